@@ -1,0 +1,8 @@
+//! pykv: a key-value store behind plain HTTP, in one binary.
+mod key;
+pub mod log;
+pub mod node;
+mod pair;
+pub mod record;
+pub mod store;
+pub use key::{Key, KeyError};

@@ -1,0 +1,191 @@
+//! What can go wrong with the log, by whose fault it is.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Why a data directory could not be opened, checked, repaired or closed.
+#[derive(Debug)]
+pub enum Error {
+    /// The operating system refused an operation on a file.
+    Io {
+        /// What was being done, as in "cannot sync".
+        doing: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another process has the directory open.
+    Locked {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// Bytes that are not what was written there, and not a torn tail.
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where in the file, in bytes from its start.
+        file_position: u64,
+        /// The offset in the log.
+        offset: u64,
+        /// What is wrong with them.
+        why: String,
+    },
+    /// Files that should be there are not, or do not fit together.
+    Inconsistent {
+        /// The directory.
+        dir: PathBuf,
+        /// What does not fit.
+        why: String,
+    },
+    /// A file of a later format.
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// The format version it says it has.
+        found: u16,
+    },
+}
+
+impl Error {
+    pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+        move |source| Error::Io {
+            doing,
+            path: path.to_path_buf(),
+            source,
+        }
+    }
+
+    /// Whether the data, not the machine, is at fault.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Error::Damaged { .. } | Error::Inconsistent { .. })
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Io { doing, path, source } => write!(f, "{doing} {}: {source}", path.display()),
+            Error::Locked { dir } => write!(
+                f,
+                "{} is open in another process; stop that one first, or choose another directory with --dir",
+                dir.display()
+            ),
+            Error::Damaged {
+                path,
+                file_position,
+                offset,
+                why,
+            } => write!(
+                f,
+                "{} is damaged at byte {file_position} (offset {offset}): {why}; `pykv check` shows what is \
+                 whole, `pykv check --repair` sets the damage aside",
+                path.display()
+            ),
+            Error::Inconsistent { dir, why } => {
+                write!(
+                    f,
+                    "the files in {} do not fit together: {why}; restore them from a copy",
+                    dir.display()
+                )
+            }
+            Error::Version { path, found } => write!(
+                f,
+                "{} has format version {found}, which this pykv does not know; use a newer pykv",
+                path.display()
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Io { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+/// Whether the log takes writes, and if not, why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// It does.
+    Ok,
+    /// The disk is full: nothing more can be written until there is room.
+    DiskFull {
+        /// What the system said.
+        why: String,
+    },
+    /// A write failed. It is tried again.
+    WriteFailed {
+        /// What the system said.
+        why: String,
+    },
+    /// A sync failed, so what the disk holds is not known; the store is being written anew.
+    SyncFailed {
+        /// What the system said.
+        why: String,
+    },
+}
+
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Health::Ok => f.write_str("ok"),
+            Health::DiskFull { why } => write!(f, "the disk is full: {why}"),
+            Health::WriteFailed { why } => write!(f, "the log cannot be written: {why}"),
+            Health::SyncFailed { why } => write!(f, "the log cannot be synced: {why}"),
+        }
+    }
+}
+
+/// Why a write was refused, or what kept it from being acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The log takes no writes: refused at the door, nothing changed.
+    Unhealthy(Health),
+    /// The bytes not yet written are as many as may be; refused at the door, nothing changed.
+    Busy {
+        /// How long room was waited for.
+        waited: Duration,
+    },
+    /// The write was applied, and then the log failed before it was written or synced: it may or may not
+    /// be there after a restart.
+    Unknown(Health),
+    /// The write was applied, and the log did not get to it in time.
+    TimedOut {
+        /// How long it was waited for.
+        waited: Duration,
+    },
+    /// The log has used up all offsets.
+    Full,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::Unhealthy(health) => write!(f, "{health}; nothing was changed"),
+            Refusal::Busy { waited } => {
+                write!(
+                    f,
+                    "the log is behind by as much as it may be, for {} s; nothing was changed",
+                    waited.as_secs()
+                )
+            }
+            Refusal::Unknown(health) => {
+                write!(f, "{health}; whether the change survives a restart is not known")
+            }
+            Refusal::TimedOut { waited } => write!(
+                f,
+                "the log did not get to the change within {} s; whether it survives a restart is not known",
+                waited.as_secs()
+            ),
+            Refusal::Full => f.write_str("the log has used up its offsets; nothing was changed"),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}

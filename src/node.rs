@@ -1,0 +1,518 @@
+//! A node: a store, its log, and its role. The one thing that HTTP handlers and commands talk to.
+//!
+//! # A write
+//! [`Node::put`] and [`Node::delete`] check, change the store and hand the record to the log, all in one
+//! hold of the store's lock, and return the offset just past the record: the key's version. The write is
+//! then seen by readers but not yet acknowledged. [`Node::wait`] returns when the log holds it as firmly
+//! as the policy asks; only then may a client be answered. The two are apart so that a connection with
+//! many requests in hand applies them all and waits once.
+//!
+//! # What must hold
+//! - Every check that can refuse a write comes before the first change, so a refused write leaves no trace
+//!   in the store or the log.
+//! - The store never holds what the log was not handed, and in the same order.
+//! - A read takes the store's lock and nothing else, so it never waits for the disk.
+
+use crate::key::Key;
+use crate::log::{self, Health, Log, Operation, Policy, Position, Refusal};
+use crate::pair::Pair;
+use crate::store::{self, Counters, Limits, LruMap, Slot, Store};
+use std::fmt;
+use std::hash::RandomState;
+use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// Slots that a listing looks at in one hold of the lock: some 20 µs where none is in a cache.
+const WALK_SLOTS: usize = 256;
+
+/// How a node is built.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The data directory; made if it is not there.
+    pub dir: PathBuf,
+    /// The bounds of the store.
+    pub limits: Limits,
+    /// Largest value, in bytes.
+    pub value_bytes_max: usize,
+    /// The log's policy and limits.
+    pub log: log::Options,
+}
+
+/// What a write asks of its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The key must be new.
+    Add,
+    /// The key must be there.
+    Update,
+    /// Either.
+    Upsert,
+}
+
+/// What a write asks of the version it replaces, beside its [`Mode`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precondition {
+    /// Nothing.
+    #[default]
+    None,
+    /// The key must not be there (`If-None-Match: *`).
+    Absent,
+    /// The key must be there in any version (`If-Match: *`).
+    Present,
+    /// The key must be there in this version.
+    Version(u64),
+}
+
+/// A write that was applied; [`Node::wait`] for its version before it is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// The offset just past the record, and from now on the key's version.
+    pub version: u64,
+    /// Whether the key is new.
+    pub created: bool,
+}
+
+/// What is known of an entry without its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Meta {
+    /// The offset just past the record that last wrote the key.
+    pub version: u64,
+    /// Size of the value, in bytes.
+    pub value_bytes: usize,
+}
+
+/// Why a write was refused. Nothing changed and nothing was logged.
+#[derive(Clone, Debug)]
+pub enum WriteError {
+    /// The key was to be new and is there.
+    Exists {
+        /// The version it has.
+        version: u64,
+    },
+    /// The key was to be there and is not.
+    Missing,
+    /// The precondition does not hold.
+    Precondition {
+        /// The version the key has, if it is there.
+        version: Option<u64>,
+    },
+    /// The value is over the limit of a value, or the entry over that of the whole store.
+    TooLarge {
+        /// The limit, in bytes.
+        bytes_max: u64,
+    },
+    /// The log takes no writes now.
+    Refused(Refusal),
+}
+
+impl From<Refusal> for WriteError {
+    fn from(refusal: Refusal) -> WriteError {
+        WriteError::Refused(refusal)
+    }
+}
+
+impl fmt::Display for WriteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WriteError::Exists { version } => write!(f, "the key exists, in version {version}"),
+            WriteError::Missing => f.write_str("the key does not exist"),
+            WriteError::Precondition {
+                version: Some(version),
+            } => write!(f, "the key is in version {version}"),
+            WriteError::Precondition { version: None } => f.write_str("the key does not exist"),
+            WriteError::TooLarge { bytes_max } => write!(f, "the limit is {bytes_max} bytes"),
+            WriteError::Refused(refusal) => refusal.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for WriteError {}
+
+/// One page of a listing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// The keys, in no order that means anything.
+    pub keys: Vec<String>,
+    /// Where the next page starts; none after the last.
+    pub next: Option<Cursor>,
+}
+
+/// Where a listing goes on: a slot of the store, valid until the process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    slot: Slot,
+    run: u32,
+}
+
+impl Cursor {
+    /// As text, for a query.
+    pub fn encode(self) -> String {
+        format!("{:08x}{:08x}", self.run, self.slot)
+    }
+
+    /// From text; `None` where it is no cursor of any node.
+    pub fn decode(text: &str) -> Option<Cursor> {
+        if text.len() != 16 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return None;
+        }
+        let part = |range| u32::from_str_radix(&text[range], 16).ok();
+        Some(Cursor {
+            run: part(0..8)?,
+            slot: part(8..16)?,
+        })
+    }
+}
+
+/// A cursor of another run of the node: slots are not kept over a restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StaleCursor;
+
+/// How a node is, at one moment.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// The log's id, as 32 hexadecimal digits.
+    pub log_id: String,
+    /// The term of the log.
+    pub term: u64,
+    /// How far the log has been written and synced, in bytes.
+    pub position: Position,
+    /// The offset just past the last record handed to the log.
+    pub offset: u64,
+    /// The log's policy.
+    pub policy: Policy,
+    /// Whether the log takes writes.
+    pub health: Health,
+    /// Where the data is.
+    pub dir: PathBuf,
+    /// The bounds of the store.
+    pub limits: Limits,
+    /// Largest value, in bytes.
+    pub value_bytes_max: usize,
+    /// How long the node has been open.
+    pub uptime: std::time::Duration,
+}
+
+/// A store, its log and its role. Shared by reference among all threads; [`Node::close`] ends it.
+///
+/// Opening it locks the data directory and starts one thread, `log`, which ends in [`Node::close`].
+pub struct Node {
+    store: Store,
+    log: Log,
+    dir: PathBuf,
+    limits: Limits,
+    value_bytes_max: usize,
+    opened: Instant,
+    /// Random: tells the cursors of this run from those of others.
+    run: u32,
+}
+
+impl Node {
+    /// Opens a data directory, recovering what it holds.
+    pub fn open(options: Options) -> Result<Node, log::Error> {
+        let hasher = RandomState::new();
+        let mut map = LruMap::new(options.limits, hasher.clone());
+        let (log, appender) = Log::open(&options.dir, options.log, |record, version| {
+            map.replay(record, version)
+        })?;
+        let run = std::hash::BuildHasher::hash_one(&hasher, "cursors") as u32;
+        let node = Node {
+            store: Store::new(map, appender, hasher),
+            log,
+            dir: options.dir,
+            limits: options.limits,
+            value_bytes_max: options.value_bytes_max,
+            opened: Instant::now(),
+            run,
+        };
+        node.evict_excess();
+        Ok(node)
+    }
+
+    /// Stops the log's thread, syncs the log and releases the directory.
+    pub fn close(self) -> Result<(), log::Error> {
+        self.log.close()
+    }
+
+    /// The data directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Largest value, in bytes.
+    pub fn value_bytes_max(&self) -> usize {
+        self.value_bytes_max
+    }
+
+    /// Reads a key: appends its value to `value` and returns its version. Makes the key the most recently
+    /// used and counts a hit or a miss.
+    pub fn get(&self, key: Key<'_>, value: &mut Vec<u8>) -> Option<u64> {
+        let hash = self.store.hash(key.as_bytes());
+        loop {
+            let mut locked = self.store.lock();
+            let map = &mut locked.map;
+            let Some(slot) = map.find(hash, key.as_bytes()) else {
+                map.counters.misses += 1;
+                return None;
+            };
+            let entry = map.entry(slot);
+            let (version, value_bytes) = (entry.version(), entry.value().len());
+            let shared = if entry.is_shared() {
+                Some(entry.pair())
+            } else if value_bytes <= value.capacity() - value.len() {
+                value.extend_from_slice(entry.value());
+                None
+            } else {
+                // Room is made outside the lock; the key is then looked up anew.
+                drop(locked);
+                value.reserve(value_bytes);
+                continue;
+            };
+            map.touch(slot);
+            map.counters.hits += 1;
+            drop(locked);
+            if let Some(pair) = shared {
+                value.extend_from_slice(pair.value());
+            }
+            return Some(version);
+        }
+    }
+
+    /// What is known of a key beside its value. Leaves recency and counters alone.
+    pub fn peek(&self, key: Key<'_>) -> Option<Meta> {
+        let hash = self.store.hash(key.as_bytes());
+        let locked = self.store.lock();
+        let entry = locked.map.entry(locked.map.find(hash, key.as_bytes())?);
+        Some(Meta {
+            version: entry.version(),
+            value_bytes: entry.value().len(),
+        })
+    }
+
+    /// Adds or replaces a value.
+    pub fn put(
+        &self,
+        key: Key<'_>,
+        value: &[u8],
+        mode: Mode,
+        precondition: Precondition,
+    ) -> Result<Written, WriteError> {
+        if value.len() > self.value_bytes_max {
+            return Err(WriteError::TooLarge {
+                bytes_max: self.value_bytes_max as u64,
+            });
+        }
+        let pair = Pair::new(key.as_bytes(), value);
+        let cost = store::cost_bytes(&pair);
+        if cost > self.limits.bytes_max {
+            return Err(WriteError::TooLarge {
+                bytes_max: self.limits.bytes_max,
+            });
+        }
+        let hash = self.store.hash(key.as_bytes());
+        let logged = pair.clone();
+        let timestamp_ms = now_ms();
+        let reserved = self.log.reserve(&logged)?;
+
+        let mut locked = self.store.lock();
+        let store::Locked { map, log } = &mut *locked;
+        let slot = map.find(hash, key.as_bytes());
+        let version = slot.map(|slot| map.entry(slot).version());
+        match (mode, version) {
+            (Mode::Update, None) => return Err(WriteError::Missing),
+            (Mode::Add, Some(version)) => return Err(WriteError::Exists { version }),
+            _ => check(precondition, version)?,
+        }
+        log.check()?;
+        let (slot, replaced_cost) = match slot {
+            Some(slot) => {
+                // First, so that the evictions to come never reach the entry itself.
+                map.touch(slot);
+                (Some(slot), map.cost_of(slot))
+            }
+            None => (None, 0),
+        };
+        evict(map, log, slot.is_none() as u64, cost, replaced_cost, timestamp_ms);
+        let operation = if slot.is_some() {
+            Operation::Update
+        } else {
+            Operation::Set
+        };
+        let version = log.append(operation, timestamp_ms, logged, reserved);
+        let replaced = match slot {
+            Some(slot) => {
+                map.counters.updates += 1;
+                Some(map.replace(slot, pair, version))
+            }
+            None => {
+                map.counters.adds += 1;
+                map.insert(hash, pair, version);
+                None
+            }
+        };
+        drop(locked);
+        drop(replaced); // Freed here: the allocator has no place under the lock.
+        Ok(Written {
+            version,
+            created: slot.is_none(),
+        })
+    }
+
+    /// Deletes a key and returns the offset to wait for.
+    pub fn delete(&self, key: Key<'_>, precondition: Precondition) -> Result<u64, WriteError> {
+        let logged = Pair::of_key(key.as_bytes());
+        let hash = self.store.hash(key.as_bytes());
+        let timestamp_ms = now_ms();
+        let reserved = self.log.reserve(&logged)?;
+
+        let mut locked = self.store.lock();
+        let store::Locked { map, log } = &mut *locked;
+        let slot = map.find(hash, key.as_bytes());
+        check(precondition, slot.map(|slot| map.entry(slot).version()))?;
+        let slot = slot.ok_or(WriteError::Missing)?;
+        log.check()?;
+        let offset = log.append(Operation::Delete, timestamp_ms, logged, reserved);
+        map.counters.deletes += 1;
+        let removed = map.remove(slot);
+        drop(locked);
+        drop(removed);
+        Ok(offset)
+    }
+
+    /// Returns when the log holds everything up to `offset` as firmly as the policy asks.
+    ///
+    /// An error means that the outcome is not known: the writes are in the store, and may or may not be
+    /// there after a restart.
+    pub fn wait(&self, offset: u64) -> Result<(), Refusal> {
+        self.log.wait(offset)
+    }
+
+    /// Keys that start with `prefix`, at most `limit` of them, from `cursor` on.
+    ///
+    /// Over the pages of one listing, a key that stays throughout is given exactly once; one that comes or
+    /// goes meanwhile may be given or not. Recency is left alone. The lock is held for a few hundred slots
+    /// at a time.
+    pub fn list(&self, prefix: &str, cursor: Option<Cursor>, limit: usize) -> Result<Page, StaleCursor> {
+        let mut from = match cursor {
+            Some(cursor) if cursor.run != self.run => return Err(StaleCursor),
+            Some(cursor) => Some(cursor.slot),
+            None => Some(0),
+        };
+        let mut page = Page::default();
+        let mut found: Vec<u8> = Vec::new();
+        let mut ends: Vec<(usize, Slot)> = Vec::new();
+        while let Some(slot) = from {
+            // Room for all that the walk may find, so that nothing is allocated under the lock.
+            found.clear();
+            found.reserve(WALK_SLOTS * 64);
+            ends.clear();
+            ends.reserve(WALK_SLOTS);
+            from = self.store.lock().map.walk(slot, WALK_SLOTS, |slot, entry| {
+                if entry.key().starts_with(prefix.as_bytes()) {
+                    found.extend_from_slice(entry.key());
+                    ends.push((found.len(), slot));
+                }
+            });
+            let mut start = 0;
+            for &(end, slot) in &ends {
+                if page.keys.len() == limit {
+                    page.next = Some(Cursor { slot, run: self.run });
+                    return Ok(page);
+                }
+                page.keys
+                    .push(String::from_utf8_lossy(&found[start..end]).into_owned());
+                start = end;
+            }
+        }
+        Ok(page)
+    }
+
+    /// What the store has counted.
+    pub fn counters(&self) -> Counters {
+        self.store.lock().map.counters()
+    }
+
+    /// How the node is.
+    pub fn status(&self) -> Status {
+        let offset = self.store.lock().log.next();
+        Status {
+            log_id: self.log.id().to_string(),
+            term: self.log.term(),
+            position: self.log.position(),
+            offset,
+            policy: self.log.policy(),
+            health: self.log.health(),
+            dir: self.dir.clone(),
+            limits: self.limits,
+            value_bytes_max: self.value_bytes_max,
+            uptime: self.opened.elapsed(),
+        }
+    }
+
+    /// Whether the node takes writes.
+    pub fn health(&self) -> Health {
+        self.log.health()
+    }
+
+    /// The log's policy.
+    pub fn policy(&self) -> Policy {
+        self.log.policy()
+    }
+
+    /// Brings a store that was recovered under larger bounds within those of now.
+    fn evict_excess(&self) {
+        let timestamp_ms = now_ms();
+        loop {
+            let mut locked = self.store.lock();
+            let store::Locked { map, log } = &mut *locked;
+            if !map.is_over(0, 0, 0) || log.check().is_err() {
+                return;
+            }
+            evict_oldest(map, log, timestamp_ms);
+            drop(locked);
+        }
+    }
+}
+
+fn check(precondition: Precondition, version: Option<u64>) -> Result<(), WriteError> {
+    let holds = match precondition {
+        Precondition::None => true,
+        Precondition::Absent => version.is_none(),
+        Precondition::Present => version.is_some(),
+        Precondition::Version(wanted) => version == Some(wanted),
+    };
+    if holds {
+        Ok(())
+    } else {
+        Err(WriteError::Precondition { version })
+    }
+}
+
+/// Evicts until an entry of `cost` bytes fits, in place of one of `replaced_cost` where there is one.
+fn evict(
+    map: &mut LruMap,
+    log: &mut log::Appender,
+    entries_more: u64,
+    cost: u64,
+    replaced_cost: u64,
+    timestamp_ms: u64,
+) {
+    while map.is_over(entries_more, cost, replaced_cost) && map.entries() + entries_more > 1 {
+        evict_oldest(map, log, timestamp_ms);
+    }
+}
+
+fn evict_oldest(map: &mut LruMap, log: &mut log::Appender, timestamp_ms: u64) {
+    let Some(slot) = map.oldest() else { return };
+    map.counters.evictions += 1;
+    // The log takes the evicted pair itself: its key is what the record needs, and the log's writer frees
+    // it outside the lock.
+    let evicted = map.remove(slot);
+    log.append_eviction(timestamp_ms, evicted);
+}
+
+/// Milliseconds since the Unix epoch.
+fn now_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as u64)
+}

@@ -1,0 +1,371 @@
+//! The one record format: in the log, in a base, and on the way to a follower.
+//!
+//! A record says what became of one key. All numbers are little-endian.
+//!
+//! ```text
+//!  0  crc32      4  of the record's position (8 bytes) and of all that follows this field
+//!  4  length     4  bytes after this field
+//!  8  operation  1
+//!  9  flags      1  bit 0: a deadline is present; bit 1: a version is present; others are 0
+//! 10  key bytes  2
+//! 12  timestamp  8  when the change was made, in ms since the Unix epoch
+//! 20 [deadline   8] when the key expires, in ms since the Unix epoch
+//!    [version    8] in a base, where the position no longer tells it
+//!     key
+//!     value
+//! ```
+//!
+//! The position is the offset of the record's first byte in the log, or its place behind the header in a
+//! base. Taking it into the checksum means that a record is valid only where it was written: one that
+//! stands inside a value that somebody stored, or that the medium put in a wrong place, is not taken for
+//! one of ours. The checksum is CRC-32 (IEEE 802.3), as zlib's.
+//!
+//! The value of a TERM record is the new term (8 bytes); it has no key. A GAP stands where `pykv check
+//! --repair` found bytes that are no record: its body is whatever was there, so its checksum covers the
+//! first 20 bytes alone. An END closes a base; its value is the number of records before it (8 bytes).
+
+use crc32fast::Hasher;
+use std::fmt;
+
+/// What a record says became of its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Operation {
+    /// A new key.
+    Set = 1,
+    /// A new value of a key that was there.
+    Update = 2,
+    /// Deleted by a client.
+    Delete = 3,
+    /// Dropped to stay within the store's bounds.
+    Evict = 4,
+    /// Dropped because its deadline passed.
+    Expire = 5,
+    /// A node became primary; the value is the term.
+    Term = 6,
+    /// Bytes that were damaged and are skipped.
+    Gap = 7,
+    /// The end of a base.
+    End = 8,
+}
+
+impl Operation {
+    fn from_byte(byte: u8) -> Option<Operation> {
+        Some(match byte {
+            1 => Operation::Set,
+            2 => Operation::Update,
+            3 => Operation::Delete,
+            4 => Operation::Evict,
+            5 => Operation::Expire,
+            6 => Operation::Term,
+            7 => Operation::Gap,
+            8 => Operation::End,
+            _ => return None,
+        })
+    }
+
+    /// The name that `pykv log` prints.
+    pub fn name(self) -> &'static str {
+        match self {
+            Operation::Set => "SET",
+            Operation::Update => "UPDATE",
+            Operation::Delete => "DELETE",
+            Operation::Evict => "EVICT",
+            Operation::Expire => "EXPIRE",
+            Operation::Term => "TERM",
+            Operation::Gap => "GAP",
+            Operation::End => "END",
+        }
+    }
+
+    fn has_key(self) -> bool {
+        !matches!(self, Operation::Term | Operation::Gap | Operation::End)
+    }
+}
+
+/// Bytes of a record before its optional fields.
+pub const HEAD_BYTES: usize = 20;
+
+/// Longest record, in bytes: the largest value that `--max-value` allows, a key and the fields.
+pub const RECORD_BYTES_MAX: usize = VALUE_BYTES_MAX + 2048;
+
+/// The largest value that `--max-value` may be set to, in bytes.
+pub const VALUE_BYTES_MAX: usize = 256 << 20;
+
+const FLAG_DEADLINE: u8 = 1;
+const FLAG_VERSION: u8 = 2;
+
+/// A record, its key and value borrowed from wherever it was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// What became of the key.
+    pub operation: Operation,
+    /// When, in ms since the Unix epoch.
+    pub timestamp_ms: u64,
+    /// When the key expires, in ms since the Unix epoch.
+    pub deadline_ms: Option<u64>,
+    /// The version of the key, in a base.
+    pub version: Option<u64>,
+    /// The key; empty for operations that have none.
+    pub key: &'a [u8],
+    /// The value; empty for operations that have none.
+    pub value: &'a [u8],
+}
+
+/// Why bytes are no record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DecodeError {
+    /// The bytes end before the record does. Holds how many the record needs in all, as far as is known.
+    Incomplete(usize),
+    /// The bytes are none that [`Record::encode`] has written at this position.
+    Corrupt(&'static str),
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DecodeError::Incomplete(bytes) => write!(f, "the record is cut short; it needs {bytes} bytes"),
+            DecodeError::Corrupt(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for DecodeError {}
+
+impl<'a> Record<'a> {
+    /// A record of an operation on a key, without deadline and version.
+    pub fn new(operation: Operation, timestamp_ms: u64, key: &'a [u8], value: &'a [u8]) -> Record<'a> {
+        Record {
+            operation,
+            timestamp_ms,
+            deadline_ms: None,
+            version: None,
+            key,
+            value,
+        }
+    }
+
+    /// Bytes of this record as encoded.
+    pub fn encoded_bytes(&self) -> usize {
+        let optional = self.deadline_ms.is_some() as usize + self.version.is_some() as usize;
+        HEAD_BYTES + 8 * optional + self.key.len() + self.value.len()
+    }
+
+    /// Appends the record as it stands at `position`.
+    pub fn encode(&self, position: u64, out: &mut Vec<u8>) {
+        let start = out.len();
+        let flags = if self.deadline_ms.is_some() {
+            FLAG_DEADLINE
+        } else {
+            0
+        } | if self.version.is_some() { FLAG_VERSION } else { 0 };
+        let mut head = [0; HEAD_BYTES];
+        head[4..8].copy_from_slice(&((self.encoded_bytes() - 8) as u32).to_le_bytes());
+        head[8] = self.operation as u8;
+        head[9] = flags;
+        head[10..12].copy_from_slice(&(self.key.len() as u16).to_le_bytes());
+        head[12..20].copy_from_slice(&self.timestamp_ms.to_le_bytes());
+        out.extend_from_slice(&head);
+        for optional in [self.deadline_ms, self.version].into_iter().flatten() {
+            out.extend_from_slice(&optional.to_le_bytes());
+        }
+        out.extend_from_slice(self.key);
+        out.extend_from_slice(self.value);
+        let crc = checksum(position, &out[start + 4..]);
+        out[start..start + 4].copy_from_slice(&crc.to_le_bytes());
+    }
+
+    /// The first 20 bytes of a GAP of `bytes` in all, which is laid over damaged bytes at `position`.
+    ///
+    /// # Panics
+    /// If `bytes` is below [`HEAD_BYTES`] or over [`RECORD_BYTES_MAX`].
+    pub fn encode_gap(position: u64, bytes: usize, timestamp_ms: u64) -> [u8; HEAD_BYTES] {
+        assert!(
+            (HEAD_BYTES..=RECORD_BYTES_MAX).contains(&bytes),
+            "a gap is as long as a record may be"
+        );
+        let mut head = [0; HEAD_BYTES];
+        head[4..8].copy_from_slice(&((bytes - 8) as u32).to_le_bytes());
+        head[8] = Operation::Gap as u8;
+        head[12..20].copy_from_slice(&timestamp_ms.to_le_bytes());
+        let crc = checksum(position, &head[4..]);
+        head[..4].copy_from_slice(&crc.to_le_bytes());
+        head
+    }
+
+    /// Reads the record that stands at `position` and begins `bytes`; returns it and its length in bytes.
+    pub fn decode(position: u64, bytes: &'a [u8]) -> Result<(Record<'a>, usize), DecodeError> {
+        let Some((head, _)) = bytes.split_first_chunk::<HEAD_BYTES>() else {
+            return Err(DecodeError::Incomplete(HEAD_BYTES));
+        };
+        let [
+            c0,
+            c1,
+            c2,
+            c3,
+            l0,
+            l1,
+            l2,
+            l3,
+            operation,
+            flags,
+            k0,
+            k1,
+            timestamp @ ..,
+        ] = *head;
+        let total = u32::from_le_bytes([l0, l1, l2, l3]) as usize + 8;
+        let operation = Operation::from_byte(operation).ok_or(DecodeError::Corrupt("no such operation"))?;
+        let key_bytes = u16::from_le_bytes([k0, k1]) as usize;
+        let optional_bytes =
+            8 * (flags & FLAG_DEADLINE != 0) as usize + 8 * (flags & FLAG_VERSION != 0) as usize;
+        let body_start = HEAD_BYTES + optional_bytes;
+        if flags & !(FLAG_DEADLINE | FLAG_VERSION) != 0 {
+            return Err(DecodeError::Corrupt("unknown flags"));
+        }
+        if !(body_start + key_bytes..=RECORD_BYTES_MAX).contains(&total) {
+            return Err(DecodeError::Corrupt("the length is none that a record has"));
+        }
+        if key_bytes > crate::pair::KEY_BYTES_MAX || operation.has_key() == (key_bytes == 0) {
+            return Err(DecodeError::Corrupt("the key's length is none that a key has"));
+        }
+        let Some(record) = bytes.get(..total) else {
+            return Err(DecodeError::Incomplete(total));
+        };
+        let covered = if operation == Operation::Gap {
+            &record[4..HEAD_BYTES]
+        } else {
+            &record[4..]
+        };
+        if checksum(position, covered) != u32::from_le_bytes([c0, c1, c2, c3]) {
+            return Err(DecodeError::Corrupt("the checksum does not match"));
+        }
+        let mut optional = record[HEAD_BYTES..body_start]
+            .chunks_exact(8)
+            .map(|field| u64::from_le_bytes(field.try_into().expect("chunks of 8 bytes")));
+        let deadline_ms = if flags & FLAG_DEADLINE != 0 {
+            optional.next()
+        } else {
+            None
+        };
+        let version = if flags & FLAG_VERSION != 0 {
+            optional.next()
+        } else {
+            None
+        };
+        let (key, value) = record[body_start..].split_at(key_bytes);
+        let value = if operation == Operation::Gap { &[] } else { value };
+        let timestamp_ms = u64::from_le_bytes(timestamp);
+        Ok((
+            Record {
+                operation,
+                timestamp_ms,
+                deadline_ms,
+                version,
+                key,
+                value,
+            },
+            total,
+        ))
+    }
+
+    /// The number that is the value of a TERM or an END.
+    pub fn value_u64(&self) -> Option<u64> {
+        self.value.try_into().ok().map(u64::from_le_bytes)
+    }
+}
+
+fn checksum(position: u64, bytes: &[u8]) -> u32 {
+    let mut hasher = Hasher::new();
+    hasher.update(&position.to_le_bytes());
+    hasher.update(bytes);
+    hasher.finalize()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn example() -> Record<'static> {
+        Record::new(Operation::Set, 0x0102_0304_0506, b"key", b"value")
+    }
+
+    /// The bytes of the format, put down by hand from the table above; the checksum by zlib's crc32.
+    #[test]
+    fn golden() {
+        let mut out = Vec::new();
+        example().encode(0x1122, &mut out);
+        let mut expected = vec![0u8; 4];
+        expected.extend([20, 0, 0, 0, 1, 0, 3, 0, 6, 5, 4, 3, 2, 1, 0, 0]);
+        expected.extend(b"keyvalue");
+        expected[..4].copy_from_slice(&GOLDEN_CRC.to_le_bytes());
+        assert_eq!(out, expected);
+    }
+
+    const GOLDEN_CRC: u32 = 0x28dabe87;
+
+    #[test]
+    fn a_record_is_valid_only_where_it_was_written() {
+        let mut out = Vec::new();
+        example().encode(100, &mut out);
+        assert_eq!(Record::decode(100, &out), Ok((example(), out.len())));
+        assert_eq!(
+            Record::decode(101, &out),
+            Err(DecodeError::Corrupt("the checksum does not match"))
+        );
+    }
+
+    #[test]
+    fn a_gap_does_not_cover_its_body() {
+        let mut bytes = vec![0xff; 100];
+        bytes[..HEAD_BYTES].copy_from_slice(&Record::encode_gap(7, 100, 5));
+        bytes[50] = 0;
+        let (record, length) = Record::decode(7, &bytes).unwrap();
+        assert_eq!(
+            (record.operation, record.value, length),
+            (Operation::Gap, &[][..], 100)
+        );
+    }
+
+    #[test]
+    fn every_cut_is_incomplete_and_every_flip_is_noticed() {
+        let record = Record {
+            deadline_ms: Some(9),
+            version: Some(8),
+            ..example()
+        };
+        let mut out = Vec::new();
+        record.encode(0, &mut out);
+        for cut in 0..out.len() {
+            assert!(
+                matches!(Record::decode(0, &out[..cut]), Err(DecodeError::Incomplete(_))),
+                "cut at {cut}"
+            );
+        }
+        for bit in 0..out.len() * 8 {
+            let mut flipped = out.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(Record::decode(0, &flipped).is_err(), "bit {bit} flipped");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn decode_reads_what_encode_wrote(
+            key in proptest::collection::vec(any::<u8>(), 1..50),
+            value in proptest::collection::vec(any::<u8>(), 0..500),
+            timestamp_ms: u64, deadline_ms: Option<u64>, version: Option<u64>, position: u64,
+        ) {
+            let record = Record { operation: Operation::Update, timestamp_ms, deadline_ms, version, key: &key, value: &value };
+            let mut out = Vec::new();
+            record.encode(position, &mut out);
+            prop_assert_eq!(out.len(), record.encoded_bytes());
+            prop_assert_eq!(Record::decode(position, &out), Ok((record, out.len())));
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), position: u64) {
+            let _ = Record::decode(position, &bytes);
+        }
+    }
+}

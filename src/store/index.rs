@@ -1,0 +1,51 @@
+//! Where a key's entry is: many small hash tables of slots.
+//!
+//! One large table would stop every request while it grows (hundreds of milliseconds at ten million
+//! keys). Here each of 4,096 tables grows by itself, so the longest pause is the rehash of a 4,096th part
+//! of the keys: half a millisecond at ten million.
+//!
+//! The tables hold no hashes: to grow one, the keys it names are hashed again. That costs a few cache
+//! misses a key once in a doubling, and saves four bytes an entry for good.
+
+use super::slab::Slot;
+use hashbrown::HashTable;
+
+const TABLES: usize = 4096;
+
+/// hashbrown takes a table's bucket from the low bits of a hash and its tag from the seven highest; the
+/// table is chosen by bits that neither uses.
+const TABLE_SHIFT: u32 = 40;
+
+pub(crate) struct Index {
+    tables: Box<[HashTable<Slot>]>,
+}
+
+impl Index {
+    pub(crate) fn new() -> Index {
+        Index {
+            tables: (0..TABLES).map(|_| HashTable::new()).collect(),
+        }
+    }
+
+    fn table(hash: u64) -> usize {
+        (hash >> TABLE_SHIFT) as usize % TABLES
+    }
+
+    pub(crate) fn find(&self, hash: u64, is_key: impl FnMut(&Slot) -> bool) -> Option<Slot> {
+        self.tables[Self::table(hash)].find(hash, is_key).copied()
+    }
+
+    /// Adds a slot whose key is not in the index. `rehash` gives the hash of another slot's key.
+    pub(crate) fn insert(&mut self, hash: u64, slot: Slot, rehash: impl Fn(&Slot) -> u64) {
+        self.tables[Self::table(hash)].insert_unique(hash, slot, rehash);
+    }
+
+    /// # Panics
+    /// If the slot is not in the index under this hash.
+    pub(crate) fn remove(&mut self, hash: u64, slot: Slot) {
+        self.tables[Self::table(hash)]
+            .find_entry(hash, |other| *other == slot)
+            .expect("every live slot is in the index")
+            .remove();
+    }
+}

@@ -1,0 +1,213 @@
+//! The map: entries in a slab, found by an index, ordered by use.
+//!
+//! Knows no lock, no I/O and no clock. Lookup, insertion, removal and eviction are O(1); the order is
+//! exact: the entry evicted is the one whose last read or write is the longest ago.
+//!
+//! # Invariants
+//! - A slot is live if and only if it is in the index under its key's hash and in the LRU list, once each.
+//! - `entries` and `bytes` are the sums over the live entries.
+
+use super::slab::{Entry, NIL, Slab, Slot};
+use super::{Counters, index::Index};
+use crate::pair::Pair;
+use crate::record::{Operation, Record};
+use std::hash::{BuildHasher, RandomState};
+
+/// What an entry is counted with beside the allocation of its key and value, in bytes: 32 for the slab
+/// and some 12 for its place in the index, whose tables are between 44 % and 88 % full at 5 bytes a place.
+pub const ENTRY_OVERHEAD_BYTES: u64 = 44;
+
+/// The bounds of the store. What is over them is evicted, least recently used first.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Most entries held.
+    pub entries_max: u64,
+    /// Most bytes held: keys, values, and what the store adds to them.
+    pub bytes_max: u64,
+}
+
+impl Limits {
+    /// Slots are 32-bit numbers, of which one is no slot; two more are left for cursors.
+    pub const ENTRIES_MAX: u64 = NIL as u64 - 2;
+}
+
+/// A least-recently-used map from keys to values.
+pub struct LruMap {
+    slab: Slab,
+    index: Index,
+    hasher: RandomState,
+    limits: Limits,
+    newest: Slot,
+    oldest: Slot,
+    bytes: u64,
+    /// What happened so far; `entries` and `bytes` in it are filled in by [`LruMap::counters`].
+    pub(crate) counters: Counters,
+}
+
+/// What an entry of this pair is counted with, in bytes.
+pub fn cost_bytes(pair: &Pair) -> u64 {
+    pair.bytes().allocated_bytes() as u64 + ENTRY_OVERHEAD_BYTES
+}
+
+impl LruMap {
+    /// An empty map. `hasher` must be the one that callers hash their keys with.
+    pub fn new(limits: Limits, hasher: RandomState) -> LruMap {
+        LruMap {
+            slab: Slab::new(),
+            index: Index::new(),
+            hasher,
+            limits,
+            newest: NIL,
+            oldest: NIL,
+            bytes: 0,
+            counters: Counters::default(),
+        }
+    }
+
+    /// The entries held.
+    pub fn entries(&self) -> u64 {
+        self.counters.entries
+    }
+
+    /// The counters, and what is held now.
+    pub fn counters(&self) -> Counters {
+        Counters {
+            bytes: self.bytes,
+            ..self.counters
+        }
+    }
+
+    /// The bounds.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// The slot of a key. Leaves its recency alone. `hash` is the key's, by the hasher of this map.
+    pub(crate) fn find(&self, hash: u64, key: &[u8]) -> Option<Slot> {
+        self.index.find(hash, |&slot| self.slab[slot].key() == key)
+    }
+
+    pub(crate) fn entry(&self, slot: Slot) -> &Entry {
+        &self.slab[slot]
+    }
+
+    /// Makes an entry the most recently used.
+    pub(crate) fn touch(&mut self, slot: Slot) {
+        if self.newest != slot {
+            self.unlink(slot);
+            self.link_newest(slot);
+        }
+    }
+
+    /// Whether another entry of `cost` bytes, in place of one of `cost_replaced`, is over a bound.
+    pub(crate) fn is_over(&self, entries_more: u64, cost: u64, cost_replaced: u64) -> bool {
+        self.counters.entries + entries_more > self.limits.entries_max
+            || self.bytes - cost_replaced + cost > self.limits.bytes_max
+    }
+
+    pub(crate) fn cost_of(&self, slot: Slot) -> u64 {
+        self.slab[slot].allocated_bytes() as u64 + ENTRY_OVERHEAD_BYTES
+    }
+
+    /// The entry to evict next.
+    pub(crate) fn oldest(&self) -> Option<Slot> {
+        (self.oldest != NIL).then_some(self.oldest)
+    }
+
+    /// Adds a key that is not in the map, as the most recently used.
+    pub(crate) fn insert(&mut self, hash: u64, pair: Pair, version: u64) -> Slot {
+        self.bytes += cost_bytes(&pair);
+        self.counters.entries += 1;
+        let slot = self.slab.insert(pair, version);
+        let (slab, hasher) = (&self.slab, &self.hasher);
+        self.index
+            .insert(hash, slot, |&other| hasher.hash_one(slab[other].key()));
+        self.link_newest(slot);
+        slot
+    }
+
+    /// Gives an entry a new value, makes it the most recently used, and returns what it held.
+    pub(crate) fn replace(&mut self, slot: Slot, pair: Pair, version: u64) -> Pair {
+        self.bytes = self.bytes - self.cost_of(slot) + cost_bytes(&pair);
+        self.touch(slot);
+        self.slab[slot].replace(pair, version)
+    }
+
+    /// Removes an entry and returns what it held.
+    pub(crate) fn remove(&mut self, slot: Slot) -> Pair {
+        self.bytes -= self.cost_of(slot);
+        self.counters.entries -= 1;
+        let hash = self.hasher.hash_one(self.slab[slot].key());
+        self.index.remove(hash, slot);
+        self.unlink(slot);
+        self.slab.remove(slot)
+    }
+
+    /// Applies a record of the log. Total: whatever the record says, on whatever the map holds, the result
+    /// is what the writer of the log had, so that replaying a record twice does no harm.
+    ///
+    /// Bounds are not looked at: evictions are records too.
+    pub(crate) fn replay(&mut self, record: &Record<'_>, version: u64) {
+        let hash = self.hasher.hash_one(record.key);
+        let slot = self.find(hash, record.key);
+        match (record.operation, slot) {
+            (Operation::Set | Operation::Update, Some(slot)) => {
+                self.replace(slot, Pair::new(record.key, record.value), version);
+            }
+            (Operation::Set | Operation::Update, None) => {
+                self.insert(hash, Pair::new(record.key, record.value), version);
+            }
+            (Operation::Delete | Operation::Evict | Operation::Expire, Some(slot)) => {
+                self.remove(slot);
+            }
+            (Operation::Delete | Operation::Evict | Operation::Expire, None) => {}
+            (Operation::Term | Operation::Gap | Operation::End, _) => {}
+        }
+    }
+
+    /// The live entries in up to `slots` slots from `from` on, in order of slots, and where to go on; `None`
+    /// at the end. As an entry keeps its slot, one that lives throughout a walk is seen exactly once.
+    pub(crate) fn walk(&self, from: Slot, slots: usize, mut each: impl FnMut(Slot, &Entry)) -> Option<Slot> {
+        let end = (from as usize).saturating_add(slots).min(self.slab.slots());
+        for slot in from..end as Slot {
+            let entry = &self.slab[slot];
+            if !entry.is_vacant() {
+                each(slot, entry);
+            }
+        }
+        (end < self.slab.slots()).then_some(end as Slot)
+    }
+
+    /// The next entry towards the most recently used one; the oldest for `None`.
+    pub(crate) fn newer(&self, slot: Option<Slot>) -> Option<Slot> {
+        let next = match slot {
+            None => self.oldest,
+            Some(slot) => self.slab[slot].newer,
+        };
+        (next != NIL).then_some(next)
+    }
+
+    fn link_newest(&mut self, slot: Slot) {
+        let older = self.newest;
+        let entry = &mut self.slab[slot];
+        entry.newer = NIL;
+        entry.older = older;
+        match older {
+            NIL => self.oldest = slot,
+            _ => self.slab[older].newer = slot,
+        }
+        self.newest = slot;
+    }
+
+    fn unlink(&mut self, slot: Slot) {
+        let (newer, older) = (self.slab[slot].newer, self.slab[slot].older);
+        match newer {
+            NIL => self.newest = older,
+            _ => self.slab[newer].older = older,
+        }
+        match older {
+            NIL => self.oldest = newer,
+            _ => self.slab[older].newer = newer,
+        }
+    }
+}

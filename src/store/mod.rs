@@ -1,0 +1,80 @@
+//! Memory: the LRU map and the lock it is shared under.
+//!
+//! | file | what it is |
+//! | --- | --- |
+//! | `slab` | the entries, each in a slot of its own |
+//! | `index` | from a key to its slot |
+//! | `lru` | the map of both, with the order of use and the bounds |
+//!
+//! [`Store`] puts the map and the end of the log under one mutex. It is a plain [`Mutex`], not a
+//! reader-writer lock: every read moves its entry to the front of the LRU list, so there are no readers.
+//! It is one for both because a change's place in the log must be the order in which it was made: offset
+//! and hand-over to the log's channel belong to the same hold as the change.
+//!
+//! What may happen under the lock: lookups, links, moving a pair that was allocated before, copying a
+//! small value into room that was made before. Not: I/O, encoding, checksums, freeing, waiting. So it is
+//! held for about a microsecond, and nobody ever waits for a disk behind it.
+
+mod index;
+mod lru;
+mod slab;
+
+pub use lru::{ENTRY_OVERHEAD_BYTES, Limits, LruMap, cost_bytes};
+pub use slab::VERSION_MAX;
+pub(crate) use slab::{Entry, NIL, Slot};
+
+use crate::log::Appender;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Mutex, MutexGuard};
+
+/// What the store counts, since the process started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Reads that found their key.
+    pub hits: u64,
+    /// Reads that did not.
+    pub misses: u64,
+    /// Keys added.
+    pub adds: u64,
+    /// Values replaced.
+    pub updates: u64,
+    /// Keys deleted by a client.
+    pub deletes: u64,
+    /// Entries dropped to stay within the bounds.
+    pub evictions: u64,
+    /// Entries held now.
+    pub entries: u64,
+    /// Bytes held now: keys, values and what the store adds to each.
+    pub bytes: u64,
+}
+
+/// What the store's lock guards.
+pub(crate) struct Locked {
+    pub(crate) map: LruMap,
+    pub(crate) log: Appender,
+}
+
+/// The map and the end of the log, under one lock.
+pub(crate) struct Store {
+    locked: Mutex<Locked>,
+    /// The map's own hasher, to be had without the lock. SipHash with a random key: keys come from
+    /// outside, and nobody may choose them to fall into one bucket.
+    hasher: RandomState,
+}
+
+impl Store {
+    pub(crate) fn new(map: LruMap, log: Appender, hasher: RandomState) -> Store {
+        Store {
+            locked: Mutex::new(Locked { map, log }),
+            hasher,
+        }
+    }
+
+    pub(crate) fn hash(&self, key: &[u8]) -> u64 {
+        self.hasher.hash_one(key)
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Locked> {
+        self.locked.lock().expect("nothing under the store's lock panics")
+    }
+}
