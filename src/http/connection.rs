@@ -16,7 +16,7 @@ use super::chunked::{Chunked, ChunkedError};
 use super::input::{Got, INPUT_BYTES, Input, wait_readable};
 use super::limits::{Charge, time_for};
 use super::media::Sent;
-use super::output::{FLUSH_BYTES, Output};
+use super::output::Output;
 use super::problem::{self, Problem};
 use super::registry::Peer;
 use super::request::{Framing, Head};
@@ -33,10 +33,14 @@ use tiny_http::Method;
 const BUFFERS_KEPT: Duration = Duration::from_secs(1);
 
 /// How much a buffer keeps that had to grow.
-const KEPT_BYTES: usize = 64 * 1024;
+const KEPT_BYTES: usize = 2 * INPUT_BYTES;
 
-/// From this size on, what a connection holds is counted against the budget of all.
-const CHARGED_BYTES_MIN: usize = INPUT_BYTES;
+/// What a connection may hold without being counted against the budget of all: a read, and as much of
+/// answers to it.
+const UNCHARGED_BYTES: usize = 2 * INPUT_BYTES;
+
+/// Answers up to this size are made whatever the budget says; they go out at once where it is used up.
+const SMALL_BYTES: usize = 16 * 1024;
 
 /// How long, and for how many bytes, a closing connection reads on so that the client can read the last
 /// answer: closing a socket on unread bytes would take the answer away from it.
@@ -135,8 +139,10 @@ impl Connection<'_> {
         let limits = &self.context.shared.limits;
         let stream = &self.peer.stream;
         stream.set_nodelay(true)?;
-        stream.set_write_timeout(Some(limits.write_timeout))?;
-        stream.set_read_timeout(Some(BUFFERS_KEPT.min(limits.idle_timeout)))?;
+        // A timeout of nothing would be none at all.
+        let shortest = Duration::from_millis(1);
+        stream.set_write_timeout(Some(limits.write_timeout.max(shortest)))?;
+        stream.set_read_timeout(Some(BUFFERS_KEPT.min(limits.idle_timeout).max(shortest)))?;
         loop {
             let next = self.answer_all_in_hand()?;
             self.flush()?;
@@ -163,7 +169,7 @@ impl Connection<'_> {
         loop {
             match self.answer_one() {
                 Next::Go if self.input.is_empty() => return Ok(Next::Read),
-                Next::Go if self.output.is_full() => self.flush()?,
+                Next::Go if self.output.is_full() || !self.may_hold(0) => self.flush()?,
                 Next::Go => {}
                 next => return Ok(next),
             }
@@ -265,14 +271,12 @@ impl Connection<'_> {
 
     /// Appends the answer to a request that ends after `end` bytes.
     fn answer(&mut self, envelope: Envelope, reply: &Reply, end: usize) -> Next {
-        let held_bytes = self.scratch.body.len();
-        if held_bytes > CHARGED_BYTES_MIN && !self.charge.raise_by(held_bytes) {
-            let reply = overloaded().into_reply(&mut self.scratch.body);
-            self.peer.count(reply.status.0);
-            self.output.push(envelope, &reply, &self.scratch.body);
+        let body_bytes = self.scratch.body.len();
+        if body_bytes <= SMALL_BYTES || self.may_hold(body_bytes) {
+            self.push(envelope, reply);
         } else {
-            self.peer.count(reply.status.0);
-            self.output.push(envelope, reply, &self.scratch.body);
+            let reply = overloaded().into_reply(&mut self.scratch.body);
+            self.push(envelope, &reply);
         }
         self.input.consume(end);
         self.awaited = Awaited::Request;
@@ -292,10 +296,20 @@ impl Connection<'_> {
             is_http10,
             close: true,
         };
-        self.peer.count(reply.status.0);
         self.output.encoder.tick();
-        self.output.push(envelope, &reply, &self.scratch.body);
+        self.push(envelope, &reply);
         Next::Linger
+    }
+
+    fn push(&mut self, envelope: Envelope, reply: &Reply) {
+        self.peer.count(reply.status.0);
+        self.output.push(envelope, reply, &self.scratch.body);
+    }
+
+    /// Whether the budget of all connections has room for what this one holds, and `more`.
+    fn may_hold(&mut self, more: usize) -> bool {
+        let bytes = self.input.capacity_for_more() + self.output.len() + more;
+        bytes <= UNCHARGED_BYTES || self.charge.raise_to(bytes)
     }
 
     /// Notes what must come, and starts its clock where it is something else than before.
@@ -315,7 +329,7 @@ impl Connection<'_> {
         if self.scratch.body.capacity().max(self.scratch.value.capacity()) > KEPT_BYTES {
             self.scratch = Scratch::default();
         }
-        self.output.shrink_to(FLUSH_BYTES + KEPT_BYTES);
+        self.output.shrink_to(KEPT_BYTES);
         Ok(())
     }
 
@@ -331,8 +345,7 @@ impl Connection<'_> {
                 "the body",
             ),
         };
-        let capacity = self.input.capacity_for_more();
-        if capacity > CHARGED_BYTES_MIN && !self.charge.raise_to(capacity) {
+        if !self.may_hold(0) {
             return Ok(self.refuse(overloaded(), false, false));
         }
         match self.input.read_until(&self.peer.stream, started + time)? {
