@@ -167,8 +167,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    type Decoded = Option<(Vec<u8>, Vec<u8>)>;
+
     /// Feeds `wire` in pieces of `step` bytes; what is decoded, and what is left for the next request.
-    fn decode(wire: &[u8], step: usize, max: usize) -> Result<Option<(Vec<u8>, Vec<u8>)>, ChunkedError> {
+    fn decode(wire: &[u8], step: usize, max: usize) -> Result<Decoded, ChunkedError> {
         let mut chunked = Chunked::new();
         let mut buffer = b"head".to_vec();
         let mut whole = false;

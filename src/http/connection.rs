@@ -13,17 +13,15 @@
 //! - An idle connection keeps its thread and nothing else.
 
 use super::chunked::{Chunked, ChunkedError};
+use super::handlers::{Context, Scratch, handle};
 use super::input::{Got, INPUT_BYTES, Input, wait_readable};
 use super::limits::{Charge, time_for};
-use super::media::Sent;
 use super::output::Output;
 use super::problem::{self, Problem};
 use super::registry::Peer;
 use super::request::{Framing, Head};
 use super::response::{Envelope, Reply};
-use super::routes::{self, Admitted, Route};
-use super::{Shared, admin, kv};
-use crate::node::Node;
+use super::routes;
 use std::io::{self, Read};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
@@ -46,34 +44,6 @@ const SMALL_BYTES: usize = 16 * 1024;
 /// answer: closing a socket on unread bytes would take the answer away from it.
 const LINGER_TIME: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 64 << 20;
-
-/// What every connection works with.
-#[derive(Clone, Copy)]
-pub(super) struct Context<'a> {
-    pub(super) node: &'a Node,
-    pub(super) shared: &'a Shared,
-}
-
-impl Context<'_> {
-    /// The longest body in one of its forms: a value, or JSON that may write each byte of it in six.
-    pub(super) fn body_bytes_max(&self, sent: Sent) -> usize {
-        let value_bytes_max = self.node.value_bytes_max();
-        let derived = match sent {
-            Sent::Octets => value_bytes_max,
-            Sent::Json => value_bytes_max.saturating_mul(6).saturating_add(16 * 1024),
-        };
-        derived.min(self.shared.limits.body_bytes_max.unwrap_or(usize::MAX))
-    }
-}
-
-/// Buffers that handlers write into, kept from one request to the next.
-#[derive(Debug, Default)]
-pub(super) struct Scratch {
-    /// The body of the answer.
-    pub(super) body: Vec<u8>,
-    /// A value on its way into the body.
-    pub(super) value: Vec<u8>,
-}
 
 /// What is missing of the request that the input begins with.
 #[derive(Debug)]
@@ -139,10 +109,8 @@ impl Connection<'_> {
         let limits = &self.context.shared.limits;
         let stream = &self.peer.stream;
         stream.set_nodelay(true)?;
-        // A timeout of nothing would be none at all.
-        let shortest = Duration::from_millis(1);
-        stream.set_write_timeout(Some(limits.write_timeout.max(shortest)))?;
-        stream.set_read_timeout(Some(BUFFERS_KEPT.min(limits.idle_timeout).max(shortest)))?;
+        stream.set_write_timeout(Some(limits.write_timeout))?;
+        stream.set_read_timeout(Some(BUFFERS_KEPT.min(limits.idle_timeout)))?;
         loop {
             let next = self.answer_all_in_hand()?;
             self.flush()?;
@@ -155,6 +123,7 @@ impl Connection<'_> {
                 Next::Close => return Ok(()),
                 Next::Linger => {
                     self.flush()?;
+                    self.give_buffers_back();
                     return linger(&self.peer.stream);
                 }
             }
@@ -333,6 +302,13 @@ impl Connection<'_> {
         Ok(())
     }
 
+    fn give_buffers_back(&mut self) {
+        self.input = Input::default();
+        self.output.shrink_to(0);
+        self.scratch = Scratch::default();
+        self.charge.release();
+    }
+
     fn read(&mut self) -> io::Result<Next> {
         let Some(started) = self.started else {
             return self.read_idle();
@@ -360,7 +336,8 @@ impl Connection<'_> {
 
     /// Waits for the next request; after a while without buffers.
     fn read_idle(&mut self) -> io::Result<Next> {
-        let stream = &self.peer.stream;
+        let peer = self.peer;
+        let stream = &peer.stream;
         self.input.shrink_to(KEPT_BYTES);
         self.peer.set_at_work(false);
         let stopping = self.context.shared.is_stopping();
@@ -371,9 +348,7 @@ impl Connection<'_> {
             self.input.read(stream)?
         };
         if got == Got::TimedOut && !stopping {
-            self.input = Input::default();
-            self.output.shrink_to(0);
-            self.scratch = Scratch::default();
+            self.give_buffers_back();
             let idle_timeout = self.context.shared.limits.idle_timeout;
             let deadline = Instant::now() + idle_timeout.saturating_sub(BUFFERS_KEPT);
             if wait_readable(stream, deadline)? {
@@ -385,28 +360,6 @@ impl Connection<'_> {
             Got::Bytes => Ok(Next::Go),
             Got::End | Got::TimedOut => Ok(Next::Close),
         }
-    }
-}
-
-fn handle(
-    context: &Context<'_>,
-    head: &Head<'_>,
-    admitted: Admitted<'_>,
-    body: &[u8],
-    scratch: &mut Scratch,
-) -> Result<Reply, Problem> {
-    let node = context.node;
-    match (&admitted.route, &head.method, admitted.sent) {
-        (Route::Key(key), Method::Put, Some(sent)) => kv::put(node, head, key, body, sent, scratch),
-        (Route::Key(key), Method::Delete, _) => kv::delete(node, head, key),
-        (Route::Key(key), Method::Head, _) => kv::head(node, head, key),
-        (Route::Key(key), _, _) => kv::get(node, head, key, scratch),
-        (Route::Keys, Method::Post, _) => kv::post(node, head, body, scratch),
-        (Route::Keys, _, _) => kv::list(node, head, scratch),
-        (Route::Status, _, _) => admin::status(context, head, scratch),
-        (Route::Stats, _, _) => admin::stats(context, head, scratch),
-        (Route::Healthz, _, _) => admin::healthz(head, scratch),
-        (Route::Readyz, _, _) => admin::readyz(context, head, scratch),
     }
 }
 

@@ -52,6 +52,22 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// With timeouts that clocks and sockets can work with: a socket takes a timeout of nothing for none at
+    /// all, and the end of the longest one is past what a clock can show.
+    pub(super) fn with_sound_timeouts(mut self) -> Limits {
+        for timeout in [
+            &mut self.header_timeout,
+            &mut self.body_timeout,
+            &mut self.idle_timeout,
+            &mut self.write_timeout,
+        ] {
+            *timeout = (*timeout).clamp(Duration::from_millis(1), Duration::from_secs(365 * 24 * 3600));
+        }
+        self
+    }
+}
+
 /// How much longer a client may take that moves `bytes`: those who make no headway gain nothing.
 pub(super) fn time_for(bytes: usize) -> Duration {
     Duration::from_millis(bytes as u64 / 64)
