@@ -68,10 +68,10 @@ pub struct Serve {
     #[arg(long, value_name = "TIME", default_value = "30s", help_heading = "Log")]
     pub write_timeout: Span,
 
-    /// A file with the tokens that clients must show, one a line, its right before it
+    /// A file with the tokens that clients must show, one a line
     ///
-    /// A right is read, write (which may read) or admin (which may do all). Lines that are empty or begin
-    /// with # do not count.
+    /// Before a token may stand what it is for: read, write (which may read too) or admin (which may do
+    /// all, and is meant where nothing stands). Lines that are empty or begin with # do not count.
     #[arg(long, value_name = "FILE", env = ENV_TOKEN_FILE, help_heading = "Security")]
     pub token_file: Option<PathBuf>,
 

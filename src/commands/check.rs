@@ -12,7 +12,7 @@ pub(super) fn run(args: &Check) -> Result<(), Error> {
         log::check(&args.dir)?
     };
     print(text(&report, args.repair).as_bytes())?;
-    if args.repair || report.damage.iter().all(|damage| damage.torn_tail) {
+    if args.repair || report.is_openable() {
         Ok(())
     } else {
         Err(Error::Damaged {
@@ -49,9 +49,15 @@ fn text(report: &Report, repaired: bool) -> String {
             ),
         );
         match &damage.saved_to {
-            Some(copy) => line(&mut text, format_args!("  set aside; a copy is in {}", copy.display())),
+            Some(copy) => line(
+                &mut text,
+                format_args!("  set aside; a copy is in {}", copy.display()),
+            ),
             None if damage.torn_tail && !repaired => {
-                line(&mut text, format_args!("  never acknowledged; the next start cuts it off"));
+                line(
+                    &mut text,
+                    format_args!("  never acknowledged; the next start cuts it off"),
+                );
             }
             None => {}
         }
@@ -59,7 +65,7 @@ fn text(report: &Report, repaired: bool) -> String {
     let end = match (report.damage.is_empty(), repaired) {
         (true, _) => "whole",
         (false, true) => "repaired",
-        (false, false) if report.damage.iter().all(|damage| damage.torn_tail) => "whole but for a torn tail",
+        (false, false) if report.is_openable() => "whole but for a torn tail",
         (false, false) => "damaged",
     };
     line(&mut text, format_args!("{end}"));

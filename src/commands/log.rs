@@ -41,7 +41,11 @@ pub(super) fn run(args: &cli::Log) -> Result<(), Error> {
     let mut out = BufWriter::new(io::stdout().lock());
     loop {
         while let Some(read) = reader.next()? {
-            if args.key.as_ref().is_none_or(|key| read.record.key == key.as_bytes()) {
+            if args
+                .key
+                .as_ref()
+                .is_none_or(|key| read.record.key == key.as_bytes())
+            {
                 print(&mut out, &read).map_err(Error::Output)?;
             }
         }
