@@ -310,10 +310,8 @@ pub struct Log {
 
 /// `pykv check`
 #[derive(Args, Debug)]
-#[command(
-    after_help = "Examples:\n  pykv check\n  pykv check --dir /var/lib/pykv\n  \
-        pykv check --dir /var/lib/pykv --repair"
-)]
+#[command(after_help = "Examples:\n  pykv check\n  pykv check --dir /var/lib/pykv\n  \
+        pykv check --dir /var/lib/pykv --repair")]
 pub struct Check {
     /// The data directory
     #[arg(long, value_name = "DIR", env = ENV_DIR, default_value = DIR_DEFAULT)]

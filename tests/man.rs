@@ -48,7 +48,9 @@ fn page(command: Command, name: &str) -> (String, Vec<u8>) {
     if !is_root {
         let mut see_also = Roff::new();
         see_also.control("SH", ["SEE ALSO"]);
-        see_also.text([roman("pykv(1), which has the environment and the exit status of all commands")]);
+        see_also.text([roman(
+            "pykv(1), which has the environment and the exit status of all commands",
+        )]);
         see_also.to_writer(&mut out).unwrap();
     }
     (format!("{name}.1"), out)

@@ -15,6 +15,9 @@ const SEGMENT_BYTES_MIN: u64 = 4096;
 /// What a record has beside its value, at most, in bytes.
 const RECORD_OVERHEAD_BYTES_MAX: u64 = 2048;
 
+/// What the request of a value is counted with beside the value, at most, in bytes.
+const REQUEST_OVERHEAD_BYTES: u64 = 64 * 1024;
+
 /// `pykv serve`
 #[derive(Args, Debug)]
 #[command(
@@ -185,6 +188,13 @@ impl Serve {
             return Err(format!(
                 "--max-unwritten {} has no room for one value of --max-value {}; it takes at least {record}",
                 self.max_unwritten, self.max_value
+            ));
+        }
+        let in_flight = Size(self.max_value.0 + REQUEST_OVERHEAD_BYTES);
+        if self.max_in_flight < in_flight {
+            return Err(format!(
+                "--max-in-flight {} has no room for one value of --max-value {}; it takes at least {in_flight}",
+                self.max_in_flight, self.max_value
             ));
         }
         Ok(())
