@@ -1,4 +1,75 @@
 //! pykv: a key-value store behind plain HTTP, in one binary.
+//!
+//! A node holds a map in memory, bounded, least recently used entries dropped first; writes every change to
+//! an append-only log; and answers HTTP. This page is the map of the source. Each room opens with what it
+//! is for, what it owns and what must hold in it.
+//!
+//! # The rooms
+//! | room | what it is | uses |
+//! | --- | --- | --- |
+//! | `main.rs` | parses the command line, turns errors into exit statuses | `cli`, `commands` |
+//! | [`cli`] | every subcommand, flag, default, environment variable and help text | |
+//! | [`commands`] | one file a subcommand: builds the parts and runs them | all below |
+//! | [`client`] | the HTTP client of the command line | `api` |
+//! | [`http`] | listener, connections, requests, handlers | `node`, `api` |
+//! | [`api`] | what both sides of the HTTP API speak: paths, headers, JSON | |
+//! | [`node`] | a store and its log: the one thing that handlers and commands talk to | `store`, `log` |
+//! | [`store`] | memory: the LRU map, and the lock it is shared under | |
+//! | [`log`] | disk: segments, group commit, recovery, check and repair | `record` |
+//! | [`record`] | the one record format | |
+//! | `key`, `pair` | a key that was checked; a key and its value as one piece of memory | |
+//!
+//! `store` and `log` know nothing of HTTP, `record` knows nothing of anyone, and there are no circles. (The
+//! store holds the log's [`Appender`](log), because a change and its place in the log belong to one hold of
+//! one lock; the log sees the store only as a source of entries.)
+//!
+//! # One number
+//! The log is one endless sequence of bytes, and an **offset** is a position in it that is never reused.
+//! Whatever says "when" says an offset: a key's version (its ETag) is the offset just past the record that
+//! last wrote it; a write is durable when the log is written, or synced, up to there.
+//!
+//! # The way of a write
+//! 1. The connection's thread reads and checks the request, and makes the pair of key and value: one
+//!    allocation. It takes room for the record in the log's budget of bytes not yet written. Where the disk
+//!    is behind, it is here that writers wait: before they hold any lock, so readers do not feel it.
+//! 2. [`Node::put`](node::Node::put) takes the store's lock; checks mode, precondition and the log's
+//!    health; evicts what no longer fits; gives the record its offset and hands it to the log's channel;
+//!    changes the map. Every check comes before the first change.
+//! 3. Out of the lock, [`Node::wait`](node::Node::wait) returns once the log is written (for
+//!    `--fsync always`: synced) up to the offset. If nobody is writing, the waiting thread does it itself,
+//!    for all whose records are in the channel: group commit. A connection with many requests in hand
+//!    waits once for all of them.
+//! 4. The answer goes out. What the log could not take is answered with 503 or 507, never with success.
+//!
+//! # The way of a read
+//! Under the store's lock: look the key up, make it the most recently used, copy a small value out or
+//! take a share of a large one. No disk, no second lock. Then the answer. A read may show a write that has
+//! not been answered yet.
+//!
+//! # The way of a restart
+//! [`Node::open`](node::Node::open) locks the directory; reads the newest base, if there is one, and the
+//! segments from its offset on; replays each record into the map, evictions too, so nothing is decided
+//! anew; cuts off a torn tail. Any other damage stops the start. Only then is the port opened.
+//!
+//! # Threads
+//! | name | how many | started by | ended by |
+//! | --- | --- | --- | --- |
+//! | `main` | 1 | the system | accepts connections in [`Server::run`](http::Server::run), until stopped |
+//! | `connection` | one a connection | `main`, in a scope of [`Server::run`](http::Server::run) | the client, a timeout, or the scope's end: run returns when all have ended |
+//! | `log` | 1 | [`Node::open`](node::Node::open) | [`Node::close`](node::Node::close), which joins it |
+//! | `ctrl-c` | 1 | `pykv serve` | the end of the process; it holds nothing |
+//!
+//! To stop: the signal's thread tells the server; connections finish what they have begun; the server's
+//! scope joins them; the node is closed, which ends `log`, writes and syncs the rest, and lets go of the
+//! directory.
+//!
+//! # What holds everywhere
+//! - What was acknowledged is in the log as firmly as `--fsync` says.
+//! - The order of records is the order of the changes in memory, because one lock covers both.
+//! - Under the store's lock nothing waits, writes, encodes or frees.
+//! - What was refused at the door has changed nothing and is not in the log.
+//! - Bytes from outside (network, disk, command line) come to errors, never to a panic.
+//! - Whatever a client can make the node hold has a bound.
 
 pub mod api;
 pub mod cli;

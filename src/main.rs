@@ -46,11 +46,10 @@ fn exit_code(error: &Error) -> u8 {
     }
 }
 
-/// The exit status that a node's refusal comes to.
+/// The exit status that a node's refusal comes to. (That a key is not there is [`Error::Missing`].)
 fn exit_code_of_status(status: u16) -> u8 {
     match status {
         401 | 403 => 5,
-        404 => 1,
         409 | 412 => 4,
         // It may be otherwise a moment later, or on another node.
         408 | 410 | 429 | 503 | 507 => 6,
@@ -92,7 +91,8 @@ mod tests {
         for (status, code) in [
             (401, 5),
             (403, 5),
-            (404, 1),
+            // Of a key: `commands` has made it Error::Missing. So this is of a path that every node has.
+            (404, 8),
             (409, 4),
             (412, 4),
             (503, 6),

@@ -15,13 +15,12 @@ const SEGMENT_BYTES_MIN: u64 = 4096;
 /// What a record has beside its value, at most, in bytes.
 const RECORD_OVERHEAD_BYTES_MAX: u64 = 2048;
 
+/// What the request of a value is counted with beside the value, at most, in bytes.
+const REQUEST_OVERHEAD_BYTES: u64 = 64 * 1024;
+
 /// `pykv serve`
 #[derive(Args, Debug)]
 #[command(
-    long_about = "Run a node. Once it takes requests it prints one line on standard output, `listening on \
-        http://ADDRESS`; all else goes to standard error. Ctrl-C or SIGTERM ends it: it takes no more \
-        connections, answers the requests it has begun, syncs its log and exits with 0. A second one ends \
-        it at once.",
     after_help = "Examples:\n  pykv serve\n  pykv serve --dir /var/lib/pykv --fsync always\n  \
         pykv serve --max-capacity 20000 --max-memory 256MiB\n  \
         pykv serve --listen 0.0.0.0:7958 --token-file /etc/pykv/tokens"
@@ -191,13 +190,21 @@ impl Serve {
                 self.max_unwritten, self.max_value
             ));
         }
+        let in_flight = Size(self.max_value.0 + REQUEST_OVERHEAD_BYTES);
+        if self.max_in_flight < in_flight {
+            return Err(format!(
+                "--max-in-flight {} has no room for one value of --max-value {}; it takes at least {in_flight}",
+                self.max_in_flight, self.max_value
+            ));
+        }
         Ok(())
     }
 
     /// What the node is built from.
     pub fn node_options(&self) -> node::Options {
         node::Options {
-            dir: self.dir.clone(),
+            // What a node says of its directory must mean something from wherever it is read.
+            dir: std::path::absolute(&self.dir).unwrap_or_else(|_| self.dir.clone()),
             limits: store::Limits {
                 entries_max: self.max_capacity.unwrap_or(store::Limits::ENTRIES_MAX),
                 bytes_max: self.max_memory.0,

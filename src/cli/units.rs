@@ -107,7 +107,10 @@ impl fmt::Display for Size {
     }
 }
 
-/// A duration that is not nothing. Read from and shown as `500ms`, `30s`, `5m` or `1h 30m`.
+/// The longest duration: longer than anybody waits, shorter than what added to the time of now overflows.
+const SPAN_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// A duration that is not nothing, up to a year. Read from and shown as `500ms`, `30s`, `5m` or `1h 30m`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
 
@@ -117,6 +120,7 @@ impl std::str::FromStr for Span {
     fn from_str(text: &str) -> Result<Span, String> {
         match humantime::parse_duration(text) {
             Ok(Duration::ZERO) => Err("a duration is longer than 0".to_owned()),
+            Ok(duration) if duration > SPAN_MAX => Err("a duration is at most 365 days".to_owned()),
             Ok(duration) => Ok(Span(duration)),
             Err(error) => Err(format!("{error}; a duration is written as 500ms, 30s or 5m")),
         }
@@ -186,7 +190,7 @@ mod tests {
         assert_eq!("500ms".parse(), Ok(Span(Duration::from_millis(500))));
         assert_eq!("1h 30m".parse(), Ok(Span(Duration::from_secs(5400))));
         assert_eq!(Span(Duration::from_secs(30)).to_string(), "30s");
-        for text in ["", "5", "0s", "-1s", "soon"] {
+        for text in ["", "5", "0s", "-1s", "soon", "366days"] {
             assert!(text.parse::<Span>().is_err(), "{text}");
         }
     }
