@@ -71,6 +71,8 @@
 //! - Bytes from outside (network, disk, command line) come to errors, never to a panic.
 //! - Whatever a client can make the node hold has a bound.
 
+#![warn(clippy::unwrap_used)]
+
 pub mod api;
 pub mod cli;
 pub mod client;
@@ -84,3 +86,4 @@ pub mod record;
 pub mod store;
 
 pub use key::{Key, KeyError};
+pub use pair::KEY_BYTES_MAX;

@@ -16,7 +16,7 @@
 use crate::key::Key;
 use crate::log::{self, Health, Log, Operation, Policy, Position, Refusal};
 use crate::pair::Pair;
-use crate::store::{self, Counters, Limits, LruMap, Slot, Store};
+use crate::store::{self, Counters, Limits, LruMap, Replay, Slot, Store};
 use std::fmt;
 use std::hash::RandomState;
 use std::path::{Path, PathBuf};
@@ -217,9 +217,11 @@ impl Node {
     pub(crate) fn open_on(disk: log::Disk, options: Options) -> Result<Node, log::Error> {
         let hasher = RandomState::new();
         let mut map = LruMap::new(options.limits, hasher.clone());
+        let mut replay = Replay::new(&mut map);
         let (mut log, appender) = Log::open(disk, &options.dir, options.log, |record, version| {
-            map.replay(record, version)
+            replay.push(record, version)
         })?;
+        replay.finish();
         let store = Arc::new(Store::new(map, appender, hasher.clone()));
         log.start(Arc::clone(&store) as Arc<dyn log::Source>)?;
         let run = std::hash::BuildHasher::hash_one(&hasher, "cursors") as u32;

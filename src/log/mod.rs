@@ -19,7 +19,7 @@
 //! | `dir`, `header`, `disk` | names and the lock, the head of a file, the calls |
 //!
 //! # What holds
-//! - A record is handed over under the lock that its change was made under ([`Appender`] is a part of what
+//! - A record is handed over under the lock that its change was made under (the appender is a part of what
 //!   that lock guards), so the log has the order of the store.
 //! - What [`Log::wait`] has returned for is on disk as firmly as the [`Policy`] says.
 //! - When the disk fails, the log refuses writes before they change anything, says so in its [`Health`],
@@ -231,8 +231,8 @@ impl Appender {
 
 /// The log of an open directory.
 ///
-/// Opening it locks the directory. [`Log::start`] starts the thread `log`, which ends in [`Log::close`], or
-/// when the log is dropped.
+/// Opening it locks the directory. Starting it starts the thread `log`, which ends when the log is closed or
+/// dropped.
 pub struct Log {
     shared: Arc<Shared>,
     id: LogId,

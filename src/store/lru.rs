@@ -10,7 +10,7 @@
 use super::slab::{Entry, NIL, Slab, Slot};
 use super::{Counters, index::Index};
 use crate::pair::Pair;
-use crate::record::{Operation, Record};
+use crate::record::Operation;
 use std::hash::{BuildHasher, RandomState};
 
 /// What an entry is counted with beside the allocation of its key and value, in bytes: 32 for the slab
@@ -156,19 +156,36 @@ impl LruMap {
         self.slab.remove(slot)
     }
 
+    pub(crate) fn hash(&self, key: &[u8]) -> u64 {
+        self.hasher.hash_one(key)
+    }
+
+    /// A slot that may be that of a key with this hash, found without looking at any entry.
+    pub(crate) fn find_likely(&self, hash: u64) -> Option<Slot> {
+        self.index.find(hash, |_| true)
+    }
+
+    /// The entries on both sides of one in the order of use.
+    pub(crate) fn neighbours(&self, slot: Slot) -> [Option<Slot>; 2] {
+        let entry = &self.slab[slot];
+        [entry.newer, entry.older].map(|slot| (slot != NIL).then_some(slot))
+    }
+
     /// Applies a record of the log. Total: whatever the record says, on whatever the map holds, the result
     /// is what the writer of the log had, so that replaying a record twice does no harm.
     ///
     /// Bounds are not looked at: evictions are records too.
-    pub(crate) fn replay(&mut self, record: &Record<'_>, version: u64) {
-        let hash = self.hasher.hash_one(record.key);
-        let slot = self.find(hash, record.key);
-        match (record.operation, slot) {
+    pub(crate) fn replay(&mut self, operation: Operation, hash: u64, key: &[u8], value: &[u8], version: u64) {
+        match (operation, self.find(hash, key)) {
             (Operation::Set | Operation::Update, Some(slot)) => {
-                self.replace(slot, Pair::new(record.key, record.value), version);
+                if self.slab[slot].overwrite(value, version) {
+                    self.touch(slot);
+                } else {
+                    self.replace(slot, Pair::new(key, value), version);
+                }
             }
             (Operation::Set | Operation::Update, None) => {
-                self.insert(hash, Pair::new(record.key, record.value), version);
+                self.insert(hash, Pair::new(key, value), version);
             }
             (Operation::Delete | Operation::Evict | Operation::Expire, Some(slot)) => {
                 self.remove(slot);

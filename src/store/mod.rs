@@ -5,8 +5,9 @@
 //! | `slab` | the entries, each in a slot of its own |
 //! | `index` | from a key to its slot |
 //! | `lru` | the map of both, with the order of use and the bounds |
+//! | `replay` | from the log into the map, many records at a time |
 //!
-//! [`Store`] puts the map and the end of the log under one mutex. It is a plain [`Mutex`], not a
+//! `Store` puts the map and the end of the log under one mutex. It is a plain [`Mutex`], not a
 //! reader-writer lock: every read moves its entry to the front of the LRU list, so there are no readers.
 //! It is one for both because a change's place in the log must be the order in which it was made: offset
 //! and hand-over to the log's channel belong to the same hold as the change.
@@ -17,12 +18,14 @@
 
 mod index;
 mod lru;
+mod replay;
 mod slab;
 
 #[cfg(test)]
 mod tests;
 
 pub use lru::{ENTRY_OVERHEAD_BYTES, Limits, LruMap, cost_bytes};
+pub(crate) use replay::Replay;
 pub(crate) use slab::Slot;
 pub use slab::VERSION_MAX;
 

@@ -94,6 +94,21 @@ impl Entry {
         Pair::from_parts(std::mem::replace(&mut self.bytes, pair.into_bytes()), key_bytes)
     }
 
+    /// Puts a new value of the same length into the very place of the old one. `false`, with nothing done,
+    /// where the length differs or the bytes are shared.
+    pub(crate) fn overwrite(&mut self, value: &[u8], version: u64) -> bool {
+        let key_bytes = self.key_bytes();
+        let Bytes::Owned(bytes) = &mut self.bytes else {
+            return false;
+        };
+        let fits = bytes.len() - key_bytes == value.len();
+        if fits {
+            bytes[key_bytes..].copy_from_slice(value);
+            self.meta = Entry::pack(version, key_bytes);
+        }
+        fits
+    }
+
     pub(crate) fn is_vacant(&self) -> bool {
         self.bytes.as_slice().is_empty()
     }
