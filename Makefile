@@ -44,7 +44,7 @@ lint: ## Check format, lints and documentation
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps
 
 doc: ## Build the documentation of the source
-	$(CARGO) doc --locked --no-deps
+	$(CARGO) doc --locked --no-deps --document-private-items
 
 man: ## Write the manual pages anew, from the command line's definitions
 	PYKV_WRITE_MAN=1 $(CARGO) test --locked --test man

@@ -328,7 +328,11 @@ impl fmt::Display for Error {
                 };
                 // One line, and nothing that a terminal acts on, whoever sent it.
                 let said = said.replace(char::is_control, " ");
-                write!(f, "{said} (HTTP {})", problem.status)
+                let advice = match problem.status {
+                    401 => "; the token is taken from --token-file or PYKV_TOKEN",
+                    _ => "",
+                };
+                write!(f, "{said} (HTTP {}){advice}", problem.status)
             }
             Error::Nonsense { server, why } => {
                 write!(

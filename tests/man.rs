@@ -2,6 +2,8 @@
 //!
 //! `make man` writes them: it runs this test with `PYKV_WRITE_MAN` set.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use clap::Command;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
