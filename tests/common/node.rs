@@ -216,7 +216,13 @@ impl Server {
     #[track_caller]
     pub fn sigterm(&mut self) -> ExitStatus {
         self.signal(Signal::TERM);
-        eventually("the node ends after SIGTERM", || !self.is_running());
+        self.wait()
+    }
+
+    /// Waits until the process has ended, for whatever reason.
+    #[track_caller]
+    pub fn wait(&mut self) -> ExitStatus {
+        eventually("the node ends", || !self.is_running());
         let mut process = self.process.take().unwrap();
         let status = process.child.wait().unwrap();
         self.exit = Some(status);
