@@ -20,6 +20,7 @@ use crate::store::{self, Counters, Limits, LruMap, Slot, Store};
 use std::fmt;
 use std::hash::RandomState;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Slots that a listing looks at in one hold of the lock: some 20 µs where none is in a cache.
@@ -196,7 +197,7 @@ pub struct Status {
 ///
 /// Opening it locks the data directory and starts one thread, `log`, which ends in [`Node::close`].
 pub struct Node {
-    store: Store,
+    store: Arc<Store>,
     log: Log,
     dir: PathBuf,
     limits: Limits,
@@ -209,14 +210,21 @@ pub struct Node {
 impl Node {
     /// Opens a data directory, recovering what it holds.
     pub fn open(options: Options) -> Result<Node, log::Error> {
+        Node::open_on(log::Disk::default(), options)
+    }
+
+    /// As [`Node::open`], on a disk that a test makes fail.
+    pub(crate) fn open_on(disk: log::Disk, options: Options) -> Result<Node, log::Error> {
         let hasher = RandomState::new();
         let mut map = LruMap::new(options.limits, hasher.clone());
-        let (log, appender) = Log::open(&options.dir, options.log, |record, version| {
+        let (mut log, appender) = Log::open(disk, &options.dir, options.log, |record, version| {
             map.replay(record, version)
         })?;
+        let store = Arc::new(Store::new(map, appender, hasher.clone()));
+        log.start(Arc::clone(&store) as Arc<dyn log::Source>)?;
         let run = std::hash::BuildHasher::hash_one(&hasher, "cursors") as u32;
         let node = Node {
-            store: Store::new(map, appender, hasher),
+            store,
             log,
             dir: options.dir,
             limits: options.limits,

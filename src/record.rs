@@ -78,7 +78,8 @@ impl Operation {
         }
     }
 
-    fn has_key(self) -> bool {
+    /// Whether it tells of a key, and not of the log itself.
+    pub fn has_key(self) -> bool {
         !matches!(self, Operation::Term | Operation::Gap | Operation::End)
     }
 }
@@ -195,6 +196,49 @@ impl<'a> Record<'a> {
 
     /// Reads the record that stands at `position` and begins `bytes`; returns it and its length in bytes.
     pub fn decode(position: u64, bytes: &'a [u8]) -> Result<(Record<'a>, usize), DecodeError> {
+        let head = Head::decode(bytes)?;
+        let Some(record) = bytes.get(..head.total_bytes) else {
+            return Err(DecodeError::Incomplete(head.total_bytes));
+        };
+        let covered = if head.operation == Operation::Gap {
+            &record[4..HEAD_BYTES]
+        } else {
+            &record[4..]
+        };
+        if checksum(position, covered) != head.crc {
+            return Err(DecodeError::Corrupt("the checksum does not match"));
+        }
+        Ok((head.split(record), head.total_bytes))
+    }
+
+    /// Reads a record that [`Record::decode`] has read before from the same bytes, without checking it again.
+    ///
+    /// # Panics
+    /// If it has not.
+    pub(crate) fn decode_checked(record: &'a [u8]) -> Record<'a> {
+        Head::decode(record)
+            .expect("the record was decoded before")
+            .split(record)
+    }
+
+    /// The number that is the value of a TERM or an END.
+    pub fn value_u64(&self) -> Option<u64> {
+        self.value.try_into().ok().map(u64::from_le_bytes)
+    }
+}
+
+/// The fixed fields of a record, each within its bounds.
+struct Head {
+    crc: u32,
+    total_bytes: usize,
+    operation: Operation,
+    flags: u8,
+    key_bytes: usize,
+    timestamp_ms: u64,
+}
+
+impl Head {
+    fn decode(bytes: &[u8]) -> Result<Head, DecodeError> {
         let Some((head, _)) = bytes.split_first_chunk::<HEAD_BYTES>() else {
             return Err(DecodeError::Incomplete(HEAD_BYTES));
         };
@@ -213,64 +257,56 @@ impl<'a> Record<'a> {
             k1,
             timestamp @ ..,
         ] = *head;
-        let total = u32::from_le_bytes([l0, l1, l2, l3]) as usize + 8;
-        let operation = Operation::from_byte(operation).ok_or(DecodeError::Corrupt("no such operation"))?;
-        let key_bytes = u16::from_le_bytes([k0, k1]) as usize;
-        let optional_bytes =
-            8 * (flags & FLAG_DEADLINE != 0) as usize + 8 * (flags & FLAG_VERSION != 0) as usize;
-        let body_start = HEAD_BYTES + optional_bytes;
+        let head = Head {
+            crc: u32::from_le_bytes([c0, c1, c2, c3]),
+            total_bytes: (u32::from_le_bytes([l0, l1, l2, l3]) as usize).saturating_add(8),
+            operation: Operation::from_byte(operation).ok_or(DecodeError::Corrupt("no such operation"))?,
+            flags,
+            key_bytes: u16::from_le_bytes([k0, k1]).into(),
+            timestamp_ms: u64::from_le_bytes(timestamp),
+        };
         if flags & !(FLAG_DEADLINE | FLAG_VERSION) != 0 {
             return Err(DecodeError::Corrupt("unknown flags"));
         }
-        if !(body_start + key_bytes..=RECORD_BYTES_MAX).contains(&total) {
-            return Err(DecodeError::Corrupt("the length is none that a record has"));
-        }
-        if key_bytes > crate::pair::KEY_BYTES_MAX || operation.has_key() == (key_bytes == 0) {
+        if head.key_bytes > crate::pair::KEY_BYTES_MAX || head.operation.has_key() == (head.key_bytes == 0) {
             return Err(DecodeError::Corrupt("the key's length is none that a key has"));
         }
-        let Some(record) = bytes.get(..total) else {
-            return Err(DecodeError::Incomplete(total));
-        };
-        let covered = if operation == Operation::Gap {
-            &record[4..HEAD_BYTES]
-        } else {
-            &record[4..]
-        };
-        if checksum(position, covered) != u32::from_le_bytes([c0, c1, c2, c3]) {
-            return Err(DecodeError::Corrupt("the checksum does not match"));
+        if !(head.body_start() + head.key_bytes..=RECORD_BYTES_MAX).contains(&head.total_bytes) {
+            return Err(DecodeError::Corrupt("the length is none that a record has"));
         }
-        let mut optional = record[HEAD_BYTES..body_start]
-            .chunks_exact(8)
-            .map(|field| u64::from_le_bytes(field.try_into().expect("chunks of 8 bytes")));
-        let deadline_ms = if flags & FLAG_DEADLINE != 0 {
-            optional.next()
-        } else {
-            None
-        };
-        let version = if flags & FLAG_VERSION != 0 {
-            optional.next()
-        } else {
-            None
-        };
-        let (key, value) = record[body_start..].split_at(key_bytes);
-        let value = if operation == Operation::Gap { &[] } else { value };
-        let timestamp_ms = u64::from_le_bytes(timestamp);
-        Ok((
-            Record {
-                operation,
-                timestamp_ms,
-                deadline_ms,
-                version,
-                key,
-                value,
-            },
-            total,
-        ))
+        Ok(head)
     }
 
-    /// The number that is the value of a TERM or an END.
-    pub fn value_u64(&self) -> Option<u64> {
-        self.value.try_into().ok().map(u64::from_le_bytes)
+    fn body_start(&self) -> usize {
+        HEAD_BYTES + 8 * (self.flags & (FLAG_DEADLINE | FLAG_VERSION)).count_ones() as usize
+    }
+
+    fn split<'a>(&self, record: &'a [u8]) -> Record<'a> {
+        let (optional, body) = record[HEAD_BYTES..].split_at(self.body_start() - HEAD_BYTES);
+        let mut optional = optional
+            .chunks_exact(8)
+            .map(|field| u64::from_le_bytes(field.try_into().expect("chunks of 8 bytes")));
+        let mut field = |flag| {
+            if self.flags & flag != 0 {
+                optional.next()
+            } else {
+                None
+            }
+        };
+        let (deadline_ms, version) = (field(FLAG_DEADLINE), field(FLAG_VERSION));
+        let (key, value) = body.split_at(self.key_bytes);
+        Record {
+            operation: self.operation,
+            timestamp_ms: self.timestamp_ms,
+            deadline_ms,
+            version,
+            key,
+            value: if self.operation == Operation::Gap {
+                &[]
+            } else {
+                value
+            },
+        }
     }
 }
 

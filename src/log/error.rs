@@ -58,6 +58,12 @@ impl Error {
         }
     }
 
+    /// Whether it is for lack of room.
+    pub(super) fn is_disk_full(&self) -> bool {
+        use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        matches!(self, Error::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded | FileTooLarge))
+    }
+
     /// Whether the data, not the machine, is at fault.
     pub fn is_damage(&self) -> bool {
         matches!(self, Error::Damaged { .. } | Error::Inconsistent { .. })

@@ -1,15 +1,72 @@
-//! stub while the real one is being written; the public API is final.
+//! Disk: the append-only log of all changes, and what is made of it. The only code that opens files of the
+//! data directory.
+//!
+//! The log is one endless sequence of bytes: records that follow one another ([`crate::record`]). An
+//! **offset** is a position in it; none is ever used twice or moved. The sequence is kept in segments, each
+//! a file named by its first offset; a base is the state at an offset, and makes what came before it
+//! superfluous.
+//!
+//! | file | what it is |
+//! | --- | --- |
+//! | `commit` | group commit: how far the log is, who waits, who writes |
+//! | `writer` | the end of the log: from the channel to the file |
+//! | `keeper` | the log's thread: syncs, and brings a failed log back |
+//! | `budget` | the bound on what is not written yet |
+//! | `recovery` | opens a directory and finds the end |
+//! | `base` | the state at an offset, as a file |
+//! | `reader`, `file_reader` | records of a directory, of a file |
+//! | `check` | what is damaged, and the repair |
+//! | `dir`, `header`, `disk` | names and the lock, the head of a file, the calls |
+//!
+//! # What holds
+//! - A record is handed over under the lock that its change was made under ([`Appender`] is a part of what
+//!   that lock guards), so the log has the order of the store.
+//! - What [`Log::wait`] has returned for is on disk as firmly as the [`Policy`] says.
+//! - When the disk fails, the log refuses writes before they change anything, says so in its [`Health`],
+//!   and goes on by itself once it can.
+//! - Nothing is deleted before what replaces it is synced, its directory entry too.
+
+mod base;
+mod budget;
+mod check;
+mod commit;
+mod dir;
+mod disk;
 mod error;
+mod file_reader;
+mod header;
+mod keeper;
+mod reader;
+mod recovery;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use base::Source;
+pub use check::{Damage, FileReport, Report, check, repair};
+pub use commit::Position;
+pub(crate) use disk::Disk;
+pub use error::{Error, Health, Refusal};
+pub use header::LogId;
+pub use reader::{Read, Reader};
+
 use crate::pair::Pair;
 pub use crate::record::Operation;
-use crate::record::Record;
-pub use error::{Error, Health, Refusal};
+use crate::record::{HEAD_BYTES, Record};
+use crate::store::VERSION_MAX;
+use budget::Budget;
+use commit::Commit;
+use crossbeam_channel::Sender;
+use dir::Dir;
+use keeper::Keeper;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+use writer::{Failure, Flushed, Writer};
 
-/// When the log is synced, and what an acknowledgement means.
+/// When the log is synced, and so what an acknowledgement means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
     /// Before each acknowledgement.
@@ -18,6 +75,17 @@ pub enum Policy {
     Everysec,
     /// When the kernel likes.
     No,
+}
+
+impl Policy {
+    /// As the command line and the API call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Policy::Always => "always",
+            Policy::Everysec => "everysec",
+            Policy::No => "no",
+        }
+    }
 }
 
 /// How the log is kept.
@@ -33,85 +101,266 @@ pub struct Options {
     pub wait_max: Duration,
 }
 
-/// How far the log is, in offsets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Position {
-    /// Up to here write(2) has taken it.
-    pub written: u64,
-    /// Up to here fdatasync has covered it.
-    pub synced: u64,
+/// A change on its way to the log's end.
+struct Entry {
+    /// The offset of the record's first byte.
+    start: u64,
+    operation: Operation,
+    timestamp_ms: u64,
+    pair: Pair,
 }
 
-/// stub
-#[derive(Debug)]
-pub struct Reserved;
-/// stub
-pub struct Appender {
-    next: Arc<AtomicU64>,
+/// What the log's end, its thread and its users share.
+struct Shared {
+    options: Options,
+    commit: Commit,
+    budget: Budget,
+    /// The offset just past the last record handed over.
+    appended: AtomicU64,
+    /// Held for the time of a write or a sync: nobody who holds the store's lock may take it.
+    writer: Mutex<Writer>,
 }
+
+impl Shared {
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer
+            .lock()
+            .expect("nothing under the writer's lock panics")
+    }
+
+    fn appended(&self) -> u64 {
+        self.appended.load(Ordering::Acquire)
+    }
+
+    /// Writes what waits in the channel, and syncs it if the policy asks for that.
+    fn write(&self) -> Result<Flushed, Failure> {
+        let mut writer = self.writer();
+        let flushed = writer.write()?;
+        self.budget.give_back(flushed.bytes);
+        if self.options.policy == Policy::Always && flushed.bytes > 0 {
+            writer.sync()?;
+        }
+        Ok(flushed)
+    }
+
+    fn wait(&self, offset: u64) -> Result<(), Refusal> {
+        self.commit.wait(offset, self.options.wait_max, || self.write())
+    }
+}
+
+/// Room in the budget for one record, given back if the record is not made after all.
+pub(crate) struct Reserved<'a> {
+    budget: &'a Budget,
+    bytes: u64,
+}
+
+impl Reserved<'_> {
+    /// Leaves the room to the record: it is given back when that is written.
+    fn keep(self) -> u64 {
+        let bytes = self.bytes;
+        std::mem::forget(self);
+        bytes
+    }
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        self.budget.give_back(self.bytes);
+    }
+}
+
+/// The place where records get their offsets. There is one, and it belongs under the store's lock.
+pub(crate) struct Appender {
+    next: u64,
+    entries: Sender<Entry>,
+    shared: Arc<Shared>,
+}
+
 impl Appender {
-    pub(crate) fn append(&mut self, _o: Operation, _t: u64, pair: Pair, _r: Reserved) -> u64 {
+    /// Hands a record over and returns the offset just past it. The room must have been reserved for this
+    /// very pair.
+    pub(crate) fn append(
+        &mut self,
+        operation: Operation,
+        timestamp_ms: u64,
+        pair: Pair,
+        reserved: Reserved<'_>,
+    ) -> u64 {
+        let bytes = reserved.keep();
+        self.send(operation, timestamp_ms, pair, bytes)
+    }
+
+    /// Hands over that a pair was evicted.
+    pub(crate) fn append_eviction(&mut self, timestamp_ms: u64, pair: Pair) {
+        let bytes = (HEAD_BYTES + pair.key().len()) as u64;
+        self.shared.budget.take(bytes);
+        self.send(Operation::Evict, timestamp_ms, pair, bytes);
+    }
+
+    fn send(&mut self, operation: Operation, timestamp_ms: u64, pair: Pair, bytes: u64) -> u64 {
+        let start = self.next;
+        self.next += bytes;
+        // The receiver is in `shared`, which this holds: sending cannot fail.
+        let _ = self.entries.send(Entry {
+            start,
+            operation,
+            timestamp_ms,
+            pair,
+        });
+        self.shared.appended.store(self.next, Ordering::Release);
         self.next
-            .fetch_add(20 + pair.key().len() as u64 + pair.value().len() as u64, Relaxed);
-        self.next.load(Relaxed)
     }
-    pub(crate) fn append_eviction(&mut self, _t: u64, _pair: Pair) {
-        self.next.fetch_add(30, Relaxed);
-    }
+
+    /// Whether a record can be taken. Asked under the store's lock, before the change: after a failure was
+    /// noted no change slips through.
     pub(crate) fn check(&self) -> Result<(), Refusal> {
-        Ok(())
-    }
-    pub(crate) fn next(&self) -> u64 {
-        self.next.load(Relaxed)
-    }
-}
-/// stub
-pub struct Log {
-    next: Arc<AtomicU64>,
-    policy: Policy,
-}
-#[allow(missing_docs)]
-impl Log {
-    pub fn open(
-        _dir: &Path,
-        o: Options,
-        _replay: impl FnMut(&Record<'_>, u64),
-    ) -> Result<(Log, Appender), Error> {
-        let next = Arc::new(AtomicU64::new(0));
-        Ok((
-            Log {
-                next: next.clone(),
-                policy: o.policy,
-            },
-            Appender { next },
-        ))
-    }
-    pub(crate) fn reserve(&self, _p: &Pair) -> Result<Reserved, Refusal> {
-        Ok(Reserved)
-    }
-    pub fn wait(&self, _offset: u64) -> Result<(), Refusal> {
-        Ok(())
-    }
-    pub fn position(&self) -> Position {
-        let n = self.next.load(Relaxed);
-        Position {
-            written: n,
-            synced: n,
+        self.shared.commit.check()?;
+        // Far more than one write and its evictions could take.
+        if self.next > VERSION_MAX - (1 << 40) {
+            Err(Refusal::Full)
+        } else {
+            Ok(())
         }
     }
-    pub fn health(&self) -> Health {
-        Health::Ok
+
+    /// The offset just past the last record.
+    pub(crate) fn next(&self) -> u64 {
+        self.next
     }
-    pub fn policy(&self) -> Policy {
-        self.policy
+}
+
+/// The log of an open directory.
+///
+/// Opening it locks the directory. [`Log::start`] starts the thread `log`, which ends in [`Log::close`], or
+/// when the log is dropped.
+pub struct Log {
+    shared: Arc<Shared>,
+    id: LogId,
+    term: u64,
+    keeper: Option<Keeper>,
+}
+
+impl Log {
+    /// Opens a directory and gives each record in it to `replay`, with the version that it gives its key.
+    pub(crate) fn open(
+        disk: Disk,
+        path: &Path,
+        options: Options,
+        replay: impl FnMut(&Record<'_>, u64),
+    ) -> Result<(Log, Appender), Error> {
+        let dir = Dir::open_or_create(path)?;
+        let recovered = recovery::recover(&dir, &disk, replay)?;
+        let (entries, receiver) = crossbeam_channel::unbounded();
+        let (id, position) = (recovered.id, recovered.position);
+        let term = recovered.terms.last().map_or(0, |term| term.term);
+        let writer = Writer::new(
+            dir,
+            disk,
+            id,
+            recovered.terms,
+            receiver,
+            recovered.segment,
+            options.segment_bytes_max,
+            position,
+        );
+        let shared = Arc::new(Shared {
+            commit: Commit::new(options.policy, position),
+            budget: Budget::new(options.unwritten_bytes_max),
+            options,
+            appended: AtomicU64::new(position),
+            writer: Mutex::new(writer),
+        });
+        let appender = Appender {
+            next: position,
+            entries,
+            shared: Arc::clone(&shared),
+        };
+        Ok((
+            Log {
+                shared,
+                id,
+                term,
+                keeper: None,
+            },
+            appender,
+        ))
     }
-    pub fn term(&self) -> u64 {
-        1
-    }
-    pub fn id(&self) -> &'static str {
-        "0"
-    }
-    pub fn close(self) -> Result<(), Error> {
+
+    /// Starts the log's thread. `source` is the store that the log is of.
+    pub(crate) fn start(&mut self, source: Arc<dyn Source>) -> Result<(), Error> {
+        let keeper = Keeper::start(Arc::clone(&self.shared), source).map_err(|error| {
+            Error::io("cannot start the thread of", self.shared.writer().dir.path())(error)
+        })?;
+        self.keeper = Some(keeper);
         Ok(())
+    }
+
+    /// Ends the log's thread, writes and syncs what is left, and unlocks the directory.
+    pub(crate) fn close(mut self) -> Result<(), Error> {
+        if let Some(keeper) = &mut self.keeper {
+            keeper.stop();
+        }
+        let written = loop {
+            match self.shared.write() {
+                Ok(Flushed { bytes: 0, .. }) => break self.shared.writer().sync(),
+                Ok(_) => {}
+                Err(failure) => break Err(failure),
+            }
+        };
+        written.map_err(|(Failure::Write(error) | Failure::Sync(error))| error)
+    }
+
+    /// Takes room for the record of a pair, and waits for it where there is none.
+    pub(crate) fn reserve(&self, pair: &Pair) -> Result<Reserved<'_>, Refusal> {
+        let budget = &self.shared.budget;
+        let bytes = (HEAD_BYTES + pair.key().len() + pair.value().len()) as u64;
+        let mut since = None;
+        while !budget.try_take(bytes) {
+            self.shared.commit.check()?;
+            let waited = since.get_or_insert_with(Instant::now).elapsed();
+            if waited > self.shared.options.wait_max {
+                return Err(Refusal::Busy { waited });
+            }
+            match self.shared.wait(self.shared.appended()) {
+                // Room that others have reserved is handed over or given back in no time.
+                Ok(()) => std::thread::yield_now(),
+                Err(Refusal::TimedOut { waited }) => return Err(Refusal::Busy { waited }),
+                // These records are not ours: ours is refused at the door.
+                Err(Refusal::Unknown(health)) => return Err(Refusal::Unhealthy(health)),
+                Err(refusal) => return Err(refusal),
+            }
+        }
+        Ok(Reserved { budget, bytes })
+    }
+
+    /// Returns when the log holds everything up to `offset` as firmly as the policy asks. May do the
+    /// writing itself.
+    pub fn wait(&self, offset: u64) -> Result<(), Refusal> {
+        self.shared.wait(offset)
+    }
+
+    /// How far the log is.
+    pub fn position(&self) -> Position {
+        self.shared.commit.position()
+    }
+
+    /// Whether it takes writes.
+    pub fn health(&self) -> Health {
+        self.shared.commit.health()
+    }
+
+    /// When it is synced.
+    pub fn policy(&self) -> Policy {
+        self.shared.options.policy
+    }
+
+    /// The term that it is written in.
+    pub fn term(&self) -> u64 {
+        self.term
+    }
+
+    /// Which log it is.
+    pub fn id(&self) -> LogId {
+        self.id
     }
 }

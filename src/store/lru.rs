@@ -27,8 +27,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Slots are 32-bit numbers, of which one is no slot; two more are left for cursors.
-    pub const ENTRIES_MAX: u64 = NIL as u64 - 2;
+    /// Slots are 32-bit numbers, of which one is no slot, and one is the marker of a walk.
+    pub const ENTRIES_MAX: u64 = NIL as u64 - 1;
 }
 
 /// A least-recently-used map from keys to values.
@@ -39,6 +39,10 @@ pub struct LruMap {
     limits: Limits,
     newest: Slot,
     oldest: Slot,
+    /// A slot that is no entry: how far a walk by order of use has come. Linked into the list only while
+    /// there is a walk.
+    marker: Slot,
+    is_walked: bool,
     bytes: u64,
     /// What happened so far; `entries` and `bytes` in it are filled in by [`LruMap::counters`].
     pub(crate) counters: Counters,
@@ -52,13 +56,17 @@ pub fn cost_bytes(pair: &Pair) -> u64 {
 impl LruMap {
     /// An empty map. `hasher` must be the one that callers hash their keys with.
     pub fn new(limits: Limits, hasher: RandomState) -> LruMap {
+        let mut slab = Slab::new();
+        let marker = slab.insert_marker();
         LruMap {
-            slab: Slab::new(),
+            slab,
             index: Index::new(),
             hasher,
             limits,
             newest: NIL,
             oldest: NIL,
+            marker,
+            is_walked: false,
             bytes: 0,
             counters: Counters::default(),
         }
@@ -111,7 +119,12 @@ impl LruMap {
 
     /// The entry to evict next.
     pub(crate) fn oldest(&self) -> Option<Slot> {
-        (self.oldest != NIL).then_some(self.oldest)
+        let oldest = if self.oldest == self.marker {
+            self.slab[self.marker].newer
+        } else {
+            self.oldest
+        };
+        (oldest != NIL).then_some(oldest)
     }
 
     /// Adds a key that is not in the map, as the most recently used.
@@ -178,25 +191,62 @@ impl LruMap {
         (end < self.slab.slots()).then_some(end as Slot)
     }
 
-    /// The next entry towards the most recently used one; the oldest for `None`.
-    pub(crate) fn newer(&self, slot: Option<Slot>) -> Option<Slot> {
-        let next = match slot {
-            None => self.oldest,
-            Some(slot) => self.slab[slot].newer,
-        };
-        (next != NIL).then_some(next)
+    /// Starts a walk by order of use, from the least recently used entry on.
+    pub(crate) fn start_walk(&mut self) {
+        self.end_walk();
+        let oldest = self.oldest;
+        self.link_between(self.marker, NIL, oldest);
+        self.is_walked = true;
+    }
+
+    /// The next entries of the walk, at most `entries_max`; the walk ends where there are none.
+    ///
+    /// An entry that is used moves to the end of the list, so it is met again there, and never missed.
+    pub(crate) fn walk_by_use(&mut self, entries_max: usize, mut each: impl FnMut(&Entry)) {
+        if !self.is_walked {
+            return;
+        }
+        let mut last = self.marker;
+        for _ in 0..entries_max {
+            let next = self.slab[last].newer;
+            if next == NIL {
+                break;
+            }
+            each(&self.slab[next]);
+            last = next;
+        }
+        if last == self.marker {
+            self.end_walk();
+        } else {
+            self.unlink(self.marker);
+            let newer = self.slab[last].newer;
+            self.link_between(self.marker, last, newer);
+        }
+    }
+
+    fn end_walk(&mut self) {
+        if self.is_walked {
+            self.unlink(self.marker);
+            self.is_walked = false;
+        }
     }
 
     fn link_newest(&mut self, slot: Slot) {
-        let older = self.newest;
+        self.link_between(slot, self.newest, NIL);
+    }
+
+    fn link_between(&mut self, slot: Slot, older: Slot, newer: Slot) {
         let entry = &mut self.slab[slot];
-        entry.newer = NIL;
         entry.older = older;
+        entry.newer = newer;
         match older {
             NIL => self.oldest = slot,
             _ => self.slab[older].newer = slot,
         }
-        self.newest = slot;
+        match newer {
+            NIL => self.newest = slot,
+            _ => self.slab[newer].older = slot,
+        }
     }
 
     fn unlink(&mut self, slot: Slot) {

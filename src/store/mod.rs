@@ -20,10 +20,11 @@ mod lru;
 mod slab;
 
 pub use lru::{ENTRY_OVERHEAD_BYTES, Limits, LruMap, cost_bytes};
+pub(crate) use slab::Slot;
 pub use slab::VERSION_MAX;
-pub(crate) use slab::{Entry, NIL, Slot};
 
-use crate::log::Appender;
+use crate::log::{Appender, Source};
+use crate::pair::Pair;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, MutexGuard};
 
@@ -76,5 +77,21 @@ impl Store {
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Locked> {
         self.locked.lock().expect("nothing under the store's lock panics")
+    }
+}
+
+impl Source for Store {
+    fn tip(&self) -> u64 {
+        self.lock().log.next()
+    }
+
+    fn start_walk(&self) {
+        self.lock().map.start_walk();
+    }
+
+    fn walk(&self, entries_max: usize, batch: &mut Vec<(Pair, u64)>) {
+        self.lock()
+            .map
+            .walk_by_use(entries_max, |entry| batch.push((entry.pair(), entry.version())));
     }
 }

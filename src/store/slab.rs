@@ -4,7 +4,7 @@
 //! - An entry keeps its slot from insertion to removal, whatever happens to others: the index, the LRU
 //!   list and a listing's cursor all speak of slots.
 //! - A vacant slot has empty bytes and is linked into the free list; a live one never has empty bytes, as
-//!   no key is empty.
+//!   no key is empty. (A marker has empty bytes too: it is passed over like a vacant slot.)
 //! - Chunks are never moved or given back: growth costs one chunk's allocation, never a copy of the whole.
 
 use crate::pair::{Bytes, KEY_BYTES_MAX, Pair};
@@ -120,6 +120,16 @@ impl Slab {
             .map_or(0, |last| (self.chunks.len() - 1) * CHUNK_SLOTS + last.len())
     }
 
+    /// A slot that can be linked and is no entry.
+    pub(crate) fn insert_marker(&mut self) -> Slot {
+        self.push(Entry {
+            bytes: Bytes::Owned(Box::default()),
+            meta: 0,
+            newer: NIL,
+            older: NIL,
+        })
+    }
+
     /// # Panics
     /// At 2^32 - 1 entries, which the store's capacity keeps it from reaching.
     pub(crate) fn insert(&mut self, pair: Pair, version: u64) -> Slot {
@@ -130,6 +140,10 @@ impl Slab {
             self[slot] = entry;
             return slot;
         }
+        self.push(entry)
+    }
+
+    fn push(&mut self, entry: Entry) -> Slot {
         let slot = self.slots();
         assert!(slot < NIL as usize, "the capacity keeps slots within 32 bits");
         match self.chunks.last_mut() {

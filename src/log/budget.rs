@@ -1,0 +1,60 @@
+//! The bound on bytes handed to the log and not yet written.
+//!
+//! A stalled disk thus holds writers back before they take the store's lock, and the memory that waits for
+//! it is bounded. Who finds the budget used up has to see to it that something is written: it may itself
+//! have handed over, and not yet waited for, what fills it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+pub(super) struct Budget {
+    used_bytes: AtomicU64,
+    bytes_max: u64,
+}
+
+impl Budget {
+    pub(super) fn new(bytes_max: u64) -> Budget {
+        Budget {
+            used_bytes: AtomicU64::new(0),
+            bytes_max,
+        }
+    }
+
+    /// Takes room if there is some. A record larger than the whole budget gets all of it.
+    pub(super) fn try_take(&self, bytes: u64) -> bool {
+        let before = self.used_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let fits = before == 0 || before + bytes <= self.bytes_max;
+        if !fits {
+            self.give_back(bytes);
+        }
+        fits
+    }
+
+    /// Takes room whether there is some or not: for records that no client waits for, as evictions, of
+    /// which a write makes few.
+    pub(super) fn take(&self, bytes: u64) {
+        self.used_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn give_back(&self, bytes: u64) {
+        self.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_is_bounded() {
+        let budget = Budget::new(100);
+        assert!(budget.try_take(60));
+        assert!(!budget.try_take(41));
+        assert!(budget.try_take(40));
+        budget.give_back(100);
+        assert!(
+            budget.try_take(1000),
+            "a record larger than the budget passes alone"
+        );
+        assert!(!budget.try_take(1));
+    }
+}

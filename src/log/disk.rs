@@ -1,0 +1,147 @@
+//! The operations on files that the log is made of, each by its own name.
+//!
+//! They stand apart so that a test can make any one of them fail, or be the last one before a crash; see
+//! `Faults`. In the program itself this is a plain call of std.
+//!
+//! # What is assumed of the medium
+//! - A write may be cut short anywhere by a crash; bytes before it are not touched.
+//! - What a successful `sync_data` or `sync_all` covered survives a power cut; after a failed one, nothing
+//!   is known of what was to be covered, and a second call that succeeds proves nothing.
+//! - A rename within the directory is atomic; it survives a power cut once the directory was synced.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// The disk, by whose name every change of the data directory is made.
+#[derive(Clone, Default)]
+pub(crate) struct Disk {
+    #[cfg(test)]
+    pub(super) faults: std::sync::Arc<faults::Faults>,
+}
+
+impl Disk {
+    /// Makes a file that may be left over from before, for reading and writing.
+    pub(super) fn create(&self, path: &Path) -> io::Result<File> {
+        self.allow("create")?;
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(path)
+    }
+
+    pub(super) fn open(&self, path: &Path) -> io::Result<File> {
+        self.allow("open")?;
+        OpenOptions::new().read(true).write(true).open(path)
+    }
+
+    /// Writes all bytes at a position of the file, or fails with some of them written.
+    pub(super) fn write_at(&self, file: &File, bytes: &[u8], position: u64) -> io::Result<()> {
+        #[cfg(test)]
+        if let Err(error) = self.allow("write") {
+            // As a full disk does: what fitted is there.
+            let _ = file.write_all_at(&bytes[..bytes.len() / 2], position);
+            return Err(error);
+        }
+        file.write_all_at(bytes, position)
+    }
+
+    pub(super) fn sync_data(&self, file: &File) -> io::Result<()> {
+        self.allow("sync data")?;
+        file.sync_data()
+    }
+
+    pub(super) fn sync_all(&self, file: &File) -> io::Result<()> {
+        self.allow("sync file")?;
+        file.sync_all()
+    }
+
+    pub(super) fn set_len(&self, file: &File, bytes: u64) -> io::Result<()> {
+        self.allow("set length")?;
+        file.set_len(bytes)
+    }
+
+    pub(super) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.allow("rename")?;
+        std::fs::rename(from, to)
+    }
+
+    pub(super) fn remove(&self, path: &Path) -> io::Result<()> {
+        self.allow("remove")?;
+        std::fs::remove_file(path)
+    }
+
+    pub(super) fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.allow("sync directory")?;
+        File::open(dir)?.sync_all()
+    }
+
+    #[cfg(not(test))]
+    #[inline(always)]
+    fn allow(&self, _operation: &'static str) -> io::Result<()> {
+        Ok(())
+    }
+
+    #[cfg(test)]
+    fn allow(&self, operation: &'static str) -> io::Result<()> {
+        self.faults.allow(operation)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod faults {
+    use std::io;
+    use std::sync::Mutex;
+
+    /// Which operations fail. Counts them all, so that a test can first run a workload whole and then once
+    /// for each operation it made.
+    #[derive(Default)]
+    pub(in crate::log) struct Faults(Mutex<State>);
+
+    #[derive(Default)]
+    struct State {
+        made: usize,
+        plan: Plan,
+    }
+
+    #[derive(Clone, Copy, Default, PartialEq)]
+    pub(in crate::log) enum Plan {
+        #[default]
+        None,
+        /// This one fails, once, with this error of the system.
+        Once { at: usize, errno: i32 },
+        /// This one and all after it fail, as if the machine had stopped.
+        Crash { at: usize },
+        /// Every operation of this name fails.
+        All { operation: &'static str, errno: i32 },
+    }
+
+    impl Faults {
+        pub(in crate::log) fn plan(&self, plan: Plan) {
+            let mut state = self.0.lock().unwrap();
+            *state = State { made: 0, plan };
+        }
+
+        pub(in crate::log) fn made(&self) -> usize {
+            self.0.lock().unwrap().made
+        }
+
+        pub(super) fn allow(&self, operation: &'static str) -> io::Result<()> {
+            let mut state = self.0.lock().unwrap();
+            let number = state.made;
+            state.made += 1;
+            match state.plan {
+                Plan::Once { at, errno } if number == at => Err(io::Error::from_raw_os_error(errno)),
+                Plan::Crash { at } if number >= at => Err(io::Error::other("the machine has stopped")),
+                Plan::All {
+                    operation: name,
+                    errno,
+                } if name == operation => Err(io::Error::from_raw_os_error(errno)),
+                _ => Ok(()),
+            }
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Reads the records of one file, in order, checking each.
+//!
+//! Never more than a record and a buffer is held in memory, and never by a length that the file cannot
+//! back: a damaged length field allocates nothing.
+
+use super::dir::Named;
+use super::error::Error;
+use super::header::{HEADER_BYTES, Header, HeaderError, Kind};
+use crate::record::{DecodeError, Record};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+/// Read at a time, in bytes: long enough that the system call does not count.
+const BUFFER_BYTES: usize = 256 * 1024;
+
+/// What stands where the next record should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// A whole record, of this many bytes. [`FileReader::record`] reads it.
+    Record(usize),
+    /// Nothing: the file ends here.
+    End,
+    /// Bytes that are no record, or not all of one.
+    Invalid(&'static str),
+}
+
+/// A cursor over the records of a file.
+pub(super) struct FileReader {
+    named: Named,
+    header: Header,
+    file: File,
+    buffer: Vec<u8>,
+    /// Where the unread part of the buffer begins.
+    start: usize,
+    /// Where in the file that is.
+    file_position: u64,
+}
+
+impl FileReader {
+    /// Opens a file and checks its header, also against its name.
+    pub(super) fn open(named: &Named) -> Result<FileReader, Error> {
+        let file = File::open(&named.path).map_err(Error::io("cannot open", &named.path))?;
+        let mut header = vec![0; HEADER_BYTES];
+        let read = read_full(&file, &mut header, 0).map_err(Error::io("cannot read", &named.path))?;
+        let damaged = |why: &str| Error::Damaged {
+            path: named.path.clone(),
+            file_position: 0,
+            offset: named.first_offset,
+            why: why.to_string(),
+        };
+        let header = Header::decode(&header[..read]).map_err(|error| match error {
+            HeaderError::Damaged(why) => damaged(why),
+            HeaderError::Version(found) => Error::Version {
+                path: named.path.clone(),
+                found,
+            },
+        })?;
+        if header.kind != named.kind || header.first_offset != named.first_offset {
+            return Err(damaged("the header does not say what the file's name says"));
+        }
+        Ok(FileReader::with_header(named.clone(), header, file))
+    }
+
+    /// A reader of a file whose header is known otherwise, or made up to look at the records behind a
+    /// damaged one.
+    pub(super) fn with_header(named: Named, header: Header, file: File) -> FileReader {
+        FileReader {
+            named,
+            header,
+            file,
+            buffer: Vec::new(),
+            start: 0,
+            file_position: HEADER_BYTES as u64,
+        }
+    }
+
+    pub(super) fn named(&self) -> &Named {
+        &self.named
+    }
+
+    pub(super) fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Where in the file the next record stands, in bytes.
+    pub(super) fn file_position(&self) -> u64 {
+        self.file_position
+    }
+
+    /// The offset in the log of the next record: in a base, the offset the base is the state at.
+    pub(super) fn offset(&self) -> u64 {
+        match self.named.kind {
+            Kind::Log => self.named.first_offset + self.position(),
+            Kind::Base => self.named.first_offset,
+        }
+    }
+
+    /// What a record at the cursor has in its checksum: see [`crate::record`].
+    fn checksum_position(&self) -> u64 {
+        match self.named.kind {
+            Kind::Log => self.offset(),
+            Kind::Base => self.position(),
+        }
+    }
+
+    fn position(&self) -> u64 {
+        self.file_position - HEADER_BYTES as u64
+    }
+
+    /// Looks at what stands at the cursor.
+    pub(super) fn peek(&mut self) -> Result<Next, Error> {
+        loop {
+            let unread = &self.buffer[self.start..];
+            match Record::decode(self.checksum_position(), unread) {
+                Ok((_, bytes)) => return Ok(Next::Record(bytes)),
+                Err(DecodeError::Corrupt(why)) => return Ok(Next::Invalid(why)),
+                Err(DecodeError::Incomplete(bytes)) => {
+                    let left = self.file_bytes()?.saturating_sub(self.file_position);
+                    if left == 0 {
+                        return Ok(Next::End);
+                    }
+                    if left < bytes as u64 {
+                        return Ok(Next::Invalid("the record is cut short"));
+                    }
+                    self.fill(bytes)?;
+                }
+            }
+        }
+    }
+
+    /// The record that [`FileReader::peek`] found, and moves past it.
+    ///
+    /// # Panics
+    /// If the last call was not a `peek` that found one.
+    pub(super) fn record(&mut self, bytes: usize) -> Record<'_> {
+        let at = self.start;
+        self.advance(bytes);
+        Record::decode_checked(&self.buffer[at..at + bytes])
+    }
+
+    fn advance(&mut self, bytes: usize) {
+        self.start += bytes;
+        self.file_position += bytes as u64;
+    }
+
+    /// From a cursor at invalid bytes, goes to the next position where a valid record stands. `false`, with
+    /// the cursor at the end of the file, where there is none.
+    pub(super) fn seek_valid(&mut self) -> Result<bool, Error> {
+        loop {
+            if self.start == self.buffer.len() {
+                let left = self.file_bytes()?.saturating_sub(self.file_position);
+                if left == 0 {
+                    return Ok(false);
+                }
+                self.fill(left.min(BUFFER_BYTES as u64) as usize)?;
+            }
+            self.advance(1);
+            if let Next::Record(_) = self.peek()? {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Moves the cursor to a place of the file.
+    pub(super) fn skip_to(&mut self, file_position: u64) {
+        self.forget_buffer();
+        self.file_position = file_position;
+    }
+
+    /// Drops what was read ahead, which may have changed since.
+    pub(super) fn forget_buffer(&mut self) {
+        self.buffer.clear();
+        self.start = 0;
+    }
+
+    fn file_bytes(&self) -> Result<u64, Error> {
+        Ok(self
+            .file
+            .metadata()
+            .map_err(Error::io("cannot read", &self.named.path))?
+            .len())
+    }
+
+    /// Reads on until the unread part of the buffer has at least `bytes`, which the file must have.
+    fn fill(&mut self, bytes: usize) -> Result<(), Error> {
+        self.buffer.drain(..self.start);
+        self.start = 0;
+        let have = self.buffer.len();
+        self.buffer.resize(bytes.max(BUFFER_BYTES).max(have), 0);
+        let read = read_full(
+            &self.file,
+            &mut self.buffer[have..],
+            self.file_position + have as u64,
+        )
+        .map_err(Error::io("cannot read", &self.named.path))?;
+        self.buffer.truncate(have + read);
+        Ok(())
+    }
+
+    /// An error that says what is wrong at a place of this file.
+    pub(super) fn damaged(&self, file_position: u64, why: &str) -> Error {
+        let offset = match self.named.kind {
+            Kind::Log => self.named.first_offset + file_position - HEADER_BYTES as u64,
+            Kind::Base => self.named.first_offset,
+        };
+        Error::Damaged {
+            path: self.named.path.clone(),
+            file_position,
+            offset,
+            why: why.to_string(),
+        }
+    }
+}
+
+/// Reads until the buffer is full or the file ends; returns how much it was.
+fn read_full(file: &File, buffer: &mut [u8], position: u64) -> std::io::Result<usize> {
+    let mut read = 0;
+    while read < buffer.len() {
+        match file.read_at(&mut buffer[read..], position + read as u64) {
+            Ok(0) => break,
+            Ok(bytes) => read += bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(read)
+}

@@ -1,0 +1,182 @@
+//! The log's thread: syncs once a second, writes what nobody waits for, and brings a failed log back.
+//!
+//! # When the log has failed
+//! - After a failed write it makes the same write again, every [`RETRY_EVERY`], until the disk takes it.
+//! - After a failed sync it does not: the kernel may have dropped the pages and forgotten the error, so a
+//!   second sync that succeeds would prove nothing. Memory is the truth then. While no write is taken the
+//!   store stands still, so a new base is made of it, and the log goes on behind that.
+
+use super::base::{self, Source};
+use super::dir::Listing;
+use super::error::{Error, Health};
+use super::writer::{Failure, Writer};
+use super::{Policy, Shared};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How often a failed log is tried again.
+const RETRY_EVERY: Duration = Duration::from_millis(100);
+
+/// The promise of `everysec`.
+const SYNC_EVERY: Duration = Duration::from_secs(1);
+
+/// How often it is looked after records that nobody waits for.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// Tells the thread to end.
+#[derive(Default)]
+struct Stop {
+    is_stopped: Mutex<bool>,
+    changed: Condvar,
+}
+
+/// The running thread. It ends, and is joined, in [`Keeper::stop`] or when this is dropped.
+pub(super) struct Keeper {
+    stop: Arc<Stop>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Keeper {
+    pub(super) fn start(shared: Arc<Shared>, source: Arc<dyn Source>) -> std::io::Result<Keeper> {
+        let stop = Arc::new(Stop::default());
+        let told = Arc::clone(&stop);
+        let thread = std::thread::Builder::new()
+            .name("log".to_string())
+            .spawn(move || run(&shared, &*source, &told))?;
+        Ok(Keeper {
+            stop,
+            thread: Some(thread),
+        })
+    }
+
+    pub(super) fn stop(&mut self) {
+        *self
+            .stop
+            .is_stopped
+            .lock()
+            .expect("nothing under this lock panics") = true;
+        self.stop.changed.notify_all();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            ::log::error!("the log's thread has panicked");
+        }
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn run(shared: &Shared, source: &dyn Source, stop: &Stop) {
+    let mut last_sync = Instant::now();
+    loop {
+        let health = shared.commit.health();
+        let pause = if health == Health::Ok {
+            LOOK_EVERY
+        } else {
+            RETRY_EVERY
+        };
+        let is_stopped = stop.is_stopped.lock().expect("nothing under this lock panics");
+        let stopped = stop
+            .changed
+            .wait_timeout_while(is_stopped, pause, |is_stopped| !*is_stopped);
+        if *stopped.expect("nothing under this lock panics").0 {
+            return;
+        }
+        match health {
+            Health::Ok => {
+                write_leftovers(shared);
+                if shared.options.policy == Policy::Everysec && last_sync.elapsed() >= SYNC_EVERY {
+                    last_sync = Instant::now();
+                    sync(shared);
+                }
+            }
+            Health::DiskFull { .. } | Health::WriteFailed { .. } => retry(shared),
+            Health::SyncFailed { .. } => heal(shared, source),
+        }
+    }
+}
+
+/// Writes records that no client waits for, or whose client has given up.
+fn write_leftovers(shared: &Shared) {
+    let appended = shared.appended();
+    if shared.commit.position().written < appended {
+        // A failure is in the log's health, and has been said.
+        let _ = shared.wait(appended);
+    }
+}
+
+/// Syncs what is written, without holding up writers meanwhile.
+pub(super) fn sync(shared: &Shared) {
+    let (file, path, disk, written) = {
+        let writer = shared.writer();
+        let segment = writer.segment();
+        (
+            Arc::clone(&segment.file),
+            segment.path.clone(),
+            writer.disk.clone(),
+            writer.position(),
+        )
+    };
+    if shared.commit.position().synced >= written {
+        return;
+    }
+    match disk.sync_data(&file) {
+        Ok(()) => shared.commit.advance_synced(written),
+        Err(error) => shared
+            .commit
+            .fail(&Failure::Sync(Error::io("cannot sync", &path)(error))),
+    }
+}
+
+/// Makes the failed write again.
+fn retry(shared: &Shared) {
+    match shared.write() {
+        Ok(flushed) => {
+            shared
+                .commit
+                .advance(flushed.written, shared.options.policy == Policy::Always);
+            shared.commit.recover();
+        }
+        Err(Failure::Write(error)) => ::log::debug!("still failing: {error}"),
+        Err(failure) => shared.commit.fail(&failure),
+    }
+}
+
+fn heal(shared: &Shared, source: &dyn Source) {
+    let mut writer = shared.writer();
+    match rebase(&mut writer, source) {
+        Ok(dropped_bytes) => {
+            shared.budget.give_back(dropped_bytes);
+            shared.commit.advance(writer.position(), true);
+            drop(writer);
+            shared.commit.recover();
+        }
+        Err(error) => ::log::debug!("still failing: {error}"),
+    }
+}
+
+/// Makes a base of the store at its end, and goes on in a new segment behind it. Returns the bytes of
+/// records that need not be written any more. No write may be taken meanwhile.
+fn rebase(writer: &mut Writer, source: &dyn Source) -> Result<u64, Error> {
+    let offset = source.tip();
+    let entries = base::write(
+        &writer.dir,
+        &writer.disk,
+        writer.id,
+        &writer.terms,
+        offset,
+        source,
+    )?;
+    let dropped_bytes = writer.skip_to(offset)?;
+    let listing = Listing::read(writer.dir.path())?;
+    writer
+        .dir
+        .remove(&writer.disk, listing.superseded().map(|named| named.path.clone()));
+    ::log::info!("wrote a new base of {entries} entries at offset {offset}");
+    Ok(dropped_bytes)
+}

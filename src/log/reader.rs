@@ -1,0 +1,114 @@
+//! Reads a whole directory, or one file of it, beside whoever has it open.
+//!
+//! This is what `pykv log` shows: the newest base, then the log from its offset on. It takes no lock and
+//! changes nothing, so it may run beside a node; a record that the node is just writing is one that is not
+//! there yet.
+
+use super::dir::{Listing, Named};
+use super::error::Error;
+use super::file_reader::{FileReader, Next};
+use super::header::Kind;
+use crate::record::Record;
+use std::path::{Path, PathBuf};
+
+/// A record and where it stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Read<'a> {
+    /// Where the record starts. In a base, which is not a stretch of the log: the offset the base is the
+    /// state at.
+    pub offset: u64,
+    /// The offset just past the record that wrote the key: its version.
+    pub version: u64,
+    /// The record.
+    pub record: Record<'a>,
+}
+
+/// A cursor over the records of a directory or of one file.
+pub struct Reader {
+    /// Where to look for the segment that follows; `None` for one file alone.
+    dir: Option<PathBuf>,
+    file: Option<FileReader>,
+}
+
+impl Reader {
+    /// Opens a data directory, or a single file of one.
+    pub fn open(path: &Path) -> Result<Reader, Error> {
+        if !path.is_dir() {
+            let named = Named::from_path(path).ok_or_else(|| Error::Inconsistent {
+                dir: path.to_path_buf(),
+                why: "the name is not that of a base or a segment".to_string(),
+            })?;
+            return Ok(Reader {
+                dir: None,
+                file: Some(FileReader::open(&named)?),
+            });
+        }
+        let file = Listing::read(path)?
+            .current()
+            .next()
+            .map(FileReader::open)
+            .transpose()?;
+        Ok(Reader {
+            dir: Some(path.to_path_buf()),
+            file,
+        })
+    }
+
+    /// The next record. `None` where there is no more now: a later call sees what was written since.
+    #[allow(
+        clippy::should_implement_trait,
+        reason = "lends from its buffer, which Iterator cannot"
+    )]
+    pub fn next(&mut self) -> Result<Option<Read<'_>>, Error> {
+        let bytes = loop {
+            let Some(file) = &mut self.file else {
+                return Ok(None);
+            };
+            match file.peek()? {
+                Next::Record(bytes) => break bytes,
+                Next::End | Next::Invalid(_) if self.follow()? => {}
+                Next::End => return Ok(None),
+                Next::Invalid(why) => return self.invalid(why).map(|()| None),
+            }
+        };
+        let file = self.file.as_mut().expect("the loop above found a record in it");
+        let offset = file.offset();
+        let version = if file.named().kind == Kind::Base {
+            offset
+        } else {
+            offset + bytes as u64
+        };
+        let record = file.record(bytes);
+        Ok(Some(Read {
+            offset,
+            version: record.version.unwrap_or(version),
+            record,
+        }))
+    }
+
+    /// Goes on to the segment that starts where this file ends, if there is one.
+    fn follow(&mut self) -> Result<bool, Error> {
+        let (Some(dir), Some(file)) = (&self.dir, &mut self.file) else {
+            return Ok(false);
+        };
+        let named = Named::new(dir, Kind::Log, file.offset());
+        if named == *file.named() || !named.path.exists() {
+            return Ok(false);
+        }
+        *file = FileReader::open(&named)?;
+        Ok(true)
+    }
+
+    /// Invalid bytes at the end may be a record that is being written. Before a valid one they are damage.
+    fn invalid(&mut self, why: &'static str) -> Result<(), Error> {
+        let file = self.file.as_mut().expect("called for an open file");
+        let at = file.file_position();
+        let mut ahead = FileReader::open(file.named())?;
+        ahead.skip_to(at);
+        if file.named().kind == Kind::Base || ahead.seek_valid()? {
+            return Err(file.damaged(at, why));
+        }
+        file.forget_buffer();
+        Ok(())
+    }
+}

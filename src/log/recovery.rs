@@ -1,0 +1,233 @@
+//! Opens a data directory: reads what it holds, in order, and finds the end of the log.
+//!
+//! The newest base is read first, if there is one, then the segments from its offset on. They must follow
+//! one another without a gap, and be whole, but for one thing: the last segment may have a torn tail, bytes
+//! at its end that are no record and have no valid record behind them. They are the last write of a process
+//! or machine that stopped in its midst, which was never acknowledged; they are cut off, with a warning.
+//! (A power cut can also lose an earlier page of the last, unsynced writes and keep a later one. That looks
+//! like damage, and as damage it is left to the operator.)
+//!
+//! Anything else that is not as it was written stops the start: see [`Error::Damaged`]. What a repair does
+//! is told in [`super::check`].
+
+use super::dir::{Dir, Listing, Named};
+use super::disk::Disk;
+use super::error::Error;
+use super::file_reader::{FileReader, Next};
+use super::header::{HEADER_BYTES, Header, Kind, LogId, Term};
+use super::writer::Segment;
+use crate::record::{Operation, Record};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// A directory that was read, and the segment to go on in.
+pub(super) struct Recovered {
+    pub(super) id: LogId,
+    pub(super) terms: Vec<Term>,
+    pub(super) segment: Segment,
+    /// The end of the log.
+    pub(super) position: u64,
+}
+
+/// Reads a directory, or makes a new log in an empty one. Each record is given to `replay` with the version
+/// that it gives its key.
+pub(super) fn recover(
+    dir: &Dir,
+    disk: &Disk,
+    mut replay: impl FnMut(&Record<'_>, u64),
+) -> Result<Recovered, Error> {
+    let listing = Listing::read(dir.path())?;
+    for path in &listing.temporary {
+        ::log::warn!(
+            "removing {}, which was being made when the process ended",
+            path.display()
+        );
+    }
+    dir.remove(disk, listing.temporary.iter().cloned());
+
+    let files: Vec<&Named> = listing.current().collect();
+    if files.is_empty() {
+        return if listing.superseded().next().is_none() {
+            start_log(dir, disk)
+        } else {
+            unreachable_start(dir)
+        };
+    }
+    let mut log: Option<Recovered> = None;
+    for (at, named) in files.iter().enumerate() {
+        let mut reader = FileReader::open(named)?;
+        if let Some(log) = &log {
+            check_follows(dir, log, &reader)?;
+        } else if named.kind == Kind::Log && named.first_offset != 0 {
+            return inconsistent(
+                dir,
+                format!(
+                    "the log begins at offset {}, and no base stands before it",
+                    named.first_offset
+                ),
+            );
+        }
+        let mut terms = reader.header().terms.clone();
+        let is_last = at + 1 == files.len();
+        read_file(disk, &mut reader, is_last, &mut terms, &mut replay)?;
+        let position = reader.offset();
+        let file = disk
+            .open(&named.path)
+            .map_err(Error::io("cannot open", &named.path))?;
+        let segment = Segment {
+            first_offset: named.first_offset,
+            path: named.path.clone(),
+            file: Arc::new(file),
+        };
+        log = Some(Recovered {
+            id: reader.header().id,
+            terms,
+            segment,
+            position,
+        });
+    }
+    let mut log = log.expect("there is at least one file");
+    if files.last().is_some_and(|last| last.kind == Kind::Base) {
+        // The process ended between making the base and the segment that follows it.
+        log.segment = Segment::create(dir, disk, log.id, &log.terms, log.position, &[])?;
+    } else {
+        // What was written and not synced before is now what the store holds, and clients see: it is made
+        // durable before anything is built on it.
+        let Segment { file, path, .. } = &log.segment;
+        disk.sync_data(file).map_err(Error::io("cannot sync", path))?;
+    }
+    dir.remove(disk, listing.superseded().map(|named| named.path.clone()));
+    Ok(log)
+}
+
+/// Makes the first segment of a new log. It begins with the record of term 1.
+fn start_log(dir: &Dir, disk: &Disk) -> Result<Recovered, Error> {
+    let id = LogId::random()
+        .map_err(|error| Error::io("cannot get random bytes for", dir.path())(error.into()))?;
+    let terms = vec![Term { term: 1, start: 0 }];
+    let timestamp_ms = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as u64);
+    let mut first = Vec::new();
+    Record::new(Operation::Term, timestamp_ms, &[], &1u64.to_le_bytes()).encode(0, &mut first);
+    let segment = Segment::create(dir, disk, id, &[], 0, &first)?;
+    ::log::info!("made a new store in {}", dir.path().display());
+    Ok(Recovered {
+        id,
+        terms,
+        segment,
+        position: first.len() as u64,
+    })
+}
+
+fn inconsistent<T>(dir: &Dir, why: String) -> Result<T, Error> {
+    Err(Error::Inconsistent {
+        dir: dir.path().to_path_buf(),
+        why,
+    })
+}
+
+fn check_follows(dir: &Dir, log: &Recovered, reader: &FileReader) -> Result<(), Error> {
+    let (header, name) = (reader.header(), reader.named().path.display());
+    if header.id != log.id {
+        return inconsistent(dir, format!("{name} is of another log"));
+    }
+    if header.first_offset != log.position {
+        let why = format!(
+            "{name} does not begin where the file before it ends, at offset {}",
+            log.position
+        );
+        return inconsistent(dir, why);
+    }
+    Ok(())
+}
+
+/// Reads one file to its end, and cuts off the torn tail of the last one.
+fn read_file(
+    disk: &Disk,
+    reader: &mut FileReader,
+    is_last: bool,
+    terms: &mut Vec<Term>,
+    replay: &mut impl FnMut(&Record<'_>, u64),
+) -> Result<(), Error> {
+    let is_base = reader.named().kind == Kind::Base;
+    let mut in_base = BaseCount::default();
+    loop {
+        let start = reader.offset();
+        match reader.peek()? {
+            Next::Record(bytes) => {
+                let after = start + bytes as u64;
+                let file_position = reader.file_position();
+                let record = reader.record(bytes);
+                match record.operation {
+                    Operation::Term => Header::note_term(terms, &record, start),
+                    _ if is_base => {
+                        if let Err(why) = in_base.count(&record) {
+                            return Err(reader.damaged(file_position, why));
+                        }
+                        replay(&record, record.version.unwrap_or(start));
+                    }
+                    _ => replay(&record, after),
+                }
+            }
+            Next::End if is_base && !in_base.is_ended => {
+                return Err(reader.damaged(reader.file_position(), "the base ends before its last record"));
+            }
+            Next::End => return Ok(()),
+            Next::Invalid(why) => {
+                let at = reader.file_position();
+                if is_base || !is_last || reader.seek_valid()? {
+                    return Err(reader.damaged(at, why));
+                }
+                cut_tail(disk, reader, at)?;
+                reader.skip_to(at);
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Counts the records of a base against what its last record says.
+#[derive(Default)]
+pub(super) struct BaseCount {
+    records: u64,
+    pub(super) has_gap: bool,
+    pub(super) is_ended: bool,
+}
+
+impl BaseCount {
+    pub(super) fn count(&mut self, record: &Record<'_>) -> Result<(), &'static str> {
+        match record.operation {
+            _ if self.is_ended => return Err("the base goes on behind its last record"),
+            Operation::End if record.value_u64() != Some(self.records) && !self.has_gap => {
+                return Err("the base does not have as many records as it says");
+            }
+            Operation::End => self.is_ended = true,
+            Operation::Gap => self.has_gap = true,
+            _ => self.records += 1,
+        }
+        Ok(())
+    }
+}
+
+fn cut_tail(disk: &Disk, reader: &FileReader, at: u64) -> Result<(), Error> {
+    let path = &reader.named().path;
+    let file = disk.open(path).map_err(Error::io("cannot open", path))?;
+    let bytes = file.metadata().map_err(Error::io("cannot read", path))?.len();
+    let cut = bytes - at;
+    let offset = reader.named().first_offset + at - HEADER_BYTES as u64;
+    ::log::warn!(
+        "{} ends in {cut} bytes that are no whole record, from a write that was cut short and never \
+         acknowledged; cutting them off at offset {offset}",
+        path.display()
+    );
+    disk.set_len(&file, at).map_err(Error::io("cannot cut", path))?;
+    disk.sync_data(&file).map_err(Error::io("cannot sync", path))
+}
+
+fn unreachable_start(dir: &Dir) -> Result<Recovered, Error> {
+    inconsistent(
+        dir,
+        "there are files of a log, and none that it could begin with".to_string(),
+    )
+}

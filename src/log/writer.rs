@@ -1,0 +1,235 @@
+//! The end of the log: takes what waits in the channel, encodes it, writes it, syncs it.
+//!
+//! One [`Writer`] exists, behind a mutex. Whoever holds the mutex is the writer for that moment: a
+//! connection's thread that would otherwise wait for its own record, or the log's thread; see
+//! [`super::commit`].
+//!
+//! # Invariants
+//! - `encoded` holds whole records that follow one another from `position` on. They leave it only when a
+//!   write has taken them all, so a write that failed half-way is made again from its start.
+//! - The file ends at `position`, or holds a part of `encoded` behind it after a failed write; it is cut
+//!   back before the next one.
+//! - All segments but the last are synced to their end before a record is written to the next. So only the
+//!   last one can have a torn tail.
+
+use super::Entry;
+use super::dir::{Dir, Named};
+use super::disk::Disk;
+use super::error::Error;
+use super::header::{HEADER_BYTES, Header, Kind, LogId, Term};
+use crate::record::{Operation, Record};
+use crossbeam_channel::Receiver;
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Most that is encoded for one write, in bytes (and one record more): long enough for any batch of small
+/// records, short enough that its buffer does not count.
+const BATCH_BYTES_MAX: usize = 4 << 20;
+
+/// The buffer that is kept from one batch to the next, in bytes.
+const BUFFER_KEPT_BYTES: usize = 1 << 20;
+
+pub(super) struct Writer {
+    pub(super) dir: Dir,
+    pub(super) disk: Disk,
+    pub(super) id: LogId,
+    pub(super) terms: Vec<Term>,
+    entries: Receiver<Entry>,
+    segment: Segment,
+    segment_bytes_max: u64,
+    encoded: Vec<u8>,
+    /// The offset up to which the log is written: where `encoded` goes.
+    position: u64,
+    /// Set by a failed write, which may have left a part of a record.
+    has_torn_tail: bool,
+}
+
+/// The segment being written.
+pub(super) struct Segment {
+    pub(super) first_offset: u64,
+    pub(super) path: PathBuf,
+    /// Shared with the log's thread, which syncs it without holding up writers.
+    pub(super) file: Arc<File>,
+}
+
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Flushed {
+    /// The offset up to which the log is written now.
+    pub(super) written: u64,
+    /// Bytes of records that this took.
+    pub(super) bytes: u64,
+}
+
+/// Which step failed: what follows from it differs.
+#[derive(Debug)]
+pub(super) enum Failure {
+    Write(Error),
+    Sync(Error),
+}
+
+impl Segment {
+    /// Makes the file of a segment that starts at an offset. `first` are records to begin it with.
+    pub(super) fn create(
+        dir: &Dir,
+        disk: &Disk,
+        id: LogId,
+        terms: &[Term],
+        first_offset: u64,
+        first: &[u8],
+    ) -> Result<Segment, Error> {
+        let named = Named::new(dir.path(), Kind::Log, first_offset);
+        let header = Header {
+            kind: Kind::Log,
+            id,
+            first_offset,
+            terms: terms.to_vec(),
+        };
+        let file = dir.make(disk, &named, |file| {
+            let mut start = header.encode();
+            start.extend_from_slice(first);
+            disk.write_at(file, &start, 0)
+                .map_err(Error::io("cannot write", &named.path))
+        })?;
+        Ok(Segment {
+            first_offset,
+            path: named.path,
+            file: Arc::new(file),
+        })
+    }
+
+    fn file_position(&self, offset: u64) -> u64 {
+        offset - self.first_offset + HEADER_BYTES as u64
+    }
+}
+
+impl Writer {
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "called once, by recovery, which has all of it in hand"
+    )]
+    pub(super) fn new(
+        dir: Dir,
+        disk: Disk,
+        id: LogId,
+        terms: Vec<Term>,
+        entries: Receiver<Entry>,
+        segment: Segment,
+        segment_bytes_max: u64,
+        position: u64,
+    ) -> Writer {
+        let (encoded, has_torn_tail) = (Vec::new(), false);
+        Writer {
+            dir,
+            disk,
+            id,
+            terms,
+            entries,
+            segment,
+            segment_bytes_max,
+            encoded,
+            position,
+            has_torn_tail,
+        }
+    }
+
+    /// Where the next write goes: everything before it is written.
+    pub(super) fn position(&self) -> u64 {
+        self.position
+    }
+
+    pub(super) fn segment(&self) -> &Segment {
+        &self.segment
+    }
+
+    /// Writes what waits in the channel, one batch of it. After an error all of it is still here, for the
+    /// next call.
+    pub(super) fn write(&mut self) -> Result<Flushed, Failure> {
+        self.encode_waiting();
+        if self.encoded.is_empty() {
+            return Ok(Flushed {
+                written: self.position,
+                bytes: 0,
+            });
+        }
+        let room = self
+            .segment_bytes_max
+            .saturating_sub(self.position - self.segment.first_offset);
+        if room == 0 {
+            self.start_segment()?;
+        }
+        let path = &self.segment.path;
+        let at = self.segment.file_position(self.position);
+        if self.has_torn_tail {
+            // A start after a crash would do the same; here the cut gives a full disk its room back.
+            self.disk
+                .set_len(&self.segment.file, at)
+                .map_err(|error| Failure::Write(Error::io("cannot cut back", path)(error)))?;
+            self.has_torn_tail = false;
+        }
+        if let Err(error) = self.disk.write_at(&self.segment.file, &self.encoded, at) {
+            self.has_torn_tail = self.disk.set_len(&self.segment.file, at).is_err();
+            return Err(Failure::Write(Error::io("cannot write", path)(error)));
+        }
+        let bytes = self.encoded.len() as u64;
+        self.position += bytes;
+        self.encoded.clear();
+        self.encoded.shrink_to(BUFFER_KEPT_BYTES);
+        Ok(Flushed {
+            written: self.position,
+            bytes,
+        })
+    }
+
+    /// Syncs what is written.
+    pub(super) fn sync(&self) -> Result<(), Failure> {
+        self.disk
+            .sync_data(&self.segment.file)
+            .map_err(|error| Failure::Sync(Error::io("cannot sync", &self.segment.path)(error)))
+    }
+
+    /// Goes on in a new segment from here on.
+    fn start_segment(&mut self) -> Result<(), Failure> {
+        self.sync()?;
+        self.segment = Segment::create(&self.dir, &self.disk, self.id, &self.terms, self.position, &[])
+            .map_err(Failure::Write)?;
+        self.has_torn_tail = false;
+        ::log::info!("the log goes on in {}", self.segment.path.display());
+        Ok(())
+    }
+
+    /// Drops what is not written yet, and goes on at `offset` in a segment of its own: a base at that offset
+    /// holds all of it. Returns the bytes dropped. Nothing may be appended meanwhile.
+    pub(super) fn skip_to(&mut self, offset: u64) -> Result<u64, Error> {
+        let segment = Segment::create(&self.dir, &self.disk, self.id, &self.terms, offset, &[])?;
+        let mut dropped = 0;
+        loop {
+            self.encode_waiting();
+            if self.encoded.is_empty() {
+                break;
+            }
+            dropped += self.encoded.len() as u64;
+            self.encoded.clear();
+        }
+        self.segment = segment;
+        self.position = offset;
+        self.has_torn_tail = false;
+        Ok(dropped)
+    }
+
+    fn encode_waiting(&mut self) {
+        while self.encoded.len() < BATCH_BYTES_MAX {
+            let Ok(entry) = self.entries.try_recv() else {
+                return;
+            };
+            let value = if entry.operation == Operation::Evict {
+                &[]
+            } else {
+                entry.pair.value()
+            };
+            let record = Record::new(entry.operation, entry.timestamp_ms, entry.pair.key(), value);
+            record.encode(entry.start, &mut self.encoded);
+        }
+    }
+}
