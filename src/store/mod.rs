@@ -19,6 +19,9 @@ mod index;
 mod lru;
 mod slab;
 
+#[cfg(test)]
+mod tests;
+
 pub use lru::{ENTRY_OVERHEAD_BYTES, Limits, LruMap, cost_bytes};
 pub(crate) use slab::Slot;
 pub use slab::VERSION_MAX;
