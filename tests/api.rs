@@ -821,7 +821,8 @@ fn a_node_says_how_it_is() {
         assert_eq!(stats[counter], count, "{counter} in {stats}");
     }
     let status = client.get("/status").expect(200).body_json();
-    assert_eq!(status["offset"].as_u64(), Some(node.offset()), "{status}");
+    assert_eq!(status["log"]["offset"].as_u64(), Some(node.offset()), "{status}");
+    assert_eq!(status["dir"].as_str(), node.dir().to_str(), "{status}");
     for target in ["/healthz", "/readyz", "/stats", "/status"] {
         client.request("HEAD", target, &[], b"").expect(200);
     }

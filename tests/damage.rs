@@ -40,6 +40,12 @@ fn options(dir: &Path, segment_bytes_max: u64) -> Options {
     }
 }
 
+/// A directory in memory where there is one: thousands of stores are opened here, and none is meant to
+/// survive the machine.
+fn temporary() -> TempDir {
+    TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).unwrap()
+}
+
 fn open(dir: &Path) -> Result<Node, Error> {
     Node::open(options(dir, 1 << 30))
 }
@@ -82,7 +88,7 @@ impl History {
     /// Sets, updates and a delete; values of none, few and many bytes; one that holds a copy of the log
     /// itself, whose records must not be taken for records of this one.
     fn new() -> History {
-        let dir = TempDir::new().unwrap();
+        let dir = temporary();
         let node = open(dir.path()).unwrap();
         let mut state = Contents::new();
         let mut offsets = vec![(node.status().offset, state.clone())];
@@ -128,7 +134,7 @@ impl History {
 
     /// A copy of the directory whose log is this.
     fn with_log(&self, log: &[u8]) -> TempDir {
-        let copy = TempDir::new().unwrap();
+        let copy = temporary();
         for entry in fs::read_dir(self.dir.path()).unwrap() {
             let entry = entry.unwrap();
             fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
@@ -299,7 +305,7 @@ fn what_a_power_cut_leaves_behind_a_torn_record_opens() {
 
 /// A store of several segments, and what it holds.
 fn segments() -> (TempDir, Contents) {
-    let dir = TempDir::new().unwrap();
+    let dir = temporary();
     let node = Node::open(options(dir.path(), 2000)).unwrap();
     for number in 0..100 {
         put(
@@ -352,7 +358,7 @@ fn a_segment_that_is_missing_is_noticed() {
 
 #[test]
 fn a_directory_is_open_once() {
-    let dir = TempDir::new().unwrap();
+    let dir = temporary();
     let node = open(dir.path()).unwrap();
     let error = open(dir.path()).err().unwrap();
     assert!(matches!(error, Error::Locked { .. }), "{error}");
@@ -487,7 +493,7 @@ fn a_second_process_is_told_that_the_directory_is_open() {
 /// Long enough that the whole file takes several reads, however large the reader's buffer.
 #[test]
 fn large_values_are_read_back_across_buffers() {
-    let dir = TempDir::new().unwrap();
+    let dir = temporary();
     let node = open(dir.path()).unwrap();
     let value = |number: usize| vec![number as u8; number * 70_001];
     for number in 0..12 {
