@@ -1,4 +1,6 @@
 //! pykv: a key-value store behind plain HTTP, in one binary.
+pub mod api;
+pub mod http;
 mod key;
 pub mod log;
 pub mod node;

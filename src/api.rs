@@ -1,0 +1,330 @@
+//! What both sides of the HTTP API speak: paths, header names, media types and JSON bodies.
+//!
+//! The server writes these and a client reads them, or the other way round; that both use this file is
+//! what keeps them from drifting apart. Nothing here knows a socket or a store.
+//!
+//! Numbers that are offsets or versions stay below 2^53, so that every JSON reader holds them exactly.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+
+/// Where keys live; a key follows it, percent-encoded. With nothing after it, the collection of all keys.
+pub const PATH_KV: &str = "/kv/";
+/// How the node is: role, log, durability.
+pub const PATH_STATUS: &str = "/status";
+/// What the node has counted.
+pub const PATH_STATS: &str = "/stats";
+/// Whether the process answers at all.
+pub const PATH_HEALTHZ: &str = "/healthz";
+/// Whether the node takes reads and writes.
+pub const PATH_READYZ: &str = "/readyz";
+
+/// In an answer to a write: the offset just past its record in the log.
+pub const HEADER_OFFSET: &str = "Pykv-Offset";
+/// In an answer to a write: how firmly the log holds it, [`DURABLE_WRITTEN`] or [`DURABLE_SYNCED`].
+pub const HEADER_DURABLE: &str = "Pykv-Durable";
+/// In an answer to HEAD: the size of the value, in bytes.
+pub const HEADER_VALUE_BYTES: &str = "Pykv-Value-Bytes";
+
+/// The operating system has taken the record: it survives a killed process.
+pub const DURABLE_WRITTEN: &str = "written";
+/// The disk has the record: it survives a power cut.
+pub const DURABLE_SYNCED: &str = "synced";
+
+/// The media type of JSON bodies.
+pub const MEDIA_JSON: &str = "application/json";
+/// The media type of a value's bytes alone.
+pub const MEDIA_OCTETS: &str = "application/octet-stream";
+/// The media type of errors (RFC 9457).
+pub const MEDIA_PROBLEM: &str = "application/problem+json";
+
+/// Keys in a page of a listing, unless `limit` says otherwise.
+pub const LIST_LIMIT_DEFAULT: usize = 100;
+/// Most keys in a page of a listing.
+pub const LIST_LIMIT_MAX: usize = 1000;
+
+/// What stands in a path as itself: the unreserved characters of RFC 3986, and `/`, which needs no escape
+/// because all that follows [`PATH_KV`] is the key.
+const PATH_ESCAPES: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'/');
+
+/// What stands in a query's value as itself.
+const QUERY_ESCAPES: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// The path of a key, percent-encoded.
+///
+/// A segment of `.` or `..` has its dots escaped as well, since clients and proxies resolve the plain ones.
+pub fn key_path(key: &str) -> String {
+    let mut path = String::with_capacity(PATH_KV.len() + key.len());
+    path.push_str(PATH_KV);
+    for (position, segment) in key.split('/').enumerate() {
+        if position > 0 {
+            path.push('/');
+        }
+        match segment {
+            "." => path.push_str("%2E"),
+            ".." => path.push_str("%2E%2E"),
+            _ => path.extend(utf8_percent_encode(segment, PATH_ESCAPES)),
+        }
+    }
+    path
+}
+
+/// A query's value, percent-encoded.
+pub fn query_value(value: &str) -> String {
+    utf8_percent_encode(value, QUERY_ESCAPES).to_string()
+}
+
+/// How a value that is not text is put into JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Encoding {
+    /// RFC 4648 base64, with padding.
+    Base64,
+}
+
+/// Puts a value into JSON's terms: as it is where it is UTF-8, in base64 where it is not.
+pub fn encode_value(value: &[u8]) -> (Cow<'_, str>, Option<Encoding>) {
+    match std::str::from_utf8(value) {
+        Ok(text) => (Cow::Borrowed(text), None),
+        Err(_) => (Cow::Owned(BASE64.encode(value)), Some(Encoding::Base64)),
+    }
+}
+
+/// Takes a value out of JSON's terms; `None` where it is not the base64 that it is said to be.
+pub fn decode_value(value: Cow<'_, str>, encoding: Option<Encoding>) -> Option<Cow<'_, [u8]>> {
+    match encoding {
+        None => Some(match value {
+            Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+            Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+        }),
+        Some(Encoding::Base64) => BASE64.decode(value.as_bytes()).ok().map(Cow::Owned),
+    }
+}
+
+/// What a client sends to add a key (`key` present) or to give one a new value (`key` absent).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Put<'a> {
+    /// The key, where the path does not say it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<Cow<'a, str>>,
+    /// The value, in terms of [`encode_value`].
+    pub value: Cow<'a, str>,
+    /// How the value is encoded, where it is not text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encoding: Option<Encoding>,
+}
+
+/// The answer to a read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The key.
+    pub key: String,
+    /// The value, in terms of [`encode_value`].
+    pub value: String,
+    /// How the value is encoded, where it is not text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoding: Option<Encoding>,
+    /// The key's version.
+    pub version: u64,
+}
+
+/// The answer to a write that left a value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Written {
+    /// The key.
+    pub key: String,
+    /// The version it has now.
+    pub version: u64,
+}
+
+/// A page of a listing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keys {
+    /// Keys, in no order that means anything.
+    pub keys: Vec<String>,
+    /// What to ask the next page with; none after the last.
+    pub cursor: Option<String>,
+}
+
+/// Any error (RFC 9457).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// Names the kind of problem; does not change with its wording.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The kind in a few words.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What is wrong this time.
+    pub detail: String,
+    /// The field at fault.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// The limit that was passed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+    /// The version that the key has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
+    /// `unknown` where a write was applied and is not known to survive a restart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<String>,
+}
+
+/// Whether a probe passed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// `ok`: a probe that fails is answered by a [`Problem`].
+    pub status: String,
+}
+
+/// How the node is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The program's version.
+    pub version: String,
+    /// `primary`: it takes writes.
+    pub role: String,
+    /// Whether the log takes writes, and if not, why.
+    pub health: String,
+    /// Whether it does.
+    pub ready: bool,
+    /// Seconds since the node was opened.
+    pub uptime_seconds: u64,
+    /// Where the data is.
+    pub dir: String,
+    /// The log.
+    pub log: LogStatus,
+    /// The bounds of the store and of what requests may bring.
+    pub limits: StatusLimits,
+    /// Memory of the process in RAM, in bytes, where the system tells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resident_bytes: Option<u64>,
+}
+
+/// How the log is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogStatus {
+    /// Random, made with the store: another one is another store.
+    pub id: String,
+    /// Counts promotions.
+    pub term: u64,
+    /// Just past the last record of all.
+    pub offset: u64,
+    /// Up to here the operating system has the log.
+    pub written: u64,
+    /// Up to here the disk has it.
+    pub synced: u64,
+    /// When it is synced: `always`, `everysec` or `no`.
+    pub fsync: String,
+}
+
+/// The bounds of the store and of what requests may bring. A bound that is not there is left out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusLimits {
+    /// Most entries held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entries_max: Option<u64>,
+    /// Most bytes held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_max: Option<u64>,
+    /// Longest key, in bytes.
+    pub key_bytes_max: u64,
+    /// Largest value, in bytes.
+    pub value_bytes_max: u64,
+}
+
+/// What the node has counted since it was started.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stats {
+    /// Entries held now.
+    pub entries: u64,
+    /// Bytes held now: keys, values and what the store adds to each.
+    pub bytes: u64,
+    /// Reads that found their key.
+    pub hits: u64,
+    /// Reads that did not.
+    pub misses: u64,
+    /// Hits over reads; none before the first read.
+    pub hit_ratio: Option<f64>,
+    /// Keys added.
+    pub adds: u64,
+    /// Values replaced.
+    pub updates: u64,
+    /// Keys deleted by clients.
+    pub deletes: u64,
+    /// Entries dropped to stay within the bounds.
+    pub evictions: u64,
+    /// The bounds.
+    pub limits: StatusLimits,
+    /// Connections.
+    pub connections: ConnectionStats,
+    /// Answers given, by the class of their status.
+    pub answers: AnswerStats,
+}
+
+/// Connections since the node was started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionStats {
+    /// Open now.
+    pub open: u64,
+    /// Most that may be open.
+    pub max: u64,
+    /// Accepted and served.
+    pub accepted: u64,
+    /// Refused for being over the limit, or for want of a thread.
+    pub refused: u64,
+}
+
+/// Answers by the class of their status.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnswerStats {
+    /// Done.
+    #[serde(rename = "2xx")]
+    pub done: u64,
+    /// Not modified.
+    #[serde(rename = "3xx")]
+    pub redirected: u64,
+    /// The request's fault.
+    #[serde(rename = "4xx")]
+    pub refused: u64,
+    /// The node's fault.
+    #[serde(rename = "5xx")]
+    pub failed: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_keeps_its_slashes_and_loses_nothing() {
+        assert_eq!(key_path("a/b"), "/kv/a/b");
+        assert_eq!(key_path("a b?c#d%e+f"), "/kv/a%20b%3Fc%23d%25e%2Bf");
+        assert_eq!(key_path("ключ"), "/kv/%D0%BA%D0%BB%D1%8E%D1%87");
+        assert_eq!(key_path("../x/./y"), "/kv/%2E%2E/x/%2E/y");
+        assert_eq!(key_path("..."), "/kv/...");
+    }
+
+    #[test]
+    fn a_value_comes_back_as_it_was() {
+        for value in [&b"text"[..], b"", b"\xff\x00\xfe", "é\u{0}".as_bytes()] {
+            let (text, encoding) = encode_value(value);
+            assert_eq!(decode_value(text, encoding).as_deref(), Some(value));
+        }
+        assert_eq!(decode_value("no!".into(), Some(Encoding::Base64)), None);
+    }
+}

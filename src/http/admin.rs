@@ -1,0 +1,118 @@
+//! The handlers that say how the node is: `/status`, `/stats` and the two probes.
+
+use super::connection::{Context, Scratch};
+use super::problem::{self, Problem};
+use super::request::Head;
+use super::response::{Body, Media, Reply, push_json};
+use super::target;
+use crate::api;
+use crate::log::{Health, Policy};
+use crate::pair::KEY_BYTES_MAX;
+use crate::store::Limits;
+use tiny_http::StatusCode;
+
+pub(super) fn status(
+    context: &Context<'_>,
+    head: &Head<'_>,
+    scratch: &mut Scratch,
+) -> Result<Reply, Problem> {
+    let [] = target::parameters(head.query, [])?;
+    let status = context.node.status();
+    let body = api::Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        role: "primary".to_owned(),
+        health: status.health.to_string(),
+        ready: status.health == Health::Ok,
+        uptime_seconds: status.uptime.as_secs(),
+        dir: status.dir.display().to_string(),
+        log: api::LogStatus {
+            id: status.log_id,
+            term: status.term,
+            offset: status.offset,
+            written: status.position.written,
+            synced: status.position.synced,
+            fsync: match status.policy {
+                Policy::Always => "always",
+                Policy::Everysec => "everysec",
+                Policy::No => "no",
+            }
+            .to_owned(),
+        },
+        limits: limits(status.limits, status.value_bytes_max),
+        resident_bytes: resident_bytes(),
+    };
+    Ok(json(scratch, &body))
+}
+
+pub(super) fn stats(context: &Context<'_>, head: &Head<'_>, scratch: &mut Scratch) -> Result<Reply, Problem> {
+    let [] = target::parameters(head.query, [])?;
+    let counters = context.node.counters();
+    let status = context.node.status();
+    let reads = counters.hits + counters.misses;
+    let (connections, answers) = context.shared.registry.stats();
+    let body = api::Stats {
+        entries: counters.entries,
+        bytes: counters.bytes,
+        hits: counters.hits,
+        misses: counters.misses,
+        hit_ratio: (reads > 0).then(|| counters.hits as f64 / reads as f64),
+        adds: counters.adds,
+        updates: counters.updates,
+        deletes: counters.deletes,
+        evictions: counters.evictions,
+        limits: limits(status.limits, status.value_bytes_max),
+        connections,
+        answers,
+    };
+    Ok(json(scratch, &body))
+}
+
+/// The process is there and answers: nothing more.
+pub(super) fn healthz(head: &Head<'_>, scratch: &mut Scratch) -> Result<Reply, Problem> {
+    let [] = target::parameters(head.query, [])?;
+    Ok(json(scratch, &passed()))
+}
+
+/// Reads and writes are taken.
+pub(super) fn readyz(
+    context: &Context<'_>,
+    head: &Head<'_>,
+    scratch: &mut Scratch,
+) -> Result<Reply, Problem> {
+    let [] = target::parameters(head.query, [])?;
+    if context.shared.is_stopping() {
+        return Err(Problem::new(problem::NOT_READY, "the node is stopping"));
+    }
+    match context.node.health() {
+        Health::Ok => Ok(json(scratch, &passed())),
+        health => Err(Problem::new(problem::NOT_READY, health.to_string()).retry_after(1)),
+    }
+}
+
+fn passed() -> api::Probe {
+    api::Probe {
+        status: "ok".to_owned(),
+    }
+}
+
+fn json(scratch: &mut Scratch, body: &impl serde::Serialize) -> Reply {
+    push_json(&mut scratch.body, body);
+    Reply::new(StatusCode(200), Body::Written(Media::Json))
+}
+
+fn limits(store: Limits, value_bytes_max: usize) -> api::StatusLimits {
+    api::StatusLimits {
+        entries_max: (store.entries_max < Limits::ENTRIES_MAX).then_some(store.entries_max),
+        bytes_max: (store.bytes_max < u64::MAX).then_some(store.bytes_max),
+        key_bytes_max: KEY_BYTES_MAX as u64,
+        value_bytes_max: value_bytes_max as u64,
+    }
+}
+
+/// The process's memory in RAM, where the system keeps a file that says so.
+fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}

@@ -1,0 +1,212 @@
+//! Who may do what: bearer tokens and their scopes.
+//!
+//! A token is compared with every one that is known, in constant time, so that the time an answer takes
+//! tells nothing of how much of a guess was right.
+
+use super::problem::{self, Problem};
+use std::fmt;
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+
+/// What a token allows. Each includes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Scope {
+    Read = 1,
+    Write = 2,
+    Admin = 3,
+}
+
+impl Scope {
+    fn from_name(name: &str) -> Option<Scope> {
+        match name {
+            "read" => Some(Scope::Read),
+            "write" => Some(Scope::Write),
+            "admin" => Some(Scope::Admin),
+            _ => None,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Scope::Read => "read",
+            Scope::Write => "write",
+            Scope::Admin => "admin",
+        }
+    }
+}
+
+/// The tokens that a node accepts.
+#[derive(Clone)]
+pub struct Tokens(Vec<(Scope, Box<[u8]>)>);
+
+/// Why a text is no list of tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokensError {
+    /// There is no token in it.
+    Empty,
+    /// A line (counted from 1) is not a token, or a scope and a token.
+    Line(usize),
+    /// A token has a byte that no header can carry; holds the line (counted from 1).
+    Byte(usize),
+}
+
+impl Tokens {
+    /// Reads tokens, one a line: the token, or `read`, `write` or `admin` and the token. A token without a
+    /// scope is one for `admin`. Blank lines and those that start with `#` are read over.
+    pub fn parse(text: &str) -> Result<Tokens, TokensError> {
+        let mut tokens = Vec::new();
+        for (line, number) in text.lines().map(str::trim).zip(1..) {
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let mut words = line.split_whitespace();
+            let (scope, token) = match (words.next(), words.next(), words.next()) {
+                (Some(word), None, _) if Scope::from_name(word).is_none() => (Scope::Admin, word),
+                (Some(scope), Some(token), None) => {
+                    (Scope::from_name(scope).ok_or(TokensError::Line(number))?, token)
+                }
+                _ => return Err(TokensError::Line(number)),
+            };
+            if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+                return Err(TokensError::Byte(number));
+            }
+            tokens.push((scope, token.as_bytes().into()));
+        }
+        if tokens.is_empty() {
+            return Err(TokensError::Empty);
+        }
+        Ok(Tokens(tokens))
+    }
+
+    /// The widest scope that a token has.
+    fn scope(&self, given: &[u8]) -> Option<Scope> {
+        let mut found = 0u8;
+        for (scope, token) in &self.0 {
+            let scope = *scope as u8;
+            let wider = Choice::from(u8::from(scope > found));
+            found.conditional_assign(&scope, token.ct_eq(given) & wider);
+        }
+        [Scope::Read, Scope::Write, Scope::Admin]
+            .into_iter()
+            .find(|&scope| scope as u8 == found)
+    }
+
+    /// Whether a request that shows `authorization` may do what needs `scope`.
+    pub(super) fn check(&self, authorization: Option<&[u8]>, scope: Scope) -> Result<(), Problem> {
+        let unauthorized = |detail: &'static str, challenge: &'static str| {
+            Err(Problem::new(problem::UNAUTHORIZED, detail).header("WWW-Authenticate", challenge))
+        };
+        let Some(authorization) = authorization else {
+            return unauthorized(
+                "send `Authorization: Bearer` and a token",
+                "Bearer realm=\"pykv\"",
+            );
+        };
+        let given = match authorization.split_at_checked("Bearer ".len()) {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"Bearer ") => token.trim_ascii(),
+            _ => return unauthorized("the scheme is Bearer", "Bearer realm=\"pykv\""),
+        };
+        match self.scope(given) {
+            None => unauthorized(
+                "the token is not known here",
+                "Bearer realm=\"pykv\", error=\"invalid_token\"",
+            ),
+            Some(held) if held < scope => Err(Problem::new(
+                problem::FORBIDDEN,
+                format!(
+                    "this needs a token for {}; this one is for {}",
+                    scope.name(),
+                    held.name()
+                ),
+            )
+            .header(
+                "WWW-Authenticate",
+                "Bearer realm=\"pykv\", error=\"insufficient_scope\"",
+            )),
+            Some(_) => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tokens({})", self.0.len())
+    }
+}
+
+impl fmt::Display for TokensError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TokensError::Empty => f.write_str("there is no token in it"),
+            TokensError::Line(line) => write!(
+                f,
+                "line {line} is neither a token nor one of `read`, `write`, `admin` and a token"
+            ),
+            TokensError::Byte(line) => {
+                write!(
+                    f,
+                    "the token in line {line} has a character that is not visible ASCII"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for TokensError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = "# tokens\n\n  read r1\nwrite\tw1\nadmin a1\n a2 \nread both\nwrite both\n";
+
+    #[test]
+    fn a_scope_includes_those_below_it() {
+        let tokens = Tokens::parse(FILE).unwrap();
+        let status = |token: &str, scope| {
+            let authorization = format!("Bearer {token}");
+            match tokens.check(Some(authorization.as_bytes()), scope) {
+                Ok(()) => 200,
+                Err(problem) => problem.kind.status,
+            }
+        };
+        for (token, allowed) in [
+            ("r1", [200, 403, 403]),
+            ("w1", [200, 200, 403]),
+            ("a1", [200, 200, 200]),
+            ("a2", [200, 200, 200]),
+            ("both", [200, 200, 403]),
+            ("r", [401, 401, 401]),
+            ("r11", [401, 401, 401]),
+            ("", [401, 401, 401]),
+        ] {
+            let statuses = [Scope::Read, Scope::Write, Scope::Admin].map(|scope| status(token, scope));
+            assert_eq!(statuses, allowed, "{token}");
+        }
+    }
+
+    #[test]
+    fn only_bearer_opens() {
+        let tokens = Tokens::parse("secret").unwrap();
+        assert!(tokens.check(Some(b"bearer  secret"), Scope::Admin).is_ok());
+        for wrong in [
+            None,
+            Some(&b"secret"[..]),
+            Some(b"Basic secret"),
+            Some(b"Bearer"),
+            Some(b""),
+        ] {
+            let problem = tokens.check(wrong, Scope::Read).unwrap_err();
+            assert_eq!(problem.kind.status, 401, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused_and_never_printed() {
+        assert_eq!(Tokens::parse("# none\n").unwrap_err(), TokensError::Empty);
+        assert_eq!(Tokens::parse("a\nroot t").unwrap_err(), TokensError::Line(2));
+        assert_eq!(Tokens::parse("read").unwrap_err(), TokensError::Line(1));
+        assert_eq!(Tokens::parse("read a b").unwrap_err(), TokensError::Line(1));
+        assert_eq!(Tokens::parse("é").unwrap_err(), TokensError::Byte(1));
+        assert_eq!(format!("{:?}", Tokens::parse("secret").unwrap()), "Tokens(1)");
+    }
+}

@@ -1,0 +1,432 @@
+//! One connection, on a thread of its own: requests in, answers out, in order.
+//!
+//! The loop takes every whole request that has come, lets each append its answer to one buffer, waits once
+//! for the log, sends the buffer with one write, and reads again. So a request that comes alone costs one
+//! read and one write, and a pipeline no more; in between nothing is allocated and no option of the socket
+//! is touched.
+//!
+//! # What must hold
+//! - No answer that acknowledges a write goes out before the log has it.
+//! - What has come is bounded by the limits before it is kept, and memory follows what came, never what
+//!   was announced.
+//! - Who closes says so in the last answer, and stays until the client has had time to read it.
+//! - An idle connection keeps its thread and nothing else.
+
+use super::chunked::{Chunked, ChunkedError};
+use super::input::{Got, INPUT_BYTES, Input, wait_readable};
+use super::limits::{Charge, time_for};
+use super::media::Sent;
+use super::output::{FLUSH_BYTES, Output};
+use super::problem::{self, Problem};
+use super::registry::Peer;
+use super::request::{Framing, Head};
+use super::response::{Envelope, Reply};
+use super::routes::{self, Admitted, Route};
+use super::{Shared, admin, kv};
+use crate::node::Node;
+use std::io::{self, Read};
+use std::net::{Shutdown, TcpStream};
+use std::time::{Duration, Instant};
+use tiny_http::Method;
+
+/// How long a connection keeps its buffers when no request comes.
+const BUFFERS_KEPT: Duration = Duration::from_secs(1);
+
+/// How much a buffer keeps that had to grow.
+const KEPT_BYTES: usize = 64 * 1024;
+
+/// From this size on, what a connection holds is counted against the budget of all.
+const CHARGED_BYTES_MIN: usize = INPUT_BYTES;
+
+/// How long, and for how many bytes, a closing connection reads on so that the client can read the last
+/// answer: closing a socket on unread bytes would take the answer away from it.
+const LINGER_TIME: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 64 << 20;
+
+/// What every connection works with.
+#[derive(Clone, Copy)]
+pub(super) struct Context<'a> {
+    pub(super) node: &'a Node,
+    pub(super) shared: &'a Shared,
+}
+
+impl Context<'_> {
+    /// The longest body in one of its forms: a value, or JSON that may write each byte of it in six.
+    pub(super) fn body_bytes_max(&self, sent: Sent) -> usize {
+        let value_bytes_max = self.node.value_bytes_max();
+        let derived = match sent {
+            Sent::Octets => value_bytes_max,
+            Sent::Json => value_bytes_max.saturating_mul(6).saturating_add(16 * 1024),
+        };
+        derived.min(self.shared.limits.body_bytes_max.unwrap_or(usize::MAX))
+    }
+}
+
+/// Buffers that handlers write into, kept from one request to the next.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    /// The body of the answer.
+    pub(super) body: Vec<u8>,
+    /// A value on its way into the body.
+    pub(super) value: Vec<u8>,
+}
+
+/// What is missing of the request that the input begins with.
+#[derive(Debug)]
+enum Awaited {
+    /// Nothing of it has come.
+    Request,
+    /// The rest of the head; `seen` bytes were looked at.
+    Head { seen: usize },
+    /// The rest of a body that ends after `end` bytes from the request's start.
+    Length { end: usize },
+    /// More chunks.
+    Chunks {
+        head_bytes: usize,
+        body_bytes_max: usize,
+        chunked: Chunked,
+    },
+}
+
+/// What comes after a step of the loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// Another request may be in hand.
+    Go,
+    /// More bytes must come.
+    Read,
+    /// The last answer was made; nothing that the client sent is unread.
+    Close,
+    /// The last answer was made, and the client may be sending still.
+    Linger,
+}
+
+/// Serves a connection until it ends. Errors of the socket end it too: there is nobody to tell.
+pub(super) fn serve(context: Context<'_>, peer: &Peer) {
+    let mut connection = Connection {
+        context,
+        peer,
+        input: Input::default(),
+        output: Output::new(context.node.policy()),
+        scratch: Scratch::default(),
+        charge: context.shared.budget.charge(),
+        awaited: Awaited::Request,
+        started: None,
+    };
+    if let Err(error) = connection.run() {
+        log::debug!("a connection ended: {error}");
+    }
+}
+
+struct Connection<'a> {
+    context: Context<'a>,
+    peer: &'a Peer,
+    input: Input,
+    output: Output,
+    scratch: Scratch,
+    charge: Charge<'a>,
+    awaited: Awaited,
+    /// When the part of the request that is awaited was begun.
+    started: Option<Instant>,
+}
+
+impl Connection<'_> {
+    fn run(&mut self) -> io::Result<()> {
+        let limits = &self.context.shared.limits;
+        let stream = &self.peer.stream;
+        stream.set_nodelay(true)?;
+        stream.set_write_timeout(Some(limits.write_timeout))?;
+        stream.set_read_timeout(Some(BUFFERS_KEPT.min(limits.idle_timeout)))?;
+        loop {
+            let next = self.answer_all_in_hand()?;
+            self.flush()?;
+            let next = match next {
+                Next::Read => self.read()?,
+                next => next,
+            };
+            match next {
+                Next::Go | Next::Read => {}
+                Next::Close => return Ok(()),
+                Next::Linger => {
+                    self.flush()?;
+                    return linger(&self.peer.stream);
+                }
+            }
+        }
+    }
+
+    fn answer_all_in_hand(&mut self) -> io::Result<Next> {
+        if self.input.is_empty() {
+            return Ok(Next::Read);
+        }
+        self.output.encoder.tick();
+        loop {
+            match self.answer_one() {
+                Next::Go if self.input.is_empty() => return Ok(Next::Read),
+                Next::Go if self.output.is_full() => self.flush()?,
+                Next::Go => {}
+                next => return Ok(next),
+            }
+        }
+    }
+
+    /// Answers the request that the input begins with, if it is whole.
+    fn answer_one(&mut self) -> Next {
+        // What was awaited may have come; if not, there is no need to parse anything again.
+        let body_length = match &mut self.awaited {
+            Awaited::Request => None,
+            Awaited::Head { seen } => {
+                if !may_end_head(self.input.unread(), *seen) {
+                    return Next::Read;
+                }
+                None
+            }
+            Awaited::Length { end } => {
+                if self.input.unread().len() < *end {
+                    return Next::Read;
+                }
+                None
+            }
+            Awaited::Chunks {
+                head_bytes,
+                body_bytes_max,
+                chunked,
+            } => match chunked.advance(self.input.buffer(), *head_bytes, *body_bytes_max) {
+                Ok(true) => Some(chunked.decoded_bytes()),
+                Ok(false) => return Next::Read,
+                Err(ChunkedError::TooLarge) => {
+                    let problem = routes::body_too_large(*body_bytes_max);
+                    return self.refuse(problem, false, false);
+                }
+                Err(ChunkedError::Malformed(why)) => {
+                    return self.refuse(Problem::new(problem::MALFORMED, why), false, false);
+                }
+            },
+        };
+        let head = match Head::parse(self.input.unread(), &self.context.shared.limits) {
+            Ok(Some(head)) => head,
+            Ok(None) => {
+                let seen = self.input.unread().len();
+                self.await_more(Awaited::Head { seen });
+                return Next::Read;
+            }
+            Err(problem) => return self.refuse(problem, false, false),
+        };
+        let body_length = match (head.framing, body_length) {
+            (Framing::None, _) => Some(0),
+            (Framing::Length(length), _) => usize::try_from(length).ok(),
+            (Framing::Chunked, length) => length,
+        };
+        let head_bytes = head.bytes;
+        let end = body_length.and_then(|length| head_bytes.checked_add(length));
+        let body = end.and_then(|end| self.input.unread().get(head_bytes..end));
+        let envelope = Envelope {
+            is_head: head.method == Method::Head,
+            is_http10: head.is_http10,
+            close: !head.keep_alive || self.context.shared.is_stopping(),
+        };
+        let admitted = match routes::admit(&self.context, &head) {
+            Ok(admitted) => admitted,
+            // A body that is here already can be read over; one that is to come is not waited for.
+            Err(problem) => {
+                let Some((_, end)) = body.zip(end) else {
+                    return self.refuse(problem, envelope.is_head, envelope.is_http10);
+                };
+                self.scratch.body.clear();
+                let reply = problem.into_reply(&mut self.scratch.body);
+                return self.answer(envelope, &reply, end);
+            }
+        };
+        let Some((body, end)) = body.zip(end) else {
+            let body_bytes_max = admitted.body_bytes_max;
+            let awaited = match end {
+                Some(end) => Awaited::Length { end },
+                None => Awaited::Chunks {
+                    head_bytes,
+                    body_bytes_max,
+                    chunked: Chunked::new(),
+                },
+            };
+            let is_chunked = end.is_none();
+            if head.expects_continue && self.input.unread().len() == head_bytes {
+                self.output.push_continue();
+            }
+            self.await_more(awaited);
+            // Chunks may be here already.
+            return if is_chunked { self.answer_one() } else { Next::Read };
+        };
+        self.scratch.body.clear();
+        let reply = match handle(&self.context, &head, admitted, body, &mut self.scratch) {
+            Ok(reply) => reply,
+            Err(problem) => problem.into_reply(&mut self.scratch.body),
+        };
+        self.answer(envelope, &reply, end)
+    }
+
+    /// Appends the answer to a request that ends after `end` bytes.
+    fn answer(&mut self, envelope: Envelope, reply: &Reply, end: usize) -> Next {
+        let held_bytes = self.scratch.body.len();
+        if held_bytes > CHARGED_BYTES_MIN && !self.charge.raise_by(held_bytes) {
+            let reply = overloaded().into_reply(&mut self.scratch.body);
+            self.peer.count(reply.status.0);
+            self.output.push(envelope, &reply, &self.scratch.body);
+        } else {
+            self.peer.count(reply.status.0);
+            self.output.push(envelope, reply, &self.scratch.body);
+        }
+        self.input.consume(end);
+        self.awaited = Awaited::Request;
+        self.started = None;
+        match (envelope.close, self.input.is_empty()) {
+            (false, _) => Next::Go,
+            (true, true) => Next::Close,
+            (true, false) => Next::Linger,
+        }
+    }
+
+    /// Answers a request that is not read to its end, after which nothing can be read.
+    fn refuse(&mut self, problem: Problem, is_head: bool, is_http10: bool) -> Next {
+        let reply = problem.into_reply(&mut self.scratch.body);
+        let envelope = Envelope {
+            is_head,
+            is_http10,
+            close: true,
+        };
+        self.peer.count(reply.status.0);
+        self.output.encoder.tick();
+        self.output.push(envelope, &reply, &self.scratch.body);
+        Next::Linger
+    }
+
+    /// Notes what must come, and starts its clock where it is something else than before.
+    fn await_more(&mut self, awaited: Awaited) {
+        if std::mem::discriminant(&awaited) != std::mem::discriminant(&self.awaited) {
+            self.started = Some(Instant::now());
+        }
+        self.awaited = awaited;
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let time = self.context.shared.limits.write_timeout;
+        self.output.flush(self.context.node, &self.peer.stream, time)?;
+        if matches!(self.awaited, Awaited::Request) {
+            self.charge.release();
+        }
+        if self.scratch.body.capacity().max(self.scratch.value.capacity()) > KEPT_BYTES {
+            self.scratch = Scratch::default();
+        }
+        self.output.shrink_to(FLUSH_BYTES + KEPT_BYTES);
+        Ok(())
+    }
+
+    fn read(&mut self) -> io::Result<Next> {
+        let Some(started) = self.started else {
+            return self.read_idle();
+        };
+        let limits = &self.context.shared.limits;
+        let (time, what) = match self.awaited {
+            Awaited::Request | Awaited::Head { .. } => (limits.header_timeout, "the header"),
+            Awaited::Length { .. } | Awaited::Chunks { .. } => (
+                limits.body_timeout + time_for(self.input.unread().len()),
+                "the body",
+            ),
+        };
+        let capacity = self.input.capacity_for_more();
+        if capacity > CHARGED_BYTES_MIN && !self.charge.raise_to(capacity) {
+            return Ok(self.refuse(overloaded(), false, false));
+        }
+        match self.input.read_until(&self.peer.stream, started + time)? {
+            Got::Bytes => Ok(Next::Go),
+            Got::End => Ok(Next::Close),
+            Got::TimedOut => {
+                let detail = format!("{what} did not come within {} s", time.as_secs_f32());
+                Ok(self.refuse(Problem::new(problem::TIMEOUT, detail), false, false))
+            }
+        }
+    }
+
+    /// Waits for the next request; after a while without buffers.
+    fn read_idle(&mut self) -> io::Result<Next> {
+        let stream = &self.peer.stream;
+        self.input.shrink_to(KEPT_BYTES);
+        self.peer.set_at_work(false);
+        let stopping = self.context.shared.is_stopping();
+        let mut got = if stopping {
+            // What has come is answered; nothing is waited for.
+            self.input.read_until(stream, Instant::now())?
+        } else {
+            self.input.read(stream)?
+        };
+        if got == Got::TimedOut && !stopping {
+            self.input = Input::default();
+            self.output.shrink_to(0);
+            self.scratch = Scratch::default();
+            let idle_timeout = self.context.shared.limits.idle_timeout;
+            let deadline = Instant::now() + idle_timeout.saturating_sub(BUFFERS_KEPT);
+            if wait_readable(stream, deadline)? {
+                got = self.input.read(stream)?;
+            }
+        }
+        self.peer.set_at_work(true);
+        match got {
+            Got::Bytes => Ok(Next::Go),
+            Got::End | Got::TimedOut => Ok(Next::Close),
+        }
+    }
+}
+
+fn handle(
+    context: &Context<'_>,
+    head: &Head<'_>,
+    admitted: Admitted<'_>,
+    body: &[u8],
+    scratch: &mut Scratch,
+) -> Result<Reply, Problem> {
+    let node = context.node;
+    match (&admitted.route, &head.method, admitted.sent) {
+        (Route::Key(key), Method::Put, Some(sent)) => kv::put(node, head, key, body, sent, scratch),
+        (Route::Key(key), Method::Delete, _) => kv::delete(node, head, key),
+        (Route::Key(key), Method::Head, _) => kv::head(node, head, key),
+        (Route::Key(key), _, _) => kv::get(node, head, key, scratch),
+        (Route::Keys, Method::Post, _) => kv::post(node, head, body, scratch),
+        (Route::Keys, _, _) => kv::list(node, head, scratch),
+        (Route::Status, _, _) => admin::status(context, head, scratch),
+        (Route::Stats, _, _) => admin::stats(context, head, scratch),
+        (Route::Healthz, _, _) => admin::healthz(head, scratch),
+        (Route::Readyz, _, _) => admin::readyz(context, head, scratch),
+    }
+}
+
+/// Whether a head of which `seen` bytes were looked at is worth another look: it may have ended, or so much
+/// has come that its limits may be passed. So a head that comes byte by byte is not parsed at every byte.
+fn may_end_head(bytes: &[u8], seen: usize) -> bool {
+    let tail = &bytes[seen.saturating_sub(3).min(bytes.len())..];
+    bytes.len() >= seen.saturating_mul(2)
+        || tail.windows(2).any(|pair| pair == b"\n\n")
+        || tail.windows(3).any(|three| three == b"\n\r\n")
+}
+
+fn overloaded() -> Problem {
+    Problem::new(
+        problem::OVERLOADED,
+        "requests and answers in flight take all the memory they may",
+    )
+    .retry_after(1)
+}
+
+/// Closes a connection whose client may be sending: reads on, within bounds, until the client closes.
+fn linger(mut stream: &TcpStream) -> io::Result<()> {
+    stream.shutdown(Shutdown::Write)?;
+    let deadline = Instant::now() + LINGER_TIME;
+    let mut discarded = [0; 4096];
+    let mut bytes = 0;
+    while bytes < LINGER_BYTES && wait_readable(stream, deadline)? {
+        match stream.read(&mut discarded) {
+            Ok(0) => break,
+            Ok(read) => bytes += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

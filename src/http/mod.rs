@@ -1,0 +1,116 @@
+//! HTTP: the listener, one thread a connection, and the handlers that turn requests into calls of a node.
+//!
+//! | file | what it is |
+//! | --- | --- |
+//! | `listener` | accepts, refuses, and ends connections |
+//! | `registry` | the connections that are open, and what they count |
+//! | `connection` | the loop of one connection |
+//! | `input`, `output` | its two buffers: what came, and what goes out |
+//! | `request`, `chunked` | the head of a request, and bodies that come in chunks |
+//! | `routes` | which request is which, and whether it may come in |
+//! | `kv`, `admin` | the handlers |
+//! | `target`, `payload`, `media`, `conditions` | paths and queries, JSON bodies, forms of bodies, entity tags |
+//! | `response`, `problem` | answers, and errors as answers |
+//! | `auth` | tokens |
+//! | `limits` | what clients may take |
+//!
+//! # Why a server of our own
+//! tiny_http gives the vocabulary (methods, status codes, header fields), httparse the grammar. tiny_http's
+//! own `Server` is not used, for what was seen of 0.12: its accept thread ends for good at the first
+//! EMFILE; its pool of threads lets new connections wait behind open ones for as long as those stay open
+//! (of 64 opened at once, 28 were never answered); it reads a header of any size into memory; it accepts a
+//! length and a transfer coding that contradict each other; and it sends the answers of a pipeline one by
+//! one. The tests of this module show that this server does none of that.
+//!
+//! # Threads
+//! [`Server::run`] accepts on the thread that calls it and starts one thread a connection, all of them in
+//! one scope: when it returns, every one of them has ended.
+
+mod admin;
+mod auth;
+mod chunked;
+mod conditions;
+mod connection;
+mod input;
+mod kv;
+mod limits;
+mod listener;
+mod media;
+mod output;
+mod payload;
+mod problem;
+mod registry;
+mod request;
+mod response;
+mod routes;
+mod target;
+#[cfg(test)]
+mod tests;
+
+pub use auth::{Tokens, TokensError};
+pub use limits::{HEADERS_CEILING, Limits};
+pub use listener::{Server, Stopper};
+
+use limits::Budget;
+use registry::Registry;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+
+/// How a server is built.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The address to listen on; port 0 for any that is free.
+    pub listen: SocketAddr,
+    /// What clients may take.
+    pub limits: Limits,
+    /// The tokens that are asked for; none to ask for no token.
+    pub tokens: Option<Tokens>,
+}
+
+/// What all connections share.
+#[derive(Debug)]
+struct Shared {
+    limits: Limits,
+    tokens: Option<Tokens>,
+    budget: Budget,
+    registry: Registry,
+    stopper: Stopper,
+}
+
+impl Shared {
+    fn is_stopping(&self) -> bool {
+        self.stopper.is_stopping()
+    }
+}
+
+/// Why a server could not be started.
+#[derive(Debug)]
+pub enum Error {
+    /// The address could not be listened on.
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// What the server needs beside its listener could not be had.
+    Setup(io::Error),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Listen { address, source } => write!(f, "cannot listen on {address}: {source}"),
+            Error::Setup(source) => write!(f, "cannot set the server up: {source}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Listen { source, .. } | Error::Setup(source) => Some(source),
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Answers on their way out: one buffer for all that is in hand, one wait for the log, one write.
+
+use super::limits::time_for;
+use super::problem::Problem;
+use super::response::{Encoder, Envelope, Reply};
+use crate::log::{Policy, Refusal};
+use crate::node::Node;
+use std::io::{self, Write};
+use std::net::TcpStream;
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+/// From this many bytes on, answers go out though more requests are in hand.
+pub(super) const FLUSH_BYTES: usize = 256 * 1024;
+
+/// An answer that acknowledges a write, and may not go out before the log has it.
+#[derive(Debug)]
+struct Unacknowledged {
+    answer: Range<usize>,
+    offset: u64,
+    envelope: Envelope,
+}
+
+/// Answers that were made and not sent.
+#[derive(Debug)]
+pub(super) struct Output {
+    bytes: Vec<u8>,
+    unacknowledged: Vec<Unacknowledged>,
+    pub(super) encoder: Encoder,
+}
+
+impl Output {
+    pub(super) fn new(policy: Policy) -> Output {
+        let durable = match policy {
+            Policy::Always => crate::api::DURABLE_SYNCED,
+            Policy::Everysec | Policy::No => crate::api::DURABLE_WRITTEN,
+        };
+        Output {
+            bytes: Vec::new(),
+            unacknowledged: Vec::new(),
+            encoder: Encoder::new(durable),
+        }
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes.len() >= FLUSH_BYTES
+    }
+
+    /// Appends an answer.
+    pub(super) fn push(&mut self, envelope: Envelope, reply: &Reply, body: &[u8]) {
+        let start = self.bytes.len();
+        self.encoder.encode(&mut self.bytes, envelope, reply, body);
+        if let Some(offset) = reply.offset {
+            self.unacknowledged.push(Unacknowledged {
+                answer: start..self.bytes.len(),
+                offset,
+                envelope,
+            });
+        }
+    }
+
+    /// Says that the body may come.
+    pub(super) fn push_continue(&mut self) {
+        self.bytes.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+    }
+
+    /// Waits for the log where an answer needs it, then sends everything.
+    ///
+    /// `time` is for the client to take it; more, the more there is.
+    pub(super) fn flush(&mut self, node: &Node, mut stream: &TcpStream, time: Duration) -> io::Result<()> {
+        if self.bytes.is_empty() {
+            return Ok(());
+        }
+        // Offsets grow along a connection, as its requests are handled one after the other.
+        if let Some(last) = self.unacknowledged.last() {
+            if let Err(refusal) = node.wait(last.offset) {
+                self.revoke(node, &refusal);
+            }
+            self.unacknowledged.clear();
+        }
+        let mut sent = 0;
+        let mut deadline = None;
+        while sent < self.bytes.len() {
+            match stream.write(&self.bytes[sent..]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(bytes) => sent += bytes,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+            // The socket's own timeout bounds each write, this one all of them.
+            if sent < self.bytes.len() {
+                let now = Instant::now();
+                if now >= *deadline.get_or_insert_with(|| now + time + time_for(self.bytes.len())) {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+            }
+        }
+        self.bytes.clear();
+        Ok(())
+    }
+
+    /// Puts a problem in place of every answer that acknowledges what the log does not hold.
+    fn revoke(&mut self, node: &Node, refusal: &Refusal) {
+        let position = node.status().position;
+        let held = match node.policy() {
+            Policy::Always => position.synced,
+            Policy::Everysec | Policy::No => position.written,
+        };
+        let answers = std::mem::take(&mut self.bytes);
+        let mut copied = 0;
+        let mut body = Vec::new();
+        for write in self.unacknowledged.iter().filter(|write| write.offset > held) {
+            self.bytes.extend_from_slice(&answers[copied..write.answer.start]);
+            copied = write.answer.end;
+            let reply = Problem::of_refusal(refusal).into_reply(&mut body);
+            self.encoder
+                .encode(&mut self.bytes, write.envelope, &reply, &body);
+        }
+        self.bytes.extend_from_slice(&answers[copied..]);
+    }
+
+    /// Gives memory back, except for `bytes`.
+    pub(super) fn shrink_to(&mut self, bytes: usize) {
+        self.bytes.shrink_to(bytes);
+        self.unacknowledged.shrink_to(bytes / size_of::<Unacknowledged>());
+    }
+}

@@ -1,0 +1,191 @@
+//! JSON bodies of writes, read strictly and without copying where there is nothing to unescape.
+//!
+//! What is not JSON is a 400. What is JSON but not what is asked for (another type, a field that is not
+//! known, is there twice or is missing) is a 422 that names the field.
+
+use super::problem::{self, Problem};
+use crate::api::{self, Encoding};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
+use serde_json::error::Category;
+use std::borrow::Cow;
+use std::fmt;
+
+/// Reads `{"value", "encoding"?}`.
+pub(super) fn value(body: &[u8]) -> Result<Cow<'_, [u8]>, Problem> {
+    let fields = read(body, false)?;
+    decode(fields)
+}
+
+/// Reads `{"key", "value", "encoding"?}`.
+pub(super) fn key_and_value(body: &[u8]) -> Result<(Cow<'_, str>, Cow<'_, [u8]>), Problem> {
+    let mut fields = read(body, true)?;
+    let key = fields.key.take().unwrap_or_default();
+    Ok((key, decode(fields)?))
+}
+
+fn decode(fields: Fields<'_>) -> Result<Cow<'_, [u8]>, Problem> {
+    api::decode_value(fields.value.unwrap_or_default(), fields.encoding)
+        .ok_or_else(|| Problem::new(problem::SHAPE, "the value is not base64").field("value"))
+}
+
+#[derive(Default)]
+struct Fields<'a> {
+    key: Option<Cow<'a, str>>,
+    value: Option<Cow<'a, str>>,
+    encoding: Option<Encoding>,
+}
+
+fn read(body: &[u8], with_key: bool) -> Result<Fields<'_>, Problem> {
+    let mut field = None;
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let shape = Shape {
+        with_key,
+        field: &mut field,
+    };
+    shape
+        .deserialize(&mut json)
+        .and_then(|fields| json.end().map(|()| fields))
+        .map_err(|error| match error.classify() {
+            Category::Data => {
+                let problem = Problem::new(problem::SHAPE, error.to_string());
+                match field {
+                    Some(field) => problem.field(field),
+                    None => problem,
+                }
+            }
+            Category::Io | Category::Syntax | Category::Eof => {
+                Problem::new(problem::BAD_JSON, error.to_string())
+            }
+        })
+}
+
+/// What is asked for; notes in `field` which field it is at, as the deserializer's errors do not say it.
+struct Shape<'f> {
+    with_key: bool,
+    field: &'f mut Option<Cow<'static, str>>,
+}
+
+impl<'de> DeserializeSeed<'de> for Shape<'_> {
+    type Value = Fields<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Fields<'de>, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Shape<'_> {
+    type Value = Fields<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.with_key {
+            "an object with `key` and `value`"
+        } else {
+            "an object with `value`"
+        })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
+        let mut fields = Fields::default();
+        while let Some(Text(name)) = map.next_key()? {
+            let known = ["key", "value", "encoding"]
+                .into_iter()
+                .find(|known| *known == name && (self.with_key || *known != "key"));
+            let Some(known) = known else {
+                let error = A::Error::custom(format_args!("there is no field {name:?} here"));
+                *self.field = Some(name.into_owned().into());
+                return Err(error);
+            };
+            *self.field = Some(known.into());
+            let again = match known {
+                "key" => fields.key.replace(map.next_value::<Text>()?.0).is_some(),
+                "value" => fields.value.replace(map.next_value::<Text>()?.0).is_some(),
+                _ => fields.encoding.replace(map.next_value()?).is_some(),
+            };
+            if again {
+                return Err(A::Error::custom("the field is there twice"));
+            }
+        }
+        let missing = [
+            ("key", self.with_key && fields.key.is_none()),
+            ("value", fields.value.is_none()),
+        ];
+        if let Some((name, _)) = missing.into_iter().find(|(_, missing)| *missing) {
+            *self.field = Some(name.into());
+            return Err(A::Error::custom("the field is missing"));
+        }
+        *self.field = None;
+        Ok(fields)
+    }
+}
+
+/// A string, borrowed from the body where it has no escapes.
+#[derive(serde::Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(body: &[u8]) -> (u16, Option<String>) {
+        let mut text = Vec::new();
+        let problem = key_and_value(body).unwrap_err();
+        problem.into_reply(&mut text);
+        let problem: api::Problem = serde_json::from_slice(&text).unwrap();
+        (problem.status, problem.field)
+    }
+
+    #[test]
+    fn a_body_says_a_key_and_a_value() {
+        let (key, value) = key_and_value(br#" {"value":"v","key":"k"} "#).unwrap();
+        assert!(
+            matches!((&key, &value), (Cow::Borrowed("k"), Cow::Borrowed(b"v"))),
+            "nothing is copied"
+        );
+        let (key, bytes) = key_and_value(br#"{"key":"\u00e9","value":"/wA=","encoding":"base64"}"#).unwrap();
+        assert_eq!((&*key, &*bytes), ("é", &b"\xff\0"[..]));
+        assert_eq!(&*value_of(br#"{"value":"a\nb"}"#), b"a\nb");
+    }
+
+    fn value_of(body: &[u8]) -> Cow<'_, [u8]> {
+        value(body).unwrap()
+    }
+
+    #[test]
+    fn what_is_not_json_is_told_from_what_is_not_asked_for() {
+        for body in [
+            &b""[..],
+            b"{",
+            b"nonsense",
+            br#"{"key":"k","value":"v"} {}"#,
+            br#"{"key":"k","value":"v",}"#,
+            b"{\"key\":\"k\",\"value\":\"\xff\"}",
+            br#"{"key":"k","value":"\ud800"}"#,
+            b"{\"key\":\"k\",\"value\":\"a\nb\"}",
+        ] {
+            assert_eq!(refused(body), (400, None), "{:?}", String::from_utf8_lossy(body));
+        }
+        for (body, field) in [
+            (r#"[]"#, None),
+            (r#""text""#, None),
+            (r#"{"key":"k","value":5}"#, Some("value")),
+            (r#"{"key":null,"value":""}"#, Some("key")),
+            (r#"{"key":"k"}"#, Some("value")),
+            (r#"{"value":"v"}"#, Some("key")),
+            (r#"{}"#, Some("key")),
+            (r#"{"key":"k","value":"v","ttl":5}"#, Some("ttl")),
+            (r#"{"key":"k","value":"v","value":"w"}"#, Some("value")),
+            (r#"{"key":"k","value":"v","encoding":"rot13"}"#, Some("encoding")),
+            (r#"{"key":"k","value":"?","encoding":"base64"}"#, Some("value")),
+        ] {
+            assert_eq!(
+                refused(body.as_bytes()),
+                (422, field.map(str::to_owned)),
+                "{body}"
+            );
+        }
+        assert!(
+            value(br#"{"key":"k","value":"v"}"#).is_err(),
+            "the path says the key"
+        );
+    }
+}

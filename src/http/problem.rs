@@ -1,0 +1,224 @@
+//! Errors as a client sees them: `application/problem+json` (RFC 9457).
+//!
+//! A [`Kind`] is the part that never changes: status, type and title. A [`Problem`] adds what is wrong this
+//! time, and members such as the field at fault or the limit that was passed. Making and writing the common
+//! ones allocates nothing: a cache answers a good part of its reads with 404.
+
+use super::response::{Body, Media, Reply, push_decimal, push_json_string};
+use crate::log::{Health, Refusal};
+use crate::node::WriteError;
+use std::borrow::Cow;
+use tiny_http::{Header, StatusCode};
+
+/// A kind of problem.
+#[derive(Debug)]
+pub(super) struct Kind {
+    pub(super) status: u16,
+    name: &'static str,
+    title: &'static str,
+}
+
+macro_rules! kinds {
+    ($($constant:ident $status:literal $name:literal $title:literal;)*) => {
+        $(pub(super) const $constant: &Kind = &Kind { status: $status, name: $name, title: $title };)*
+    };
+}
+
+kinds! {
+    MALFORMED 400 "malformed-request" "The request is malformed";
+    BAD_KEY 400 "bad-key" "Not a key";
+    BAD_QUERY 400 "bad-query" "The query is not understood";
+    BAD_JSON 400 "bad-json" "The body is not JSON";
+    BAD_PRECONDITION 400 "bad-precondition" "The precondition is not understood";
+    UNAUTHORIZED 401 "unauthorized" "A token is needed";
+    FORBIDDEN 403 "forbidden" "The token does not allow this";
+    NO_KEY 404 "no-such-key" "The key does not exist";
+    NO_PATH 404 "no-such-path" "Nothing is at this path";
+    METHOD 405 "method-not-allowed" "The path does not take this method";
+    NOT_ACCEPTABLE 406 "not-acceptable" "No acceptable form of the value";
+    TIMEOUT 408 "request-timeout" "The request took too long";
+    EXISTS 409 "key-exists" "The key exists";
+    STALE_CURSOR 410 "stale-cursor" "The cursor is of an earlier run";
+    LENGTH 411 "length-required" "The body's length is needed";
+    PRECONDITION 412 "precondition-failed" "The precondition does not hold";
+    TOO_LARGE 413 "too-large" "Too large";
+    TARGET_TOO_LONG 414 "target-too-long" "The request line is too long";
+    MEDIA_TYPE 415 "media-type" "The body's media type is not understood";
+    EXPECTATION 417 "expectation" "The expectation cannot be met";
+    SHAPE 422 "wrong-shape" "The body is not what is asked for";
+    HEADERS 431 "headers-too-large" "The header is too large";
+    UNKNOWN_METHOD 501 "unknown-method" "The method is not known";
+    TRANSFER_CODING 501 "transfer-coding" "The transfer coding is not known";
+    OVERLOADED 503 "overloaded" "The node has too much in hand";
+    NO_WRITES 503 "writes-refused" "The node takes no writes now";
+    UNKNOWN_OUTCOME 503 "outcome-unknown" "Whether the change is kept is not known";
+    NOT_READY 503 "not-ready" "The node is not ready";
+    HTTP_VERSION 505 "http-version" "The HTTP version is not spoken";
+    DISK_FULL 507 "disk-full" "The disk is full";
+    UNKNOWN_OUTCOME_DISK_FULL 507 "outcome-unknown" "Whether the change is kept is not known";
+}
+
+/// A member of a problem beside those that all have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Member {
+    Number(u64),
+    Text(Cow<'static, str>),
+}
+
+/// One error.
+#[derive(Debug)]
+pub(super) struct Problem {
+    pub(super) kind: &'static Kind,
+    detail: Cow<'static, str>,
+    members: Vec<(&'static str, Member)>,
+    headers: Vec<Header>,
+}
+
+impl Problem {
+    pub(super) fn new(kind: &'static Kind, detail: impl Into<Cow<'static, str>>) -> Problem {
+        Problem {
+            kind,
+            detail: detail.into(),
+            members: Vec::new(),
+            headers: Vec::new(),
+        }
+    }
+
+    /// Names the field at fault.
+    pub(super) fn field(self, field: impl Into<Cow<'static, str>>) -> Problem {
+        self.member("field", Member::Text(field.into()))
+    }
+
+    /// Says the limit that was passed.
+    pub(super) fn limit(self, limit: u64) -> Problem {
+        self.member("limit", Member::Number(limit))
+    }
+
+    fn member(mut self, name: &'static str, member: Member) -> Problem {
+        self.members.push((name, member));
+        self
+    }
+
+    pub(super) fn header(mut self, name: &'static str, value: impl AsRef<str>) -> Problem {
+        self.headers.extend(super::response::header(name, value.as_ref()));
+        self
+    }
+
+    pub(super) fn retry_after(self, seconds: u32) -> Problem {
+        self.header("Retry-After", seconds.to_string())
+    }
+
+    /// Writes the body in place of whatever `body` holds.
+    pub(super) fn into_reply(self, body: &mut Vec<u8>) -> Reply {
+        body.clear();
+        body.extend_from_slice(b"{\"type\":\"urn:pykv:problem:");
+        body.extend_from_slice(self.kind.name.as_bytes());
+        body.extend_from_slice(b"\",\"title\":");
+        push_json_string(body, self.kind.title);
+        body.extend_from_slice(b",\"status\":");
+        push_decimal(body, u64::from(self.kind.status));
+        body.extend_from_slice(b",\"detail\":");
+        push_json_string(body, &self.detail);
+        for (name, member) in &self.members {
+            body.push(b',');
+            push_json_string(body, name);
+            body.push(b':');
+            match member {
+                Member::Number(number) => push_decimal(body, *number),
+                Member::Text(text) => push_json_string(body, text),
+            }
+        }
+        body.push(b'}');
+        let mut reply = Reply::new(StatusCode(self.kind.status), Body::Written(Media::Problem));
+        reply.headers = self.headers;
+        reply
+    }
+
+    /// What a write was refused for. `conditional`: the request asked for a key that is there.
+    pub(super) fn of_write(error: WriteError, conditional: bool) -> Problem {
+        match error {
+            WriteError::Exists { version } => {
+                Problem::new(EXISTS, "PUT gives it a new value").member("version", Member::Number(version))
+            }
+            WriteError::Missing if !conditional => no_key(),
+            WriteError::Missing | WriteError::Precondition { version: None } => {
+                Problem::new(PRECONDITION, "the key does not exist")
+            }
+            WriteError::Precondition {
+                version: Some(version),
+            } => Problem::precondition_failed(version),
+            WriteError::TooLarge { bytes_max } => value_too_large(bytes_max),
+            WriteError::Refused(refusal) => Problem::of_refusal(&refusal),
+        }
+    }
+
+    /// The key is there, in another version than was asked for.
+    pub(super) fn precondition_failed(version: u64) -> Problem {
+        Problem::new(PRECONDITION, format!("the key is in version {version}"))
+            .member("version", Member::Number(version))
+    }
+
+    /// Why the log does not take a write, or did not acknowledge it.
+    pub(super) fn of_refusal(refusal: &Refusal) -> Problem {
+        let (kind, unknown) = match refusal {
+            Refusal::Unhealthy(Health::DiskFull { .. }) => (DISK_FULL, false),
+            Refusal::Unknown(Health::DiskFull { .. }) => (UNKNOWN_OUTCOME_DISK_FULL, true),
+            Refusal::Unknown(_) | Refusal::TimedOut { .. } => (UNKNOWN_OUTCOME, true),
+            Refusal::Unhealthy(_) | Refusal::Busy { .. } | Refusal::Full => (NO_WRITES, false),
+        };
+        let problem = Problem::new(kind, refusal.to_string()).retry_after(1);
+        if unknown {
+            problem.member("outcome", Member::Text("unknown".into()))
+        } else {
+            problem
+        }
+    }
+}
+
+pub(super) fn no_key() -> Problem {
+    Problem::new(NO_KEY, "no value is kept under this key")
+}
+
+pub(super) fn value_too_large(bytes_max: u64) -> Problem {
+    Problem::new(TOO_LARGE, format!("a value may have {bytes_max} bytes here")).limit(bytes_max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(problem: Problem) -> crate::api::Problem {
+        let mut body = b"left over".to_vec();
+        problem.into_reply(&mut body);
+        serde_json::from_slice(&body).unwrap()
+    }
+
+    #[test]
+    fn a_problem_reads_as_what_a_client_expects() {
+        let problem = body(Problem::new(SHAPE, "not \"this\"\n").field("ttl").limit(7));
+        assert_eq!(problem.kind, "urn:pykv:problem:wrong-shape");
+        assert_eq!((problem.status, problem.limit), (422, Some(7)));
+        assert_eq!(problem.field.as_deref(), Some("ttl"));
+        assert_eq!(problem.detail, "not \"this\"\n");
+    }
+
+    #[test]
+    fn a_full_disk_is_told_from_others_and_the_unknown_from_the_refused() {
+        let full = Health::DiskFull { why: "full".into() };
+        let failed = Health::WriteFailed { why: "failed".into() };
+        for (refusal, status, outcome) in [
+            (Refusal::Unhealthy(full.clone()), 507, None),
+            (Refusal::Unhealthy(failed.clone()), 503, None),
+            (Refusal::Unknown(full), 507, Some("unknown")),
+            (Refusal::Unknown(failed), 503, Some("unknown")),
+            (Refusal::Full, 503, None),
+        ] {
+            let problem = body(Problem::of_refusal(&refusal));
+            assert_eq!(
+                (problem.status, problem.outcome.as_deref()),
+                (status, outcome),
+                "{refusal}"
+            );
+        }
+    }
+}

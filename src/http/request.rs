@@ -1,0 +1,268 @@
+//! The head of a request: parsed by httparse, then held to what HTTP asks beyond its grammar.
+//!
+//! Two readings of one request are how requests are smuggled past a proxy. So everything that could be
+//! read in two ways is refused: a length given twice, a length beside a transfer coding, a host given
+//! twice, line breaks inside a field. Nothing is guessed.
+
+use super::limits::{HEADERS_CEILING, Limits};
+use super::problem::{self, Problem};
+use std::mem::MaybeUninit;
+use std::str::FromStr;
+use tiny_http::Method;
+
+/// How the end of a body is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// There is no body, and no word of one.
+    None,
+    /// So many bytes.
+    Length(u64),
+    /// Chunks, up to an empty one.
+    Chunked,
+}
+
+/// The head of a request, borrowed from the bytes it came in.
+#[derive(Debug)]
+pub(super) struct Head<'a> {
+    pub(super) method: Method,
+    /// The path, percent-encoded as it came.
+    pub(super) path: &'a str,
+    /// What follows the `?`, if there is one.
+    pub(super) query: Option<&'a str>,
+    pub(super) is_http10: bool,
+    pub(super) keep_alive: bool,
+    pub(super) framing: Framing,
+    /// The client waits for a 100 before it sends the body.
+    pub(super) expects_continue: bool,
+    pub(super) accept: Option<&'a [u8]>,
+    pub(super) authorization: Option<&'a [u8]>,
+    pub(super) content_type: Option<&'a [u8]>,
+    pub(super) if_match: Option<&'a [u8]>,
+    pub(super) if_none_match: Option<&'a [u8]>,
+    /// Length of the head itself.
+    pub(super) bytes: usize,
+}
+
+impl<'a> Head<'a> {
+    /// Reads the head that `bytes` begin with; `None` where they end before it does.
+    pub(super) fn parse(bytes: &'a [u8], limits: &Limits) -> Result<Option<Head<'a>>, Problem> {
+        let mut headers = [const { MaybeUninit::uninit() }; HEADERS_CEILING];
+        let mut request = httparse::Request::new(&mut []);
+        let headers = &mut headers[..limits.headers_max.min(HEADERS_CEILING)];
+        let head_bytes = match request.parse_with_uninit_headers(bytes, headers) {
+            Ok(httparse::Status::Complete(head_bytes)) => head_bytes,
+            Ok(httparse::Status::Partial) => return check_partial(bytes, limits).map(|()| None),
+            Err(error) => return Err(malformed(error, bytes, limits)),
+        };
+        let (Some(method), Some(target), Some(version)) = (request.method, request.path, request.version)
+        else {
+            return Err(Problem::new(
+                problem::MALFORMED,
+                "the request line is not complete",
+            ));
+        };
+        let line_bytes = method.len() + target.len() + " ".len() * 2 + "HTTP/1.1".len();
+        check_sizes(line_bytes, head_bytes - line_bytes, limits)?;
+        let method = Method::from_str(method)
+            .map_err(|()| Problem::new(problem::MALFORMED, "the method is not a token"))?;
+        let (path, query) = split_target(target)?;
+        let mut head = Head {
+            method,
+            path,
+            query,
+            is_http10: version == 0,
+            keep_alive: false,
+            framing: Framing::None,
+            expects_continue: false,
+            accept: None,
+            authorization: None,
+            content_type: None,
+            if_match: None,
+            if_none_match: None,
+            bytes: head_bytes,
+        };
+        head.read_fields(request.headers)?;
+        Ok(Some(head))
+    }
+
+    fn read_fields(&mut self, fields: &[httparse::Header<'a>]) -> Result<(), Problem> {
+        let mut host = None;
+        let mut length = None;
+        let mut coding = None;
+        let mut expect = None;
+        let mut connection = Connection::default();
+        for field in fields {
+            let is = |name: &str| field.name.eq_ignore_ascii_case(name);
+            // By length first: most fields of most requests are none of these.
+            match field.name.len() {
+                4 if is("host") => once(&mut host, field)?,
+                6 if is("accept") => once(&mut self.accept, field)?,
+                6 if is("expect") => once(&mut expect, field)?,
+                8 if is("if-match") => once(&mut self.if_match, field)?,
+                10 if is("connection") => connection.read(field.value),
+                12 if is("content-type") => once(&mut self.content_type, field)?,
+                13 if is("if-none-match") => once(&mut self.if_none_match, field)?,
+                13 if is("authorization") => once(&mut self.authorization, field)?,
+                14 if is("content-length") => once(&mut length, field)?,
+                17 if is("transfer-encoding") => once(&mut coding, field)?,
+                _ => {}
+            }
+        }
+        match host {
+            None if !self.is_http10 => {
+                return Err(Problem::new(problem::MALFORMED, "HTTP/1.1 asks for a Host").field("Host"));
+            }
+            Some(host) if host.iter().any(|byte| b" \t/,@".contains(byte)) => {
+                return Err(Problem::new(problem::MALFORMED, "the Host is not one").field("Host"));
+            }
+            _ => {}
+        }
+        self.keep_alive = !connection.close && (!self.is_http10 || connection.keep_alive);
+        self.framing = framing(length, coding, self.is_http10)?;
+        if let Some(expect) = expect {
+            if !expect.eq_ignore_ascii_case(b"100-continue") {
+                return Err(
+                    Problem::new(problem::EXPECTATION, "only 100-continue is understood").field("Expect"),
+                );
+            }
+            self.expects_continue = !self.is_http10;
+        }
+        Ok(())
+    }
+}
+
+/// What the client says of the connection, over all such fields. `close` wins, wherever it stands.
+#[derive(Default)]
+struct Connection {
+    close: bool,
+    keep_alive: bool,
+}
+
+impl Connection {
+    fn read(&mut self, value: &[u8]) {
+        for option in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+            self.close |= option.eq_ignore_ascii_case(b"close");
+            self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+        }
+    }
+}
+
+fn once<'a>(place: &mut Option<&'a [u8]>, field: &httparse::Header<'a>) -> Result<(), Problem> {
+    match place.replace(field.value) {
+        None => Ok(()),
+        Some(_) => Err(
+            Problem::new(problem::MALFORMED, "the header field is there twice").field(field.name.to_owned()),
+        ),
+    }
+}
+
+fn framing(length: Option<&[u8]>, coding: Option<&[u8]>, is_http10: bool) -> Result<Framing, Problem> {
+    match (length, coding) {
+        (None, None) => Ok(Framing::None),
+        (Some(length), None) => decimal(length).map(Framing::Length).ok_or_else(|| {
+            Problem::new(problem::MALFORMED, "the length is not a number of bytes").field("Content-Length")
+        }),
+        (Some(_), Some(_)) => Err(Problem::new(
+            problem::MALFORMED,
+            "Content-Length and Transfer-Encoding contradict each other",
+        )
+        .field("Transfer-Encoding")),
+        (None, Some(_)) if is_http10 => Err(Problem::new(
+            problem::MALFORMED,
+            "HTTP/1.0 has no transfer codings",
+        )
+        .field("Transfer-Encoding")),
+        (None, Some(coding)) if coding.eq_ignore_ascii_case(b"chunked") => Ok(Framing::Chunked),
+        (None, Some(_)) => Err(
+            Problem::new(problem::TRANSFER_CODING, "only chunked is understood").field("Transfer-Encoding"),
+        ),
+    }
+}
+
+/// A number of digits alone: no sign, no blank, no list.
+fn decimal(digits: &[u8]) -> Option<u64> {
+    if !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// Path and query of an origin-form or absolute-form target.
+fn split_target(target: &str) -> Result<(&str, Option<&str>), Problem> {
+    let refused = |why| Err(Problem::new(problem::MALFORMED, why));
+    let origin = if target.starts_with('/') {
+        target
+    } else {
+        let scheme = |name: &str| {
+            let (scheme, rest) = target.split_at_checked(name.len())?;
+            scheme.eq_ignore_ascii_case(name).then_some(rest)
+        };
+        let Some(rest) = scheme("http://").or_else(|| scheme("https://")) else {
+            return refused("the target is not a path");
+        };
+        match rest.find(['/', '?']) {
+            Some(0) => return refused("the target names no host"),
+            Some(end) => &rest[end..],
+            None => "/",
+        }
+    };
+    if origin.contains('#') {
+        return refused("a fragment is not sent to a server");
+    }
+    Ok(match origin.split_once('?') {
+        Some((path, query)) => (if path.is_empty() { "/" } else { path }, Some(query)),
+        None => (origin, None),
+    })
+}
+
+fn check_sizes(line_bytes: usize, fields_bytes: usize, limits: &Limits) -> Result<(), Problem> {
+    if line_bytes > limits.request_line_bytes_max {
+        let limit = limits.request_line_bytes_max;
+        return Err(Problem::new(
+            problem::TARGET_TOO_LONG,
+            format!("the request line may have {limit} bytes"),
+        )
+        .limit(limit as u64));
+    }
+    if fields_bytes > limits.header_bytes_max {
+        let limit = limits.header_bytes_max;
+        return Err(
+            Problem::new(problem::HEADERS, format!("the header may have {limit} bytes")).limit(limit as u64),
+        );
+    }
+    Ok(())
+}
+
+/// Refuses what is too long already, though it has not come to its end.
+fn check_partial(bytes: &[u8], limits: &Limits) -> Result<(), Problem> {
+    // Blank lines may stand before a request; they count as the line's.
+    let content = bytes.iter().position(|byte| !b"\r\n".contains(byte));
+    let start = content.unwrap_or(0);
+    match bytes[start..].iter().position(|&byte| byte == b'\n') {
+        Some(line_bytes) if content.is_some() => {
+            check_sizes(start + line_bytes, bytes.len() - start - line_bytes, limits)
+        }
+        _ => check_sizes(bytes.len(), 0, limits),
+    }
+}
+
+fn malformed(error: httparse::Error, bytes: &[u8], limits: &Limits) -> Problem {
+    if let Err(too_long) = check_partial(bytes, limits) {
+        return too_long;
+    }
+    let why = match error {
+        httparse::Error::TooManyHeaders => {
+            let limit = limits.headers_max.min(HEADERS_CEILING);
+            return Problem::new(problem::HEADERS, format!("there may be {limit} header fields"))
+                .limit(limit as u64);
+        }
+        httparse::Error::Version => {
+            return Problem::new(problem::HTTP_VERSION, "HTTP/1.1 and HTTP/1.0 are spoken here");
+        }
+        httparse::Error::HeaderName => "a header field's name is not a token",
+        httparse::Error::HeaderValue => "a header field's value has a byte that it must not",
+        httparse::Error::NewLine => "a line does not end as it must",
+        _ => "the request line is not one",
+    };
+    Problem::new(problem::MALFORMED, why)
+}

@@ -1,0 +1,283 @@
+//! Answers, and how they stand on the wire.
+//!
+//! tiny_http gives the vocabulary (status codes with their phrases, header fields). The head is written
+//! here, not by its `raw_print`: that one drops every `Connection` header, while a server that closes must
+//! say so, and turns to chunked encoding at 32 KiB, while everything here has a length that is known. Nor
+//! does it append to a buffer that several answers share, which is what one write for a whole pipeline
+//! needs. The fields that nearly every answer has are typed and written without allocating.
+
+use crate::api;
+use std::time::{SystemTime, UNIX_EPOCH};
+use tiny_http::{Header, StatusCode};
+
+/// A form that a body can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Media {
+    Json,
+    Octets,
+    Problem,
+}
+
+impl Media {
+    fn name(self) -> &'static str {
+        match self {
+            Media::Json => api::MEDIA_JSON,
+            Media::Octets => api::MEDIA_OCTETS,
+            Media::Problem => api::MEDIA_PROBLEM,
+        }
+    }
+}
+
+/// What stands in an answer's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Body {
+    /// Nothing, by the meaning of the status.
+    None,
+    /// What the handler wrote into the connection's buffer.
+    Written(Media),
+    /// Of a HEAD: so many bytes, if they were sent.
+    Measured(Media, u64),
+    /// Of a HEAD: a length that is not known before the body is made.
+    Unmeasured(Media),
+}
+
+/// One answer without the bytes of its body.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) status: StatusCode,
+    pub(super) body: Body,
+    /// The version of the key, for its ETag.
+    pub(super) version: Option<u64>,
+    /// For a write: what must be waited for before this answer may go out.
+    pub(super) offset: Option<u64>,
+    /// What few answers have.
+    pub(super) headers: Vec<Header>,
+}
+
+impl Reply {
+    pub(super) fn new(status: StatusCode, body: Body) -> Reply {
+        Reply {
+            status,
+            body,
+            version: None,
+            offset: None,
+            headers: Vec::new(),
+        }
+    }
+
+    pub(super) fn version(mut self, version: u64) -> Reply {
+        self.version = Some(version);
+        self
+    }
+
+    pub(super) fn offset(mut self, offset: u64) -> Reply {
+        self.offset = Some(offset);
+        self
+    }
+
+    pub(super) fn header(mut self, name: &'static str, value: &str) -> Reply {
+        self.headers.extend(header(name, value));
+        self
+    }
+}
+
+/// A header of ASCII text; none where a value is not that, which no caller's is.
+pub(super) fn header(name: &'static str, value: &str) -> Option<Header> {
+    let header = Header::from_bytes(name, value).ok();
+    debug_assert!(header.is_some(), "{name}: {value:?} is no header");
+    header
+}
+
+/// What the connection adds to an answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Envelope {
+    /// The request was a HEAD: the body stays away.
+    pub(super) is_head: bool,
+    /// The request was of HTTP/1.0, where a connection that stays open must be said to.
+    pub(super) is_http10: bool,
+    /// The server closes the connection after this answer.
+    pub(super) close: bool,
+}
+
+/// Writes answers one after the other.
+#[derive(Debug)]
+pub(super) struct Encoder {
+    /// `Server` and `Date`, as of `second`.
+    stamp: Vec<u8>,
+    second: u64,
+    /// What the log's policy makes of an acknowledged write.
+    durable: &'static str,
+}
+
+impl Encoder {
+    pub(super) fn new(durable: &'static str) -> Encoder {
+        Encoder {
+            stamp: Vec::new(),
+            second: u64::MAX,
+            durable,
+        }
+    }
+
+    /// Brings the date up to now; once for all the answers that go out together.
+    pub(super) fn tick(&mut self) {
+        let now = SystemTime::now();
+        let second = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        if second != self.second {
+            self.second = second;
+            self.stamp.clear();
+            self.stamp.extend_from_slice(b"\r\nServer: pykv\r\nDate: ");
+            self.stamp
+                .extend_from_slice(httpdate::fmt_http_date(now).as_bytes());
+        }
+    }
+
+    /// Appends an answer; `body` are the bytes of a [`Body::Written`].
+    pub(super) fn encode(&self, out: &mut Vec<u8>, envelope: Envelope, reply: &Reply, body: &[u8]) {
+        out.reserve(512 + body.len());
+        match reply.status.0 {
+            200 => out.extend_from_slice(b"HTTP/1.1 200 OK"),
+            status => {
+                out.extend_from_slice(b"HTTP/1.1 ");
+                push_decimal(out, u64::from(status));
+                out.push(b' ');
+                out.extend_from_slice(reply.status.default_reason_phrase().as_bytes());
+            }
+        }
+        out.extend_from_slice(&self.stamp);
+        let (media, length) = match reply.body {
+            Body::None => (None, None),
+            Body::Written(media) => (Some(media), Some(body.len() as u64)),
+            Body::Measured(media, length) => (Some(media), Some(length)),
+            Body::Unmeasured(media) => (Some(media), None),
+        };
+        if let Some(media) = media {
+            out.extend_from_slice(b"\r\nContent-Type: ");
+            out.extend_from_slice(media.name().as_bytes());
+        }
+        if let Some(length) = length {
+            out.extend_from_slice(b"\r\nContent-Length: ");
+            push_decimal(out, length);
+        }
+        if let Some(version) = reply.version {
+            out.extend_from_slice(b"\r\nETag: \"");
+            push_decimal(out, version);
+            out.push(b'"');
+        }
+        if let Some(offset) = reply.offset {
+            push_field(out, api::HEADER_OFFSET);
+            push_decimal(out, offset);
+            push_field(out, api::HEADER_DURABLE);
+            out.extend_from_slice(self.durable.as_bytes());
+        }
+        for header in &reply.headers {
+            push_field(out, header.field.as_str().as_str());
+            out.extend_from_slice(header.value.as_bytes());
+        }
+        if envelope.close {
+            out.extend_from_slice(b"\r\nConnection: close");
+        } else if envelope.is_http10 {
+            out.extend_from_slice(b"\r\nConnection: keep-alive");
+        }
+        out.extend_from_slice(b"\r\n\r\n");
+        if !envelope.is_head && matches!(reply.body, Body::Written(_)) {
+            out.extend_from_slice(body);
+        }
+    }
+}
+
+fn push_field(out: &mut Vec<u8>, name: &str) {
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+}
+
+/// Appends a number in decimal; several times as fast as the machinery of `write!`.
+pub(super) fn push_decimal(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut start = digits.len();
+    loop {
+        start -= 1;
+        digits[start] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[start..]);
+}
+
+/// Appends a string as JSON has it, quotes included.
+pub(super) fn push_json_string(out: &mut Vec<u8>, text: &str) {
+    serde_json::to_writer(&mut *out, text).expect("neither a string nor a vector can fail");
+}
+
+/// Appends anything that is plain data as JSON.
+pub(super) fn push_json(out: &mut Vec<u8>, value: &impl serde::Serialize) {
+    serde_json::to_writer(&mut *out, value).expect("plain data has a form in JSON, and a vector takes it");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encoded(envelope: Envelope, reply: &Reply, body: &[u8]) -> String {
+        let mut out = Vec::new();
+        Encoder::new(api::DURABLE_WRITTEN).encode(&mut out, envelope, reply, body);
+        String::from_utf8(out).unwrap()
+    }
+
+    const PLAIN: Envelope = Envelope {
+        is_head: false,
+        is_http10: false,
+        close: false,
+    };
+
+    #[test]
+    fn an_answer_has_its_fields_in_order() {
+        let reply = Reply::new(StatusCode(201), Body::Written(Media::Json))
+            .version(7)
+            .offset(7)
+            .header("Location", "/kv/a");
+        assert_eq!(
+            encoded(PLAIN, &reply, b"{}"),
+            "HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: 2\r\nETag: \"7\"\r\n\
+             Pykv-Offset: 7\r\nPykv-Durable: written\r\nLocation: /kv/a\r\n\r\n{}"
+        );
+    }
+
+    #[test]
+    fn a_head_has_the_length_and_not_the_body() {
+        let head = Envelope {
+            is_head: true,
+            close: true,
+            ..PLAIN
+        };
+        let reply = Reply::new(StatusCode(200), Body::Written(Media::Octets));
+        assert_eq!(
+            encoded(head, &reply, b"abc"),
+            "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: 3\r\n\
+             Connection: close\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn nothing_has_no_length() {
+        let http10 = Envelope {
+            is_http10: true,
+            ..PLAIN
+        };
+        assert_eq!(
+            encoded(http10, &Reply::new(StatusCode(204), Body::None), b"stale"),
+            "HTTP/1.1 204 No Content\r\nConnection: keep-alive\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn decimals() {
+        for number in [0, 9, 10, 12345, u64::MAX] {
+            let mut out = Vec::new();
+            push_decimal(&mut out, number);
+            assert_eq!(out, number.to_string().as_bytes());
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Which request is which, and whether it may come in: all that is decided from the head alone.
+//!
+//! The order is that of a client's questions: is there such a path, does it take the method, may I, is the
+//! body one it takes. It is decided before the body is read, so that nobody sends a gigabyte to learn that
+//! the token was wrong.
+
+use super::auth::Scope;
+use super::connection::Context;
+use super::media::{self, Sent};
+use super::problem::{self, Problem};
+use super::request::{Framing, Head};
+use super::target;
+use crate::api;
+use std::borrow::Cow;
+use tiny_http::Method;
+
+/// What a path names.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Route<'a> {
+    /// All keys.
+    Keys,
+    /// One key, decoded and not yet checked.
+    Key(Cow<'a, str>),
+    Status,
+    Stats,
+    Healthz,
+    Readyz,
+}
+
+impl<'a> Route<'a> {
+    fn of_path(path: &'a str) -> Result<Route<'a>, Problem> {
+        Ok(match path.strip_prefix(api::PATH_KV) {
+            Some("") => Route::Keys,
+            Some(key) => Route::Key(target::decode(key, problem::BAD_KEY)?),
+            None => match path {
+                api::PATH_STATUS => Route::Status,
+                api::PATH_STATS => Route::Stats,
+                api::PATH_HEALTHZ => Route::Healthz,
+                api::PATH_READYZ => Route::Readyz,
+                _ => return Err(Problem::new(problem::NO_PATH, "keys are under /kv/")),
+            },
+        })
+    }
+
+    /// The methods it takes, as `Allow` lists them.
+    fn allow(&self) -> &'static str {
+        match self {
+            Route::Keys => "GET, HEAD, POST",
+            Route::Key(_) => "GET, HEAD, PUT, DELETE",
+            Route::Status | Route::Stats | Route::Healthz | Route::Readyz => "GET, HEAD",
+        }
+    }
+
+    /// What a token must allow; none where no token is asked for.
+    fn scope(&self, method: &Method) -> Option<Scope> {
+        match (self, method) {
+            (Route::Healthz | Route::Readyz, _) => None,
+            (_, Method::Get | Method::Head) => Some(Scope::Read),
+            _ => Some(Scope::Write),
+        }
+    }
+}
+
+/// A request that may come in once its body is there.
+#[derive(Debug)]
+pub(super) struct Admitted<'a> {
+    pub(super) route: Route<'a>,
+    /// The form of its body; none where it has none.
+    pub(super) sent: Option<Sent>,
+    /// Longest body it may have, in bytes.
+    pub(super) body_bytes_max: usize,
+}
+
+/// Decides from the head alone whether a request may come in.
+pub(super) fn admit<'a>(context: &Context<'_>, head: &Head<'a>) -> Result<Admitted<'a>, Problem> {
+    if let Method::NonStandard(_) = head.method {
+        return Err(Problem::new(problem::UNKNOWN_METHOD, "HTTP has no such method"));
+    }
+    let route = Route::of_path(head.path)?;
+    if !route
+        .allow()
+        .split(", ")
+        .any(|allowed| allowed == head.method.as_str())
+    {
+        return Err(
+            Problem::new(problem::METHOD, format!("it takes {}", route.allow()))
+                .header("Allow", route.allow()),
+        );
+    }
+    if let (Some(tokens), Some(scope)) = (&context.shared.tokens, route.scope(&head.method)) {
+        tokens.check(head.authorization, scope)?;
+    }
+    let missing = match head.method {
+        Method::Post => None,
+        Method::Put => Some(Sent::Octets),
+        _ => {
+            return match head.framing {
+                Framing::None | Framing::Length(0) => Ok(Admitted {
+                    route,
+                    sent: None,
+                    body_bytes_max: 0,
+                }),
+                _ => Err(Problem::new(
+                    problem::MALFORMED,
+                    format!("{} takes no body here", head.method),
+                )),
+            };
+        }
+    };
+    if head.framing == Framing::None {
+        return Err(Problem::new(
+            problem::LENGTH,
+            "send Content-Length, or the body in chunks",
+        ));
+    }
+    let sent = media::sent(head.content_type, missing)?;
+    let body_bytes_max = context.body_bytes_max(sent);
+    if let Framing::Length(length) = head.framing
+        && length > body_bytes_max as u64
+    {
+        return Err(body_too_large(body_bytes_max));
+    }
+    Ok(Admitted {
+        route,
+        sent: Some(sent),
+        body_bytes_max,
+    })
+}
+
+pub(super) fn body_too_large(body_bytes_max: usize) -> Problem {
+    Problem::new(
+        problem::TOO_LARGE,
+        format!("the body may have {body_bytes_max} bytes"),
+    )
+    .limit(body_bytes_max as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths() {
+        assert_eq!(Route::of_path("/kv/").unwrap(), Route::Keys);
+        assert_eq!(Route::of_path("/kv/a%2Fb/c").unwrap(), Route::Key("a/b/c".into()));
+        assert_eq!(Route::of_path("/kv//").unwrap(), Route::Key("/".into()));
+        assert_eq!(Route::of_path("/status").unwrap(), Route::Status);
+        for (path, status) in [
+            ("/kv", 404),
+            ("/", 404),
+            ("/status/", 404),
+            ("/kv/%", 400),
+            ("/kv/%ff", 400),
+        ] {
+            assert_eq!(Route::of_path(path).unwrap_err().kind.status, status, "{path}");
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! A server on a port of its own, and a client that says exactly the bytes it is told to.
+
+use crate::http::{Limits, Options, Server, Stopper, Tokens};
+use crate::log::{self, Policy};
+use crate::node::{self, Node};
+use crate::store;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Largest value of the nodes in these tests, in bytes.
+pub const VALUE_BYTES_MAX: usize = 100_000;
+
+/// How long anything may take before a test fails.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A node and its server; stopped when dropped.
+pub struct Fixture {
+    pub address: SocketAddr,
+    pub node: Arc<Node>,
+    pub stopper: Stopper,
+    thread: Option<JoinHandle<()>>,
+    _dir: tempfile::TempDir,
+}
+
+impl Fixture {
+    pub fn start() -> Fixture {
+        Fixture::with(Limits::default(), None)
+    }
+
+    pub fn with(limits: Limits, tokens: Option<&str>) -> Fixture {
+        Fixture::with_grace(limits, tokens, Duration::from_secs(5))
+    }
+
+    pub fn with_grace(limits: Limits, tokens: Option<&str>, grace: Duration) -> Fixture {
+        let dir = tempfile::tempdir().unwrap();
+        let node = Node::open(node::Options {
+            dir: dir.path().join("data"),
+            limits: store::Limits {
+                entries_max: 10_000,
+                bytes_max: 100 << 20,
+            },
+            value_bytes_max: VALUE_BYTES_MAX,
+            log: log::Options {
+                policy: Policy::No,
+                unwritten_bytes_max: 16 << 20,
+                segment_bytes_max: 64 << 20,
+                wait_max: PATIENCE,
+            },
+        });
+        let node = Arc::new(node.unwrap());
+        let server = Server::bind(Options {
+            listen: ([127, 0, 0, 1], 0).into(),
+            limits,
+            tokens: tokens.map(|tokens| Tokens::parse(tokens).unwrap()),
+        });
+        let server = server.unwrap();
+        let (address, stopper) = (server.address(), server.stopper());
+        let thread = {
+            let node = Arc::clone(&node);
+            std::thread::spawn(move || server.run(&node, grace))
+        };
+        Fixture {
+            address,
+            node,
+            stopper,
+            thread: Some(thread),
+            _dir: dir,
+        }
+    }
+
+    pub fn connect(&self) -> Client {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        Client {
+            stream,
+            bytes: Vec::new(),
+            reads: 0,
+        }
+    }
+
+    /// Stops the server and waits for its threads.
+    pub fn stop(&mut self) {
+        self.stopper.stop();
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("the server does not panic");
+        }
+    }
+}
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        self.stopper.stop();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// An answer as it came.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut of_name = self
+            .headers
+            .iter()
+            .filter(|(other, _)| other.eq_ignore_ascii_case(name));
+        let value = of_name.next().map(|(_, value)| value.as_str());
+        assert!(of_name.next().is_none(), "{name} is there once");
+        value
+    }
+
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    pub fn json<'a, T: serde::Deserialize<'a>>(&'a self) -> T {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    pub fn closes(&self) -> bool {
+        self.header("Connection") == Some("close")
+    }
+}
+
+/// One connection.
+pub struct Client {
+    pub stream: TcpStream,
+    /// What came and was not looked at.
+    bytes: Vec<u8>,
+    /// Reads it took so far.
+    pub reads: usize,
+}
+
+impl Client {
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream.write_all(bytes.as_ref()).unwrap();
+    }
+
+    /// Sends, and reads one answer that has a body unless its status says otherwise.
+    pub fn ask(&mut self, request: impl AsRef<[u8]>) -> Answer {
+        self.send(&request);
+        self.answer(request.as_ref().starts_with(b"HEAD "))
+    }
+
+    pub fn answer(&mut self, is_head: bool) -> Answer {
+        let end = loop {
+            let end = self.bytes.windows(4).position(|four| four == b"\r\n\r\n");
+            match end {
+                Some(end) => break end,
+                None => assert!(
+                    self.read() > 0,
+                    "closed early: {:?}",
+                    String::from_utf8_lossy(&self.bytes)
+                ),
+            }
+        };
+        let rest = self.bytes.split_off(end + 4);
+        let head = String::from_utf8(std::mem::replace(&mut self.bytes, rest)).unwrap();
+        let mut lines = head.split("\r\n");
+        let status = lines.next().unwrap().strip_prefix("HTTP/1.1 ").unwrap()[..3]
+            .parse()
+            .unwrap();
+        let headers = lines.take_while(|line| !line.is_empty()).map(|line| {
+            let (name, value) = line.split_once(": ").unwrap();
+            (name.to_owned(), value.to_owned())
+        });
+        let mut answer = Answer {
+            status,
+            headers: headers.collect(),
+            body: Vec::new(),
+        };
+        if !is_head && ![100, 204, 304].contains(&status) {
+            let length: usize = answer.header("Content-Length").unwrap().parse().unwrap();
+            while self.bytes.len() < length {
+                assert!(self.read() > 0, "the body is cut short");
+            }
+            let rest = self.bytes.split_off(length);
+            answer.body = std::mem::replace(&mut self.bytes, rest);
+        }
+        answer
+    }
+
+    fn read(&mut self) -> usize {
+        let mut buffer = [0; 65536];
+        let read = self
+            .stream
+            .read(&mut buffer)
+            .expect("an answer within the time a test has");
+        self.bytes.extend_from_slice(&buffer[..read]);
+        self.reads += 1;
+        read
+    }
+
+    /// Whether the server closes the connection, and says nothing more.
+    pub fn is_closed(&mut self) -> bool {
+        self.bytes.is_empty() && matches!(self.stream.read(&mut [0; 1]), Ok(0))
+    }
+}
+
+/// A GET with nothing but what HTTP/1.1 asks for.
+pub fn get(target: &str) -> String {
+    request("GET", target, "", "")
+}
+
+/// A request; `fields` are whole lines.
+pub fn request(method: &str, target: &str, fields: &str, body: &str) -> String {
+    let length = match method {
+        "PUT" | "POST" => format!("Content-Length: {}\r\n", body.len()),
+        _ => String::new(),
+    };
+    format!("{method} {target} HTTP/1.1\r\nHost: h\r\n{length}{fields}\r\n{body}")
+}
