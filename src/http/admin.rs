@@ -1,6 +1,6 @@
 //! The handlers that say how the node is: `/status`, `/stats` and the two probes.
 
-use super::connection::{Context, Scratch};
+use super::handlers::{Context, Scratch};
 use super::problem::{self, Problem};
 use super::request::Head;
 use super::response::{Body, Media, Reply, push_json};

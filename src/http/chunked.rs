@@ -101,6 +101,9 @@ impl Chunked {
                     read += line.len() + 2;
                     self.expected = match line.len() {
                         0 => Expected::Nothing,
+                        _ if !is_field(line) => {
+                            return Err(ChunkedError::Malformed("a trailer is not a field"));
+                        }
                         _ => Expected::Trailer {
                             bytes: TRAILER_BYTES_MAX.min(before + line.len() + 2),
                         },
@@ -136,6 +139,12 @@ fn line(bytes: &[u8], line_bytes_max: usize) -> Result<Option<&[u8]>, ChunkedErr
     }
 }
 
+/// Whether a line is a name, a colon and anything. A request line is not.
+fn is_field(line: &[u8]) -> bool {
+    let name_bytes = line.iter().position(|&byte| byte == b':').unwrap_or(0);
+    name_bytes > 0 && line[..name_bytes].iter().all(|byte| byte.is_ascii_graphic())
+}
+
 /// The size that a line says, without its extensions.
 fn size(line: &[u8]) -> Result<u64, ChunkedError> {
     let digits = line.split(|&byte| byte == b';').next().unwrap_or(line);
@@ -158,8 +167,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    type Decoded = Option<(Vec<u8>, Vec<u8>)>;
+
     /// Feeds `wire` in pieces of `step` bytes; what is decoded, and what is left for the next request.
-    fn decode(wire: &[u8], step: usize, max: usize) -> Result<Option<(Vec<u8>, Vec<u8>)>, ChunkedError> {
+    fn decode(wire: &[u8], step: usize, max: usize) -> Result<Decoded, ChunkedError> {
         let mut chunked = Chunked::new();
         let mut buffer = b"head".to_vec();
         let mut whole = false;
@@ -204,6 +215,8 @@ mod tests {
             b"4\r\nWiki\n0\r\n\r\n",
             b"\r\n",
             b"0\r\nTrailer: x\n\r\n",
+            b"0\r\nGET http://h/ HTTP/1.1\r\n\r\n",
+            b"0\r\n: x\r\n\r\n",
         ] {
             for step in [1, wire.len()] {
                 assert!(

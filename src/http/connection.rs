@@ -13,17 +13,15 @@
 //! - An idle connection keeps its thread and nothing else.
 
 use super::chunked::{Chunked, ChunkedError};
+use super::handlers::{Context, Scratch, handle};
 use super::input::{Got, INPUT_BYTES, Input, wait_readable};
 use super::limits::{Charge, time_for};
-use super::media::Sent;
-use super::output::{FLUSH_BYTES, Output};
+use super::output::Output;
 use super::problem::{self, Problem};
 use super::registry::Peer;
 use super::request::{Framing, Head};
 use super::response::{Envelope, Reply};
-use super::routes::{self, Admitted, Route};
-use super::{Shared, admin, kv};
-use crate::node::Node;
+use super::routes;
 use std::io::{self, Read};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
@@ -33,43 +31,19 @@ use tiny_http::Method;
 const BUFFERS_KEPT: Duration = Duration::from_secs(1);
 
 /// How much a buffer keeps that had to grow.
-const KEPT_BYTES: usize = 64 * 1024;
+const KEPT_BYTES: usize = 2 * INPUT_BYTES;
 
-/// From this size on, what a connection holds is counted against the budget of all.
-const CHARGED_BYTES_MIN: usize = INPUT_BYTES;
+/// What a connection may hold without being counted against the budget of all: a read, and as much of
+/// answers to it.
+const UNCHARGED_BYTES: usize = 2 * INPUT_BYTES;
+
+/// Answers up to this size are made whatever the budget says; they go out at once where it is used up.
+const SMALL_BYTES: usize = 16 * 1024;
 
 /// How long, and for how many bytes, a closing connection reads on so that the client can read the last
 /// answer: closing a socket on unread bytes would take the answer away from it.
 const LINGER_TIME: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 64 << 20;
-
-/// What every connection works with.
-#[derive(Clone, Copy)]
-pub(super) struct Context<'a> {
-    pub(super) node: &'a Node,
-    pub(super) shared: &'a Shared,
-}
-
-impl Context<'_> {
-    /// The longest body in one of its forms: a value, or JSON that may write each byte of it in six.
-    pub(super) fn body_bytes_max(&self, sent: Sent) -> usize {
-        let value_bytes_max = self.node.value_bytes_max();
-        let derived = match sent {
-            Sent::Octets => value_bytes_max,
-            Sent::Json => value_bytes_max.saturating_mul(6).saturating_add(16 * 1024),
-        };
-        derived.min(self.shared.limits.body_bytes_max.unwrap_or(usize::MAX))
-    }
-}
-
-/// Buffers that handlers write into, kept from one request to the next.
-#[derive(Debug, Default)]
-pub(super) struct Scratch {
-    /// The body of the answer.
-    pub(super) body: Vec<u8>,
-    /// A value on its way into the body.
-    pub(super) value: Vec<u8>,
-}
 
 /// What is missing of the request that the input begins with.
 #[derive(Debug)]
@@ -149,6 +123,7 @@ impl Connection<'_> {
                 Next::Close => return Ok(()),
                 Next::Linger => {
                     self.flush()?;
+                    self.give_buffers_back();
                     return linger(&self.peer.stream);
                 }
             }
@@ -163,7 +138,7 @@ impl Connection<'_> {
         loop {
             match self.answer_one() {
                 Next::Go if self.input.is_empty() => return Ok(Next::Read),
-                Next::Go if self.output.is_full() => self.flush()?,
+                Next::Go if self.output.is_full() || !self.may_hold(0) => self.flush()?,
                 Next::Go => {}
                 next => return Ok(next),
             }
@@ -265,14 +240,12 @@ impl Connection<'_> {
 
     /// Appends the answer to a request that ends after `end` bytes.
     fn answer(&mut self, envelope: Envelope, reply: &Reply, end: usize) -> Next {
-        let held_bytes = self.scratch.body.len();
-        if held_bytes > CHARGED_BYTES_MIN && !self.charge.raise_by(held_bytes) {
-            let reply = overloaded().into_reply(&mut self.scratch.body);
-            self.peer.count(reply.status.0);
-            self.output.push(envelope, &reply, &self.scratch.body);
+        let body_bytes = self.scratch.body.len();
+        if body_bytes <= SMALL_BYTES || self.may_hold(body_bytes) {
+            self.push(envelope, reply);
         } else {
-            self.peer.count(reply.status.0);
-            self.output.push(envelope, reply, &self.scratch.body);
+            let reply = overloaded().into_reply(&mut self.scratch.body);
+            self.push(envelope, &reply);
         }
         self.input.consume(end);
         self.awaited = Awaited::Request;
@@ -292,10 +265,20 @@ impl Connection<'_> {
             is_http10,
             close: true,
         };
-        self.peer.count(reply.status.0);
         self.output.encoder.tick();
-        self.output.push(envelope, &reply, &self.scratch.body);
+        self.push(envelope, &reply);
         Next::Linger
+    }
+
+    fn push(&mut self, envelope: Envelope, reply: &Reply) {
+        self.peer.count(reply.status.0);
+        self.output.push(envelope, reply, &self.scratch.body);
+    }
+
+    /// Whether the budget of all connections has room for what this one holds, and `more`.
+    fn may_hold(&mut self, more: usize) -> bool {
+        let bytes = self.input.capacity_for_more() + self.output.len() + more;
+        bytes <= UNCHARGED_BYTES || self.charge.raise_to(bytes)
     }
 
     /// Notes what must come, and starts its clock where it is something else than before.
@@ -315,8 +298,15 @@ impl Connection<'_> {
         if self.scratch.body.capacity().max(self.scratch.value.capacity()) > KEPT_BYTES {
             self.scratch = Scratch::default();
         }
-        self.output.shrink_to(FLUSH_BYTES + KEPT_BYTES);
+        self.output.shrink_to(KEPT_BYTES);
         Ok(())
+    }
+
+    fn give_buffers_back(&mut self) {
+        self.input = Input::default();
+        self.output.shrink_to(0);
+        self.scratch = Scratch::default();
+        self.charge.release();
     }
 
     fn read(&mut self) -> io::Result<Next> {
@@ -331,8 +321,7 @@ impl Connection<'_> {
                 "the body",
             ),
         };
-        let capacity = self.input.capacity_for_more();
-        if capacity > CHARGED_BYTES_MIN && !self.charge.raise_to(capacity) {
+        if !self.may_hold(0) {
             return Ok(self.refuse(overloaded(), false, false));
         }
         match self.input.read_until(&self.peer.stream, started + time)? {
@@ -347,7 +336,8 @@ impl Connection<'_> {
 
     /// Waits for the next request; after a while without buffers.
     fn read_idle(&mut self) -> io::Result<Next> {
-        let stream = &self.peer.stream;
+        let peer = self.peer;
+        let stream = &peer.stream;
         self.input.shrink_to(KEPT_BYTES);
         self.peer.set_at_work(false);
         let stopping = self.context.shared.is_stopping();
@@ -358,9 +348,7 @@ impl Connection<'_> {
             self.input.read(stream)?
         };
         if got == Got::TimedOut && !stopping {
-            self.input = Input::default();
-            self.output.shrink_to(0);
-            self.scratch = Scratch::default();
+            self.give_buffers_back();
             let idle_timeout = self.context.shared.limits.idle_timeout;
             let deadline = Instant::now() + idle_timeout.saturating_sub(BUFFERS_KEPT);
             if wait_readable(stream, deadline)? {
@@ -372,28 +360,6 @@ impl Connection<'_> {
             Got::Bytes => Ok(Next::Go),
             Got::End | Got::TimedOut => Ok(Next::Close),
         }
-    }
-}
-
-fn handle(
-    context: &Context<'_>,
-    head: &Head<'_>,
-    admitted: Admitted<'_>,
-    body: &[u8],
-    scratch: &mut Scratch,
-) -> Result<Reply, Problem> {
-    let node = context.node;
-    match (&admitted.route, &head.method, admitted.sent) {
-        (Route::Key(key), Method::Put, Some(sent)) => kv::put(node, head, key, body, sent, scratch),
-        (Route::Key(key), Method::Delete, _) => kv::delete(node, head, key),
-        (Route::Key(key), Method::Head, _) => kv::head(node, head, key),
-        (Route::Key(key), _, _) => kv::get(node, head, key, scratch),
-        (Route::Keys, Method::Post, _) => kv::post(node, head, body, scratch),
-        (Route::Keys, _, _) => kv::list(node, head, scratch),
-        (Route::Status, _, _) => admin::status(context, head, scratch),
-        (Route::Stats, _, _) => admin::stats(context, head, scratch),
-        (Route::Healthz, _, _) => admin::healthz(head, scratch),
-        (Route::Readyz, _, _) => admin::readyz(context, head, scratch),
     }
 }
 

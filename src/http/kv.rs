@@ -5,7 +5,7 @@
 //! the requests it has in hand.
 
 use super::conditions::{self, Read};
-use super::connection::Scratch;
+use super::handlers::Scratch;
 use super::media::{self, Sent};
 use super::problem::{self, Problem};
 use super::request::Head;

@@ -31,7 +31,7 @@ pub struct Limits {
     pub headers_max: usize,
     /// Largest body, in bytes, below what the largest value of the node allows; none for just that.
     pub body_bytes_max: Option<usize>,
-    /// Bytes of requests and answers in flight over all connections, of those that hold over 16 KiB.
+    /// Bytes of requests and answers in flight over all connections, of those that hold over 32 KiB.
     pub in_flight_bytes_max: usize,
 }
 
@@ -49,6 +49,22 @@ impl Default for Limits {
             body_bytes_max: None,
             in_flight_bytes_max: 256 << 20,
         }
+    }
+}
+
+impl Limits {
+    /// With timeouts that clocks and sockets can work with: a socket takes a timeout of nothing for none at
+    /// all, and the end of the longest one is past what a clock can show.
+    pub(super) fn with_sound_timeouts(mut self) -> Limits {
+        for timeout in [
+            &mut self.header_timeout,
+            &mut self.body_timeout,
+            &mut self.idle_timeout,
+            &mut self.write_timeout,
+        ] {
+            *timeout = (*timeout).clamp(Duration::from_millis(1), Duration::from_secs(365 * 24 * 3600));
+        }
+        self
     }
 }
 
@@ -101,11 +117,6 @@ impl Charge<'_> {
         took.is_ok()
     }
 
-    /// As [`Charge::raise_to`], by how much more.
-    pub(super) fn raise_by(&mut self, bytes: usize) -> bool {
-        self.raise_to(self.bytes.saturating_add(bytes))
-    }
-
     /// Gives all back.
     pub(super) fn release(&mut self) {
         if self.bytes > 0 {
@@ -132,8 +143,8 @@ mod tests {
         let mut other = budget.charge();
         assert!(one.raise_to(60));
         assert!(!other.raise_to(41));
-        assert!(other.raise_by(40));
-        assert!(!one.raise_by(1));
+        assert!(other.raise_to(40));
+        assert!(!one.raise_to(61));
         assert!(one.raise_to(10), "what is held already needs no more");
         drop(other);
         assert!(one.raise_to(100));

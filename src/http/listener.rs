@@ -4,7 +4,8 @@
 //! memory or no thread to give, that is said once, and asked again after a while; connections that are open
 //! go on meanwhile.
 
-use super::connection::{self, Context};
+use super::connection;
+use super::handlers::Context;
 use super::input::timespec;
 use super::limits::Budget;
 use super::problem::{self, Problem};
@@ -101,7 +102,7 @@ impl Server {
             shared: Shared {
                 budget: Budget::new(options.limits.in_flight_bytes_max),
                 registry: Registry::new(connections_max),
-                limits: options.limits,
+                limits: options.limits.with_sound_timeouts(),
                 tokens: options.tokens,
                 stopper: Stopper(Arc::new(Stop {
                     stopping: AtomicBool::new(false),

@@ -8,7 +8,7 @@
 //! | `input`, `output` | its two buffers: what came, and what goes out |
 //! | `request`, `chunked` | the head of a request, and bodies that come in chunks |
 //! | `routes` | which request is which, and whether it may come in |
-//! | `kv`, `admin` | the handlers |
+//! | `handlers`: `kv`, `admin` | from a request to its answer |
 //! | `target`, `payload`, `media`, `conditions` | paths and queries, JSON bodies, forms of bodies, entity tags |
 //! | `response`, `problem` | answers, and errors as answers |
 //! | `auth` | tokens |
@@ -31,6 +31,7 @@ mod auth;
 mod chunked;
 mod conditions;
 mod connection;
+mod handlers;
 mod input;
 mod kv;
 mod limits;

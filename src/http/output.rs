@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 /// From this many bytes on, answers go out though more requests are in hand.
-pub(super) const FLUSH_BYTES: usize = 256 * 1024;
+const FLUSH_BYTES: usize = 256 * 1024;
 
 /// An answer that acknowledges a write, and may not go out before the log has it.
 #[derive(Debug)]
@@ -46,6 +46,11 @@ impl Output {
         self.bytes.len() >= FLUSH_BYTES
     }
 
+    /// Bytes that wait to be sent.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Appends an answer.
     pub(super) fn push(&mut self, envelope: Envelope, reply: &Reply, body: &[u8]) {
         let start = self.bytes.len();
@@ -74,7 +79,7 @@ impl Output {
         // Offsets grow along a connection, as its requests are handled one after the other.
         if let Some(last) = self.unacknowledged.last() {
             if let Err(refusal) = node.wait(last.offset) {
-                self.revoke(node, &refusal);
+                self.revoke(held(node), &refusal);
             }
             self.unacknowledged.clear();
         }
@@ -99,13 +104,8 @@ impl Output {
         Ok(())
     }
 
-    /// Puts a problem in place of every answer that acknowledges what the log does not hold.
-    fn revoke(&mut self, node: &Node, refusal: &Refusal) {
-        let position = node.status().position;
-        let held = match node.policy() {
-            Policy::Always => position.synced,
-            Policy::Everysec | Policy::No => position.written,
-        };
+    /// Puts a problem in place of every answer that acknowledges what lies past `held` in the log.
+    fn revoke(&mut self, held: u64, refusal: &Refusal) {
         let answers = std::mem::take(&mut self.bytes);
         let mut copied = 0;
         let mut body = Vec::new();
@@ -123,5 +123,64 @@ impl Output {
     pub(super) fn shrink_to(&mut self, bytes: usize) {
         self.bytes.shrink_to(bytes);
         self.unacknowledged.shrink_to(bytes / size_of::<Unacknowledged>());
+    }
+}
+
+/// Up to here the log holds writes as firmly as its policy asks.
+fn held(node: &Node) -> u64 {
+    let position = node.status().position;
+    match node.policy() {
+        Policy::Always => position.synced,
+        Policy::Everysec | Policy::No => position.written,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::response::{Body, Media};
+    use crate::log::Health;
+    use tiny_http::StatusCode;
+
+    #[test]
+    fn only_what_the_log_does_not_hold_is_revoked() {
+        let mut output = Output::new(Policy::Always);
+        let envelope = Envelope {
+            is_head: false,
+            is_http10: false,
+            close: false,
+        };
+        let push = |output: &mut Output, offset: Option<u64>, body: &str| {
+            let mut reply = Reply::new(StatusCode(200), Body::Written(Media::Octets));
+            reply.offset = offset;
+            output.push(envelope, &reply, body.as_bytes());
+        };
+        push(&mut output, None, "read 1");
+        push(&mut output, Some(10), "held");
+        push(&mut output, Some(20), "lost 1");
+        push(&mut output, None, "read 2");
+        push(&mut output, Some(30), "lost 2");
+        push(&mut output, None, "read 3");
+        let why = "I/O error".to_owned();
+        output.revoke(10, &Refusal::Unknown(Health::WriteFailed { why }));
+
+        let text = String::from_utf8(output.bytes).unwrap();
+        let mut statuses = text.split("HTTP/1.1 ").skip(1).map(|answer| {
+            let kept = ["read 1", "held", "lost 1", "read 2", "lost 2", "read 3"]
+                .into_iter()
+                .find(|body| answer.ends_with(body));
+            (&answer[..3], kept.unwrap_or("outcome"))
+        });
+        let expected = [
+            ("200", "read 1"),
+            ("200", "held"),
+            ("503", "outcome"),
+            ("200", "read 2"),
+            ("503", "outcome"),
+            ("200", "read 3"),
+        ];
+        assert!(expected.into_iter().eq(statuses.by_ref()), "{text}");
+        assert_eq!(text.matches("\"outcome\":\"unknown\"").count(), 2);
+        assert_eq!(text.matches("Pykv-Durable: synced").count(), 1);
     }
 }

@@ -5,7 +5,7 @@
 //! the token was wrong.
 
 use super::auth::Scope;
-use super::connection::Context;
+use super::handlers::Context;
 use super::media::{self, Sent};
 use super::problem::{self, Problem};
 use super::request::{Framing, Head};

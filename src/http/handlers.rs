@@ -1,0 +1,64 @@
+//! From an admitted request to the handler that answers it, and what handlers work with.
+//!
+//! A handler writes the body of its answer into [`Scratch`] and returns the rest of it, or the problem that
+//! takes its place. It neither reads from the connection nor writes to it, and it does not wait.
+
+use super::media::Sent;
+use super::problem::Problem;
+use super::request::Head;
+use super::response::Reply;
+use super::routes::{Admitted, Route};
+use super::{Shared, admin, kv};
+use crate::node::Node;
+use tiny_http::Method;
+
+/// What every request is handled with.
+#[derive(Clone, Copy)]
+pub(super) struct Context<'a> {
+    pub(super) node: &'a Node,
+    pub(super) shared: &'a Shared,
+}
+
+impl Context<'_> {
+    /// The longest body in one of its forms: a value, or JSON that may write each byte of it in six.
+    pub(super) fn body_bytes_max(&self, sent: Sent) -> usize {
+        let value_bytes_max = self.node.value_bytes_max();
+        let derived = match sent {
+            Sent::Octets => value_bytes_max,
+            Sent::Json => value_bytes_max.saturating_mul(6).saturating_add(16 * 1024),
+        };
+        derived.min(self.shared.limits.body_bytes_max.unwrap_or(usize::MAX))
+    }
+}
+
+/// Buffers that handlers write into, kept from one request to the next.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    /// The body of the answer.
+    pub(super) body: Vec<u8>,
+    /// A value on its way into the body.
+    pub(super) value: Vec<u8>,
+}
+
+/// Answers a request; `body` is the whole of what came after the head.
+pub(super) fn handle(
+    context: &Context<'_>,
+    head: &Head<'_>,
+    admitted: Admitted<'_>,
+    body: &[u8],
+    scratch: &mut Scratch,
+) -> Result<Reply, Problem> {
+    let node = context.node;
+    match (&admitted.route, &head.method, admitted.sent) {
+        (Route::Key(key), Method::Put, Some(sent)) => kv::put(node, head, key, body, sent, scratch),
+        (Route::Key(key), Method::Delete, _) => kv::delete(node, head, key),
+        (Route::Key(key), Method::Head, _) => kv::head(node, head, key),
+        (Route::Key(key), _, _) => kv::get(node, head, key, scratch),
+        (Route::Keys, Method::Post, _) => kv::post(node, head, body, scratch),
+        (Route::Keys, _, _) => kv::list(node, head, scratch),
+        (Route::Status, _, _) => admin::status(context, head, scratch),
+        (Route::Stats, _, _) => admin::stats(context, head, scratch),
+        (Route::Healthz, _, _) => admin::healthz(head, scratch),
+        (Route::Readyz, _, _) => admin::readyz(context, head, scratch),
+    }
+}
