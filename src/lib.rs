@@ -1,5 +1,9 @@
 //! pykv: a key-value store behind plain HTTP, in one binary.
+
 pub mod api;
+pub mod cli;
+pub mod client;
+pub mod commands;
 pub mod http;
 mod key;
 pub mod log;
@@ -7,4 +11,5 @@ pub mod node;
 mod pair;
 pub mod record;
 pub mod store;
+
 pub use key::{Key, KeyError};

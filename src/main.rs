@@ -1,1 +1,112 @@
-fn main() {}
+//! The program: parses the command line, runs it, and turns what comes back into an exit status.
+
+use clap::Parser;
+use pykv::cli::Cli;
+use pykv::client;
+use pykv::commands::{self, Error};
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// A small key and value share an allocation; jemalloc's size classes waste the least on such.
+/// `.cargo/config.toml` has its settings.
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> ExitCode {
+    let Err(error) = commands::run(Cli::parse()) else {
+        return ExitCode::SUCCESS;
+    };
+    if is_broken_pipe(&error) {
+        return ExitCode::SUCCESS;
+    }
+    // Nothing is left to be done where standard error takes no more either.
+    let _ = writeln!(io::stderr(), "pykv: {error}");
+    ExitCode::from(exit_code(&error))
+}
+
+/// Whoever reads our output has seen enough of it, as `head` does: no failure of ours.
+fn is_broken_pipe(error: &Error) -> bool {
+    matches!(error, Error::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// The exit status that an error comes to; `pykv --help` lists them.
+fn exit_code(error: &Error) -> u8 {
+    match error {
+        Error::Missing(_) => 1,
+        Error::Usage(_) => 2,
+        Error::Client { source, .. } => match source {
+            client::Error::Unreachable { .. } | client::Error::TimedOut { .. } => 3,
+            client::Error::Refused(problem) => exit_code_of_status(problem.status),
+            client::Error::Nonsense { .. } => 8,
+        },
+        Error::Damaged { .. } => 7,
+        Error::Log(error) if error.is_damage() => 7,
+        Error::Log(_) | Error::Listen(_) | Error::Io { .. } | Error::Output(_) => 8,
+    }
+}
+
+/// The exit status that a node's refusal comes to.
+fn exit_code_of_status(status: u16) -> u8 {
+    match status {
+        401 | 403 => 5,
+        404 => 1,
+        409 | 412 => 4,
+        // It may be otherwise a moment later, or on another node.
+        408 | 410 | 429 | 503 | 507 => 6,
+        // What was sent is at fault.
+        400 | 411 | 413 | 414 | 415 | 422 | 431 => 2,
+        _ => 8,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes() {
+        let unreachable = || Error::Client {
+            doing: "cannot get \"k\"".to_owned(),
+            source: client::Error::TimedOut {
+                server: "127.0.0.1:1".parse().unwrap(),
+                waited: std::time::Duration::from_secs(1),
+            },
+        };
+        let locked = pykv::log::Error::Locked { dir: "d".into() };
+        let damaged = pykv::log::Error::Inconsistent {
+            dir: "d".into(),
+            why: "a segment is missing".to_owned(),
+        };
+        for (error, code) in [
+            (Error::Missing(vec!["k".to_owned()]), 1),
+            (Error::Usage("no".to_owned()), 2),
+            (unreachable(), 3),
+            (Error::Damaged { dir: "d".into() }, 7),
+            (Error::Log(damaged), 7),
+            (Error::Log(locked), 8),
+            (Error::Output(io::ErrorKind::StorageFull.into()), 8),
+        ] {
+            assert_eq!(exit_code(&error), code, "{error}");
+        }
+        for (status, code) in [
+            (401, 5),
+            (403, 5),
+            (404, 1),
+            (409, 4),
+            (412, 4),
+            (503, 6),
+            (507, 6),
+            (413, 2),
+            (500, 8),
+        ] {
+            assert_eq!(exit_code_of_status(status), code, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_broken_pipe_is_success() {
+        assert!(is_broken_pipe(&Error::Output(io::ErrorKind::BrokenPipe.into())));
+        assert!(!is_broken_pipe(&Error::Output(io::ErrorKind::StorageFull.into())));
+    }
+}

@@ -1,0 +1,374 @@
+//! The flags of `pykv serve`, and what they come to as options of the node and the listener.
+
+use super::units::{Size, Span};
+use super::{DIR_DEFAULT, ENV_DIR, ENV_LISTEN, ENV_LOG, ENV_TOKEN_FILE, LISTEN_DEFAULT};
+use crate::http::Limits;
+use crate::record::VALUE_BYTES_MAX;
+use crate::{log, node, store};
+use clap::{Args, ValueEnum};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Least size of a segment, in bytes: below it a log is more headers than records.
+const SEGMENT_BYTES_MIN: u64 = 4096;
+
+/// What a record has beside its value, at most, in bytes.
+const RECORD_OVERHEAD_BYTES_MAX: u64 = 2048;
+
+/// `pykv serve`
+#[derive(Args, Debug)]
+#[command(
+    long_about = "Run a node. Once it takes requests it prints one line on standard output, `listening on \
+        http://ADDRESS`; all else goes to standard error. Ctrl-C or SIGTERM ends it: it takes no more \
+        connections, answers the requests it has begun, syncs its log and exits with 0. A second one ends \
+        it at once.",
+    after_help = "Examples:\n  pykv serve\n  pykv serve --dir /var/lib/pykv --fsync always\n  \
+        pykv serve --max-capacity 20000 --max-memory 256MiB\n  \
+        pykv serve --listen 0.0.0.0:7958 --token-file /etc/pykv/tokens"
+)]
+pub struct Serve {
+    /// Where to listen, as IP:PORT; port 0 takes a free one
+    ///
+    /// An address that other machines can reach needs --token-file or --insecure.
+    #[arg(long, value_name = "ADDRESS", env = ENV_LISTEN, default_value = LISTEN_DEFAULT, value_parser = listen)]
+    pub listen: SocketAddr,
+
+    /// Where the data is kept; made if it is not there
+    #[arg(long, value_name = "DIR", env = ENV_DIR, default_value = DIR_DEFAULT)]
+    pub dir: PathBuf,
+
+    /// Most entries held; the least recently used ones over that are dropped [default: no bound but memory]
+    #[arg(long, value_name = "N", help_heading = "Store",
+          value_parser = clap::value_parser!(u64).range(1..=store::Limits::ENTRIES_MAX))]
+    pub max_capacity: Option<u64>,
+
+    /// Most memory for entries; the least recently used ones over that are dropped
+    ///
+    /// Counted are keys and values as the allocator rounds them up, and 44 bytes an entry.
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", help_heading = "Store")]
+    pub max_memory: Size,
+
+    /// Largest value, up to 256MiB
+    #[arg(long, value_name = "SIZE", default_value = "1MiB", help_heading = "Store", value_parser = max_value)]
+    pub max_value: Size,
+
+    /// When the log is synced to the disk, and so what an answer to a write means
+    #[arg(long, value_name = "WHEN", default_value = "everysec", help_heading = "Log")]
+    pub fsync: Fsync,
+
+    /// How much may wait to be written to the log before writes have to wait
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", help_heading = "Log")]
+    pub max_unwritten: Size,
+
+    /// Size at which a new file of the log is begun
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", help_heading = "Log", value_parser = segment_size)]
+    pub segment_size: Size,
+
+    /// How long a write may wait for the log before it is answered with an error
+    #[arg(long, value_name = "TIME", default_value = "30s", help_heading = "Log")]
+    pub write_timeout: Span,
+
+    /// A file with the tokens that clients must show, one a line
+    ///
+    /// Before a token may stand what it is for: read, write (which may read too) or admin (which may do
+    /// all, and is meant where nothing stands). Lines that are empty or begin with # do not count.
+    #[arg(long, value_name = "FILE", env = ENV_TOKEN_FILE, help_heading = "Security")]
+    pub token_file: Option<PathBuf>,
+
+    /// Listen where other machines can reach the node though it asks for no token
+    #[arg(long, help_heading = "Security")]
+    pub insecure: bool,
+
+    /// Most connections open at once
+    #[arg(long, value_name = "N", default_value_t = Limits::default().connections_max,
+          value_parser = count, help_heading = "Limits of requests")]
+    pub max_connections: usize,
+
+    /// How long a request's header may take to come
+    #[arg(long, value_name = "TIME", default_value_t = Span(Limits::default().header_timeout),
+          help_heading = "Limits of requests")]
+    pub header_timeout: Span,
+
+    /// How long a request's body may take to come, and a second more for every 64 KiB of it
+    #[arg(long, value_name = "TIME", default_value_t = Span(Limits::default().body_timeout),
+          help_heading = "Limits of requests")]
+    pub body_timeout: Span,
+
+    /// How long a connection may be idle between two requests
+    #[arg(long, value_name = "TIME", default_value_t = Span(Limits::default().idle_timeout),
+          help_heading = "Limits of requests")]
+    pub idle_timeout: Span,
+
+    /// How long a client may take to receive its answers, and a second more for every 64 KiB of them
+    #[arg(long, value_name = "TIME", default_value_t = Span(Limits::default().write_timeout),
+          help_heading = "Limits of requests")]
+    pub answer_timeout: Span,
+
+    /// Longest request line: method, path and query
+    #[arg(long, value_name = "SIZE", default_value_t = Size(Limits::default().request_line_bytes_max as u64),
+          value_parser = buffer, help_heading = "Limits of requests")]
+    pub max_request_line: Size,
+
+    /// Most bytes of a request's header fields
+    #[arg(long, value_name = "SIZE", default_value_t = Size(Limits::default().header_bytes_max as u64),
+          value_parser = buffer, help_heading = "Limits of requests")]
+    pub max_header_size: Size,
+
+    /// Most header fields of a request, up to 128
+    #[arg(long, value_name = "N", default_value_t = Limits::default().headers_max,
+          value_parser = headers, help_heading = "Limits of requests")]
+    pub max_headers: usize,
+
+    /// Largest body of a request [default: as much as the largest value needs]
+    #[arg(long, value_name = "SIZE", help_heading = "Limits of requests")]
+    pub max_body: Option<Size>,
+
+    /// Most bytes of requests and answers that all connections together hold
+    #[arg(long, value_name = "SIZE", default_value_t = Size(Limits::default().in_flight_bytes_max as u64),
+          help_heading = "Limits of requests")]
+    pub max_in_flight: Size,
+
+    /// How long requests that have begun may take to end once the node is told to stop
+    #[arg(long, value_name = "TIME", default_value = "10s")]
+    pub shutdown_grace: Span,
+
+    /// How much to say on standard error
+    #[arg(long, value_name = "LEVEL", env = ENV_LOG, default_value = "info")]
+    pub log_level: LogLevel,
+}
+
+/// When the log is synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Fsync {
+    /// Before each answer: nothing acknowledged is ever lost
+    Always,
+    /// Once a second: a power cut may take the last second
+    Everysec,
+    /// When the system likes: a power cut may take what the system held
+    No,
+}
+
+/// How much a node says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "the names say it, and would say it again in the help")]
+pub enum LogLevel {
+    Off,
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl LogLevel {
+    /// As the `log` crate has it.
+    pub fn filter(self) -> ::log::LevelFilter {
+        match self {
+            LogLevel::Off => ::log::LevelFilter::Off,
+            LogLevel::Error => ::log::LevelFilter::Error,
+            LogLevel::Warn => ::log::LevelFilter::Warn,
+            LogLevel::Info => ::log::LevelFilter::Info,
+            LogLevel::Debug => ::log::LevelFilter::Debug,
+            LogLevel::Trace => ::log::LevelFilter::Trace,
+        }
+    }
+}
+
+impl Serve {
+    /// What does not go together, each part of which is right by itself.
+    pub fn check(&self) -> Result<(), String> {
+        if !self.listen.ip().is_loopback() && self.token_file.is_none() && !self.insecure {
+            return Err(format!(
+                "{} can be reached from other machines, and the node asks for no token; give it a \
+                 --token-file, or say --insecure if that is meant",
+                self.listen
+            ));
+        }
+        let record = Size(self.max_value.0 + RECORD_OVERHEAD_BYTES_MAX);
+        if self.max_unwritten < record {
+            return Err(format!(
+                "--max-unwritten {} has no room for one value of --max-value {}; it takes at least {record}",
+                self.max_unwritten, self.max_value
+            ));
+        }
+        Ok(())
+    }
+
+    /// What the node is built from.
+    pub fn node_options(&self) -> node::Options {
+        node::Options {
+            dir: self.dir.clone(),
+            limits: store::Limits {
+                entries_max: self.max_capacity.unwrap_or(store::Limits::ENTRIES_MAX),
+                bytes_max: self.max_memory.0,
+            },
+            value_bytes_max: self.max_value.0 as usize,
+            log: log::Options {
+                policy: match self.fsync {
+                    Fsync::Always => log::Policy::Always,
+                    Fsync::Everysec => log::Policy::Everysec,
+                    Fsync::No => log::Policy::No,
+                },
+                unwritten_bytes_max: self.max_unwritten.0,
+                segment_bytes_max: self.segment_size.0,
+                wait_max: self.write_timeout.0,
+            },
+        }
+    }
+
+    /// What clients may take of the node.
+    pub fn http_limits(&self) -> Limits {
+        let bytes = |size: Size| usize::try_from(size.0).unwrap_or(usize::MAX);
+        Limits {
+            connections_max: self.max_connections,
+            header_timeout: self.header_timeout.0,
+            body_timeout: self.body_timeout.0,
+            idle_timeout: self.idle_timeout.0,
+            write_timeout: self.answer_timeout.0,
+            request_line_bytes_max: bytes(self.max_request_line),
+            header_bytes_max: bytes(self.max_header_size),
+            headers_max: self.max_headers,
+            body_bytes_max: self.max_body.map(bytes),
+            in_flight_bytes_max: bytes(self.max_in_flight),
+        }
+    }
+}
+
+fn listen(text: &str) -> Result<SocketAddr, String> {
+    // The one name that needs no resolver, and that everybody tries.
+    let address = match text.strip_prefix("localhost:") {
+        Some(port) => format!("127.0.0.1:{port}"),
+        None => text.to_owned(),
+    };
+    address
+        .parse()
+        .map_err(|_| "an address is IP:PORT, as in 127.0.0.1:7958 or [::1]:7958".to_owned())
+}
+
+fn size_within(text: &str, min: u64, max: u64) -> Result<Size, String> {
+    let size: Size = text
+        .parse()
+        .map_err(|error: super::SizeError| error.to_string())?;
+    if (min..=max).contains(&size.0) {
+        Ok(size)
+    } else {
+        Err(format!("it is between {} and {}", Size(min), Size(max)))
+    }
+}
+
+fn max_value(text: &str) -> Result<Size, String> {
+    size_within(text, 1, VALUE_BYTES_MAX as u64)
+}
+
+fn segment_size(text: &str) -> Result<Size, String> {
+    size_within(text, SEGMENT_BYTES_MIN, 1 << 40)
+}
+
+/// What a connection may be made to hold before a request is known: bounded, however large it is asked.
+fn buffer(text: &str) -> Result<Size, String> {
+    size_within(text, 256, 1 << 20)
+}
+
+fn count_within(text: &str, max: usize) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if (1..=max).contains(&count) => Ok(count),
+        _ => Err(format!("it is a number between 1 and {max}")),
+    }
+}
+
+fn count(text: &str) -> Result<usize, String> {
+    count_within(text, 1_000_000)
+}
+
+fn headers(text: &str) -> Result<usize, String> {
+    count_within(text, crate::http::HEADERS_CEILING)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Cli, Command};
+    use super::*;
+    use clap::Parser;
+    use std::time::Duration;
+
+    fn parse(args: &[&str]) -> Result<Serve, clap::Error> {
+        let cli = Cli::try_parse_from([&["pykv", "serve"], args].concat())?;
+        let Command::Serve(serve) = cli.command else {
+            panic!("serve was asked for")
+        };
+        Ok(*serve)
+    }
+
+    #[test]
+    fn flags_come_to_options() {
+        let serve = parse(&[
+            "--listen=localhost:0",
+            "--max-capacity=500",
+            "--max-memory=2MiB",
+            "--fsync=always",
+            "--idle-timeout=500ms",
+            "--max-headers=128",
+        ])
+        .unwrap();
+        assert_eq!(serve.listen, "127.0.0.1:0".parse().unwrap());
+        let options = serve.node_options();
+        assert_eq!(
+            (options.limits.entries_max, options.limits.bytes_max),
+            (500, 2 << 20)
+        );
+        assert_eq!(options.value_bytes_max, 1 << 20);
+        assert_eq!(options.log.policy, log::Policy::Always);
+        let limits = serve.http_limits();
+        assert_eq!(
+            (limits.idle_timeout, limits.headers_max),
+            (Duration::from_millis(500), 128)
+        );
+    }
+
+    #[test]
+    fn what_is_refused() {
+        for flag in [
+            "--listen=7958",
+            "--listen=example.com:7958",
+            "--listen=localhost:65536",
+            "--max-capacity=0",
+            "--max-capacity=4294967296",
+            "--max-value=257MiB",
+            "--max-value=0",
+            "--segment-size=1",
+            "--fsync=sometimes",
+            "--max-connections=0",
+            "--max-headers=129",
+            "--max-request-line=1",
+            "--shutdown-grace=0s",
+            "--log-level=loud",
+        ] {
+            assert!(parse(&[flag]).is_err(), "{flag}");
+        }
+    }
+
+    #[test]
+    fn other_machines_need_a_token_or_a_word() {
+        for (args, allowed) in [
+            (&["--listen=127.0.0.1:0"][..], true),
+            (&["--listen=[::1]:0"], true),
+            (&["--listen=0.0.0.0:0"], false),
+            (&["--listen=[::]:0"], false),
+            (&["--listen=0.0.0.0:0", "--insecure"], true),
+            (&["--listen=0.0.0.0:0", "--token-file=tokens"], true),
+        ] {
+            assert_eq!(parse(args).unwrap().check().is_ok(), allowed, "{args:?}");
+        }
+    }
+
+    #[test]
+    fn the_largest_value_fits_the_budget() {
+        assert!(parse(&["--max-value=64MiB"]).unwrap().check().is_err());
+        assert!(
+            parse(&["--max-value=64MiB", "--max-unwritten=65MiB"])
+                .unwrap()
+                .check()
+                .is_ok()
+        );
+    }
+}

@@ -1,0 +1,145 @@
+//! The address of a node, as people type it.
+
+use std::fmt;
+
+/// The port of a node unless one is named.
+const PORT_DEFAULT: u16 = 7958;
+
+/// A host and a port. Read from `HOST:PORT`, `HOST` or `http://HOST:PORT`; shown as the last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// A name, an IPv4 address, or an IPv6 address in brackets.
+    host: String,
+    port: u16,
+}
+
+/// Why a text is no address of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddressError {
+    /// A scheme other than `http`.
+    Scheme,
+    /// A path, a query or a user beside the host.
+    More,
+    /// No host, or characters that no host has.
+    Host,
+    /// An IPv6 address without brackets.
+    Brackets,
+    /// No number, or none that a port can be.
+    Port,
+}
+
+impl fmt::Display for AddressError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            AddressError::Scheme => "a node speaks http:// only",
+            AddressError::More => "a node is named by host and port alone, as in 127.0.0.1:7958",
+            AddressError::Host => "there is no host in it, as in 127.0.0.1:7958",
+            AddressError::Brackets => "an IPv6 address stands in brackets, as in [::1]:7958",
+            AddressError::Port => "the port is a number between 1 and 65535",
+        })
+    }
+}
+
+impl std::error::Error for AddressError {}
+
+impl std::str::FromStr for Address {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Address, AddressError> {
+        let rest = match text.split_once("://") {
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
+            Some(_) => return Err(AddressError::Scheme),
+            None => text,
+        };
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        if rest.contains(['/', '?', '#', '@']) {
+            return Err(AddressError::More);
+        }
+        let (host, port) = match rest.strip_prefix('[') {
+            Some(inside) => {
+                let (address, after) = inside.split_once(']').ok_or(AddressError::Brackets)?;
+                address
+                    .parse::<std::net::Ipv6Addr>()
+                    .map_err(|_| AddressError::Host)?;
+                let port = match after.strip_prefix(':') {
+                    None if after.is_empty() => None,
+                    None => return Err(AddressError::More),
+                    port => port,
+                };
+                (format!("[{address}]"), port)
+            }
+            None => match rest.split_once(':') {
+                Some((_, port)) if port.contains(':') => return Err(AddressError::Brackets),
+                Some((host, port)) => (host.to_owned(), Some(port)),
+                None => (rest.to_owned(), None),
+            },
+        };
+        let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+        if host.is_empty() || !(host.starts_with('[') || host.chars().all(is_name)) {
+            return Err(AddressError::Host);
+        }
+        let port = match port {
+            None => PORT_DEFAULT,
+            Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => match port.parse() {
+                Ok(port @ 1..) => port,
+                _ => return Err(AddressError::Port),
+            },
+            Some(_) => return Err(AddressError::Port),
+        };
+        Ok(Address { host, port })
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}:{}", self.host, self.port)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        for (text, url) in [
+            ("127.0.0.1:7958", "http://127.0.0.1:7958"),
+            ("localhost", "http://localhost:7958"),
+            ("node-1.example:80", "http://node-1.example:80"),
+            ("http://10.0.0.7:1", "http://10.0.0.7:1"),
+            ("HTTP://host:65535/", "http://host:65535"),
+            ("[::1]", "http://[::1]:7958"),
+            ("http://[fe80::1]:99", "http://[fe80::1]:99"),
+        ] {
+            assert_eq!(
+                text.parse::<Address>()
+                    .map(|address| address.to_string())
+                    .as_deref(),
+                Ok(url)
+            );
+        }
+    }
+
+    #[test]
+    fn no_addresses() {
+        for (text, error) in [
+            ("", AddressError::Host),
+            (":7958", AddressError::Host),
+            ("http://", AddressError::Host),
+            ("a b:1", AddressError::Host),
+            ("[nonsense]:1", AddressError::Host),
+            ("https://host:1", AddressError::Scheme),
+            ("host:1/kv", AddressError::More),
+            ("user@host:1", AddressError::More),
+            ("[::1]x", AddressError::More),
+            ("::1", AddressError::Brackets),
+            ("[::1", AddressError::Brackets),
+            ("host:", AddressError::Port),
+            ("host:0", AddressError::Port),
+            ("host:+1", AddressError::Port),
+            ("host:65536", AddressError::Port),
+        ] {
+            assert_eq!(text.parse::<Address>(), Err(error), "{text}");
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! `pykv check`
+
+use super::{Error, print};
+use crate::cli::Check;
+use crate::log::{self, Damage, Report};
+use std::fmt::Write;
+
+pub(super) fn run(args: &Check) -> Result<(), Error> {
+    let report = if args.repair {
+        log::repair(&args.dir)?
+    } else {
+        log::check(&args.dir)?
+    };
+    print(text(&report, args.repair).as_bytes())?;
+    if args.repair || report.is_openable() {
+        Ok(())
+    } else {
+        Err(Error::Damaged {
+            dir: args.dir.clone(),
+        })
+    }
+}
+
+fn text(report: &Report, repaired: bool) -> String {
+    let mut text = String::new();
+    for file in &report.files {
+        line(
+            &mut text,
+            format_args!(
+                "{}: {}, {} records, offsets {} to {}",
+                file.path.display(),
+                file.kind,
+                file.records,
+                file.first_offset,
+                file.end_offset
+            ),
+        );
+    }
+    for damage in &report.damage {
+        let Damage { path, bytes, why, .. } = damage;
+        line(
+            &mut text,
+            format_args!(
+                "{}: {} at byte {} (offset {}), {bytes} bytes: {why}",
+                path.display(),
+                if damage.torn_tail { "torn tail" } else { "damage" },
+                damage.file_position,
+                damage.offset
+            ),
+        );
+        match &damage.saved_to {
+            Some(copy) => line(
+                &mut text,
+                format_args!("  set aside; a copy is in {}", copy.display()),
+            ),
+            None if damage.torn_tail && !repaired => {
+                line(
+                    &mut text,
+                    format_args!("  never acknowledged; the next start cuts it off"),
+                );
+            }
+            None => {}
+        }
+    }
+    let end = match (report.damage.is_empty(), repaired) {
+        (true, _) => "whole",
+        (false, true) => "repaired",
+        (false, false) if report.is_openable() => "whole but for a torn tail",
+        (false, false) => "damaged",
+    };
+    line(&mut text, format_args!("{end}"));
+    text
+}
+
+fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
+    writeln!(text, "{arguments}").expect("a string takes all");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    fn report(torn_tail: bool) -> Report {
+        Report {
+            files: Vec::new(),
+            damage: vec![Damage {
+                path: PathBuf::from("d/log-0.pykv"),
+                file_position: 164,
+                offset: 100,
+                bytes: 7,
+                why: "the checksum does not match".to_owned(),
+                torn_tail,
+                saved_to: None,
+            }],
+        }
+    }
+
+    #[test]
+    fn damage_is_named_by_file_and_place() {
+        assert_eq!(
+            text(&report(false), false),
+            "d/log-0.pykv: damage at byte 164 (offset 100), 7 bytes: the checksum does not match\ndamaged\n"
+        );
+        assert!(text(&report(true), false).ends_with("whole but for a torn tail\n"));
+    }
+}

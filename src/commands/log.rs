@@ -1,0 +1,122 @@
+//! `pykv log`
+
+use super::Error;
+use crate::api::{Encoding, encode_value};
+use crate::cli;
+use crate::log::{Read, Reader};
+use serde::Serialize;
+use std::borrow::Cow;
+use std::io::{self, BufWriter, Write};
+use std::thread;
+use std::time::Duration;
+
+/// How often a log that is followed is looked at. Nothing tells us that a file has grown.
+const FOLLOW_INTERVAL: Duration = Duration::from_millis(100);
+
+/// A record as it is printed.
+#[derive(Serialize)]
+struct Line<'a> {
+    /// Where the record begins.
+    offset: u64,
+    /// Where it ends: the version that it gave its key.
+    version: u64,
+    operation: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    encoding: Option<Encoding>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    term: Option<u64>,
+    /// In ms since the Unix epoch.
+    timestamp: u64,
+    /// In ms since the Unix epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<u64>,
+}
+
+pub(super) fn run(args: &cli::Log) -> Result<(), Error> {
+    let mut reader = Reader::open(&args.dir)?;
+    let mut out = BufWriter::new(io::stdout().lock());
+    loop {
+        while let Some(read) = reader.next()? {
+            if args
+                .key
+                .as_ref()
+                .is_none_or(|key| read.record.key == key.as_bytes())
+            {
+                print(&mut out, &read).map_err(Error::Output)?;
+            }
+        }
+        out.flush().map_err(Error::Output)?;
+        if !args.follow {
+            return Ok(());
+        }
+        thread::sleep(FOLLOW_INTERVAL);
+    }
+}
+
+fn print(out: &mut impl Write, read: &Read<'_>) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, &line(read))?;
+    out.write_all(b"\n")
+}
+
+fn line<'a>(read: &Read<'a>) -> Line<'a> {
+    use crate::record::Operation::{Delete, End, Evict, Expire, Gap, Set, Term, Update};
+    let record = &read.record;
+    let (value, encoding) = match record.operation {
+        Set | Update => {
+            let (value, encoding) = encode_value(record.value);
+            (Some(value), encoding)
+        }
+        Delete | Evict | Expire | Term | Gap | End => (None, None),
+    };
+    Line {
+        offset: read.offset,
+        version: read.version,
+        operation: record.operation.name(),
+        // What a node took for a key is UTF-8; what else a file may hold is shown as far as it can be.
+        key: (!record.key.is_empty()).then(|| String::from_utf8_lossy(record.key)),
+        value,
+        encoding,
+        term: (record.operation == Term).then(|| record.value_u64()).flatten(),
+        timestamp: record.timestamp_ms,
+        expires_at: record.deadline_ms,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Operation, Record};
+
+    fn printed(record: Record<'_>) -> String {
+        let read = Read {
+            offset: 100,
+            version: 130,
+            record,
+        };
+        serde_json::to_string(&line(&read)).unwrap()
+    }
+
+    #[test]
+    fn records_as_json() {
+        assert_eq!(
+            printed(Record::new(Operation::Set, 7, b"k", b"v\n")),
+            r#"{"offset":100,"version":130,"operation":"SET","key":"k","value":"v\n","timestamp":7}"#
+        );
+        assert_eq!(
+            printed(Record::new(Operation::Update, 7, b"k", b"\xff")),
+            r#"{"offset":100,"version":130,"operation":"UPDATE","key":"k","value":"/w==","encoding":"base64","timestamp":7}"#
+        );
+        assert_eq!(
+            printed(Record::new(Operation::Delete, 7, b"k", b"")),
+            r#"{"offset":100,"version":130,"operation":"DELETE","key":"k","timestamp":7}"#
+        );
+        assert_eq!(
+            printed(Record::new(Operation::Term, 7, b"", &3u64.to_le_bytes())),
+            r#"{"offset":100,"version":130,"operation":"TERM","term":3,"timestamp":7}"#
+        );
+    }
+}

@@ -1,0 +1,218 @@
+//! The subcommands: a file each, thin. They build the parts, run them and print what comes of it.
+//!
+//! Data goes to standard output and nothing else does. What fails comes back as an [`Error`], which says
+//! in one line what failed, on what, and what to do; `main` prints it and turns it into an exit status.
+
+mod check;
+mod del;
+mod get;
+mod list;
+mod log;
+mod serve;
+mod set;
+mod status;
+
+use crate::cli::{self, Cli, Command, Connection};
+use crate::client::{self, Client, Token};
+use crate::http;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+
+/// Longest file of tokens that is read, in bytes.
+const TOKEN_FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Does what was typed.
+pub fn run(cli: Cli) -> Result<(), Error> {
+    match cli.command {
+        Command::Serve(args) => serve::run(&args),
+        Command::Get(args) => get::run(&args),
+        Command::Set(args) => set::run(&args),
+        Command::Del(args) => del::run(&args),
+        Command::List(args) => list::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Log(args) => log::run(&args),
+        Command::Check(args) => check::run(&args),
+    }
+}
+
+/// Why a command did not do what was asked.
+#[derive(Debug)]
+pub enum Error {
+    /// What was typed cannot be done, whatever the state of anything.
+    Usage(String),
+    /// These keys are not there.
+    Missing(Vec<String>),
+    /// A node did not do it.
+    Client {
+        /// What was asked of it.
+        doing: String,
+        /// Why not.
+        source: client::Error,
+    },
+    /// A data directory could not be opened, read or closed.
+    Log(crate::log::Error),
+    /// A data directory is not whole; the output says where.
+    Damaged {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The listener could not be made.
+    Listen(http::Error),
+    /// The operating system refused something beside the log.
+    Io {
+        /// What was being done, and on what.
+        doing: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Standard output took no more.
+    Output(io::Error),
+}
+
+impl Error {
+    fn io(doing: &str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+        let doing = format!("{doing} {}", path.display());
+        move |source| Error::Io { doing, source }
+    }
+
+    /// For `map_err` on what a client returns.
+    fn client(doing: impl Into<String>) -> impl FnOnce(client::Error) -> Error {
+        let doing = doing.into();
+        move |source| Error::Client { doing, source }
+    }
+}
+
+impl From<crate::log::Error> for Error {
+    fn from(error: crate::log::Error) -> Error {
+        Error::Log(error)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Usage(why) => f.write_str(why),
+            Error::Missing(keys) => match keys.as_slice() {
+                [key] => write!(f, "the key {key:?} is not there"),
+                keys => write!(f, "these keys are not there: {keys:?}"),
+            },
+            Error::Client { doing, source } => write!(f, "{doing}: {source}"),
+            Error::Log(error) => error.fmt(f),
+            Error::Damaged { dir } => write!(
+                f,
+                "{} is damaged; `pykv check --dir {0} --repair` sets the damage aside, keeping a copy of it",
+                dir.display()
+            ),
+            Error::Listen(error) => error.fmt(f),
+            Error::Io { doing, source } => write!(f, "{doing}: {source}"),
+            Error::Output(error) => write!(f, "cannot write to standard output: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Client { source, .. } => Some(source),
+            Error::Log(error) => Some(error),
+            Error::Listen(error) => Some(error),
+            Error::Io { source, .. } | Error::Output(source) => Some(source),
+            Error::Usage(_) | Error::Missing(_) | Error::Damaged { .. } => None,
+        }
+    }
+}
+
+/// The client that a command's flags and environment describe.
+fn connect(connection: &Connection) -> Result<Client, Error> {
+    let token = token(connection)?;
+    Ok(Client::new(
+        connection.server.clone(),
+        token,
+        connection.timeout.0,
+    ))
+}
+
+/// The token to show: of --token-file, else PYKV_TOKEN, else the file that PYKV_TOKEN_FILE names.
+fn token(connection: &Connection) -> Result<Option<Token>, Error> {
+    if let Some(path) = &connection.token_file {
+        return token_of_file(path).map(Some);
+    }
+    if let Some(text) = std::env::var_os(cli::ENV_TOKEN).filter(|text| !text.is_empty()) {
+        let token = text.to_str().and_then(Token::new);
+        return token
+            .map(Some)
+            .ok_or_else(|| Error::Usage(format!("{} holds characters that no token has", cli::ENV_TOKEN)));
+    }
+    match std::env::var_os(cli::ENV_TOKEN_FILE).filter(|path| !path.is_empty()) {
+        Some(path) => token_of_file(Path::new(&path)).map(Some),
+        None => Ok(None),
+    }
+}
+
+fn token_of_file(path: &Path) -> Result<Token, Error> {
+    let cannot_read = |source| Error::io("cannot read the token file", path)(source);
+    let file = File::open(path).map_err(cannot_read)?;
+    for line in BufReader::new(io::Read::take(file, TOKEN_FILE_BYTES_MAX)).lines() {
+        let line = line.map_err(cannot_read)?;
+        if let Some(token) = token_of_line(&line) {
+            return Token::new(token).ok_or_else(|| {
+                Error::Usage(format!(
+                    "the token in {} has characters that no token has",
+                    path.display()
+                ))
+            });
+        }
+    }
+    Err(Error::Usage(format!("there is no token in {}", path.display())))
+}
+
+/// The last word of a line that says something: in a node's own file a right stands before the token.
+fn token_of_line(line: &str) -> Option<&str> {
+    let line = line.trim();
+    if line.starts_with('#') {
+        return None;
+    }
+    line.split_whitespace().next_back()
+}
+
+/// Writes to standard output and sees that it arrives.
+fn print(bytes: &[u8]) -> Result<(), Error> {
+    let mut stdout = io::stdout().lock();
+    stdout
+        .write_all(bytes)
+        .and_then(|()| stdout.flush())
+        .map_err(Error::Output)
+}
+
+/// Writes a JSON text to standard output as one line.
+fn print_json(mut json: Vec<u8>) -> Result<(), Error> {
+    if json.last() != Some(&b'\n') {
+        json.push(b'\n');
+    }
+    print(&json)
+}
+
+/// How a node is asked to compare versions.
+fn condition(if_version: Option<u64>) -> client::Condition {
+    if_version.map_or(client::Condition::None, client::Condition::Version)
+}
+
+/// Whether a node says that a key is not there.
+fn is_missing(error: &client::Error) -> bool {
+    matches!(error, client::Error::Refused(problem) if problem.status == 404)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_token_of_a_line() {
+        assert_eq!(token_of_line("secret"), Some("secret"));
+        assert_eq!(token_of_line("  admin   secret \r"), Some("secret"));
+        assert_eq!(token_of_line("# secret"), None);
+        assert_eq!(token_of_line("   "), None);
+    }
+}

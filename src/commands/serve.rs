@@ -1,0 +1,112 @@
+//! `pykv serve`: opens the node, then the listener, and runs until a signal says to stop.
+//!
+//! The order matters at both ends. The directory is locked and recovered before the port is opened, so
+//! that whoever can connect is answered. At the end the listener is drained before the node is closed, so
+//! that the last answer given is covered by the last sync.
+
+use super::Error;
+use crate::cli::{LogLevel, Serve};
+use crate::http::{self, Server, Stopper, Tokens};
+use crate::node::Node;
+use ::log::{info, warn};
+use simplelog::{ColorChoice, ConfigBuilder, LevelPadding, TermLogger, TerminalMode, WriteLogger};
+use std::fs::File;
+use std::io::{self, IsTerminal, LineWriter, Read, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What a shell reports of a process that SIGINT ended.
+const EXIT_INTERRUPTED: i32 = 130;
+
+pub(super) fn run(args: &Serve) -> Result<(), Error> {
+    args.check().map_err(Error::Usage)?;
+    let tokens = args.token_file.as_deref().map(tokens).transpose()?;
+    start_logging(args.log_level);
+
+    let node = Node::open(args.node_options())?;
+    let served = serve(args, &node, tokens);
+    // Whatever came of the listener: what was acknowledged is to be synced.
+    let closed = node.close();
+    served?;
+    closed?;
+    info!("stopped");
+    Ok(())
+}
+
+fn serve(args: &Serve, node: &Node, tokens: Option<Tokens>) -> Result<(), Error> {
+    if tokens.is_none() && !args.listen.ip().is_loopback() {
+        warn!(
+            "whoever can reach {} may read, change and delete everything: --insecure was given",
+            args.listen
+        );
+    }
+    let server = Server::bind(http::Options {
+        listen: args.listen,
+        limits: args.http_limits(),
+        tokens,
+    })
+    .map_err(Error::Listen)?;
+    stop_on_signals(server.stopper())?;
+    announce(&server);
+    server.run(node, args.shutdown_grace.0);
+    Ok(())
+}
+
+/// Says on standard output where the node listens. Whoever started it may have closed that, or have read
+/// all that it wanted: no reason to stop.
+fn announce(server: &Server) {
+    let mut stdout = io::stdout().lock();
+    let _ = writeln!(stdout, "listening on http://{}", server.address()).and_then(|()| stdout.flush());
+    info!("listening on http://{}", server.address());
+}
+
+/// The first signal drains, the second ends the process as a crash would: the log is made for that.
+fn stop_on_signals(stopper: Stopper) -> Result<(), Error> {
+    let stopping = AtomicBool::new(false);
+    ctrlc::set_handler(move || {
+        if stopping.swap(true, Ordering::Relaxed) {
+            warn!("stopping at once");
+            std::process::exit(EXIT_INTERRUPTED);
+        }
+        info!("stopping: requests that have begun are answered first; once more to stop at once");
+        stopper.stop();
+    })
+    .map_err(|error| Error::Io {
+        doing: "cannot handle signals".to_owned(),
+        source: io::Error::other(error),
+    })
+}
+
+fn tokens(path: &Path) -> Result<Tokens, Error> {
+    let mut text = String::new();
+    File::open(path)
+        .and_then(|file| file.take(super::TOKEN_FILE_BYTES_MAX).read_to_string(&mut text))
+        .map_err(Error::io("cannot read the token file", path))?;
+    Tokens::parse(&text).map_err(|error| Error::Usage(format!("{}: {error}", path.display())))
+}
+
+/// Sends what the node says to standard error: a time in UTC, the level, the message.
+fn start_logging(level: LogLevel) {
+    let config = ConfigBuilder::new()
+        .set_time_format_custom(simplelog::format_description!(
+            "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z"
+        ))
+        .set_thread_level(::log::LevelFilter::Debug)
+        .set_target_level(::log::LevelFilter::Debug)
+        .set_location_level(::log::LevelFilter::Off)
+        .set_level_padding(LevelPadding::Right)
+        .build();
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let started = if io::stderr().is_terminal() {
+        let color = if no_color {
+            ColorChoice::Never
+        } else {
+            ColorChoice::Auto
+        };
+        TermLogger::init(level.filter(), config, TerminalMode::Stderr, color)
+    } else {
+        // A line at a time: others may write to the same pipe or file.
+        WriteLogger::init(level.filter(), config, LineWriter::new(io::stderr()))
+    };
+    started.expect("logging is started once in the life of the process");
+}

@@ -1,0 +1,140 @@
+//! `pykv status`
+
+use super::{Error, connect, print, print_json};
+use crate::api::{Stats, Status};
+use crate::cli;
+use serde::Serialize;
+use std::fmt::Write;
+use std::time::Duration;
+
+/// Both of a node's answers, as one.
+#[derive(Serialize)]
+struct Answers<'a> {
+    #[serde(flatten)]
+    status: &'a Status,
+    stats: &'a Stats,
+}
+
+pub(super) fn run(args: &cli::Status) -> Result<(), Error> {
+    let client = connect(&args.connection)?;
+    let status = client
+        .status()
+        .map_err(Error::client("cannot ask for the status"))?;
+    let stats = client
+        .stats()
+        .map_err(Error::client("cannot ask for the counters"))?;
+    if args.json {
+        let answers = Answers {
+            status: &status,
+            stats: &stats,
+        };
+        let json = serde_json::to_vec(&answers).expect("its keys are strings, and its numbers finite");
+        return print_json(json);
+    }
+    print(text(&status, &stats).as_bytes())
+}
+
+/// For people: what they ask first stands first.
+fn text(status: &Status, stats: &Stats) -> String {
+    let log = &status.log;
+    let uptime = humantime::format_duration(Duration::from_secs(status.uptime_seconds));
+    let hit_ratio = stats
+        .hit_ratio
+        .map_or(String::new(), |ratio| format!(" ({:.1} % hits)", ratio * 100.0));
+    let entries_max = bound(status.limits.entries_max, |max| max.to_string());
+    let bytes_max = bound(status.limits.bytes_max, size);
+    let lines = [
+        ("health", status.health.clone()),
+        (
+            "node",
+            format!("pykv {}, {}, up {uptime}", status.version, status.role),
+        ),
+        ("data", status.dir.clone()),
+        ("entries", format!("{}{entries_max}", stats.entries)),
+        ("memory", format!("{}{bytes_max} for entries", size(stats.bytes))),
+        (
+            "process",
+            status
+                .resident_bytes
+                .map_or("memory not known".to_owned(), |bytes| size(bytes) + " resident"),
+        ),
+        (
+            "reads",
+            format!("{} hits, {} misses{hit_ratio}", stats.hits, stats.misses),
+        ),
+        (
+            "writes",
+            format!(
+                "{} added, {} updated, {} deleted, {} evicted",
+                stats.adds, stats.updates, stats.deletes, stats.evictions
+            ),
+        ),
+        (
+            "log",
+            format!("{}, term {}, fsync {}", log.id, log.term, log.fsync),
+        ),
+        (
+            "offset",
+            format!(
+                "{}, {} to be written, {} to be synced",
+                log.offset,
+                size(log.offset.saturating_sub(log.written)),
+                size(log.offset.saturating_sub(log.synced))
+            ),
+        ),
+        (
+            "connections",
+            format!(
+                "{} of {} open, {} accepted, {} refused",
+                stats.connections.open,
+                stats.connections.max,
+                stats.connections.accepted,
+                stats.connections.refused
+            ),
+        ),
+        (
+            "answers",
+            format!(
+                "{} 2xx, {} 3xx, {} 4xx, {} 5xx",
+                stats.answers.done, stats.answers.redirected, stats.answers.refused, stats.answers.failed
+            ),
+        ),
+    ];
+    lines.iter().fold(String::new(), |mut text, (name, value)| {
+        // A node is another machine's word: nothing of it may act on the terminal.
+        let value = value.replace(char::is_control, " ");
+        writeln!(text, "{name:<12} {value}").expect("a string takes all");
+        text
+    })
+}
+
+fn bound<T>(max: Option<T>, show: impl FnOnce(T) -> String) -> String {
+    max.map_or(String::new(), |max| format!(" of {}", show(max)))
+}
+
+/// A size to one decimal. Not [`crate::cli::Size`], which is exact.
+fn size(bytes: u64) -> String {
+    let mut size = bytes as f64;
+    for unit in ["bytes", "KiB", "MiB", "GiB"] {
+        if size < 1024.0 {
+            let decimals = usize::from(unit != "bytes");
+            return format!("{size:.decimals$} {unit}");
+        }
+        size /= 1024.0;
+    }
+    format!("{size:.1} TiB")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        assert_eq!(size(0), "0 bytes");
+        assert_eq!(size(1023), "1023 bytes");
+        assert_eq!(size(1536), "1.5 KiB");
+        assert_eq!(size(1 << 30), "1.0 GiB");
+        assert_eq!(size(1 << 50), "1024.0 TiB");
+    }
+}
