@@ -210,16 +210,16 @@ fn a_body_that_is_too_large_is_refused_before_it_comes() {
 #[test]
 fn clients_that_announce_and_do_not_send_cost_little() {
     raise_own_limit();
-    let node = Server::start(&["--max-value", "64MiB"]);
+    let node = Server::start(&["--max-value", "32MiB"]);
     while_others_are_served(&node, || {
         let head = "PUT /kv/k?upsert=true HTTP/1.1\r\nHost: a\r\nContent-Type: application/octet-stream\r\n\
-                    Content-Length: 67108864\r\n\r\n";
+                    Content-Length: 33554432\r\n\r\n";
         let mut clients: Vec<Client> = (0..100).map(|_| node.client()).collect();
         for client in &mut clients {
             client.send(head.as_bytes()).unwrap();
             client.send(&[b'x'; 1000]).unwrap();
         }
-        // A hundred announced 6 GiB; that their heads were read shows in one that is answered after them.
+        // A hundred announced 3 GiB; that their heads were read shows in one that is answered after them.
         node.get("/healthz").expect(200);
         assert!(node.resident_bytes() < RESIDENT_BYTES_MAX);
     });

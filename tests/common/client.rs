@@ -1,10 +1,16 @@
 //! HTTP/1.1 over a bare socket: a test decides every byte that is sent, and sees every one that comes.
 
 use super::SOON;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+
+/// The headers of a value as its bytes.
+pub const BYTES: [(&str, &str); 1] = [("Content-Type", "application/octet-stream")];
+
+/// The headers of a body of JSON.
+pub const JSON: [(&str, &str); 1] = [("Content-Type", "application/json")];
 
 /// A connection, kept open from one request to the next.
 pub struct Client {
@@ -52,6 +58,12 @@ impl Client {
     #[track_caller]
     pub fn get(&mut self, target: &str) -> Response {
         self.request("GET", target, &[], b"")
+    }
+
+    /// Adds a new key.
+    #[track_caller]
+    pub fn add(&mut self, key: &str, value: &str) -> Response {
+        self.json("POST", "/kv/", &json!({"key": key, "value": value}))
     }
 
     #[track_caller]

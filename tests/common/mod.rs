@@ -5,6 +5,7 @@
 //! | `node` | the real binary, started on a free port in a directory of its own, killed on drop |
 //! | `client` | HTTP/1.1 over a bare socket, so that a test decides every byte that is sent |
 //! | `cli` | one run of a subcommand: arguments, standard input, exit code, output |
+//! | `files` | the segments of a log |
 //! | `random` | numbers that look random and are the same in every run |
 //!
 //! Nothing here sleeps for a fixed time and hopes: whatever takes time is polled until a deadline that is
@@ -15,6 +16,7 @@
 
 pub mod cli;
 pub mod client;
+pub mod files;
 pub mod node;
 pub mod random;
 

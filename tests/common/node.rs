@@ -241,7 +241,7 @@ impl Server {
     #[track_caller]
     pub fn offset(&self) -> u64 {
         let status = self.get("/status").expect(200).body_json();
-        status["offset"]
+        status["log"]["offset"]
             .as_u64()
             .unwrap_or_else(|| panic!("no offset in {status}"))
     }
