@@ -147,6 +147,9 @@ fn values_are_bytes() {
     let sent = json!({"key": "sent", "value": "AP8=", "encoding": "base64"});
     client.json("POST", "/kv/", &sent).expect(201);
     assert_eq!(client.get("/kv/sent?raw").body, [0, 255]);
+    // RFC 9110, 8.3: what says no type may be taken for bytes.
+    client.request("PUT", "/kv/k", &[], b"untyped").expect(200);
+    assert_eq!(client.get("/kv/k?raw").body, b"untyped");
     client.put("/kv/empty?upsert=true", b"").expect(201);
     assert_eq!(client.get("/kv/empty?raw").expect(200).body, b"");
     assert_eq!(client.get("/kv/empty").body_json()["value"], "");

@@ -4,7 +4,7 @@
 //! it has sent since. After a restart a key must be in one of these. A version that was acknowledged must
 //! be the same after the restart, and new versions must be larger than all before.
 //!
-//! `PYKV_CRASH_ROUNDS` sets the number of crashes (default 4 for each policy).
+//! `PYKV_CRASH_ROUNDS` sets the number of crashes (default 8 for each policy).
 
 #![allow(clippy::unwrap_used)]
 
@@ -170,7 +170,7 @@ fn crash_again_and_again(policy: &str) {
     let mut writers: Vec<Writer> = (0..CLIENTS).map(Writer::new).collect();
     let mut random = Random::new(policy.len() as u64);
     let mut version_max = 0;
-    for round in 0..setting("PYKV_CRASH_ROUNDS", 4) {
+    for round in 0..setting("PYKV_CRASH_ROUNDS", 8) {
         let acknowledged = AtomicU64::new(0);
         let enough = 300 + random.below(1500);
         let address = node.address();
