@@ -97,21 +97,45 @@ pub struct Cli {
 #[derive(Subcommand, Debug)]
 pub enum Command {
     /// Run a node
+    ///
+    /// Once it takes requests it prints one line on standard output, `listening on http://ADDRESS`; all
+    /// else goes to standard error. Ctrl-C or SIGTERM ends it: it takes no more connections, answers the
+    /// requests it has begun, syncs its log and exits with 0. A second one ends it at once.
     Serve(Box<Serve>),
     /// Print the value of a key
+    ///
+    /// Its bytes are printed as they are, and on a terminal a newline after them.
     Get(Get),
     /// Store a value under a key
+    ///
+    /// It is stored whether the key is new or not, unless a flag says otherwise. When the command returns,
+    /// the node holds the value as firmly as its --fsync says.
     Set(Set),
     /// Delete keys
+    ///
+    /// Where some are not there the others are deleted all the same, and the exit status is 1.
     #[command(visible_alias = "delete")]
     Del(Del),
     /// Print the keys
+    ///
+    /// They are printed one a line, in no order that means anything. A key that is there from the beginning
+    /// to the end is printed exactly once, however many keys come and go meanwhile.
     List(List),
     /// Print how a node is
+    ///
+    /// Its log, its store and its connections.
     Status(Status),
     /// Print the records of a log as JSON, one a line
+    ///
+    /// A record has its offset, version, operation, key, value and timestamp (in ms since the Unix epoch).
+    /// A value that is no text is in base64, and "encoding" says so. This works beside a running node and
+    /// changes nothing.
     Log(Log),
     /// Say whether a data directory is whole, and where it is not
+    ///
+    /// No process may have the directory open. A record that is cut short at the very end of the log is
+    /// what a crash leaves: it was never acknowledged, the next start cuts it off, and it does not count as
+    /// damage. The exit status is 7 where there is damage.
     Check(Check),
 }
 
@@ -145,7 +169,6 @@ pub struct Connection {
 /// `pykv get`
 #[derive(Args, Debug)]
 #[command(
-    long_about = "Print the value of a key: its bytes as they are, and on a terminal a newline after them.",
     after_help = "Examples:\n  pykv get greeting\n  pykv get photo > photo.jpg\n  pykv get --json greeting\n  \
         pykv get -- -a-key-that-begins-with-a-dash"
 )]
@@ -166,8 +189,6 @@ pub struct Get {
 /// `pykv set`
 #[derive(Args, Debug)]
 #[command(
-    long_about = "Store a value under a key, whether the key is new or not. When the command returns, the \
-        node holds the value as firmly as its --fsync says.",
     after_help = "Examples:\n  pykv set greeting 'hello world'\n  pykv set photo --file photo.jpg\n  \
         date | pykv set now -\n  pykv set --if-absent lock \"$HOSTNAME\" && echo mine\n  \
         pykv set --if-version 1234 counter 8\n  pykv set -- -key -value"
@@ -209,8 +230,6 @@ pub struct Set {
 /// `pykv del`
 #[derive(Args, Debug)]
 #[command(
-    long_about = "Delete keys. Where some are not there the others are deleted all the same, and the exit \
-        status is 1.",
     after_help = "Examples:\n  pykv del greeting\n  pykv del a b c\n  pykv del --if-version 1234 greeting"
 )]
 pub struct Del {
@@ -230,8 +249,6 @@ pub struct Del {
 /// `pykv list`
 #[derive(Args, Debug)]
 #[command(
-    long_about = "Print the keys, one a line, in no order that means anything. A key that is there from the \
-        beginning to the end is printed exactly once, however many keys come and go meanwhile.",
     after_help = "Examples:\n  pykv list\n  pykv list user:\n  pykv list --limit 10\n  \
         pykv list --null session: | xargs -0 pykv del --"
 )]
@@ -260,7 +277,6 @@ pub struct List {
 /// `pykv status`
 #[derive(Args, Debug)]
 #[command(
-    long_about = "Print how a node is: its log, its store and its connections.",
     after_help = "Examples:\n  pykv status\n  pykv status --json\n  pykv status --server 10.0.0.7:7958"
 )]
 pub struct Status {
@@ -276,9 +292,6 @@ pub struct Status {
 /// `pykv log`
 #[derive(Args, Debug)]
 #[command(
-    long_about = "Print the records of a log as JSON, one a line: offset, version, operation, key, value and \
-        timestamp (in ms since the Unix epoch). A value that is no text is in base64, and \"encoding\" says \
-        so. Works beside a running node and changes nothing.",
     after_help = "Examples:\n  pykv log\n  pykv log --key greeting\n  pykv log --follow --dir /var/lib/pykv"
 )]
 pub struct Log {
@@ -298,9 +311,6 @@ pub struct Log {
 /// `pykv check`
 #[derive(Args, Debug)]
 #[command(
-    long_about = "Say whether a data directory is whole, and where it is not. A record that is cut short at \
-        the very end of the log is what a crash leaves; it was never acknowledged, the next start cuts it \
-        off, and it does not count as damage. The exit status is 7 where there is damage.",
     after_help = "Examples:\n  pykv check\n  pykv check --dir /var/lib/pykv\n  \
         pykv check --dir /var/lib/pykv --repair"
 )]
@@ -311,8 +321,7 @@ pub struct Check {
 
     /// Set damaged bytes aside, so that a node can start on the rest
     ///
-    /// They are copied to a file of their own first, which the output names. No process may have the
-    /// directory open.
+    /// They are copied to a file of their own first, which the output names.
     #[arg(long)]
     pub repair: bool,
 }

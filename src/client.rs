@@ -240,7 +240,11 @@ impl Client {
                 server,
                 waited: self.timeout,
             },
-            ureq::Error::Io(_) | ureq::Error::ConnectionFailed => Error::Unreachable {
+            ureq::Error::Io(error) => Error::Unreachable {
+                server,
+                why: error.to_string(),
+            },
+            ureq::Error::ConnectionFailed => Error::Unreachable {
                 server,
                 why: error.to_string(),
             },

@@ -18,10 +18,6 @@ const RECORD_OVERHEAD_BYTES_MAX: u64 = 2048;
 /// `pykv serve`
 #[derive(Args, Debug)]
 #[command(
-    long_about = "Run a node. Once it takes requests it prints one line on standard output, `listening on \
-        http://ADDRESS`; all else goes to standard error. Ctrl-C or SIGTERM ends it: it takes no more \
-        connections, answers the requests it has begun, syncs its log and exits with 0. A second one ends \
-        it at once.",
     after_help = "Examples:\n  pykv serve\n  pykv serve --dir /var/lib/pykv --fsync always\n  \
         pykv serve --max-capacity 20000 --max-memory 256MiB\n  \
         pykv serve --listen 0.0.0.0:7958 --token-file /etc/pykv/tokens"
@@ -197,7 +193,8 @@ impl Serve {
     /// What the node is built from.
     pub fn node_options(&self) -> node::Options {
         node::Options {
-            dir: self.dir.clone(),
+            // What a node says of its directory must mean something from wherever it is read.
+            dir: std::path::absolute(&self.dir).unwrap_or_else(|_| self.dir.clone()),
             limits: store::Limits {
                 entries_max: self.max_capacity.unwrap_or(store::Limits::ENTRIES_MAX),
                 bytes_max: self.max_memory.0,

@@ -105,7 +105,7 @@ impl fmt::Display for Error {
                 "{} is damaged; `pykv check --dir {0} --repair` sets the damage aside, keeping a copy of it",
                 dir.display()
             ),
-            Error::Listen(error) => error.fmt(f),
+            Error::Listen(error) => write!(f, "{error}; --listen names another address"),
             Error::Io { doing, source } => write!(f, "{doing}: {source}"),
             Error::Output(error) => write!(f, "cannot write to standard output: {error}"),
         }

@@ -1,0 +1,63 @@
+# What there is to do with pykv; `make help` lists it.
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+CARGO ?= cargo
+# Passed on by `make run`: make run ARGS='--fsync always'
+ARGS ?=
+
+BINARY = target/release/pykv
+BINDIR = $(DESTDIR)$(PREFIX)/bin
+MANDIR = $(DESTDIR)$(PREFIX)/share/man/man1
+
+.PHONY: help build run test test-tools bench lint doc man install uninstall clean
+.DEFAULT_GOAL := help
+
+help: ## Say what there is to do
+	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+build: ## Build target/release/pykv
+	$(CARGO) build --release --locked
+
+run: build ## Start a node on 127.0.0.1:7958, its data in ./pykv-data
+	$(BINARY) serve $(ARGS)
+
+test: test-tools ## Run all tests
+	$(CARGO) test --locked
+
+# Beside cargo, the tests of a full and of a failing disk make system calls fail with strace.
+test-tools:
+	@command -v strace >/dev/null && exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		{ apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends strace; } \
+			>/dev/null || echo 'make test: strace could not be installed' >&2; \
+	fi; \
+	command -v strace >/dev/null || \
+		echo 'make test: strace is missing, so the tests of a failing disk are left out' >&2
+
+bench: build ## Measure speed and memory beside other stores
+	benches/run
+
+lint: ## Check format, lints and documentation
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps
+
+doc: ## Build the documentation of the source
+	$(CARGO) doc --locked --no-deps
+
+man: ## Write the manual pages anew, from the command line's definitions
+	PYKV_WRITE_MAN=1 $(CARGO) test --locked --test man
+
+# Not after `build`: `make build && sudo make install` needs no toolchain of root's.
+install: ## Install the binary and the manual pages under PREFIX
+	@test -x $(BINARY) || { echo 'make install: run `make build` first' >&2; exit 1; }
+	install -d $(BINDIR) $(MANDIR)
+	install -m 755 $(BINARY) $(BINDIR)/pykv
+	install -m 644 man/*.1 $(MANDIR)
+
+uninstall: ## Remove what `make install` installed
+	rm -f $(BINDIR)/pykv $(MANDIR)/pykv.1 $(MANDIR)/pykv-*.1
+
+clean: ## Remove what was built
+	$(CARGO) clean
