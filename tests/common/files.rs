@@ -1,0 +1,22 @@
+//! The files of a data directory.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The only segment of a log.
+pub fn log_file(dir: &Path) -> PathBuf {
+    let mut logs = log_files(dir);
+    assert_eq!(logs.len(), 1, "{logs:?}");
+    logs.remove(0)
+}
+
+/// The segments of a log, in order.
+pub fn log_files(dir: &Path) -> Vec<PathBuf> {
+    let mut logs: Vec<PathBuf> = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("log-"))
+        .collect();
+    logs.sort();
+    logs
+}

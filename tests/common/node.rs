@@ -1,0 +1,291 @@
+//! The real binary, started on a free port in a directory of its own.
+
+use super::client::Client;
+use super::{Response, SOON, cli, eventually};
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use tempfile::TempDir;
+
+/// A node in preparation.
+pub struct Setup {
+    args: Vec<String>,
+    wrapper: Vec<String>,
+    data: Option<PathBuf>,
+}
+
+/// A node as a process. Its directory outlives the process, so it can be killed and started again.
+/// Dropped, it kills the process; dropped by a test that fails, it first prints what it knows.
+pub struct Server {
+    home: TempDir,
+    data: PathBuf,
+    args: Vec<String>,
+    wrapper: Vec<String>,
+    process: Option<Process>,
+    exit: Option<ExitStatus>,
+    stderr: Arc<Mutex<Vec<u8>>>,
+}
+
+struct Process {
+    child: Child,
+    address: SocketAddr,
+    pipes: Vec<thread::JoinHandle<()>>,
+}
+
+impl Setup {
+    /// `serve` with these arguments beside the address and the directory.
+    pub fn new(args: &[&str]) -> Setup {
+        Setup {
+            args: args.iter().map(|arg| arg.to_string()).collect(),
+            wrapper: Vec::new(),
+            data: None,
+        }
+    }
+
+    /// A command that ends in running what it is given after its own arguments.
+    pub fn wrapper(mut self, wrapper: &[&str]) -> Setup {
+        self.wrapper = wrapper.iter().map(|arg| arg.to_string()).collect();
+        self
+    }
+
+    /// A data directory other than one of its own.
+    pub fn data(mut self, data: &Path) -> Setup {
+        self.data = Some(data.to_path_buf());
+        self
+    }
+
+    #[track_caller]
+    pub fn start(self) -> Server {
+        let home = TempDir::new().unwrap();
+        let data = self.data.unwrap_or_else(|| home.path().join("data"));
+        let mut server = Server {
+            home,
+            data,
+            args: self.args,
+            wrapper: self.wrapper,
+            process: None,
+            exit: None,
+            stderr: Arc::default(),
+        };
+        server.start_again();
+        server
+    }
+}
+
+impl Server {
+    /// A node with these arguments beside the address and the directory.
+    #[track_caller]
+    pub fn start(args: &[&str]) -> Server {
+        Setup::new(args).start()
+    }
+
+    /// Starts the process anew on the same directory; the port is another one.
+    #[track_caller]
+    pub fn start_again(&mut self) {
+        assert!(self.process.is_none(), "the node is running");
+        let mut child = self.spawn();
+        let (ready, is_ready) = mpsc::channel();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let pipes = vec![
+            thread::spawn(move || {
+                for line in stdout.lines().map_while(Result::ok) {
+                    let _ = ready.send(line);
+                }
+            }),
+            drain(child.stderr.take().unwrap(), self.stderr.clone()),
+        ];
+        let line = is_ready.recv_timeout(SOON);
+        let address = line
+            .as_deref()
+            .ok()
+            .and_then(|line| line.strip_prefix("listening on http://"))
+            .and_then(|address| address.parse().ok());
+        let Some(address) = address else {
+            let _ = child.kill();
+            self.exit = child.wait().ok();
+            pipes.into_iter().for_each(|pipe| drop(pipe.join()));
+            let line = line.map_err(|error: RecvTimeoutError| error.to_string());
+            panic!("the node is not ready: {line:?}"); // Dropping `self` prints the rest.
+        };
+        self.exit = None;
+        self.process = Some(Process {
+            child,
+            address,
+            pipes,
+        });
+    }
+
+    /// Starts the process and kills it at once, before it can be ready.
+    pub fn start_and_kill_9(&mut self) {
+        assert!(self.process.is_none(), "the node is running");
+        let mut child = self.spawn();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    fn spawn(&self) -> Child {
+        let binary = env!("CARGO_BIN_EXE_pykv");
+        let mut command = match self.wrapper.split_first() {
+            None => cli::command(),
+            Some((program, rest)) => {
+                let mut command = Command::new(program);
+                command.args(rest).arg(binary);
+                command
+            }
+        };
+        command
+            .args(["serve", "--listen", "127.0.0.1:0", "--dir"])
+            .arg(&self.data)
+            .args(&self.args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
+    /// A directory for what else a test needs; the data directory stands in it.
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// The data directory.
+    pub fn dir(&self) -> &Path {
+        &self.data
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.process.as_ref().expect("the node is running").address
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address())
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("the node is running").child.id()
+    }
+
+    #[track_caller]
+    pub fn client(&self) -> Client {
+        Client::connect(self.address())
+    }
+
+    /// One request on a connection of its own.
+    #[track_caller]
+    pub fn get(&self, target: &str) -> Response {
+        self.client().get(target)
+    }
+
+    /// What the process has written to standard error so far, over all its lives.
+    pub fn stderr(&self) -> String {
+        String::from_utf8_lossy(&self.stderr.lock().unwrap()).into_owned()
+    }
+
+    /// Resident memory, in bytes.
+    pub fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        let kib: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+        kib * 1024
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        let process = self.process.as_mut().expect("the node was started");
+        process.child.try_wait().unwrap().is_none()
+    }
+
+    /// Ends the process as a crash does.
+    pub fn kill_9(&mut self) {
+        let mut process = self.process.take().expect("the node is running");
+        process.child.kill().unwrap();
+        self.exit = Some(process.child.wait().unwrap());
+        process.pipes.into_iter().for_each(|pipe| pipe.join().unwrap());
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_raw(self.pid() as i32).unwrap(), signal).unwrap();
+    }
+
+    /// Asks the process to end and waits until it has.
+    #[track_caller]
+    pub fn sigterm(&mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.wait()
+    }
+
+    /// Waits until the process has ended, for whatever reason.
+    #[track_caller]
+    pub fn wait(&mut self) -> ExitStatus {
+        eventually("the node ends", || !self.is_running());
+        let mut process = self.process.take().unwrap();
+        let status = process.child.wait().unwrap();
+        self.exit = Some(status);
+        process.pipes.into_iter().for_each(|pipe| pipe.join().unwrap());
+        status
+    }
+
+    /// A crash, and the start after it.
+    #[track_caller]
+    pub fn restart(&mut self) {
+        self.kill_9();
+        self.start_again();
+    }
+
+    /// The offset just past the last record handed to the log.
+    #[track_caller]
+    pub fn offset(&self) -> u64 {
+        let status = self.get("/status").expect(200).body_json();
+        status["log"]["offset"]
+            .as_u64()
+            .unwrap_or_else(|| panic!("no offset in {status}"))
+    }
+
+    fn explain(&mut self) {
+        if let Some(process) = &mut self.process {
+            self.exit = process.child.try_wait().ok().flatten();
+        }
+        let state = match (&self.exit, &self.process) {
+            (Some(status), _) => status.to_string(),
+            (None, Some(_)) => "still running".to_string(),
+            (None, None) => "never started".to_string(),
+        };
+        eprintln!("--- the node: {state}; serve {}", self.args.join(" "));
+        for entry in std::fs::read_dir(&self.data).into_iter().flatten().flatten() {
+            let bytes = entry.metadata().map_or(0, |metadata| metadata.len());
+            eprintln!("--- {:>12} bytes  {}", bytes, entry.path().display());
+        }
+        let stderr = self.stderr();
+        let shown = stderr.len().saturating_sub(8000);
+        let shown = (shown..=stderr.len())
+            .find(|&at| stderr.is_char_boundary(at))
+            .unwrap_or(0);
+        eprintln!("--- its standard error:\n{}---", &stderr[shown..]);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.explain();
+        }
+        if let Some(mut process) = self.process.take() {
+            let _ = process.child.kill();
+            let _ = process.child.wait();
+        }
+    }
+}
+
+fn drain(mut pipe: impl Read + Send + 'static, into: Arc<Mutex<Vec<u8>>>) -> thread::JoinHandle<()> {
+    thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(count @ 1..) = pipe.read(&mut buffer) {
+            into.lock().unwrap().extend_from_slice(&buffer[..count]);
+        }
+    })
+}

@@ -1,0 +1,133 @@
+//! A damaged or torn log as a user meets it: what `serve` says of it, what `check` shows, and what
+//! `check --repair` makes of it.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::files::log_file;
+use common::{Server, pykv};
+use std::fs;
+use std::path::Path;
+
+/// A store as the binary leaves it: keys 0 to 9, each with the value `value-N`.
+fn stopped_node() -> Server {
+    let mut node = Server::start(&["--fsync", "always"]);
+    let mut client = node.client();
+    for number in 0..10 {
+        client
+            .put(
+                &format!("/kv/{number}?upsert=true"),
+                format!("value-{number}").as_bytes(),
+            )
+            .expect(201);
+    }
+    assert!(node.sigterm().success());
+    node
+}
+
+/// Where the value of a key stands in the log.
+fn position_of(log: &[u8], needle: &[u8]) -> usize {
+    log.windows(needle.len())
+        .position(|window| window == needle)
+        .unwrap()
+}
+
+#[test]
+fn a_torn_tail_is_warned_of() {
+    let mut node = stopped_node();
+    let log = log_file(node.dir());
+    let bytes = fs::read(&log).unwrap();
+    fs::write(&log, &bytes[..bytes.len() - 3]).unwrap();
+    // Nothing is lost that `check` would not say, and it leaves the directory as it is.
+    let before = fs::read(&log).unwrap();
+    let check = pykv(&["check"]).dir(node.dir()).run();
+    let said = String::from_utf8_lossy(&check.stdout).into_owned() + &check.stderr;
+    assert!(said.contains("torn") || said.contains("cut"), "{check:?}");
+    assert_eq!(fs::read(&log).unwrap(), before);
+
+    node.start_again();
+    let torn_bytes = bytes.len() - 3 - (position_of(&bytes, b"value-8") + b"value-8".len());
+    let stderr = node.stderr();
+    assert!(
+        stderr.to_lowercase().contains("warn") && stderr.contains(&torn_bytes.to_string()),
+        "a warning that names {torn_bytes} bytes: {stderr}"
+    );
+    node.get("/kv/8").expect(200);
+    node.get("/kv/9").expect(404);
+}
+
+#[test]
+fn damage_is_refused_shown_and_repaired() {
+    let mut node = stopped_node();
+    let log = log_file(node.dir());
+    let mut bytes = fs::read(&log).unwrap();
+    let at = position_of(&bytes, b"value-4");
+    bytes[at] ^= 0x20;
+    fs::write(&log, &bytes).unwrap();
+    let name = log.file_name().unwrap().to_str().unwrap();
+
+    let serve = pykv(&["serve", "--listen", "127.0.0.1:0"])
+        .dir(node.dir())
+        .expect(7);
+    assert!(serve.stderr.contains(name), "{serve:?}");
+    assert!(serve.stderr.contains("offset"), "{serve:?}");
+    assert!(serve.stderr.contains("check"), "says what would help: {serve:?}");
+    assert_eq!(serve.stdout, b"", "never ready");
+
+    let check = pykv(&["check"]).dir(node.dir()).expect(7);
+    let said = String::from_utf8_lossy(&check.stdout).into_owned() + &check.stderr;
+    let record_start = position_of(&bytes, b"value-3") + b"value-3".len();
+    assert!(said.contains(name), "{said}");
+    assert!(
+        said.contains(&record_start.to_string()),
+        "byte {record_start} of the file: {said}"
+    );
+    assert_eq!(fs::read(&log).unwrap(), bytes, "check alone changes nothing");
+
+    pykv(&["check", "--repair"]).dir(node.dir()).succeed();
+    pykv(&["check"]).dir(node.dir()).succeed();
+    // The damaged bytes are kept, from the start of the record to its end.
+    let record = &bytes[record_start..at + b"value-4".len()];
+    let keeps = |path: &Path| {
+        fs::read(path).is_ok_and(|copy| copy.windows(record.len()).any(|window| window == record))
+    };
+    let kept = fs::read_dir(node.dir()).unwrap().any(|entry| {
+        let path = entry.unwrap().path();
+        path != log && keeps(&path)
+    });
+    assert!(kept, "no copy of what was removed in {}", node.dir().display());
+
+    node.start_again();
+    for number in [0, 1, 2, 3, 5, 6, 7, 8, 9] {
+        let value = node.get(&format!("/kv/{number}")).expect(200).body_json()["value"].clone();
+        assert_eq!(value, format!("value-{number}"));
+    }
+    node.get("/kv/4").expect(404);
+    node.client().put("/kv/4?upsert=true", b"anew").expect(201);
+    node.restart();
+    assert_eq!(node.get("/kv/4").expect(200).body_json()["value"], "anew");
+}
+
+#[test]
+fn check_of_a_whole_directory_is_content() {
+    let node = stopped_node();
+    let log = fs::read(log_file(node.dir())).unwrap();
+    pykv(&["check"]).dir(node.dir()).succeed();
+    pykv(&["check", "--repair"]).dir(node.dir()).succeed();
+    assert_eq!(fs::read(log_file(node.dir())).unwrap(), log, "nothing to repair");
+}
+
+#[test]
+fn a_second_process_is_told_that_the_directory_is_open() {
+    let node = Server::start(&[]);
+    let second = pykv(&["serve", "--listen", "127.0.0.1:0"]).dir(node.dir()).run();
+    assert!(!matches!(second.code, None | Some(0)), "{second:?}");
+    assert!(second.stderr.contains(node.dir().to_str().unwrap()), "{second:?}");
+    assert!(second.stderr.contains("process"), "{second:?}");
+    assert!(!second.stderr.contains("panicked"), "{second:?}");
+    node.get("/healthz").expect(200);
+    // To change what a running node writes would be worse than not to repair it.
+    let repair = pykv(&["check", "--repair"]).dir(node.dir()).run();
+    assert_ne!(repair.code, Some(0), "{repair:?}");
+}
