@@ -233,7 +233,7 @@ fn a_client_that_stalls_is_not_waited_for() {
         "--body-timeout",
         "1s",
         "--idle-timeout",
-        "2s",
+        "6s",
     ];
     let node = Server::start(&timeouts);
     while_others_are_served(&node, || {
@@ -269,7 +269,7 @@ fn one_byte_at_a_time_does_not_hold_a_connection() {
         "--body-timeout",
         "1s",
         "--idle-timeout",
-        "1s",
+        "20s",
     ]);
     let head = "PUT /kv/k?upsert=true HTTP/1.1\r\nHost: a\r\nContent-Type: application/octet-stream\r\n\
                 Content-Length: 100000\r\n\r\n";
