@@ -35,12 +35,12 @@ pub(super) struct Commit {
     synced: AtomicU64,
     /// Whether `health` is other than Ok, for those who ask at every write.
     is_failed: AtomicBool,
+    /// Whether a thread leads, or was told to. Changed under the queue's lock only.
+    is_led: AtomicBool,
     queue: Mutex<Queue>,
 }
 
 struct Queue {
-    /// Whether a thread leads, or was told to.
-    is_led: bool,
     waiters: Vec<Arc<Waiter>>,
     health: Health,
 }
@@ -51,6 +51,10 @@ struct Waiter {
     told: AtomicU8,
     thread: Thread,
 }
+
+/// How often a thread lets others run, where a write without a sync is going on, before it sleeps: such a
+/// write takes some microseconds, less than to sleep and be woken.
+const YIELDS_MAX: u32 = 8;
 
 const WAIT: u8 = 0;
 const COVERED: u8 = 1;
@@ -67,7 +71,6 @@ impl Waiter {
 impl Commit {
     pub(super) fn new(policy: Policy, position: u64) -> Commit {
         let queue = Queue {
-            is_led: false,
             waiters: Vec::new(),
             health: Health::Ok,
         };
@@ -76,6 +79,7 @@ impl Commit {
             written: AtomicU64::new(position),
             synced: AtomicU64::new(position),
             is_failed: AtomicBool::new(false),
+            is_led: AtomicBool::new(false),
             queue: Mutex::new(queue),
         }
     }
@@ -124,7 +128,17 @@ impl Commit {
         mut write: impl FnMut() -> Result<Flushed, Failure>,
     ) -> Result<(), Refusal> {
         let mut deadline = None;
+        let mut yields = if self.policy == Policy::Always {
+            0
+        } else {
+            YIELDS_MAX
+        };
         while !self.is_covered(offset) {
+            if yields > 0 && self.is_led.load(Ordering::Relaxed) {
+                yields -= 1;
+                thread::yield_now();
+                continue;
+            }
             let mut queue = self.queue();
             if self.is_covered(offset) {
                 return Ok(());
@@ -132,8 +146,7 @@ impl Commit {
             if queue.health != Health::Ok {
                 return Err(Refusal::Unknown(queue.health.clone()));
             }
-            if !queue.is_led {
-                queue.is_led = true;
+            if !self.is_led.swap(true, Ordering::Relaxed) {
                 drop(queue);
                 self.lead(&mut write);
                 continue;
@@ -199,7 +212,7 @@ impl Commit {
     /// Wakes those who are covered now. A leader that ends also names the next one.
     pub(super) fn wake(&self, leader_ends: bool) {
         let mut queue = self.queue();
-        let Queue { waiters, is_led, .. } = &mut *queue;
+        let waiters = &mut queue.waiters;
         let mut covered = Vec::new();
         waiters.retain(|waiter| {
             let is_covered = self.is_covered(waiter.offset);
@@ -211,7 +224,7 @@ impl Commit {
         if leader_ends {
             match waiters.pop() {
                 Some(next) => next.tell(LEAD),
-                None => *is_led = false,
+                None => self.is_led.store(false, Ordering::Relaxed),
             }
         }
         for waiter in &covered {
@@ -243,7 +256,7 @@ impl Commit {
             queue.health = health;
         }
         self.is_failed.store(true, Ordering::Release);
-        queue.is_led = false;
+        self.is_led.store(false, Ordering::Relaxed);
         queue.waiters.drain(..).for_each(|waiter| waiter.tell(FAILED));
     }
 
