@@ -146,6 +146,10 @@ fn requests_that_are_not_what_is_asked() {
         (("PUT", "/kv/k?surprise=1", &BYTES, b"v"), 400),
         (("PUT", "/kv/k?upsert=true&upsert=true", &BYTES, b"v"), 400),
         (("PUT", "/kv/k", &[("Content-Type", "text/html")], b"v"), 415),
+        (
+            ("PUT", "/kv/k", &[BYTES[0], ("Content-Encoding", "gzip")], b"v"),
+            415,
+        ),
         (("PUT", "/kv/k", &[BYTES[0], ("If-Match", "unquoted")], b"v"), 400),
         (
             (

@@ -42,6 +42,20 @@ pub(super) fn sent(content_type: Option<&[u8]>, missing: Option<Sent>) -> Result
     Ok(Sent::Json)
 }
 
+/// Refuses a body that is coded: its coding would be forgotten, and a reader would not know of it.
+pub(super) fn check_coding(content_encoding: Option<&[u8]>) -> Result<(), Problem> {
+    match content_encoding {
+        None => Ok(()),
+        Some(coding) if coding.eq_ignore_ascii_case(b"identity") => Ok(()),
+        Some(_) => Err(Problem::new(
+            problem::MEDIA_TYPE,
+            "a body is taken as it is, without a content coding",
+        )
+        .field("Content-Encoding")
+        .header("Accept-Encoding", "identity")),
+    }
+}
+
 /// The form of a value that an `Accept` asks for: JSON, unless the bytes alone are liked better.
 pub(super) fn preferred(accept: Option<&[u8]>) -> Result<Media, Problem> {
     let accept = match accept {

@@ -37,6 +37,7 @@ pub(super) struct Head<'a> {
     pub(super) accept: Option<&'a [u8]>,
     pub(super) authorization: Option<&'a [u8]>,
     pub(super) content_type: Option<&'a [u8]>,
+    pub(super) content_encoding: Option<&'a [u8]>,
     pub(super) if_match: Option<&'a [u8]>,
     pub(super) if_none_match: Option<&'a [u8]>,
     /// Length of the head itself.
@@ -77,6 +78,7 @@ impl<'a> Head<'a> {
             accept: None,
             authorization: None,
             content_type: None,
+            content_encoding: None,
             if_match: None,
             if_none_match: None,
             bytes: head_bytes,
@@ -104,6 +106,7 @@ impl<'a> Head<'a> {
                 13 if is("if-none-match") => once(&mut self.if_none_match, field)?,
                 13 if is("authorization") => once(&mut self.authorization, field)?,
                 14 if is("content-length") => once(&mut length, field)?,
+                16 if is("content-encoding") => once(&mut self.content_encoding, field)?,
                 17 if is("transfer-encoding") => once(&mut coding, field)?,
                 _ => {}
             }

@@ -113,6 +113,7 @@ pub(super) fn admit<'a>(context: &Context<'_>, head: &Head<'a>) -> Result<Admitt
             "send Content-Length, or the body in chunks",
         ));
     }
+    media::check_coding(head.content_encoding)?;
     let sent = media::sent(head.content_type, missing)?;
     let body_bytes_max = context.body_bytes_max(sent);
     if let Framing::Length(length) = head.framing
