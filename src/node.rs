@@ -13,18 +13,20 @@
 //! - The store never holds what the log was not handed, and in the same order.
 //! - A read takes the store's lock and nothing else, so it never waits for the disk.
 
+mod listing;
+mod write;
+
+pub use listing::{Cursor, Page, StaleCursor};
+pub use write::{Meta, Mode, Precondition, WriteError, Written};
+
 use crate::key::Key;
 use crate::log::{self, Health, Log, Operation, Policy, Position, Refusal};
 use crate::pair::Pair;
-use crate::store::{self, Counters, Limits, LruMap, Replay, Slot, Store};
-use std::fmt;
+use crate::store::{self, Counters, Limits, LruMap, Replay, Store};
 use std::hash::RandomState;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
-
-/// Slots that a listing looks at in one hold of the lock: some 20 µs where none is in a cache.
-const WALK_SLOTS: usize = 256;
 
 /// How a node is built.
 #[derive(Clone, Debug)]
@@ -38,135 +40,6 @@ pub struct Options {
     /// The log's policy and limits.
     pub log: log::Options,
 }
-
-/// What a write asks of its key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// The key must be new.
-    Add,
-    /// The key must be there.
-    Update,
-    /// Either.
-    Upsert,
-}
-
-/// What a write asks of the version it replaces, beside its [`Mode`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Precondition {
-    /// Nothing.
-    #[default]
-    None,
-    /// The key must not be there (`If-None-Match: *`).
-    Absent,
-    /// The key must be there in any version (`If-Match: *`).
-    Present,
-    /// The key must be there in this version.
-    Version(u64),
-}
-
-/// A write that was applied; [`Node::wait`] for its version before it is acknowledged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Written {
-    /// The offset just past the record, and from now on the key's version.
-    pub version: u64,
-    /// Whether the key is new.
-    pub created: bool,
-}
-
-/// What is known of an entry without its value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Meta {
-    /// The offset just past the record that last wrote the key.
-    pub version: u64,
-    /// Size of the value, in bytes.
-    pub value_bytes: usize,
-}
-
-/// Why a write was refused. Nothing changed and nothing was logged.
-#[derive(Clone, Debug)]
-pub enum WriteError {
-    /// The key was to be new and is there.
-    Exists {
-        /// The version it has.
-        version: u64,
-    },
-    /// The key was to be there and is not.
-    Missing,
-    /// The precondition does not hold.
-    Precondition {
-        /// The version the key has, if it is there.
-        version: Option<u64>,
-    },
-    /// The value is over the limit of a value, or the entry over that of the whole store.
-    TooLarge {
-        /// The limit, in bytes.
-        bytes_max: u64,
-    },
-    /// The log takes no writes now.
-    Refused(Refusal),
-}
-
-impl From<Refusal> for WriteError {
-    fn from(refusal: Refusal) -> WriteError {
-        WriteError::Refused(refusal)
-    }
-}
-
-impl fmt::Display for WriteError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            WriteError::Exists { version } => write!(f, "the key exists, in version {version}"),
-            WriteError::Missing => f.write_str("the key does not exist"),
-            WriteError::Precondition {
-                version: Some(version),
-            } => write!(f, "the key is in version {version}"),
-            WriteError::Precondition { version: None } => f.write_str("the key does not exist"),
-            WriteError::TooLarge { bytes_max } => write!(f, "the limit is {bytes_max} bytes"),
-            WriteError::Refused(refusal) => refusal.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for WriteError {}
-
-/// One page of a listing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Page {
-    /// The keys, in no order that means anything.
-    pub keys: Vec<String>,
-    /// Where the next page starts; none after the last.
-    pub next: Option<Cursor>,
-}
-
-/// Where a listing goes on: a slot of the store, valid until the process ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cursor {
-    slot: Slot,
-    run: u32,
-}
-
-impl Cursor {
-    /// As text, for a query.
-    pub fn encode(self) -> String {
-        format!("{:08x}{:08x}", self.run, self.slot)
-    }
-
-    /// From text; `None` where it is no cursor of any node.
-    pub fn decode(text: &str) -> Option<Cursor> {
-        if text.len() != 16 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return None;
-        }
-        let part = |range| u32::from_str_radix(&text[range], 16).ok();
-        Some(Cursor {
-            run: part(0..8)?,
-            slot: part(8..16)?,
-        })
-    }
-}
-
-/// A cursor of another run of the node: slots are not kept over a restart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StaleCursor;
 
 /// How a node is, at one moment.
 #[derive(Clone, Debug)]
@@ -330,7 +203,7 @@ impl Node {
         match (mode, version) {
             (Mode::Update, None) => return Err(WriteError::Missing),
             (Mode::Add, Some(version)) => return Err(WriteError::Exists { version }),
-            _ => check(precondition, version)?,
+            _ => precondition.check(version)?,
         }
         log.check()?;
         let (slot, replaced_cost) = match slot {
@@ -377,7 +250,7 @@ impl Node {
         let mut locked = self.store.lock();
         let store::Locked { map, log } = &mut *locked;
         let slot = map.find(hash, key.as_bytes());
-        check(precondition, slot.map(|slot| map.entry(slot).version()))?;
+        precondition.check(slot.map(|slot| map.entry(slot).version()))?;
         let slot = slot.ok_or(WriteError::Missing)?;
         log.check()?;
         let offset = log.append(Operation::Delete, timestamp_ms, logged, reserved);
@@ -394,46 +267,6 @@ impl Node {
     /// there after a restart.
     pub fn wait(&self, offset: u64) -> Result<(), Refusal> {
         self.log.wait(offset)
-    }
-
-    /// Keys that start with `prefix`, at most `limit` of them, from `cursor` on.
-    ///
-    /// Over the pages of one listing, a key that stays throughout is given exactly once; one that comes or
-    /// goes meanwhile may be given or not. Recency is left alone. The lock is held for a few hundred slots
-    /// at a time.
-    pub fn list(&self, prefix: &str, cursor: Option<Cursor>, limit: usize) -> Result<Page, StaleCursor> {
-        let mut from = match cursor {
-            Some(cursor) if cursor.run != self.run => return Err(StaleCursor),
-            Some(cursor) => Some(cursor.slot),
-            None => Some(0),
-        };
-        let mut page = Page::default();
-        let mut found: Vec<u8> = Vec::new();
-        let mut ends: Vec<(usize, Slot)> = Vec::new();
-        while let Some(slot) = from {
-            // Room for all that the walk may find, so that nothing is allocated under the lock.
-            found.clear();
-            found.reserve(WALK_SLOTS * 64);
-            ends.clear();
-            ends.reserve(WALK_SLOTS);
-            from = self.store.lock().map.walk(slot, WALK_SLOTS, |slot, entry| {
-                if entry.key().starts_with(prefix.as_bytes()) {
-                    found.extend_from_slice(entry.key());
-                    ends.push((found.len(), slot));
-                }
-            });
-            let mut start = 0;
-            for &(end, slot) in &ends {
-                if page.keys.len() == limit {
-                    page.next = Some(Cursor { slot, run: self.run });
-                    return Ok(page);
-                }
-                page.keys
-                    .push(String::from_utf8_lossy(&found[start..end]).into_owned());
-                start = end;
-            }
-        }
-        Ok(page)
     }
 
     /// What the store has counted.
@@ -480,20 +313,6 @@ impl Node {
             evict_oldest(map, log, timestamp_ms);
             drop(locked);
         }
-    }
-}
-
-fn check(precondition: Precondition, version: Option<u64>) -> Result<(), WriteError> {
-    let holds = match precondition {
-        Precondition::None => true,
-        Precondition::Absent => version.is_none(),
-        Precondition::Present => version.is_some(),
-        Precondition::Version(wanted) => version == Some(wanted),
-    };
-    if holds {
-        Ok(())
-    } else {
-        Err(WriteError::Precondition { version })
     }
 }
 

@@ -1,0 +1,220 @@
+//! Tests of the log as a whole, through a node.
+//!
+//! | file | what it tests |
+//! | --- | --- |
+//! | `bytes` | what is on disk, byte for byte; cut, flipped and repaired everywhere |
+//! | `faults` | every operation on a file made to fail, and made the last one before the machine stops |
+//! | here | segments, waiting, readers |
+
+mod bytes;
+mod faults;
+
+use super::*;
+use crate::key::Key;
+use crate::node::{self, Mode, Node, Precondition, WriteError};
+use crate::store::Limits;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+fn options(dir: &Path, policy: Policy) -> node::Options {
+    node::Options {
+        dir: dir.to_path_buf(),
+        limits: Limits {
+            entries_max: 4,
+            bytes_max: u64::MAX,
+        },
+        value_bytes_max: 1 << 20,
+        log: Options {
+            policy,
+            unwritten_bytes_max: 1 << 20,
+            segment_bytes_max: 1 << 20,
+            wait_max: Duration::from_secs(20),
+        },
+    }
+}
+
+fn key(key: &str) -> Key<'_> {
+    Key::new(key).unwrap()
+}
+
+/// Upserts and waits, as a client that wants an answer.
+fn set(node: &Node, k: &str, value: &str) -> Result<u64, WriteError> {
+    let written = node.put(key(k), value.as_bytes(), Mode::Upsert, Precondition::None)?;
+    node.wait(written.version)?;
+    Ok(written.version)
+}
+
+fn del(node: &Node, k: &str) -> Result<u64, WriteError> {
+    let offset = node.delete(key(k), Precondition::None)?;
+    node.wait(offset)?;
+    Ok(offset)
+}
+
+fn get(node: &Node, k: &str) -> Option<String> {
+    let mut value = Vec::new();
+    node.get(key(k), &mut value)
+        .map(|_| String::from_utf8(value).unwrap())
+}
+
+/// Everything a node holds.
+fn contents(node: &Node) -> BTreeMap<String, String> {
+    let keys = node.list("", None, usize::MAX).unwrap().keys;
+    keys.into_iter()
+        .map(|k| (k.clone(), get(node, &k).unwrap()))
+        .collect()
+}
+
+fn segments(dir: &Path) -> Vec<PathBuf> {
+    let mut paths: Vec<_> = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("log-"))
+        .collect();
+    paths.sort();
+    paths
+}
+
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !holds() {
+        assert!(Instant::now() < deadline, "waited too long until {what}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn segments_follow_one_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut small = options(dir.path(), Policy::Everysec);
+    small.log.segment_bytes_max = 200;
+    let node = Node::open(small.clone()).unwrap();
+    for n in 0..40 {
+        set(&node, &format!("key{}", n % 4), &n.to_string()).unwrap();
+    }
+    let before = contents(&node);
+    node.close().unwrap();
+    let paths = segments(dir.path());
+    assert!(paths.len() > 3, "{paths:?}");
+    let node = Node::open(small.clone()).unwrap();
+    assert_eq!(contents(&node), before);
+    node.close().unwrap();
+
+    // One in the middle that ends early is damage, and a repair restores the offsets of what follows.
+    let middle = &paths[1];
+    let bytes = std::fs::read(middle).unwrap();
+    std::fs::write(middle, &bytes[..bytes.len() - 3]).unwrap();
+    match Node::open(small.clone()).map(|_| ()) {
+        Err(Error::Damaged { path, .. }) => assert_eq!(path, *middle),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(repair(dir.path()).unwrap().damage.len(), 1);
+    let node = Node::open(small.clone()).unwrap();
+    assert_eq!(
+        contents(&node),
+        before,
+        "the keys were all written again after the damage"
+    );
+    node.close().unwrap();
+
+    // One that is missing altogether is not passed over either.
+    std::fs::remove_file(middle).unwrap();
+    assert!(Node::open(small).is_err_and(|error| error.is_damage()));
+}
+
+#[test]
+fn evictions_are_replayed_and_not_decided_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::open(options(dir.path(), Policy::No)).unwrap();
+    for k in ["a", "b", "c", "d"] {
+        set(&node, k, k).unwrap();
+    }
+    assert!(
+        get(&node, "a").is_some(),
+        "makes a the most recently used, which no record tells"
+    );
+    set(&node, "e", "e").unwrap();
+    let before = contents(&node);
+    assert_eq!(before.keys().collect::<Vec<_>>(), ["a", "c", "d", "e"]);
+    node.close().unwrap();
+    assert_eq!(
+        contents(&Node::open(options(dir.path(), Policy::No)).unwrap()),
+        before
+    );
+}
+
+#[test]
+fn waiting_writers_share_a_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::open(options(dir.path(), Policy::Always)).unwrap();
+    std::thread::scope(|scope| {
+        for client in 0..8 {
+            let node = &node;
+            scope.spawn(move || {
+                for n in 0..50 {
+                    set(node, &format!("key{}", client % 4), &n.to_string()).unwrap();
+                }
+            });
+        }
+    });
+    let status = node.status();
+    assert_eq!(
+        (status.position.written, status.position.synced),
+        (status.offset, status.offset)
+    );
+    let before = contents(&node);
+    node.close().unwrap();
+    assert_eq!(
+        contents(&Node::open(options(dir.path(), Policy::Always)).unwrap()),
+        before
+    );
+}
+
+#[test]
+fn a_budget_that_is_used_up_lets_its_users_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut tight = options(dir.path(), Policy::Everysec);
+    tight.log.unwritten_bytes_max = 100;
+    let node = Node::open(tight).unwrap();
+    // More than the budget without one wait in between, as a pipelined connection does.
+    let mut last = 0;
+    for n in 0..100 {
+        last = node
+            .put(
+                key("k"),
+                n.to_string().as_bytes(),
+                Mode::Upsert,
+                Precondition::None,
+            )
+            .unwrap()
+            .version;
+    }
+    node.wait(last).unwrap();
+    assert_eq!(get(&node, "k").as_deref(), Some("99"));
+}
+
+#[test]
+fn a_reader_beside_a_node_sees_what_it_writes() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut small = options(dir.path(), Policy::No);
+    small.log.segment_bytes_max = 100;
+    let node = Node::open(small).unwrap();
+    let mut reader = Reader::open(dir.path()).unwrap();
+    let mut next = || {
+        reader.next().unwrap().map(|read| {
+            (
+                read.record.operation,
+                String::from_utf8(read.record.key.into()).unwrap(),
+                read.version,
+            )
+        })
+    };
+    assert_eq!(next().unwrap().0, Operation::Term);
+    assert_eq!(next(), None);
+    for n in 0..20 {
+        let k = format!("key{}", n % 3);
+        let version = set(&node, &k, "value").unwrap();
+        let operation = if n < 3 { Operation::Set } else { Operation::Update };
+        assert_eq!(next(), Some((operation, k, version)));
+        assert_eq!(next(), None);
+    }
+}

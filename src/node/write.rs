@@ -1,0 +1,111 @@
+//! What a write asks, what it gets, and why it is refused.
+
+use crate::log::Refusal;
+use std::fmt;
+
+/// What a write asks of its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The key must be new.
+    Add,
+    /// The key must be there.
+    Update,
+    /// Either.
+    Upsert,
+}
+
+/// What a write asks of the version it replaces, beside its [`Mode`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precondition {
+    /// Nothing.
+    #[default]
+    None,
+    /// The key must not be there (`If-None-Match: *`).
+    Absent,
+    /// The key must be there in any version (`If-Match: *`).
+    Present,
+    /// The key must be there in this version.
+    Version(u64),
+}
+
+/// A write that was applied; [`Node::wait`] for its version before it is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// The offset just past the record, and from now on the key's version.
+    pub version: u64,
+    /// Whether the key is new.
+    pub created: bool,
+}
+
+/// What is known of an entry without its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Meta {
+    /// The offset just past the record that last wrote the key.
+    pub version: u64,
+    /// Size of the value, in bytes.
+    pub value_bytes: usize,
+}
+
+/// Why a write was refused. Nothing changed and nothing was logged.
+#[derive(Clone, Debug)]
+pub enum WriteError {
+    /// The key was to be new and is there.
+    Exists {
+        /// The version it has.
+        version: u64,
+    },
+    /// The key was to be there and is not.
+    Missing,
+    /// The precondition does not hold.
+    Precondition {
+        /// The version the key has, if it is there.
+        version: Option<u64>,
+    },
+    /// The value is over the limit of a value, or the entry over that of the whole store.
+    TooLarge {
+        /// The limit, in bytes.
+        bytes_max: u64,
+    },
+    /// The log takes no writes now.
+    Refused(Refusal),
+}
+
+impl From<Refusal> for WriteError {
+    fn from(refusal: Refusal) -> WriteError {
+        WriteError::Refused(refusal)
+    }
+}
+
+impl fmt::Display for WriteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WriteError::Exists { version } => write!(f, "the key exists, in version {version}"),
+            WriteError::Missing => f.write_str("the key does not exist"),
+            WriteError::Precondition {
+                version: Some(version),
+            } => write!(f, "the key is in version {version}"),
+            WriteError::Precondition { version: None } => f.write_str("the key does not exist"),
+            WriteError::TooLarge { bytes_max } => write!(f, "the limit is {bytes_max} bytes"),
+            WriteError::Refused(refusal) => refusal.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for WriteError {}
+
+impl Precondition {
+    /// Holds it against the version that the key has, if it is there.
+    pub(super) fn check(self, version: Option<u64>) -> Result<(), WriteError> {
+        let holds = match self {
+            Precondition::None => true,
+            Precondition::Absent => version.is_none(),
+            Precondition::Present => version.is_some(),
+            Precondition::Version(wanted) => version == Some(wanted),
+        };
+        if holds {
+            Ok(())
+        } else {
+            Err(WriteError::Precondition { version })
+        }
+    }
+}
