@@ -1,6 +1,7 @@
 //! Listings: pages of keys, and where the next one goes on.
 
 use super::Node;
+use crate::pair::KEY_BYTES_MAX;
 use crate::store::Slot;
 
 /// Slots that a listing looks at in one hold of the lock: some 20 µs where none is in a cache.
@@ -63,7 +64,7 @@ impl Node {
         while let Some(slot) = from {
             // Room for all that the walk may find, so that nothing is allocated under the lock.
             found.clear();
-            found.reserve(WALK_SLOTS * 64);
+            found.reserve(WALK_SLOTS * KEY_BYTES_MAX);
             ends.clear();
             ends.reserve(WALK_SLOTS);
             from = self.store.lock().map.walk(slot, WALK_SLOTS, |slot, entry| {

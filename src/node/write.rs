@@ -28,7 +28,7 @@ pub enum Precondition {
     Version(u64),
 }
 
-/// A write that was applied; [`Node::wait`] for its version before it is acknowledged.
+/// A write that was applied; [`Node::wait`](super::Node::wait) for its version before it is acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Written {
     /// The offset just past the record, and from now on the key's version.
