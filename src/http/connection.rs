@@ -15,6 +15,7 @@
 use super::chunked::{Chunked, ChunkedError};
 use super::handlers::{Context, Scratch, handle};
 use super::input::{Got, INPUT_BYTES, Input, wait_readable};
+use super::left::Slot;
 use super::limits::{Charge, time_for};
 use super::output::Output;
 use super::problem::{self, Problem};
@@ -22,8 +23,10 @@ use super::registry::Peer;
 use super::request::{Framing, Head};
 use super::response::{Envelope, Reply};
 use super::routes;
+use crate::log::Policy;
 use std::io::{self, Read};
 use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tiny_http::Method;
 
@@ -76,7 +79,7 @@ enum Next {
 }
 
 /// Serves a connection until it ends. Errors of the socket end it too: there is nobody to tell.
-pub(super) fn serve(context: Context<'_>, peer: &Peer) {
+pub(super) fn serve(context: Context<'_>, peer: &Arc<Peer>) {
     let mut connection = Connection {
         context,
         peer,
@@ -86,6 +89,8 @@ pub(super) fn serve(context: Context<'_>, peer: &Peer) {
         charge: context.shared.budget.charge(),
         awaited: Awaited::Request,
         started: None,
+        slot: Slot::new(Arc::clone(peer)),
+        has_left: false,
     };
     if let Err(error) = connection.run() {
         log::debug!("a connection ended: {error}");
@@ -102,6 +107,9 @@ struct Connection<'a> {
     awaited: Awaited,
     /// When the part of the request that is awaited was begun.
     started: Option<Instant>,
+    /// Where an answer is left for the log's thread to send, and whether one was.
+    slot: Arc<Slot>,
+    has_left: bool,
 }
 
 impl Connection<'_> {
@@ -113,14 +121,19 @@ impl Connection<'_> {
         stream.set_read_timeout(Some(BUFFERS_KEPT.min(limits.idle_timeout)))?;
         loop {
             let next = self.answer_all_in_hand()?;
-            self.flush()?;
+            if next != Next::Read || !self.leave_answer() {
+                self.flush()?;
+            }
             let next = match next {
                 Next::Read => self.read()?,
                 next => next,
             };
             match next {
                 Next::Go | Next::Read => {}
-                Next::Close => return Ok(()),
+                Next::Close => {
+                    self.take_answer_back();
+                    return self.flush();
+                }
                 Next::Linger => {
                     self.flush()?;
                     self.give_buffers_back();
@@ -134,6 +147,7 @@ impl Connection<'_> {
         if self.input.is_empty() {
             return Ok(Next::Read);
         }
+        self.take_answer_back();
         self.output.encoder.tick();
         loop {
             match self.answer_one() {
@@ -289,9 +303,43 @@ impl Connection<'_> {
         self.awaited = awaited;
     }
 
+    /// Leaves the one answer in hand for the log's thread to send, if that is quicker than to wait.
+    fn leave_answer(&mut self) -> bool {
+        let is_between_requests = self.input.is_empty() && matches!(self.awaited, Awaited::Request);
+        if self.context.node.policy() != Policy::Always || !is_between_requests {
+            return false;
+        }
+        let Some(answer) = self.output.take_unacknowledged() else {
+            return false;
+        };
+        match self.slot.leave(self.context.node, answer) {
+            None => self.has_left = true,
+            Some(answer) => self.output.put_back(answer),
+        }
+        if self.has_left {
+            self.settle();
+        }
+        self.has_left
+    }
+
+    /// Takes back what was left and not sent.
+    fn take_answer_back(&mut self) {
+        if std::mem::take(&mut self.has_left)
+            && let Some(answer) = self.slot.take_back()
+        {
+            self.output.put_back(answer);
+        }
+    }
+
     fn flush(&mut self) -> io::Result<()> {
         let time = self.context.shared.limits.write_timeout;
         self.output.flush(self.context.node, &self.peer.stream, time)?;
+        self.settle();
+        Ok(())
+    }
+
+    /// Gives back what answers took that are gone now.
+    fn settle(&mut self) {
         if matches!(self.awaited, Awaited::Request) {
             self.charge.release();
         }
@@ -299,7 +347,6 @@ impl Connection<'_> {
             self.scratch = Scratch::default();
         }
         self.output.shrink_to(KEPT_BYTES);
-        Ok(())
     }
 
     fn give_buffers_back(&mut self) {
@@ -347,6 +394,10 @@ impl Connection<'_> {
         } else {
             self.input.read(stream)?
         };
+        if got == Got::TimedOut && self.has_left {
+            self.take_answer_back();
+            self.flush()?;
+        }
         if got == Got::TimedOut && !stopping {
             self.give_buffers_back();
             let idle_timeout = self.context.shared.limits.idle_timeout;

@@ -34,6 +34,7 @@ mod connection;
 mod handlers;
 mod input;
 mod kv;
+mod left;
 mod limits;
 mod listener;
 mod media;

@@ -1,5 +1,6 @@
 //! Answers on their way out: one buffer for all that is in hand, one wait for the log, one write.
 
+use super::left::{LEFT_BYTES_MAX, LeftBehind};
 use super::limits::time_for;
 use super::problem::Problem;
 use super::response::{Encoder, Envelope, Reply};
@@ -62,6 +63,34 @@ impl Output {
                 envelope,
             });
         }
+    }
+
+    /// Takes out the one answer that waits, where it acknowledges a write and nothing else waits to be sent.
+    pub(super) fn take_unacknowledged(&mut self) -> Option<LeftBehind> {
+        let [write] = &self.unacknowledged[..] else {
+            return None;
+        };
+        if write.answer != (0..self.bytes.len()) || self.bytes.len() > LEFT_BYTES_MAX {
+            return None;
+        }
+        let write = self.unacknowledged.pop()?;
+        Some(LeftBehind {
+            bytes: std::mem::take(&mut self.bytes),
+            offset: Some(write.offset),
+            envelope: write.envelope,
+        })
+    }
+
+    /// Puts such an answer back, before anything else.
+    pub(super) fn put_back(&mut self, left: LeftBehind) {
+        debug_assert!(self.bytes.is_empty(), "taken back before other answers are made");
+        self.bytes = left.bytes;
+        self.unacknowledged
+            .extend(left.offset.map(|offset| Unacknowledged {
+                answer: 0..self.bytes.len(),
+                offset,
+                envelope: left.envelope,
+            }));
     }
 
     /// Says that the body may come.

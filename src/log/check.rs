@@ -13,9 +13,11 @@ use super::disk::Disk;
 use super::error::Error;
 use super::file_reader::{FileReader, Next};
 use super::header::{HEADER_BYTES, Header, Kind, LogId};
-use super::recovery::BaseCount;
+use super::reader::no_store;
+use super::recovery::{BaseCount, check_start};
 use crate::record::{HEAD_BYTES, Operation, RECORD_BYTES_MAX, Record};
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -71,15 +73,23 @@ impl Report {
 
 /// Reads all of a directory that no process has open. Changes nothing.
 pub fn check(dir: &Path) -> Result<Report, Error> {
-    let dir = Dir::open(dir)?;
+    let dir = open_store(dir)?;
     examine(&dir, &mut |_, _| Ok(None))
 }
 
 /// As [`check`], and mends what it finds. The report says what was damaged, and where it was saved to.
 pub fn repair(dir: &Path) -> Result<Report, Error> {
-    let dir = Dir::open(dir)?;
+    let dir = open_store(dir)?;
     let disk = Disk::default();
     examine(&dir, &mut |damage, fix| mend(&dir, &disk, damage, fix).map(Some))
+}
+
+/// Locks a directory that has a store; leaves any other as it is.
+fn open_store(path: &Path) -> Result<Dir, Error> {
+    if !path.is_dir() || Listing::read(path)?.current().next().is_none() {
+        return Err(no_store(path));
+    }
+    Dir::open(path)
 }
 
 /// How a damage is mended.
@@ -104,6 +114,7 @@ fn examine(dir: &Dir, mend: &mut Mend<'_>) -> Result<Report, Error> {
     let known = files
         .iter()
         .find_map(|named| Some(FileReader::open(named).ok()?.header().clone()));
+    check_start(dir, &files)?;
     let mut report = Report::default();
     let mut follows: Option<(LogId, u64)> = None;
     for (at, named) in files.iter().enumerate() {
@@ -246,8 +257,8 @@ fn examine_file(
 fn mend(dir: &Dir, disk: &Disk, damage: &Damage, fix: Fix<'_>) -> Result<PathBuf, Error> {
     let path = &damage.path;
     let file = disk.open(path).map_err(Error::io("cannot open", path))?;
-    let saved_to = save(dir, disk, &file, damage)?;
     let at = damage.file_position;
+    let saved_to = save(dir, disk, (path, &file), damage.offset, at..at + damage.bytes)?;
     let write = |bytes: &[u8], at: u64| {
         disk.write_at(&file, bytes, at)
             .map_err(Error::io("cannot write", path))
@@ -296,27 +307,36 @@ fn gaps(bytes: u64) -> impl Iterator<Item = (u64, usize)> {
     })
 }
 
-/// Copies damaged bytes to a file of their own, under a name that is not taken.
-fn save(dir: &Dir, disk: &Disk, file: &File, damage: &Damage) -> Result<PathBuf, Error> {
-    let stem = format!("damaged-{:020}", damage.offset);
+/// Copies a range of a file, which stands at `offset` of the log, to a file of its own whose name is not taken.
+pub(super) fn save(
+    dir: &Dir,
+    disk: &Disk,
+    (path, file): (&Path, &File),
+    offset: u64,
+    range: Range<u64>,
+) -> Result<PathBuf, Error> {
+    let stem = format!("damaged-{offset:020}");
     let names = std::iter::once(format!("{stem}.pykv")).chain((1..).map(|n| format!("{stem}-{n}.pykv")));
-    let path = names
+    let copy_path = names
         .map(|name| dir.path().join(name))
         .find(|path| !path.exists())
         .expect("names are endless");
-    let copy = disk.create(&path).map_err(Error::io("cannot create", &path))?;
+    let copy = disk
+        .create(&copy_path)
+        .map_err(Error::io("cannot create", &copy_path))?;
     let mut buffer = vec![0; 1 << 20];
-    let mut copied = 0;
-    while copied < damage.bytes {
-        let wanted = (buffer.len() as u64).min(damage.bytes - copied) as usize;
-        file.read_exact_at(&mut buffer[..wanted], damage.file_position + copied)
-            .map_err(Error::io("cannot read", &damage.path))?;
-        disk.write_at(&copy, &buffer[..wanted], copied)
-            .map_err(Error::io("cannot write", &path))?;
-        copied += wanted as u64;
+    let mut at = range.start;
+    while at < range.end {
+        let part = &mut buffer[..(range.end - at).min(1 << 20) as usize];
+        file.read_exact_at(part, at)
+            .map_err(Error::io("cannot read", path))?;
+        let copied = disk.write_at(&copy, part, at - range.start);
+        copied.map_err(Error::io("cannot write", &copy_path))?;
+        at += part.len() as u64;
     }
-    disk.sync_all(&copy).map_err(Error::io("cannot sync", &path))?;
+    disk.sync_all(&copy)
+        .map_err(Error::io("cannot sync", &copy_path))?;
     disk.sync_dir(dir.path())
         .map_err(Error::io("cannot sync", dir.path()))?;
-    Ok(path)
+    Ok(copy_path)
 }

@@ -7,6 +7,12 @@
 //! who came during the one before; alone, a write costs one system call and no switch of threads (handing
 //! each record to a thread and waiting for its answer costs a third of the throughput).
 //!
+//! Where each write is synced, many come during one sync, and to put each of their threads to sleep and wake
+//! it again costs more than all the rest. So a thread that finds the log led need not wait: it may leave
+//! behind what is to be done once its record is covered ([`Commit::defer`]), and go on. The leader does it.
+//! A thread that led for a client of its own does not go on to lead for others; where nobody waits who could,
+//! the log's thread is called.
+//!
 //! # Invariants
 //! - `written` and `synced` only grow, and `synced` never passes `written`.
 //! - At most one thread leads, and while anyone waits someone leads: a leader ends by naming the next.
@@ -16,7 +22,7 @@ use super::Policy;
 use super::error::{Health, Refusal};
 use super::writer::{Failure, Flushed};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
@@ -38,10 +44,16 @@ pub(super) struct Commit {
     /// Whether a thread leads, or was told to. Changed under the queue's lock only.
     is_led: AtomicBool,
     queue: Mutex<Queue>,
+    /// Calls the log's thread.
+    pub(super) keeper: Signal,
 }
+
+/// What a thread leaves behind to be done once its record is covered, or will not be.
+pub(crate) type Then = Box<dyn FnOnce(Result<(), Refusal>) + Send>;
 
 struct Queue {
     waiters: Vec<Arc<Waiter>>,
+    deferred: Vec<(u64, Then)>,
     health: Health,
 }
 
@@ -72,6 +84,7 @@ impl Commit {
     pub(super) fn new(policy: Policy, position: u64) -> Commit {
         let queue = Queue {
             waiters: Vec::new(),
+            deferred: Vec::new(),
             health: Health::Ok,
         };
         Commit {
@@ -81,6 +94,7 @@ impl Commit {
             is_failed: AtomicBool::new(false),
             is_led: AtomicBool::new(false),
             queue: Mutex::new(queue),
+            keeper: Signal::default(),
         }
     }
 
@@ -148,7 +162,7 @@ impl Commit {
             }
             if !self.is_led.swap(true, Ordering::Relaxed) {
                 drop(queue);
-                self.lead(&mut write);
+                self.lead_once(&mut write);
                 continue;
             }
             let waiter = Arc::new(Waiter {
@@ -161,7 +175,7 @@ impl Commit {
             let deadline = *deadline.get_or_insert_with(|| Instant::now() + wait_max);
             match self.park(&waiter, deadline) {
                 WAIT => return Err(Refusal::TimedOut { waited: wait_max }),
-                LEAD => self.lead(&mut write),
+                LEAD => self.lead_once(&mut write),
                 _ => {}
             }
         }
@@ -186,14 +200,54 @@ impl Commit {
         }
     }
 
-    fn lead(&self, write: &mut impl FnMut() -> Result<Flushed, Failure>) {
+    /// Leaves `then` to be done once the log holds everything up to `offset`, by the thread that sees to it.
+    /// `false`, and nothing left, where nobody leads: then it is for this thread to [`Commit::wait`].
+    ///
+    /// What is done must not block: all who are covered at once are served one after the other.
+    pub(super) fn defer(&self, offset: u64, then: Then) -> bool {
+        let mut queue = self.queue();
+        let is_taken = self.is_led.load(Ordering::Relaxed) && !self.is_covered(offset);
+        if is_taken {
+            queue.deferred.push((offset, then));
+        }
+        is_taken
+    }
+
+    /// Leads as long as there is something left behind, and no thread waits that could lead: for the log's
+    /// thread, when it was called.
+    pub(super) fn lead(&self, mut write: impl FnMut() -> Result<Flushed, Failure>) {
+        while self.write_for_all(&mut write) {}
+    }
+
+    /// Leads where nobody does. For the log's thread too, which may itself be the one that is called to lead:
+    /// it must never wait for another.
+    pub(super) fn lead_if_free(&self, write: impl FnMut() -> Result<Flushed, Failure>) {
+        let queue = self.queue();
+        let is_free = queue.health == Health::Ok && !self.is_led.swap(true, Ordering::Relaxed);
+        drop(queue);
+        if is_free {
+            self.lead(write);
+        }
+    }
+
+    fn lead_once(&self, write: &mut impl FnMut() -> Result<Flushed, Failure>) {
+        if self.write_for_all(write) {
+            self.keeper.call();
+        }
+    }
+
+    /// Writes what waits, and serves those that are covered then. Returns whether the log's thread must lead
+    /// next.
+    fn write_for_all(&self, write: &mut impl FnMut() -> Result<Flushed, Failure>) -> bool {
         match write() {
             Ok(flushed) => {
-                let synced = self.policy == Policy::Always;
-                self.advance(flushed.written, synced);
-                self.wake(true);
+                self.advance(flushed.written, self.policy == Policy::Always);
+                self.wake()
             }
-            Err(failure) => self.fail(&failure),
+            Err(failure) => {
+                self.fail(&failure);
+                false
+            }
         }
     }
 
@@ -209,23 +263,26 @@ impl Commit {
         self.synced.fetch_max(synced, Ordering::AcqRel);
     }
 
-    /// Wakes those who are covered now. A leader that ends also names the next one.
-    pub(super) fn wake(&self, leader_ends: bool) {
+    /// Serves those who are covered now, and names the next leader: a thread that waits, or, by returning
+    /// `true`, the log's.
+    fn wake(&self) -> bool {
         let mut queue = self.queue();
-        let waiters = &mut queue.waiters;
-        let mut covered = Vec::new();
-        waiters.retain(|waiter| {
-            let is_covered = self.is_covered(waiter.offset);
-            if is_covered {
-                covered.push(Arc::clone(waiter));
-            }
-            !is_covered
-        });
-        if leader_ends {
-            match waiters.pop() {
-                Some(next) => next.tell(LEAD),
-                None => self.is_led.store(false, Ordering::Relaxed),
-            }
+        let Queue {
+            waiters, deferred, ..
+        } = &mut *queue;
+        let covered: Vec<_> = waiters
+            .extract_if(.., |waiter| self.is_covered(waiter.offset))
+            .collect();
+        let done: Vec<_> = deferred
+            .extract_if(.., |(offset, _)| self.is_covered(*offset))
+            .collect();
+        let next = waiters.pop();
+        let is_for_keeper = next.is_none() && !deferred.is_empty();
+        if next.is_none() && !is_for_keeper {
+            self.is_led.store(false, Ordering::Relaxed);
+        }
+        if let Some(next) = next {
+            next.tell(LEAD);
         }
         for waiter in &covered {
             waiter.told.store(COVERED, Ordering::Release);
@@ -233,6 +290,8 @@ impl Commit {
         // Unparked after the lock is let go: each would otherwise wake only to wait for it.
         drop(queue);
         covered.iter().for_each(|waiter| waiter.thread.unpark());
+        done.into_iter().for_each(|(_, then)| then(Ok(())));
+        is_for_keeper
     }
 
     /// The log has failed: refuses writes from now on, and tells those who wait that their outcome is not
@@ -257,7 +316,13 @@ impl Commit {
         }
         self.is_failed.store(true, Ordering::Release);
         self.is_led.store(false, Ordering::Relaxed);
+        let refusal = Refusal::Unknown(queue.health.clone());
         queue.waiters.drain(..).for_each(|waiter| waiter.tell(FAILED));
+        let deferred = std::mem::take(&mut queue.deferred);
+        drop(queue);
+        deferred
+            .into_iter()
+            .for_each(|(_, then)| then(Err(refusal.clone())));
     }
 
     /// The log takes writes again.
@@ -266,5 +331,47 @@ impl Commit {
         let mut queue = self.queue();
         queue.health = Health::Ok;
         self.is_failed.store(false, Ordering::Release);
+    }
+}
+
+/// What the log's thread waits for.
+#[derive(Default)]
+pub(super) struct Signal {
+    state: Mutex<Called>,
+    changed: Condvar,
+}
+
+/// What the log's thread is called for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Called {
+    /// To lead.
+    pub(super) to_lead: bool,
+    /// To end.
+    pub(super) to_stop: bool,
+}
+
+impl Signal {
+    fn call(&self) {
+        self.state().to_lead = true;
+        self.changed.notify_all();
+    }
+
+    pub(super) fn stop(&self) {
+        self.state().to_stop = true;
+        self.changed.notify_all();
+    }
+
+    /// Returns when called, or after a while.
+    pub(super) fn wait(&self, timeout: Duration) -> Called {
+        let is_idle = |called: &mut Called| !called.to_lead && !called.to_stop;
+        let waited = self.changed.wait_timeout_while(self.state(), timeout, is_idle);
+        let (mut state, _) = waited.expect("nothing under this lock panics");
+        let called = *state;
+        state.to_lead = false;
+        called
+    }
+
+    fn state(&self) -> MutexGuard<'_, Called> {
+        self.state.lock().expect("nothing under this lock panics")
     }
 }

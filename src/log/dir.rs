@@ -116,7 +116,9 @@ impl Dir {
             .write(true)
             .create(true)
             .truncate(false)
-            .open(&lock_path);
+            .open(&lock_path)
+            // Enough to lock it: a check needs no more.
+            .or_else(|_| File::open(&lock_path));
         let lock = lock.map_err(Error::io("cannot open", &lock_path))?;
         match lock.try_lock() {
             Ok(()) => Ok(Dir {

@@ -17,6 +17,13 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// There is no store where one was to be read.
+    NoStore {
+        /// The directory or file.
+        path: PathBuf,
+        /// Why it is none.
+        why: &'static str,
+    },
     /// Another process has the directory open.
     Locked {
         /// The directory.
@@ -79,17 +86,23 @@ impl fmt::Display for Error {
                 "{} is open in another process; stop that one first, or choose another directory with --dir",
                 dir.display()
             ),
+            Error::NoStore { path, why } => {
+                write!(f, "no store in {}: {why}; choose one with --dir", path.display())
+            }
             Error::Damaged {
                 path,
                 file_position,
                 offset,
                 why,
-            } => write!(
-                f,
-                "{} is damaged at byte {file_position} (offset {offset}): {why}; `pykv check` shows what is \
-                 whole, `pykv check --repair` sets the damage aside",
-                path.display()
-            ),
+            } => {
+                let dir = path.parent().unwrap_or(path).display();
+                write!(
+                    f,
+                    "{} is damaged at byte {file_position} (offset {offset}): {why}; `pykv check --dir {dir}` shows \
+                     what is whole, `pykv check --dir {dir} --repair` sets the damage aside",
+                    path.display()
+                )
+            }
             Error::Inconsistent { dir, why } => {
                 write!(
                     f,

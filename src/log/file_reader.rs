@@ -13,6 +13,9 @@ use std::os::unix::fs::FileExt;
 /// Read at a time, in bytes: long enough that the system call does not count.
 const BUFFER_BYTES: usize = 256 * 1024;
 
+/// Why the last bytes of a file are no record when a crash has interrupted their write.
+pub(super) const CUT_SHORT: &str = "the record is cut short";
+
 /// What stands where the next record should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
@@ -120,7 +123,7 @@ impl FileReader {
                         return Ok(Next::End);
                     }
                     if left < bytes as u64 {
-                        return Ok(Next::Invalid("the record is cut short"));
+                        return Ok(Next::Invalid(CUT_SHORT));
                     }
                     self.fill(bytes)?;
                 }

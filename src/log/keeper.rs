@@ -11,7 +11,7 @@ use super::dir::Listing;
 use super::error::{Error, Health};
 use super::writer::{Failure, Writer};
 use super::{Policy, Shared};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -24,39 +24,26 @@ const SYNC_EVERY: Duration = Duration::from_secs(1);
 /// How often it is looked after records that nobody waits for.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// Tells the thread to end.
-#[derive(Default)]
-struct Stop {
-    is_stopped: Mutex<bool>,
-    changed: Condvar,
-}
-
 /// The running thread. It ends, and is joined, in [`Keeper::stop`] or when this is dropped.
 pub(super) struct Keeper {
-    stop: Arc<Stop>,
+    shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Keeper {
     pub(super) fn start(shared: Arc<Shared>, source: Arc<dyn Source>) -> std::io::Result<Keeper> {
-        let stop = Arc::new(Stop::default());
-        let told = Arc::clone(&stop);
+        let of_thread = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("log".to_string())
-            .spawn(move || run(&shared, &*source, &told))?;
+            .spawn(move || run(&of_thread, &*source))?;
         Ok(Keeper {
-            stop,
+            shared,
             thread: Some(thread),
         })
     }
 
     pub(super) fn stop(&mut self) {
-        *self
-            .stop
-            .is_stopped
-            .lock()
-            .expect("nothing under this lock panics") = true;
-        self.stop.changed.notify_all();
+        self.shared.commit.keeper.stop();
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
@@ -71,22 +58,21 @@ impl Drop for Keeper {
     }
 }
 
-fn run(shared: &Shared, source: &dyn Source, stop: &Stop) {
+fn run(shared: &Shared, source: &dyn Source) {
     let mut last_sync = Instant::now();
     loop {
-        let health = shared.commit.health();
-        let pause = if health == Health::Ok {
-            LOOK_EVERY
-        } else {
-            RETRY_EVERY
-        };
-        let is_stopped = stop.is_stopped.lock().expect("nothing under this lock panics");
-        let stopped = stop
-            .changed
-            .wait_timeout_while(is_stopped, pause, |is_stopped| !*is_stopped);
-        if *stopped.expect("nothing under this lock panics").0 {
+        let is_well = shared.commit.health() == Health::Ok;
+        let called = shared
+            .commit
+            .keeper
+            .wait(if is_well { LOOK_EVERY } else { RETRY_EVERY });
+        if called.to_lead {
+            shared.commit.lead(|| shared.write());
+        }
+        if called.to_stop {
             return;
         }
+        let health = shared.commit.health();
         match health {
             Health::Ok => {
                 write_leftovers(shared);
@@ -101,12 +87,11 @@ fn run(shared: &Shared, source: &dyn Source, stop: &Stop) {
     }
 }
 
-/// Writes records that no client waits for, or whose client has given up.
+/// Writes records that no client waits for, or whose client has given up. Where somebody leads, they are
+/// written by them.
 fn write_leftovers(shared: &Shared) {
-    let appended = shared.appended();
-    if shared.commit.position().written < appended {
-        // A failure is in the log's health, and has been said.
-        let _ = shared.wait(appended);
+    if shared.commit.position().written < shared.appended() {
+        shared.commit.lead_if_free(|| shared.write());
     }
 }
 

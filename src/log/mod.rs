@@ -46,6 +46,7 @@ mod tests;
 pub(crate) use base::Source;
 pub use check::{Damage, FileReport, Report, check, repair};
 pub use commit::Position;
+pub(crate) use commit::Then;
 pub(crate) use disk::Disk;
 pub use error::{Error, Health, Refusal};
 pub use header::LogId;
@@ -337,6 +338,12 @@ impl Log {
     /// writing itself.
     pub fn wait(&self, offset: u64) -> Result<(), Refusal> {
         self.shared.wait(offset)
+    }
+
+    /// Leaves something to be done once the log holds everything up to `offset` as firmly as the policy asks,
+    /// or when it has failed. `false` where it has to be waited for instead. What is done must not block.
+    pub(crate) fn defer(&self, offset: u64, then: Then) -> bool {
+        self.shared.commit.defer(offset, then)
     }
 
     /// How far the log is.

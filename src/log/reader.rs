@@ -34,9 +34,15 @@ impl Reader {
     /// Opens a data directory, or a single file of one.
     pub fn open(path: &Path) -> Result<Reader, Error> {
         if !path.is_dir() {
-            let named = Named::from_path(path).ok_or_else(|| Error::Inconsistent {
-                dir: path.to_path_buf(),
-                why: "the name is not that of a base or a segment".to_string(),
+            let why = if path.exists() {
+                "its name is not that of a base or a segment"
+            } else {
+                "it is not there"
+            };
+            let named = Named::from_path(path).filter(|_| path.exists());
+            let named = named.ok_or_else(|| Error::NoStore {
+                path: path.to_path_buf(),
+                why,
             })?;
             return Ok(Reader {
                 dir: None,
@@ -110,5 +116,18 @@ impl Reader {
         }
         file.forget_buffer();
         Ok(())
+    }
+}
+
+/// A directory without any file of a log.
+pub(super) fn no_store(path: &Path) -> Error {
+    let why = if path.is_dir() {
+        "the directory has no file of a log"
+    } else {
+        "it is not there"
+    };
+    Error::NoStore {
+        path: path.to_path_buf(),
+        why,
     }
 }

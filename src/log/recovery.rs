@@ -2,21 +2,24 @@
 //!
 //! The newest base is read first, if there is one, then the segments from its offset on. They must follow
 //! one another without a gap, and be whole, but for one thing: the last segment may have a torn tail, bytes
-//! at its end that are no record and have no valid record behind them. They are the last write of a process
-//! or machine that stopped in its midst, which was never acknowledged; they are cut off, with a warning.
+//! at its end that are no record and have no valid record behind them. They are what a write leaves that a
+//! crash interrupted, and are cut off, with a warning; where they are more than a record cut short, they are
+//! kept in a file of their own.
 //! (A power cut can also lose an earlier page of the last, unsynced writes and keep a later one. That looks
 //! like damage, and as damage it is left to the operator.)
 //!
 //! Anything else that is not as it was written stops the start: see [`Error::Damaged`]. What a repair does
-//! is told in [`super::check`].
+//! is told in the module `check`.
 
+use super::check;
 use super::dir::{Dir, Listing, Named};
 use super::disk::Disk;
 use super::error::Error;
-use super::file_reader::{FileReader, Next};
+use super::file_reader::{CUT_SHORT, FileReader, Next};
 use super::header::{HEADER_BYTES, Header, Kind, LogId, Term};
 use super::writer::Segment;
 use crate::record::{Operation, Record};
+use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -53,23 +56,16 @@ pub(super) fn recover(
             unreachable_start(dir)
         };
     }
+    check_start(dir, &files)?;
     let mut log: Option<Recovered> = None;
     for (at, named) in files.iter().enumerate() {
         let mut reader = FileReader::open(named)?;
         if let Some(log) = &log {
             check_follows(dir, log, &reader)?;
-        } else if named.kind == Kind::Log && named.first_offset != 0 {
-            return inconsistent(
-                dir,
-                format!(
-                    "the log begins at offset {}, and no base stands before it",
-                    named.first_offset
-                ),
-            );
         }
         let mut terms = reader.header().terms.clone();
         let is_last = at + 1 == files.len();
-        read_file(disk, &mut reader, is_last, &mut terms, &mut replay)?;
+        read_file(dir, disk, &mut reader, is_last, &mut terms, &mut replay)?;
         let position = reader.offset();
         let file = disk
             .open(&named.path)
@@ -132,18 +128,41 @@ fn check_follows(dir: &Dir, log: &Recovered, reader: &FileReader) -> Result<(), 
     if header.id != log.id {
         return inconsistent(dir, format!("{name} is of another log"));
     }
-    if header.first_offset != log.position {
-        let why = format!(
-            "{name} does not begin where the file before it ends, at offset {}",
-            log.position
-        );
-        return inconsistent(dir, why);
+    match header.first_offset.cmp(&log.position) {
+        Ordering::Equal => Ok(()),
+        Ordering::Greater if log.segment.first_offset < log.position => Err(Error::Damaged {
+            path: log.segment.path.clone(),
+            file_position: log.segment.file_position(log.position),
+            offset: log.position,
+            why: "the segment ends before the next one begins".to_string(),
+        }),
+        _ => {
+            let end = log.position;
+            inconsistent(
+                dir,
+                format!("{name} does not begin where the file before it ends, at offset {end}"),
+            )
+        }
     }
-    Ok(())
+}
+
+/// Whether the files of a directory begin where a log can: at a base, or at offset 0.
+pub(super) fn check_start(dir: &Dir, files: &[&Named]) -> Result<(), Error> {
+    match files.first() {
+        Some(first) if first.kind == Kind::Log && first.first_offset != 0 => {
+            let offset = first.first_offset;
+            inconsistent(
+                dir,
+                format!("the log begins at offset {offset}, and no base stands before it"),
+            )
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Reads one file to its end, and cuts off the torn tail of the last one.
 fn read_file(
+    dir: &Dir,
     disk: &Disk,
     reader: &mut FileReader,
     is_last: bool,
@@ -179,7 +198,7 @@ fn read_file(
                 if is_base || !is_last || reader.seek_valid()? {
                     return Err(reader.damaged(at, why));
                 }
-                cut_tail(disk, reader, at)?;
+                cut_tail(dir, disk, reader, at, why)?;
                 reader.skip_to(at);
                 return Ok(());
             }
@@ -210,17 +229,25 @@ impl BaseCount {
     }
 }
 
-fn cut_tail(disk: &Disk, reader: &FileReader, at: u64) -> Result<(), Error> {
+fn cut_tail(dir: &Dir, disk: &Disk, reader: &FileReader, at: u64, why: &str) -> Result<(), Error> {
     let path = &reader.named().path;
     let file = disk.open(path).map_err(Error::io("cannot open", path))?;
-    let bytes = file.metadata().map_err(Error::io("cannot read", path))?.len();
-    let cut = bytes - at;
+    let end = file.metadata().map_err(Error::io("cannot read", path))?.len();
     let offset = reader.named().first_offset + at - HEADER_BYTES as u64;
-    ::log::warn!(
-        "{} ends in {cut} bytes that are no whole record, from a write that was cut short and never \
-         acknowledged; cutting them off at offset {offset}",
-        path.display()
-    );
+    let (name, cut) = (path.display(), end - at);
+    if why == CUT_SHORT {
+        ::log::warn!(
+            "{name} ends in a record that was cut short; cutting off {cut} bytes at offset {offset}"
+        );
+    } else {
+        // A power cut leaves this too; but it may also be the medium, so the bytes are kept.
+        let saved = check::save(dir, disk, (path, &file), offset, at..end)?;
+        ::log::warn!(
+            "{name} ends in {cut} bytes that are no record ({why}); cutting them off at offset {offset}, \
+             and keeping them in {}",
+            saved.display()
+        );
+    }
     disk.set_len(&file, at).map_err(Error::io("cannot cut", path))?;
     disk.sync_data(&file).map_err(Error::io("cannot sync", path))
 }

@@ -99,7 +99,8 @@ impl Segment {
         })
     }
 
-    fn file_position(&self, offset: u64) -> u64 {
+    /// Where in the file an offset is, in bytes from its start.
+    pub(super) fn file_position(&self, offset: u64) -> u64 {
         offset - self.first_offset + HEADER_BYTES as u64
     }
 }

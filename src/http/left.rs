@@ -1,0 +1,98 @@
+//! An answer left behind for the log's thread to send.
+//!
+//! Where every write is synced, a connection's thread would sleep until the sync is done, wake, send its
+//! answer, and sleep again until the next request: two changes of threads a request, which cost more than
+//! the request does. So where a sync is going on and there is one answer to send, the thread leaves it here
+//! and goes on to read. Whoever finishes the sync sends it.
+//!
+//! # What must hold
+//! - An answer is sent by one thread: by whoever takes it out of the slot, under the slot's lock.
+//! - Before a connection makes another answer, or ends, or has waited for a second, it takes back what is
+//!   still here, and waits for the log itself. So answers keep their order, and the bound on the wait for
+//!   the log holds.
+//! - Sending here never blocks: what the socket does not take stays for the connection's thread.
+
+use super::problem::Problem;
+use super::registry::Peer;
+use super::response::{Encoder, Envelope};
+use crate::log::Refusal;
+use crate::node::Node;
+use rustix::net::{SendFlags, send};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// Largest answer that is left behind, in bytes: a socket has room for it at once.
+pub(super) const LEFT_BYTES_MAX: usize = 4096;
+
+/// An answer that may not go out before the log has a write.
+#[derive(Debug)]
+pub(super) struct LeftBehind {
+    pub(super) bytes: Vec<u8>,
+    /// What must be in the log; none once it is, or once the bytes say that it is not.
+    pub(super) offset: Option<u64>,
+    pub(super) envelope: Envelope,
+}
+
+/// Where a connection leaves an answer.
+pub(super) struct Slot {
+    peer: Arc<Peer>,
+    left: Mutex<Option<LeftBehind>>,
+}
+
+impl Slot {
+    pub(super) fn new(peer: Arc<Peer>) -> Arc<Slot> {
+        let left = Mutex::new(None);
+        Arc::new(Slot { peer, left })
+    }
+
+    /// Leaves an answer for whoever covers its write; gives it back where that is for this thread to do.
+    pub(super) fn leave(self: &Arc<Slot>, node: &Node, answer: LeftBehind) -> Option<LeftBehind> {
+        let Some(offset) = answer.offset else {
+            return Some(answer);
+        };
+        *self.lock() = Some(answer);
+        let slot = Arc::clone(self);
+        let is_left = node.defer(offset, Box::new(move |outcome| slot.send(offset, outcome)));
+        if is_left { None } else { self.take_back() }
+    }
+
+    /// What was not sent, if anything is left.
+    pub(super) fn take_back(&self) -> Option<LeftBehind> {
+        self.lock().take()
+    }
+
+    /// Sends the answer to the write at `offset`, if it is still here.
+    fn send(&self, offset: u64, outcome: Result<(), Refusal>) {
+        let mut left = self.lock();
+        let Some(answer) = left.take_if(|answer| answer.offset == Some(offset)) else {
+            return;
+        };
+        let mut answer = LeftBehind {
+            offset: None,
+            ..answer
+        };
+        if let Err(refusal) = outcome {
+            answer.bytes = unknown(&refusal, answer.envelope);
+        }
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        let sent = send(&self.peer.stream, &answer.bytes, flags).unwrap_or(0);
+        if sent < answer.bytes.len() {
+            answer.bytes.drain(..sent);
+            *left = Some(answer);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<LeftBehind>> {
+        self.left.lock().expect("nothing under a slot's lock panics")
+    }
+}
+
+/// The answer to a write whose outcome is not known.
+fn unknown(refusal: &Refusal, envelope: Envelope) -> Vec<u8> {
+    let mut body = Vec::new();
+    let mut answer = Vec::new();
+    let reply = Problem::of_refusal(refusal).into_reply(&mut body);
+    let mut encoder = Encoder::new("");
+    encoder.tick();
+    encoder.encode(&mut answer, envelope, &reply, &body);
+    answer
+}
