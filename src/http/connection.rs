@@ -332,6 +332,10 @@ impl Connection<'_> {
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        // A client may take its time with the answers, and this is not charged to anybody.
+        if self.scratch.body.capacity().max(self.scratch.value.capacity()) > KEPT_BYTES {
+            self.scratch = Scratch::default();
+        }
         let time = self.context.shared.limits.write_timeout;
         self.output.flush(self.context.node, &self.peer.stream, time)?;
         self.settle();
@@ -342,9 +346,6 @@ impl Connection<'_> {
     fn settle(&mut self) {
         if matches!(self.awaited, Awaited::Request) {
             self.charge.release();
-        }
-        if self.scratch.body.capacity().max(self.scratch.value.capacity()) > KEPT_BYTES {
-            self.scratch = Scratch::default();
         }
         self.output.shrink_to(KEPT_BYTES);
     }

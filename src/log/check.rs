@@ -1,12 +1,7 @@
 //! Says whether a directory is whole, and mends what is not.
 //!
-//! A repair never guesses. Bytes that are no record are saved as they are to `damaged-<offset>.pykv` in the
-//! same directory; then
-//! - at the end of the last segment they are cut off, as a start would do with a torn tail;
-//! - elsewhere a GAP record is laid over them, of their very length, so that every other record keeps its
-//!   offset. What is lost is what the damaged records said: a key may show an older value, or be back
-//!   though it was deleted;
-//! - a header is written anew from the file's name and the other files' headers.
+//! This file finds what is damaged and decides how it is to be mended; the mending is in `repair`. Both
+//! follow the rules of a start ([`super::recovery`]), so that what is whole here opens there.
 
 use super::dir::{Dir, Listing, Named};
 use super::disk::Disk;
@@ -15,10 +10,9 @@ use super::file_reader::{FileReader, Next};
 use super::header::{HEADER_BYTES, Header, Kind, LogId};
 use super::reader::no_store;
 use super::recovery::{BaseCount, check_start};
-use crate::record::{HEAD_BYTES, Operation, RECORD_BYTES_MAX, Record};
+use super::repair::{Fix, mend};
+use crate::record::HEAD_BYTES;
 use std::fs::File;
-use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// What a file holds.
@@ -92,30 +86,30 @@ fn open_store(path: &Path) -> Result<Dir, Error> {
     Dir::open(path)
 }
 
-/// How a damage is mended.
-enum Fix<'a> {
-    Cut,
-    /// Of this many bytes: more than are damaged where the file was cut short.
-    Gap {
-        bytes: u64,
-    },
-    Header(&'a Header),
-    /// A base that ends too early: cut behind its last whole record, and ended there.
-    EndBase {
-        records: u64,
-    },
-}
-
 type Mend<'a> = dyn FnMut(&Damage, Fix<'_>) -> Result<Option<PathBuf>, Error> + 'a;
 
 fn examine(dir: &Dir, mend: &mut Mend<'_>) -> Result<Report, Error> {
-    let listing = Listing::read(dir.path())?;
+    let mut listing = Listing::read(dir.path())?;
+    let mut report = Report::default();
+    while let Some(named) = find_useless(&listing)? {
+        let mut damage = Damage {
+            path: named.path.clone(),
+            file_position: 0,
+            offset: named.first_offset,
+            bytes: file_bytes(&named.path)?,
+            why: "what is in it is of no use; the other files are better without it".to_string(),
+            torn_tail: false,
+            saved_to: None,
+        };
+        damage.saved_to = mend(&damage, Fix::SetAside)?;
+        report.damage.push(damage);
+        listing.forget(&named);
+    }
     let files: Vec<&Named> = listing.current().collect();
+    check_start(dir, &files)?;
     let known = files
         .iter()
         .find_map(|named| Some(FileReader::open(named).ok()?.header().clone()));
-    check_start(dir, &files)?;
-    let mut report = Report::default();
     let mut follows: Option<(LogId, u64)> = None;
     for (at, named) in files.iter().enumerate() {
         let mut reader = open_file(named, known.as_ref(), &mut report, mend)?;
@@ -126,10 +120,8 @@ fn examine(dir: &Dir, mend: &mut Mend<'_>) -> Result<Report, Error> {
                 "{} does not follow the file before it, which ends at {end}",
                 named.path.display()
             );
-            return Err(Error::Inconsistent {
-                dir: dir.path().to_path_buf(),
-                why,
-            });
+            let dir = dir.path().to_path_buf();
+            return Err(Error::Inconsistent { dir, why });
         }
         let next_offset = match named.kind {
             Kind::Base => None,
@@ -139,15 +131,95 @@ fn examine(dir: &Dir, mend: &mut Mend<'_>) -> Result<Report, Error> {
         let end_offset = reader.offset();
         follows = Some((reader.header().id, end_offset));
         let (path, kind) = (named.path.clone(), named.kind.name());
+        let first_offset = named.first_offset;
         report.files.push(FileReport {
             path,
             kind,
-            first_offset: named.first_offset,
+            first_offset,
             end_offset,
             records,
         });
     }
     Ok(report)
+}
+
+/// A file that a start would read and that does more harm than good: one without a header and without a
+/// single record, whose name alone says what it is; or a base that is not whole, where the files that it
+/// was made of are still there and lose nothing.
+fn find_useless(listing: &Listing) -> Result<Option<Named>, Error> {
+    for named in listing.current() {
+        let is_useless = match FileReader::open(named) {
+            Ok(_) if named.kind == Kind::Log => false,
+            Ok(_) | Err(Error::Damaged { .. }) if named.kind == Kind::Base && whole_end(named)?.is_none() => {
+                !has_record(named)? || is_reached(listing, named)?
+            }
+            Err(Error::Damaged { .. }) => !has_record(named)?,
+            Ok(_) => false,
+            Err(error) => return Err(error),
+        };
+        if is_useless {
+            return Ok(Some(named.clone()));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether there is a whole record in a file, whatever its header is.
+fn has_record(named: &Named) -> Result<bool, Error> {
+    let file = File::open(&named.path).map_err(Error::io("cannot open", &named.path))?;
+    let mut reader = FileReader::without_header(named.clone(), file);
+    match reader.peek()? {
+        Next::Record(_) => Ok(true),
+        Next::End => Ok(false),
+        Next::Invalid(_) => reader.seek_valid(),
+    }
+}
+
+/// The offset just past the last record of a file that is whole; none of one that is not.
+fn whole_end(named: &Named) -> Result<Option<u64>, Error> {
+    let Ok(mut reader) = FileReader::open(named) else {
+        return Ok(None);
+    };
+    let mut in_base = BaseCount::default();
+    loop {
+        match reader.peek()? {
+            Next::Record(bytes) => {
+                let record = reader.record(bytes);
+                if named.kind == Kind::Base && in_base.count(&record).is_err() {
+                    return Ok(None);
+                }
+            }
+            Next::End if named.kind == Kind::Log || in_base.is_ended => return Ok(Some(reader.offset())),
+            Next::End | Next::Invalid(_) => return Ok(None),
+        }
+    }
+}
+
+/// Whether the files without a base tell everything up to its offset.
+fn is_reached(listing: &Listing, base: &Named) -> Result<bool, Error> {
+    let mut older = listing.clone();
+    older.forget(base);
+    let mut end = None;
+    for named in older.current() {
+        if named.first_offset >= base.first_offset && end == Some(base.first_offset) {
+            return Ok(true);
+        }
+        let starts = named.kind == Kind::Base || named.first_offset == 0;
+        if end.map_or(!starts, |end| end != named.first_offset) {
+            return Ok(false);
+        }
+        match whole_end(named)? {
+            Some(whole) => end = Some(whole),
+            None => return Ok(false),
+        }
+    }
+    Ok(end.is_some_and(|end| end >= base.first_offset))
+}
+
+fn file_bytes(path: &Path) -> Result<u64, Error> {
+    Ok(std::fs::metadata(path)
+        .map_err(Error::io("cannot read", path))?
+        .len())
 }
 
 fn open_file(
@@ -178,10 +250,7 @@ fn open_file(
         terms,
     };
     let file = File::open(&named.path).map_err(Error::io("cannot open", &named.path))?;
-    let length = file
-        .metadata()
-        .map_err(Error::io("cannot read", &named.path))?
-        .len();
+    let length = file_bytes(&named.path)?;
     let mut damage = Damage {
         path: named.path.clone(),
         file_position: 0,
@@ -235,108 +304,35 @@ fn examine_file(
             torn_tail: is_tail && !is_base && next_offset.is_none(),
             saved_to: None,
         };
-        let fix = match next_offset {
-            _ if is_tail && is_base => Fix::EndBase { records },
-            None if is_tail => Fix::Cut,
-            Some(next) if is_tail => Fix::Gap {
-                bytes: next.saturating_sub(offset),
+        let missing = next_offset.map_or(0, |next| next.saturating_sub(offset));
+        let fix = match is_tail {
+            true if is_base && !in_base.is_ended => Fix::EndBase { records },
+            // Behind the end of a base, or of a segment that another one follows, there is nothing to keep.
+            true if missing == 0 => Fix::Cut,
+            true => Fix::Gap {
+                bytes: missing,
+                is_tail,
             },
-            _ => Fix::Gap { bytes: damage.bytes },
+            false => Fix::Gap {
+                bytes: damage.bytes,
+                is_tail,
+            },
         };
+        if let Fix::Gap { bytes, .. } = fix
+            && bytes < HEAD_BYTES as u64
+        {
+            return Err(reader.damaged(
+                at,
+                "it cannot be mended: what is missing is shorter than any record",
+            ));
+        }
         in_base.has_gap = true;
         damage.saved_to = mend(&damage, fix)?;
         report.damage.push(damage);
         if is_tail {
             // What follows, if anything, begins where a mended file ends.
-            reader.skip_to(at + next_offset.map_or(0, |next| next.saturating_sub(offset)));
+            reader.skip_to(at + missing);
             return Ok(records);
         }
     }
-}
-
-fn mend(dir: &Dir, disk: &Disk, damage: &Damage, fix: Fix<'_>) -> Result<PathBuf, Error> {
-    let path = &damage.path;
-    let file = disk.open(path).map_err(Error::io("cannot open", path))?;
-    let at = damage.file_position;
-    let saved_to = save(dir, disk, (path, &file), damage.offset, at..at + damage.bytes)?;
-    let write = |bytes: &[u8], at: u64| {
-        disk.write_at(&file, bytes, at)
-            .map_err(Error::io("cannot write", path))
-    };
-    let cut = || disk.set_len(&file, at).map_err(Error::io("cannot cut", path));
-    match fix {
-        Fix::Cut => cut()?,
-        Fix::Header(header) => write(&header.encode(), 0)?,
-        Fix::EndBase { records } => {
-            cut()?;
-            let mut end = Vec::new();
-            let position = at - HEADER_BYTES as u64;
-            Record::new(Operation::End, 0, &[], &records.to_le_bytes()).encode(position, &mut end);
-            write(&end, at)?;
-        }
-        Fix::Gap { bytes } => {
-            let position = match Named::from_path(path).map(|named| named.kind) {
-                Some(Kind::Base) => at - HEADER_BYTES as u64,
-                _ => damage.offset,
-            };
-            for (start, part_bytes) in gaps(bytes) {
-                write(&Record::encode_gap(position + start, part_bytes, 0), at + start)?;
-            }
-            let length = file.metadata().map_err(Error::io("cannot read", path))?.len();
-            disk.set_len(&file, length.max(at + bytes))
-                .map_err(Error::io("cannot lengthen", path))?;
-        }
-    }
-    disk.sync_all(&file).map_err(Error::io("cannot sync", path))?;
-    Ok(saved_to)
-}
-
-/// Parts of a stretch of damaged bytes, each as long as a record may be: where it starts, how long it is.
-/// A stretch has at least the bytes of one record, as what was there were whole records.
-fn gaps(bytes: u64) -> impl Iterator<Item = (u64, usize)> {
-    let part_bytes = (RECORD_BYTES_MAX / 2) as u64;
-    let parts = (bytes / part_bytes).max(1);
-    (0..parts).map(move |part| {
-        let start = part * part_bytes;
-        let end = if part + 1 == parts {
-            bytes
-        } else {
-            start + part_bytes
-        };
-        (start, ((end - start) as usize).max(HEAD_BYTES))
-    })
-}
-
-/// Copies a range of a file, which stands at `offset` of the log, to a file of its own whose name is not taken.
-pub(super) fn save(
-    dir: &Dir,
-    disk: &Disk,
-    (path, file): (&Path, &File),
-    offset: u64,
-    range: Range<u64>,
-) -> Result<PathBuf, Error> {
-    let stem = format!("damaged-{offset:020}");
-    let names = std::iter::once(format!("{stem}.pykv")).chain((1..).map(|n| format!("{stem}-{n}.pykv")));
-    let copy_path = names
-        .map(|name| dir.path().join(name))
-        .find(|path| !path.exists())
-        .expect("names are endless");
-    let copy = disk
-        .create(&copy_path)
-        .map_err(Error::io("cannot create", &copy_path))?;
-    let mut buffer = vec![0; 1 << 20];
-    let mut at = range.start;
-    while at < range.end {
-        let part = &mut buffer[..(range.end - at).min(1 << 20) as usize];
-        file.read_exact_at(part, at)
-            .map_err(Error::io("cannot read", path))?;
-        let copied = disk.write_at(&copy, part, at - range.start);
-        copied.map_err(Error::io("cannot write", &copy_path))?;
-        at += part.len() as u64;
-    }
-    disk.sync_all(&copy)
-        .map_err(Error::io("cannot sync", &copy_path))?;
-    disk.sync_dir(dir.path())
-        .map_err(Error::io("cannot sync", dir.path()))?;
-    Ok(copy_path)
 }

@@ -239,7 +239,10 @@ impl Commit {
     /// Writes what waits, and serves those that are covered then. Returns whether the log's thread must lead
     /// next.
     fn write_for_all(&self, write: &mut impl FnMut() -> Result<Flushed, Failure>) -> bool {
-        match write() {
+        let lost_leader = LostLeader(self);
+        let written = write();
+        std::mem::forget(lost_leader);
+        match written {
             Ok(flushed) => {
                 self.advance(flushed.written, self.policy == Policy::Always);
                 self.wake()
@@ -308,6 +311,10 @@ impl Commit {
                 why: error.to_string(),
             },
         };
+        self.fail_with(health);
+    }
+
+    fn fail_with(&self, health: Health) {
         ::log::error!("{health}; taking no writes until that is over");
         let mut queue = self.queue();
         // A failed sync is not forgotten over a write that fails after it: it asks for more to be healed.
@@ -331,6 +338,17 @@ impl Commit {
         let mut queue = self.queue();
         queue.health = Health::Ok;
         self.is_failed.store(false, Ordering::Release);
+    }
+}
+
+/// Dropped only where the leader panics. That is a bug; it must not leave those who wait without an answer.
+struct LostLeader<'a>(&'a Commit);
+
+impl Drop for LostLeader<'_> {
+    fn drop(&mut self) {
+        self.0.fail_with(Health::WriteFailed {
+            why: "the log's writer has panicked; restart the node".to_string(),
+        });
     }
 }
 

@@ -53,7 +53,7 @@ impl Named {
 }
 
 /// Bases and segments of a directory, each by ascending offset.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Listing {
     pub(super) bases: Vec<Named>,
     pub(super) segments: Vec<Named>,
@@ -79,6 +79,12 @@ impl Listing {
         listing.bases.sort();
         listing.segments.sort();
         Ok(listing)
+    }
+
+    /// Leaves a file out.
+    pub(super) fn forget(&mut self, named: &Named) {
+        self.bases.retain(|other| other != named);
+        self.segments.retain(|other| other != named);
     }
 
     /// What a recovery reads: the newest base, if there is one, and the segments from its offset on.

@@ -5,7 +5,7 @@
 
 use super::dir::Named;
 use super::error::Error;
-use super::header::{HEADER_BYTES, Header, HeaderError, Kind};
+use super::header::{HEADER_BYTES, Header, HeaderError, Kind, LogId};
 use crate::record::{DecodeError, Record};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -75,6 +75,17 @@ impl FileReader {
             start: 0,
             file_position: HEADER_BYTES as u64,
         }
+    }
+
+    /// A reader of the records of a file whose header does not matter.
+    pub(super) fn without_header(named: Named, file: File) -> FileReader {
+        let header = Header {
+            kind: named.kind,
+            id: LogId::default(),
+            first_offset: named.first_offset,
+            terms: Vec::new(),
+        };
+        FileReader::with_header(named, header, file)
     }
 
     pub(super) fn named(&self) -> &Named {

@@ -22,7 +22,7 @@ const FORMAT_VERSION: u16 = 1;
 const TERMS_MAX: usize = (HEADER_BYTES - 40) / 16;
 
 /// Names a log, as opposed to another one: a store whose directory was wiped is not the same store.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct LogId([u8; 16]);
 
 impl LogId {

@@ -76,9 +76,14 @@ fn run(shared: &Shared, source: &dyn Source) {
         match health {
             Health::Ok => {
                 write_leftovers(shared);
-                if shared.options.policy == Policy::Everysec && last_sync.elapsed() >= SYNC_EVERY {
+                if last_sync.elapsed() >= SYNC_EVERY {
                     last_sync = Instant::now();
-                    sync(shared);
+                    let linked = shared.writer().check_linked();
+                    if let Err(failure) = linked {
+                        shared.commit.fail(&failure);
+                    } else if shared.options.policy == Policy::Everysec {
+                        sync(shared);
+                    }
                 }
             }
             Health::DiskFull { .. } | Health::WriteFailed { .. } => retry(shared),

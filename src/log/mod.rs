@@ -15,7 +15,7 @@
 //! | `recovery` | opens a directory and finds the end |
 //! | `base` | the state at an offset, as a file |
 //! | `reader`, `file_reader` | records of a directory, of a file |
-//! | `check` | what is damaged, and the repair |
+//! | `check`, `repair` | what is damaged, and how it is mended |
 //! | `dir`, `header`, `disk` | names and the lock, the head of a file, the calls |
 //!
 //! # What holds
@@ -38,6 +38,7 @@ mod header;
 mod keeper;
 mod reader;
 mod recovery;
+mod repair;
 mod writer;
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ pub struct Read<'a> {
 pub struct Reader {
     /// Where to look for the segment that follows; `None` for one file alone.
     dir: Option<PathBuf>,
-    file: Option<FileReader>,
+    file: FileReader,
 }
 
 impl Reader {
@@ -46,17 +46,14 @@ impl Reader {
             })?;
             return Ok(Reader {
                 dir: None,
-                file: Some(FileReader::open(&named)?),
+                file: FileReader::open(&named)?,
             });
         }
-        let file = Listing::read(path)?
-            .current()
-            .next()
-            .map(FileReader::open)
-            .transpose()?;
+        let listing = Listing::read(path)?;
+        let first = listing.current().next().ok_or_else(|| no_store(path))?;
         Ok(Reader {
             dir: Some(path.to_path_buf()),
-            file,
+            file: FileReader::open(first)?,
         })
     }
 
@@ -67,17 +64,14 @@ impl Reader {
     )]
     pub fn next(&mut self) -> Result<Option<Read<'_>>, Error> {
         let bytes = loop {
-            let Some(file) = &mut self.file else {
-                return Ok(None);
-            };
-            match file.peek()? {
+            match self.file.peek()? {
                 Next::Record(bytes) => break bytes,
                 Next::End | Next::Invalid(_) if self.follow()? => {}
                 Next::End => return Ok(None),
                 Next::Invalid(why) => return self.invalid(why).map(|()| None),
             }
         };
-        let file = self.file.as_mut().expect("the loop above found a record in it");
+        let file = &mut self.file;
         let offset = file.offset();
         let version = if file.named().kind == Kind::Base {
             offset
@@ -94,9 +88,10 @@ impl Reader {
 
     /// Goes on to the segment that starts where this file ends, if there is one.
     fn follow(&mut self) -> Result<bool, Error> {
-        let (Some(dir), Some(file)) = (&self.dir, &mut self.file) else {
+        let Some(dir) = &self.dir else {
             return Ok(false);
         };
+        let file = &mut self.file;
         let named = Named::new(dir, Kind::Log, file.offset());
         if named == *file.named() || !named.path.exists() {
             return Ok(false);
@@ -107,7 +102,7 @@ impl Reader {
 
     /// Invalid bytes at the end may be a record that is being written. Before a valid one they are damage.
     fn invalid(&mut self, why: &'static str) -> Result<(), Error> {
-        let file = self.file.as_mut().expect("called for an open file");
+        let file = &mut self.file;
         let at = file.file_position();
         let mut ahead = FileReader::open(file.named())?;
         ahead.skip_to(at);

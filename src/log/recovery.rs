@@ -9,14 +9,14 @@
 //! like damage, and as damage it is left to the operator.)
 //!
 //! Anything else that is not as it was written stops the start: see [`Error::Damaged`]. What a repair does
-//! is told in the module `check`.
+//! is told in the module `repair`.
 
-use super::check;
 use super::dir::{Dir, Listing, Named};
 use super::disk::Disk;
 use super::error::Error;
 use super::file_reader::{CUT_SHORT, FileReader, Next};
 use super::header::{HEADER_BYTES, Header, Kind, LogId, Term};
+use super::repair;
 use super::writer::Segment;
 use crate::record::{Operation, Record};
 use std::cmp::Ordering;
@@ -58,6 +58,7 @@ pub(super) fn recover(
     }
     check_start(dir, &files)?;
     let mut log: Option<Recovered> = None;
+    let mut has_lost = false;
     for (at, named) in files.iter().enumerate() {
         let mut reader = FileReader::open(named)?;
         if let Some(log) = &log {
@@ -65,7 +66,7 @@ pub(super) fn recover(
         }
         let mut terms = reader.header().terms.clone();
         let is_last = at + 1 == files.len();
-        read_file(dir, disk, &mut reader, is_last, &mut terms, &mut replay)?;
+        has_lost |= read_file(dir, disk, &mut reader, is_last, &mut terms, &mut replay)?;
         let position = reader.offset();
         let file = disk
             .open(&named.path)
@@ -92,7 +93,10 @@ pub(super) fn recover(
         let Segment { file, path, .. } = &log.segment;
         disk.sync_data(file).map_err(Error::io("cannot sync", path))?;
     }
-    dir.remove(disk, listing.superseded().map(|named| named.path.clone()));
+    // What a base was made of is kept where the base was damaged: somebody may want it yet.
+    if !has_lost {
+        dir.remove(disk, listing.superseded().map(|named| named.path.clone()));
+    }
     Ok(log)
 }
 
@@ -160,7 +164,8 @@ pub(super) fn check_start(dir: &Dir, files: &[&Named]) -> Result<(), Error> {
     }
 }
 
-/// Reads one file to its end, and cuts off the torn tail of the last one.
+/// Reads one file to its end, and cuts off the torn tail of the last one. Returns whether it is a base of
+/// which a repair has lost something.
 fn read_file(
     dir: &Dir,
     disk: &Disk,
@@ -168,7 +173,7 @@ fn read_file(
     is_last: bool,
     terms: &mut Vec<Term>,
     replay: &mut impl FnMut(&Record<'_>, u64),
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let is_base = reader.named().kind == Kind::Base;
     let mut in_base = BaseCount::default();
     loop {
@@ -192,7 +197,7 @@ fn read_file(
             Next::End if is_base && !in_base.is_ended => {
                 return Err(reader.damaged(reader.file_position(), "the base ends before its last record"));
             }
-            Next::End => return Ok(()),
+            Next::End => return Ok(in_base.has_gap),
             Next::Invalid(why) => {
                 let at = reader.file_position();
                 if is_base || !is_last || reader.seek_valid()? {
@@ -200,7 +205,7 @@ fn read_file(
                 }
                 cut_tail(dir, disk, reader, at, why)?;
                 reader.skip_to(at);
-                return Ok(());
+                return Ok(false);
             }
         }
     }
@@ -241,7 +246,7 @@ fn cut_tail(dir: &Dir, disk: &Disk, reader: &FileReader, at: u64, why: &str) -> 
         );
     } else {
         // A power cut leaves this too; but it may also be the medium, so the bytes are kept.
-        let saved = check::save(dir, disk, (path, &file), offset, at..end)?;
+        let saved = repair::save(dir, disk, (path, &file), offset, at..end)?;
         ::log::warn!(
             "{name} ends in {cut} bytes that are no record ({why}); cutting them off at offset {offset}, \
              and keeping them in {}",

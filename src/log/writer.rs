@@ -20,6 +20,7 @@ use super::header::{HEADER_BYTES, Header, Kind, LogId, Term};
 use crate::record::{Operation, Record};
 use crossbeam_channel::Receiver;
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -190,9 +191,25 @@ impl Writer {
             .map_err(|error| Failure::Sync(Error::io("cannot sync", &self.segment.path)(error)))
     }
 
+    /// Whether the file that is written is still the one of that name. If not, somebody has removed the log
+    /// under the node: a start would not find what is written.
+    pub(super) fn check_linked(&self) -> Result<(), Failure> {
+        let path = &self.segment.path;
+        let same = std::fs::metadata(path)
+            .and_then(|named| Ok((named, self.segment.file.metadata()?)))
+            .and_then(
+                |(named, open)| match (named.dev(), named.ino()) == (open.dev(), open.ino()) {
+                    true => Ok(()),
+                    false => Err(std::io::ErrorKind::NotFound.into()),
+                },
+            );
+        same.map_err(|error| Failure::Sync(Error::io("the log was removed:", path)(error)))
+    }
+
     /// Goes on in a new segment from here on.
     fn start_segment(&mut self) -> Result<(), Failure> {
         self.sync()?;
+        self.check_linked()?;
         self.segment = Segment::create(&self.dir, &self.disk, self.id, &self.terms, self.position, &[])
             .map_err(Failure::Write)?;
         self.has_torn_tail = false;

@@ -4,10 +4,12 @@
 //! | --- | --- |
 //! | `bytes` | what is on disk, byte for byte; cut, flipped and repaired everywhere |
 //! | `faults` | every operation on a file made to fail, and made the last one before the machine stops |
+//! | `repairs` | directories with files that are foreign, missing, too long or made up |
 //! | here | segments, waiting, readers |
 
 mod bytes;
 mod faults;
+mod repairs;
 
 use super::*;
 use crate::key::Key;

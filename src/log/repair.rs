@@ -1,0 +1,142 @@
+//! Mends a directory.
+//!
+//! A repair never guesses, and throws nothing away: bytes that are no record are saved as they are to
+//! `damaged-<offset>.pykv` in the same directory. Then
+//! - at the end of the last segment they are cut off, as a start would do with a torn tail;
+//! - elsewhere a GAP record is laid over them, of their very length, so that every other record keeps its
+//!   offset. What is lost is what the damaged records said: a key may show an older value, or be back
+//!   though it was deleted;
+//! - a header is written anew from the file's name and the other files' headers;
+//! - a file that is of no use at all is set aside whole.
+
+use super::check::Damage;
+use super::dir::{Dir, Named};
+use super::disk::Disk;
+use super::error::Error;
+use super::header::{HEADER_BYTES, Header, Kind};
+use crate::record::{HEAD_BYTES, Operation, RECORD_BYTES_MAX, Record};
+use std::fs::File;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// How a damage is mended.
+pub(super) enum Fix<'a> {
+    /// Cut off, to the file's end.
+    Cut,
+    /// A gap of this many bytes is laid over it. At a file's end that may be more or fewer bytes than are
+    /// damaged: the file then ends with the gap.
+    Gap { bytes: u64, is_tail: bool },
+    /// The header is written anew.
+    Header(&'a Header),
+    /// A base that ends too early: cut behind its last whole record, and ended there.
+    EndBase { records: u64 },
+    /// The whole file gets another name.
+    SetAside,
+}
+
+/// Saves the damaged bytes, mends what they were in, and returns where they were saved to.
+pub(super) fn mend(dir: &Dir, disk: &Disk, damage: &Damage, fix: Fix<'_>) -> Result<PathBuf, Error> {
+    let path = &damage.path;
+    if let Fix::SetAside = fix {
+        let aside = free_name(dir, damage.offset);
+        disk.rename(path, &aside)
+            .map_err(Error::io("cannot rename", path))?;
+        disk.sync_dir(dir.path())
+            .map_err(Error::io("cannot sync", dir.path()))?;
+        return Ok(aside);
+    }
+    let file = disk.open(path).map_err(Error::io("cannot open", path))?;
+    let at = damage.file_position;
+    let saved_to = save(dir, disk, (path, &file), damage.offset, at..at + damage.bytes)?;
+    let write = |bytes: &[u8], at: u64| {
+        disk.write_at(&file, bytes, at)
+            .map_err(Error::io("cannot write", path))
+    };
+    let cut = || disk.set_len(&file, at).map_err(Error::io("cannot cut", path));
+    match fix {
+        Fix::SetAside => {}
+        Fix::Cut => cut()?,
+        Fix::Header(header) => write(&header.encode(), 0)?,
+        Fix::EndBase { records } => {
+            cut()?;
+            let mut end = Vec::new();
+            let position = at - HEADER_BYTES as u64;
+            // The gap tells a start that something was lost here.
+            end.extend_from_slice(&Record::encode_gap(position, HEAD_BYTES, 0));
+            let position = position + HEAD_BYTES as u64;
+            Record::new(Operation::End, 0, &[], &records.to_le_bytes()).encode(position, &mut end);
+            write(&end, at)?;
+        }
+        Fix::Gap { bytes, is_tail } => {
+            let position = match Named::from_path(path).map(|named| named.kind) {
+                Some(Kind::Base) => at - HEADER_BYTES as u64,
+                _ => damage.offset,
+            };
+            for (start, part_bytes) in gaps(bytes) {
+                write(&Record::encode_gap(position + start, part_bytes, 0), at + start)?;
+            }
+            if is_tail {
+                disk.set_len(&file, at + bytes)
+                    .map_err(Error::io("cannot resize", path))?;
+            }
+        }
+    }
+    disk.sync_all(&file).map_err(Error::io("cannot sync", path))?;
+    Ok(saved_to)
+}
+
+/// Parts of a stretch of damaged bytes, each as long as a record may be: where it starts, how long it is.
+/// A stretch has at least the bytes of one record, as what was there were whole records.
+fn gaps(bytes: u64) -> impl Iterator<Item = (u64, usize)> {
+    let part_bytes = (RECORD_BYTES_MAX / 2) as u64;
+    let parts = (bytes / part_bytes).max(1);
+    (0..parts).map(move |part| {
+        let start = part * part_bytes;
+        let end = if part + 1 == parts {
+            bytes
+        } else {
+            start + part_bytes
+        };
+        (start, ((end - start) as usize).max(HEAD_BYTES))
+    })
+}
+
+/// Copies a range of a file, which stands at `offset` of the log, to a file of its own whose name is not taken.
+pub(super) fn save(
+    dir: &Dir,
+    disk: &Disk,
+    (path, file): (&Path, &File),
+    offset: u64,
+    range: Range<u64>,
+) -> Result<PathBuf, Error> {
+    let copy_path = free_name(dir, offset);
+    let copy = disk
+        .create(&copy_path)
+        .map_err(Error::io("cannot create", &copy_path))?;
+    let mut buffer = vec![0; 1 << 20];
+    let mut at = range.start;
+    while at < range.end {
+        let part = &mut buffer[..(range.end - at).min(1 << 20) as usize];
+        file.read_exact_at(part, at)
+            .map_err(Error::io("cannot read", path))?;
+        let copied = disk.write_at(&copy, part, at - range.start);
+        copied.map_err(Error::io("cannot write", &copy_path))?;
+        at += part.len() as u64;
+    }
+    disk.sync_all(&copy)
+        .map_err(Error::io("cannot sync", &copy_path))?;
+    disk.sync_dir(dir.path())
+        .map_err(Error::io("cannot sync", dir.path()))?;
+    Ok(copy_path)
+}
+
+/// A name for damaged bytes that is not taken.
+fn free_name(dir: &Dir, offset: u64) -> PathBuf {
+    let stem = format!("damaged-{offset:020}");
+    let names = std::iter::once(format!("{stem}.pykv")).chain((1..).map(|n| format!("{stem}-{n}.pykv")));
+    names
+        .map(|name| dir.path().join(name))
+        .find(|path| !path.exists())
+        .expect("names are endless")
+}

@@ -1,0 +1,158 @@
+//! Directories with files that are foreign, missing, too long or made up: a repair must lead to a start, or
+//! say why not, and must never cost what is whole.
+
+use super::*;
+use tempfile::TempDir;
+
+/// A log of several segments in which each key is written once, and what it holds.
+fn several_segments() -> (TempDir, node::Options, BTreeMap<String, String>) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = options(dir.path(), Policy::No);
+    options.limits.entries_max = 1000;
+    options.log.segment_bytes_max = 200;
+    let node = Node::open(options.clone()).unwrap();
+    for n in 0..40 {
+        set(&node, &format!("key{n}"), &format!("value {n}")).unwrap();
+    }
+    let held = contents(&node);
+    node.close().unwrap();
+    (dir, options, held)
+}
+
+fn opened(options: &node::Options) -> BTreeMap<String, String> {
+    let node = Node::open(options.clone()).unwrap_or_else(|error| panic!("{error}"));
+    let held = contents(&node);
+    node.close().unwrap();
+    held
+}
+
+#[test]
+fn a_made_up_base_never_costs_the_log() {
+    for bytes in [vec![], vec![0x5a; 8000]] {
+        for offset in ["00000000000000099999", "00000000000000000001"] {
+            let (dir, options, held) = several_segments();
+            let base = dir.path().join(format!("base-{offset}.pykv"));
+            std::fs::write(&base, &bytes).unwrap();
+            assert!(Node::open(options.clone()).is_err_and(|error| error.is_damage()));
+            assert!(!check(dir.path()).unwrap().is_openable());
+            let repaired = repair(dir.path()).unwrap();
+            let saved = repaired.damage[0].saved_to.as_ref().unwrap();
+            assert_eq!(std::fs::read(saved).unwrap(), bytes);
+            assert!(!base.exists());
+            assert_eq!(opened(&options), held);
+        }
+    }
+}
+
+#[test]
+fn a_made_up_base_at_a_boundary_never_costs_the_log() {
+    let (dir, options, held) = several_segments();
+    let name = segments(dir.path())[2]
+        .file_name()
+        .unwrap()
+        .to_str()
+        .unwrap()
+        .replace("log-", "base-");
+    std::fs::write(dir.path().join(name), b"").unwrap();
+    repair(dir.path()).unwrap();
+    assert_eq!(opened(&options), held);
+}
+
+#[test]
+fn a_made_up_segment_is_set_aside_and_others_do_not_grow_to_meet_it() {
+    for offset in ["00000001099511627776", "18446744073709551615"] {
+        let (dir, options, held) = several_segments();
+        std::fs::write(dir.path().join(format!("log-{offset}.pykv")), b"").unwrap();
+        let before: u64 = segments(dir.path())
+            .iter()
+            .map(|path| path.metadata().unwrap().len())
+            .sum();
+        repair(dir.path()).unwrap();
+        let after: u64 = segments(dir.path())
+            .iter()
+            .map(|path| path.metadata().unwrap().len())
+            .sum();
+        assert_eq!(after, before);
+        assert_eq!(opened(&options), held);
+    }
+}
+
+#[test]
+fn bytes_behind_a_segment_are_cut_off() {
+    for surplus in [1, 19, 20, 21, 100] {
+        let (dir, options, held) = several_segments();
+        let path = &segments(dir.path())[1];
+        let mut bytes = std::fs::read(path).unwrap();
+        bytes.extend(vec![0xff; surplus]);
+        std::fs::write(path, &bytes).unwrap();
+        assert!(
+            Node::open(options.clone()).is_err_and(|error| error.is_damage()),
+            "{surplus} bytes"
+        );
+        repair(dir.path()).unwrap();
+        assert_eq!(opened(&options), held, "{surplus} bytes");
+    }
+}
+
+#[test]
+fn bytes_put_into_a_segment_cost_what_is_behind_them_in_it() {
+    for inserted in [1, 8, 100] {
+        let (dir, options, held) = several_segments();
+        let path = &segments(dir.path())[1];
+        let mut bytes = std::fs::read(path).unwrap();
+        let middle = bytes.len() - 100;
+        bytes.splice(middle..middle, vec![0xff; inserted]);
+        std::fs::write(path, &bytes).unwrap();
+        repair(dir.path()).unwrap();
+        assert_eq!(check(dir.path()).unwrap().damage, [], "{inserted} bytes");
+        let left = opened(&options);
+        assert!(left.iter().all(|(key, value)| held.get(key) == Some(value)));
+        assert!(
+            left.len() + 6 >= held.len() && left.len() < held.len(),
+            "{} of {}",
+            left.len(),
+            held.len()
+        );
+    }
+}
+
+#[test]
+fn a_log_without_its_beginning_is_refused_by_all() {
+    let (dir, options, _) = several_segments();
+    std::fs::remove_file(&segments(dir.path())[0]).unwrap();
+    assert!(matches!(check(dir.path()), Err(Error::Inconsistent { .. })));
+    assert!(matches!(repair(dir.path()), Err(Error::Inconsistent { .. })));
+    assert!(matches!(Node::open(options), Err(Error::Inconsistent { .. })));
+}
+
+#[test]
+fn a_directory_without_a_store_is_said_to_be_none_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(matches!(check(dir.path()), Err(Error::NoStore { .. })));
+    assert!(matches!(repair(dir.path()), Err(Error::NoStore { .. })));
+    assert!(matches!(Reader::open(dir.path()), Err(Error::NoStore { .. })));
+    assert!(matches!(
+        Reader::open(&dir.path().join("none")),
+        Err(Error::NoStore { .. })
+    ));
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_log_that_was_removed_under_a_node_is_written_anew() {
+    let (dir, options, held) = several_segments();
+    let node = Node::open(options.clone()).unwrap();
+    for path in segments(dir.path()) {
+        std::fs::remove_file(path).unwrap();
+    }
+    until("a base was made", || {
+        std::fs::read_dir(dir.path())
+            .unwrap()
+            .any(|entry| entry.unwrap().file_name().to_str().unwrap().starts_with("base-"))
+    });
+    until("writes are taken", || set(&node, "later", "value").is_ok());
+    node.close().unwrap();
+    let mut expected = held;
+    expected.insert("later".to_string(), "value".to_string());
+    assert_eq!(opened(&options), expected);
+}
