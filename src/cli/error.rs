@@ -33,7 +33,8 @@ pub fn usage_message(error: &clap::Error, args: &[OsString]) -> Option<String> {
             message = message.replace(&one_line(word), &format!("{}…", one_line(&shown)));
         }
     }
-    let command = super::command();
+    let mut command = super::command();
+    command.build(); // Only then do its flags know how they are shown.
     let subcommand = args.get(1).and_then(|name| {
         command
             .get_subcommands()
