@@ -6,9 +6,11 @@
 //! A flag wins over its environment variable, and that over the default. Whatever names a number of bytes
 //! takes a [`Size`], whatever names a time a [`Span`].
 
+mod error;
 mod serve;
 mod units;
 
+pub use error::usage_message;
 pub use serve::{Fsync, LogLevel, Serve};
 pub use units::{Size, SizeError, Span};
 
@@ -50,15 +52,16 @@ Examples:
 
 const EXIT_STATUS: &str = "\
 Exit status:
-  0  done
-  1  the key is not there
-  2  the command line, the key or the value is not what pykv takes
-  3  the node cannot be reached, or did not answer in time
-  4  the key exists, does not exist, or is in another version than was asked
-  5  not allowed: no token, a wrong one, or one that does not allow this
-  6  the node cannot do it now: its disk is full or failing, or it is too busy
-  7  the data is damaged
-  8  anything else: a file, a port or standard output failed, or the answer makes no sense";
+  0    done
+  1    the key is not there
+  2    the command line, the key or the value is not what pykv takes
+  3    the node cannot be reached, or did not answer in time
+  4    the key exists, does not exist, or is in another version than was asked
+  5    not allowed: no token, a wrong one, or one that does not allow this
+  6    the node cannot do it now: its disk is full or failing, or it is too busy
+  7    the data is damaged
+  8    anything else: a file, a port or standard output failed, or the answer makes no sense
+  130  a second signal ended a node at once, as a crash would";
 
 const ENVIRONMENT: &str = "\
 Environment:
@@ -100,7 +103,8 @@ pub enum Command {
     ///
     /// Once it takes requests it prints one line on standard output, `listening on http://ADDRESS`; all
     /// else goes to standard error. Ctrl-C or SIGTERM ends it: it takes no more connections, answers the
-    /// requests it has begun, syncs its log and exits with 0. A second one ends it at once.
+    /// requests it has begun, syncs its log and exits with 0. A second one, a second later or more, ends it at
+    /// once, with 130.
     Serve(Box<Serve>),
     /// Print the value of a key
     ///
@@ -114,7 +118,6 @@ pub enum Command {
     /// Delete keys
     ///
     /// Where some are not there the others are deleted all the same, and the exit status is 1.
-    #[command(visible_alias = "delete")]
     Del(Del),
     /// Print the keys
     ///
@@ -152,7 +155,7 @@ pub struct Connection {
     #[arg(long, value_name = "ADDRESS", env = ENV_SERVER, default_value = LISTEN_DEFAULT)]
     pub server: Address,
 
-    /// A file that holds the token to show the node
+    /// A file that holds the token to show the node [env: PYKV_TOKEN_FILE]
     ///
     /// Its first line counts that is neither empty nor a comment (#), and of that the last word, so that a
     /// node's own file of tokens will do. Instead of the file, PYKV_TOKEN may hold the token itself. A
@@ -162,7 +165,7 @@ pub struct Connection {
     pub token_file: Option<PathBuf>,
 
     /// How long to wait for each answer
-    #[arg(long, value_name = "TIME", default_value = "60s")]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, default_value = "60s")]
     pub timeout: Span,
 }
 
@@ -215,7 +218,7 @@ pub struct Set {
     pub if_absent: bool,
 
     /// Only if the key is in this version; exit with 4 if it is not
-    #[arg(long, value_name = "VERSION")]
+    #[arg(long, value_name = "VERSION", allow_hyphen_values = true, value_parser = version)]
     pub if_version: Option<u64>,
 
     /// Print the node's answer, with the key's new version
@@ -238,7 +241,7 @@ pub struct Del {
     pub keys: Vec<String>,
 
     /// Only if the key is in this version; exit with 4 if it is not. Takes one key
-    #[arg(long, value_name = "VERSION")]
+    #[arg(long, value_name = "VERSION", allow_hyphen_values = true, value_parser = version)]
     pub if_version: Option<u64>,
 
     /// How to reach the node.
@@ -250,7 +253,7 @@ pub struct Del {
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  pykv list\n  pykv list user:\n  pykv list --limit 10\n  \
-        pykv list --null session: | xargs -0 pykv del --"
+        pykv list --null session: | xargs -0r pykv del --"
 )]
 pub struct List {
     /// Only keys that begin with this
@@ -258,7 +261,7 @@ pub struct List {
     pub prefix: String,
 
     /// Print at most so many keys
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = limit)]
     pub limit: Option<NonZeroU64>,
 
     /// Print each key as a JSON string, for keys that have a newline in them
@@ -329,6 +332,15 @@ fn key(text: &str) -> Result<String, KeyError> {
     Key::new(text).map(|key| key.as_str().to_owned())
 }
 
+fn version(text: &str) -> Result<u64, &'static str> {
+    text.parse()
+        .map_err(|_| "a version is a number, as `pykv get --json` shows it")
+}
+
+fn limit(text: &str) -> Result<NonZeroU64, &'static str> {
+    text.parse().map_err(|_| "it is a number from 1 on")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -384,6 +396,8 @@ mod tests {
             &["get", "k", "--timeout", "0s"],
             &["get", "k", "--server", "https://localhost"],
             &["get", "k", "--token", "secret"],
+            &["list", "--limit", "-1"],
+            &["set", "k", "v", "--if-version", "x"],
             &["put", "k"],
         ] {
             assert!(parse(args).is_err(), "{args:?}");

@@ -1,7 +1,7 @@
 //! The program: parses the command line, runs it, and turns what comes back into an exit status.
 
 use clap::Parser;
-use pykv::cli::Cli;
+use pykv::cli::{self, Cli};
 use pykv::client;
 use pykv::commands::{self, Error};
 use std::io::{self, Write};
@@ -14,7 +14,18 @@ use std::process::ExitCode;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    let Err(error) = commands::run(Cli::parse()) else {
+    let args: Vec<_> = std::env::args_os().collect();
+    let cli = match Cli::try_parse_from(&args) {
+        Ok(cli) => cli,
+        Err(error) => match cli::usage_message(&error, &args) {
+            None => error.exit(),
+            Some(message) => {
+                let _ = writeln!(io::stderr(), "pykv: {message}");
+                return ExitCode::from(2);
+            }
+        },
+    };
+    let Err(error) = commands::run(cli) else {
         return ExitCode::SUCCESS;
     };
     if is_broken_pipe(&error) {

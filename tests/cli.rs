@@ -138,12 +138,15 @@ fn usage_errors_are_exit_code_2() {
         &["serve", "--max-capacity", "0"],
         &["serve", "--max-capacity", "many"],
         &["serve", "--max-memory", "12 parsecs"],
+        &["serve", "--max-memory", "1MiB"],
+        &["serve", "--max-body", "0"],
         &["serve", "--listen", "nonsense"],
     ] {
         let output = pykv(args).run();
         assert_eq!(output.code, Some(USAGE), "{args:?}: {output:?}");
         assert_eq!(output.stdout, b"", "{args:?}");
-        assert!(!output.stderr.is_empty(), "{args:?}");
+        assert!(output.stderr.starts_with("pykv: "), "{args:?}: {output:?}");
+        assert_eq!(output.stderr.lines().count(), 1, "{args:?}: {output:?}");
     }
     // No subcommand is a question, be it answered as help or as an error.
     assert!(matches!(pykv(&[]).run().code, Some(0 | USAGE)));
@@ -229,6 +232,42 @@ fn a_conflict_is_exit_code_4() {
         }
     }
     assert_eq!(pykv(&["get", "k"]).at(&node).succeed(), b"v");
+}
+
+#[test]
+fn what_a_node_refuses_is_said_with_what_it_is() {
+    let node = Server::start(&["--max-value", "100"]);
+    pykv(&["set", "k", "v"]).at(&node).succeed();
+    let exists = pykv(&["set", "k", "w", "--if-absent"]).at(&node).expect(CONFLICT);
+    let version = node.get("/kv/k").version();
+    let said = format!("the key exists, in version {version}");
+    assert!(exists.stderr.contains(&said), "{exists:?}");
+    let large = pykv(&["set", "k", "-"]).at(&node).stdin(&[0; 101]).expect(USAGE);
+    assert!(large.stderr.contains("101 bytes"), "{large:?}");
+    assert!(large.stderr.contains("at most 100"), "{large:?}");
+}
+
+#[test]
+fn a_bad_variable_is_named() {
+    let output = pykv(&["serve"]).env("PYKV_LISTEN", "nonsense").expect(USAGE);
+    assert!(output.stderr.contains("PYKV_LISTEN"), "{output:?}");
+    let output = pykv(&["serve", "--listen", "nonsense"]).expect(USAGE);
+    assert!(!output.stderr.contains("PYKV_LISTEN"), "{output:?}");
+}
+
+#[test]
+fn signals_at_the_same_time_are_one() {
+    let mut node = Server::start(&["--shutdown-grace", "60s"]);
+    let mut client = node.client();
+    client
+        .send(b"PUT /kv/k?upsert=true HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n0")
+        .unwrap();
+    node.get("/healthz").expect(200);
+    node.signal(Signal::TERM);
+    node.signal(Signal::TERM);
+    client.send(b"1").unwrap();
+    drop(client);
+    assert_eq!(node.wait().code(), Some(0));
 }
 
 #[test]
@@ -367,6 +406,7 @@ fn an_address_in_use_is_said() {
         .run();
     assert!(!matches!(second.code, None | Some(0)), "{second:?}");
     assert!(second.stderr.contains(&node.address().to_string()), "{second:?}");
+    assert!(!dir.exists(), "it leaves nothing behind");
 }
 
 #[test]

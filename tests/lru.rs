@@ -179,7 +179,7 @@ fn moved_out(mut node: Server) -> Server {
 
 #[test]
 fn memory_is_bounded_by_evicting() {
-    let node = Server::start(&["--fsync", "no", "--max-memory", "1MiB"]);
+    let node = Server::start(&["--fsync", "no", "--max-memory", "1MiB", "--max-value", "512KiB"]);
     let mut client = node.client();
     let value = vec![b'v'; 1000];
     for key in 0..5000 {

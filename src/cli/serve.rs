@@ -6,17 +6,23 @@ use crate::http::Limits;
 use crate::record::VALUE_BYTES_MAX;
 use crate::{log, node, store};
 use clap::{Args, ValueEnum};
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 /// Least size of a segment, in bytes: below it a log is more headers than records.
 const SEGMENT_BYTES_MIN: u64 = 4096;
 
-/// What a record has beside its value, at most, in bytes.
+/// What a record, or an entry, has beside its value, at most, in bytes.
 const RECORD_OVERHEAD_BYTES_MAX: u64 = 2048;
 
-/// What the request of a value is counted with beside the value, at most, in bytes.
-const REQUEST_OVERHEAD_BYTES: u64 = 64 * 1024;
+/// What the request of a value is counted with beside the value, at most, in bytes: buffers grow ahead of
+/// what has come.
+const REQUEST_OVERHEAD_BYTES: u64 = 512 * 1024;
+
+/// How much may wait to be written to the log, in bytes, where no value needs more.
+const UNWRITTEN_BYTES_DEFAULT: u64 = 64 << 20;
 
 /// `pykv serve`
 #[derive(Args, Debug)]
@@ -37,34 +43,42 @@ pub struct Serve {
     pub dir: PathBuf,
 
     /// Most entries held; the least recently used ones over that are dropped [default: no bound but memory]
-    #[arg(long, value_name = "N", help_heading = "Store",
-          value_parser = clap::value_parser!(u64).range(1..=store::Limits::ENTRIES_MAX))]
+    #[arg(long, value_name = "N", allow_hyphen_values = true, help_heading = "Store",
+          value_parser = capacity)]
     pub max_capacity: Option<u64>,
 
     /// Most memory for entries; the least recently used ones over that are dropped
     ///
-    /// Counted are keys and values as the allocator rounds them up, and 44 bytes an entry.
-    #[arg(long, value_name = "SIZE", default_value = "1GiB", help_heading = "Store")]
+    /// Counted are keys and values as the allocator rounds them up, and 44 bytes an entry. One value of
+    /// --max-value must have room in it.
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, default_value = "1GiB", help_heading = "Store", value_parser = not_zero)]
     pub max_memory: Size,
 
     /// Largest value, up to 256MiB
-    #[arg(long, value_name = "SIZE", default_value = "1MiB", help_heading = "Store", value_parser = max_value)]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, default_value = "1MiB", help_heading = "Store", value_parser = max_value)]
     pub max_value: Size,
 
     /// When the log is synced to the disk, and so what an answer to a write means
     #[arg(long, value_name = "WHEN", default_value = "everysec", help_heading = "Log")]
     pub fsync: Fsync,
 
-    /// How much may wait to be written to the log before writes have to wait
-    #[arg(long, value_name = "SIZE", default_value = "64MiB", help_heading = "Log")]
-    pub max_unwritten: Size,
+    /// How much may wait to be written to the log before writes have to wait [default: 64MiB, or as much as
+    /// one value of --max-value needs]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, help_heading = "Log")]
+    pub max_unwritten: Option<Size>,
 
     /// Size at which a new file of the log is begun
-    #[arg(long, value_name = "SIZE", default_value = "256MiB", help_heading = "Log", value_parser = segment_size)]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, default_value = "256MiB", help_heading = "Log", value_parser = segment_size)]
     pub segment_size: Size,
 
     /// How long a write may wait for the log before it is answered with an error
-    #[arg(long, value_name = "TIME", default_value = "30s", help_heading = "Log")]
+    #[arg(
+        long,
+        value_name = "TIME",
+        allow_hyphen_values = true,
+        default_value = "30s",
+        help_heading = "Log"
+    )]
     pub write_timeout: Span,
 
     /// A file with the tokens that clients must show, one a line
@@ -79,56 +93,61 @@ pub struct Serve {
     pub insecure: bool,
 
     /// Most connections open at once
-    #[arg(long, value_name = "N", default_value_t = Limits::default().connections_max,
+    #[arg(long, value_name = "N", allow_hyphen_values = true, default_value_t = Limits::default().connections_max,
           value_parser = count, help_heading = "Limits of requests")]
     pub max_connections: usize,
 
     /// How long a request's header may take to come
-    #[arg(long, value_name = "TIME", default_value_t = Span(Limits::default().header_timeout),
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, default_value_t = Span(Limits::default().header_timeout),
           help_heading = "Limits of requests")]
     pub header_timeout: Span,
 
     /// How long a request's body may take to come, and a second more for every 64 KiB of it
-    #[arg(long, value_name = "TIME", default_value_t = Span(Limits::default().body_timeout),
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, default_value_t = Span(Limits::default().body_timeout),
           help_heading = "Limits of requests")]
     pub body_timeout: Span,
 
     /// How long a connection may be idle between two requests
-    #[arg(long, value_name = "TIME", default_value_t = Span(Limits::default().idle_timeout),
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, default_value_t = Span(Limits::default().idle_timeout),
           help_heading = "Limits of requests")]
     pub idle_timeout: Span,
 
     /// How long a client may take to receive its answers, and a second more for every 64 KiB of them
-    #[arg(long, value_name = "TIME", default_value_t = Span(Limits::default().write_timeout),
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, default_value_t = Span(Limits::default().write_timeout),
           help_heading = "Limits of requests")]
     pub answer_timeout: Span,
 
     /// Longest request line: method, path and query
-    #[arg(long, value_name = "SIZE", default_value_t = Size(Limits::default().request_line_bytes_max as u64),
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, default_value_t = Size(Limits::default().request_line_bytes_max as u64),
           value_parser = buffer, help_heading = "Limits of requests")]
     pub max_request_line: Size,
 
     /// Most bytes of a request's header fields
-    #[arg(long, value_name = "SIZE", default_value_t = Size(Limits::default().header_bytes_max as u64),
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, default_value_t = Size(Limits::default().header_bytes_max as u64),
           value_parser = buffer, help_heading = "Limits of requests")]
     pub max_header_size: Size,
 
     /// Most header fields of a request, up to 128
-    #[arg(long, value_name = "N", default_value_t = Limits::default().headers_max,
+    #[arg(long, value_name = "N", allow_hyphen_values = true, default_value_t = Limits::default().headers_max,
           value_parser = headers, help_heading = "Limits of requests")]
     pub max_headers: usize,
 
     /// Largest body of a request [default: as much as the largest value needs]
-    #[arg(long, value_name = "SIZE", help_heading = "Limits of requests")]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, value_parser = not_zero, help_heading = "Limits of requests")]
     pub max_body: Option<Size>,
 
-    /// Most bytes of requests and answers that all connections together hold
-    #[arg(long, value_name = "SIZE", default_value_t = Size(Limits::default().in_flight_bytes_max as u64),
-          help_heading = "Limits of requests")]
-    pub max_in_flight: Size,
+    /// Most bytes of requests and answers that all connections together hold [default: 256MiB, or as much as
+    /// one value of --max-value needs]
+    #[arg(
+        long,
+        value_name = "SIZE",
+        allow_hyphen_values = true,
+        help_heading = "Limits of requests"
+    )]
+    pub max_in_flight: Option<Size>,
 
     /// How long requests that have begun may take to end once the node is told to stop
-    #[arg(long, value_name = "TIME", default_value = "10s")]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, default_value = "10s")]
     pub shutdown_grace: Span,
 
     /// How much to say on standard error
@@ -183,21 +202,46 @@ impl Serve {
                 self.listen
             ));
         }
-        let record = Size(self.max_value.0 + RECORD_OVERHEAD_BYTES_MAX);
-        if self.max_unwritten < record {
-            return Err(format!(
-                "--max-unwritten {} has no room for one value of --max-value {}; it takes at least {record}",
-                self.max_unwritten, self.max_value
-            ));
-        }
-        let in_flight = Size(self.max_value.0 + REQUEST_OVERHEAD_BYTES);
-        if self.max_in_flight < in_flight {
-            return Err(format!(
-                "--max-in-flight {} has no room for one value of --max-value {}; it takes at least {in_flight}",
-                self.max_in_flight, self.max_value
-            ));
+        for (flag, given, needed) in [
+            ("--max-memory", Some(self.max_memory), self.memory_needed()),
+            ("--max-unwritten", self.max_unwritten, self.unwritten_needed()),
+            ("--max-in-flight", self.max_in_flight, self.in_flight_needed()),
+        ] {
+            if let Some(given) = given.filter(|given| *given < needed) {
+                return Err(format!(
+                    "{flag} {given} has no room for one value of --max-value {}; give it at least {needed}, \
+                     or --max-value less",
+                    self.max_value
+                ));
+            }
         }
         Ok(())
+    }
+
+    /// What the store counts the largest entry with, at most: the allocator rounds up by a quarter or less.
+    fn memory_needed(&self) -> Size {
+        let bytes = self.max_value.0 + RECORD_OVERHEAD_BYTES_MAX;
+        Size(bytes + bytes.div_ceil(4))
+    }
+
+    /// What the log takes for the largest value.
+    fn unwritten_needed(&self) -> Size {
+        Size(self.max_value.0 + RECORD_OVERHEAD_BYTES_MAX)
+    }
+
+    /// What the request of the largest value holds.
+    fn in_flight_needed(&self) -> Size {
+        Size(self.max_value.0 + REQUEST_OVERHEAD_BYTES)
+    }
+
+    fn max_unwritten(&self) -> Size {
+        self.max_unwritten
+            .unwrap_or(Size(UNWRITTEN_BYTES_DEFAULT).max(self.unwritten_needed()))
+    }
+
+    fn max_in_flight(&self) -> Size {
+        let default = Size(Limits::default().in_flight_bytes_max as u64);
+        self.max_in_flight.unwrap_or(default.max(self.in_flight_needed()))
     }
 
     /// What the node is built from.
@@ -216,7 +260,7 @@ impl Serve {
                     Fsync::Everysec => log::Policy::Everysec,
                     Fsync::No => log::Policy::No,
                 },
-                unwritten_bytes_max: self.max_unwritten.0,
+                unwritten_bytes_max: self.max_unwritten().0,
                 segment_bytes_max: self.segment_size.0,
                 wait_max: self.write_timeout.0,
             },
@@ -236,7 +280,7 @@ impl Serve {
             header_bytes_max: bytes(self.max_header_size),
             headers_max: self.max_headers,
             body_bytes_max: self.max_body.map(bytes),
-            in_flight_bytes_max: bytes(self.max_in_flight),
+            in_flight_bytes_max: bytes(self.max_in_flight()),
         }
     }
 }
@@ -263,6 +307,14 @@ fn size_within(text: &str, min: u64, max: u64) -> Result<Size, String> {
     }
 }
 
+fn not_zero(text: &str) -> Result<Size, String> {
+    match text.parse() {
+        Ok(Size(0)) => Err("it is more than 0".to_owned()),
+        Ok(size) => Ok(size),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 fn max_value(text: &str) -> Result<Size, String> {
     size_within(text, 1, VALUE_BYTES_MAX as u64)
 }
@@ -276,11 +328,18 @@ fn buffer(text: &str) -> Result<Size, String> {
     size_within(text, 256, 1 << 20)
 }
 
-fn count_within(text: &str, max: usize) -> Result<usize, String> {
+fn count_within<T: FromStr + PartialOrd + From<u8> + Display + Copy>(
+    text: &str,
+    max: T,
+) -> Result<T, String> {
     match text.parse() {
-        Ok(count) if (1..=max).contains(&count) => Ok(count),
+        Ok(count) if (T::from(1)..=max).contains(&count) => Ok(count),
         _ => Err(format!("it is a number between 1 and {max}")),
     }
+}
+
+fn capacity(text: &str) -> Result<u64, String> {
+    count_within(text, store::Limits::ENTRIES_MAX)
 }
 
 fn count(text: &str) -> Result<usize, String> {
@@ -295,6 +354,7 @@ fn headers(text: &str) -> Result<usize, String> {
 mod tests {
     use super::super::{Cli, Command};
     use super::*;
+    use crate::pair::{KEY_BYTES_MAX, Pair};
     use clap::Parser;
     use std::time::Duration;
 
@@ -342,6 +402,8 @@ mod tests {
             "--max-capacity=4294967296",
             "--max-value=257MiB",
             "--max-value=0",
+            "--max-memory=0",
+            "--max-body=0",
             "--segment-size=1",
             "--fsync=sometimes",
             "--max-connections=0",
@@ -370,12 +432,29 @@ mod tests {
 
     #[test]
     fn the_largest_value_fits_the_budget() {
-        assert!(parse(&["--max-value=64MiB"]).unwrap().check().is_err());
-        assert!(
-            parse(&["--max-value=64MiB", "--max-unwritten=65MiB"])
-                .unwrap()
-                .check()
-                .is_ok()
-        );
+        for (args, allowed) in [
+            (&["--max-value=256MiB"][..], true),
+            (&["--max-value=64MiB", "--max-unwritten=64MiB"], false),
+            (&["--max-value=64MiB", "--max-unwritten=65MiB"], true),
+            (&["--max-value=64MiB", "--max-in-flight=64MiB"], false),
+            (&["--max-value=64MiB", "--max-in-flight=65MiB"], true),
+            (&["--max-memory=1MiB"], false),
+            (&["--max-memory=1MiB", "--max-value=512KiB"], true),
+        ] {
+            assert_eq!(parse(args).unwrap().check().is_ok(), allowed, "{args:?}");
+        }
+        let serve = parse(&["--max-value=256MiB"]).unwrap();
+        assert!(serve.node_options().log.unwritten_bytes_max > 256 << 20);
+        assert!(serve.http_limits().in_flight_bytes_max > 256 << 20);
+    }
+
+    #[test]
+    fn the_largest_entry_is_counted_with_no_more_than_is_asked_for() {
+        for value_bytes in [1, 4000, 100_000, 1 << 20, (1 << 20) + (1 << 18)] {
+            let serve = parse(&[&format!("--max-value={value_bytes}")]).unwrap();
+            let pair = Pair::new(&[b'k'; KEY_BYTES_MAX], &vec![0; value_bytes]);
+            let cost = store::cost_bytes(&pair);
+            assert!(cost <= serve.memory_needed().0, "{value_bytes}: {cost}");
+        }
     }
 }

@@ -43,7 +43,7 @@ impl fmt::Display for SizeError {
                 "the unit of a size is one of KiB, MiB, GiB, TiB, KB, MB, GB, TB, or none for bytes"
             }
             SizeError::Fraction => "that is no whole number of bytes",
-            SizeError::TooLarge => "that is more than a size can be",
+            SizeError::TooLarge => "a size is below 16777216TiB",
         })
     }
 }
@@ -122,7 +122,10 @@ impl std::str::FromStr for Span {
             Ok(Duration::ZERO) => Err("a duration is longer than 0".to_owned()),
             Ok(duration) if duration > SPAN_MAX => Err("a duration is at most 365 days".to_owned()),
             Ok(duration) => Ok(Span(duration)),
-            Err(error) => Err(format!("{error}; a duration is written as 500ms, 30s or 5m")),
+            Err(_) if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) => {
+                Err(format!("{text} has no unit: write {text}s, {text}ms or {text}m"))
+            }
+            Err(_) => Err("a duration is written as 500ms, 30s, 5m or 1h 30m".to_owned()),
         }
     }
 }

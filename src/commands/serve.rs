@@ -1,7 +1,8 @@
-//! `pykv serve`: opens the node, then the listener, and runs until a signal says to stop.
+//! `pykv serve`: opens the listener, then the node, and runs until a signal says to stop.
 //!
-//! The order matters at both ends. The directory is locked and recovered before the port is opened, so
-//! that whoever can connect is answered. At the end the listener is drained before the node is closed, so
+//! The order matters at both ends. The port is bound first, so that one in use is said at once and leaves
+//! no directory behind; who connects while the node recovers waits in the kernel, and is answered once
+//! that is done. At the end the listener is drained before the node is closed, so
 //! that the last answer given is covered by the last sync.
 
 use super::Error;
@@ -13,18 +14,22 @@ use simplelog::{ColorChoice, ConfigBuilder, LevelPadding, TermLogger, TerminalMo
 use std::fs::File;
 use std::io::{self, IsTerminal, LineWriter, Read, Write};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 /// What a shell reports of a process that SIGINT ended.
 const EXIT_INTERRUPTED: i32 = 130;
+
+/// Signals closer to each other than this are one: `timeout` and the like signal a process and its group.
+const SAME_SIGNAL_MAX: Duration = Duration::from_secs(1);
 
 pub(super) fn run(args: &Serve) -> Result<(), Error> {
     args.check().map_err(Error::Usage)?;
     let tokens = args.token_file.as_deref().map(tokens).transpose()?;
     start_logging(args.log_level);
 
+    let server = bind(args, tokens)?;
     let node = Node::open(args.node_options())?;
-    let served = serve(args, &node, tokens);
+    let served = serve(args, &server, &node);
     // Whatever came of the listener: what was acknowledged is to be synced.
     let closed = node.close();
     served?;
@@ -33,21 +38,25 @@ pub(super) fn run(args: &Serve) -> Result<(), Error> {
     Ok(())
 }
 
-fn serve(args: &Serve, node: &Node, tokens: Option<Tokens>) -> Result<(), Error> {
+fn bind(args: &Serve, tokens: Option<Tokens>) -> Result<Server, Error> {
     if tokens.is_none() && !args.listen.ip().is_loopback() {
         warn!(
             "whoever can reach {} may read, change and delete everything: --insecure was given",
             args.listen
         );
     }
-    let server = Server::bind(http::Options {
+    Server::bind(http::Options {
         listen: args.listen,
         limits: args.http_limits(),
         tokens,
     })
-    .map_err(Error::Listen)?;
+    .map_err(Error::Listen)
+}
+
+fn serve(args: &Serve, server: &Server, node: &Node) -> Result<(), Error> {
+    // Not before: until the node is open there is nothing to end in order, and a signal ends it at once.
     stop_on_signals(server.stopper())?;
-    announce(&server);
+    announce(server);
     server.run(node, args.shutdown_grace.0);
     Ok(())
 }
@@ -60,16 +69,20 @@ fn announce(server: &Server) {
     info!("listening on http://{}", server.address());
 }
 
-/// The first signal drains, the second ends the process as a crash would: the log is made for that.
+/// The first signal drains, a later one ends the process as a crash would: the log is made for that.
 fn stop_on_signals(stopper: Stopper) -> Result<(), Error> {
-    let stopping = AtomicBool::new(false);
-    ctrlc::set_handler(move || {
-        if stopping.swap(true, Ordering::Relaxed) {
+    let mut stopping_since = None::<Instant>;
+    ctrlc::set_handler(move || match stopping_since {
+        None => {
+            stopping_since = Some(Instant::now());
+            info!("stopping: requests that have begun are answered first; once more to stop at once");
+            stopper.stop();
+        }
+        Some(since) if since.elapsed() < SAME_SIGNAL_MAX => {}
+        Some(_) => {
             warn!("stopping at once");
             std::process::exit(EXIT_INTERRUPTED);
         }
-        info!("stopping: requests that have begun are answered first; once more to stop at once");
-        stopper.stop();
     })
     .map_err(|error| Error::Io {
         doing: "cannot handle signals".to_owned(),

@@ -2,7 +2,7 @@
 
 use super::{Error, condition, connect, print_json};
 use crate::cli::Set;
-use crate::client::Condition;
+use crate::client::{self, Condition};
 use crate::record::VALUE_BYTES_MAX;
 use std::borrow::Cow;
 use std::fs::File;
@@ -18,11 +18,27 @@ pub(super) fn run(args: &Set) -> Result<(), Error> {
     };
     let written = connect(&args.connection)?
         .set(&args.key, &value, condition)
-        .map_err(Error::client(format!("cannot set {:?}", args.key)))?;
+        .map_err(|error| refused(args, value.len(), error))?;
     if args.json {
         print_json(written)?;
     }
     Ok(())
+}
+
+/// That a value is too large is said with its size, which the node's answer does not tell.
+fn refused(args: &Set, value_bytes: usize, error: client::Error) -> Error {
+    let bytes_max = match &error {
+        client::Error::Refused(problem) if problem.status == 413 => problem.limit,
+        _ => None,
+    };
+    match bytes_max {
+        Some(bytes_max) => Error::Usage(format!(
+            "cannot set {:?}: its value has {value_bytes} bytes, and the node at {} takes at most {bytes_max}; \
+             --max-value of `pykv serve` sets that",
+            args.key, args.connection.server
+        )),
+        None => Error::client(format!("cannot set {:?}", args.key))(error),
+    }
 }
 
 fn value(args: &Set) -> Result<Cow<'_, [u8]>, Error> {

@@ -4,6 +4,7 @@
 //! tells nothing of how much of a guess was right.
 
 use super::problem::{self, Problem};
+use std::collections::HashSet;
 use std::fmt;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
@@ -47,13 +48,16 @@ pub enum TokensError {
     Line(usize),
     /// A token has a byte that no header can carry; holds the line (counted from 1).
     Byte(usize),
+    /// A token stands in a line before this one (counted from 1) too: which of them counts is anybody's guess.
+    Twice(usize),
 }
 
 impl Tokens {
     /// Reads tokens, one a line: the token, or `read`, `write` or `admin` and the token. A token without a
-    /// scope is one for `admin`. Blank lines and those that start with `#` are read over.
+    /// scope is one for `admin`. None may stand there twice. Blank lines and those that start with `#` are read over.
     pub fn parse(text: &str) -> Result<Tokens, TokensError> {
         let mut tokens = Vec::new();
+        let mut known = HashSet::new();
         for (line, number) in text.lines().map(str::trim).zip(1..) {
             if line.is_empty() || line.starts_with('#') {
                 continue;
@@ -68,6 +72,9 @@ impl Tokens {
             };
             if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
                 return Err(TokensError::Byte(number));
+            }
+            if !known.insert(token) {
+                return Err(TokensError::Twice(number));
             }
             tokens.push((scope, token.as_bytes().into()));
         }
@@ -141,6 +148,7 @@ impl fmt::Display for TokensError {
                 f,
                 "line {line} is neither a token nor one of `read`, `write`, `admin` and a token"
             ),
+            TokensError::Twice(line) => write!(f, "the token in line {line} stands in a line before it too"),
             TokensError::Byte(line) => {
                 write!(
                     f,
@@ -157,7 +165,7 @@ impl std::error::Error for TokensError {}
 mod tests {
     use super::*;
 
-    const FILE: &str = "# tokens\n\n  read r1\nwrite\tw1\nadmin a1\n a2 \nread both\nwrite both\n";
+    const FILE: &str = "# tokens\n\n  read r1\nwrite\tw1\nadmin a1\n a2 \n";
 
     #[test]
     fn a_scope_includes_those_below_it() {
@@ -174,7 +182,6 @@ mod tests {
             ("w1", [200, 200, 403]),
             ("a1", [200, 200, 200]),
             ("a2", [200, 200, 200]),
-            ("both", [200, 200, 403]),
             ("r", [401, 401, 401]),
             ("r11", [401, 401, 401]),
             ("", [401, 401, 401]),
@@ -206,6 +213,10 @@ mod tests {
         assert_eq!(Tokens::parse("a\nroot t").unwrap_err(), TokensError::Line(2));
         assert_eq!(Tokens::parse("read").unwrap_err(), TokensError::Line(1));
         assert_eq!(Tokens::parse("read a b").unwrap_err(), TokensError::Line(1));
+        assert_eq!(
+            Tokens::parse("read a\n\nwrite a").unwrap_err(),
+            TokensError::Twice(3)
+        );
         assert_eq!(Tokens::parse("é").unwrap_err(), TokensError::Byte(1));
         assert_eq!(format!("{:?}", Tokens::parse("secret").unwrap()), "Tokens(1)");
     }

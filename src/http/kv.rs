@@ -171,7 +171,7 @@ fn check_key(key: &str) -> Result<Key<'_>, Problem> {
     Key::new(key).map_err(|error| {
         let problem = Problem::new(problem::BAD_KEY, error.to_string()).field("key");
         match error {
-            KeyError::Empty => problem.limit(1),
+            KeyError::Empty => problem,
             KeyError::TooLong(_) => problem.limit(KEY_BYTES_MAX as u64),
         }
     })

@@ -137,19 +137,27 @@ impl Problem {
     /// What a write was refused for. `conditional`: the request asked for a key that is there.
     pub(super) fn of_write(error: WriteError, conditional: bool) -> Problem {
         match error {
-            WriteError::Exists { version } => {
-                Problem::new(EXISTS, "PUT gives it a new value").member("version", Member::Number(version))
-            }
+            WriteError::Exists { version } => Problem::exists(EXISTS, version, "; PUT gives it a new value"),
             WriteError::Missing if !conditional => no_key(),
             WriteError::Missing | WriteError::Precondition { version: None } => {
                 Problem::new(PRECONDITION, "the key does not exist")
             }
             WriteError::Precondition {
                 version: Some(version),
-            } => Problem::precondition_failed(version),
+            } if conditional => Problem::precondition_failed(version),
+            // It was asked for a key that is not there.
+            WriteError::Precondition {
+                version: Some(version),
+            } => Problem::exists(PRECONDITION, version, ""),
             WriteError::TooLarge { bytes_max } => value_too_large(bytes_max),
             WriteError::Refused(refusal) => Problem::of_refusal(&refusal),
         }
+    }
+
+    /// The key is there, and should not be.
+    fn exists(kind: &'static Kind, version: u64, advice: &'static str) -> Problem {
+        Problem::new(kind, format!("the key exists, in version {version}{advice}"))
+            .member("version", Member::Number(version))
     }
 
     /// The key is there, in another version than was asked for.
@@ -180,7 +188,11 @@ pub(super) fn no_key() -> Problem {
 }
 
 pub(super) fn value_too_large(bytes_max: u64) -> Problem {
-    Problem::new(TOO_LARGE, format!("a value may have {bytes_max} bytes here")).limit(bytes_max)
+    Problem::new(
+        TOO_LARGE,
+        format!("a value may have at most {bytes_max} bytes here"),
+    )
+    .limit(bytes_max)
 }
 
 #[cfg(test)]

@@ -223,15 +223,17 @@ fn check_sizes(line_bytes: usize, fields_bytes: usize, limits: &Limits) -> Resul
         let limit = limits.request_line_bytes_max;
         return Err(Problem::new(
             problem::TARGET_TOO_LONG,
-            format!("the request line may have {limit} bytes"),
+            format!("the request line may have at most {limit} bytes"),
         )
         .limit(limit as u64));
     }
     if fields_bytes > limits.header_bytes_max {
         let limit = limits.header_bytes_max;
-        return Err(
-            Problem::new(problem::HEADERS, format!("the header may have {limit} bytes")).limit(limit as u64),
-        );
+        return Err(Problem::new(
+            problem::HEADERS,
+            format!("the header may have at most {limit} bytes"),
+        )
+        .limit(limit as u64));
     }
     Ok(())
 }
@@ -256,8 +258,11 @@ fn malformed(error: httparse::Error, bytes: &[u8], limits: &Limits) -> Problem {
     let why = match error {
         httparse::Error::TooManyHeaders => {
             let limit = limits.headers_max.min(HEADERS_CEILING);
-            return Problem::new(problem::HEADERS, format!("there may be {limit} header fields"))
-                .limit(limit as u64);
+            return Problem::new(
+                problem::HEADERS,
+                format!("there may be at most {limit} header fields"),
+            )
+            .limit(limit as u64);
         }
         httparse::Error::Version => {
             return Problem::new(problem::HTTP_VERSION, "HTTP/1.1 and HTTP/1.0 are spoken here");

@@ -131,7 +131,7 @@ pub(super) fn admit<'a>(context: &Context<'_>, head: &Head<'a>) -> Result<Admitt
 pub(super) fn body_too_large(body_bytes_max: usize) -> Problem {
     Problem::new(
         problem::TOO_LARGE,
-        format!("the body may have {body_bytes_max} bytes"),
+        format!("the body may have at most {body_bytes_max} bytes"),
     )
     .limit(body_bytes_max as u64)
 }
