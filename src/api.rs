@@ -94,6 +94,13 @@ pub enum Encoding {
     Base64,
 }
 
+impl Encoding {
+    /// The encoding that is called so in JSON.
+    pub fn of_name(name: &str) -> Option<Encoding> {
+        (name == "base64").then_some(Encoding::Base64)
+    }
+}
+
 /// Puts a value into JSON's terms: as it is where it is UTF-8, in base64 where it is not.
 pub fn encode_value(value: &[u8]) -> (Cow<'_, str>, Option<Encoding>) {
     match std::str::from_utf8(value) {

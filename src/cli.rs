@@ -137,8 +137,7 @@ pub enum Command {
     /// Say whether a data directory is whole, and where it is not
     ///
     /// No process may have the directory open. A record that is cut short at the very end of the log is
-    /// what a crash leaves: it was never acknowledged, the next start cuts it off, and it does not count as
-    /// damage. The exit status is 7 where there is damage.
+    /// what a crash leaves: the next start cuts it off, and it does not count as damage. The exit status is 7 where there is damage.
     Check(Check),
 }
 

@@ -56,7 +56,7 @@ fn text(report: &Report, repaired: bool) -> String {
             None if damage.torn_tail && !repaired => {
                 line(
                     &mut text,
-                    format_args!("  never acknowledged; the next start cuts it off"),
+                    format_args!("  what a crash leaves; the next start cuts it off"),
                 );
             }
             None => {}

@@ -72,18 +72,23 @@ fn matches(name: &'static str, list: &[u8], is: impl Fn(Tag) -> bool) -> Result<
         return Ok(true);
     }
     let mut found = false;
-    while !rest.is_empty() {
+    loop {
+        // Elements may be empty (RFC 9110, 5.6.1).
+        while let [b',' | b' ' | b'\t', after @ ..] = rest {
+            rest = after;
+        }
+        if rest.is_empty() {
+            return Ok(found);
+        }
         let Some((tag, after)) = split_tag(rest) else {
             return Err(not_understood(name, "it is `*` or versions in quotes"));
         };
         found |= is(tag);
         rest = match after.trim_ascii_start() {
-            [b',', after @ ..] => after.trim_ascii_start(),
-            [] => &[],
+            after @ ([] | [b',', ..]) => after,
             _ => return Err(not_understood(name, "tags are parted by commas")),
         };
     }
-    Ok(found)
 }
 
 fn one_tag(text: &[u8]) -> Option<Tag> {

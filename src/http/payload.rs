@@ -99,7 +99,13 @@ impl<'de> Visitor<'de> for Shape<'_> {
             let again = match known {
                 "key" => fields.key.replace(map.next_value::<Text>()?.0).is_some(),
                 "value" => fields.value.replace(map.next_value::<Text>()?.0).is_some(),
-                _ => fields.encoding.replace(map.next_value()?).is_some(),
+                _ => {
+                    // As text, and not as an enum: those have other forms in JSON than their name.
+                    let Text(name) = map.next_value()?;
+                    let encoding = Encoding::of_name(&name)
+                        .ok_or_else(|| A::Error::custom("the encoding is base64, or not said"))?;
+                    fields.encoding.replace(encoding).is_some()
+                }
             };
             if again {
                 return Err(A::Error::custom("the field is there twice"));
