@@ -9,13 +9,14 @@
 mod error;
 mod serve;
 mod units;
+mod values;
 
 pub use error::usage_message;
 pub use serve::{Fsync, LogLevel, Serve};
 pub use units::{Size, SizeError, Span};
+use values::{key, limit, version};
 
 use crate::client::Address;
-use crate::key::{Key, KeyError};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
 use std::num::NonZeroU64;
@@ -324,20 +325,6 @@ pub struct Check {
     /// They are copied to a file of their own first, which the output names.
     #[arg(long)]
     pub repair: bool,
-}
-
-/// A key as typed.
-fn key(text: &str) -> Result<String, KeyError> {
-    Key::new(text).map(|key| key.as_str().to_owned())
-}
-
-fn version(text: &str) -> Result<u64, &'static str> {
-    text.parse()
-        .map_err(|_| "a version is a number, as `pykv get --json` shows it")
-}
-
-fn limit(text: &str) -> Result<NonZeroU64, &'static str> {
-    text.parse().map_err(|_| "it is a number from 1 on")
 }
 
 #[cfg(test)]

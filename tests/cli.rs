@@ -16,6 +16,7 @@ const ABSENT: i32 = 1;
 const USAGE: i32 = 2;
 const UNREACHABLE: i32 = 3;
 const CONFLICT: i32 = 4;
+const NONSENSE: i32 = 8;
 
 const SUBCOMMANDS: [&str; 8] = ["serve", "get", "set", "del", "list", "status", "log", "check"];
 
@@ -201,12 +202,15 @@ fn something_that_is_no_node_does_not_confuse_it() {
             let _ = std::io::Write::write_all(&mut stream, answer.as_bytes());
         }
     });
-    for _ in 0..3 {
+    for attempt in 0..3 {
         let output = pykv(&["get", "k"])
             .env("PYKV_SERVER", &format!("http://{address}"))
             .run();
         assert!(!matches!(output.code, None | Some(0 | ABSENT)), "{output:?}");
         assert!(!output.stderr.contains("panicked"), "{output:?}");
+        if attempt == 0 {
+            assert_eq!(output.code, Some(NONSENSE), "{output:?}");
+        }
         // A client that tries again would take more connections than the server has answers.
         if server.is_finished() {
             break;

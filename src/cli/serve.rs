@@ -1,18 +1,13 @@
 //! The flags of `pykv serve`, and what they come to as options of the node and the listener.
 
 use super::units::{Size, Span};
+use super::values::{buffer, capacity, count, headers, listen, max_value, not_zero, segment_size};
 use super::{DIR_DEFAULT, ENV_DIR, ENV_LISTEN, ENV_LOG, ENV_TOKEN_FILE, LISTEN_DEFAULT};
 use crate::http::Limits;
-use crate::record::VALUE_BYTES_MAX;
 use crate::{log, node, store};
 use clap::{Args, ValueEnum};
-use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
-
-/// Least size of a segment, in bytes: below it a log is more headers than records.
-const SEGMENT_BYTES_MIN: u64 = 4096;
 
 /// What a record, or an entry, has beside its value, at most, in bytes.
 const RECORD_OVERHEAD_BYTES_MAX: u64 = 2048;
@@ -283,71 +278,6 @@ impl Serve {
             in_flight_bytes_max: bytes(self.max_in_flight()),
         }
     }
-}
-
-fn listen(text: &str) -> Result<SocketAddr, String> {
-    // The one name that needs no resolver, and that everybody tries.
-    let address = match text.strip_prefix("localhost:") {
-        Some(port) => format!("127.0.0.1:{port}"),
-        None => text.to_owned(),
-    };
-    address
-        .parse()
-        .map_err(|_| "an address is IP:PORT, as in 127.0.0.1:7958 or [::1]:7958".to_owned())
-}
-
-fn size_within(text: &str, min: u64, max: u64) -> Result<Size, String> {
-    let size: Size = text
-        .parse()
-        .map_err(|error: super::SizeError| error.to_string())?;
-    if (min..=max).contains(&size.0) {
-        Ok(size)
-    } else {
-        Err(format!("it is between {} and {}", Size(min), Size(max)))
-    }
-}
-
-fn not_zero(text: &str) -> Result<Size, String> {
-    match text.parse() {
-        Ok(Size(0)) => Err("it is more than 0".to_owned()),
-        Ok(size) => Ok(size),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-fn max_value(text: &str) -> Result<Size, String> {
-    size_within(text, 1, VALUE_BYTES_MAX as u64)
-}
-
-fn segment_size(text: &str) -> Result<Size, String> {
-    size_within(text, SEGMENT_BYTES_MIN, 1 << 40)
-}
-
-/// What a connection may be made to hold before a request is known: bounded, however large it is asked.
-fn buffer(text: &str) -> Result<Size, String> {
-    size_within(text, 256, 1 << 20)
-}
-
-fn count_within<T: FromStr + PartialOrd + From<u8> + Display + Copy>(
-    text: &str,
-    max: T,
-) -> Result<T, String> {
-    match text.parse() {
-        Ok(count) if (T::from(1)..=max).contains(&count) => Ok(count),
-        _ => Err(format!("it is a number between 1 and {max}")),
-    }
-}
-
-fn capacity(text: &str) -> Result<u64, String> {
-    count_within(text, store::Limits::ENTRIES_MAX)
-}
-
-fn count(text: &str) -> Result<usize, String> {
-    count_within(text, 1_000_000)
-}
-
-fn headers(text: &str) -> Result<usize, String> {
-    count_within(text, crate::http::HEADERS_CEILING)
 }
 
 #[cfg(test)]

@@ -1,0 +1,92 @@
+//! What stands behind a flag: read, held against its bounds, and refused in words that say what it may be.
+//!
+//! clap puts the flag and what was typed before these words.
+
+use super::units::{Size, SizeError};
+use crate::key::{Key, KeyError};
+use crate::record::VALUE_BYTES_MAX;
+use crate::store;
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::num::NonZeroU64;
+use std::str::FromStr;
+
+/// Least size of a segment, in bytes: below it a log is more headers than records.
+const SEGMENT_BYTES_MIN: u64 = 4096;
+
+/// A key as typed.
+pub(super) fn key(text: &str) -> Result<String, KeyError> {
+    Key::new(text).map(|key| key.as_str().to_owned())
+}
+
+pub(super) fn version(text: &str) -> Result<u64, &'static str> {
+    text.parse()
+        .map_err(|_| "a version is a number, as `pykv get --json` shows it")
+}
+
+pub(super) fn limit(text: &str) -> Result<NonZeroU64, &'static str> {
+    text.parse().map_err(|_| "it is a number from 1 on")
+}
+
+pub(super) fn listen(text: &str) -> Result<SocketAddr, String> {
+    // The one name that needs no resolver, and that everybody tries.
+    let address = match text.strip_prefix("localhost:") {
+        Some(port) => format!("127.0.0.1:{port}"),
+        None => text.to_owned(),
+    };
+    address
+        .parse()
+        .map_err(|_| "an address is IP:PORT, as in 127.0.0.1:7958 or [::1]:7958".to_owned())
+}
+
+fn size_within(text: &str, min: u64, max: u64) -> Result<Size, String> {
+    let size: Size = text.parse().map_err(|error: SizeError| error.to_string())?;
+    if (min..=max).contains(&size.0) {
+        Ok(size)
+    } else {
+        Err(format!("it is between {} and {}", Size(min), Size(max)))
+    }
+}
+
+pub(super) fn not_zero(text: &str) -> Result<Size, String> {
+    match text.parse() {
+        Ok(Size(0)) => Err("it is more than 0".to_owned()),
+        Ok(size) => Ok(size),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+pub(super) fn max_value(text: &str) -> Result<Size, String> {
+    size_within(text, 1, VALUE_BYTES_MAX as u64)
+}
+
+pub(super) fn segment_size(text: &str) -> Result<Size, String> {
+    size_within(text, SEGMENT_BYTES_MIN, 1 << 40)
+}
+
+/// What a connection may be made to hold before a request is known: bounded, however large it is asked.
+pub(super) fn buffer(text: &str) -> Result<Size, String> {
+    size_within(text, 256, 1 << 20)
+}
+
+fn count_within<T: FromStr + PartialOrd + From<u8> + Display + Copy>(
+    text: &str,
+    max: T,
+) -> Result<T, String> {
+    match text.parse() {
+        Ok(count) if (T::from(1)..=max).contains(&count) => Ok(count),
+        _ => Err(format!("it is a number between 1 and {max}")),
+    }
+}
+
+pub(super) fn capacity(text: &str) -> Result<u64, String> {
+    count_within(text, store::Limits::ENTRIES_MAX)
+}
+
+pub(super) fn count(text: &str) -> Result<usize, String> {
+    count_within(text, 1_000_000)
+}
+
+pub(super) fn headers(text: &str) -> Result<usize, String> {
+    count_within(text, crate::http::HEADERS_CEILING)
+}
