@@ -35,7 +35,8 @@ test-tools:
 	command -v strace >/dev/null || \
 		echo 'make test: strace is missing, so the tests of a failing disk are left out' >&2
 
-bench: build ## Measure speed and memory beside other stores
+bench: build ## Measure the parts alone, then speed and memory beside other stores
+	$(CARGO) bench --locked --bench node
 	benches/run
 
 lint: ## Check format, lints and documentation

@@ -38,8 +38,8 @@
 //! 3. Out of the lock, [`Node::wait`](node::Node::wait) returns once the log is written (for
 //!    `--fsync always`: synced) up to the offset. If nobody is writing, the waiting thread does it itself,
 //!    for all whose records are in the channel: group commit. A connection with many requests in hand
-//!    waits once for all of them. With `--fsync always` a thread that finds a sync going on leaves its answer
-//!    behind and reads on; whoever finishes the sync that covers it sends it (`http::left`).
+//!    waits once for all of them. One that finds the log being written leaves its answer behind and reads on;
+//!    whoever brings the log far enough sends it (`http::left`).
 //! 4. The answer goes out. What the log could not take is answered with 503 or 507, never with success.
 //!
 //! # The way of a read

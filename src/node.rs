@@ -270,9 +270,7 @@ impl Node {
     }
 
     /// As [`Node::wait`] without the wait: leaves `then` to whoever brings the log that far. `false`, and
-    /// nothing left, where it is for this thread to wait.
-    ///
-    /// It pays where a sync is waited for; the wait for a write alone is too short. `then` must not block.
+    /// nothing left, where nobody is at it and this thread has to wait. `then` must not block.
     pub(crate) fn defer(&self, offset: u64, then: log::Then) -> bool {
         self.log.defer(offset, then)
     }

@@ -23,7 +23,6 @@ use super::registry::Peer;
 use super::request::{Framing, Head};
 use super::response::{Envelope, Reply};
 use super::routes;
-use crate::log::Policy;
 use std::io::{self, Read};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
@@ -107,7 +106,7 @@ struct Connection<'a> {
     awaited: Awaited,
     /// When the part of the request that is awaited was begun.
     started: Option<Instant>,
-    /// Where an answer is left for the log's thread to send, and whether one was.
+    /// Where an answer is left for another thread to send, and whether one was.
     slot: Arc<Slot>,
     has_left: bool,
 }
@@ -303,10 +302,10 @@ impl Connection<'_> {
         self.awaited = awaited;
     }
 
-    /// Leaves the one answer in hand for the log's thread to send, if that is quicker than to wait.
+    /// Leaves the one answer in hand for whoever is writing the log to send, if somebody is.
     fn leave_answer(&mut self) -> bool {
         let is_between_requests = self.input.is_empty() && matches!(self.awaited, Awaited::Request);
-        if self.context.node.policy() != Policy::Always || !is_between_requests {
+        if !is_between_requests {
             return false;
         }
         let Some(answer) = self.output.take_unacknowledged() else {

@@ -1,9 +1,9 @@
-//! An answer left behind for the log's thread to send.
+//! An answer left behind for another thread to send.
 //!
-//! Where every write is synced, a connection's thread would sleep until the sync is done, wake, send its
-//! answer, and sleep again until the next request: two changes of threads a request, which cost more than
-//! the request does. So where a sync is going on and there is one answer to send, the thread leaves it here
-//! and goes on to read. Whoever finishes the sync sends it.
+//! While another thread writes the log, a connection's thread would sleep until it may write in turn, wake,
+//! send its answer, and sleep again until the next request: two changes of threads a request, which cost
+//! more than the request does. So where the log is being written and there is one answer to send, the thread
+//! leaves it here and goes on to read. Whoever brings the log far enough sends it.
 //!
 //! # What must hold
 //! - An answer is sent by one thread: by whoever takes it out of the slot, under the slot's lock.
