@@ -29,6 +29,9 @@ pub const HEADER_DURABLE: &str = "Pykv-Durable";
 /// In an answer to HEAD: the size of the value, in bytes.
 pub const HEADER_VALUE_BYTES: &str = "Pykv-Value-Bytes";
 
+/// In an answer to a read or a write of a key that has a deadline: when it expires (RFC 3339).
+pub const HEADER_EXPIRES_AT: &str = "Pykv-Expires-At";
+
 /// The operating system has taken the record: it survives a killed process.
 pub const DURABLE_WRITTEN: &str = "written";
 /// The disk has the record: it survives a power cut.
@@ -62,6 +65,9 @@ const QUERY_ESCAPES: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
+/// The last time that RFC 3339 has a form for, in ms since the Unix epoch.
+pub const RFC3339_MS_MAX: u64 = 253_402_300_799_999;
+
 /// The path of a key, percent-encoded.
 ///
 /// A segment of `.` or `..` has its dots escaped as well, since clients and proxies resolve the plain ones.
@@ -79,6 +85,12 @@ pub fn key_path(key: &str) -> String {
         }
     }
     path
+}
+
+/// A time in ms since the Unix epoch, as RFC 3339 has it; up to the year 9999.
+pub fn rfc3339(time_ms: u64) -> String {
+    let time = std::time::UNIX_EPOCH + std::time::Duration::from_millis(time_ms.min(RFC3339_MS_MAX));
+    humantime::format_rfc3339_millis(time).to_string()
 }
 
 /// A query's value, percent-encoded.
@@ -165,6 +177,16 @@ pub struct Keys {
     pub cursor: Option<String>,
 }
 
+/// The answer to deleting what begins alike.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeletedPrefix {
+    /// Keys that were deleted.
+    pub deleted: u64,
+    /// Keys that would be, where that was the question.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub would_delete: Option<u64>,
+}
+
 /// Any error (RFC 9457).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
@@ -186,6 +208,9 @@ pub struct Problem {
     /// The version that the key has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u64>,
+    /// Keys that were deleted before the rest was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted: Option<u64>,
     /// `unknown` where a write was applied and is not known to survive a restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,
@@ -231,6 +256,10 @@ pub struct LogStatus {
     pub term: u64,
     /// Just past the last record of all.
     pub offset: u64,
+    /// The digest of what the node held at `digest_offset`: two nodes that hold the same have the same.
+    pub digest: String,
+    /// An offset up to which the log is written.
+    pub digest_offset: u64,
     /// Up to here the operating system has the log.
     pub written: u64,
     /// Up to here the disk has it.
@@ -275,6 +304,10 @@ pub struct Stats {
     pub deletes: u64,
     /// Entries dropped to stay within the bounds.
     pub evictions: u64,
+    /// Entries dropped because their deadline came.
+    pub expiries: u64,
+    /// Entries that have a deadline.
+    pub entries_with_deadline: u64,
     /// The bounds.
     pub limits: StatusLimits,
     /// Connections.

@@ -176,7 +176,13 @@ fn a_record_inside_a_value_is_not_taken_for_one_of_the_log() {
     Record::new(Operation::Set, 1, b"inner", b"x").encode(0, &mut inner);
     let outer = [&[0; 100][..], &inner, &[0; 100]].concat();
     let end = node
-        .put(key("outer"), &outer, Mode::Add, Precondition::None)
+        .put(
+            key("outer"),
+            &outer,
+            Deadline::Never,
+            Mode::Add,
+            Precondition::None,
+        )
         .unwrap()
         .version;
     node.close().unwrap();
