@@ -5,6 +5,12 @@
 //!
 //! Numbers that are offsets or versions stay below 2^53, so that every JSON reader holds them exactly.
 
+mod batch;
+mod deadline;
+
+pub use batch::{BATCH_OPERATIONS_DEFAULT, BATCH_OPERATIONS_MAX, Batch, Batched, Operation, Outcome};
+pub use deadline::{DEADLINE_MS_MAX, Patch, TTL_MS_MAX, expires_at, ttl_ms};
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -13,6 +19,8 @@ use std::borrow::Cow;
 
 /// Where keys live; a key follows it, percent-encoded. With nothing after it, the collection of all keys.
 pub const PATH_KV: &str = "/kv/";
+/// Where batches of operations are sent.
+pub const PATH_BATCH: &str = "/batch";
 /// How the node is: role, log, durability.
 pub const PATH_STATUS: &str = "/status";
 /// What the node has counted.
@@ -28,6 +36,9 @@ pub const HEADER_OFFSET: &str = "Pykv-Offset";
 pub const HEADER_DURABLE: &str = "Pykv-Durable";
 /// In an answer to HEAD: the size of the value, in bytes.
 pub const HEADER_VALUE_BYTES: &str = "Pykv-Value-Bytes";
+
+/// In an answer to a read: the key's deadline, where it has one, as RFC 3339 has it.
+pub const HEADER_EXPIRES_AT: &str = "Pykv-Expires-At";
 
 /// The operating system has taken the record: it survives a killed process.
 pub const DURABLE_WRITTEN: &str = "written";
@@ -145,6 +156,12 @@ pub struct Entry {
     pub encoding: Option<Encoding>,
     /// The key's version.
     pub version: u64,
+    /// The key's deadline, where it has one, as RFC 3339 has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
+    /// The same in ms since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at_ms: Option<u64>,
 }
 
 /// The answer to a write that left a value.
@@ -154,6 +171,12 @@ pub struct Written {
     pub key: String,
     /// The version it has now.
     pub version: u64,
+    /// The key's deadline, where it has one, as RFC 3339 has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
+    /// The same in ms since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at_ms: Option<u64>,
 }
 
 /// A page of a listing.
@@ -163,6 +186,25 @@ pub struct Keys {
     pub keys: Vec<String>,
     /// What to ask the next page with; none after the last.
     pub cursor: Option<String>,
+}
+
+/// A page of a listing with values (`values=true`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entries {
+    /// Entries, in no order that means anything.
+    pub entries: Vec<Entry>,
+    /// What to ask the next page with; none after the last.
+    pub cursor: Option<String>,
+}
+
+/// The answer to the deletion of all keys under a prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deleted {
+    /// Keys that were deleted.
+    pub deleted: u64,
+    /// Keys that would have been (`dry_run=true`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub would_delete: Option<u64>,
 }
 
 /// Any error (RFC 9457).
@@ -186,6 +228,9 @@ pub struct Problem {
     /// The version that the key has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u64>,
+    /// Which operation of a batch is at fault, counted from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<u64>,
     /// `unknown` where a write was applied and is not known to survive a restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,

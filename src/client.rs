@@ -273,6 +273,7 @@ fn problem(status: StatusCode, body: &[u8]) -> Problem {
             field: None,
             limit: None,
             version: None,
+            index: None,
             outcome: None,
         }
     });
