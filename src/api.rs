@@ -5,6 +5,12 @@
 //!
 //! Numbers that are offsets or versions stay below 2^53, so that every JSON reader holds them exactly.
 
+mod batch;
+mod deadline;
+
+pub use batch::{BATCH_OPERATIONS_DEFAULT, BATCH_OPERATIONS_MAX, Batch, Batched, Operation, Outcome};
+pub use deadline::{DEADLINE_MS_MAX, Patch, TTL_MS_MAX, expires_at, ttl_ms};
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -13,6 +19,8 @@ use std::borrow::Cow;
 
 /// Where keys live; a key follows it, percent-encoded. With nothing after it, the collection of all keys.
 pub const PATH_KV: &str = "/kv/";
+/// Where batches of operations are sent.
+pub const PATH_BATCH: &str = "/batch";
 /// How the node is: role, log, durability.
 pub const PATH_STATUS: &str = "/status";
 /// What the node has counted.
@@ -65,9 +73,6 @@ const QUERY_ESCAPES: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
-/// The last time that RFC 3339 has a form for, in ms since the Unix epoch.
-pub const RFC3339_MS_MAX: u64 = 253_402_300_799_999;
-
 /// The path of a key, percent-encoded.
 ///
 /// A segment of `.` or `..` has its dots escaped as well, since clients and proxies resolve the plain ones.
@@ -85,12 +90,6 @@ pub fn key_path(key: &str) -> String {
         }
     }
     path
-}
-
-/// A time in ms since the Unix epoch, as RFC 3339 has it; up to the year 9999.
-pub fn rfc3339(time_ms: u64) -> String {
-    let time = std::time::UNIX_EPOCH + std::time::Duration::from_millis(time_ms.min(RFC3339_MS_MAX));
-    humantime::format_rfc3339_millis(time).to_string()
 }
 
 /// A query's value, percent-encoded.
@@ -157,6 +156,12 @@ pub struct Entry {
     pub encoding: Option<Encoding>,
     /// The key's version.
     pub version: u64,
+    /// The key's deadline, where it has one, as RFC 3339 has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
+    /// The same in ms since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at_ms: Option<u64>,
 }
 
 /// The answer to a write that left a value.
@@ -166,6 +171,12 @@ pub struct Written {
     pub key: String,
     /// The version it has now.
     pub version: u64,
+    /// The key's deadline, where it has one, as RFC 3339 has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
+    /// The same in ms since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at_ms: Option<u64>,
 }
 
 /// A page of a listing.
@@ -177,12 +188,21 @@ pub struct Keys {
     pub cursor: Option<String>,
 }
 
-/// The answer to deleting what begins alike.
+/// A page of a listing with values (`values=true`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entries {
+    /// Entries, in no order that means anything.
+    pub entries: Vec<Entry>,
+    /// What to ask the next page with; none after the last.
+    pub cursor: Option<String>,
+}
+
+/// The answer to the deletion of all keys under a prefix.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeletedPrefix {
+pub struct Deleted {
     /// Keys that were deleted.
     pub deleted: u64,
-    /// Keys that would be, where that was the question.
+    /// Keys that would have been (`dry_run=true`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub would_delete: Option<u64>,
 }
@@ -211,6 +231,9 @@ pub struct Problem {
     /// Keys that were deleted before the rest was refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted: Option<u64>,
+    /// Which operation of a batch is at fault, counted from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<u64>,
     /// `unknown` where a write was applied and is not known to survive a restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,

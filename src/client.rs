@@ -274,6 +274,7 @@ fn problem(status: StatusCode, body: &[u8]) -> Problem {
             limit: None,
             version: None,
             deleted: None,
+            index: None,
             outcome: None,
         }
     });

@@ -1,7 +1,7 @@
 //! `pykv log`
 
 use super::Error;
-use crate::api::{Encoding, encode_value, rfc3339};
+use crate::api::{Encoding, encode_value, expires_at};
 use crate::cli;
 use crate::digest::Digest;
 use crate::log::{Read, Reader};
@@ -99,7 +99,7 @@ fn line<'a>(read: &Read<'a>) -> Line<'a> {
         encoding,
         term: number_of(Term),
         timestamp: record.timestamp_ms,
-        expires_at: record.deadline_ms.map(rfc3339),
+        expires_at: record.deadline_ms.map(expires_at),
         expires_at_ms: record.deadline_ms,
         goes_on_at: number_of(Skip),
         digest: record.digest().map(|digest| Digest(digest).to_string()),

@@ -5,23 +5,16 @@ use super::response::push_decimal;
 use crate::api;
 use crate::node::Deadline;
 
-/// The longest time to live, in seconds: a hundred years.
-const TTL_SECONDS_MAX: f64 = 100.0 * 365.25 * 24.0 * 3600.0;
-
 const TTL_RANGE: &str = "a time to live is a number of seconds above 0, up to a hundred years";
 
-/// A time to live in seconds, rounded up to whole milliseconds.
+/// A time to live in seconds.
 pub(super) fn of_ttl(seconds: f64) -> Result<Deadline, &'static str> {
-    if seconds > 0.0 && seconds <= TTL_SECONDS_MAX {
-        Ok(Deadline::In((seconds * 1000.0).ceil() as u64))
-    } else {
-        Err(TTL_RANGE)
-    }
+    api::ttl_ms(seconds).map(Deadline::In).ok_or(TTL_RANGE)
 }
 
 /// A deadline in ms since the Unix epoch.
 pub(super) fn of_ms(deadline_ms: u64) -> Result<Deadline, &'static str> {
-    if deadline_ms <= api::RFC3339_MS_MAX {
+    if deadline_ms <= api::DEADLINE_MS_MAX {
         Ok(Deadline::At(deadline_ms))
     } else {
         Err("a deadline is before the year 10000, in ms since 1970")
@@ -49,7 +42,7 @@ pub(super) fn of_query(ttl: Option<&str>) -> Result<Deadline, Problem> {
 pub(super) fn push_members(body: &mut Vec<u8>, deadline_ms: Option<u64>) {
     if let Some(deadline_ms) = deadline_ms {
         body.extend_from_slice(b",\"expires_at\":\"");
-        body.extend_from_slice(api::rfc3339(deadline_ms).as_bytes());
+        body.extend_from_slice(api::expires_at(deadline_ms).as_bytes());
         body.extend_from_slice(b"\",\"expires_at_ms\":");
         push_decimal(body, deadline_ms);
     }
@@ -58,22 +51,6 @@ pub(super) fn push_members(body: &mut Vec<u8>, deadline_ms: Option<u64>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn seconds_become_milliseconds_and_never_fewer() {
-        for (seconds, ms) in [
-            (90.0, 90_000),
-            (0.0001, 1),
-            (1.5, 1500),
-            (0.001, 1),
-            (3.0015, 3002),
-        ] {
-            assert_eq!(of_ttl(seconds), Ok(Deadline::In(ms)), "{seconds}");
-        }
-        for seconds in [0.0, -0.0, -1.0, 1e300, f64::INFINITY, f64::NAN, 3.2e9] {
-            assert!(of_ttl(seconds).is_err(), "{seconds}");
-        }
-    }
 
     #[test]
     fn a_query_takes_what_json_takes() {

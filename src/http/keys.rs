@@ -111,7 +111,7 @@ pub(super) fn delete(node: &Node, head: &Head<'_>, scratch: &mut Scratch) -> Res
         let detail = "many keys have many versions: a precondition has no meaning here";
         return Err(Problem::new(problem::BAD_PRECONDITION, detail));
     }
-    let mut answer = api::DeletedPrefix::default();
+    let mut answer = api::Deleted::default();
     let mut offset = None;
     if is_dry_run {
         answer.would_delete = Some(node.count_prefix(&prefix));

@@ -28,6 +28,7 @@
 
 mod admin;
 mod auth;
+mod batch;
 mod chunked;
 mod conditions;
 mod connection;

@@ -174,7 +174,7 @@ impl<'de> Visitor<'de> for Shape<'_> {
 
 /// A string, borrowed from the body where it has no escapes.
 #[derive(serde::Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
 #[cfg(test)]
 mod tests {

@@ -78,7 +78,7 @@ impl Reply {
     /// Says when the key expires, if it does.
     pub(super) fn expires_at(self, deadline_ms: Option<u64>) -> Reply {
         match deadline_ms {
-            Some(deadline_ms) => self.header(api::HEADER_EXPIRES_AT, &api::rfc3339(deadline_ms)),
+            Some(deadline_ms) => self.header(api::HEADER_EXPIRES_AT, &api::expires_at(deadline_ms)),
             None => self,
         }
     }
