@@ -15,7 +15,7 @@
 
 mod common;
 
-use common::files::{log_file, log_files};
+use common::files::{as_if_killed, log_file, log_files};
 use pykv::Key;
 use pykv::log::{Error, Options as LogOptions, Policy};
 use pykv::node::{Deadline, Mode, Node, Options, Precondition};
@@ -128,7 +128,7 @@ impl History {
         node.close().unwrap();
 
         let log_name = log_file(dir.path());
-        let log = fs::read(&log_name).unwrap();
+        let log = as_if_killed(fs::read(&log_name).unwrap());
         let (end, _) = *offsets.last().unwrap();
         let states = offsets
             .into_iter()
