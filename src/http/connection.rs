@@ -3,7 +3,8 @@
 //! The loop takes every whole request that has come, lets each append its answer to one buffer, waits once
 //! for the log, sends the buffer with one write, and reads again. So a request that comes alone costs one
 //! read and one write, and a pipeline no more; in between nothing is allocated and no option of the socket
-//! is touched.
+//! is touched. An answer that must be waited for, or is a stream, is made when all before it was sent
+//! ([`super::stream`]); what comes behind it waits.
 //!
 //! # What must hold
 //! - No answer that acknowledges a write goes out before the log has it.
@@ -23,6 +24,7 @@ use super::registry::Peer;
 use super::request::{Framing, Head};
 use super::response::{Envelope, Reply};
 use super::routes;
+use super::stream::{Answer, Later, Line, Outcome, Sink, Stream};
 use std::io::{self, Read};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
@@ -71,6 +73,8 @@ enum Next {
     Go,
     /// More bytes must come.
     Read,
+    /// What a handler left must be done, once all before it was sent.
+    Later,
     /// The last answer was made; nothing that the client sent is unread.
     Close,
     /// The last answer was made, and the client may be sending still.
@@ -90,10 +94,17 @@ pub(super) fn serve(context: Context<'_>, peer: &Arc<Peer>) {
         started: None,
         slot: Slot::new(Arc::clone(peer)),
         has_left: false,
+        pending: None,
     };
     if let Err(error) = connection.run() {
         log::debug!("a connection ended: {error}");
     }
+}
+
+/// A request whose answer is made later.
+struct Pending<'a> {
+    later: Later<'a>,
+    envelope: Envelope,
 }
 
 struct Connection<'a> {
@@ -109,9 +120,11 @@ struct Connection<'a> {
     /// Where an answer is left for another thread to send, and whether one was.
     slot: Arc<Slot>,
     has_left: bool,
+    /// Set where a step ends in [`Next::Later`].
+    pending: Option<Pending<'a>>,
 }
 
-impl Connection<'_> {
+impl<'a> Connection<'a> {
     fn run(&mut self) -> io::Result<()> {
         let limits = &self.context.shared.limits;
         let stream = &self.peer.stream;
@@ -125,10 +138,11 @@ impl Connection<'_> {
             }
             let next = match next {
                 Next::Read => self.read()?,
+                Next::Later => self.answer_later()?,
                 next => next,
             };
             match next {
-                Next::Go | Next::Read => {}
+                Next::Go | Next::Read | Next::Later => {}
                 Next::Close => {
                     self.take_answer_back();
                     return self.flush();
@@ -244,8 +258,13 @@ impl Connection<'_> {
             return if is_chunked { self.answer_one() } else { Next::Read };
         };
         self.scratch.body.clear();
-        let reply = match handle(&self.context, &head, admitted, body, &mut self.scratch) {
-            Ok(reply) => reply,
+        let reply = match handle(self.context, &head, admitted, body, &mut self.scratch) {
+            Ok(Answer::Now(reply)) => reply,
+            Ok(Answer::Later(later)) => {
+                self.pending = Some(Pending { later, envelope });
+                self.consume(end);
+                return Next::Later;
+            }
             Err(problem) => problem.into_reply(&mut self.scratch.body),
         };
         self.answer(envelope, &reply, end)
@@ -260,14 +279,62 @@ impl Connection<'_> {
             let reply = overloaded().into_reply(&mut self.scratch.body);
             self.push(envelope, &reply);
         }
+        self.consume(end);
+        self.after(envelope)
+    }
+
+    /// Moves past a request that ends after `end` bytes.
+    fn consume(&mut self, end: usize) {
         self.input.consume(end);
         self.awaited = Awaited::Request;
         self.started = None;
+    }
+
+    /// What comes after a whole answer.
+    fn after(&self, envelope: Envelope) -> Next {
         match (envelope.close, self.input.is_empty()) {
             (false, _) => Next::Go,
             (true, true) => Next::Close,
             (true, false) => Next::Linger,
         }
+    }
+
+    /// Does what a handler left; everything before it was sent. May take as long as it likes, so nothing is
+    /// held meanwhile that can be had anew.
+    fn answer_later(&mut self) -> io::Result<Next> {
+        let Some(Pending { later, mut envelope }) = self.pending.take() else {
+            return Ok(Next::Go);
+        };
+        if self.input.is_empty() {
+            self.give_buffers_back();
+        }
+        self.scratch.body.clear();
+        let line = Line::new(self.context, self.peer);
+        let outcome = later(line, &mut self.scratch);
+        self.output.encoder.tick();
+        envelope.close |= line.is_stopping();
+        let reply = match outcome {
+            Ok(Outcome::Stream(stream)) => return self.stream(line, envelope, stream),
+            Ok(Outcome::Reply(reply)) => reply,
+            Err(problem) => problem.into_reply(&mut self.scratch.body),
+        };
+        Ok(self.answer(envelope, &reply, 0))
+    }
+
+    /// Sends an answer whose body is made meanwhile.
+    fn stream(&mut self, line: Line<'a>, mut envelope: Envelope, stream: Stream<'a>) -> io::Result<Next> {
+        // HTTP/1.0 knows the end of such a body by the close alone.
+        envelope.close |= envelope.is_http10;
+        self.push(envelope, &stream.head);
+        self.flush()?;
+        if !envelope.is_head {
+            let mut sink = Sink::new(line, &mut self.charge, !envelope.is_http10);
+            (stream.body)(&mut sink)
+                .and_then(|()| sink.end())
+                .map_err(io::Error::other)?;
+        }
+        envelope.close |= line.is_stopping();
+        Ok(self.after(envelope))
     }
 
     /// Answers a request that is not read to its end, after which nothing can be read.

@@ -11,6 +11,7 @@
 //! | `handlers`: `kv`, `admin` | from a request to its answer |
 //! | `target`, `payload`, `media`, `conditions` | paths and queries, JSON bodies, forms of bodies, entity tags |
 //! | `response`, `problem` | answers, and errors as answers |
+//! | `stream` | answers that wait, and answers that are sent while they are made |
 //! | `auth` | tokens |
 //! | `limits` | what clients may take |
 //!
@@ -45,6 +46,7 @@ mod registry;
 mod request;
 mod response;
 mod routes;
+mod stream;
 mod target;
 #[cfg(test)]
 mod tests;

@@ -5,3 +5,4 @@ mod client;
 mod crowd;
 mod patience;
 mod protocol;
+mod stream;
