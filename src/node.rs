@@ -14,6 +14,7 @@
 //! - A read takes the store's lock and nothing else, so it never waits for the disk.
 
 mod listing;
+mod watch;
 mod write;
 
 pub use listing::{Cursor, Page, StaleCursor};
