@@ -13,6 +13,9 @@
 //! - Who closes says so in the last answer, and stays until the client has had time to read it.
 //! - An idle connection keeps its thread and nothing else.
 
+mod later;
+mod linger;
+
 use super::chunked::{Chunked, ChunkedError};
 use super::handlers::{Context, Scratch, handle};
 use super::input::{Got, INPUT_BYTES, Input, wait_readable};
@@ -24,9 +27,10 @@ use super::registry::Peer;
 use super::request::{Framing, Head};
 use super::response::{Envelope, Reply};
 use super::routes;
-use super::stream::{Answer, Later, Line, Outcome, Sink, Stream};
-use std::io::{self, Read};
-use std::net::{Shutdown, TcpStream};
+use super::stream::Answer;
+use later::Pending;
+use linger::linger;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tiny_http::Method;
@@ -43,11 +47,6 @@ const UNCHARGED_BYTES: usize = 2 * INPUT_BYTES;
 
 /// Answers up to this size are made whatever the budget says; they go out at once where it is used up.
 const SMALL_BYTES: usize = 16 * 1024;
-
-/// How long, and for how many bytes, a closing connection reads on so that the client can read the last
-/// answer: closing a socket on unread bytes would take the answer away from it.
-const LINGER_TIME: Duration = Duration::from_secs(2);
-const LINGER_BYTES: usize = 64 << 20;
 
 /// What is missing of the request that the input begins with.
 #[derive(Debug)]
@@ -99,12 +98,6 @@ pub(super) fn serve(context: Context<'_>, peer: &Arc<Peer>) {
     if let Err(error) = connection.run() {
         log::debug!("a connection ended: {error}");
     }
-}
-
-/// A request whose answer is made later.
-struct Pending<'a> {
-    later: Later<'a>,
-    envelope: Envelope,
 }
 
 struct Connection<'a> {
@@ -299,44 +292,6 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Does what a handler left; everything before it was sent. May take as long as it likes, so nothing is
-    /// held meanwhile that can be had anew.
-    fn answer_later(&mut self) -> io::Result<Next> {
-        let Some(Pending { later, mut envelope }) = self.pending.take() else {
-            return Ok(Next::Go);
-        };
-        if self.input.is_empty() {
-            self.give_buffers_back();
-        }
-        self.scratch.body.clear();
-        let line = Line::new(self.context, self.peer);
-        let outcome = later(line, &mut self.scratch);
-        self.output.encoder.tick();
-        envelope.close |= line.is_stopping();
-        let reply = match outcome {
-            Ok(Outcome::Stream(stream)) => return self.stream(line, envelope, stream),
-            Ok(Outcome::Reply(reply)) => reply,
-            Err(problem) => problem.into_reply(&mut self.scratch.body),
-        };
-        Ok(self.answer(envelope, &reply, 0))
-    }
-
-    /// Sends an answer whose body is made meanwhile.
-    fn stream(&mut self, line: Line<'a>, mut envelope: Envelope, stream: Stream<'a>) -> io::Result<Next> {
-        // HTTP/1.0 knows the end of such a body by the close alone.
-        envelope.close |= envelope.is_http10;
-        self.push(envelope, &stream.head);
-        self.flush()?;
-        if !envelope.is_head {
-            let mut sink = Sink::new(line, &mut self.charge, !envelope.is_http10);
-            (stream.body)(&mut sink)
-                .and_then(|()| sink.end())
-                .map_err(io::Error::other)?;
-        }
-        envelope.close |= line.is_stopping();
-        Ok(self.after(envelope))
-    }
-
     /// Answers a request that is not read to its end, after which nothing can be read.
     fn refuse(&mut self, problem: Problem, is_head: bool, is_http10: bool) -> Next {
         let reply = problem.into_reply(&mut self.scratch.body);
@@ -496,21 +451,4 @@ fn overloaded() -> Problem {
         "requests and answers in flight take all the memory they may",
     )
     .retry_after(1)
-}
-
-/// Closes a connection whose client may be sending: reads on, within bounds, until the client closes.
-fn linger(mut stream: &TcpStream) -> io::Result<()> {
-    stream.shutdown(Shutdown::Write)?;
-    let deadline = Instant::now() + LINGER_TIME;
-    let mut discarded = [0; 4096];
-    let mut bytes = 0;
-    while bytes < LINGER_BYTES && wait_readable(stream, deadline)? {
-        match stream.read(&mut discarded) {
-            Ok(0) => break,
-            Ok(read) => bytes += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }

@@ -9,7 +9,7 @@ use super::problem::Problem;
 use super::request::Head;
 use super::routes::{Admitted, Route};
 use super::stream::Answer;
-use super::{Shared, admin, kv};
+use super::{Shared, admin, kv, watch};
 use crate::node::Node;
 use tiny_http::Method;
 
@@ -57,6 +57,7 @@ pub(super) fn handle<'a>(
         (Route::Key(key), _, _) => kv::get(node, head, key, scratch),
         (Route::Keys, Method::Post, _) => kv::post(node, head, body, scratch),
         (Route::Keys, _, _) => kv::list(node, head, scratch),
+        (Route::Watch, _, _) => return watch::watch(head),
         (Route::Status, _, _) => admin::status(&context, head, scratch),
         (Route::Stats, _, _) => admin::stats(&context, head, scratch),
         (Route::Healthz, _, _) => admin::healthz(head, scratch),

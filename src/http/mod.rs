@@ -8,7 +8,7 @@
 //! | `input`, `output` | its two buffers: what came, and what goes out |
 //! | `request`, `chunked` | the head of a request, and bodies that come in chunks |
 //! | `routes` | which request is which, and whether it may come in |
-//! | `handlers`: `kv`, `admin` | from a request to its answer |
+//! | `handlers`: `kv`, `watch`, `admin` | from a request to its answer |
 //! | `target`, `payload`, `media`, `conditions` | paths and queries, JSON bodies, forms of bodies, entity tags |
 //! | `response`, `problem` | answers, and errors as answers |
 //! | `stream` | answers that wait, and answers that are sent while they are made |
@@ -50,6 +50,7 @@ mod stream;
 mod target;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 pub use auth::{Tokens, TokensError};
 pub use limits::{HEADERS_CEILING, Limits};

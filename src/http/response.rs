@@ -16,6 +16,8 @@ pub(super) enum Media {
     Json,
     Octets,
     Problem,
+    /// Server-sent events.
+    Events,
 }
 
 impl Media {
@@ -24,6 +26,7 @@ impl Media {
             Media::Json => api::MEDIA_JSON,
             Media::Octets => api::MEDIA_OCTETS,
             Media::Problem => api::MEDIA_PROBLEM,
+            Media::Events => api::MEDIA_EVENTS,
         }
     }
 }

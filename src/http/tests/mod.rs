@@ -6,3 +6,4 @@ mod crowd;
 mod patience;
 mod protocol;
 mod stream;
+mod watch;
