@@ -54,8 +54,11 @@ pub(super) struct Stream<'a> {
     /// Its head, with a body that is [`Streamed`](super::response::Body::Streamed).
     pub(super) head: Reply,
     /// Writes the body. Not called where the request was a HEAD.
-    pub(super) body: Box<dyn FnOnce(&mut Sink<'a, '_>) -> Result<(), Cut> + 'a>,
+    pub(super) body: StreamBody<'a>,
 }
+
+/// Writes the body of a stream.
+pub(super) type StreamBody<'a> = Box<dyn FnOnce(&mut Sink<'a, '_>) -> Result<(), Cut> + 'a>;
 
 /// Why a stream ends before its body does.
 #[derive(Debug)]
