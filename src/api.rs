@@ -5,6 +5,12 @@
 //!
 //! Numbers that are offsets or versions stay below 2^53, so that every JSON reader holds them exactly.
 
+mod batch;
+mod deadline;
+
+pub use batch::{BATCH_OPERATIONS_DEFAULT, BATCH_OPERATIONS_MAX, Batch, Batched, Operation, Outcome};
+pub use deadline::{DEADLINE_MS_MAX, Patch, TTL_MS_MAX, expires_at, ttl_ms};
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -16,6 +22,8 @@ use std::time::Duration;
 pub const PATH_KV: &str = "/kv/";
 /// What changes: the changes after an offset.
 pub const PATH_WATCH: &str = "/watch";
+/// Where batches of operations are sent.
+pub const PATH_BATCH: &str = "/batch";
 /// How the node is: role, log, durability.
 pub const PATH_STATUS: &str = "/status";
 /// What the node has counted.
@@ -31,6 +39,9 @@ pub const HEADER_OFFSET: &str = "Pykv-Offset";
 pub const HEADER_DURABLE: &str = "Pykv-Durable";
 /// In an answer to HEAD: the size of the value, in bytes.
 pub const HEADER_VALUE_BYTES: &str = "Pykv-Value-Bytes";
+
+/// In an answer to a read or a write of a key that has a deadline: when it expires (RFC 3339).
+pub const HEADER_EXPIRES_AT: &str = "Pykv-Expires-At";
 
 /// The operating system has taken the record: it survives a killed process.
 pub const DURABLE_WRITTEN: &str = "written";
@@ -169,6 +180,12 @@ pub struct Entry {
     pub encoding: Option<Encoding>,
     /// The key's version.
     pub version: u64,
+    /// The key's deadline, where it has one, as RFC 3339 has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
+    /// The same in ms since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at_ms: Option<u64>,
 }
 
 /// The answer to a write that left a value.
@@ -178,6 +195,12 @@ pub struct Written {
     pub key: String,
     /// The version it has now.
     pub version: u64,
+    /// The key's deadline, where it has one, as RFC 3339 has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
+    /// The same in ms since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at_ms: Option<u64>,
 }
 
 /// A page of a listing.
@@ -187,6 +210,25 @@ pub struct Keys {
     pub keys: Vec<String>,
     /// What to ask the next page with; none after the last.
     pub cursor: Option<String>,
+}
+
+/// A page of a listing with values (`values=true`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entries {
+    /// Entries, in no order that means anything.
+    pub entries: Vec<Entry>,
+    /// What to ask the next page with; none after the last.
+    pub cursor: Option<String>,
+}
+
+/// The answer to the deletion of all keys under a prefix.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deleted {
+    /// Keys that were deleted.
+    pub deleted: u64,
+    /// Keys that would have been (`dry_run=true`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub would_delete: Option<u64>,
 }
 
 /// What became of a key.
@@ -247,6 +289,12 @@ pub struct Problem {
     /// The first offset that the log has, where one before it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest: Option<u64>,
+    /// Keys that were deleted before the rest was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted: Option<u64>,
+    /// Which operation of a batch is at fault, counted from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<u64>,
     /// `unknown` where a write was applied and is not known to survive a restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,
@@ -292,6 +340,10 @@ pub struct LogStatus {
     pub term: u64,
     /// Just past the last record of all.
     pub offset: u64,
+    /// The digest of what the node held at `digest_offset`: two nodes that hold the same have the same.
+    pub digest: String,
+    /// An offset up to which the log is written.
+    pub digest_offset: u64,
     /// Up to here the operating system has the log.
     pub written: u64,
     /// Up to here the disk has it.
@@ -336,6 +388,10 @@ pub struct Stats {
     pub deletes: u64,
     /// Entries dropped to stay within the bounds.
     pub evictions: u64,
+    /// Entries dropped because their deadline came.
+    pub expiries: u64,
+    /// Entries that have a deadline.
+    pub entries_with_deadline: u64,
     /// The bounds.
     pub limits: StatusLimits,
     /// Connections.

@@ -276,6 +276,8 @@ fn problem(status: StatusCode, body: &[u8]) -> Problem {
             limit: None,
             version: None,
             oldest: None,
+            deleted: None,
+            index: None,
             outcome: None,
         }
     });

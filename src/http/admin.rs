@@ -29,6 +29,8 @@ pub(super) fn status(
             id: status.log_id,
             term: status.term,
             offset: status.offset,
+            digest: status.digest.to_string(),
+            digest_offset: status.digest_offset,
             written: status.position.written,
             synced: status.position.synced,
             fsync: match status.policy {
@@ -60,6 +62,8 @@ pub(super) fn stats(context: &Context<'_>, head: &Head<'_>, scratch: &mut Scratc
         updates: counters.updates,
         deletes: counters.deletes,
         evictions: counters.evictions,
+        expiries: counters.expiries,
+        entries_with_deadline: status.entries_with_deadline,
         limits: limits(status.limits, status.value_bytes_max),
         connections,
         answers,

@@ -9,7 +9,7 @@ use super::problem::Problem;
 use super::request::Head;
 use super::routes::{Admitted, Route};
 use super::stream::Answer;
-use super::{Shared, admin, kv, watch};
+use super::{Shared, admin, keys, kv, watch};
 use crate::node::Node;
 use tiny_http::Method;
 
@@ -52,11 +52,13 @@ pub(super) fn handle<'a>(
     let node = context.node;
     let reply = match (&admitted.route, &head.method, admitted.sent) {
         (Route::Key(key), Method::Put, Some(sent)) => kv::put(node, head, key, body, sent, scratch),
+        (Route::Key(key), Method::Patch, _) => kv::patch(node, head, key, body, scratch),
         (Route::Key(key), Method::Delete, _) => kv::delete(node, head, key),
         (Route::Key(key), Method::Head, _) => kv::head(node, head, key),
         (Route::Key(key), _, _) => kv::get(node, head, key, scratch),
-        (Route::Keys, Method::Post, _) => kv::post(node, head, body, scratch),
-        (Route::Keys, _, _) => kv::list(node, head, scratch),
+        (Route::Keys, Method::Post, _) => keys::post(node, head, body, scratch),
+        (Route::Keys, Method::Delete, _) => keys::delete(node, head, scratch),
+        (Route::Keys, _, _) => keys::list(node, head, scratch),
         (Route::Watch, _, _) => return watch::watch(head),
         (Route::Status, _, _) => admin::status(&context, head, scratch),
         (Route::Stats, _, _) => admin::stats(&context, head, scratch),

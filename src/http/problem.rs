@@ -173,6 +173,11 @@ impl Problem {
             .member("version", Member::Number(version))
     }
 
+    /// Says how many keys were deleted before it came to this.
+    pub(super) fn deleted(self, keys: u64) -> Problem {
+        self.member("deleted", Member::Number(keys))
+    }
+
     /// Why the log does not take a write, or did not acknowledge it.
     pub(super) fn of_refusal(refusal: &Refusal) -> Problem {
         let (kind, unknown) = match refusal {

@@ -1,0 +1,3 @@
+//! The handler of `/batch`: many operations as one step of the log, and a result for each.
+
+mod read;

@@ -1,0 +1,401 @@
+//! The body of a batch, read as strictly as [`payload`](super::super::payload) reads those of single writes.
+//!
+//! Keys and values are borrowed from the body where they have no escapes. The bound on the number of
+//! operations holds while they are read: what is over it is never held. Errors name the operation as well
+//! as the field: `operations[3].key`.
+
+use super::super::payload::Text;
+use super::super::problem::{self, Problem};
+use crate::api::{self, DEADLINE_MS_MAX, Encoding, TTL_MS_MAX};
+use crate::key::Key;
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::error::Category;
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt;
+
+/// Room for operations that is made before any has been read.
+const OPERATIONS_AHEAD: usize = 128;
+
+/// One operation. Its key is one that a node takes, and no two operations of a batch write the same.
+#[derive(Debug, PartialEq)]
+pub(super) enum Operation<'a> {
+    Get {
+        key: Cow<'a, str>,
+    },
+    Set {
+        key: Cow<'a, str>,
+        value: Cow<'a, [u8]>,
+        life: Life,
+        condition: Condition,
+    },
+    Delete {
+        key: Cow<'a, str>,
+        condition: Condition,
+    },
+}
+
+/// How long a key is to live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Life {
+    /// Until it is deleted.
+    Forever,
+    /// For so many ms from when the node takes it.
+    ForMs(u64),
+    /// Until so many ms after the Unix epoch.
+    UntilMs(u64),
+}
+
+/// What an operation asks of the version of its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Condition {
+    None,
+    Absent,
+    Version(u64),
+}
+
+impl Operation<'_> {
+    fn key(&self) -> &str {
+        match self {
+            Operation::Get { key } | Operation::Set { key, .. } | Operation::Delete { key, .. } => key,
+        }
+    }
+
+    fn writes(&self) -> bool {
+        !matches!(self, Operation::Get { .. })
+    }
+}
+
+/// Reads `{"operations":[...]}`, at least one and at most `operations_max`.
+pub(super) fn operations(body: &[u8], operations_max: usize) -> Result<Vec<Operation<'_>>, Problem> {
+    let mut place = Place::default();
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let read = Batch {
+        operations_max,
+        place: &mut place,
+    }
+    .deserialize(&mut json)
+    .and_then(|operations| json.end().map(|()| operations));
+    let operations = read.map_err(|error| match error.classify() {
+        Category::Data => {
+            let problem = Problem::new(problem::SHAPE, error.to_string());
+            let problem = match place.path() {
+                Some(path) => problem.field(path),
+                None => problem,
+            };
+            match place.over_limit {
+                true => problem.limit(operations_max as u64),
+                false => problem,
+            }
+        }
+        Category::Io | Category::Syntax | Category::Eof => Problem::new(problem::BAD_JSON, error.to_string()),
+    })?;
+    check_keys(&operations)?;
+    Ok(operations)
+}
+
+/// Every key is one, and none is written twice: which of two writes counts is not for a node to guess.
+fn check_keys(operations: &[Operation<'_>]) -> Result<(), Problem> {
+    let mut written = HashSet::with_capacity(operations.len());
+    for (index, operation) in operations.iter().enumerate() {
+        let at_fault = |problem: Problem| problem.field(format!("operations[{index}].key"));
+        Key::new(operation.key())
+            .map_err(|error| at_fault(Problem::new(problem::BAD_KEY, error.to_string())))?;
+        if operation.writes() && !written.insert(operation.key()) {
+            return Err(at_fault(Problem::new(
+                problem::SHAPE,
+                "an operation before this one writes the same key",
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Where in the body the reading is; the deserializer's errors do not say it.
+#[derive(Default)]
+struct Place {
+    index: Option<usize>,
+    field: Option<Cow<'static, str>>,
+    over_limit: bool,
+}
+
+impl Place {
+    fn path(&self) -> Option<String> {
+        match (self.index, &self.field) {
+            (None, field) => field.as_ref().map(ToString::to_string),
+            (Some(index), None) => Some(format!("operations[{index}]")),
+            (Some(index), Some(field)) => Some(format!("operations[{index}].{field}")),
+        }
+    }
+}
+
+/// The whole body.
+struct Batch<'p> {
+    operations_max: usize,
+    place: &'p mut Place,
+}
+
+impl<'de> DeserializeSeed<'de> for Batch<'_> {
+    type Value = Vec<Operation<'de>>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Batch<'_> {
+    type Value = Vec<Operation<'de>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with `operations`")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut operations = None;
+        while let Some(Text(name)) = map.next_key()? {
+            if name != "operations" {
+                let error = A::Error::custom(format_args!("there is no field {name:?} here"));
+                self.place.field = Some(name.into_owned().into());
+                return Err(error);
+            }
+            self.place.field = Some("operations".into());
+            if operations.is_some() {
+                return Err(A::Error::custom("the field is there twice"));
+            }
+            operations = Some(map.next_value_seed(List {
+                operations_max: self.operations_max,
+                place: self.place,
+            })?);
+        }
+        self.place.field = Some("operations".into());
+        let operations = operations.ok_or_else(|| A::Error::custom("the field is missing"))?;
+        if operations.is_empty() {
+            return Err(A::Error::custom("a batch has at least one operation"));
+        }
+        self.place.field = None;
+        Ok(operations)
+    }
+}
+
+/// The list of operations.
+struct List<'p> {
+    operations_max: usize,
+    place: &'p mut Place,
+}
+
+impl<'de> DeserializeSeed<'de> for List<'_> {
+    type Value = Vec<Operation<'de>>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for List<'_> {
+    type Value = Vec<Operation<'de>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of operations")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let mut operations = Vec::with_capacity(self.operations_max.min(OPERATIONS_AHEAD));
+        loop {
+            self.place.index = Some(operations.len());
+            self.place.field = None;
+            let one = One {
+                is_over_limit: operations.len() == self.operations_max,
+                place: self.place,
+            };
+            match seq.next_element_seed(one)? {
+                Some(operation) => operations.push(operation),
+                None => break,
+            }
+        }
+        *self.place = Place {
+            field: Some("operations".into()),
+            ..Place::default()
+        };
+        Ok(operations)
+    }
+}
+
+/// One operation.
+struct One<'p> {
+    /// There are as many as may be already.
+    is_over_limit: bool,
+    place: &'p mut Place,
+}
+
+impl<'de> DeserializeSeed<'de> for One<'_> {
+    type Value = Operation<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        if self.is_over_limit {
+            let max = self.place.index.unwrap_or_default();
+            *self.place = Place {
+                index: None,
+                field: Some("operations".into()),
+                over_limit: true,
+            };
+            return Err(D::Error::custom(format_args!(
+                "a batch has at most {max} operations here"
+            )));
+        }
+        deserializer.deserialize_map(self)
+    }
+}
+
+/// What may stand in an operation.
+const FIELDS: [&str; 8] = [
+    "op",
+    "key",
+    "value",
+    "encoding",
+    "ttl",
+    "expires_at_ms",
+    "if_version",
+    "if_absent",
+];
+
+/// The fields of one operation, as far as they were read.
+#[derive(Default)]
+struct Fields<'a> {
+    op: Option<Op>,
+    key: Option<Cow<'a, str>>,
+    value: Option<Cow<'a, str>>,
+    encoding: Option<Encoding>,
+    ttl_ms: Option<u64>,
+    expires_at_ms: Option<u64>,
+    if_version: Option<u64>,
+    if_absent: Option<bool>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Op {
+    Get,
+    Set,
+    Delete,
+}
+
+impl<'de> Visitor<'de> for One<'_> {
+    type Value = Operation<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an operation: an object with `op` and `key`")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Operation<'de>, A::Error> {
+        let mut fields = Fields::default();
+        while let Some(Text(name)) = map.next_key()? {
+            let Some(known) = FIELDS.into_iter().find(|known| *known == name) else {
+                let error = A::Error::custom(format_args!("there is no field {name:?} in an operation"));
+                self.place.field = Some(name.into_owned().into());
+                return Err(error);
+            };
+            self.place.field = Some(known.into());
+            if fields.read(known, &mut map)? {
+                return Err(A::Error::custom("the field is there twice"));
+            }
+        }
+        fields.into_operation().map_err(|(field, why)| {
+            self.place.field = Some(field.into());
+            A::Error::custom(why)
+        })
+    }
+}
+
+impl<'de> Fields<'de> {
+    /// Reads the value of a field; whether it had one before.
+    fn read<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<bool, A::Error> {
+        Ok(match name {
+            "op" => {
+                let Text(name) = map.next_value()?;
+                let op = match &*name {
+                    "get" => Op::Get,
+                    "set" => Op::Set,
+                    "delete" => Op::Delete,
+                    _ => return Err(A::Error::custom("the operations are get, set and delete")),
+                };
+                self.op.replace(op).is_some()
+            }
+            "key" => self.key.replace(map.next_value::<Text>()?.0).is_some(),
+            "value" => self.value.replace(map.next_value::<Text>()?.0).is_some(),
+            "encoding" => {
+                let Text(name) = map.next_value()?;
+                let encoding = Encoding::of_name(&name)
+                    .ok_or_else(|| A::Error::custom("the encoding is base64, or not said"))?;
+                self.encoding.replace(encoding).is_some()
+            }
+            "ttl" => {
+                let ttl_ms = api::ttl_ms(map.next_value()?).ok_or_else(|| {
+                    let max = TTL_MS_MAX / 1000;
+                    A::Error::custom(format_args!("a ttl is in seconds, above 0 and at most {max}"))
+                })?;
+                self.ttl_ms.replace(ttl_ms).is_some()
+            }
+            "expires_at_ms" => {
+                let ms = map.next_value()?;
+                if ms > DEADLINE_MS_MAX {
+                    return Err(A::Error::custom(format_args!(
+                        "a deadline is in ms since 1970, at most {DEADLINE_MS_MAX}"
+                    )));
+                }
+                self.expires_at_ms.replace(ms).is_some()
+            }
+            "if_version" => self.if_version.replace(map.next_value()?).is_some(),
+            _ => self.if_absent.replace(map.next_value()?).is_some(),
+        })
+    }
+
+    /// What the fields come to, or which of them is at fault and why.
+    fn into_operation(self) -> Result<Operation<'de>, (&'static str, &'static str)> {
+        const MISSING: &str = "the field is missing";
+        let op = self.op.ok_or(("op", MISSING))?;
+        let not_for_this = "only a set has this field";
+        for (field, is_there) in [
+            ("value", self.value.is_some()),
+            ("encoding", self.encoding.is_some()),
+            ("ttl", self.ttl_ms.is_some()),
+            ("expires_at_ms", self.expires_at_ms.is_some()),
+            ("if_absent", self.if_absent.is_some()),
+        ] {
+            if is_there && op != Op::Set {
+                return Err((field, not_for_this));
+            }
+        }
+        if op == Op::Get && self.if_version.is_some() {
+            return Err(("if_version", "a get has no such field"));
+        }
+        let key = self.key.ok_or(("key", MISSING))?;
+        let condition = match (self.if_version, self.if_absent) {
+            (Some(_), Some(true)) => {
+                return Err(("if_absent", "a key cannot be absent and in a version at once"));
+            }
+            (Some(version), _) => Condition::Version(version),
+            (None, Some(true)) => Condition::Absent,
+            (None, _) => Condition::None,
+        };
+        Ok(match op {
+            Op::Get => Operation::Get { key },
+            Op::Delete => Operation::Delete { key, condition },
+            Op::Set => Operation::Set {
+                key,
+                value: api::decode_value(self.value.ok_or(("value", MISSING))?, self.encoding)
+                    .ok_or(("value", "the value is not base64"))?,
+                life: match (self.ttl_ms, self.expires_at_ms) {
+                    (Some(_), Some(_)) => {
+                        return Err(("expires_at_ms", "it stands in place of a ttl, not beside one"));
+                    }
+                    (Some(ms), None) => Life::ForMs(ms),
+                    (None, Some(ms)) => Life::UntilMs(ms),
+                    (None, None) => Life::Forever,
+                },
+                condition,
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
