@@ -10,11 +10,13 @@ mod error;
 mod serve;
 mod units;
 mod values;
+mod watch;
 
 pub use error::usage_message;
 pub use serve::{Fsync, LogLevel, Serve};
 pub use units::{Size, SizeError, Span};
 use values::{key, limit, version};
+pub use watch::Watch;
 
 use crate::client::Address;
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -125,6 +127,13 @@ pub enum Command {
     /// They are printed one a line, in no order that means anything. A key that is there from the beginning
     /// to the end is printed exactly once, however many keys come and go meanwhile.
     List(List),
+    /// Print changes as they are made, as JSON, one a line
+    ///
+    /// A change has its operation (SET, UPDATE, DELETE, EVICT or EXPIRE), key, value, version, which is the
+    /// offset to go on after, and timestamp (in ms since the Unix epoch). This goes on until interrupted.
+    /// Where the node goes away meanwhile, that is said on standard error, and nothing is missed once it is
+    /// back. The exit status is 6 where the node no longer holds what came after --after.
+    Watch(Watch),
     /// Print how a node is
     ///
     /// Its log, its store and its connections.

@@ -8,8 +8,10 @@
 //! because ureq follows such an answer without either; the nodes of a cluster share their tokens.
 
 mod address;
+mod watch;
 
 pub use address::{Address, AddressError};
+pub use watch::Watched;
 
 use crate::api::{self, Keys, Problem, Stats, Status};
 use crate::record::VALUE_BYTES_MAX;
@@ -273,6 +275,7 @@ fn problem(status: StatusCode, body: &[u8]) -> Problem {
             field: None,
             limit: None,
             version: None,
+            oldest: None,
             deleted: None,
             index: None,
             outcome: None,

@@ -25,6 +25,11 @@ pub(super) fn version(text: &str) -> Result<u64, &'static str> {
         .map_err(|_| "a version is a number, as `pykv get --json` shows it")
 }
 
+pub(super) fn offset(text: &str) -> Result<u64, &'static str> {
+    text.parse()
+        .map_err(|_| "an offset is a number, as the version of a change is")
+}
+
 pub(super) fn limit(text: &str) -> Result<NonZeroU64, &'static str> {
     text.parse().map_err(|_| "it is a number from 1 on")
 }

@@ -11,6 +11,7 @@ mod log;
 mod serve;
 mod set;
 mod status;
+mod watch;
 
 use crate::cli::{self, Cli, Command, Connection};
 use crate::client::{self, Client, Token};
@@ -31,6 +32,7 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Set(args) => set::run(&args),
         Command::Del(args) => del::run(&args),
         Command::List(args) => list::run(&args),
+        Command::Watch(args) => watch::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Log(args) => log::run(&args),
         Command::Check(args) => check::run(&args),

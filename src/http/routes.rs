@@ -21,6 +21,7 @@ pub(super) enum Route<'a> {
     Keys,
     /// One key, decoded and not yet checked.
     Key(Cow<'a, str>),
+    Watch,
     Status,
     Stats,
     Healthz,
@@ -33,6 +34,7 @@ impl<'a> Route<'a> {
             Some("") => Route::Keys,
             Some(key) => Route::Key(target::decode(key, problem::BAD_KEY)?),
             None => match path {
+                api::PATH_WATCH => Route::Watch,
                 api::PATH_STATUS => Route::Status,
                 api::PATH_STATS => Route::Stats,
                 api::PATH_HEALTHZ => Route::Healthz,
@@ -47,7 +49,7 @@ impl<'a> Route<'a> {
         match self {
             Route::Keys => "GET, HEAD, POST, DELETE",
             Route::Key(_) => "GET, HEAD, PUT, PATCH, DELETE",
-            Route::Status | Route::Stats | Route::Healthz | Route::Readyz => "GET, HEAD",
+            Route::Watch | Route::Status | Route::Stats | Route::Healthz | Route::Readyz => "GET, HEAD",
         }
     }
 
