@@ -210,7 +210,7 @@ impl<'a> Feed<'a> {
 
     /// Waits until more is written than was read, and returns whether it is: `false` at the deadline, or
     /// where it is not to go on, which is asked again at [`wake_watchers`](super::Log::wake_watchers). May
-    /// wait a little longer than until there is more; see [`super::watchers`].
+    /// wait a little longer than until there is more: many feeds share how often all of them look.
     pub fn wait(&mut self, deadline: Instant, go_on: impl Fn() -> bool) -> bool {
         if self.start == self.buffer.len() {
             self.buffer = Vec::new();
