@@ -110,12 +110,6 @@ pub fn key_path(key: &str) -> String {
 /// The last moment that RFC 3339 has a form for, in ms since the Unix epoch.
 pub const RFC3339_MS_MAX: u64 = 253_402_300_799_999;
 
-/// A moment, as RFC 3339 has it: in UTC, to the millisecond.
-pub fn rfc3339(time_ms: u64) -> String {
-    let time = std::time::UNIX_EPOCH + std::time::Duration::from_millis(time_ms.min(RFC3339_MS_MAX));
-    humantime::format_rfc3339_millis(time).to_string()
-}
-
 /// A query's value, percent-encoded.
 pub fn query_value(value: &str) -> String {
     utf8_percent_encode(value, QUERY_ESCAPES).to_string()

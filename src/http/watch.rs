@@ -236,7 +236,7 @@ impl Question {
             encoding,
             version: read.version,
             timestamp: record.timestamp_ms,
-            expires_at: record.deadline_ms.map(|ms| api::rfc3339(ms).into()),
+            expires_at: record.deadline_ms.map(|ms| api::expires_at(ms).into()),
             expires_at_ms: record.deadline_ms,
         }
     }

@@ -8,6 +8,7 @@
 //! | `repairs` | directories with files that are foreign, missing, too long or made up |
 //! | here | segments, waiting, readers |
 
+mod batches;
 mod bytes;
 mod faults;
 mod feeds;
