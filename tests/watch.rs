@@ -141,6 +141,37 @@ fn a_change_says_what_became_of_its_key() {
 }
 
 #[test]
+fn deadlines_are_told() {
+    let node = Server::start(&[]);
+    let mut client = node.client();
+    let begin = watch(&mut client, "wait=0").1;
+    client.put("/kv/k?upsert=true&ttl=0.3", b"v").expect(201);
+    client.put("/kv/a?upsert=true", b"1").expect(201);
+    client.put("/kv/b?upsert=true&ttl=1000", b"2").expect(201);
+    let (mut told, mut after) = (Vec::new(), begin);
+    while told.len() < 4 {
+        let (changes, next) = watch(&mut client, &format!("after={after}&limit=1"));
+        told.extend(changes);
+        after = next;
+    }
+    let names: Vec<_> = told
+        .iter()
+        .map(|change| {
+            (
+                change["operation"].as_str().unwrap(),
+                change["key"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(names, [("SET", "k"), ("SET", "a"), ("SET", "b"), ("EXPIRE", "k")]);
+    let number = |change: &Value, name: &str| change[name].as_u64().unwrap();
+    let lives = number(&told[0], "expires_at_ms") - number(&told[0], "timestamp");
+    assert!((300..2000).contains(&lives), "{lives} ms");
+    assert!(number(&told[3], "timestamp") >= number(&told[0], "expires_at_ms"));
+    assert!(told[1].get("expires_at").is_none() && told[2]["expires_at"].is_string());
+}
+
+#[test]
 fn what_is_gone_is_told_from_what_never_was() {
     let node = Server::start(&["--segment-size", "4KiB"]);
     let mut client = node.client();
