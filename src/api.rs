@@ -26,6 +26,8 @@ pub const PATH_WATCH: &str = "/watch";
 pub const PATH_BATCH: &str = "/batch";
 /// How the node is: role, log, durability.
 pub const PATH_STATUS: &str = "/status";
+/// Compaction of the log.
+pub const PATH_COMPACT: &str = "/compact";
 /// What the node has counted.
 pub const PATH_STATS: &str = "/stats";
 /// Whether the process answers at all.
@@ -318,6 +320,8 @@ pub struct Status {
     pub dir: String,
     /// The log.
     pub log: LogStatus,
+    /// Compaction of the log.
+    pub compaction: Compaction,
     /// The bounds of the store and of what requests may bring.
     pub limits: StatusLimits,
     /// Memory of the process in RAM, in bytes, where the system tells it.
@@ -344,6 +348,67 @@ pub struct LogStatus {
     pub synced: u64,
     /// When it is synced: `always`, `everysec` or `no`.
     pub fsync: String,
+}
+
+/// How it is with compaction.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Compaction {
+    /// The one that is going on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running: Option<CompactionProgress>,
+    /// The last one that ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<CompactionResult>,
+}
+
+/// A compaction that is going on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CompactionProgress {
+    /// Its number, counted from 1 since the node was started.
+    pub job: u64,
+    /// What it was begun for: `request` or `growth`.
+    pub cause: String,
+    /// Seconds since it began.
+    pub seconds: f64,
+    /// Entries that are in the base.
+    pub entries: u64,
+    /// Entries that there were when it began.
+    pub entries_total: u64,
+    /// Bytes of the base that are written.
+    pub bytes: u64,
+}
+
+/// A compaction that has ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CompactionResult {
+    /// Its number.
+    pub job: u64,
+    /// What it was begun for: `request` or `growth`.
+    pub cause: String,
+    /// Seconds that it took.
+    pub seconds: f64,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// The offset of the base.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u64>,
+    /// Entries in the base.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entries: Option<u64>,
+    /// Bytes of all files of the log before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_before: Option<u64>,
+    /// And after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_after: Option<u64>,
+}
+
+/// The answer to a request for a compaction that is not waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CompactionJob {
+    /// Its number, or that of the one that was going on.
+    pub job: u64,
 }
 
 /// The bounds of the store and of what requests may bring. A bound that is not there is left out.

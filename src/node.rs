@@ -28,7 +28,7 @@ pub use write::{Deadline, Found, Meta, Mode, Precondition, WriteError, Written};
 
 use crate::digest::Digest;
 use crate::key::Key;
-use crate::log::{self, Health, Log, Policy, Position, Refusal};
+use crate::log::{self, CompactionStatus, Finished, Health, Log, Policy, Position, Refusal};
 use crate::pair::Pair;
 use crate::store::{self, Counters, Limits, LruMap, Prepared, Replay, Store};
 use clock::Clock;
@@ -68,6 +68,8 @@ pub struct Status {
     pub digest_offset: u64,
     /// Entries that have a deadline.
     pub entries_with_deadline: u64,
+    /// How it is with compaction.
+    pub compaction: CompactionStatus,
     /// The log's policy.
     pub policy: Policy,
     /// Whether the log takes writes.
@@ -329,6 +331,17 @@ impl Node {
         self.log.defer(offset, then)
     }
 
+    /// Asks for a compaction of the log; returns its number, or that of the one that is going on.
+    pub fn compact(&self) -> u64 {
+        self.log.compact()
+    }
+
+    /// Waits until that compaction has ended; none at the deadline, or where it is not to go on, which is
+    /// asked again at [`Node::wake_watchers`].
+    pub fn wait_compaction(&self, job: u64, deadline: Instant, go_on: impl Fn() -> bool) -> Option<Finished> {
+        self.log.wait_compaction(job, deadline, go_on)
+    }
+
     /// What the store has counted.
     pub fn counters(&self) -> Counters {
         self.store.lock().map.counters()
@@ -349,6 +362,7 @@ impl Node {
             digest,
             digest_offset,
             entries_with_deadline,
+            compaction: self.log.compaction(),
             policy: self.log.policy(),
             health: self.log.health(),
             dir: self.dir.clone(),

@@ -1,7 +1,9 @@
 //! The flags of `pykv serve`, and what they come to as options of the node and the listener.
 
 use super::units::{Size, Span};
-use super::values::{buffer, capacity, count, headers, listen, max_value, not_zero, segment_size, unwritten};
+use super::values::{
+    buffer, capacity, count, headers, listen, max_value, not_zero, ratio, segment_size, unwritten,
+};
 use super::{DIR_DEFAULT, ENV_DIR, ENV_LISTEN, ENV_LOG, ENV_TOKEN_FILE, LISTEN_DEFAULT};
 use crate::http::Limits;
 use crate::{log, node, store};
@@ -63,8 +65,34 @@ pub struct Serve {
     pub max_unwritten: Option<Size>,
 
     /// Size at which a new file of the log is begun, up to 2GiB
-    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, default_value = "256MiB", help_heading = "Log", value_parser = segment_size)]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, default_value = "64MiB", help_heading = "Log", value_parser = segment_size)]
     pub segment_size: Size,
+
+    /// Compact the log by itself once it has this size; see --compact-ratio
+    #[arg(
+        long,
+        value_name = "SIZE",
+        allow_hyphen_values = true,
+        default_value = "64MiB",
+        help_heading = "Log"
+    )]
+    pub compact_min: Size,
+
+    /// Compact the log by itself once it has so many times the size of what is live; 0 for never
+    #[arg(long, value_name = "N", allow_hyphen_values = true, default_value_t = 2.0, help_heading = "Log", value_parser = ratio)]
+    pub compact_ratio: f64,
+
+    /// How much of the log is kept behind a compaction, for watchers that were away for a while
+    ///
+    /// Files are kept whole, so up to one --segment-size more is kept.
+    #[arg(
+        long,
+        value_name = "SIZE",
+        allow_hyphen_values = true,
+        default_value = "64MiB",
+        help_heading = "Log"
+    )]
+    pub log_backlog: Size,
 
     /// How long a write may wait for the log before it is answered with an error
     #[arg(
@@ -257,6 +285,9 @@ impl Serve {
                 },
                 unwritten_bytes_max: self.max_unwritten().0,
                 segment_bytes_max: self.segment_size.0,
+                compact_bytes_min: self.compact_min.0,
+                compact_ratio: self.compact_ratio,
+                backlog_bytes: self.log_backlog.0,
                 wait_max: self.write_timeout.0,
             },
         }
@@ -335,6 +366,11 @@ mod tests {
             "--max-memory=0",
             "--max-body=0",
             "--segment-size=1",
+            "--segment-size=3GiB",
+            "--max-unwritten=2GiB",
+            "--compact-ratio=0.5",
+            "--compact-ratio=-1",
+            "--compact-ratio=nan",
             "--fsync=sometimes",
             "--max-connections=0",
             "--max-headers=129",

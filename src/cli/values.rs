@@ -70,6 +70,13 @@ pub(super) fn segment_size(text: &str) -> Result<Size, String> {
     size_within(text, SEGMENT_BYTES_MIN, SEGMENT_BYTES_CEILING)
 }
 
+pub(super) fn ratio(text: &str) -> Result<f64, &'static str> {
+    text.parse()
+        .ok()
+        .filter(|ratio| *ratio == 0.0 || (1.0..=1000.0).contains(ratio))
+        .ok_or("it is 0, or between 1 and 1000")
+}
+
 pub(super) fn unwritten(text: &str) -> Result<Size, String> {
     size_within(text, 1, UNWRITTEN_BYTES_CEILING)
 }

@@ -1,5 +1,6 @@
 //! The handlers that say how the node is: `/status`, `/stats` and the two probes.
 
+use super::compact;
 use super::handlers::{Context, Scratch};
 use super::problem::{self, Problem};
 use super::request::Head;
@@ -40,6 +41,7 @@ pub(super) fn status(
             }
             .to_owned(),
         },
+        compaction: compact::status(status.compaction),
         limits: limits(status.limits, status.value_bytes_max),
         resident_bytes: resident_bytes(),
     };

@@ -54,6 +54,7 @@ kinds! {
     OVERLOADED 503 "overloaded" "The node has too much in hand";
     NO_WRITES 503 "writes-refused" "The node takes no writes now";
     UNKNOWN_OUTCOME 503 "outcome-unknown" "Whether the change is kept is not known";
+    NOT_COMPACTED 503 "not-compacted" "The log could not be compacted";
     NOT_READY 503 "not-ready" "The node is not ready";
     HTTP_VERSION 505 "http-version" "The HTTP version is not spoken";
     DISK_FULL 507 "disk-full" "The disk is full";

@@ -98,6 +98,35 @@ impl Listing {
         )
     }
 
+    /// Bases and segments.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Named> {
+        self.bases.iter().chain(&self.segments)
+    }
+
+    /// What a newer base has made superfluous, but for the latest segments that together have at least
+    /// `backlog_bytes`.
+    pub(super) fn dispensable(&self, backlog_bytes: u64) -> Vec<PathBuf> {
+        let from = self.bases.last().map_or(0, |base| base.first_offset);
+        let mut kept_bytes = 0;
+        let segments = self.segments.iter().rev().filter(|named| {
+            if named.first_offset >= from {
+                return false;
+            }
+            let is_enough = kept_bytes >= backlog_bytes;
+            if !is_enough {
+                kept_bytes += std::fs::metadata(&named.path).map_or(0, |metadata| metadata.len());
+            }
+            is_enough
+        });
+        let segments: Vec<&Named> = segments.collect();
+        let bases = self.bases.iter().filter(|named| named.first_offset < from);
+        // The oldest first: what is left has no hole, wherever it ends.
+        bases
+            .chain(segments.into_iter().rev())
+            .map(|named| named.path.clone())
+            .collect()
+    }
+
     /// What a newer base has made superfluous.
     pub(super) fn superseded(&self) -> impl Iterator<Item = &Named> {
         let from = self.bases.last().map_or(0, |base| base.first_offset);

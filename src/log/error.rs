@@ -47,6 +47,11 @@ pub enum Error {
         /// What does not fit.
         why: String,
     },
+    /// Something was begun and not brought to its end, which is no fault of the files.
+    GivenUp {
+        /// Why not.
+        why: String,
+    },
     /// A file of a later format.
     Version {
         /// The file.
@@ -110,6 +115,7 @@ impl fmt::Display for Error {
                     dir.display()
                 )
             }
+            Error::GivenUp { why } => write!(f, "it was given up: {why}"),
             Error::Version { path, found } => write!(
                 f,
                 "{} has format version {found}, which this pykv does not know; use a newer pykv",

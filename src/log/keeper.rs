@@ -7,8 +7,9 @@
 //!   store stands still, so a new base is made of it, and the log goes on behind that.
 
 use super::base::{self, Source};
-use super::dir::Listing;
+use super::dir::{Listing, Named};
 use super::error::{Error, Health};
+use super::header::{Header, Kind};
 use super::writer::{Failure, Writer};
 use super::{Policy, Shared};
 use std::sync::Arc;
@@ -139,6 +140,8 @@ fn retry(shared: &Shared) {
 }
 
 fn heal(shared: &Shared, source: &dyn Source) {
+    // A compaction that is going on gives up, as the log has failed.
+    let _walking = shared.walking();
     let mut writer = shared.writer();
     match rebase(shared, &mut writer, source) {
         Ok(()) => {
@@ -157,14 +160,18 @@ fn rebase(shared: &Shared, writer: &mut Writer, source: &dyn Source) -> Result<(
     let offset = source.tip();
     // What waits in memory is in the store; taking it in here brings the digest to the same offset.
     shared.budget.give_back(writer.drop_waiting());
-    let entries = base::write(
-        &writer.dir,
-        &writer.disk,
-        writer.id,
-        &writer.terms,
-        offset,
-        source,
-    )?;
+    let header = Header {
+        kind: Kind::Base,
+        id: writer.id,
+        first_offset: offset,
+        terms: writer.terms.clone(),
+    };
+    let named = Named::new(writer.dir.path(), Kind::Base, offset);
+    let mut entries = 0;
+    writer.dir.make(&writer.disk, &named, |file| {
+        (entries, _) = base::write(&writer.disk, (file, &named.path), &header, source, |_, _| Ok(()))?;
+        Ok(())
+    })?;
     writer.skip_to(offset)?;
     let listing = Listing::read(writer.dir.path())?;
     writer

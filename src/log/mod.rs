@@ -14,6 +14,7 @@
 //! | `keeper` | the log's thread: syncs, and brings a failed log back |
 //! | `budget` | the bound on what is not written yet |
 //! | `recovery` | opens a directory and finds the end |
+//! | `compaction` | makes a base while the node serves, and drops what it makes superfluous |
 //! | `base` | the state at an offset, as a file |
 //! | `reader`, `file_reader` | records of a directory, of a file |
 //! | `feed`, `watchers` | records of the log while it is written; who waits for more |
@@ -33,6 +34,7 @@ mod base;
 mod budget;
 mod check;
 mod commit;
+mod compaction;
 mod dir;
 mod disk;
 mod error;
@@ -51,10 +53,11 @@ mod writer;
 mod tests;
 
 pub(crate) use appender::{Appender, BatchRoom, Change, Reserved, put_bytes, removal_bytes};
-pub(crate) use base::Source;
+pub(crate) use base::{Batch, Source};
 pub use check::{Damage, FileReport, Report, check, repair};
 pub use commit::Position;
 pub(crate) use commit::Then;
+pub use compaction::{Cause, Compacted, CompactionStatus, Finished, Progress};
 pub(crate) use disk::Disk;
 pub use error::{Error, Health, Refusal};
 pub use feed::{Feed, FeedError};
@@ -68,6 +71,7 @@ pub use crate::record::Operation;
 use crate::record::Record;
 use budget::Budget;
 use commit::Commit;
+use compaction::Compactor;
 use dir::Dir;
 use keeper::Keeper;
 use std::path::Path;
@@ -107,6 +111,12 @@ pub struct Options {
     pub unwritten_bytes_max: u64,
     /// Size at which a new segment is started, in bytes.
     pub segment_bytes_max: u64,
+    /// Bytes that the log must have before it is compacted by itself.
+    pub compact_bytes_min: u64,
+    /// The log is compacted by itself when it has so many times the bytes of what is live; 0 for never.
+    pub compact_ratio: f64,
+    /// Bytes of the log that are kept behind a base, for those who read it from behind.
+    pub backlog_bytes: u64,
     /// How long a writer waits for room, and then for its record to be written, before it is told so.
     pub wait_max: Duration,
 }
@@ -122,6 +132,11 @@ struct Shared {
     writer: Mutex<Writer>,
     /// Those that feeds read.
     segments: feed::Segments,
+    dir: Arc<Dir>,
+    disk: Disk,
+    compaction: compaction::State,
+    /// Held by whoever walks the store to make a base, before the writer.
+    walking: Mutex<()>,
 }
 
 impl Shared {
@@ -129,6 +144,12 @@ impl Shared {
         self.writer
             .lock()
             .expect("nothing under the writer's lock panics")
+    }
+
+    fn walking(&self) -> MutexGuard<'_, ()> {
+        self.walking
+            .lock()
+            .expect("nothing under the lock of those who walk panics")
     }
 
     fn appended(&self) -> u64 {
@@ -164,8 +185,8 @@ impl Waiter {
 
 /// The log of an open directory.
 ///
-/// Opening it locks the directory. Starting it starts the thread `log`, which ends when the log is closed or
-/// dropped.
+/// Opening it locks the directory. Starting it starts the threads `log` and `compact`, which end when the log
+/// is closed or dropped.
 pub struct Log {
     shared: Arc<Shared>,
     id: LogId,
@@ -173,6 +194,7 @@ pub struct Log {
     /// What the log says that the digest of the store is.
     digest_expected: Option<Digest>,
     keeper: Option<Keeper>,
+    compactor: Option<Compactor>,
 }
 
 impl Log {
@@ -183,14 +205,14 @@ impl Log {
         options: Options,
         replay: impl FnMut(&Record<'_>, u64),
     ) -> Result<(Log, Appender), Error> {
-        let dir = Dir::open_or_create(path)?;
-        let recovered = recovery::recover(&dir, &disk, replay)?;
+        let dir = Arc::new(Dir::open_or_create(path)?);
+        let recovered = recovery::recover(&dir, &disk, options.backlog_bytes, replay)?;
         let (pieces, receiver) = crossbeam_channel::unbounded();
         let (id, position) = (recovered.id, recovered.position);
         let term = recovered.terms.last().map_or(0, |term| term.term);
         let writer = Writer::new(
-            dir,
-            disk,
+            Arc::clone(&dir),
+            disk.clone(),
             id,
             recovered.terms,
             receiver,
@@ -205,6 +227,10 @@ impl Log {
             appended: AtomicU64::new(position),
             writer: Mutex::new(writer),
             segments: feed::Segments::new(path),
+            dir,
+            disk,
+            compaction: compaction::State::new(),
+            walking: Mutex::new(()),
         });
         let appender = Appender::new(position, pieces, Arc::clone(&shared));
         Ok((
@@ -214,6 +240,7 @@ impl Log {
                 term,
                 digest_expected: recovered.digest,
                 keeper: None,
+                compactor: None,
             },
             appender,
         ))
@@ -234,15 +261,18 @@ impl Log {
         self.shared
             .commit
             .set_state(self.shared.commit.position().written, digest);
-        let keeper = Keeper::start(Arc::clone(&self.shared), source).map_err(|error| {
-            Error::io("cannot start the thread of", self.shared.writer().dir.path())(error)
-        })?;
-        self.keeper = Some(keeper);
+        let cannot = || Error::io("cannot start the threads of", self.shared.dir.path());
+        let keeper = Keeper::start(Arc::clone(&self.shared), Arc::clone(&source)).map_err(cannot())?;
+        let compactor = Compactor::start(Arc::clone(&self.shared), source).map_err(cannot())?;
+        (self.keeper, self.compactor) = (Some(keeper), Some(compactor));
         Ok(())
     }
 
     /// Ends the log's thread, writes and syncs what is left, and unlocks the directory.
     pub(crate) fn close(mut self) -> Result<(), Error> {
+        if let Some(compactor) = &mut self.compactor {
+            compactor.stop();
+        }
         if let Some(keeper) = &mut self.keeper {
             keeper.stop();
         }
@@ -298,9 +328,31 @@ impl Log {
         Feed::new(&self.shared, after)
     }
 
-    /// Makes everybody who waits in a [`Feed`] ask whether to go on.
+    /// Makes everybody who waits in a [`Feed`], or for a compaction, ask whether to go on.
     pub fn wake_watchers(&self) {
         self.shared.commit.watchers.wake_all();
+        self.shared.compaction.wake();
+    }
+
+    /// Asks for a compaction; returns its number, or that of the one that is going on.
+    pub(crate) fn compact(&self) -> u64 {
+        self.shared.compaction.request()
+    }
+
+    /// Waits until that compaction has ended; none at the deadline, or where it is not to go on, which is
+    /// asked again at [`Log::wake_watchers`].
+    pub(crate) fn wait_compaction(
+        &self,
+        job: u64,
+        deadline: Instant,
+        go_on: impl Fn() -> bool,
+    ) -> Option<Finished> {
+        self.shared.compaction.wait(job, deadline, go_on)
+    }
+
+    /// How it is with compaction.
+    pub(crate) fn compaction(&self) -> CompactionStatus {
+        self.shared.compaction.status()
     }
 
     /// A way to wait for it.

@@ -55,6 +55,7 @@ pub(super) struct Recovered {
 pub(super) fn recover(
     dir: &Dir,
     disk: &Disk,
+    backlog_bytes: u64,
     mut replay: impl FnMut(&Record<'_>, u64),
 ) -> Result<Recovered, Error> {
     let listing = Listing::read(dir.path())?;
@@ -133,7 +134,7 @@ pub(super) fn recover(
     }
     // What a base was made of is kept where the base was damaged: somebody may want it yet.
     if !has_lost {
-        dir.remove(disk, listing.superseded().map(|named| named.path.clone()));
+        dir.remove(disk, listing.dispensable(backlog_bytes));
     }
     Ok(log)
 }

@@ -35,7 +35,7 @@ const BATCH_BYTES_MAX: usize = 4 << 20;
 const BUFFER_KEPT_BYTES: usize = 1 << 20;
 
 pub(super) struct Writer {
-    pub(super) dir: Dir,
+    pub(super) dir: Arc<Dir>,
     pub(super) disk: Disk,
     pub(super) id: LogId,
     pub(super) terms: Vec<Term>,
@@ -118,7 +118,7 @@ impl Writer {
         reason = "called once, by recovery, which has all of it in hand"
     )]
     pub(super) fn new(
-        dir: Dir,
+        dir: Arc<Dir>,
         disk: Disk,
         id: LogId,
         terms: Vec<Term>,
@@ -225,7 +225,7 @@ impl Writer {
     }
 
     /// Goes on in a new segment from here on.
-    fn start_segment(&mut self) -> Result<(), Failure> {
+    pub(super) fn start_segment(&mut self) -> Result<(), Failure> {
         self.sync()?;
         self.check_linked()?;
         self.segment = Segment::create(&self.dir, &self.disk, self.id, &self.terms, self.position, &[])

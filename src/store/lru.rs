@@ -9,6 +9,10 @@
 //! - `deadlines` has exactly the live entries that have a deadline. That one has come changes nothing here:
 //!   an entry lives until it is removed.
 
+mod walk;
+
+pub(crate) use walk::Walk;
+
 use super::deadlines::{DEADLINE_OVERHEAD_BYTES, Deadlines};
 use super::slab::{Entry, NIL, Slab, Slot};
 use super::{Counters, index::Index};
@@ -47,7 +51,7 @@ pub struct LruMap {
     /// A slot that is no entry: how far a walk by order of use has come. Linked into the list only while
     /// there is a walk.
     marker: Slot,
-    is_walked: bool,
+    walk: Option<Walk>,
     bytes: u64,
     /// What happened so far; `entries` and `bytes` in it are filled in by [`LruMap::counters`].
     pub(crate) counters: Counters,
@@ -77,7 +81,7 @@ impl LruMap {
             newest: NIL,
             oldest: NIL,
             marker,
-            is_walked: false,
+            walk: None,
             bytes: 0,
             counters: Counters::default(),
         }
@@ -262,46 +266,6 @@ impl LruMap {
             }
         }
         (end < self.slab.slots()).then_some(end as Slot)
-    }
-
-    /// Starts a walk by order of use, from the least recently used entry on.
-    pub(crate) fn start_walk(&mut self) {
-        self.end_walk();
-        let oldest = self.oldest;
-        self.link_between(self.marker, NIL, oldest);
-        self.is_walked = true;
-    }
-
-    /// The next entries of the walk, at most `entries_max`; the walk ends where there are none.
-    ///
-    /// An entry that is used moves to the end of the list, so it is met again there, and never missed.
-    pub(crate) fn walk_by_use(&mut self, entries_max: usize, mut each: impl FnMut(&Entry)) {
-        if !self.is_walked {
-            return;
-        }
-        let mut last = self.marker;
-        for _ in 0..entries_max {
-            let next = self.slab[last].newer;
-            if next == NIL {
-                break;
-            }
-            each(&self.slab[next]);
-            last = next;
-        }
-        if last == self.marker {
-            self.end_walk();
-        } else {
-            self.unlink(self.marker);
-            let newer = self.slab[last].newer;
-            self.link_between(self.marker, last, newer);
-        }
-    }
-
-    fn end_walk(&mut self) {
-        if self.is_walked {
-            self.unlink(self.marker);
-            self.is_walked = false;
-        }
     }
 
     fn link_newest(&mut self, slot: Slot) {

@@ -29,15 +29,18 @@ mod slab;
 mod tests;
 
 pub(crate) use changes::Prepared;
+pub(crate) use lru::Walk;
 pub use lru::{ENTRY_OVERHEAD_BYTES, Limits, LruMap, cost_bytes};
 pub(crate) use replay::Replay;
 pub use slab::VERSION_MAX;
 pub(crate) use slab::{Entry, Slot};
 
-use crate::log::{Appender, Source};
-use crate::pair::Pair;
+use crate::log::{Appender, Batch, Source};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, MutexGuard};
+
+/// Bytes of a base's record beside key and value.
+const RECORD_OVERHEAD_BYTES: u64 = 28;
 
 /// What the store counts, since the process started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -98,13 +101,39 @@ impl Source for Store {
         self.lock().log.next()
     }
 
-    fn start_walk(&self) {
-        self.lock().map.start_walk();
+    fn size(&self) -> (u64, u64) {
+        let counters = self.lock().map.counters();
+        // A record has 28 bytes beside key and value where an entry is counted with 44.
+        let bytes = counters.bytes - (ENTRY_OVERHEAD_BYTES - RECORD_OVERHEAD_BYTES) * counters.entries;
+        (counters.entries, bytes)
     }
 
-    fn walk(&self, entries_max: usize, batch: &mut Vec<(Pair, u64)>) {
-        self.lock()
-            .map
-            .walk_by_use(entries_max, |entry| batch.push((entry.pair(), entry.version())));
+    fn start_walk(&self, version_max: u64) {
+        let (slots, entries) = {
+            let locked = self.lock();
+            (locked.map.slots(), locked.map.entries())
+        };
+        let walk = Walk::new(slots, entries, version_max);
+        self.lock().map.start_walk(walk);
+    }
+
+    fn walk(&self, batch: &mut Batch) -> bool {
+        let steps = batch.steps();
+        self.lock().map.walk_by_use(steps, |entry| {
+            if entry.is_shared() {
+                batch.share(entry.pair(), entry.version());
+                return true;
+            }
+            batch.copy(
+                entry.key_and_value(),
+                entry.key().len(),
+                entry.version(),
+                entry.deadline_ms(),
+            )
+        })
+    }
+
+    fn end_walk(&self) {
+        self.lock().map.end_walk();
     }
 }

@@ -1,0 +1,87 @@
+//! `POST /compact`, and how compactions are shown.
+
+use super::problem::{self, Problem};
+use super::request::Head;
+use super::response::{Body, Media, Reply, push_json};
+use super::stream::{Answer, Line, Outcome};
+use super::{handlers::Context, handlers::Scratch, target};
+use crate::api;
+use crate::log::{Cause, CompactionStatus, Finished};
+use std::time::{Duration, Instant};
+use tiny_http::StatusCode;
+
+/// How often it is looked whether a client that waits is still there.
+const GONE_EVERY: Duration = Duration::from_secs(5);
+
+pub(super) fn post<'a>(
+    context: &Context<'_>,
+    head: &Head<'_>,
+    scratch: &mut Scratch,
+) -> Result<Answer<'a>, Problem> {
+    let [wait] = target::parameters(head.query, ["wait"])?;
+    if target::flag("wait", wait.as_deref())? {
+        return Ok(Answer::Later(Box::new(|line, scratch| {
+            finish(line, &mut scratch.body).map(Outcome::Reply)
+        })));
+    }
+    let job = context.node.compact();
+    push_json(&mut scratch.body, &api::CompactionJob { job });
+    let reply = Reply::new(StatusCode(202), Body::Written(Media::Json));
+    Ok(Answer::Now(reply.header("Location", api::PATH_STATUS)))
+}
+
+fn finish(line: Line<'_>, body: &mut Vec<u8>) -> Result<Reply, Problem> {
+    let node = line.node();
+    let job = node.compact();
+    loop {
+        let look = Instant::now() + GONE_EVERY;
+        if let Some(finished) = node.wait_compaction(job, look, || !line.is_stopping()) {
+            let result = result(finished);
+            if let Some(error) = result.error {
+                return Err(Problem::new(problem::NOT_COMPACTED, error).retry_after(1));
+            }
+            push_json(body, &result);
+            return Ok(Reply::new(StatusCode(200), Body::Written(Media::Json)));
+        }
+        if line.is_stopping() || line.has_gone() {
+            return Err(Problem::new(problem::NOT_READY, "the node is stopping"));
+        }
+    }
+}
+
+/// As `/status` shows it.
+pub(super) fn status(status: CompactionStatus) -> api::Compaction {
+    api::Compaction {
+        running: status.running.map(|running| api::CompactionProgress {
+            job: running.job,
+            cause: cause(running.cause),
+            seconds: running.started.elapsed().as_secs_f64(),
+            entries: running.entries,
+            entries_total: running.entries_total,
+            bytes: running.bytes,
+        }),
+        last: status.last.map(result),
+    }
+}
+
+fn result(finished: Finished) -> api::CompactionResult {
+    let done = finished.result.as_ref().ok();
+    api::CompactionResult {
+        job: finished.job,
+        cause: cause(finished.cause),
+        seconds: finished.took.as_secs_f64(),
+        offset: done.map(|done| done.offset),
+        entries: done.map(|done| done.entries),
+        bytes_before: done.map(|done| done.bytes_before),
+        bytes_after: done.map(|done| done.bytes_after),
+        error: finished.result.err(),
+    }
+}
+
+fn cause(cause: Cause) -> String {
+    match cause {
+        Cause::Request => "request",
+        Cause::Growth => "growth",
+    }
+    .to_owned()
+}
