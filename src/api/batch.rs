@@ -12,6 +12,9 @@ pub const BATCH_OPERATIONS_DEFAULT: usize = 1000;
 /// Most operations in a batch that a node can be told to take.
 pub const BATCH_OPERATIONS_MAX: usize = 10_000;
 
+/// What the body of a batch may have, in bytes, however small the largest value of a node is.
+pub const BATCH_BYTES_MIN: usize = 8 << 20;
+
 /// What a client sends: all of it is done, or nothing.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Batch<'a> {

@@ -4,6 +4,8 @@ use super::handlers::{Context, Scratch};
 use super::problem::{self, Problem};
 use super::request::Head;
 use super::response::{Body, Media, Reply, push_json};
+use super::media::Sent;
+use super::routes::Route;
 use super::target;
 use crate::api;
 use crate::log::{Health, Policy};
@@ -38,7 +40,7 @@ pub(super) fn status(
             }
             .to_owned(),
         },
-        limits: limits(status.limits, status.value_bytes_max),
+        limits: limits(context, status.limits),
         resident_bytes: resident_bytes(),
     };
     Ok(json(scratch, &body))
@@ -60,7 +62,7 @@ pub(super) fn stats(context: &Context<'_>, head: &Head<'_>, scratch: &mut Scratc
         updates: counters.updates,
         deletes: counters.deletes,
         evictions: counters.evictions,
-        limits: limits(status.limits, status.value_bytes_max),
+        limits: limits(context, status.limits),
         connections,
         answers,
     };
@@ -100,12 +102,14 @@ fn json(scratch: &mut Scratch, body: &impl serde::Serialize) -> Reply {
     Reply::new(StatusCode(200), Body::Written(Media::Json))
 }
 
-fn limits(store: Limits, value_bytes_max: usize) -> api::StatusLimits {
+fn limits(context: &Context<'_>, store: Limits) -> api::StatusLimits {
     api::StatusLimits {
         entries_max: (store.entries_max < Limits::ENTRIES_MAX).then_some(store.entries_max),
         bytes_max: (store.bytes_max < u64::MAX).then_some(store.bytes_max),
         key_bytes_max: KEY_BYTES_MAX as u64,
-        value_bytes_max: value_bytes_max as u64,
+        value_bytes_max: context.node.value_bytes_max() as u64,
+        batch_operations_max: context.shared.limits.batch_operations_max as u64,
+        batch_bytes_max: context.body_bytes_max(&Route::Batch, Sent::Json) as u64,
     }
 }
 

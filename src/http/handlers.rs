@@ -9,6 +9,7 @@ use super::request::Head;
 use super::response::Reply;
 use super::routes::{Admitted, Route};
 use super::{Shared, admin, kv};
+use crate::api;
 use crate::node::Node;
 use tiny_http::Method;
 
@@ -21,11 +22,15 @@ pub(super) struct Context<'a> {
 
 impl Context<'_> {
     /// The longest body in one of its forms: a value, or JSON that may write each byte of it in six.
-    pub(super) fn body_bytes_max(&self, sent: Sent) -> usize {
+    pub(super) fn body_bytes_max(&self, route: &Route<'_>, sent: Sent) -> usize {
         let value_bytes_max = self.node.value_bytes_max();
         let derived = match sent {
             Sent::Octets => value_bytes_max,
             Sent::Json => value_bytes_max.saturating_mul(6).saturating_add(16 * 1024),
+        };
+        let derived = match route {
+            Route::Batch => derived.max(api::BATCH_BYTES_MIN),
+            _ => derived,
         };
         derived.min(self.shared.limits.body_bytes_max.unwrap_or(usize::MAX))
     }

@@ -21,6 +21,7 @@ pub(super) enum Route<'a> {
     Keys,
     /// One key, decoded and not yet checked.
     Key(Cow<'a, str>),
+    Batch,
     Status,
     Stats,
     Healthz,
@@ -33,6 +34,7 @@ impl<'a> Route<'a> {
             Some("") => Route::Keys,
             Some(key) => Route::Key(target::decode(key, problem::BAD_KEY)?),
             None => match path {
+                api::PATH_BATCH => Route::Batch,
                 api::PATH_STATUS => Route::Status,
                 api::PATH_STATS => Route::Stats,
                 api::PATH_HEALTHZ => Route::Healthz,
@@ -47,6 +49,7 @@ impl<'a> Route<'a> {
         match self {
             Route::Keys => "GET, HEAD, POST",
             Route::Key(_) => "GET, HEAD, PUT, DELETE",
+            Route::Batch => "POST",
             Route::Status | Route::Stats | Route::Healthz | Route::Readyz => "GET, HEAD",
         }
     }
@@ -115,7 +118,7 @@ pub(super) fn admit<'a>(context: &Context<'_>, head: &Head<'a>) -> Result<Admitt
     }
     media::check_coding(head.content_encoding)?;
     let sent = media::sent(head.content_type, missing)?;
-    let body_bytes_max = context.body_bytes_max(sent);
+    let body_bytes_max = context.body_bytes_max(&route, sent);
     if let Framing::Length(length) = head.framing
         && length > body_bytes_max as u64
     {
