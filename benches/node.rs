@@ -5,7 +5,7 @@
 
 use divan::{Bencher, counter::BytesCount};
 use pykv::log::{Options as LogOptions, Policy};
-use pykv::node::{Mode, Node, Options, Precondition};
+use pykv::node::{Deadline, Mode, Node, Options, Precondition};
 use pykv::record::{Operation, Record};
 use pykv::store::Limits;
 use pykv::{Key, node};
@@ -49,8 +49,14 @@ fn filled(policy: Policy) -> (TempDir, Node, Vec<String>) {
 
 fn put(node: &Node, key: &str) -> node::Written {
     let key = Key::new(key).expect("these keys are short");
-    node.put(key, &[b'v'; 100], Mode::Upsert, Precondition::None)
-        .expect("the disk takes it")
+    node.put(
+        key,
+        &[b'v'; 100],
+        Deadline::Never,
+        Mode::Upsert,
+        Precondition::None,
+    )
+    .expect("the disk takes it")
 }
 
 /// One key after another in an order that no cache knows.

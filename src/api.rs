@@ -8,7 +8,9 @@
 mod batch;
 mod deadline;
 
-pub use batch::{BATCH_BYTES_MIN, BATCH_OPERATIONS_DEFAULT, BATCH_OPERATIONS_MAX, Batch, Batched, Operation, Outcome};
+pub use batch::{
+    BATCH_BYTES_MIN, BATCH_OPERATIONS_DEFAULT, BATCH_OPERATIONS_MAX, Batch, Batched, Operation, Outcome,
+};
 pub use deadline::{DEADLINE_MS_MAX, Patch, TTL_MS_MAX, expires_at, ttl_ms};
 
 use base64::Engine;
@@ -37,7 +39,7 @@ pub const HEADER_DURABLE: &str = "Pykv-Durable";
 /// In an answer to HEAD: the size of the value, in bytes.
 pub const HEADER_VALUE_BYTES: &str = "Pykv-Value-Bytes";
 
-/// In an answer to a read: the key's deadline, where it has one, as RFC 3339 has it.
+/// In an answer to a read or a write of a key that has a deadline: when it expires (RFC 3339).
 pub const HEADER_EXPIRES_AT: &str = "Pykv-Expires-At";
 
 /// The operating system has taken the record: it survives a killed process.
@@ -198,7 +200,7 @@ pub struct Entries {
 }
 
 /// The answer to the deletion of all keys under a prefix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deleted {
     /// Keys that were deleted.
     pub deleted: u64,
@@ -228,6 +230,9 @@ pub struct Problem {
     /// The version that the key has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u64>,
+    /// Keys that were deleted before the rest was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted: Option<u64>,
     /// Which operation of a batch is at fault, counted from 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<u64>,
@@ -276,6 +281,10 @@ pub struct LogStatus {
     pub term: u64,
     /// Just past the last record of all.
     pub offset: u64,
+    /// The digest of what the node held at `digest_offset`: two nodes that hold the same have the same.
+    pub digest: String,
+    /// An offset up to which the log is written.
+    pub digest_offset: u64,
     /// Up to here the operating system has the log.
     pub written: u64,
     /// Up to here the disk has it.
@@ -324,6 +333,10 @@ pub struct Stats {
     pub deletes: u64,
     /// Entries dropped to stay within the bounds.
     pub evictions: u64,
+    /// Entries dropped because their deadline came.
+    pub expiries: u64,
+    /// Entries that have a deadline.
+    pub entries_with_deadline: u64,
     /// The bounds.
     pub limits: StatusLimits,
     /// Connections.

@@ -14,8 +14,8 @@ pub use address::{Address, AddressError};
 pub use error::Error;
 
 use crate::api::{self, Batched, Deleted, Entries, HEADER_EXPIRES_AT, Keys, Patch, Stats, Status};
-use error::problem;
 use crate::record::VALUE_BYTES_MAX;
+use error::problem;
 use serde::de::DeserializeOwned;
 use std::fmt;
 use std::time::{Duration, SystemTime};

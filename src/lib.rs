@@ -78,6 +78,7 @@ pub mod api;
 pub mod cli;
 pub mod client;
 pub mod commands;
+pub mod digest;
 pub mod http;
 mod key;
 pub mod log;

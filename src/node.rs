@@ -13,20 +13,29 @@
 //! - The store never holds what the log was not handed, and in the same order.
 //! - A read takes the store's lock and nothing else, so it never waits for the disk.
 
+mod batch;
+mod clock;
 mod listing;
+mod prefix;
+mod sweep;
 mod write;
 
-pub use listing::{Cursor, Page, StaleCursor};
-pub use write::{Meta, Mode, Precondition, WriteError, Written};
+pub use batch::{BatchError, Batched, Outcome, Step};
+pub use listing::{Cursor, Listed, Page, StaleCursor};
+pub use prefix::{Partly, Swept};
+pub use write::{Deadline, Found, Meta, Mode, Precondition, WriteError, Written};
 
+use crate::digest::Digest;
 use crate::key::Key;
-use crate::log::{self, Health, Log, Operation, Policy, Position, Refusal};
+use crate::log::{self, Health, Log, Policy, Position, Refusal};
 use crate::pair::Pair;
-use crate::store::{self, Counters, Limits, LruMap, Replay, Store};
+use crate::store::{self, Counters, Limits, LruMap, Prepared, Replay, Store};
+use clock::Clock;
 use std::hash::RandomState;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
+use sweep::{Alarm, Sweeper};
 
 /// How a node is built.
 #[derive(Clone, Debug)]
@@ -52,6 +61,12 @@ pub struct Status {
     pub position: Position,
     /// The offset just past the last record handed to the log.
     pub offset: u64,
+    /// The digest of what the store held at `digest_offset`, an offset up to which the log is written.
+    pub digest: Digest,
+    /// See `digest`.
+    pub digest_offset: u64,
+    /// Entries that have a deadline.
+    pub entries_with_deadline: u64,
     /// The log's policy.
     pub policy: Policy,
     /// Whether the log takes writes.
@@ -68,10 +83,14 @@ pub struct Status {
 
 /// A store, its log and its role. Shared by reference among all threads; [`Node::close`] ends it.
 ///
-/// Opening it locks the data directory and starts one thread, `log`, which ends in [`Node::close`].
+/// Opening it locks the data directory and starts two threads, `log` and `sweep`, which end in
+/// [`Node::close`].
 pub struct Node {
     store: Arc<Store>,
     log: Log,
+    clock: Arc<Clock>,
+    alarm: Arc<Alarm>,
+    sweeper: Sweeper,
     dir: PathBuf,
     limits: Limits,
     value_bytes_max: usize,
@@ -95,12 +114,25 @@ impl Node {
             replay.push(record, version)
         })?;
         replay.finish();
+        let digest = map.digest();
         let store = Arc::new(Store::new(map, appender, hasher.clone()));
-        log.start(Arc::clone(&store) as Arc<dyn log::Source>)?;
+        log.start(Arc::clone(&store) as Arc<dyn log::Source>, digest)?;
+        let clock = Arc::new(Clock::new());
+        let alarm = Arc::default();
+        let sweeper = Sweeper::start(
+            Arc::clone(&alarm),
+            Arc::clone(&store),
+            Arc::clone(&clock),
+            log.waiter(),
+        )
+        .map_err(|error| log::Error::io("cannot start a thread for", &options.dir)(error))?;
         let run = std::hash::BuildHasher::hash_one(&hasher, "cursors") as u32;
         let node = Node {
             store,
             log,
+            clock,
+            alarm,
+            sweeper,
             dir: options.dir,
             limits: options.limits,
             value_bytes_max: options.value_bytes_max,
@@ -111,8 +143,9 @@ impl Node {
         Ok(node)
     }
 
-    /// Stops the log's thread, syncs the log and releases the directory.
-    pub fn close(self) -> Result<(), log::Error> {
+    /// Stops the node's threads, syncs the log and releases the directory.
+    pub fn close(mut self) -> Result<(), log::Error> {
+        self.sweeper.stop();
         self.log.close()
     }
 
@@ -126,19 +159,21 @@ impl Node {
         self.value_bytes_max
     }
 
-    /// Reads a key: appends its value to `value` and returns its version. Makes the key the most recently
-    /// used and counts a hit or a miss.
-    pub fn get(&self, key: Key<'_>, value: &mut Vec<u8>) -> Option<u64> {
+    /// Reads a key: appends its value to `value`. Makes the key the most recently used and counts a hit or a
+    /// miss. An entry whose deadline has come is not there, swept or not.
+    pub fn get(&self, key: Key<'_>, value: &mut Vec<u8>) -> Option<Found> {
         let hash = self.store.hash(key.as_bytes());
         loop {
             let mut locked = self.store.lock();
             let map = &mut locked.map;
-            let Some(slot) = map.find(hash, key.as_bytes()) else {
+            let slot = map.find(hash, key.as_bytes());
+            let Some(slot) = slot.filter(|&slot| !map.entry(slot).is_expired(|| self.clock.now_ms())) else {
                 map.counters.misses += 1;
                 return None;
             };
             let entry = map.entry(slot);
-            let (version, value_bytes) = (entry.version(), entry.value().len());
+            let found = Found::of(entry);
+            let value_bytes = entry.value().len();
             let shared = if entry.is_shared() {
                 Some(entry.pair())
             } else if value_bytes <= value.capacity() - value.len() {
@@ -156,7 +191,7 @@ impl Node {
             if let Some(pair) = shared {
                 value.extend_from_slice(pair.value());
             }
-            return Some(version);
+            return Some(found);
         }
     }
 
@@ -165,100 +200,118 @@ impl Node {
         let hash = self.store.hash(key.as_bytes());
         let locked = self.store.lock();
         let entry = locked.map.entry(locked.map.find(hash, key.as_bytes())?);
-        Some(Meta {
-            version: entry.version(),
+        let is_there = !entry.is_expired(|| self.clock.now_ms());
+        is_there.then(|| Meta {
+            found: Found::of(entry),
             value_bytes: entry.value().len(),
         })
     }
 
-    /// Adds or replaces a value.
+    /// Adds or replaces a value, and its deadline.
     pub fn put(
         &self,
         key: Key<'_>,
         value: &[u8],
+        deadline: Deadline,
         mode: Mode,
         precondition: Precondition,
     ) -> Result<Written, WriteError> {
-        if value.len() > self.value_bytes_max {
-            return Err(WriteError::TooLarge {
-                bytes_max: self.value_bytes_max as u64,
-            });
-        }
-        let pair = Pair::new(key.as_bytes(), value);
-        let cost = store::cost_bytes(&pair);
-        if cost > self.limits.bytes_max {
-            return Err(WriteError::TooLarge {
-                bytes_max: self.limits.bytes_max,
-            });
-        }
-        let hash = self.store.hash(key.as_bytes());
-        let logged = pair.clone();
-        let timestamp_ms = now_ms();
-        let reserved = self.log.reserve(&logged)?;
+        let timestamp_ms = self.clock.now_ms();
+        let deadline_ms = deadline.at_ms(timestamp_ms);
+        let prepared = self.prepare(key, value, deadline_ms)?;
+        let bytes = log::put_bytes(&prepared.pair);
+        let reserved = self.log.reserve(bytes)?;
 
         let mut locked = self.store.lock();
-        let store::Locked { map, log } = &mut *locked;
-        let slot = map.find(hash, key.as_bytes());
-        let version = slot.map(|slot| map.entry(slot).version());
+        locked.log.check()?;
+        let slot = locked.find_live(prepared.hash, key.as_bytes(), timestamp_ms);
+        let version = slot.map(|slot| locked.map.entry(slot).version());
         match (mode, version) {
             (Mode::Update, None) => return Err(WriteError::Missing),
             (Mode::Add, Some(version)) => return Err(WriteError::Exists { version }),
             _ => precondition.check(version)?,
         }
-        log.check()?;
-        let (slot, replaced_cost) = match slot {
-            Some(slot) => {
-                // First, so that the evictions to come never reach the entry itself.
-                map.touch(slot);
-                (Some(slot), map.cost_of(slot))
-            }
-            None => (None, 0),
-        };
-        evict(map, log, slot.is_none() as u64, cost, replaced_cost, timestamp_ms);
-        let operation = if slot.is_some() {
-            Operation::Update
-        } else {
-            Operation::Set
-        };
-        let version = log.append(operation, timestamp_ms, logged, reserved);
-        let replaced = match slot {
-            Some(slot) => {
-                map.counters.updates += 1;
-                Some(map.replace(slot, pair, version))
-            }
-            None => {
-                map.counters.adds += 1;
-                map.insert(hash, pair, version);
-                None
-            }
-        };
+        reserved.spend(bytes);
+        let (version, is_first) = locked.put(slot, prepared, timestamp_ms);
         drop(locked);
-        drop(replaced); // Freed here: the allocator has no place under the lock.
+        if is_first {
+            self.alarm.call();
+        }
         Ok(Written {
             version,
+            deadline_ms,
             created: slot.is_none(),
         })
     }
 
+    /// Gives a key another deadline, or none, and leaves its value as it is. That is a change like any other:
+    /// the key gets a new version.
+    pub fn set_deadline(
+        &self,
+        key: Key<'_>,
+        deadline: Deadline,
+        precondition: Precondition,
+    ) -> Result<Written, WriteError> {
+        let hash = self.store.hash(key.as_bytes());
+        loop {
+            let locked = self.store.lock();
+            let slot = locked.map.find(hash, key.as_bytes());
+            let slot = slot.filter(|&slot| !locked.map.entry(slot).is_expired(|| self.clock.now_ms()));
+            let version = slot.map(|slot| locked.map.entry(slot).version());
+            precondition.check(version)?;
+            let (Some(slot), Some(version)) = (slot, version) else {
+                return Err(WriteError::Missing);
+            };
+            let pair = locked.map.entry(slot).pair();
+            drop(locked);
+            // The record holds the value, which is copied outside the lock. Where the key has changed
+            // meanwhile, it is done anew.
+            match self.put(
+                key,
+                pair.value(),
+                deadline,
+                Mode::Update,
+                Precondition::Version(version),
+            ) {
+                Err(WriteError::Precondition { .. } | WriteError::Missing) => {}
+                result => return result,
+            }
+        }
+    }
+
     /// Deletes a key and returns the offset to wait for.
     pub fn delete(&self, key: Key<'_>, precondition: Precondition) -> Result<u64, WriteError> {
-        let logged = Pair::of_key(key.as_bytes());
         let hash = self.store.hash(key.as_bytes());
-        let timestamp_ms = now_ms();
-        let reserved = self.log.reserve(&logged)?;
+        let timestamp_ms = self.clock.now_ms();
+        let bytes = log::removal_bytes(key.as_bytes());
+        let reserved = self.log.reserve(bytes)?;
 
         let mut locked = self.store.lock();
-        let store::Locked { map, log } = &mut *locked;
-        let slot = map.find(hash, key.as_bytes());
-        precondition.check(slot.map(|slot| map.entry(slot).version()))?;
+        locked.log.check()?;
+        let slot = locked.find_live(hash, key.as_bytes(), timestamp_ms);
+        precondition.check(slot.map(|slot| locked.map.entry(slot).version()))?;
         let slot = slot.ok_or(WriteError::Missing)?;
-        log.check()?;
-        let offset = log.append(Operation::Delete, timestamp_ms, logged, reserved);
-        map.counters.deletes += 1;
-        let removed = map.remove(slot);
-        drop(locked);
-        drop(removed);
-        Ok(offset)
+        reserved.spend(bytes);
+        Ok(locked.delete(slot, timestamp_ms))
+    }
+
+    /// Makes a pair, outside the lock.
+    fn prepare(&self, key: Key<'_>, value: &[u8], deadline_ms: Option<u64>) -> Result<Prepared, WriteError> {
+        let too_large = |bytes_max| Err(WriteError::TooLarge { bytes_max });
+        if value.len() > self.value_bytes_max {
+            return too_large(self.value_bytes_max as u64);
+        }
+        let pair = Pair::with_deadline(key.as_bytes(), value, deadline_ms);
+        let cost_bytes = store::cost_bytes(&pair);
+        if cost_bytes > self.limits.bytes_max {
+            return too_large(self.limits.bytes_max);
+        }
+        Ok(Prepared {
+            hash: self.store.hash(key.as_bytes()),
+            logged: pair.clone(),
+            pair,
+            cost_bytes,
+        })
     }
 
     /// Returns when the log holds everything up to `offset` as firmly as the policy asks.
@@ -282,12 +335,19 @@ impl Node {
 
     /// How the node is.
     pub fn status(&self) -> Status {
-        let offset = self.store.lock().log.next();
+        let (digest_offset, digest) = self.log.state();
+        let locked = self.store.lock();
+        let offset = locked.log.next();
+        let entries_with_deadline = locked.map.entries_with_deadline();
+        drop(locked);
         Status {
             log_id: self.log.id().to_string(),
             term: self.log.term(),
             position: self.log.position(),
             offset,
+            digest,
+            digest_offset,
+            entries_with_deadline,
             policy: self.log.policy(),
             health: self.log.health(),
             dir: self.dir.clone(),
@@ -309,45 +369,13 @@ impl Node {
 
     /// Brings a store that was recovered under larger bounds within those of now.
     fn evict_excess(&self) {
-        let timestamp_ms = now_ms();
+        let timestamp_ms = self.clock.now_ms();
         loop {
             let mut locked = self.store.lock();
-            let store::Locked { map, log } = &mut *locked;
-            if !map.is_over(0, 0, 0) || log.check().is_err() {
+            if !locked.map.is_over(0, 0, 0) || locked.log.check().is_err() {
                 return;
             }
-            evict_oldest(map, log, timestamp_ms);
-            drop(locked);
+            locked.evict_oldest(timestamp_ms);
         }
     }
-}
-
-/// Evicts until an entry of `cost` bytes fits, in place of one of `replaced_cost` where there is one.
-fn evict(
-    map: &mut LruMap,
-    log: &mut log::Appender,
-    entries_more: u64,
-    cost: u64,
-    replaced_cost: u64,
-    timestamp_ms: u64,
-) {
-    while map.is_over(entries_more, cost, replaced_cost) && map.entries() + entries_more > 1 {
-        evict_oldest(map, log, timestamp_ms);
-    }
-}
-
-fn evict_oldest(map: &mut LruMap, log: &mut log::Appender, timestamp_ms: u64) {
-    let Some(slot) = map.oldest() else { return };
-    map.counters.evictions += 1;
-    // The log takes the evicted pair itself: its key is what the record needs, and the log's writer frees
-    // it outside the lock.
-    let evicted = map.remove(slot);
-    log.append_eviction(timestamp_ms, evicted);
-}
-
-/// Milliseconds since the Unix epoch.
-fn now_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_millis() as u64)
 }

@@ -1,5 +1,8 @@
 //! A key and its value as one piece of memory: what the store holds and what the log is handed.
 //!
+//! A deadline, where there is one, stands behind the value in the same memory, so that it costs an entry
+//! without one nothing.
+//!
 //! A pair is made by the connection's thread before it takes any lock, and freed after it has let go of
 //! it, so that the allocator is never waited for under the lock. Small pairs are copied where two owners
 //! are needed (the store and the log); large ones are shared, so that neither a read nor a write of a
@@ -15,7 +18,7 @@ pub const KEY_BYTES_MAX: usize = 1024;
 /// costs more than the second allocation and the atomic count that sharing needs.
 const SHARED_BYTES_MIN: usize = 16 * 1024;
 
-/// The bytes of a pair: the key, then the value.
+/// The bytes of a pair: the key, then the value, then the deadline if there is one.
 ///
 /// Two words: the null that `Owned` can never be marks `Shared`. An entry of the store relies on it.
 #[derive(Clone)]
@@ -53,11 +56,27 @@ impl Bytes {
     }
 }
 
-/// A key and its value.
+/// Bytes that a deadline takes behind a value.
+const DEADLINE_BYTES: usize = size_of::<u64>();
+
+/// The value in the bytes of a pair.
+pub(crate) fn value_in(bytes: &[u8], key_bytes: usize, has_deadline: bool) -> &[u8] {
+    let end = bytes.len() - if has_deadline { DEADLINE_BYTES } else { 0 };
+    &bytes[key_bytes..end]
+}
+
+/// The deadline in the bytes of a pair that has one.
+pub(crate) fn deadline_in(bytes: &[u8], has_deadline: bool) -> Option<u64> {
+    let deadline = bytes.last_chunk().filter(|_| has_deadline)?;
+    Some(u64::from_le_bytes(*deadline))
+}
+
+/// A key, its value, and perhaps a deadline.
 #[derive(Clone)]
 pub struct Pair {
     bytes: Bytes,
     key_bytes: u16,
+    has_deadline: bool,
 }
 
 impl Pair {
@@ -66,10 +85,19 @@ impl Pair {
     /// # Panics
     /// If the key is longer than [`KEY_BYTES_MAX`]: whoever takes keys from outside checks them first.
     pub fn new(key: &[u8], value: &[u8]) -> Pair {
+        Pair::with_deadline(key, value, None)
+    }
+
+    /// As [`Pair::new`], with a deadline in ms since the Unix epoch.
+    pub fn with_deadline(key: &[u8], value: &[u8], deadline_ms: Option<u64>) -> Pair {
         assert!(key.len() <= KEY_BYTES_MAX, "keys are checked where they come in");
-        let mut bytes = Vec::with_capacity(key.len() + value.len());
+        let deadline_bytes = deadline_ms.map_or(0, |_| DEADLINE_BYTES);
+        let mut bytes = Vec::with_capacity(key.len() + value.len() + deadline_bytes);
         bytes.extend_from_slice(key);
         bytes.extend_from_slice(value);
+        if let Some(deadline_ms) = deadline_ms {
+            bytes.extend_from_slice(&deadline_ms.to_le_bytes());
+        }
         let bytes = bytes.into_boxed_slice();
         let bytes = if bytes.len() >= SHARED_BYTES_MIN {
             Bytes::Shared(Arc::new(bytes))
@@ -79,6 +107,7 @@ impl Pair {
         Pair {
             bytes,
             key_bytes: key.len() as u16,
+            has_deadline: deadline_ms.is_some(),
         }
     }
 
@@ -87,10 +116,11 @@ impl Pair {
         Pair::new(key, &[])
     }
 
-    pub(crate) fn from_parts(bytes: Bytes, key_bytes: usize) -> Pair {
+    pub(crate) fn from_parts(bytes: Bytes, key_bytes: usize, has_deadline: bool) -> Pair {
         Pair {
             bytes,
             key_bytes: key_bytes as u16,
+            has_deadline,
         }
     }
 
@@ -109,7 +139,17 @@ impl Pair {
 
     /// The value.
     pub fn value(&self) -> &[u8] {
-        &self.bytes.as_slice()[self.key_bytes as usize..]
+        value_in(self.bytes.as_slice(), self.key_bytes as usize, self.has_deadline)
+    }
+
+    /// The key and the value, one behind the other.
+    pub(crate) fn key_and_value(&self) -> &[u8] {
+        value_in(self.bytes.as_slice(), 0, self.has_deadline)
+    }
+
+    /// When the key expires, in ms since the Unix epoch.
+    pub fn deadline_ms(&self) -> Option<u64> {
+        deadline_in(self.bytes.as_slice(), self.has_deadline)
     }
 
     /// Whether a clone shares the bytes rather than copying them.
@@ -144,6 +184,16 @@ mod tests {
         let other = large.clone();
         assert!(large.is_shared());
         assert_eq!(large.value().as_ptr(), other.value().as_ptr());
+    }
+
+    #[test]
+    fn a_deadline_is_no_part_of_the_value() {
+        let pair = Pair::with_deadline(b"key", b"value", Some(7));
+        assert_eq!(
+            (pair.key(), pair.value(), pair.deadline_ms()),
+            (&b"key"[..], &b"value"[..], Some(7))
+        );
+        assert_eq!(Pair::new(b"key", b"12345678").deadline_ms(), None);
     }
 
     #[test]

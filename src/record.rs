@@ -6,7 +6,8 @@
 //!  0  crc32      4  of the record's position (8 bytes) and of all that follows this field
 //!  4  length     4  bytes after this field
 //!  8  operation  1
-//!  9  flags      1  bit 0: a deadline is present; bit 1: a version is present; others are 0
+//!  9  flags      1  bit 0: a deadline is present; bit 1: a version is present; bit 2: the next record is of
+//!                   the same batch; others are 0
 //! 10  key bytes  2
 //! 12  timestamp  8  when the change was made, in ms since the Unix epoch
 //! 20 [deadline   8] when the key expires, in ms since the Unix epoch
@@ -22,7 +23,12 @@
 //!
 //! The value of a TERM record is the new term (8 bytes); it has no key. A GAP stands where `pykv check
 //! --repair` found bytes that are no record: its body is whatever was there, so its checksum covers the
-//! first 20 bytes alone. An END closes a base; its value is the number of records before it (8 bytes).
+//! first 20 bytes alone. An END closes a base; its value is the number of records before it and their
+//! digest ([`crate::digest`], 8 bytes each). A SKIP is the last record of its segment: its value is the offset at which
+//! the log goes on (8 bytes). A CLOSE says that the node was stopped in order; its value is the digest of the store.
+//!
+//! The records of a batch follow one another, and all but the last say so. They count together or not at
+//! all: a batch that is not whole is no batch.
 
 use crc32fast::Hasher;
 use std::fmt;
@@ -47,6 +53,10 @@ pub enum Operation {
     Gap = 7,
     /// The end of a base.
     End = 8,
+    /// The offsets from here to the one named are passed over.
+    Skip = 9,
+    /// The node was stopped in order.
+    Close = 10,
 }
 
 impl Operation {
@@ -60,6 +70,8 @@ impl Operation {
             6 => Operation::Term,
             7 => Operation::Gap,
             8 => Operation::End,
+            9 => Operation::Skip,
+            10 => Operation::Close,
             _ => return None,
         })
     }
@@ -75,12 +87,14 @@ impl Operation {
             Operation::Term => "TERM",
             Operation::Gap => "GAP",
             Operation::End => "END",
+            Operation::Skip => "SKIP",
+            Operation::Close => "CLOSE",
         }
     }
 
     /// Whether it tells of a key, and not of the log itself.
     pub fn has_key(self) -> bool {
-        !matches!(self, Operation::Term | Operation::Gap | Operation::End)
+        (self as u8) <= Operation::Expire as u8
     }
 }
 
@@ -95,6 +109,7 @@ pub const VALUE_BYTES_MAX: usize = 256 << 20;
 
 const FLAG_DEADLINE: u8 = 1;
 const FLAG_VERSION: u8 = 2;
+const FLAG_MORE: u8 = 4;
 
 /// A record, its key and value borrowed from wherever it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +122,8 @@ pub struct Record<'a> {
     pub deadline_ms: Option<u64>,
     /// The version of the key, in a base.
     pub version: Option<u64>,
+    /// Whether the next record is of the same batch.
+    pub more: bool,
     /// The key; empty for operations that have none.
     pub key: &'a [u8],
     /// The value; empty for operations that have none.
@@ -141,6 +158,7 @@ impl<'a> Record<'a> {
             timestamp_ms,
             deadline_ms: None,
             version: None,
+            more: false,
             key,
             value,
         }
@@ -155,11 +173,16 @@ impl<'a> Record<'a> {
     /// Appends the record as it stands at `position`.
     pub fn encode(&self, position: u64, out: &mut Vec<u8>) {
         let start = out.len();
-        let flags = if self.deadline_ms.is_some() {
-            FLAG_DEADLINE
-        } else {
-            0
-        } | if self.version.is_some() { FLAG_VERSION } else { 0 };
+        let flags = [
+            (self.deadline_ms.is_some(), FLAG_DEADLINE),
+            (self.version.is_some(), FLAG_VERSION),
+            (self.more, FLAG_MORE),
+        ];
+        let flags = flags
+            .iter()
+            .filter(|(is_set, _)| *is_set)
+            .map(|(_, flag)| flag)
+            .sum();
         let mut head = [0; HEAD_BYTES];
         head[4..8].copy_from_slice(&((self.encoded_bytes() - 8) as u32).to_le_bytes());
         head[8] = self.operation as u8;
@@ -221,9 +244,18 @@ impl<'a> Record<'a> {
             .split(record)
     }
 
-    /// The number that is the value of a TERM or an END.
+    /// The number that is the value of a TERM, a SKIP or a CLOSE, or that begins the value of an END.
     pub fn value_u64(&self) -> Option<u64> {
-        self.value.try_into().ok().map(u64::from_le_bytes)
+        self.value.first_chunk().copied().map(u64::from_le_bytes)
+    }
+
+    /// The digest of the state that a CLOSE or an END tells.
+    pub fn digest(&self) -> Option<u64> {
+        match self.operation {
+            Operation::Close => self.value_u64(),
+            Operation::End => self.value.get(8..)?.try_into().ok().map(u64::from_le_bytes),
+            _ => None,
+        }
     }
 }
 
@@ -265,7 +297,7 @@ impl Head {
             key_bytes: u16::from_le_bytes([k0, k1]).into(),
             timestamp_ms: u64::from_le_bytes(timestamp),
         };
-        if flags & !(FLAG_DEADLINE | FLAG_VERSION) != 0 {
+        if flags & !(FLAG_DEADLINE | FLAG_VERSION | FLAG_MORE) != 0 {
             return Err(DecodeError::Corrupt("unknown flags"));
         }
         if head.key_bytes > crate::pair::KEY_BYTES_MAX || head.operation.has_key() == (head.key_bytes == 0) {
@@ -300,6 +332,7 @@ impl Head {
             timestamp_ms: self.timestamp_ms,
             deadline_ms,
             version,
+            more: self.flags & FLAG_MORE != 0,
             key,
             value: if self.operation == Operation::Gap {
                 &[]
@@ -390,9 +423,9 @@ mod tests {
         fn decode_reads_what_encode_wrote(
             key in proptest::collection::vec(any::<u8>(), 1..50),
             value in proptest::collection::vec(any::<u8>(), 0..500),
-            timestamp_ms: u64, deadline_ms: Option<u64>, version: Option<u64>, position: u64,
+            timestamp_ms: u64, deadline_ms: Option<u64>, version: Option<u64>, more: bool, position: u64,
         ) {
-            let record = Record { operation: Operation::Update, timestamp_ms, deadline_ms, version, key: &key, value: &value };
+            let record = Record { operation: Operation::Update, timestamp_ms, deadline_ms, version, more, key: &key, value: &value };
             let mut out = Vec::new();
             record.encode(position, &mut out);
             prop_assert_eq!(out.len(), record.encoded_bytes());

@@ -15,10 +15,10 @@
 
 mod common;
 
-use common::files::{log_file, log_files};
+use common::files::{as_if_killed, log_file, log_files};
 use pykv::Key;
 use pykv::log::{Error, Options as LogOptions, Policy};
-use pykv::node::{Mode, Node, Options, Precondition};
+use pykv::node::{Deadline, Mode, Node, Options, Precondition};
 use pykv::store::Limits;
 use std::collections::BTreeMap;
 use std::fs;
@@ -60,7 +60,13 @@ fn key(text: &str) -> Key<'_> {
 
 fn put(node: &Node, name: &str, value: &[u8]) -> u64 {
     let written = node
-        .put(key(name), value, Mode::Upsert, Precondition::None)
+        .put(
+            key(name),
+            value,
+            Deadline::Never,
+            Mode::Upsert,
+            Precondition::None,
+        )
         .unwrap();
     node.wait(written.version).unwrap();
     written.version
@@ -69,7 +75,7 @@ fn put(node: &Node, name: &str, value: &[u8]) -> u64 {
 fn contents(node: &Node) -> Contents {
     let page = node.list("", None, usize::MAX).unwrap();
     assert_eq!(page.next, None);
-    page.keys
+    page.items
         .into_iter()
         .map(|name| {
             let mut value = Vec::new();
@@ -122,7 +128,7 @@ impl History {
         node.close().unwrap();
 
         let log_name = log_file(dir.path());
-        let log = fs::read(&log_name).unwrap();
+        let log = as_if_killed(fs::read(&log_name).unwrap());
         let (end, _) = *offsets.last().unwrap();
         let states = offsets
             .into_iter()

@@ -161,7 +161,8 @@ fn requests_that_are_not_what_is_asked() {
             415,
         ),
         (("POST", "/kv/k", &JSON, br#"{"key":"n","value":"v"}"#), 405),
-        (("PATCH", "/kv/k", &JSON, br#"{"value":"v"}"#), 405),
+        (("PATCH", "/kv/k", &JSON, br#"{"value":"v"}"#), 422),
+        (("PATCH", "/kv/", &JSON, br#"{"ttl":1}"#), 405),
         (("DELETE", "/stats", &[], b""), 405),
         (("POST", "/nowhere", &JSON, br#"{"key":"n","value":"v"}"#), 404),
         (("GET", "/nowhere", &[], b""), 404),
@@ -177,11 +178,11 @@ fn requests_that_are_not_what_is_asked() {
 fn a_405_allows_what_works() {
     let node = Server::start(&[]);
     for (target, methods) in [
-        ("/kv/k", &["GET", "HEAD", "PUT", "DELETE"][..]),
-        ("/kv/", &["GET", "POST"]),
+        ("/kv/k", &["GET", "HEAD", "PUT", "PATCH", "DELETE"][..]),
+        ("/kv/", &["GET", "POST", "DELETE"]),
         ("/stats", &["GET"]),
     ] {
-        let answer = node.client().request("PATCH", target, &[], b"");
+        let answer = node.client().request("OPTIONS", target, &[], b"");
         answer.expect_problem(405);
         let allow = answer.header("Allow").unwrap();
         for method in methods {

@@ -84,7 +84,8 @@ pub struct Batched {
 /// What came of one operation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
-    /// The status that the operation would have had as a request of its own: 200, 201, 204 or 404.
+    /// The status that the operation would have had as a request of its own: 200, 201, 204 or 404. 413 of a
+    /// get: the values before this one fill the answer; the key is there, and has to be asked for again.
     pub status: u16,
     /// The key.
     pub key: String,

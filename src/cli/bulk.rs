@@ -6,11 +6,9 @@ use std::path::PathBuf;
 
 /// `pykv batch`
 #[derive(Args, Debug)]
-#[command(
-    after_help = "Examples:\n  pykv batch operations.jsonl\n  \
+#[command(after_help = "Examples:\n  pykv batch operations.jsonl\n  \
         printf '%s\\n' '{\"op\":\"set\",\"key\":\"a\",\"value\":\"1\"}' \
-        '{\"op\":\"delete\",\"key\":\"b\"}' | pykv batch"
-)]
+        '{\"op\":\"delete\",\"key\":\"b\"}' | pykv batch")]
 pub struct Batch {
     /// The file of operations; - or nothing for standard input
     #[arg(default_value = "-", hide_default_value = true)]
@@ -62,8 +60,10 @@ pub struct Import {
 
 /// `pykv shell`
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  pykv shell\n  pykv shell --server 10.0.0.7:7958\n  \
-        printf 'set a 1\\nget a\\n' | pykv shell")]
+#[command(
+    after_help = "Examples:\n  pykv shell\n  pykv shell --server 10.0.0.7:7958\n  \
+        printf 'set a 1\\nget a\\n' | pykv shell"
+)]
 pub struct Shell {
     /// How to reach the node.
     #[command(flatten)]

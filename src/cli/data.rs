@@ -1,8 +1,8 @@
 //! The commands that read and write keys one by one: `get`, `set`, `del`, `list`, and deadlines.
 
+use super::Connection;
 use super::units::Span;
 use super::values::{key, limit, ttl, version};
-use super::Connection;
 use clap::Args;
 use std::ffi::OsString;
 use std::num::NonZeroU64;

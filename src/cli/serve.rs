@@ -1,7 +1,9 @@
 //! The flags of `pykv serve`, and what they come to as options of the node and the listener.
 
 use super::units::{Size, Span};
-use super::values::{buffer, capacity, count, headers, listen, max_batch, max_value, not_zero, segment_size};
+use super::values::{
+    buffer, capacity, count, headers, listen, max_batch, max_value, not_zero, segment_size, unwritten,
+};
 use super::{DIR_DEFAULT, ENV_DIR, ENV_LISTEN, ENV_LOG, ENV_TOKEN_FILE, LISTEN_DEFAULT};
 use crate::http::Limits;
 use crate::{log, node, store};
@@ -58,11 +60,11 @@ pub struct Serve {
     pub fsync: Fsync,
 
     /// How much may wait to be written to the log before writes have to wait [default: 64MiB, or as much as
-    /// one value of --max-value needs]
-    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, help_heading = "Log")]
+    /// one value of --max-value needs; up to 1GiB]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, help_heading = "Log", value_parser = unwritten)]
     pub max_unwritten: Option<Size>,
 
-    /// Size at which a new file of the log is begun
+    /// Size at which a new file of the log is begun, up to 2GiB
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true, default_value = "256MiB", help_heading = "Log", value_parser = segment_size)]
     pub segment_size: Size,
 

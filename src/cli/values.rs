@@ -5,6 +5,7 @@
 use super::units::{Size, SizeError, Span};
 use crate::api::{BATCH_OPERATIONS_MAX, TTL_MS_MAX};
 use crate::key::{Key, KeyError};
+use crate::log::{SEGMENT_BYTES_CEILING, UNWRITTEN_BYTES_CEILING};
 use crate::record::VALUE_BYTES_MAX;
 use crate::store;
 use std::fmt::Display;
@@ -73,7 +74,11 @@ pub(super) fn max_value(text: &str) -> Result<Size, String> {
 }
 
 pub(super) fn segment_size(text: &str) -> Result<Size, String> {
-    size_within(text, SEGMENT_BYTES_MIN, 1 << 40)
+    size_within(text, SEGMENT_BYTES_MIN, SEGMENT_BYTES_CEILING)
+}
+
+pub(super) fn unwritten(text: &str) -> Result<Size, String> {
+    size_within(text, 1, UNWRITTEN_BYTES_CEILING)
 }
 
 /// What a connection may be made to hold before a request is known: bounded, however large it is asked.

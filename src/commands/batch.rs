@@ -26,7 +26,8 @@ pub(super) fn run(args: &cli::Batch) -> Result<(), Error> {
         .map_err(|error| refused(error, &batch.numbers))?;
     let mut out = Vec::new();
     for result in &batched.results {
-        serde_json::to_writer(&mut out, result).expect("plain data has a form in JSON, and a vector takes it");
+        serde_json::to_writer(&mut out, result)
+            .expect("plain data has a form in JSON, and a vector takes it");
         out.push(b'\n');
     }
     print(&out)
@@ -66,7 +67,10 @@ fn read(
             )));
         }
         serde_json::from_slice::<IgnoredAny>(line).map_err(|error| {
-            Error::Usage(format!("line {number} is not JSON: {}", lines::json_error(&error)))
+            Error::Usage(format!(
+                "line {number} is not JSON: {}",
+                lines::json_error(&error)
+            ))
         })?;
         if !numbers.is_empty() {
             body.push(b',');

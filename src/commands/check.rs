@@ -2,7 +2,7 @@
 
 use super::{Error, print};
 use crate::cli::Check;
-use crate::log::{self, Damage, Report};
+use crate::log::{self, Damage, Mismatch, Report};
 use std::fmt::Write;
 
 pub(super) fn run(args: &Check) -> Result<(), Error> {
@@ -12,7 +12,7 @@ pub(super) fn run(args: &Check) -> Result<(), Error> {
         log::check(&args.dir)?
     };
     print(text(&report, args.repair).as_bytes())?;
-    if args.repair || report.is_openable() {
+    if args.repair || report.is_whole() {
         Ok(())
     } else {
         Err(Error::Damaged {
@@ -62,10 +62,24 @@ fn text(report: &Report, repaired: bool) -> String {
             None => {}
         }
     }
-    let end = match (report.damage.is_empty(), repaired) {
+    for Mismatch {
+        offset,
+        expected,
+        found,
+    } in &report.mismatches
+    {
+        line(
+            &mut text,
+            format_args!(
+                "the digest at offset {offset} should be {expected} and is {found}: the records do not add up"
+            ),
+        );
+    }
+    line(&mut text, format_args!("digest {}", report.digest));
+    let end = match (report.damage.is_empty() && report.mismatches.is_empty(), repaired) {
         (true, _) => "whole",
         (false, true) => "repaired",
-        (false, false) if report.is_openable() => "whole but for a torn tail",
+        (false, false) if report.is_whole() => "whole but for a torn tail",
         (false, false) => "damaged",
     };
     line(&mut text, format_args!("{end}"));
@@ -83,7 +97,6 @@ mod tests {
 
     fn report(torn_tail: bool) -> Report {
         Report {
-            files: Vec::new(),
             damage: vec![Damage {
                 path: PathBuf::from("d/log-0.pykv"),
                 file_position: 164,
@@ -93,6 +106,7 @@ mod tests {
                 torn_tail,
                 saved_to: None,
             }],
+            ..Report::default()
         }
     }
 
@@ -100,7 +114,8 @@ mod tests {
     fn damage_is_named_by_file_and_place() {
         assert_eq!(
             text(&report(false), false),
-            "d/log-0.pykv: damage at byte 164 (offset 100), 7 bytes: the checksum does not match\ndamaged\n"
+            "d/log-0.pykv: damage at byte 164 (offset 100), 7 bytes: the checksum does not match\n\
+             digest 0000000000000000\ndamaged\n"
         );
         assert!(text(&report(true), false).ends_with("whole but for a torn tail\n"));
     }

@@ -27,9 +27,7 @@ pub(super) fn run(args: &List) -> Result<(), Error> {
             }
             cursor = page.cursor;
         } else {
-            let page = client
-                .list(&args.prefix, from, page_keys)
-                .map_err(cannot_list)?;
+            let page = client.list(&args.prefix, from, page_keys).map_err(cannot_list)?;
             listed = page.keys.len();
             for key in page.keys.iter().take(page_keys) {
                 if args.json {

@@ -1,8 +1,9 @@
 //! `pykv log`
 
 use super::Error;
-use crate::api::{Encoding, encode_value};
+use crate::api::{Encoding, encode_value, expires_at};
 use crate::cli;
+use crate::digest::Digest;
 use crate::log::{Read, Reader};
 use serde::Serialize;
 use std::borrow::Cow;
@@ -31,9 +32,20 @@ struct Line<'a> {
     term: Option<u64>,
     /// In ms since the Unix epoch.
     timestamp: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<String>,
     /// In ms since the Unix epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
-    expires_at: Option<u64>,
+    expires_at_ms: Option<u64>,
+    /// Where the log goes on behind a SKIP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    goes_on_at: Option<u64>,
+    /// Of the store at a CLOSE, of the base at an END.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<String>,
+    /// Whether the next record is of the same batch.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    more: bool,
 }
 
 pub(super) fn run(args: &cli::Log) -> Result<(), Error> {
@@ -63,14 +75,19 @@ fn print(out: &mut impl Write, read: &Read<'_>) -> io::Result<()> {
 }
 
 fn line<'a>(read: &Read<'a>) -> Line<'a> {
-    use crate::record::Operation::{Delete, End, Evict, Expire, Gap, Set, Term, Update};
+    use crate::record::Operation::{Set, Skip, Term, Update};
     let record = &read.record;
     let (value, encoding) = match record.operation {
         Set | Update => {
             let (value, encoding) = encode_value(record.value);
             (Some(value), encoding)
         }
-        Delete | Evict | Expire | Term | Gap | End => (None, None),
+        _ => (None, None),
+    };
+    let number_of = |operation| {
+        (record.operation == operation)
+            .then(|| record.value_u64())
+            .flatten()
     };
     Line {
         offset: read.offset,
@@ -80,9 +97,13 @@ fn line<'a>(read: &Read<'a>) -> Line<'a> {
         key: (!record.key.is_empty()).then(|| String::from_utf8_lossy(record.key)),
         value,
         encoding,
-        term: (record.operation == Term).then(|| record.value_u64()).flatten(),
+        term: number_of(Term),
         timestamp: record.timestamp_ms,
-        expires_at: record.deadline_ms,
+        expires_at: record.deadline_ms.map(expires_at),
+        expires_at_ms: record.deadline_ms,
+        goes_on_at: number_of(Skip),
+        digest: record.digest().map(|digest| Digest(digest).to_string()),
+        more: record.more,
     }
 }
 

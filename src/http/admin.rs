@@ -1,10 +1,10 @@
 //! The handlers that say how the node is: `/status`, `/stats` and the two probes.
 
 use super::handlers::{Context, Scratch};
+use super::media::Sent;
 use super::problem::{self, Problem};
 use super::request::Head;
 use super::response::{Body, Media, Reply, push_json};
-use super::media::Sent;
 use super::routes::Route;
 use super::target;
 use crate::api;
@@ -31,6 +31,8 @@ pub(super) fn status(
             id: status.log_id,
             term: status.term,
             offset: status.offset,
+            digest: status.digest.to_string(),
+            digest_offset: status.digest_offset,
             written: status.position.written,
             synced: status.position.synced,
             fsync: match status.policy {
@@ -62,6 +64,8 @@ pub(super) fn stats(context: &Context<'_>, head: &Head<'_>, scratch: &mut Scratc
         updates: counters.updates,
         deletes: counters.deletes,
         evictions: counters.evictions,
+        expiries: counters.expiries,
+        entries_with_deadline: status.entries_with_deadline,
         limits: limits(context, status.limits),
         connections,
         answers,

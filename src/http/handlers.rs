@@ -8,7 +8,7 @@ use super::problem::Problem;
 use super::request::Head;
 use super::response::Reply;
 use super::routes::{Admitted, Route};
-use super::{Shared, admin, kv};
+use super::{Shared, admin, batch, keys, kv};
 use crate::api;
 use crate::node::Node;
 use tiny_http::Method;
@@ -56,11 +56,14 @@ pub(super) fn handle(
     let node = context.node;
     match (&admitted.route, &head.method, admitted.sent) {
         (Route::Key(key), Method::Put, Some(sent)) => kv::put(node, head, key, body, sent, scratch),
+        (Route::Key(key), Method::Patch, _) => kv::patch(node, head, key, body, scratch),
         (Route::Key(key), Method::Delete, _) => kv::delete(node, head, key),
         (Route::Key(key), Method::Head, _) => kv::head(node, head, key),
         (Route::Key(key), _, _) => kv::get(node, head, key, scratch),
-        (Route::Keys, Method::Post, _) => kv::post(node, head, body, scratch),
-        (Route::Keys, _, _) => kv::list(node, head, scratch),
+        (Route::Keys, Method::Post, _) => keys::post(node, head, body, scratch),
+        (Route::Keys, Method::Delete, _) => keys::delete(node, head, scratch),
+        (Route::Keys, _, _) => keys::list(node, head, scratch),
+        (Route::Batch, _, _) => batch::post(context, head, body, scratch),
         (Route::Status, _, _) => admin::status(context, head, scratch),
         (Route::Stats, _, _) => admin::stats(context, head, scratch),
         (Route::Healthz, _, _) => admin::healthz(head, scratch),

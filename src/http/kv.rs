@@ -1,19 +1,21 @@
-//! The handlers of `/kv/`: from a request to calls of the node and back.
+//! The handlers of one key, `/kv/{key}`: from a request to calls of the node and back.
 //!
 //! A handler writes the body of its answer into the connection's buffer and returns the rest as a
 //! [`Reply`]. That of a write says which offset must be waited for; the connection does so, once for all
 //! the requests it has in hand.
 
 use super::conditions::{self, Read};
+use super::deadline;
 use super::handlers::Scratch;
 use super::media::{self, Sent};
+use super::payload::{self, Payload};
 use super::problem::{self, Problem};
 use super::request::Head;
 use super::response::{Body, Media, Reply, push_decimal, push_json, push_json_string};
 use super::target;
 use crate::api;
 use crate::key::{Key, KeyError};
-use crate::node::{Cursor, Mode, Node, Precondition};
+use crate::node::{Found, Mode, Node, Precondition, Written};
 use crate::pair::KEY_BYTES_MAX;
 use std::borrow::Cow;
 use tiny_http::StatusCode;
@@ -27,18 +29,20 @@ pub(super) fn get(node: &Node, head: &Head<'_>, key: &str, scratch: &mut Scratch
     let media = wanted_media(head)?;
     let key = check_key(key)?;
     scratch.value.clear();
-    let Some(version) = node.get(key, &mut scratch.value) else {
+    let Some(found) = node.get(key, &mut scratch.value) else {
         return Err(problem::no_key());
     };
-    if let Some(reply) = check_conditions(head, version)? {
+    if let Some(reply) = check_conditions(head, found.version)? {
         return Ok(reply);
     }
     match media {
         // The bytes change places rather than being copied.
         Media::Octets => std::mem::swap(&mut scratch.value, &mut scratch.body),
-        _ => push_entry(&mut scratch.body, key, &scratch.value, version),
+        _ => push_entry(&mut scratch.body, key.as_str(), &scratch.value, found),
     }
-    Ok(Reply::new(OK, Body::Written(media)).version(version))
+    Ok(Reply::new(OK, Body::Written(media))
+        .version(found.version)
+        .expires_at(found.deadline_ms))
 }
 
 pub(super) fn head(node: &Node, head: &Head<'_>, key: &str) -> Result<Reply, Problem> {
@@ -46,7 +50,7 @@ pub(super) fn head(node: &Node, head: &Head<'_>, key: &str) -> Result<Reply, Pro
     let Some(meta) = node.peek(check_key(key)?) else {
         return Err(problem::no_key());
     };
-    if let Some(reply) = check_conditions(head, meta.version)? {
+    if let Some(reply) = check_conditions(head, meta.found.version)? {
         return Ok(reply);
     }
     let body = match media {
@@ -54,7 +58,8 @@ pub(super) fn head(node: &Node, head: &Head<'_>, key: &str) -> Result<Reply, Pro
         _ => Body::Unmeasured(media),
     };
     Ok(Reply::new(OK, body)
-        .version(meta.version)
+        .version(meta.found.version)
+        .expires_at(meta.found.deadline_ms)
         .header(api::HEADER_VALUE_BYTES, &meta.value_bytes.to_string()))
 }
 
@@ -66,54 +71,73 @@ pub(super) fn put(
     sent: Sent,
     scratch: &mut Scratch,
 ) -> Result<Reply, Problem> {
-    let [upsert] = target::parameters(head.query, ["upsert"])?;
+    let [upsert, ttl] = target::parameters(head.query, ["upsert", "ttl"])?;
     let mode = match target::flag("upsert", upsert.as_deref())? {
         true => Mode::Upsert,
         false => Mode::Update,
     };
     let key = check_key(key)?;
     let precondition = conditions::for_write(head.if_match, head.if_none_match)?;
-    let value = match sent {
-        Sent::Octets => Cow::Borrowed(body),
-        Sent::Json => super::payload::value(body)?,
+    let payload = match sent {
+        Sent::Octets => Payload {
+            value: Cow::Borrowed(body),
+            deadline: deadline::of_query(ttl.as_deref())?,
+        },
+        Sent::Json if ttl.is_some() => {
+            let detail = "beside a body of JSON, the time to live stands in it";
+            return Err(Problem::new(problem::BAD_QUERY, detail).field("ttl"));
+        }
+        Sent::Json => payload::value(body)?,
     };
-    write(node, key, &value, mode, precondition, scratch)
+    write(node, key, &payload, mode, precondition, scratch)
 }
 
-pub(super) fn post(
+/// Gives a key another deadline, or none.
+pub(super) fn patch(
     node: &Node,
     head: &Head<'_>,
+    key: &str,
     body: &[u8],
     scratch: &mut Scratch,
 ) -> Result<Reply, Problem> {
     let [] = target::parameters(head.query, [])?;
+    let key = check_key(key)?;
     let precondition = conditions::for_write(head.if_match, head.if_none_match)?;
-    let (key, value) = super::payload::key_and_value(body)?;
-    let reply = write(node, check_key(&key)?, &value, Mode::Add, precondition, scratch)?;
-    Ok(reply.header("Location", &api::key_path(&key)))
+    let deadline = payload::deadline(body)?;
+    let written = node
+        .set_deadline(key, deadline, precondition)
+        .map_err(|error| Problem::of_write(error, wants_present(precondition)))?;
+    Ok(written_reply(key, written, scratch))
 }
 
-fn write(
+/// Puts a value, for `PUT` and `POST`.
+pub(super) fn write(
     node: &Node,
     key: Key<'_>,
-    value: &[u8],
+    payload: &Payload<'_>,
     mode: Mode,
     precondition: Precondition,
     scratch: &mut Scratch,
 ) -> Result<Reply, Problem> {
     let written = node
-        .put(key, value, mode, precondition)
+        .put(key, &payload.value, payload.deadline, mode, precondition)
         .map_err(|error| Problem::of_write(error, wants_present(precondition)))?;
+    Ok(written_reply(key, written, scratch))
+}
+
+fn written_reply(key: Key<'_>, written: Written, scratch: &mut Scratch) -> Reply {
     let body = &mut scratch.body;
     body.extend_from_slice(b"{\"key\":");
     push_json_string(body, key.as_str());
     body.extend_from_slice(b",\"version\":");
     push_decimal(body, written.version);
+    deadline::push_members(body, written.deadline_ms);
     body.push(b'}');
     let status = if written.created { CREATED } else { OK };
-    Ok(Reply::new(status, Body::Written(Media::Json))
+    Reply::new(status, Body::Written(Media::Json))
         .version(written.version)
-        .offset(written.version))
+        .expires_at(written.deadline_ms)
+        .offset(written.version)
 }
 
 pub(super) fn delete(node: &Node, head: &Head<'_>, key: &str) -> Result<Reply, Problem> {
@@ -126,48 +150,7 @@ pub(super) fn delete(node: &Node, head: &Head<'_>, key: &str) -> Result<Reply, P
     Ok(Reply::new(NO_CONTENT, Body::None).offset(offset))
 }
 
-pub(super) fn list(node: &Node, head: &Head<'_>, scratch: &mut Scratch) -> Result<Reply, Problem> {
-    let [prefix, limit, cursor] = target::parameters(head.query, ["prefix", "limit", "cursor"])?;
-    let limit = match limit {
-        None => api::LIST_LIMIT_DEFAULT,
-        Some(limit) => limit
-            .parse()
-            .ok()
-            .filter(|limit| (1..=api::LIST_LIMIT_MAX).contains(limit))
-            .ok_or_else(|| {
-                let max = api::LIST_LIMIT_MAX;
-                Problem::new(
-                    problem::BAD_QUERY,
-                    format!("the limit is a number from 1 to {max}"),
-                )
-                .field("limit")
-                .limit(max as u64)
-            })?,
-    };
-    let cursor = cursor
-        .map(|cursor| {
-            Cursor::decode(&cursor)
-                .ok_or_else(|| Problem::new(problem::BAD_QUERY, "no answer gave this cursor").field("cursor"))
-        })
-        .transpose()?;
-    let page = node
-        .list(prefix.as_deref().unwrap_or(""), cursor, limit)
-        .map_err(|_| {
-            Problem::new(
-                problem::STALE_CURSOR,
-                "the node was restarted; start the listing again",
-            )
-            .field("cursor")
-        })?;
-    let keys = api::Keys {
-        keys: page.keys,
-        cursor: page.next.map(Cursor::encode),
-    };
-    push_json(&mut scratch.body, &keys);
-    Ok(Reply::new(OK, Body::Written(Media::Json)))
-}
-
-fn check_key(key: &str) -> Result<Key<'_>, Problem> {
+pub(super) fn check_key(key: &str) -> Result<Key<'_>, Problem> {
     Key::new(key).map_err(|error| {
         let problem = Problem::new(problem::BAD_KEY, error.to_string()).field("key");
         match error {
@@ -198,15 +181,16 @@ fn check_conditions(head: &Head<'_>, version: u64) -> Result<Option<Reply>, Prob
 }
 
 /// Whether a write asked for a key that is there: without one, it is its condition that fails.
-fn wants_present(precondition: Precondition) -> bool {
+pub(super) fn wants_present(precondition: Precondition) -> bool {
     matches!(precondition, Precondition::Present | Precondition::Version(_))
 }
 
-fn push_entry(body: &mut Vec<u8>, key: Key<'_>, value: &[u8], version: u64) {
+/// Appends an entry as JSON.
+pub(super) fn push_entry(body: &mut Vec<u8>, key: &str, value: &[u8], found: Found) {
     let (text, encoding) = api::encode_value(value);
-    body.reserve(key.as_str().len() + text.len() + 64);
+    body.reserve(key.len() + text.len() + 128);
     body.extend_from_slice(b"{\"key\":");
-    push_json_string(body, key.as_str());
+    push_json_string(body, key);
     body.extend_from_slice(b",\"value\":");
     push_json_string(body, &text);
     if let Some(encoding) = encoding {
@@ -214,6 +198,7 @@ fn push_entry(body: &mut Vec<u8>, key: Key<'_>, value: &[u8], version: u64) {
         push_json(body, &encoding);
     }
     body.extend_from_slice(b",\"version\":");
-    push_decimal(body, version);
+    push_decimal(body, found.version);
+    deadline::push_members(body, found.deadline_ms);
     body.push(b'}');
 }

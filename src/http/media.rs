@@ -28,7 +28,7 @@ pub(super) fn sent(content_type: Option<&[u8]>, missing: Option<Sent>) -> Result
     if !media.eq_ignore_ascii_case(api::MEDIA_JSON.as_bytes()) {
         return refused(match missing {
             Some(_) => "a value comes as application/json or application/octet-stream",
-            None => "a new key comes as application/json",
+            None => "the body comes as application/json",
         });
     }
     for parameter in parts.filter(|parameter| !parameter.is_empty()) {

@@ -8,8 +8,8 @@
 //! | `input`, `output` | its two buffers: what came, and what goes out |
 //! | `request`, `chunked` | the head of a request, and bodies that come in chunks |
 //! | `routes` | which request is which, and whether it may come in |
-//! | `handlers`: `kv`, `admin` | from a request to its answer |
-//! | `target`, `payload`, `media`, `conditions` | paths and queries, JSON bodies, forms of bodies, entity tags |
+//! | `handlers`: `kv`, `keys`, `admin` | from a request to its answer |
+//! | `target`, `payload`, `media`, `conditions`, `deadline` | paths and queries, JSON bodies, forms of bodies, entity tags, times to live |
 //! | `response`, `problem` | answers, and errors as answers |
 //! | `auth` | tokens |
 //! | `limits` | what clients may take |
@@ -32,8 +32,10 @@ mod batch;
 mod chunked;
 mod conditions;
 mod connection;
+mod deadline;
 mod handlers;
 mod input;
+mod keys;
 mod kv;
 mod left;
 mod limits;

@@ -3,29 +3,46 @@
 //! What is not JSON is a 400. What is JSON but not what is asked for (another type, a field that is not
 //! known, is there twice or is missing) is a 422 that names the field.
 
+use super::deadline;
 use super::problem::{self, Problem};
 use crate::api::{self, Encoding};
+use crate::node::Deadline;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::error::Category;
 use std::borrow::Cow;
 use std::fmt;
 
-/// Reads `{"value", "encoding"?}`.
-pub(super) fn value(body: &[u8]) -> Result<Cow<'_, [u8]>, Problem> {
-    let fields = read(body, false)?;
-    decode(fields)
+/// A value, and until when it is kept.
+#[derive(Debug)]
+pub(super) struct Payload<'a> {
+    pub(super) value: Cow<'a, [u8]>,
+    pub(super) deadline: Deadline,
 }
 
-/// Reads `{"key", "value", "encoding"?}`.
-pub(super) fn key_and_value(body: &[u8]) -> Result<(Cow<'_, str>, Cow<'_, [u8]>), Problem> {
-    let mut fields = read(body, true)?;
+/// Reads `{"value", "encoding"?, "ttl"? or "expires_at_ms"?}`.
+pub(super) fn value(body: &[u8]) -> Result<Payload<'_>, Problem> {
+    decode(read(body, Asked::Value)?)
+}
+
+/// Reads `{"key", "value", "encoding"?, "ttl"? or "expires_at_ms"?}`.
+pub(super) fn key_and_value(body: &[u8]) -> Result<(Cow<'_, str>, Payload<'_>), Problem> {
+    let mut fields = read(body, Asked::KeyAndValue)?;
     let key = fields.key.take().unwrap_or_default();
     Ok((key, decode(fields)?))
 }
 
-fn decode(fields: Fields<'_>) -> Result<Cow<'_, [u8]>, Problem> {
-    api::decode_value(fields.value.unwrap_or_default(), fields.encoding)
-        .ok_or_else(|| Problem::new(problem::SHAPE, "the value is not base64").field("value"))
+/// Reads `{"ttl"}` or `{"expires_at_ms"}`; `null` is for good.
+pub(super) fn deadline(body: &[u8]) -> Result<Deadline, Problem> {
+    Ok(read(body, Asked::Deadline)?.deadline.unwrap_or_default())
+}
+
+fn decode(fields: Fields<'_>) -> Result<Payload<'_>, Problem> {
+    let value = api::decode_value(fields.value.unwrap_or_default(), fields.encoding)
+        .ok_or_else(|| Problem::new(problem::SHAPE, "the value is not base64").field("value"))?;
+    Ok(Payload {
+        value,
+        deadline: fields.deadline.unwrap_or_default(),
+    })
 }
 
 #[derive(Default)]
@@ -33,13 +50,32 @@ struct Fields<'a> {
     key: Option<Cow<'a, str>>,
     value: Option<Cow<'a, str>>,
     encoding: Option<Encoding>,
+    deadline: Option<Deadline>,
 }
 
-fn read(body: &[u8], with_key: bool) -> Result<Fields<'_>, Problem> {
+/// Which fields a body has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Value,
+    KeyAndValue,
+    Deadline,
+}
+
+impl Asked {
+    fn names(self) -> &'static [&'static str] {
+        match self {
+            Asked::Value => &["value", "encoding", "ttl", "expires_at_ms"],
+            Asked::KeyAndValue => &["key", "value", "encoding", "ttl", "expires_at_ms"],
+            Asked::Deadline => &["ttl", "expires_at_ms"],
+        }
+    }
+}
+
+fn read(body: &[u8], asked: Asked) -> Result<Fields<'_>, Problem> {
     let mut field = None;
     let mut json = serde_json::Deserializer::from_slice(body);
     let shape = Shape {
-        with_key,
+        asked,
         field: &mut field,
     };
     shape
@@ -61,7 +97,7 @@ fn read(body: &[u8], with_key: bool) -> Result<Fields<'_>, Problem> {
 
 /// What is asked for; notes in `field` which field it is at, as the deserializer's errors do not say it.
 struct Shape<'f> {
-    with_key: bool,
+    asked: Asked,
     field: &'f mut Option<Cow<'static, str>>,
 }
 
@@ -77,20 +113,18 @@ impl<'de> Visitor<'de> for Shape<'_> {
     type Value = Fields<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.with_key {
-            "an object with `key` and `value`"
-        } else {
-            "an object with `value`"
+        f.write_str(match self.asked {
+            Asked::Value => "an object with `value`",
+            Asked::KeyAndValue => "an object with `key` and `value`",
+            Asked::Deadline => "an object with `ttl` or `expires_at_ms`",
         })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
         let mut fields = Fields::default();
         while let Some(Text(name)) = map.next_key()? {
-            let known = ["key", "value", "encoding"]
-                .into_iter()
-                .find(|known| *known == name && (self.with_key || *known != "key"));
-            let Some(known) = known else {
+            let names = self.asked.names();
+            let Some(&known) = names.iter().find(|known| **known == name) else {
                 let error = A::Error::custom(format_args!("there is no field {name:?} here"));
                 *self.field = Some(name.into_owned().into());
                 return Err(error);
@@ -99,12 +133,25 @@ impl<'de> Visitor<'de> for Shape<'_> {
             let again = match known {
                 "key" => fields.key.replace(map.next_value::<Text>()?.0).is_some(),
                 "value" => fields.value.replace(map.next_value::<Text>()?.0).is_some(),
-                _ => {
+                "encoding" => {
                     // As text, and not as an enum: those have other forms in JSON than their name.
                     let Text(name) = map.next_value()?;
                     let encoding = Encoding::of_name(&name)
                         .ok_or_else(|| A::Error::custom("the encoding is base64, or not said"))?;
                     fields.encoding.replace(encoding).is_some()
+                }
+                _ => {
+                    let deadline = match (known, self.asked) {
+                        ("ttl", Asked::Deadline) => map.next_value::<Option<f64>>()?.map(deadline::of_ttl),
+                        ("ttl", _) => Some(deadline::of_ttl(map.next_value()?)),
+                        (_, Asked::Deadline) => map.next_value::<Option<u64>>()?.map(deadline::of_ms),
+                        _ => Some(deadline::of_ms(map.next_value()?)),
+                    };
+                    let deadline = deadline.transpose().map_err(A::Error::custom)?;
+                    if fields.deadline.is_some() {
+                        return Err(A::Error::custom("the deadline is there twice"));
+                    }
+                    fields.deadline.replace(deadline.unwrap_or_default()).is_some()
                 }
             };
             if again {
@@ -112,8 +159,9 @@ impl<'de> Visitor<'de> for Shape<'_> {
             }
         }
         let missing = [
-            ("key", self.with_key && fields.key.is_none()),
-            ("value", fields.value.is_none()),
+            ("key", self.asked == Asked::KeyAndValue && fields.key.is_none()),
+            ("value", self.asked != Asked::Deadline && fields.value.is_none()),
+            ("ttl", self.asked == Asked::Deadline && fields.deadline.is_none()),
         ];
         if let Some((name, _)) = missing.into_iter().find(|(_, missing)| *missing) {
             *self.field = Some(name.into());
@@ -144,16 +192,40 @@ mod tests {
     fn a_body_says_a_key_and_a_value() {
         let (key, value) = key_and_value(br#" {"value":"v","key":"k"} "#).unwrap();
         assert!(
-            matches!((&key, &value), (Cow::Borrowed("k"), Cow::Borrowed(b"v"))),
+            matches!((&key, &value.value), (Cow::Borrowed("k"), Cow::Borrowed(b"v"))),
             "nothing is copied"
         );
         let (key, bytes) = key_and_value(br#"{"key":"\u00e9","value":"/wA=","encoding":"base64"}"#).unwrap();
-        assert_eq!((&*key, &*bytes), ("é", &b"\xff\0"[..]));
+        assert_eq!((&*key, &*bytes.value), ("é", &b"\xff\0"[..]));
         assert_eq!(&*value_of(br#"{"value":"a\nb"}"#), b"a\nb");
     }
 
     fn value_of(body: &[u8]) -> Cow<'_, [u8]> {
-        value(body).unwrap()
+        value(body).unwrap().value
+    }
+
+    #[test]
+    fn a_body_says_until_when() {
+        let read = |body: &'static str| value(body.as_bytes()).map(|payload| payload.deadline).ok();
+        assert_eq!(read(r#"{"value":"v"}"#), Some(Deadline::Never));
+        assert_eq!(read(r#"{"value":"v","ttl":1.5}"#), Some(Deadline::In(1500)));
+        assert_eq!(read(r#"{"value":"v","expires_at_ms":7}"#), Some(Deadline::At(7)));
+        assert_eq!(deadline(br#"{"ttl":null}"#).ok(), Some(Deadline::Never));
+        assert_eq!(deadline(br#"{"ttl":2}"#).ok(), Some(Deadline::In(2000)));
+        for wrong in [
+            r#"{"value":"v","ttl":null}"#,
+            r#"{"value":"v","ttl":0}"#,
+            r#"{"value":"v","ttl":-1}"#,
+            r#"{"value":"v","ttl":1e12}"#,
+            r#"{"value":"v","ttl":"5"}"#,
+            r#"{"value":"v","ttl":5,"expires_at_ms":7}"#,
+            r#"{"value":"v","ttl":5,"ttl":5}"#,
+            r#"{"value":"v","expires_at_ms":1.5}"#,
+            r#"{"value":"v","expires_at_ms":253402300800000}"#,
+        ] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+        assert!(deadline(b"{}").is_err() && deadline(br#"{"value":"v"}"#).is_err());
     }
 
     #[test]
@@ -178,7 +250,8 @@ mod tests {
             (r#"{"key":"k"}"#, Some("value")),
             (r#"{"value":"v"}"#, Some("key")),
             (r#"{}"#, Some("key")),
-            (r#"{"key":"k","value":"v","ttl":5}"#, Some("ttl")),
+            (r#"{"key":"k","value":"v","ttl":0}"#, Some("ttl")),
+            (r#"{"key":"k","value":"v","lease":5}"#, Some("lease")),
             (r#"{"key":"k","value":"v","value":"w"}"#, Some("value")),
             (r#"{"key":"k","value":"v","encoding":"rot13"}"#, Some("encoding")),
             (r#"{"key":"k","value":"?","encoding":"base64"}"#, Some("value")),

@@ -75,6 +75,14 @@ impl Reply {
         self
     }
 
+    /// Says when the key expires, if it does.
+    pub(super) fn expires_at(self, deadline_ms: Option<u64>) -> Reply {
+        match deadline_ms {
+            Some(deadline_ms) => self.header(api::HEADER_EXPIRES_AT, &api::expires_at(deadline_ms)),
+            None => self,
+        }
+    }
+
     pub(super) fn header(mut self, name: &'static str, value: &str) -> Reply {
         self.headers.extend(header(name, value));
         self

@@ -47,8 +47,8 @@ impl<'a> Route<'a> {
     /// The methods it takes, as `Allow` lists them.
     fn allow(&self) -> &'static str {
         match self {
-            Route::Keys => "GET, HEAD, POST",
-            Route::Key(_) => "GET, HEAD, PUT, DELETE",
+            Route::Keys => "GET, HEAD, POST, DELETE",
+            Route::Key(_) => "GET, HEAD, PUT, PATCH, DELETE",
             Route::Batch => "POST",
             Route::Status | Route::Stats | Route::Healthz | Route::Readyz => "GET, HEAD",
         }
@@ -94,7 +94,7 @@ pub(super) fn admit<'a>(context: &Context<'_>, head: &Head<'a>) -> Result<Admitt
         tokens.check(head.authorization, scope)?;
     }
     let missing = match head.method {
-        Method::Post => None,
+        Method::Post | Method::Patch => None,
         Method::Put => Some(Sent::Octets),
         _ => {
             return match head.framing {

@@ -8,6 +8,7 @@ use super::dir::{Dir, Named};
 use super::disk::Disk;
 use super::error::Error;
 use super::header::{HEADER_BYTES, Header, Kind, LogId, Term};
+use crate::digest::Digest;
 use crate::pair::Pair;
 use crate::record::{Operation, Record};
 use std::fs::File;
@@ -48,6 +49,7 @@ pub(super) fn write(
         terms: terms.to_vec(),
     };
     let mut entries = 0;
+    let mut digest = Digest::default();
     dir.make(disk, &named, |file| {
         let mut out = Output {
             disk,
@@ -64,15 +66,18 @@ pub(super) fn write(
                 break;
             }
             for (pair, version) in batch.drain(..) {
+                digest.add(&pair, version);
                 let record = Record::new(Operation::Set, 0, pair.key(), pair.value());
                 out.record(&Record {
+                    deadline_ms: pair.deadline_ms(),
                     version: Some(version),
                     ..record
                 })?;
                 entries += 1;
             }
         }
-        out.record(&Record::new(Operation::End, 0, &[], &u64::to_le_bytes(entries)))?;
+        let end = [entries, digest.0].map(u64::to_le_bytes).concat();
+        out.record(&Record::new(Operation::End, 0, &[], &end))?;
         out.flush()
     })?;
     Ok(entries)

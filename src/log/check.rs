@@ -9,8 +9,10 @@ use super::error::Error;
 use super::file_reader::{FileReader, Next};
 use super::header::{HEADER_BYTES, Header, Kind, LogId};
 use super::reader::no_store;
+use super::recount::{Mismatch, Recount};
 use super::recovery::{BaseCount, check_start};
 use super::repair::{Fix, mend};
+use crate::digest::Digest;
 use crate::record::HEAD_BYTES;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -56,12 +58,16 @@ pub struct Report {
     pub files: Vec<FileReport>,
     /// What is damaged, in the same order.
     pub damage: Vec<Damage>,
+    /// Where the digest is not what the files say.
+    pub mismatches: Vec<Mismatch>,
+    /// The digest of what a start would find.
+    pub digest: Digest,
 }
 
 impl Report {
-    /// Whether a start would go through: nothing is damaged but for a torn tail.
-    pub fn is_openable(&self) -> bool {
-        self.damage.iter().all(|damage| damage.torn_tail)
+    /// Whether nothing is damaged but for a torn tail, and the digest is right.
+    pub fn is_whole(&self) -> bool {
+        self.damage.iter().all(|damage| damage.torn_tail) && self.mismatches.is_empty()
     }
 }
 
@@ -111,6 +117,7 @@ fn examine(dir: &Dir, mend: &mut Mend<'_>) -> Result<Report, Error> {
         .iter()
         .find_map(|named| Some(FileReader::open(named).ok()?.header().clone()));
     let mut follows: Option<(LogId, u64)> = None;
+    let mut recount = Recount::default();
     for (at, named) in files.iter().enumerate() {
         let mut reader = open_file(named, known.as_ref(), &mut report, mend)?;
         if let Some((id, end)) = follows
@@ -127,7 +134,7 @@ fn examine(dir: &Dir, mend: &mut Mend<'_>) -> Result<Report, Error> {
             Kind::Base => None,
             Kind::Log => files.get(at + 1).map(|next| next.first_offset),
         };
-        let records = examine_file(&mut reader, next_offset, &mut report, mend)?;
+        let records = examine_file(&mut reader, next_offset, &mut recount, &mut report, mend)?;
         let end_offset = reader.offset();
         follows = Some((reader.header().id, end_offset));
         let (path, kind) = (named.path.clone(), named.kind.name());
@@ -140,6 +147,7 @@ fn examine(dir: &Dir, mend: &mut Mend<'_>) -> Result<Report, Error> {
             records,
         });
     }
+    report.digest = recount.digest();
     Ok(report)
 }
 
@@ -270,6 +278,7 @@ fn open_file(
 fn examine_file(
     reader: &mut FileReader,
     next_offset: Option<u64>,
+    recount: &mut Recount,
     report: &mut Report,
     mend: &mut Mend<'_>,
 ) -> Result<u64, Error> {
@@ -281,6 +290,10 @@ fn examine_file(
         let why = match reader.peek()? {
             Next::Record(bytes) => {
                 let record = reader.record(bytes);
+                let version = record
+                    .version
+                    .unwrap_or(offset + if is_base { 0 } else { bytes as u64 });
+                report.mismatches.extend(recount.push(&record, version));
                 records += u64::from(record.operation.has_key());
                 if is_base && let Err(why) = in_base.count(&record) {
                     return Err(reader.damaged(at, why));
@@ -294,6 +307,7 @@ fn examine_file(
             Next::End => return Ok(records),
             Next::Invalid(why) => why,
         };
+        recount.note_gap();
         let is_tail = !reader.seek_valid()?;
         let mut damage = Damage {
             path: reader.named().path.clone(),

@@ -22,6 +22,7 @@
 use super::Policy;
 use super::error::{Health, Refusal};
 use super::writer::{Failure, Flushed};
+use crate::digest::Digest;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, Thread};
@@ -56,6 +57,8 @@ struct Queue {
     waiters: Vec<Arc<Waiter>>,
     deferred: Vec<(u64, Then)>,
     health: Health,
+    /// An offset up to which the log is written, and the digest of the store at it.
+    state: (u64, Digest),
 }
 
 /// A thread that waits for an offset.
@@ -83,6 +86,7 @@ impl Commit {
             waiters: Vec::new(),
             deferred: Vec::new(),
             health: Health::Ok,
+            state: (position, Digest::default()),
         };
         Commit {
             policy,
@@ -102,6 +106,14 @@ impl Commit {
             written: self.written.load(Ordering::Acquire),
             synced,
         }
+    }
+
+    pub(super) fn state(&self) -> (u64, Digest) {
+        self.queue().state
+    }
+
+    pub(super) fn set_state(&self, offset: u64, digest: Digest) {
+        self.queue().state = (offset, digest);
     }
 
     pub(super) fn health(&self) -> Health {
@@ -232,7 +244,7 @@ impl Commit {
         match written {
             Ok(flushed) => {
                 self.advance(flushed.written, self.policy == Policy::Always);
-                self.wake()
+                self.wake(&flushed)
             }
             Err(failure) => {
                 self.fail(&failure);
@@ -255,8 +267,9 @@ impl Commit {
 
     /// Serves those who are covered now, and names the next leader: a thread that waits, or, by returning
     /// `true`, the log's.
-    fn wake(&self) -> bool {
+    fn wake(&self, flushed: &Flushed) -> bool {
         let mut queue = self.queue();
+        queue.state = (flushed.written, flushed.digest);
         let Queue {
             waiters, deferred, ..
         } = &mut *queue;

@@ -1,12 +1,15 @@
 //! Reads the records of one file, in order, checking each.
 //!
-//! Never more than a record and a buffer is held in memory, and never by a length that the file cannot
+//! A batch is read only where all of it is there: one that is cut short is, from its first record on, no
+//! record. So nobody who reads by this file ever sees a part of a batch as if it were all.
+//!
+//! Never more than a record or a batch and a buffer is held in memory, and never by a length that the file cannot
 //! back: a damaged length field allocates nothing.
 
 use super::dir::Named;
 use super::error::Error;
 use super::header::{HEADER_BYTES, Header, HeaderError, Kind, LogId};
-use crate::record::{DecodeError, Record};
+use crate::record::{DecodeError, Operation, Record};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
@@ -27,6 +30,9 @@ pub(super) enum Next {
     Invalid(&'static str),
 }
 
+/// Why a segment has bytes behind the record that says where the log goes on.
+const BEHIND_SKIP: &str = "the segment goes on behind its last record";
+
 /// A cursor over the records of a file.
 pub(super) struct FileReader {
     named: Named,
@@ -37,6 +43,12 @@ pub(super) struct FileReader {
     start: usize,
     /// Where in the file that is.
     file_position: u64,
+    /// Up to here in the file, a batch was seen to be whole.
+    batch_end: u64,
+    /// Up to here in the file, a batch was seen not to be whole, and why.
+    broken_batch: Option<(u64, &'static str)>,
+    /// The offset that a SKIP has named, once it was read.
+    goes_on_at: Option<u64>,
 }
 
 impl FileReader {
@@ -74,6 +86,9 @@ impl FileReader {
             buffer: Vec::new(),
             start: 0,
             file_position: HEADER_BYTES as u64,
+            batch_end: 0,
+            broken_batch: None,
+            goes_on_at: None,
         }
     }
 
@@ -101,10 +116,11 @@ impl FileReader {
         self.file_position
     }
 
-    /// The offset in the log of the next record: in a base, the offset the base is the state at.
+    /// The offset in the log of the next record: in a base, the offset the base is the state at; behind a
+    /// SKIP, where the log goes on.
     pub(super) fn offset(&self) -> u64 {
         match self.named.kind {
-            Kind::Log => self.named.first_offset + self.position(),
+            Kind::Log => self.goes_on_at.unwrap_or(self.checksum_position()),
             Kind::Base => self.named.first_offset,
         }
     }
@@ -112,7 +128,7 @@ impl FileReader {
     /// What a record at the cursor has in its checksum: see [`crate::record`].
     fn checksum_position(&self) -> u64 {
         match self.named.kind {
-            Kind::Log => self.offset(),
+            Kind::Log => self.named.first_offset + self.position(),
             Kind::Base => self.position(),
         }
     }
@@ -126,7 +142,16 @@ impl FileReader {
         loop {
             let unread = &self.buffer[self.start..];
             match Record::decode(self.checksum_position(), unread) {
-                Ok((_, bytes)) => return Ok(Next::Record(bytes)),
+                Ok(_) if self.goes_on_at.is_some() => return Ok(Next::Invalid(BEHIND_SKIP)),
+                Ok((record, bytes)) if !record.more || self.file_position < self.batch_end => {
+                    return Ok(Next::Record(bytes));
+                }
+                Ok((_, bytes)) => {
+                    return Ok(match self.broken_batch()? {
+                        Some(why) => Next::Invalid(why),
+                        None => Next::Record(bytes),
+                    });
+                }
                 Err(DecodeError::Corrupt(why)) => return Ok(Next::Invalid(why)),
                 Err(DecodeError::Incomplete(bytes)) => {
                     let left = self.file_bytes()?.saturating_sub(self.file_position);
@@ -142,6 +167,38 @@ impl FileReader {
         }
     }
 
+    /// Looks whether the batch that a record at the cursor is of is all there; says why if not.
+    fn broken_batch(&mut self) -> Result<Option<&'static str>, Error> {
+        if let Some((until, why)) = self.broken_batch
+            && self.file_position < until
+        {
+            return Ok(Some(why));
+        }
+        let mut ahead = 0;
+        let why = loop {
+            let position = self.checksum_position() + ahead as u64;
+            match Record::decode(position, &self.buffer[self.start + ahead..]) {
+                Ok((record, bytes)) => {
+                    ahead += bytes;
+                    if !record.more {
+                        self.batch_end = self.file_position + ahead as u64;
+                        return Ok(None);
+                    }
+                }
+                Err(DecodeError::Corrupt(why)) => break why,
+                Err(DecodeError::Incomplete(bytes)) => {
+                    let needed = ahead + bytes;
+                    if self.file_bytes()?.saturating_sub(self.file_position) < needed as u64 {
+                        break CUT_SHORT;
+                    }
+                    self.fill(needed)?;
+                }
+            }
+        };
+        self.broken_batch = Some((self.file_position + ahead as u64, why));
+        Ok(Some(why))
+    }
+
     /// The record that [`FileReader::peek`] found, and moves past it.
     ///
     /// # Panics
@@ -149,7 +206,11 @@ impl FileReader {
     pub(super) fn record(&mut self, bytes: usize) -> Record<'_> {
         let at = self.start;
         self.advance(bytes);
-        Record::decode_checked(&self.buffer[at..at + bytes])
+        let record = Record::decode_checked(&self.buffer[at..at + bytes]);
+        if record.operation == Operation::Skip {
+            self.goes_on_at = record.value_u64();
+        }
+        record
     }
 
     fn advance(&mut self, bytes: usize) {
@@ -179,12 +240,15 @@ impl FileReader {
     pub(super) fn skip_to(&mut self, file_position: u64) {
         self.forget_buffer();
         self.file_position = file_position;
+        self.batch_end = 0;
+        self.goes_on_at = None;
     }
 
     /// Drops what was read ahead, which may have changed since.
     pub(super) fn forget_buffer(&mut self) {
         self.buffer.clear();
         self.start = 0;
+        self.broken_batch = None;
     }
 
     fn file_bytes(&self) -> Result<u64, Error> {

@@ -130,6 +130,7 @@ fn retry(shared: &Shared) {
             shared
                 .commit
                 .advance(flushed.written, shared.options.policy == Policy::Always);
+            shared.commit.set_state(flushed.written, flushed.digest);
             shared.commit.recover();
         }
         Err(Failure::Write(error)) => ::log::debug!("still failing: {error}"),
@@ -139,10 +140,10 @@ fn retry(shared: &Shared) {
 
 fn heal(shared: &Shared, source: &dyn Source) {
     let mut writer = shared.writer();
-    match rebase(&mut writer, source) {
-        Ok(dropped_bytes) => {
-            shared.budget.give_back(dropped_bytes);
+    match rebase(shared, &mut writer, source) {
+        Ok(()) => {
             shared.commit.advance(writer.position(), true);
+            shared.commit.set_state(writer.position(), writer.digest());
             drop(writer);
             shared.commit.recover();
         }
@@ -150,10 +151,12 @@ fn heal(shared: &Shared, source: &dyn Source) {
     }
 }
 
-/// Makes a base of the store at its end, and goes on in a new segment behind it. Returns the bytes of
-/// records that need not be written any more. No write may be taken meanwhile.
-fn rebase(writer: &mut Writer, source: &dyn Source) -> Result<u64, Error> {
+/// Makes a base of the store at its end, and goes on in a new segment behind it. No write may be taken
+/// meanwhile.
+fn rebase(shared: &Shared, writer: &mut Writer, source: &dyn Source) -> Result<(), Error> {
     let offset = source.tip();
+    // What waits in memory is in the store; taking it in here brings the digest to the same offset.
+    shared.budget.give_back(writer.drop_waiting());
     let entries = base::write(
         &writer.dir,
         &writer.disk,
@@ -162,11 +165,11 @@ fn rebase(writer: &mut Writer, source: &dyn Source) -> Result<u64, Error> {
         offset,
         source,
     )?;
-    let dropped_bytes = writer.skip_to(offset)?;
+    writer.skip_to(offset)?;
     let listing = Listing::read(writer.dir.path())?;
     writer
         .dir
         .remove(&writer.disk, listing.superseded().map(|named| named.path.clone()));
     ::log::info!("wrote a new base of {entries} entries at offset {offset}");
-    Ok(dropped_bytes)
+    Ok(())
 }

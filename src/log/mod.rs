@@ -8,6 +8,7 @@
 //!
 //! | file | what it is |
 //! | --- | --- |
+//! | `appender` | where records get their offsets |
 //! | `commit` | group commit: how far the log is, who waits, who writes |
 //! | `writer` | the end of the log: from the channel to the file |
 //! | `keeper` | the log's thread: syncs, and brings a failed log back |
@@ -15,7 +16,7 @@
 //! | `recovery` | opens a directory and finds the end |
 //! | `base` | the state at an offset, as a file |
 //! | `reader`, `file_reader` | records of a directory, of a file |
-//! | `check`, `repair` | what is damaged, and how it is mended |
+//! | `check`, `recount`, `repair` | what is damaged, whether it adds up, and how it is mended |
 //! | `dir`, `header`, `disk` | names and the lock, the head of a file, the calls |
 //!
 //! # What holds
@@ -26,6 +27,7 @@
 //!   and goes on by itself once it can.
 //! - Nothing is deleted before what replaces it is synced, its directory entry too.
 
+mod appender;
 mod base;
 mod budget;
 mod check;
@@ -37,6 +39,7 @@ mod file_reader;
 mod header;
 mod keeper;
 mod reader;
+mod recount;
 mod recovery;
 mod repair;
 mod writer;
@@ -44,6 +47,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use appender::{Appender, BatchRoom, Change, Reserved, put_bytes, removal_bytes};
 pub(crate) use base::Source;
 pub use check::{Damage, FileReport, Report, check, repair};
 pub use commit::Position;
@@ -52,14 +56,14 @@ pub(crate) use disk::Disk;
 pub use error::{Error, Health, Refusal};
 pub use header::LogId;
 pub use reader::{Read, Reader};
+pub use recount::Mismatch;
+pub use recovery::{SEGMENT_BYTES_CEILING, UNWRITTEN_BYTES_CEILING};
 
-use crate::pair::Pair;
+use crate::digest::Digest;
 pub use crate::record::Operation;
-use crate::record::{HEAD_BYTES, Record};
-use crate::store::VERSION_MAX;
+use crate::record::Record;
 use budget::Budget;
 use commit::Commit;
-use crossbeam_channel::Sender;
 use dir::Dir;
 use keeper::Keeper;
 use std::path::Path;
@@ -103,15 +107,6 @@ pub struct Options {
     pub wait_max: Duration,
 }
 
-/// A change on its way to the log's end.
-struct Entry {
-    /// The offset of the record's first byte.
-    start: u64,
-    operation: Operation,
-    timestamp_ms: u64,
-    pair: Pair,
-}
-
 /// What the log's end, its thread and its users share.
 struct Shared {
     options: Options,
@@ -150,84 +145,14 @@ impl Shared {
     }
 }
 
-/// Room in the budget for one record, given back if the record is not made after all.
-pub(crate) struct Reserved<'a> {
-    budget: &'a Budget,
-    bytes: u64,
-}
+/// A way to wait for the log, for threads of the node's own.
+#[derive(Clone)]
+pub(crate) struct Waiter(Arc<Shared>);
 
-impl Reserved<'_> {
-    /// Leaves the room to the record: it is given back when that is written.
-    fn keep(self) -> u64 {
-        let bytes = self.bytes;
-        std::mem::forget(self);
-        bytes
-    }
-}
-
-impl Drop for Reserved<'_> {
-    fn drop(&mut self) {
-        self.budget.give_back(self.bytes);
-    }
-}
-
-/// The place where records get their offsets. There is one, and it belongs under the store's lock.
-pub(crate) struct Appender {
-    next: u64,
-    entries: Sender<Entry>,
-    shared: Arc<Shared>,
-}
-
-impl Appender {
-    /// Hands a record over and returns the offset just past it. The room must have been reserved for this
-    /// very pair.
-    pub(crate) fn append(
-        &mut self,
-        operation: Operation,
-        timestamp_ms: u64,
-        pair: Pair,
-        reserved: Reserved<'_>,
-    ) -> u64 {
-        let bytes = reserved.keep();
-        self.send(operation, timestamp_ms, pair, bytes)
-    }
-
-    /// Hands over that a pair was evicted.
-    pub(crate) fn append_eviction(&mut self, timestamp_ms: u64, pair: Pair) {
-        let bytes = (HEAD_BYTES + pair.key().len()) as u64;
-        self.shared.budget.take(bytes);
-        self.send(Operation::Evict, timestamp_ms, pair, bytes);
-    }
-
-    fn send(&mut self, operation: Operation, timestamp_ms: u64, pair: Pair, bytes: u64) -> u64 {
-        let start = self.next;
-        self.next += bytes;
-        // The receiver is in `shared`, which this holds: sending cannot fail.
-        let _ = self.entries.send(Entry {
-            start,
-            operation,
-            timestamp_ms,
-            pair,
-        });
-        self.shared.appended.store(self.next, Ordering::Release);
-        self.next
-    }
-
-    /// Whether a record can be taken. Asked under the store's lock, before the change: after a failure was
-    /// noted no change slips through.
-    pub(crate) fn check(&self) -> Result<(), Refusal> {
-        self.shared.commit.check()?;
-        // Far more than one write and its evictions could take.
-        if self.next > VERSION_MAX - (1 << 40) {
-            Err(Refusal::Full)
-        } else {
-            Ok(())
-        }
-    }
-
-    /// The offset just past the last record.
-    pub(crate) fn next(&self) -> u64 {
-        self.next
+impl Waiter {
+    /// As [`Log::wait`].
+    pub(crate) fn wait(&self, offset: u64) -> Result<(), Refusal> {
+        self.0.wait(offset)
     }
 }
 
@@ -239,6 +164,8 @@ pub struct Log {
     shared: Arc<Shared>,
     id: LogId,
     term: u64,
+    /// What the log says that the digest of the store is.
+    digest_expected: Option<Digest>,
     keeper: Option<Keeper>,
 }
 
@@ -252,7 +179,7 @@ impl Log {
     ) -> Result<(Log, Appender), Error> {
         let dir = Dir::open_or_create(path)?;
         let recovered = recovery::recover(&dir, &disk, replay)?;
-        let (entries, receiver) = crossbeam_channel::unbounded();
+        let (pieces, receiver) = crossbeam_channel::unbounded();
         let (id, position) = (recovered.id, recovered.position);
         let term = recovered.terms.last().map_or(0, |term| term.term);
         let writer = Writer::new(
@@ -272,24 +199,34 @@ impl Log {
             appended: AtomicU64::new(position),
             writer: Mutex::new(writer),
         });
-        let appender = Appender {
-            next: position,
-            entries,
-            shared: Arc::clone(&shared),
-        };
+        let appender = Appender::new(position, pieces, Arc::clone(&shared));
         Ok((
             Log {
                 shared,
                 id,
                 term,
+                digest_expected: recovered.digest,
                 keeper: None,
             },
             appender,
         ))
     }
 
-    /// Starts the log's thread. `source` is the store that the log is of.
-    pub(crate) fn start(&mut self, source: Arc<dyn Source>) -> Result<(), Error> {
+    /// Starts the log's thread. `source` is the store that the log is of, and `digest` its digest; nothing was
+    /// appended yet.
+    ///
+    /// Where the log was closed in order, the digest is held against what it was then.
+    pub(crate) fn start(&mut self, source: Arc<dyn Source>, digest: Digest) -> Result<(), Error> {
+        if let Some(expected) = self.digest_expected.filter(|expected| *expected != digest) {
+            ::log::warn!(
+                "the digest of the store is {digest}, and was {expected} when the log was closed: it does not \
+                 hold what it held then"
+            );
+        }
+        self.shared.writer().set_digest(digest);
+        self.shared
+            .commit
+            .set_state(self.shared.commit.position().written, digest);
         let keeper = Keeper::start(Arc::clone(&self.shared), source).map_err(|error| {
             Error::io("cannot start the thread of", self.shared.writer().dir.path())(error)
         })?;
@@ -304,6 +241,9 @@ impl Log {
         }
         let written = loop {
             match self.shared.write() {
+                Ok(Flushed { bytes: 0, .. }) if self.health() == Health::Ok => {
+                    break self.shared.writer().close();
+                }
                 Ok(Flushed { bytes: 0, .. }) => break self.shared.writer().sync(),
                 Ok(_) => {}
                 Err(failure) => break Err(failure),
@@ -312,10 +252,9 @@ impl Log {
         written.map_err(|(Failure::Write(error) | Failure::Sync(error))| error)
     }
 
-    /// Takes room for the record of a pair, and waits for it where there is none.
-    pub(crate) fn reserve(&self, pair: &Pair) -> Result<Reserved<'_>, Refusal> {
+    /// Takes room for records of so many bytes, and waits for it where there is none.
+    pub(crate) fn reserve(&self, bytes: u64) -> Result<Reserved<'_>, Refusal> {
         let budget = &self.shared.budget;
-        let bytes = (HEAD_BYTES + pair.key().len() + pair.value().len()) as u64;
         let mut since = None;
         while !budget.try_take(bytes) {
             self.shared.commit.check()?;
@@ -345,6 +284,16 @@ impl Log {
     /// or when it has failed. `false` where it has to be waited for instead. What is done must not block.
     pub(crate) fn defer(&self, offset: u64, then: Then) -> bool {
         self.shared.commit.defer(offset, then)
+    }
+
+    /// A way to wait for it.
+    pub(crate) fn waiter(&self) -> Waiter {
+        Waiter(Arc::clone(&self.shared))
+    }
+
+    /// An offset up to which the log is written, and the digest of the store at it.
+    pub(crate) fn state(&self) -> (u64, Digest) {
+        self.shared.commit.state()
     }
 
     /// How far the log is.

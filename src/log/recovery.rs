@@ -8,6 +8,10 @@
 //! (A power cut can also lose an earlier page of the last, unsynced writes and keep a later one. That looks
 //! like damage, and as damage it is left to the operator.)
 //!
+//! A log that does not end in a CLOSE was not closed in order: records may have been lost that had offsets
+//! behind its end, and readers may have seen the versions that they gave. So the log goes on a good way
+//! further ([`SKIPPED_BYTES`]), behind a SKIP that says so, and no version is ever given twice.
+//!
 //! Anything else that is not as it was written stops the start: see [`Error::Damaged`]. What a repair does
 //! is told in the module `repair`.
 
@@ -17,11 +21,23 @@ use super::error::Error;
 use super::file_reader::{CUT_SHORT, FileReader, Next};
 use super::header::{HEADER_BYTES, Header, Kind, LogId, Term};
 use super::repair;
-use super::writer::Segment;
+use super::writer::{Segment, now_ms};
+use crate::digest::Digest;
 use crate::record::{Operation, Record};
 use std::cmp::Ordering;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+
+/// How far the log goes on behind the end of one that was not closed in order, in bytes: more than can
+/// have been lost. That is what was not synced, at most the last segment, and what was not yet written;
+/// the command line bounds both ([`SEGMENT_BYTES_CEILING`], [`UNWRITTEN_BYTES_CEILING`]), which leaves a
+/// gibibyte for evictions, that wait without a bound of their own.
+pub(super) const SKIPPED_BYTES: u64 = 4 << 30;
+
+/// The largest size of a segment, in bytes.
+pub const SEGMENT_BYTES_CEILING: u64 = 2 << 30;
+
+/// The most that may wait to be written, in bytes.
+pub const UNWRITTEN_BYTES_CEILING: u64 = 1 << 30;
 
 /// A directory that was read, and the segment to go on in.
 pub(super) struct Recovered {
@@ -30,6 +46,8 @@ pub(super) struct Recovered {
     pub(super) segment: Segment,
     /// The end of the log.
     pub(super) position: u64,
+    /// What a CLOSE at the end says the digest is.
+    pub(super) digest: Option<Digest>,
 }
 
 /// Reads a directory, or makes a new log in an empty one. Each record is given to `replay` with the version
@@ -59,6 +77,7 @@ pub(super) fn recover(
     check_start(dir, &files)?;
     let mut log: Option<Recovered> = None;
     let mut has_lost = false;
+    let mut digest = None;
     for (at, named) in files.iter().enumerate() {
         let mut reader = FileReader::open(named)?;
         if let Some(log) = &log {
@@ -66,7 +85,17 @@ pub(super) fn recover(
         }
         let mut terms = reader.header().terms.clone();
         let is_last = at + 1 == files.len();
-        has_lost |= read_file(dir, disk, &mut reader, is_last, &mut terms, &mut replay)?;
+        has_lost |= read_file(
+            dir,
+            disk,
+            &mut reader,
+            is_last,
+            &mut terms,
+            &mut |record, version| {
+                digest = record.digest().filter(|_| record.operation == Operation::Close);
+                replay(record, version);
+            },
+        )?;
         let position = reader.offset();
         let file = disk
             .open(&named.path)
@@ -81,17 +110,26 @@ pub(super) fn recover(
             terms,
             segment,
             position,
+            digest: None,
         });
     }
     let mut log = log.expect("there is at least one file");
-    if files.last().is_some_and(|last| last.kind == Kind::Base) {
-        // The process ended between making the base and the segment that follows it.
-        log.segment = Segment::create(dir, disk, log.id, &log.terms, log.position, &[])?;
-    } else {
+    log.digest = digest.map(Digest);
+    let end = log.segment.file.metadata();
+    let end = end.map_err(Error::io("cannot read", &log.segment.path))?.len();
+    let is_open = files.last().is_some_and(|last| last.kind == Kind::Log)
+        && log.segment.file_position(log.position) == end;
+    if is_open {
         // What was written and not synced before is now what the store holds, and clients see: it is made
         // durable before anything is built on it.
         let Segment { file, path, .. } = &log.segment;
         disk.sync_data(file).map_err(Error::io("cannot sync", path))?;
+    } else {
+        // The process ended between making the base, or the SKIP, and the segment that follows it.
+        log.segment = Segment::create(dir, disk, log.id, &log.terms, log.position, &[])?;
+    }
+    if log.digest.is_none() {
+        skip_ahead(dir, disk, &mut log)?;
     }
     // What a base was made of is kept where the base was damaged: somebody may want it yet.
     if !has_lost {
@@ -105,11 +143,8 @@ fn start_log(dir: &Dir, disk: &Disk) -> Result<Recovered, Error> {
     let id = LogId::random()
         .map_err(|error| Error::io("cannot get random bytes for", dir.path())(error.into()))?;
     let terms = vec![Term { term: 1, start: 0 }];
-    let timestamp_ms = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_millis() as u64);
     let mut first = Vec::new();
-    Record::new(Operation::Term, timestamp_ms, &[], &1u64.to_le_bytes()).encode(0, &mut first);
+    Record::new(Operation::Term, now_ms(), &[], &1u64.to_le_bytes()).encode(0, &mut first);
     let segment = Segment::create(dir, disk, id, &[], 0, &first)?;
     ::log::info!("made a new store in {}", dir.path().display());
     Ok(Recovered {
@@ -117,7 +152,23 @@ fn start_log(dir: &Dir, disk: &Disk) -> Result<Recovered, Error> {
         terms,
         segment,
         position: first.len() as u64,
+        digest: None,
     })
+}
+
+/// Lets the log go on where no offset was given before.
+fn skip_ahead(dir: &Dir, disk: &Disk, log: &mut Recovered) -> Result<(), Error> {
+    let to = log.position + SKIPPED_BYTES;
+    let mut skip = Vec::new();
+    Record::new(Operation::Skip, now_ms(), &[], &to.to_le_bytes()).encode(log.position, &mut skip);
+    let Segment { file, path, .. } = &log.segment;
+    disk.write_at(file, &skip, log.segment.file_position(log.position))
+        .map_err(Error::io("cannot write", path))?;
+    disk.sync_data(file).map_err(Error::io("cannot sync", path))?;
+    log.segment = Segment::create(dir, disk, log.id, &log.terms, to, &[])?;
+    log.position = to;
+    ::log::info!("the log was not closed in order; it goes on at offset {to}");
+    Ok(())
 }
 
 fn inconsistent<T>(dir: &Dir, why: String) -> Result<T, Error> {
@@ -184,7 +235,10 @@ fn read_file(
                 let file_position = reader.file_position();
                 let record = reader.record(bytes);
                 match record.operation {
-                    Operation::Term => Header::note_term(terms, &record, start),
+                    Operation::Term => {
+                        Header::note_term(terms, &record, start);
+                        replay(&record, after);
+                    }
                     _ if is_base => {
                         if let Err(why) = in_base.count(&record) {
                             return Err(reader.damaged(file_position, why));

@@ -5,26 +5,29 @@
 //! [`super::commit`].
 //!
 //! # Invariants
-//! - `encoded` holds whole records that follow one another from `position` on. They leave it only when a
+//! - `encoded` holds whole records, and whole batches of them, that follow one another from `position` on. They leave it only when a
 //!   write has taken them all, so a write that failed half-way is made again from its start.
 //! - The file ends at `position`, or holds a part of `encoded` behind it after a failed write; it is cut
 //!   back before the next one.
 //! - All segments but the last are synced to their end before a record is written to the next. So only the
 //!   last one can have a torn tail.
+//! - `digest` is that of the store at the end of `encoded`.
 
-use super::Entry;
+use super::appender::{Change, Entry, Piece};
 use super::dir::{Dir, Named};
 use super::disk::Disk;
 use super::error::Error;
 use super::header::{HEADER_BYTES, Header, Kind, LogId, Term};
+use crate::digest::Digest;
 use crate::record::{Operation, Record};
 use crossbeam_channel::Receiver;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Most that is encoded for one write, in bytes (and one record more): long enough for any batch of small
+/// Most that is encoded for one write, in bytes (and one record or batch more): long enough for any batch of small
 /// records, short enough that its buffer does not count.
 const BATCH_BYTES_MAX: usize = 4 << 20;
 
@@ -36,10 +39,11 @@ pub(super) struct Writer {
     pub(super) disk: Disk,
     pub(super) id: LogId,
     pub(super) terms: Vec<Term>,
-    entries: Receiver<Entry>,
+    pieces: Receiver<Piece>,
     segment: Segment,
     segment_bytes_max: u64,
     encoded: Vec<u8>,
+    digest: Digest,
     /// The offset up to which the log is written: where `encoded` goes.
     position: u64,
     /// Set by a failed write, which may have left a part of a record.
@@ -59,6 +63,8 @@ pub(super) struct Segment {
 pub(super) struct Flushed {
     /// The offset up to which the log is written now.
     pub(super) written: u64,
+    /// The digest of the store at that offset.
+    pub(super) digest: Digest,
     /// Bytes of records that this took.
     pub(super) bytes: u64,
 }
@@ -116,7 +122,7 @@ impl Writer {
         disk: Disk,
         id: LogId,
         terms: Vec<Term>,
-        entries: Receiver<Entry>,
+        pieces: Receiver<Piece>,
         segment: Segment,
         segment_bytes_max: u64,
         position: u64,
@@ -127,10 +133,11 @@ impl Writer {
             disk,
             id,
             terms,
-            entries,
+            pieces,
             segment,
             segment_bytes_max,
             encoded,
+            digest: Digest::default(),
             position,
             has_torn_tail,
         }
@@ -139,6 +146,15 @@ impl Writer {
     /// Where the next write goes: everything before it is written.
     pub(super) fn position(&self) -> u64 {
         self.position
+    }
+
+    /// The digest of the store at the end of all that was taken from the channel.
+    pub(super) fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    pub(super) fn set_digest(&mut self, digest: Digest) {
+        self.digest = digest;
     }
 
     pub(super) fn segment(&self) -> &Segment {
@@ -152,6 +168,7 @@ impl Writer {
         if self.encoded.is_empty() {
             return Ok(Flushed {
                 written: self.position,
+                digest: self.digest,
                 bytes: 0,
             });
         }
@@ -180,6 +197,7 @@ impl Writer {
         self.encoded.shrink_to(BUFFER_KEPT_BYTES);
         Ok(Flushed {
             written: self.position,
+            digest: self.digest,
             bytes,
         })
     }
@@ -217,37 +235,94 @@ impl Writer {
         Ok(())
     }
 
-    /// Drops what is not written yet, and goes on at `offset` in a segment of its own: a base at that offset
-    /// holds all of it. Returns the bytes dropped. Nothing may be appended meanwhile.
-    pub(super) fn skip_to(&mut self, offset: u64) -> Result<u64, Error> {
-        let segment = Segment::create(&self.dir, &self.disk, self.id, &self.terms, offset, &[])?;
+    /// Says at the end of the log that the node was stopped in order, and syncs it. Nothing may wait in the
+    /// channel.
+    pub(super) fn close(&mut self) -> Result<(), Failure> {
+        let digest = self.digest.0.to_le_bytes();
+        let close = Record::new(Operation::Close, now_ms(), &[], &digest);
+        let mut encoded = Vec::new();
+        close.encode(self.position, &mut encoded);
+        let at = self.segment.file_position(self.position);
+        self.disk
+            .write_at(&self.segment.file, &encoded, at)
+            .map_err(|error| Failure::Write(Error::io("cannot write", &self.segment.path)(error)))?;
+        self.position += encoded.len() as u64;
+        self.sync()
+    }
+
+    /// Drops what is not written yet, and returns its bytes. Nothing may be appended meanwhile, and the log
+    /// must go on in a new segment: see [`Writer::skip_to`].
+    pub(super) fn drop_waiting(&mut self) -> u64 {
         let mut dropped = 0;
         loop {
             self.encode_waiting();
             if self.encoded.is_empty() {
-                break;
+                return dropped;
             }
             dropped += self.encoded.len() as u64;
             self.encoded.clear();
         }
-        self.segment = segment;
+    }
+
+    /// Goes on at `offset` in a segment of its own: a base at that offset holds all that came before.
+    pub(super) fn skip_to(&mut self, offset: u64) -> Result<(), Error> {
+        self.segment = Segment::create(&self.dir, &self.disk, self.id, &self.terms, offset, &[])?;
         self.position = offset;
         self.has_torn_tail = false;
-        Ok(dropped)
+        Ok(())
     }
 
     fn encode_waiting(&mut self) {
         while self.encoded.len() < BATCH_BYTES_MAX {
-            let Ok(entry) = self.entries.try_recv() else {
+            let Ok(piece) = self.pieces.try_recv() else {
                 return;
             };
-            let value = if entry.operation == Operation::Evict {
-                &[]
-            } else {
-                entry.pair.value()
-            };
-            let record = Record::new(entry.operation, entry.timestamp_ms, entry.pair.key(), value);
-            record.encode(entry.start, &mut self.encoded);
+            match piece {
+                Piece::One(entry) => self.encode(entry, false),
+                Piece::Batch(batch) => {
+                    let last = batch.len().saturating_sub(1);
+                    for (at, entry) in batch.into_iter().enumerate() {
+                        self.encode(entry, at < last);
+                    }
+                }
+            }
         }
     }
+
+    fn encode(&mut self, entry: Entry, more: bool) {
+        let record = match &entry.change {
+            Change::Put { pair, replaced } => {
+                let operation = match replaced {
+                    Some(_) => Operation::Update,
+                    None => Operation::Set,
+                };
+                Record {
+                    deadline_ms: pair.deadline_ms(),
+                    more,
+                    ..Record::new(operation, entry.timestamp_ms, pair.key(), pair.value())
+                }
+            }
+            Change::Removed { operation, pair, .. } => Record {
+                more,
+                ..Record::new(*operation, entry.timestamp_ms, pair.key(), &[])
+            },
+        };
+        record.encode(entry.start, &mut self.encoded);
+        let end = entry.start + record.encoded_bytes() as u64;
+        match &entry.change {
+            Change::Put { pair, replaced } => {
+                if let Some((replaced, version)) = replaced {
+                    self.digest.remove(replaced, *version);
+                }
+                self.digest.add(pair, end);
+            }
+            Change::Removed { pair, version, .. } => self.digest.remove(pair, *version),
+        }
+    }
+}
+
+/// Milliseconds since the Unix epoch.
+pub(super) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as u64)
 }

@@ -1,17 +1,33 @@
-//! Listings: pages of keys, and where the next one goes on.
+//! Listings: pages of keys, or of keys and values, and where the next one goes on.
 
-use super::Node;
-use crate::pair::KEY_BYTES_MAX;
+use super::{Found, Node};
+use crate::pair::Pair;
 use crate::store::Slot;
 
 /// Slots that a listing looks at in one hold of the lock: some 20 µs where none is in a cache.
-const WALK_SLOTS: usize = 256;
+pub(super) const WALK_SLOTS: usize = 256;
+
+/// What a walk may copy in one hold of the lock, in bytes; room for it is made before. It has room for any
+/// entry that is copied and not shared.
+const WALK_BYTES: usize = 256 * 1024;
+
+/// Values, in bytes, from which on a page has no room for more.
+const PAGE_BYTES_MAX: usize = 4 << 20;
+
+/// An entry of a listing.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// Key and value.
+    pub pair: Pair,
+    /// Version and deadline.
+    pub found: Found,
+}
 
 /// One page of a listing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Page {
-    /// The keys, in no order that means anything.
-    pub keys: Vec<String>,
+#[derive(Clone, Debug)]
+pub struct Page<T> {
+    /// The keys, or entries, in no order that means anything.
+    pub items: Vec<T>,
     /// Where the next page starts; none after the last.
     pub next: Option<Cursor>,
 }
@@ -46,44 +62,113 @@ impl Cursor {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StaleCursor;
 
+/// Where an entry that was copied under the lock ends, and what is known of it.
+struct Copied {
+    slot: Slot,
+    end: usize,
+    key_bytes: usize,
+    found: Found,
+    /// The pair itself where it is shared rather than copied.
+    shared: Option<Pair>,
+}
+
 impl Node {
     /// Keys that start with `prefix`, at most `limit` of them, from `cursor` on.
     ///
     /// Over the pages of one listing, a key that stays throughout is given exactly once; one that comes or
     /// goes meanwhile may be given or not. Recency is left alone. The lock is held for a few hundred slots
     /// at a time.
-    pub fn list(&self, prefix: &str, cursor: Option<Cursor>, limit: usize) -> Result<Page, StaleCursor> {
+    pub fn list(
+        &self,
+        prefix: &str,
+        cursor: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Page<String>, StaleCursor> {
+        let page = self.page(prefix, cursor, limit, false)?;
+        let text = |listed: Listed| String::from_utf8_lossy(listed.pair.key()).into_owned();
+        Ok(Page {
+            items: page.items.into_iter().map(text).collect(),
+            next: page.next,
+        })
+    }
+
+    /// As [`Node::list`], with values, of which a page has some 4 MiB at most.
+    pub fn list_entries(
+        &self,
+        prefix: &str,
+        cursor: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Page<Listed>, StaleCursor> {
+        self.page(prefix, cursor, limit, true)
+    }
+
+    fn page(
+        &self,
+        prefix: &str,
+        cursor: Option<Cursor>,
+        limit: usize,
+        with_values: bool,
+    ) -> Result<Page<Listed>, StaleCursor> {
         let mut from = match cursor {
             Some(cursor) if cursor.run != self.run => return Err(StaleCursor),
             Some(cursor) => Some(cursor.slot),
             None => Some(0),
         };
-        let mut page = Page::default();
-        let mut found: Vec<u8> = Vec::new();
-        let mut ends: Vec<(usize, Slot)> = Vec::new();
+        let mut items = Vec::new();
+        let mut page_bytes = 0;
+        let mut bytes: Vec<u8> = Vec::new();
+        let mut copied: Vec<Copied> = Vec::new();
         while let Some(slot) = from {
             // Room for all that the walk may find, so that nothing is allocated under the lock.
-            found.clear();
-            found.reserve(WALK_SLOTS * KEY_BYTES_MAX);
-            ends.clear();
-            ends.reserve(WALK_SLOTS);
+            bytes.clear();
+            bytes.reserve(WALK_BYTES);
+            copied.clear();
+            copied.reserve(WALK_SLOTS);
+            let now_ms = self.clock.now_ms();
             from = self.store.lock().map.walk(slot, WALK_SLOTS, |slot, entry| {
-                if entry.key().starts_with(prefix.as_bytes()) {
-                    found.extend_from_slice(entry.key());
-                    ends.push((found.len(), slot));
+                if !entry.key().starts_with(prefix.as_bytes()) || entry.is_expired(|| now_ms) {
+                    return true;
                 }
+                let shared = (with_values && entry.is_shared()).then(|| entry.pair());
+                let part = match (with_values, &shared) {
+                    (true, None) => entry.key_and_value(),
+                    (true, Some(_)) => &[],
+                    (false, _) => entry.key(),
+                };
+                if bytes.len() + part.len() > WALK_BYTES {
+                    return false;
+                }
+                bytes.extend_from_slice(part);
+                copied.push(Copied {
+                    slot,
+                    end: bytes.len(),
+                    key_bytes: entry.key().len(),
+                    found: Found::of(entry),
+                    shared,
+                });
+                true
             });
             let mut start = 0;
-            for &(end, slot) in &ends {
-                if page.keys.len() == limit {
-                    page.next = Some(Cursor { slot, run: self.run });
-                    return Ok(page);
+            for entry in copied.drain(..) {
+                if items.len() == limit || page_bytes >= PAGE_BYTES_MAX {
+                    let slot = entry.slot;
+                    return Ok(Page {
+                        items,
+                        next: Some(Cursor { slot, run: self.run }),
+                    });
                 }
-                page.keys
-                    .push(String::from_utf8_lossy(&found[start..end]).into_owned());
-                start = end;
+                let pair = entry.shared.unwrap_or_else(|| {
+                    let (key, value) = bytes[start..entry.end].split_at(entry.key_bytes);
+                    Pair::new(key, value)
+                });
+                start = entry.end;
+                page_bytes += pair.value().len();
+                items.push(Listed {
+                    pair,
+                    found: entry.found,
+                });
             }
         }
-        Ok(page)
+        Ok(Page { items, next: None })
     }
 }

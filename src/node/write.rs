@@ -1,7 +1,30 @@
 //! What a write asks, what it gets, and why it is refused.
 
 use crate::log::Refusal;
+use crate::store::Entry;
 use std::fmt;
+
+/// Until when a value is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Deadline {
+    /// For good.
+    #[default]
+    Never,
+    /// For so long from now on, in ms.
+    In(u64),
+    /// Until then, in ms since the Unix epoch. Where that has passed, the key is gone at once.
+    At(u64),
+}
+
+impl Deadline {
+    pub(super) fn at_ms(self, now_ms: u64) -> Option<u64> {
+        match self {
+            Deadline::Never => None,
+            Deadline::In(ms) => Some(now_ms.saturating_add(ms)),
+            Deadline::At(at_ms) => Some(at_ms),
+        }
+    }
+}
 
 /// What a write asks of its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,15 +56,35 @@ pub enum Precondition {
 pub struct Written {
     /// The offset just past the record, and from now on the key's version.
     pub version: u64,
+    /// When the key expires, in ms since the Unix epoch.
+    pub deadline_ms: Option<u64>,
     /// Whether the key is new.
     pub created: bool,
+}
+
+/// What an entry has beside key and value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The offset just past the record that last wrote the key.
+    pub version: u64,
+    /// When the key expires, in ms since the Unix epoch.
+    pub deadline_ms: Option<u64>,
+}
+
+impl Found {
+    pub(super) fn of(entry: &Entry) -> Found {
+        Found {
+            version: entry.version(),
+            deadline_ms: entry.deadline_ms(),
+        }
+    }
 }
 
 /// What is known of an entry without its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Meta {
-    /// The offset just past the record that last wrote the key.
-    pub version: u64,
+    /// Version and deadline.
+    pub found: Found,
     /// Size of the value, in bytes.
     pub value_bytes: usize,
 }

@@ -6,11 +6,15 @@
 //! # Invariants
 //! - A slot is live if and only if it is in the index under its key's hash and in the LRU list, once each.
 //! - `entries` and `bytes` are the sums over the live entries.
+//! - `deadlines` has exactly the live entries that have a deadline. That one has come changes nothing here:
+//!   an entry lives until it is removed.
 
+use super::deadlines::{DEADLINE_OVERHEAD_BYTES, Deadlines};
 use super::slab::{Entry, NIL, Slab, Slot};
 use super::{Counters, index::Index};
+use crate::digest::{self, Digest};
 use crate::pair::Pair;
-use crate::record::Operation;
+use crate::record::{Operation, Record};
 use std::hash::{BuildHasher, RandomState};
 
 /// What an entry is counted with beside the allocation of its key and value, in bytes: 32 for the slab
@@ -35,6 +39,7 @@ impl Limits {
 pub struct LruMap {
     slab: Slab,
     index: Index,
+    deadlines: Deadlines,
     hasher: RandomState,
     limits: Limits,
     newest: Slot,
@@ -50,7 +55,12 @@ pub struct LruMap {
 
 /// What an entry of this pair is counted with, in bytes.
 pub fn cost_bytes(pair: &Pair) -> u64 {
-    pair.bytes().allocated_bytes() as u64 + ENTRY_OVERHEAD_BYTES
+    entry_cost_bytes(pair.bytes().allocated_bytes(), pair.deadline_ms().is_some())
+}
+
+fn entry_cost_bytes(allocated_bytes: usize, has_deadline: bool) -> u64 {
+    let deadline = if has_deadline { DEADLINE_OVERHEAD_BYTES } else { 0 };
+    allocated_bytes as u64 + ENTRY_OVERHEAD_BYTES + deadline
 }
 
 impl LruMap {
@@ -61,6 +71,7 @@ impl LruMap {
         LruMap {
             slab,
             index: Index::new(),
+            deadlines: Deadlines::default(),
             hasher,
             limits,
             newest: NIL,
@@ -114,7 +125,8 @@ impl LruMap {
     }
 
     pub(crate) fn cost_of(&self, slot: Slot) -> u64 {
-        self.slab[slot].allocated_bytes() as u64 + ENTRY_OVERHEAD_BYTES
+        let entry = &self.slab[slot];
+        entry_cost_bytes(entry.allocated_bytes(), entry.has_deadline())
     }
 
     /// The entry to evict next.
@@ -131,7 +143,9 @@ impl LruMap {
     pub(crate) fn insert(&mut self, hash: u64, pair: Pair, version: u64) -> Slot {
         self.bytes += cost_bytes(&pair);
         self.counters.entries += 1;
+        let deadline_ms = pair.deadline_ms();
         let slot = self.slab.insert(pair, version);
+        self.deadlines.insert(deadline_ms, slot);
         let (slab, hasher) = (&self.slab, &self.hasher);
         self.index
             .insert(hash, slot, |&other| hasher.hash_one(slab[other].key()));
@@ -142,6 +156,8 @@ impl LruMap {
     /// Gives an entry a new value, makes it the most recently used, and returns what it held.
     pub(crate) fn replace(&mut self, slot: Slot, pair: Pair, version: u64) -> Pair {
         self.bytes = self.bytes - self.cost_of(slot) + cost_bytes(&pair);
+        self.deadlines.remove(self.slab[slot].deadline_ms(), slot);
+        self.deadlines.insert(pair.deadline_ms(), slot);
         self.touch(slot);
         self.slab[slot].replace(pair, version)
     }
@@ -150,6 +166,7 @@ impl LruMap {
     pub(crate) fn remove(&mut self, slot: Slot) -> Pair {
         self.bytes -= self.cost_of(slot);
         self.counters.entries -= 1;
+        self.deadlines.remove(self.slab[slot].deadline_ms(), slot);
         let hash = self.hasher.hash_one(self.slab[slot].key());
         self.index.remove(hash, slot);
         self.unlink(slot);
@@ -175,34 +192,73 @@ impl LruMap {
     /// is what the writer of the log had, so that replaying a record twice does no harm.
     ///
     /// Bounds are not looked at: evictions are records too.
-    pub(crate) fn replay(&mut self, operation: Operation, hash: u64, key: &[u8], value: &[u8], version: u64) {
+    pub(crate) fn replay(&mut self, hash: u64, record: &Record<'_>, version: u64) {
+        let &Record {
+            operation,
+            key,
+            value,
+            deadline_ms,
+            ..
+        } = record;
         match (operation, self.find(hash, key)) {
             (Operation::Set | Operation::Update, Some(slot)) => {
-                if self.slab[slot].overwrite(value, version) {
+                if deadline_ms.is_none() && self.slab[slot].overwrite(value, version) {
                     self.touch(slot);
                 } else {
-                    self.replace(slot, Pair::new(key, value), version);
+                    self.replace(slot, Pair::with_deadline(key, value, deadline_ms), version);
                 }
             }
             (Operation::Set | Operation::Update, None) => {
-                self.insert(hash, Pair::new(key, value), version);
+                self.insert(hash, Pair::with_deadline(key, value, deadline_ms), version);
             }
             (Operation::Delete | Operation::Evict | Operation::Expire, Some(slot)) => {
                 self.remove(slot);
             }
-            (Operation::Delete | Operation::Evict | Operation::Expire, None) => {}
-            (Operation::Term | Operation::Gap | Operation::End, _) => {}
+            (_, None) => {}
+            (Operation::Term | Operation::Gap | Operation::End | Operation::Skip | Operation::Close, _) => {}
         }
     }
 
+    /// The earliest deadline, and whose it is.
+    pub(crate) fn first_deadline(&self) -> Option<(u64, Slot)> {
+        self.deadlines.first()
+    }
+
+    /// The entries that have a deadline.
+    pub(crate) fn entries_with_deadline(&self) -> u64 {
+        self.deadlines.len() as u64
+    }
+
+    /// The digest of all entries. Looks at every one of them.
+    pub(crate) fn digest(&self) -> Digest {
+        let mut digest = Digest::default();
+        self.walk(0, usize::MAX, |_, entry| {
+            let hash = digest::hash(
+                entry.key_and_value(),
+                entry.key().len(),
+                entry.version(),
+                entry.deadline_ms(),
+            );
+            digest.add_hash(hash);
+            true
+        });
+        digest
+    }
+
     /// The live entries in up to `slots` slots from `from` on, in order of slots, and where to go on; `None`
-    /// at the end. As an entry keeps its slot, one that lives throughout a walk is seen exactly once.
-    pub(crate) fn walk(&self, from: Slot, slots: usize, mut each: impl FnMut(Slot, &Entry)) -> Option<Slot> {
+    /// at the end. Where `each` says `false`, the walk is to go on with that very entry. As an entry keeps its
+    /// slot, one that lives throughout a walk is seen exactly once.
+    pub(crate) fn walk(
+        &self,
+        from: Slot,
+        slots: usize,
+        mut each: impl FnMut(Slot, &Entry) -> bool,
+    ) -> Option<Slot> {
         let end = (from as usize).saturating_add(slots).min(self.slab.slots());
         for slot in from..end as Slot {
             let entry = &self.slab[slot];
-            if !entry.is_vacant() {
-                each(slot, entry);
+            if !entry.is_vacant() && !each(slot, entry) {
+                return Some(slot);
             }
         }
         (end < self.slab.slots()).then_some(end as Slot)

@@ -4,7 +4,9 @@
 //! | --- | --- |
 //! | `slab` | the entries, each in a slot of its own |
 //! | `index` | from a key to its slot |
+//! | `deadlines` | which entry expires when |
 //! | `lru` | the map of both, with the order of use and the bounds |
+//! | `changes` | changes of the map and of the log in one hold of the lock |
 //! | `replay` | from the log into the map, many records at a time |
 //!
 //! `Store` puts the map and the end of the log under one mutex. It is a plain [`Mutex`], not a
@@ -16,6 +18,8 @@
 //! small value into room that was made before. Not: I/O, encoding, checksums, freeing, waiting. So it is
 //! held for about a microsecond, and nobody ever waits for a disk behind it.
 
+mod changes;
+mod deadlines;
 mod index;
 mod lru;
 mod replay;
@@ -24,10 +28,11 @@ mod slab;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use changes::Prepared;
 pub use lru::{ENTRY_OVERHEAD_BYTES, Limits, LruMap, cost_bytes};
 pub(crate) use replay::Replay;
-pub(crate) use slab::Slot;
 pub use slab::VERSION_MAX;
+pub(crate) use slab::{Entry, Slot};
 
 use crate::log::{Appender, Source};
 use crate::pair::Pair;
@@ -49,6 +54,8 @@ pub struct Counters {
     pub deletes: u64,
     /// Entries dropped to stay within the bounds.
     pub evictions: u64,
+    /// Entries dropped because their deadline came.
+    pub expiries: u64,
     /// Entries held now.
     pub entries: u64,
     /// Bytes held now: keys, values and what the store adds to each.

@@ -21,6 +21,7 @@ const GATHERED_BYTES: usize = 64 * 1024;
 
 struct Item {
     operation: Operation,
+    deadline_ms: Option<u64>,
     version: u64,
     hash: u64,
     key: Range<usize>,
@@ -57,6 +58,7 @@ impl<'a> Replay<'a> {
         self.bytes.extend_from_slice(record.value);
         self.items.push(Item {
             operation: record.operation,
+            deadline_ms: record.deadline_ms,
             version,
             hash: self.map.hash(record.key),
             key: start..middle,
@@ -76,8 +78,11 @@ impl<'a> Replay<'a> {
         self.touch();
         for item in &self.items {
             let (key, value) = (&self.bytes[item.key.clone()], &self.bytes[item.value.clone()]);
-            self.map
-                .replay(item.operation, item.hash, key, value, item.version);
+            let record = Record {
+                deadline_ms: item.deadline_ms,
+                ..Record::new(item.operation, 0, key, value)
+            };
+            self.map.replay(item.hash, &record, item.version);
         }
         self.items.clear();
         self.bytes.clear();

@@ -7,7 +7,7 @@
 //!   no key is empty. (A marker has empty bytes too: it is passed over like a vacant slot.)
 //! - Chunks are never moved or given back: growth costs one chunk's allocation, never a copy of the whole.
 
-use crate::pair::{Bytes, KEY_BYTES_MAX, Pair};
+use crate::pair::{self, Bytes, KEY_BYTES_MAX, Pair};
 
 /// Names an entry, for as long as it lives.
 pub(crate) type Slot = u32;
@@ -21,8 +21,8 @@ const CHUNK_SLOTS: usize = 8192;
 /// One entry: 32 bytes beside the key and the value.
 pub(crate) struct Entry {
     bytes: Bytes,
-    /// Version in the upper 53 bits, the key's length less one in the 10 below; the last bit is kept for
-    /// a deadline.
+    /// Version in the upper 53 bits, the key's length less one in the 10 below, and whether there is a
+    /// deadline behind the value in the last.
     meta: u64,
     pub(crate) newer: Slot,
     pub(crate) older: Slot,
@@ -41,7 +41,7 @@ impl Entry {
     const KEY_BITS: u32 = KEY_BYTES_MAX.ilog2();
 
     fn new(pair: Pair, version: u64) -> Entry {
-        let meta = Entry::pack(version, pair.key().len());
+        let meta = Entry::pack(version, pair.key().len(), pair.deadline_ms().is_some());
         Entry {
             bytes: pair.into_bytes(),
             meta,
@@ -50,12 +50,12 @@ impl Entry {
         }
     }
 
-    fn pack(version: u64, key_bytes: usize) -> u64 {
+    fn pack(version: u64, key_bytes: usize, has_deadline: bool) -> u64 {
         assert!(
             version <= VERSION_MAX,
             "the log refuses to grow past the last version"
         );
-        version << (Self::KEY_BITS + 1) | ((key_bytes as u64 - 1) << 1)
+        version << (Self::KEY_BITS + 1) | ((key_bytes as u64 - 1) << 1) | has_deadline as u64
     }
 
     pub(crate) fn version(&self) -> u64 {
@@ -71,12 +71,33 @@ impl Entry {
     }
 
     pub(crate) fn value(&self) -> &[u8] {
-        &self.bytes.as_slice()[self.key_bytes()..]
+        pair::value_in(self.bytes.as_slice(), self.key_bytes(), self.has_deadline())
+    }
+
+    pub(crate) fn key_and_value(&self) -> &[u8] {
+        pair::value_in(self.bytes.as_slice(), 0, self.has_deadline())
+    }
+
+    pub(crate) fn has_deadline(&self) -> bool {
+        self.meta & 1 != 0
+    }
+
+    /// When the key expires, in ms since the Unix epoch.
+    pub(crate) fn deadline_ms(&self) -> Option<u64> {
+        // The flag first: an entry without a deadline need not be fetched for it.
+        self.has_deadline()
+            .then(|| pair::deadline_in(self.bytes.as_slice(), true))?
+    }
+
+    /// Whether the deadline has come.
+    pub(crate) fn is_expired(&self, now_ms: impl FnOnce() -> u64) -> bool {
+        self.deadline_ms()
+            .is_some_and(|deadline_ms| deadline_ms <= now_ms())
     }
 
     /// The pair, to be read after the lock was let go: cheap where it is shared, a copy where it is small.
     pub(crate) fn pair(&self) -> Pair {
-        Pair::from_parts(self.bytes.clone(), self.key_bytes())
+        Pair::from_parts(self.bytes.clone(), self.key_bytes(), self.has_deadline())
     }
 
     pub(crate) fn is_shared(&self) -> bool {
@@ -89,22 +110,23 @@ impl Entry {
 
     /// Puts a new value in place of the old one, which is returned to be freed outside the lock.
     pub(crate) fn replace(&mut self, pair: Pair, version: u64) -> Pair {
-        let key_bytes = self.key_bytes();
-        self.meta = Entry::pack(version, pair.key().len());
-        Pair::from_parts(std::mem::replace(&mut self.bytes, pair.into_bytes()), key_bytes)
+        let (key_bytes, has_deadline) = (self.key_bytes(), self.has_deadline());
+        self.meta = Entry::pack(version, key_bytes, pair.deadline_ms().is_some());
+        let bytes = std::mem::replace(&mut self.bytes, pair.into_bytes());
+        Pair::from_parts(bytes, key_bytes, has_deadline)
     }
 
     /// Puts a new value of the same length into the very place of the old one. `false`, with nothing done,
-    /// where the length differs or the bytes are shared.
+    /// where the length differs, the bytes are shared, or there is a deadline.
     pub(crate) fn overwrite(&mut self, value: &[u8], version: u64) -> bool {
-        let key_bytes = self.key_bytes();
+        let (key_bytes, has_deadline) = (self.key_bytes(), self.has_deadline());
         let Bytes::Owned(bytes) = &mut self.bytes else {
             return false;
         };
-        let fits = bytes.len() - key_bytes == value.len();
+        let fits = !has_deadline && bytes.len() - key_bytes == value.len();
         if fits {
             bytes[key_bytes..].copy_from_slice(value);
-            self.meta = Entry::pack(version, key_bytes);
+            self.meta = Entry::pack(version, key_bytes, false);
         }
         fits
     }
@@ -175,11 +197,11 @@ impl Slab {
     pub(crate) fn remove(&mut self, slot: Slot) -> Pair {
         let free = self.free;
         let entry = &mut self[slot];
-        let key_bytes = entry.key_bytes();
+        let (key_bytes, has_deadline) = (entry.key_bytes(), entry.has_deadline());
         let bytes = std::mem::replace(&mut entry.bytes, Bytes::Owned(Box::default()));
         entry.older = free;
         self.free = slot;
-        Pair::from_parts(bytes, key_bytes)
+        Pair::from_parts(bytes, key_bytes, has_deadline)
     }
 }
 

@@ -123,7 +123,10 @@ proptest! {
             let mut more = false;
             map.walk_by_use(step, |entry| { by_use[entry.key()[0] as usize] += 1; more = true; });
             if let Some(slot) = from {
-                from = map.walk(slot, step, |_, entry| by_slot[entry.key()[0] as usize] += 1);
+                from = map.walk(slot, step, |_, entry| {
+                    by_slot[entry.key()[0] as usize] += 1;
+                    true
+                });
             }
             if !more && from.is_none() {
                 break;

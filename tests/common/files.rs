@@ -20,3 +20,12 @@ pub fn log_files(dir: &Path) -> Vec<PathBuf> {
     logs.sort();
     logs
 }
+
+/// Bytes of the record at the end of a log that was closed in order.
+const CLOSE_BYTES: usize = 28;
+
+/// A log that was closed in order, as if the process had been killed instead.
+pub fn as_if_killed(mut log: Vec<u8>) -> Vec<u8> {
+    log.truncate(log.len() - CLOSE_BYTES);
+    log
+}

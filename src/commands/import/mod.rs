@@ -151,7 +151,10 @@ impl Tally {
 
     /// Once no thread adds to it.
     fn end(&self) -> (Faults, Option<client::Error>) {
-        (std::mem::take(&mut *lock(&self.faults)), lock(&self.broken).take())
+        (
+            std::mem::take(&mut *lock(&self.faults)),
+            lock(&self.broken).take(),
+        )
     }
 }
 

@@ -58,9 +58,9 @@ impl Entry<'_> {
                 "`ttl` is in seconds, above 0 and at most {}",
                 TTL_MS_MAX / 1000
             )),
-            (None, Some(ms)) if ms > DEADLINE_MS_MAX => {
-                Err(format!("`expires_at_ms` is in ms since 1970, at most {DEADLINE_MS_MAX}"))
-            }
+            (None, Some(ms)) if ms > DEADLINE_MS_MAX => Err(format!(
+                "`expires_at_ms` is in ms since 1970, at most {DEADLINE_MS_MAX}"
+            )),
             _ => Ok(()),
         }
     }
@@ -186,7 +186,8 @@ impl Gathering {
             if_version: None,
             if_absent,
         };
-        serde_json::to_writer(&mut batch.json, &operation).expect("its numbers are finite, and a vector takes it");
+        serde_json::to_writer(&mut batch.json, &operation)
+            .expect("its numbers are finite, and a vector takes it");
         let gathered = Gathered {
             line,
             json: start..batch.json.len(),
@@ -229,16 +230,32 @@ mod tests {
         let mut add = |number, line: &str| gatherer.add(number, line.as_bytes()).unwrap();
         assert!(add(1, " \r").is_none());
         assert!(add(2, r#"{"key":"a\n","value":"1"}"#).is_none());
-        let (way, full) = add(3, r#"{"value":"/w==","key":"b","encoding":"base64","expires_at_ms":5}"#).unwrap();
+        let (way, full) = add(
+            3,
+            r#"{"value":"/w==","key":"b","encoding":"base64","expires_at_ms":5}"#,
+        )
+        .unwrap();
         assert_eq!(way, 0);
         assert_eq!(
             body(&full),
             r#"{"operations":[{"op":"set","key":"a\n","value":"1"},{"op":"set","key":"b","value":"/w==","encoding":"base64","expires_at_ms":5}]}"#
         );
-        assert_eq!(full.operations.iter().map(|one| one.line).collect::<Vec<_>>(), [2, 3]);
-        assert!(add(4, r#"{"key":"c","value":"","version":7,"expires_at":"x","ttl":1.5}"#).is_none());
+        assert_eq!(
+            full.operations.iter().map(|one| one.line).collect::<Vec<_>>(),
+            [2, 3]
+        );
+        assert!(
+            add(
+                4,
+                r#"{"key":"c","value":"","version":7,"expires_at":"x","ttl":1.5}"#
+            )
+            .is_none()
+        );
         let rest: Vec<_> = gatherer.into_rest().collect();
-        assert_eq!(body(&rest[0].1), r#"{"operations":[{"op":"set","key":"c","value":"","ttl":1.5}]}"#);
+        assert_eq!(
+            body(&rest[0].1),
+            r#"{"operations":[{"op":"set","key":"c","value":"","ttl":1.5}]}"#
+        );
     }
 
     #[test]
@@ -287,7 +304,10 @@ mod tests {
             (r#"{"key":"k","value":"","encoding":"hex"}"#, "hex"),
             (r#"{"key":"k","value":"","ttl":0}"#, "`ttl`"),
             (r#"{"key":"k","value":"","ttl":1,"expires_at_ms":1}"#, "both"),
-            (r#"{"key":"k","value":"","expires_at_ms":253402300800000}"#, "at most"),
+            (
+                r#"{"key":"k","value":"","expires_at_ms":253402300800000}"#,
+                "at most",
+            ),
             (r#"{"key":"k","value":"12345678901"}"#, "11 bytes"),
         ] {
             let why = gatherer.add(1, line.as_bytes()).unwrap_err();

@@ -124,7 +124,11 @@ mod tests {
     fn what_a_refusal_leads_to() {
         for (problem, operations, expected) in [
             (r#""status":412,"index":3"#, 5, Next::LeaveOut(3)),
-            (r#""status":422,"field":"operations[2].key""#, 5, Next::LeaveOut(2)),
+            (
+                r#""status":422,"field":"operations[2].key""#,
+                5,
+                Next::LeaveOut(2),
+            ),
             (r#""status":412,"index":5"#, 5, Next::BreakOff),
             (r#""status":422,"field":"operations""#, 5, Next::BreakOff),
             (r#""status":413"#, 5, Next::Fewer),

@@ -47,7 +47,13 @@ pub(super) static TOPICS: [Topic; 14] = [
         "TTL: for how long, as 500ms, 90s or 5m. IFABSENT: only if the key is new. IFVERSION: only if it is in\n\
          this version. \"...\" and '...' hold a value with blanks; in \"...\" \\n, \\t, \\\" and \\xff are escapes.",
     ),
-    topic("DEL", "KEY...", true, "delete keys", "Prints how many were there."),
+    topic(
+        "DEL",
+        "KEY...",
+        true,
+        "delete keys",
+        "Prints how many were there.",
+    ),
     topic(
         "DELPREFIX",
         "PREFIX [DRYRUN]",
@@ -83,10 +89,22 @@ pub(super) static TOPICS: [Topic; 14] = [
         "give a key a deadline",
         "TIME is counted from now on: 500ms, 90s, 5m, 30days.",
     ),
-    topic("PERSIST", "KEY", true, "take a key's deadline, so that it stays", ""),
+    topic(
+        "PERSIST",
+        "KEY",
+        true,
+        "take a key's deadline, so that it stays",
+        "",
+    ),
     topic("STATUS", "", false, "print how the node is", ""),
     topic("STATS", "", false, "print what the node has counted, as JSON", ""),
-    topic("HELP", "[COMMAND]", false, "list the commands, or explain one", ""),
+    topic(
+        "HELP",
+        "[COMMAND]",
+        false,
+        "list the commands, or explain one",
+        "",
+    ),
     topic("EXIT", "", false, "leave the shell, as Ctrl-D does", ""),
     topic("QUIT", "", false, "the same", ""),
 ];

@@ -156,7 +156,9 @@ impl Session {
                 with_values,
             } => self.list(&prefix, limit, with_values),
             Command::Ttl(key) => {
-                let deadline = client.deadline(&key).map_err(missing_or(&key, "cannot look at"))?;
+                let deadline = client
+                    .deadline(&key)
+                    .map_err(missing_or(&key, "cannot look at"))?;
                 let left = deadline::text(deadline, SystemTime::now());
                 print(format!("{left}\n").as_bytes())
             }
@@ -169,7 +171,9 @@ impl Session {
                 print(status::text(&status, &stats).as_bytes())
             }
             Command::Stats => {
-                let stats = client.stats().map_err(Error::client("cannot ask for the counters"))?;
+                let stats = client
+                    .stats()
+                    .map_err(Error::client("cannot ask for the counters"))?;
                 let json = serde_json::to_string_pretty(&stats);
                 let json = json.expect("its keys are strings, and its numbers finite");
                 print(format!("{json}\n").as_bytes())

@@ -157,9 +157,7 @@ impl Words {
     }
 
     fn ttl(&mut self) -> Result<Duration, Error> {
-        cli::ttl(&self.text()?)
-            .map(|span| span.0)
-            .map_err(Error::Usage)
+        cli::ttl(&self.text()?).map(|span| span.0).map_err(Error::Usage)
     }
 
     /// The next word, if there is one, in upper case.
@@ -192,7 +190,9 @@ fn words(line: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
             }
         };
         if after.first().is_some_and(|next| !next.is_ascii_whitespace()) {
-            return Err(Error::Usage("a blank follows the quote that ends a word".to_owned()));
+            return Err(Error::Usage(
+                "a blank follows the quote that ends a word".to_owned(),
+            ));
         }
         words.push(word);
         rest = after.trim_ascii_start();
@@ -251,7 +251,9 @@ fn single_quoted(mut rest: &[u8]) -> Result<(Vec<u8>, &[u8]), Error> {
 }
 
 fn unclosed(quote: char) -> Error {
-    Error::Usage(format!("a word begins with {quote} and has no {quote} at its end"))
+    Error::Usage(format!(
+        "a word begins with {quote} and has no {quote} at its end"
+    ))
 }
 
 /// A word as it can be typed: in quotes where it must be. Nothing in it acts on a terminal.
@@ -314,7 +316,9 @@ pub(super) fn last_word(line: &str) -> (usize, String, usize) {
                     Some(b'\'') => format!("{rest}'"),
                     _ => rest.to_owned(),
                 };
-                let word = words(closed.as_bytes()).ok().and_then(|words| words.into_iter().next());
+                let word = words(closed.as_bytes())
+                    .ok()
+                    .and_then(|words| words.into_iter().next());
                 let word = word.and_then(|word| String::from_utf8(word).ok());
                 return (start, word.unwrap_or_default(), before);
             }

@@ -4,7 +4,8 @@ use super::*;
 use crate::log::header::HEADER_BYTES;
 use tempfile::TempDir;
 
-/// A log of three records: a key set, updated, and another one set; and the offset after each.
+/// A log of three changes: a key set, updated, and another one set; and the offset after each. It was closed
+/// in order.
 fn example() -> (TempDir, PathBuf, Vec<u64>) {
     let dir = tempfile::tempdir().unwrap();
     let node = Node::open(options(dir.path(), Policy::No)).unwrap();
@@ -26,7 +27,9 @@ fn a_log_is_these_bytes() {
     assert_eq!(ends, [28 + 24, 28 + 24 + 24, 28 + 24 + 24 + 26]);
     assert_eq!(&bytes[..8], b"pykv log");
     let records = &bytes[HEADER_BYTES..];
-    assert_eq!(records.len(), 102);
+    // At the end CLOSE, which has a value of 8.
+    assert_eq!(records.len(), 102 + 28);
+    assert_eq!(records[102 + 4..102 + 12], [20, 0, 0, 0, 10, 0, 0, 0]);
     // length, operation, flags, key bytes; then, behind the timestamp, key and value.
     let expected: [(usize, [u8; 8], &[u8]); 4] = [
         (0, [20, 0, 0, 0, 6, 0, 0, 0], &[1, 0, 0, 0, 0, 0, 0, 0]),
@@ -44,12 +47,20 @@ fn a_log_is_these_bytes() {
     }
 }
 
+/// Leaves nothing in a directory but this file.
+fn leave_only(path: &Path, bytes: &[u8]) {
+    for entry in std::fs::read_dir(path.parent().unwrap()).unwrap() {
+        std::fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    std::fs::write(path, bytes).unwrap();
+}
+
 #[test]
 fn a_log_cut_anywhere_opens_with_the_records_before_the_cut() {
     let (dir, path, ends) = example();
     let bytes = std::fs::read(&path).unwrap();
     for cut in (0..bytes.len()).rev() {
-        std::fs::write(&path, &bytes[..cut]).unwrap();
+        leave_only(&path, &bytes[..cut]);
         let opened = Node::open(options(dir.path(), Policy::No));
         if cut < HEADER_BYTES {
             assert!(
@@ -80,7 +91,8 @@ fn a_log_cut_anywhere_opens_with_the_records_before_the_cut() {
         node.close().unwrap();
         let node = Node::open(options(dir.path(), Policy::No)).unwrap();
         assert_eq!(get(&node, "c").as_deref(), Some("four"), "cut at {cut}");
-        assert!(version > whole.checked_sub(1).map_or(0, |last| ends[last]));
+        // Versions behind the cut may have been seen before the crash: none of them comes back.
+        assert!(version > bytes.len() as u64, "cut at {cut}");
     }
 }
 
@@ -88,17 +100,17 @@ fn a_log_cut_anywhere_opens_with_the_records_before_the_cut() {
 fn a_flipped_byte_is_never_served_and_in_the_middle_stops_the_start() {
     let (dir, path, ends) = example();
     let bytes = std::fs::read(&path).unwrap();
-    let last_record = HEADER_BYTES + ends[1] as usize;
+    let last_record = HEADER_BYTES + ends[2] as usize;
     for at in 0..bytes.len() {
         let mut flipped = bytes.clone();
         flipped[at] ^= 0x55;
-        std::fs::write(&path, &flipped).unwrap();
+        leave_only(&path, &flipped);
         match Node::open(options(dir.path(), Policy::No)) {
             Ok(node) => {
                 assert!(at >= last_record, "byte {at} is not in the last record");
                 assert_eq!(
-                    (get(&node, "a").as_deref(), get(&node, "b")),
-                    (Some("two"), None),
+                    (get(&node, "a").as_deref(), get(&node, "b").as_deref()),
+                    (Some("two"), Some("three")),
                     "byte {at}"
                 );
             }
@@ -124,15 +136,9 @@ fn a_repair_keeps_what_is_whole_and_saves_what_is_not() {
     let (dir, path, ends) = example();
     let bytes = std::fs::read(&path).unwrap();
     for at in 0..bytes.len() {
-        for copy in std::fs::read_dir(dir.path())
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-        {
-            std::fs::remove_file(copy).unwrap();
-        }
         let mut flipped = bytes.clone();
         flipped[at] ^= 0x55;
-        std::fs::write(&path, &flipped).unwrap();
+        leave_only(&path, &flipped);
 
         let found = check(dir.path()).unwrap();
         let [damage] = &found.damage[..] else {
@@ -176,7 +182,13 @@ fn a_record_inside_a_value_is_not_taken_for_one_of_the_log() {
     Record::new(Operation::Set, 1, b"inner", b"x").encode(0, &mut inner);
     let outer = [&[0; 100][..], &inner, &[0; 100]].concat();
     let end = node
-        .put(key("outer"), &outer, Mode::Add, Precondition::None)
+        .put(
+            key("outer"),
+            &outer,
+            Deadline::Never,
+            Mode::Add,
+            Precondition::None,
+        )
         .unwrap()
         .version;
     node.close().unwrap();

@@ -13,7 +13,7 @@ mod repairs;
 
 use super::*;
 use crate::key::Key;
-use crate::node::{self, Mode, Node, Precondition, WriteError};
+use crate::node::{self, Deadline, Mode, Node, Precondition, WriteError};
 use crate::store::Limits;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -41,7 +41,13 @@ fn key(key: &str) -> Key<'_> {
 
 /// Upserts and waits, as a client that wants an answer.
 fn set(node: &Node, k: &str, value: &str) -> Result<u64, WriteError> {
-    let written = node.put(key(k), value.as_bytes(), Mode::Upsert, Precondition::None)?;
+    let written = node.put(
+        key(k),
+        value.as_bytes(),
+        Deadline::Never,
+        Mode::Upsert,
+        Precondition::None,
+    )?;
     node.wait(written.version)?;
     Ok(written.version)
 }
@@ -60,7 +66,7 @@ fn get(node: &Node, k: &str) -> Option<String> {
 
 /// Everything a node holds.
 fn contents(node: &Node) -> BTreeMap<String, String> {
-    let keys = node.list("", None, usize::MAX).unwrap().keys;
+    let keys = node.list("", None, usize::MAX).unwrap().items;
     keys.into_iter()
         .map(|k| (k.clone(), get(node, &k).unwrap()))
         .collect()
@@ -184,6 +190,7 @@ fn a_budget_that_is_used_up_lets_its_users_write() {
             .put(
                 key("k"),
                 n.to_string().as_bytes(),
+                Deadline::Never,
                 Mode::Upsert,
                 Precondition::None,
             )

@@ -34,7 +34,7 @@ fn a_made_up_base_never_costs_the_log() {
             let base = dir.path().join(format!("base-{offset}.pykv"));
             std::fs::write(&base, &bytes).unwrap();
             assert!(Node::open(options.clone()).is_err_and(|error| error.is_damage()));
-            assert!(!check(dir.path()).unwrap().is_openable());
+            assert!(!check(dir.path()).unwrap().is_whole());
             let repaired = repair(dir.path()).unwrap();
             let saved = repaired.damage[0].saved_to.as_ref().unwrap();
             assert_eq!(std::fs::read(saved).unwrap(), bytes);

@@ -1,0 +1,173 @@
+//! Where records get their offsets: the end of the log, as the store's lock guards it.
+
+use super::error::Refusal;
+use super::{Budget, Shared};
+use crate::pair::Pair;
+use crate::record::{HEAD_BYTES, Operation};
+use crate::store::VERSION_MAX;
+use crossbeam_channel::Sender;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// What became of an entry, with all that the log's writer needs to tell it, and to keep the digest.
+pub(crate) enum Change {
+    /// A pair was put, in place of another one if there was one.
+    Put {
+        pair: Pair,
+        replaced: Option<(Pair, u64)>,
+    },
+    /// A pair was removed that had this version.
+    Removed {
+        operation: Operation,
+        pair: Pair,
+        version: u64,
+    },
+}
+
+impl Change {
+    /// Bytes of the record that tells it.
+    fn record_bytes(&self) -> u64 {
+        match self {
+            Change::Put { pair, .. } => put_bytes(pair),
+            Change::Removed { pair, .. } => removal_bytes(pair.key()),
+        }
+    }
+}
+
+/// Bytes of the record of a pair that is put.
+pub(crate) fn put_bytes(pair: &Pair) -> u64 {
+    let deadline = if pair.deadline_ms().is_some() { 8 } else { 0 };
+    (HEAD_BYTES + deadline + pair.key().len() + pair.value().len()) as u64
+}
+
+/// Bytes of the record of a key that is removed.
+pub(crate) fn removal_bytes(key: &[u8]) -> u64 {
+    (HEAD_BYTES + key.len()) as u64
+}
+
+/// A change on its way to the log's end.
+pub(super) struct Entry {
+    /// The offset of the record's first byte.
+    pub(super) start: u64,
+    pub(super) timestamp_ms: u64,
+    pub(super) change: Change,
+}
+
+/// What the channel carries.
+pub(super) enum Piece {
+    One(Entry),
+    /// They count together or not at all, so they are encoded and written together.
+    Batch(Vec<Entry>),
+}
+
+/// Room in the budget for records to come, given back as far as they are not made.
+pub(crate) struct Reserved<'a> {
+    pub(super) budget: &'a Budget,
+    pub(super) bytes: u64,
+}
+
+impl Reserved<'_> {
+    /// Leaves so much of the room to records, which give it back when they are written.
+    pub(crate) fn spend(mut self, bytes: u64) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        self.budget.give_back(self.bytes);
+    }
+}
+
+/// The place where records get their offsets. There is one, and it belongs under the store's lock.
+pub(crate) struct Appender {
+    next: u64,
+    pieces: Sender<Piece>,
+    /// Where a batch is being made: what it has so far.
+    batch: Option<Vec<Entry>>,
+    shared: Arc<Shared>,
+}
+
+impl Appender {
+    pub(super) fn new(next: u64, pieces: Sender<Piece>, shared: Arc<Shared>) -> Appender {
+        Appender {
+            next,
+            pieces,
+            batch: None,
+            shared,
+        }
+    }
+
+    /// Hands a change over, for which room was reserved, and returns the offset just past its record.
+    pub(crate) fn append(&mut self, timestamp_ms: u64, change: Change) -> u64 {
+        let start = self.next;
+        self.next += change.record_bytes();
+        let entry = Entry {
+            start,
+            timestamp_ms,
+            change,
+        };
+        match &mut self.batch {
+            Some(batch) => batch.push(entry),
+            None => self.send(Piece::One(entry)),
+        }
+        self.next
+    }
+
+    /// As [`Appender::append`], for a change that no client waits for: room is taken whether there is some
+    /// or not.
+    pub(crate) fn append_unreserved(&mut self, timestamp_ms: u64, change: Change) -> u64 {
+        self.shared.budget.take(change.record_bytes());
+        self.append(timestamp_ms, change)
+    }
+
+    /// The version that a pair will have that is put next.
+    pub(crate) fn version_of_next(&self, pair: &Pair) -> u64 {
+        self.next + put_bytes(pair)
+    }
+
+    /// Makes all that is appended until [`Appender::end_batch`] count together or not at all.
+    pub(crate) fn begin_batch(&mut self, room: BatchRoom) {
+        self.batch = Some(room.0);
+    }
+
+    /// Hands the batch over.
+    pub(crate) fn end_batch(&mut self) {
+        if let Some(batch) = self.batch.take().filter(|batch| !batch.is_empty()) {
+            self.send(Piece::Batch(batch));
+        }
+    }
+
+    fn send(&mut self, piece: Piece) {
+        // The receiver is in `shared`, which this holds: sending cannot fail.
+        let _ = self.pieces.send(piece);
+        self.shared.appended.store(self.next, Ordering::Release);
+    }
+
+    /// Whether a record can be taken. Asked under the store's lock, before the change: after a failure was
+    /// noted no change slips through.
+    pub(crate) fn check(&self) -> Result<(), Refusal> {
+        self.shared.commit.check()?;
+        // Far more than one write and its evictions could take.
+        if self.next > VERSION_MAX - (1 << 40) {
+            Err(Refusal::Full)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The offset just past the last record.
+    pub(crate) fn next(&self) -> u64 {
+        self.next
+    }
+}
+
+/// Memory for a batch, made outside the lock.
+pub(crate) struct BatchRoom(Vec<Entry>);
+
+impl BatchRoom {
+    /// For so many changes; more find room too, at the cost of an allocation.
+    pub(crate) fn new(changes: usize) -> BatchRoom {
+        BatchRoom(Vec::with_capacity(changes))
+    }
+}

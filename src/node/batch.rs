@@ -1,0 +1,257 @@
+//! Batches: many operations as one step.
+//!
+//! All preconditions are held against the state before the batch, and only where all hold is anything
+//! changed. The operations are then applied in their order, in one hold of the store's lock, and their records
+//! make one batch of the log: a crash keeps all of them or none. What has to give way for room, or has
+//! expired, is a part of it.
+
+use super::write::{Deadline, Found, Precondition, WriteError, Written};
+use super::{Node, Refusal};
+use crate::key::Key;
+use crate::log::{self, BatchRoom};
+use crate::pair::Pair;
+use crate::store::Prepared;
+use std::fmt;
+
+/// One operation of a batch.
+#[derive(Clone, Copy, Debug)]
+pub enum Step<'a> {
+    /// Reads a key, as [`Node::get`] does.
+    Get {
+        /// The key.
+        key: Key<'a>,
+    },
+    /// Adds or replaces a value.
+    Set {
+        /// The key.
+        key: Key<'a>,
+        /// The value.
+        value: &'a [u8],
+        /// Until when it is kept.
+        deadline: Deadline,
+        /// What must hold before the batch.
+        precondition: Precondition,
+    },
+    /// Deletes a key, if it is there.
+    Delete {
+        /// The key.
+        key: Key<'a>,
+        /// What must hold before the batch.
+        precondition: Precondition,
+    },
+}
+
+/// What an operation of a batch came to.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// The value read, if the key is there.
+    Got(Option<(Pair, Found)>),
+    /// A value was set.
+    Set(Written),
+    /// Whether the key was there to be deleted.
+    Deleted(bool),
+}
+
+/// A batch that was applied.
+#[derive(Clone, Debug)]
+pub struct Batched {
+    /// What came of each operation, in their order.
+    pub outcomes: Vec<Outcome>,
+    /// What to [`Node::wait`] for before it is acknowledged; none where nothing was changed.
+    pub offset: Option<u64>,
+}
+
+/// Why a batch was refused. Nothing changed and nothing was logged.
+#[derive(Clone, Debug)]
+pub enum BatchError {
+    /// One of its operations cannot be done.
+    Step {
+        /// Which one, counted from 0.
+        index: usize,
+        /// Why not.
+        error: WriteError,
+    },
+    /// The log takes no writes now.
+    Refused(Refusal),
+}
+
+impl From<Refusal> for BatchError {
+    fn from(refusal: Refusal) -> BatchError {
+        BatchError::Refused(refusal)
+    }
+}
+
+impl fmt::Display for BatchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BatchError::Step { index, error } => write!(f, "operation {index}: {error}"),
+            BatchError::Refused(refusal) => refusal.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for BatchError {}
+
+/// An operation with all that can be made outside the lock.
+enum Made<'a> {
+    Get {
+        key: Key<'a>,
+        hash: u64,
+    },
+    Set {
+        key: Key<'a>,
+        prepared: Prepared,
+        precondition: Precondition,
+    },
+    Delete {
+        key: Key<'a>,
+        hash: u64,
+        precondition: Precondition,
+    },
+}
+
+impl Made<'_> {
+    /// Bytes of the record that it may come to.
+    fn record_bytes(&self) -> u64 {
+        match self {
+            Made::Get { .. } => 0,
+            Made::Set { prepared, .. } => log::put_bytes(&prepared.pair),
+            Made::Delete { key, .. } => log::removal_bytes(key.as_bytes()),
+        }
+    }
+
+    fn condition(&self) -> Option<(Key<'_>, u64, Precondition)> {
+        match self {
+            Made::Get { .. } => None,
+            Made::Set {
+                key,
+                prepared,
+                precondition,
+            } => Some((*key, prepared.hash, *precondition)),
+            Made::Delete {
+                key,
+                hash,
+                precondition,
+            } => Some((*key, *hash, *precondition)),
+        }
+    }
+}
+
+impl Node {
+    /// Applies all operations, or none.
+    ///
+    /// The store's lock is held for all of them, so their number should have a bound.
+    pub fn batch(&self, steps: &[Step<'_>]) -> Result<Batched, BatchError> {
+        let now_ms = self.clock.now_ms();
+        let mut made = Vec::with_capacity(steps.len());
+        for (index, step) in steps.iter().enumerate() {
+            let step = self.make(*step, now_ms);
+            made.push(step.map_err(|error| BatchError::Step { index, error })?);
+        }
+        let bytes = made.iter().map(Made::record_bytes).sum();
+        let reserved = if bytes > 0 {
+            Some(self.log.reserve(bytes)?)
+        } else {
+            None
+        };
+        let room = BatchRoom::new(made.len());
+        let mut outcomes = Vec::with_capacity(made.len());
+
+        let mut locked = self.store.lock();
+        let mut is_change = false;
+        for (index, step) in made.iter().enumerate() {
+            let Some((key, hash, precondition)) = step.condition() else {
+                continue;
+            };
+            let slot = locked.map.find(hash, key.as_bytes());
+            let slot = slot.filter(|&slot| !locked.map.entry(slot).is_expired(|| now_ms));
+            precondition
+                .check(slot.map(|slot| locked.map.entry(slot).version()))
+                .map_err(|error| BatchError::Step { index, error })?;
+            is_change |= slot.is_some() || matches!(step, Made::Set { .. });
+        }
+        if is_change {
+            locked.log.check()?;
+        }
+        locked.log.begin_batch(room);
+        let (mut spent_bytes, mut is_first) = (0, false);
+        for step in made {
+            let bytes = step.record_bytes();
+            outcomes.push(match step {
+                Made::Get { key, hash } => {
+                    let map = &mut locked.map;
+                    let slot = map.find(hash, key.as_bytes());
+                    match slot.filter(|&slot| !map.entry(slot).is_expired(|| now_ms)) {
+                        Some(slot) => {
+                            map.touch(slot);
+                            map.counters.hits += 1;
+                            let entry = map.entry(slot);
+                            Outcome::Got(Some((entry.pair(), Found::of(entry))))
+                        }
+                        None => {
+                            map.counters.misses += 1;
+                            Outcome::Got(None)
+                        }
+                    }
+                }
+                Made::Set { key, prepared, .. } => {
+                    let slot = locked.find_live(prepared.hash, key.as_bytes(), now_ms);
+                    let deadline_ms = prepared.pair.deadline_ms();
+                    let (version, first) = locked.put(slot, prepared, now_ms);
+                    spent_bytes += bytes;
+                    is_first |= first;
+                    Outcome::Set(Written {
+                        version,
+                        deadline_ms,
+                        created: slot.is_none(),
+                    })
+                }
+                Made::Delete { key, hash, .. } => {
+                    // One that has expired is left to the sweep: there is nothing to put in its place.
+                    let slot = locked.map.find(hash, key.as_bytes());
+                    let slot = slot.filter(|&slot| !locked.map.entry(slot).is_expired(|| now_ms));
+                    if let Some(slot) = slot {
+                        locked.delete(slot, now_ms);
+                        spent_bytes += bytes;
+                    }
+                    Outcome::Deleted(slot.is_some())
+                }
+            });
+        }
+        if let Some(reserved) = reserved {
+            reserved.spend(spent_bytes);
+        }
+        let offset = locked.log.next();
+        locked.log.end_batch();
+        drop(locked);
+        if is_first {
+            self.alarm.call();
+        }
+        Ok(Batched {
+            outcomes,
+            offset: (spent_bytes > 0).then_some(offset),
+        })
+    }
+
+    fn make<'a>(&self, step: Step<'a>, now_ms: u64) -> Result<Made<'a>, WriteError> {
+        let hash = |key: Key<'_>| self.store.hash(key.as_bytes());
+        Ok(match step {
+            Step::Get { key } => Made::Get { key, hash: hash(key) },
+            Step::Set {
+                key,
+                value,
+                deadline,
+                precondition,
+            } => Made::Set {
+                key,
+                prepared: self.prepare(key, value, deadline.at_ms(now_ms))?,
+                precondition,
+            },
+            Step::Delete { key, precondition } => Made::Delete {
+                key,
+                hash: hash(key),
+                precondition,
+            },
+        })
+    }
+}

@@ -1,0 +1,108 @@
+//! Deletes, or counts, all keys under a prefix.
+//!
+//! A few hundred slots are looked at in one hold of the lock, as in a listing, and what is found is deleted in
+//! the next ones, a few keys each. So nobody waits for it, and it is no single step: each key is a record of
+//! its own. A key that is there throughout is deleted; one that comes meanwhile may be or not.
+
+use super::listing::WALK_SLOTS;
+use super::{Node, Refusal};
+use crate::log;
+use crate::pair::KEY_BYTES_MAX;
+
+/// Keys deleted in one hold of the lock.
+const HOLD_KEYS: usize = 32;
+
+/// What was found under a prefix, or deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Keys.
+    pub keys: u64,
+    /// What to [`Node::wait`] for before it is acknowledged; none where nothing was deleted.
+    pub offset: Option<u64>,
+}
+
+/// Why not all keys were deleted.
+#[derive(Clone, Debug)]
+pub struct Partly {
+    /// What was.
+    pub done: Swept,
+    /// Why it ended there.
+    pub refusal: Refusal,
+}
+
+impl Node {
+    /// How many keys start with `prefix`.
+    pub fn count_prefix(&self, prefix: &str) -> u64 {
+        let mut keys = 0;
+        let mut from = Some(0);
+        while let Some(slot) = from {
+            let now_ms = self.clock.now_ms();
+            from = self.store.lock().map.walk(slot, WALK_SLOTS, |_, entry| {
+                let is_found = entry.key().starts_with(prefix.as_bytes()) && !entry.is_expired(|| now_ms);
+                keys += u64::from(is_found);
+                true
+            });
+        }
+        keys
+    }
+
+    /// Deletes all keys that start with `prefix`.
+    pub fn delete_prefix(&self, prefix: &str) -> Result<Swept, Partly> {
+        let mut done = Swept::default();
+        let mut found: Vec<u8> = Vec::new();
+        let mut ends: Vec<usize> = Vec::new();
+        let mut from = Some(0);
+        while let Some(slot) = from {
+            // Room for all that the walk may find, so that nothing is allocated under the lock.
+            found.clear();
+            found.reserve(WALK_SLOTS * KEY_BYTES_MAX);
+            ends.clear();
+            ends.reserve(WALK_SLOTS);
+            from = self.store.lock().map.walk(slot, WALK_SLOTS, |_, entry| {
+                if entry.key().starts_with(prefix.as_bytes()) {
+                    found.extend_from_slice(entry.key());
+                    ends.push(found.len());
+                }
+                true
+            });
+            let mut start = 0;
+            let mut keys = ends.iter().map(|&end| {
+                let key = &found[start..end];
+                start = end;
+                key
+            });
+            loop {
+                let part: Vec<&[u8]> = keys.by_ref().take(HOLD_KEYS).collect();
+                if part.is_empty() {
+                    break;
+                }
+                self.delete_keys(&part, &mut done)
+                    .map_err(|refusal| Partly { done, refusal })?;
+            }
+        }
+        Ok(done)
+    }
+
+    /// Deletes those of a few keys that are there still.
+    fn delete_keys(&self, keys: &[&[u8]], done: &mut Swept) -> Result<(), Refusal> {
+        let bytes = keys.iter().map(|key| log::removal_bytes(key)).sum();
+        let hashes: Vec<u64> = keys.iter().map(|key| self.store.hash(key)).collect();
+        let reserved = self.log.reserve(bytes)?;
+        let now_ms = self.clock.now_ms();
+        let mut spent_bytes = 0;
+        let mut locked = self.store.lock();
+        locked.log.check()?;
+        for (key, hash) in keys.iter().zip(hashes) {
+            // What has expired is the sweep's.
+            let slot = locked.map.find(hash, key);
+            if let Some(slot) = slot.filter(|&slot| !locked.map.entry(slot).is_expired(|| now_ms)) {
+                done.offset = Some(locked.delete(slot, now_ms));
+                done.keys += 1;
+                spent_bytes += log::removal_bytes(key);
+            }
+        }
+        drop(locked);
+        reserved.spend(spent_bytes);
+        Ok(())
+    }
+}
