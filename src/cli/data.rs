@@ -93,7 +93,7 @@ pub struct Del {
     pub prefix: Option<String>,
 
     /// Delete nothing: print how many keys there are that --prefix would delete
-    #[arg(long, requires = "prefix")]
+    #[arg(long, requires = "prefix", conflicts_with = "keys")]
     pub dry_run: bool,
 
     /// How to reach the node.

@@ -180,12 +180,15 @@ fn summarize(tally: &Tally, time: Duration, faults: &Faults) {
         0 => String::new(),
         count => format!(", {} left as they were", HumanCount(count)),
     };
+    let rate = match time.as_secs() {
+        0 => String::new(), // It would say more of the start than of the node.
+        _ => format!(" ({} a second)", rate(keys, time)),
+    };
+    let seconds = time.as_secs_f64();
     let _ = writeln!(
         err,
-        "imported {}{left_alone}, in {:.1} s ({} a second)",
-        HumanCount(keys),
-        time.as_secs_f64(),
-        rate(keys, time)
+        "imported {}{left_alone}, in {seconds:.1} s{rate}",
+        HumanCount(keys)
     );
 }
 
