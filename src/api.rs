@@ -18,9 +18,12 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
+use std::time::Duration;
 
 /// Where keys live; a key follows it, percent-encoded. With nothing after it, the collection of all keys.
 pub const PATH_KV: &str = "/kv/";
+/// What changes: the changes after an offset.
+pub const PATH_WATCH: &str = "/watch";
 /// Where batches of operations are sent.
 pub const PATH_BATCH: &str = "/batch";
 /// How the node is: role, log, durability.
@@ -54,10 +57,22 @@ pub const MEDIA_OCTETS: &str = "application/octet-stream";
 /// The media type of errors (RFC 9457).
 pub const MEDIA_PROBLEM: &str = "application/problem+json";
 
+/// The media type of server-sent events.
+pub const MEDIA_EVENTS: &str = "text/event-stream";
+
 /// Keys in a page of a listing, unless `limit` says otherwise.
 pub const LIST_LIMIT_DEFAULT: usize = 100;
 /// Most keys in a page of a listing.
 pub const LIST_LIMIT_MAX: usize = 1000;
+
+/// Changes in an answer to a watch, unless `limit` says otherwise.
+pub const WATCH_LIMIT_DEFAULT: usize = 100;
+/// Most changes in an answer to a watch.
+pub const WATCH_LIMIT_MAX: usize = 1000;
+/// How long a watch waits for a change, unless `wait` says otherwise.
+pub const WATCH_WAIT_DEFAULT: Duration = Duration::from_secs(30);
+/// Longest that a watch waits for a change.
+pub const WATCH_WAIT_MAX: Duration = Duration::from_secs(300);
 
 /// What stands in a path as itself: the unreserved characters of RFC 3986, and `/`, which needs no escape
 /// because all that follows [`PATH_KV`] is the key.
@@ -93,6 +108,9 @@ pub fn key_path(key: &str) -> String {
     }
     path
 }
+
+/// The last moment that RFC 3339 has a form for, in ms since the Unix epoch.
+pub const RFC3339_MS_MAX: u64 = 253_402_300_799_999;
 
 /// A query's value, percent-encoded.
 pub fn query_value(value: &str) -> String {
@@ -209,6 +227,40 @@ pub struct Deleted {
     pub would_delete: Option<u64>,
 }
 
+/// What became of a key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change<'a> {
+    /// `SET` (a new key), `UPDATE` (a new value of one that was there), `DELETE`, `EVICT` or `EXPIRE`.
+    pub operation: Cow<'a, str>,
+    /// The key.
+    pub key: Cow<'a, str>,
+    /// The value it has now, in terms of [`encode_value`], unless none was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<Cow<'a, str>>,
+    /// How the value is encoded, where it is not text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoding: Option<Encoding>,
+    /// The offset just past the change: the key's version, and where to go on after it.
+    pub version: u64,
+    /// When it was made, in ms since the Unix epoch.
+    pub timestamp: u64,
+    /// When the key expires (RFC 3339), if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Cow<'a, str>>,
+    /// The same in ms since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at_ms: Option<u64>,
+}
+
+/// The answer to a watch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changes {
+    /// The changes, in the order they were made.
+    pub changes: Vec<Change<'static>>,
+    /// Where to go on: everything before it was given, or was not asked for.
+    pub next: u64,
+}
+
 /// Any error (RFC 9457).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
@@ -230,6 +282,9 @@ pub struct Problem {
     /// The version that the key has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u64>,
+    /// The first offset that the log has, where one before it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest: Option<u64>,
     /// Keys that were deleted before the rest was refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted: Option<u64>,

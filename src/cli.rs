@@ -12,6 +12,7 @@ mod error;
 mod serve;
 mod units;
 mod values;
+mod watch;
 
 pub use bulk::{Batch, Export, Import, Shell};
 pub use data::{Del, Expire, Get, List, Persist, Set, Ttl};
@@ -19,6 +20,7 @@ pub use error::usage_message;
 pub use serve::{Fsync, LogLevel, Serve};
 pub use units::{Size, SizeError, Span};
 pub(crate) use values::{key, limit, ttl, version};
+pub use watch::Watch;
 
 use crate::client::Address;
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -170,6 +172,13 @@ pub enum Command {
     /// and lines are remembered, except those that begin with a blank; an error leaves the shell running.
     /// Fed by a pipe it prints results alone, runs all lines and exits with the status of the first that failed.
     Shell(Shell),
+    /// Print changes as they are made, as JSON, one a line
+    ///
+    /// A change has its operation (SET, UPDATE, DELETE, EVICT or EXPIRE), key, value, version, which is the
+    /// offset to go on after, and timestamp (in ms since the Unix epoch). This goes on until interrupted.
+    /// Where the node goes away meanwhile, that is said on standard error, and nothing is missed once it is
+    /// back. The exit status is 6 where the node no longer holds what came after --after.
+    Watch(Watch),
     /// Print how a node is
     ///
     /// Its log, its store and its connections.

@@ -9,9 +9,11 @@
 
 mod address;
 mod error;
+mod watch;
 
 pub use address::{Address, AddressError};
 pub use error::Error;
+pub use watch::Watched;
 
 use crate::api::{self, Batched, Deleted, Entries, HEADER_EXPIRES_AT, Keys, Patch, Stats, Status};
 use crate::record::VALUE_BYTES_MAX;
@@ -180,23 +182,23 @@ impl Client {
         if dry_run {
             target.push_str("&dry_run=true");
         }
-        self.read(Request::new(Method::DELETE, target))
+        self.ask(Request::new(Method::DELETE, target))
     }
 
     /// A page of keys, from a cursor of the page before it.
     pub fn list(&self, prefix: &str, cursor: Option<&str>, limit: usize) -> Result<Keys, Error> {
-        self.read(Request::new(Method::GET, list_target(prefix, cursor, limit)))
+        self.read(list_target(prefix, cursor, limit))
     }
 
     /// A page of entries, from a cursor of the page before it. It may end before it has `limit` of them.
     pub fn list_entries(&self, prefix: &str, cursor: Option<&str>, limit: usize) -> Result<Entries, Error> {
         let target = list_target(prefix, cursor, limit) + "&values=true";
-        self.read(Request::new(Method::GET, target))
+        self.read(target)
     }
 
     /// Does the operations of a body, an [`api::Batch`] in JSON: all of them, or none.
     pub fn batch(&self, body: &[u8]) -> Result<Batched, Error> {
-        self.read(batch_request(body))
+        self.ask(batch_request(body))
     }
 
     /// As [`Client::batch`], where nobody asks for the results.
@@ -206,15 +208,19 @@ impl Client {
 
     /// How the node is.
     pub fn status(&self) -> Result<Status, Error> {
-        self.read(Request::new(Method::GET, api::PATH_STATUS.to_owned()))
+        self.read(api::PATH_STATUS.to_owned())
     }
 
     /// What the node has counted.
     pub fn stats(&self) -> Result<Stats, Error> {
-        self.read(Request::new(Method::GET, api::PATH_STATS.to_owned()))
+        self.read(api::PATH_STATS.to_owned())
     }
 
-    fn read<T: DeserializeOwned>(&self, request: Request<'_>) -> Result<T, Error> {
+    fn read<T: DeserializeOwned>(&self, target: String) -> Result<T, Error> {
+        self.ask(Request::new(Method::GET, target))
+    }
+
+    fn ask<T: DeserializeOwned>(&self, request: Request<'_>) -> Result<T, Error> {
         let body = self.send(request)?;
         serde_json::from_slice(&body).map_err(|error| self.nonsense(error))
     }

@@ -47,6 +47,12 @@
 //! take a share of a large one. No disk, no second lock. Then the answer. A read may show a write that has
 //! not been answered yet.
 //!
+//! # The way of a watch
+//! A watcher reads the log's files behind the writer, up to what is written, on its connection's own thread
+//! ([`log::Feed`]). Where there is nothing new it sleeps; whoever writes the log next wakes one watcher, who
+//! wakes the next. A handler itself never waits: it leaves what is to be done to its connection, which sends
+//! everything in hand first (`http::stream`).
+//!
 //! # The way of a restart
 //! [`Node::open`](node::Node::open) locks the directory; reads the newest base, if there is one, and the
 //! segments from its offset on; replays each record into the map, evictions too, so nothing is decided

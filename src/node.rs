@@ -18,6 +18,7 @@ mod clock;
 mod listing;
 mod prefix;
 mod sweep;
+mod watch;
 mod write;
 
 pub use batch::{BatchError, Batched, Outcome, Step};

@@ -47,7 +47,12 @@ fn operations_are_done_in_order_and_each_has_a_result() {
     let results = answer["results"].as_array().unwrap();
     let statuses: Vec<_> = results
         .iter()
-        .map(|result| (result["status"].as_u64().unwrap(), result["key"].as_str().unwrap()))
+        .map(|result| {
+            (
+                result["status"].as_u64().unwrap(),
+                result["key"].as_str().unwrap(),
+            )
+        })
         .collect();
     assert_eq!(
         statuses,

@@ -26,6 +26,11 @@ pub(crate) fn version(text: &str) -> Result<u64, &'static str> {
         .map_err(|_| "a version is a number, as `pykv get --json` shows it")
 }
 
+pub(super) fn offset(text: &str) -> Result<u64, &'static str> {
+    text.parse()
+        .map_err(|_| "an offset is a number, as the version of a change is")
+}
+
 /// How long a key lives: up to what a node takes, which is longer than anybody waits.
 pub(crate) fn ttl(text: &str) -> Result<Span, String> {
     match humantime::parse_duration(text) {

@@ -20,6 +20,7 @@ pub(super) fn problem(status: StatusCode, body: &[u8]) -> Problem {
             limit: None,
             version: None,
             index: None,
+            oldest: None,
             deleted: None,
             outcome: None,
         }

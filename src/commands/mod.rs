@@ -18,6 +18,7 @@ mod serve;
 mod set;
 mod shell;
 mod status;
+mod watch;
 
 use crate::cli::{self, Cli, Command, Connection};
 use crate::client::{self, Client, Token};
@@ -45,6 +46,7 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Export(args) => export::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Shell(args) => shell::run(&args),
+        Command::Watch(args) => watch::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Log(args) => log::run(&args),
         Command::Check(args) => check::run(&args),

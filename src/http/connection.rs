@@ -3,7 +3,8 @@
 //! The loop takes every whole request that has come, lets each append its answer to one buffer, waits once
 //! for the log, sends the buffer with one write, and reads again. So a request that comes alone costs one
 //! read and one write, and a pipeline no more; in between nothing is allocated and no option of the socket
-//! is touched.
+//! is touched. An answer that must be waited for, or is a stream, is made when all before it was sent
+//! ([`super::stream`]); what comes behind it waits.
 //!
 //! # What must hold
 //! - No answer that acknowledges a write goes out before the log has it.
@@ -11,6 +12,9 @@
 //!   was announced.
 //! - Who closes says so in the last answer, and stays until the client has had time to read it.
 //! - An idle connection keeps its thread and nothing else.
+
+mod later;
+mod linger;
 
 use super::chunked::{Chunked, ChunkedError};
 use super::handlers::{Context, Scratch, handle};
@@ -23,8 +27,10 @@ use super::registry::Peer;
 use super::request::{Framing, Head};
 use super::response::{Envelope, Reply};
 use super::routes;
-use std::io::{self, Read};
-use std::net::{Shutdown, TcpStream};
+use super::stream::Answer;
+use later::Pending;
+use linger::linger;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tiny_http::Method;
@@ -41,11 +47,6 @@ const UNCHARGED_BYTES: usize = 2 * INPUT_BYTES;
 
 /// Answers up to this size are made whatever the budget says; they go out at once where it is used up.
 const SMALL_BYTES: usize = 16 * 1024;
-
-/// How long, and for how many bytes, a closing connection reads on so that the client can read the last
-/// answer: closing a socket on unread bytes would take the answer away from it.
-const LINGER_TIME: Duration = Duration::from_secs(2);
-const LINGER_BYTES: usize = 64 << 20;
 
 /// What is missing of the request that the input begins with.
 #[derive(Debug)]
@@ -71,6 +72,8 @@ enum Next {
     Go,
     /// More bytes must come.
     Read,
+    /// What a handler left must be done, once all before it was sent.
+    Later,
     /// The last answer was made; nothing that the client sent is unread.
     Close,
     /// The last answer was made, and the client may be sending still.
@@ -90,6 +93,7 @@ pub(super) fn serve(context: Context<'_>, peer: &Arc<Peer>) {
         started: None,
         slot: Slot::new(Arc::clone(peer)),
         has_left: false,
+        pending: None,
     };
     if let Err(error) = connection.run() {
         log::debug!("a connection ended: {error}");
@@ -109,9 +113,11 @@ struct Connection<'a> {
     /// Where an answer is left for another thread to send, and whether one was.
     slot: Arc<Slot>,
     has_left: bool,
+    /// Set where a step ends in [`Next::Later`].
+    pending: Option<Pending<'a>>,
 }
 
-impl Connection<'_> {
+impl<'a> Connection<'a> {
     fn run(&mut self) -> io::Result<()> {
         let limits = &self.context.shared.limits;
         let stream = &self.peer.stream;
@@ -125,10 +131,11 @@ impl Connection<'_> {
             }
             let next = match next {
                 Next::Read => self.read()?,
+                Next::Later => self.answer_later()?,
                 next => next,
             };
             match next {
-                Next::Go | Next::Read => {}
+                Next::Go | Next::Read | Next::Later => {}
                 Next::Close => {
                     self.take_answer_back();
                     return self.flush();
@@ -244,8 +251,13 @@ impl Connection<'_> {
             return if is_chunked { self.answer_one() } else { Next::Read };
         };
         self.scratch.body.clear();
-        let reply = match handle(&self.context, &head, admitted, body, &mut self.scratch) {
-            Ok(reply) => reply,
+        let reply = match handle(self.context, &head, admitted, body, &mut self.scratch) {
+            Ok(Answer::Now(reply)) => reply,
+            Ok(Answer::Later(later)) => {
+                self.pending = Some(Pending { later, envelope });
+                self.consume(end);
+                return Next::Later;
+            }
             Err(problem) => problem.into_reply(&mut self.scratch.body),
         };
         self.answer(envelope, &reply, end)
@@ -260,9 +272,19 @@ impl Connection<'_> {
             let reply = overloaded().into_reply(&mut self.scratch.body);
             self.push(envelope, &reply);
         }
+        self.consume(end);
+        self.after(envelope)
+    }
+
+    /// Moves past a request that ends after `end` bytes.
+    fn consume(&mut self, end: usize) {
         self.input.consume(end);
         self.awaited = Awaited::Request;
         self.started = None;
+    }
+
+    /// What comes after a whole answer.
+    fn after(&self, envelope: Envelope) -> Next {
         match (envelope.close, self.input.is_empty()) {
             (false, _) => Next::Go,
             (true, true) => Next::Close,
@@ -429,21 +451,4 @@ fn overloaded() -> Problem {
         "requests and answers in flight take all the memory they may",
     )
     .retry_after(1)
-}
-
-/// Closes a connection whose client may be sending: reads on, within bounds, until the client closes.
-fn linger(mut stream: &TcpStream) -> io::Result<()> {
-    stream.shutdown(Shutdown::Write)?;
-    let deadline = Instant::now() + LINGER_TIME;
-    let mut discarded = [0; 4096];
-    let mut bytes = 0;
-    while bytes < LINGER_BYTES && wait_readable(stream, deadline)? {
-        match stream.read(&mut discarded) {
-            Ok(0) => break,
-            Ok(read) => bytes += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }

@@ -1,14 +1,15 @@
 //! From an admitted request to the handler that answers it, and what handlers work with.
 //!
 //! A handler writes the body of its answer into [`Scratch`] and returns the rest of it, or the problem that
-//! takes its place. It neither reads from the connection nor writes to it, and it does not wait.
+//! takes its place. It neither reads from the connection nor writes to it, and it does not wait: one that has
+//! to returns what is to be done later ([`super::stream`]).
 
 use super::media::Sent;
 use super::problem::Problem;
 use super::request::Head;
-use super::response::Reply;
 use super::routes::{Admitted, Route};
-use super::{Shared, admin, batch, keys, kv};
+use super::stream::Answer;
+use super::{Shared, admin, batch, keys, kv, watch};
 use crate::api;
 use crate::node::Node;
 use tiny_http::Method;
@@ -46,15 +47,15 @@ pub(super) struct Scratch {
 }
 
 /// Answers a request; `body` is the whole of what came after the head.
-pub(super) fn handle(
-    context: &Context<'_>,
+pub(super) fn handle<'a>(
+    context: Context<'a>,
     head: &Head<'_>,
     admitted: Admitted<'_>,
     body: &[u8],
     scratch: &mut Scratch,
-) -> Result<Reply, Problem> {
+) -> Result<Answer<'a>, Problem> {
     let node = context.node;
-    match (&admitted.route, &head.method, admitted.sent) {
+    let reply = match (&admitted.route, &head.method, admitted.sent) {
         (Route::Key(key), Method::Put, Some(sent)) => kv::put(node, head, key, body, sent, scratch),
         (Route::Key(key), Method::Patch, _) => kv::patch(node, head, key, body, scratch),
         (Route::Key(key), Method::Delete, _) => kv::delete(node, head, key),
@@ -63,10 +64,12 @@ pub(super) fn handle(
         (Route::Keys, Method::Post, _) => keys::post(node, head, body, scratch),
         (Route::Keys, Method::Delete, _) => keys::delete(node, head, scratch),
         (Route::Keys, _, _) => keys::list(node, head, scratch),
-        (Route::Batch, _, _) => batch::post(context, head, body, scratch),
-        (Route::Status, _, _) => admin::status(context, head, scratch),
-        (Route::Stats, _, _) => admin::stats(context, head, scratch),
+        (Route::Batch, _, _) => batch::post(&context, head, body, scratch),
+        (Route::Watch, _, _) => return watch::watch(head),
+        (Route::Status, _, _) => admin::status(&context, head, scratch),
+        (Route::Stats, _, _) => admin::stats(&context, head, scratch),
         (Route::Healthz, _, _) => admin::healthz(head, scratch),
-        (Route::Readyz, _, _) => admin::readyz(context, head, scratch),
-    }
+        (Route::Readyz, _, _) => admin::readyz(&context, head, scratch),
+    }?;
+    Ok(Answer::Now(reply))
 }

@@ -137,6 +137,7 @@ impl Server {
             }
             let registry = &self.shared.registry;
             registry.wake_idle();
+            node.wake_watchers();
             let left = registry.wait_until_empty(grace);
             if left > 0 {
                 log::warn!(

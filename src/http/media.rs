@@ -75,6 +75,23 @@ pub(super) fn preferred(accept: Option<&[u8]>) -> Result<Media, Problem> {
     }
 }
 
+/// Whether an `Accept` asks for server-sent events rather than JSON.
+pub(super) fn prefers_events(accept: Option<&[u8]>) -> Result<bool, Problem> {
+    let Some(accept) = accept else {
+        return Ok(false);
+    };
+    let json = quality(accept, b"application/json");
+    let events = quality(accept, b"text/event-stream");
+    if (json, events) == (0, 0) {
+        return Err(Problem::new(
+            problem::NOT_ACCEPTABLE,
+            "changes are given as application/json or text/event-stream",
+        )
+        .field("Accept"));
+    }
+    Ok(events > json)
+}
+
 /// How much a media type is liked, in thousandths: what the most specific range that has it says.
 fn quality(accept: &[u8], media: &[u8]) -> u32 {
     let kind = media.split(|&byte| byte == b'/').next().unwrap_or_default();
@@ -135,6 +152,20 @@ mod tests {
             assert_eq!(preferred(Some(accept.as_bytes())).ok(), media, "{accept:?}");
         }
         assert_eq!(preferred(None).ok(), Some(Media::Json));
+    }
+
+    #[test]
+    fn events_are_sent_to_those_who_ask_for_them() {
+        for (accept, events) in [
+            ("text/event-stream", Some(true)),
+            ("text/*, */*;q=0.1", Some(true)),
+            ("*/*", Some(false)),
+            ("application/json, text/event-stream", Some(false)),
+            ("image/png", None),
+        ] {
+            assert_eq!(prefers_events(Some(accept.as_bytes())).ok(), events, "{accept:?}");
+        }
+        assert_eq!(prefers_events(None).ok(), Some(false));
     }
 
     #[test]

@@ -8,9 +8,10 @@
 //! | `input`, `output` | its two buffers: what came, and what goes out |
 //! | `request`, `chunked` | the head of a request, and bodies that come in chunks |
 //! | `routes` | which request is which, and whether it may come in |
-//! | `handlers`: `kv`, `keys`, `admin` | from a request to its answer |
+//! | `handlers`: `kv`, `keys`, `watch`, `admin` | from a request to its answer |
 //! | `target`, `payload`, `media`, `conditions`, `deadline` | paths and queries, JSON bodies, forms of bodies, entity tags, times to live |
 //! | `response`, `problem` | answers, and errors as answers |
+//! | `stream` | answers that wait, and answers that are sent while they are made |
 //! | `auth` | tokens |
 //! | `limits` | what clients may take |
 //!
@@ -48,9 +49,11 @@ mod registry;
 mod request;
 mod response;
 mod routes;
+mod stream;
 mod target;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 pub use auth::{Tokens, TokensError};
 pub use limits::{HEADERS_CEILING, Limits};

@@ -39,6 +39,7 @@ kinds! {
     TIMEOUT 408 "request-timeout" "The request took too long";
     EXISTS 409 "key-exists" "The key exists";
     STALE_CURSOR 410 "stale-cursor" "The cursor is of an earlier run";
+    OFFSET_GONE 410 "offset-gone" "The log no longer goes back that far";
     LENGTH 411 "length-required" "The body's length is needed";
     PRECONDITION 412 "precondition-failed" "The precondition does not hold";
     TOO_LARGE 413 "too-large" "Too large";
@@ -47,6 +48,7 @@ kinds! {
     EXPECTATION 417 "expectation" "The expectation cannot be met";
     SHAPE 422 "wrong-shape" "The body is not what is asked for";
     HEADERS 431 "headers-too-large" "The header is too large";
+    LOG_UNREADABLE 500 "log-unreadable" "The log cannot be read";
     UNKNOWN_METHOD 501 "unknown-method" "The method is not known";
     TRANSFER_CODING 501 "transfer-coding" "The transfer coding is not known";
     OVERLOADED 503 "overloaded" "The node has too much in hand";
@@ -92,6 +94,11 @@ impl Problem {
     /// Says the limit that was passed.
     pub(super) fn limit(self, limit: u64) -> Problem {
         self.member("limit", Member::Number(limit))
+    }
+
+    /// Says the first offset that the log has.
+    pub(super) fn oldest(self, oldest: u64) -> Problem {
+        self.member("oldest", Member::Number(oldest))
     }
 
     fn member(mut self, name: &'static str, member: Member) -> Problem {

@@ -40,6 +40,7 @@ pub(super) struct Head<'a> {
     pub(super) content_encoding: Option<&'a [u8]>,
     pub(super) if_match: Option<&'a [u8]>,
     pub(super) if_none_match: Option<&'a [u8]>,
+    pub(super) last_event_id: Option<&'a [u8]>,
     /// Length of the head itself.
     pub(super) bytes: usize,
 }
@@ -81,6 +82,7 @@ impl<'a> Head<'a> {
             content_encoding: None,
             if_match: None,
             if_none_match: None,
+            last_event_id: None,
             bytes: head_bytes,
         };
         head.read_fields(request.headers)?;
@@ -104,6 +106,7 @@ impl<'a> Head<'a> {
                 10 if is("connection") => connection.read(field.value),
                 12 if is("content-type") => once(&mut self.content_type, field)?,
                 13 if is("if-none-match") => once(&mut self.if_none_match, field)?,
+                13 if is("last-event-id") => once(&mut self.last_event_id, field)?,
                 13 if is("authorization") => once(&mut self.authorization, field)?,
                 14 if is("content-length") => once(&mut length, field)?,
                 16 if is("content-encoding") => once(&mut self.content_encoding, field)?,

@@ -2,7 +2,7 @@
 //!
 //! tiny_http gives the vocabulary (status codes with their phrases, header fields). The head is written
 //! here, not by its `raw_print`: that one drops every `Connection` header, while a server that closes must
-//! say so, and turns to chunked encoding at 32 KiB, while everything here has a length that is known. Nor
+//! say so, and turns to chunked encoding at 32 KiB, while all but streams has a length that is known. Nor
 //! does it append to a buffer that several answers share, which is what one write for a whole pipeline
 //! needs. The fields that nearly every answer has are typed and written without allocating.
 
@@ -16,6 +16,8 @@ pub(super) enum Media {
     Json,
     Octets,
     Problem,
+    /// Server-sent events.
+    Events,
 }
 
 impl Media {
@@ -24,6 +26,7 @@ impl Media {
             Media::Json => api::MEDIA_JSON,
             Media::Octets => api::MEDIA_OCTETS,
             Media::Problem => api::MEDIA_PROBLEM,
+            Media::Events => api::MEDIA_EVENTS,
         }
     }
 }
@@ -39,6 +42,8 @@ pub(super) enum Body {
     Measured(Media, u64),
     /// Of a HEAD: a length that is not known before the body is made.
     Unmeasured(Media),
+    /// What is made and sent after the head, in chunks; for HTTP/1.0, up to the close.
+    Streamed(Media),
 }
 
 /// One answer without the bytes of its body.
@@ -156,7 +161,7 @@ impl Encoder {
             Body::None => (None, None),
             Body::Written(media) => (Some(media), Some(body.len() as u64)),
             Body::Measured(media, length) => (Some(media), Some(length)),
-            Body::Unmeasured(media) => (Some(media), None),
+            Body::Unmeasured(media) | Body::Streamed(media) => (Some(media), None),
         };
         if let Some(media) = media {
             out.extend_from_slice(b"\r\nContent-Type: ");
@@ -165,6 +170,9 @@ impl Encoder {
         if let Some(length) = length {
             out.extend_from_slice(b"\r\nContent-Length: ");
             push_decimal(out, length);
+        }
+        if matches!(reply.body, Body::Streamed(_)) && !envelope.is_http10 {
+            out.extend_from_slice(b"\r\nTransfer-Encoding: chunked");
         }
         if let Some(version) = reply.version {
             out.extend_from_slice(b"\r\nETag: \"");

@@ -22,6 +22,7 @@ pub(super) enum Route<'a> {
     /// One key, decoded and not yet checked.
     Key(Cow<'a, str>),
     Batch,
+    Watch,
     Status,
     Stats,
     Healthz,
@@ -35,6 +36,7 @@ impl<'a> Route<'a> {
             Some(key) => Route::Key(target::decode(key, problem::BAD_KEY)?),
             None => match path {
                 api::PATH_BATCH => Route::Batch,
+                api::PATH_WATCH => Route::Watch,
                 api::PATH_STATUS => Route::Status,
                 api::PATH_STATS => Route::Stats,
                 api::PATH_HEALTHZ => Route::Healthz,
@@ -50,7 +52,7 @@ impl<'a> Route<'a> {
             Route::Keys => "GET, HEAD, POST, DELETE",
             Route::Key(_) => "GET, HEAD, PUT, PATCH, DELETE",
             Route::Batch => "POST",
-            Route::Status | Route::Stats | Route::Healthz | Route::Readyz => "GET, HEAD",
+            Route::Watch | Route::Status | Route::Stats | Route::Healthz | Route::Readyz => "GET, HEAD",
         }
     }
 

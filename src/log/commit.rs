@@ -21,6 +21,7 @@
 
 use super::Policy;
 use super::error::{Health, Refusal};
+use super::watchers::Watchers;
 use super::writer::{Failure, Flushed};
 use crate::digest::Digest;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -48,6 +49,8 @@ pub(super) struct Commit {
     queue: Mutex<Queue>,
     /// Calls the log's thread.
     pub(super) keeper: Signal,
+    /// Told whenever `written` has grown.
+    pub(super) watchers: Watchers,
 }
 
 /// What a thread leaves behind to be done once its record is covered, or will not be.
@@ -96,6 +99,7 @@ impl Commit {
             is_led: AtomicBool::new(false),
             queue: Mutex::new(queue),
             keeper: Signal::default(),
+            watchers: Watchers::default(),
         }
     }
 
@@ -259,6 +263,7 @@ impl Commit {
         if synced {
             self.synced.fetch_max(written, Ordering::AcqRel);
         }
+        self.watchers.tell_grown();
     }
 
     pub(super) fn advance_synced(&self, synced: u64) {

@@ -103,6 +103,11 @@ impl FileReader {
         FileReader::with_header(named, header, file)
     }
 
+    /// The file alone.
+    pub(super) fn into_file(self) -> File {
+        self.file
+    }
+
     pub(super) fn named(&self) -> &Named {
         &self.named
     }

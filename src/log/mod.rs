@@ -16,6 +16,7 @@
 //! | `recovery` | opens a directory and finds the end |
 //! | `base` | the state at an offset, as a file |
 //! | `reader`, `file_reader` | records of a directory, of a file |
+//! | `feed`, `watchers` | records of the log while it is written; who waits for more |
 //! | `check`, `recount`, `repair` | what is damaged, whether it adds up, and how it is mended |
 //! | `dir`, `header`, `disk` | names and the lock, the head of a file, the calls |
 //!
@@ -35,6 +36,7 @@ mod commit;
 mod dir;
 mod disk;
 mod error;
+mod feed;
 mod file_reader;
 mod header;
 mod keeper;
@@ -42,6 +44,7 @@ mod reader;
 mod recount;
 mod recovery;
 mod repair;
+mod watchers;
 mod writer;
 
 #[cfg(test)]
@@ -54,6 +57,7 @@ pub use commit::Position;
 pub(crate) use commit::Then;
 pub(crate) use disk::Disk;
 pub use error::{Error, Health, Refusal};
+pub use feed::{Feed, FeedError};
 pub use header::LogId;
 pub use reader::{Read, Reader};
 pub use recount::Mismatch;
@@ -116,6 +120,8 @@ struct Shared {
     appended: AtomicU64,
     /// Held for the time of a write or a sync: nobody who holds the store's lock may take it.
     writer: Mutex<Writer>,
+    /// Those that feeds read.
+    segments: feed::Segments,
 }
 
 impl Shared {
@@ -198,6 +204,7 @@ impl Log {
             options,
             appended: AtomicU64::new(position),
             writer: Mutex::new(writer),
+            segments: feed::Segments::new(path),
         });
         let appender = Appender::new(position, pieces, Arc::clone(&shared));
         Ok((
@@ -284,6 +291,16 @@ impl Log {
     /// or when it has failed. `false` where it has to be waited for instead. What is done must not block.
     pub(crate) fn defer(&self, offset: u64, then: Then) -> bool {
         self.shared.commit.defer(offset, then)
+    }
+
+    /// Reads what is recorded after an offset, and then what comes; only what comes where none is given.
+    pub fn feed(&self, after: Option<u64>) -> Result<Feed<'_>, FeedError> {
+        Feed::new(&self.shared, after)
+    }
+
+    /// Makes everybody who waits in a [`Feed`] ask whether to go on.
+    pub fn wake_watchers(&self) {
+        self.shared.commit.watchers.wake_all();
     }
 
     /// A way to wait for it.

@@ -5,12 +5,15 @@ use crate::pair::Pair;
 use proptest::prelude::*;
 use std::hash::BuildHasher;
 
-/// Key, value and version of each entry, least recently used first.
+/// Key, value, version and deadline of an entry.
+type Held = (Vec<u8>, Vec<u8>, u64, Option<u64>);
+
+/// The entries, least recently used first.
 #[derive(Default)]
-struct Model(Vec<(Vec<u8>, Vec<u8>, u64)>);
+struct Model(Vec<Held>);
 
 impl Model {
-    fn take(&mut self, key: &[u8]) -> Option<(Vec<u8>, Vec<u8>, u64)> {
+    fn take(&mut self, key: &[u8]) -> Option<Held> {
         let at = self.0.iter().position(|entry| entry.0 == key)?;
         Some(self.0.remove(at))
     }
@@ -20,7 +23,7 @@ impl Model {
 enum Step {
     Get(u8),
     Peek(u8),
-    Put(u8, Vec<u8>),
+    Put(u8, Vec<u8>, Option<u64>),
     Remove(u8),
     Evict,
     StartWalk,
@@ -32,7 +35,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         (0..20u8).prop_map(Step::Get),
         (0..20u8).prop_map(Step::Peek),
-        (0..20u8, value).prop_map(|(key, value)| Step::Put(key, value)),
+        (0..20u8, value, proptest::option::of(1..9u64))
+            .prop_map(|(key, value, deadline)| Step::Put(key, value, deadline)),
         (0..20u8).prop_map(Step::Remove),
         Just(Step::Evict),
         Just(Step::StartWalk),
@@ -40,11 +44,16 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn by_use(map: &mut LruMap) -> Vec<(Vec<u8>, Vec<u8>, u64)> {
+fn by_use(map: &mut LruMap) -> Vec<Held> {
     let mut found = Vec::new();
     map.start_walk();
     map.walk_by_use(usize::MAX, |entry| {
-        found.push((entry.key().to_vec(), entry.value().to_vec(), entry.version()))
+        found.push((
+            entry.key().to_vec(),
+            entry.value().to_vec(),
+            entry.version(),
+            entry.deadline_ms(),
+        ))
     });
     found
 }
@@ -72,8 +81,8 @@ proptest! {
                     let found = find(&map, key).map(|slot| map.entry(slot).version());
                     prop_assert_eq!(found, model.0.iter().find(|entry| entry.0 == [key]).map(|entry| entry.2));
                 }
-                Step::Put(key, value) => {
-                    let pair = Pair::new(&[key], &value);
+                Step::Put(key, value, deadline) => {
+                    let pair = Pair::with_deadline(&[key], &value, deadline);
                     match find(&map, key) {
                         Some(slot) => {
                             let old = map.replace(slot, pair, version);
@@ -84,7 +93,7 @@ proptest! {
                             prop_assert!(model.take(&[key]).is_none());
                         }
                     }
-                    model.0.push((vec![key], value, version));
+                    model.0.push((vec![key], value, version, deadline));
                 }
                 Step::Remove(key) => {
                     let removed = find(&map, key).map(|slot| map.remove(slot).value().to_vec());
@@ -98,8 +107,11 @@ proptest! {
                 Step::StartWalk => map.start_walk(),
                 Step::Walk(entries) => map.walk_by_use(entries, |_| {}),
             }
-            let cost: u64 = model.0.iter().map(|entry| cost_bytes(&Pair::new(&entry.0, &entry.1))).sum();
+            let cost: u64 = model.0.iter().map(|entry| cost_bytes(&Pair::with_deadline(&entry.0, &entry.1, entry.3))).sum();
             prop_assert_eq!((map.entries(), map.counters().bytes), (model.0.len() as u64, cost));
+            let first = map.first_deadline().map(|(deadline, slot)| (deadline, map.entry(slot).deadline_ms()));
+            let earliest = model.0.iter().filter_map(|entry| entry.3).min();
+            prop_assert_eq!(first, earliest.map(|deadline| (deadline, Some(deadline))));
         }
         prop_assert_eq!(by_use(&mut map), model.0);
     }

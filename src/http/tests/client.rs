@@ -190,6 +190,46 @@ impl Client {
         answer
     }
 
+    /// Sends, and reads the head of an answer whose body is a stream.
+    pub fn ask_head(&mut self, request: impl AsRef<[u8]>) -> Answer {
+        self.send(&request);
+        self.answer(true)
+    }
+
+    /// The next line of a body in chunks that hold whole lines.
+    pub fn chunked_line(&mut self) -> String {
+        loop {
+            if let Some(end) = self.bytes.windows(2).position(|two| two == b"\r\n") {
+                let size = std::str::from_utf8(&self.bytes[..end]).unwrap();
+                let size = usize::from_str_radix(size, 16).unwrap();
+                assert!(size > 0, "the end of the stream");
+                if self.bytes.len() >= end + size + 4 {
+                    let mut chunk = self.bytes[end + 2..end + 2 + size].to_vec();
+                    let line = chunk.iter().position(|&byte| byte == b'\n').unwrap();
+                    let rest = chunk.split_off(line + 1);
+                    self.bytes.drain(..end + size + 4);
+                    if !rest.is_empty() {
+                        // What is left of the chunk is put back as one.
+                        let mut bytes = format!("{:x}\r\n", rest.len()).into_bytes();
+                        bytes.extend_from_slice(&rest);
+                        bytes.extend_from_slice(b"\r\n");
+                        self.bytes.splice(..0, bytes);
+                    }
+                    chunk.pop();
+                    return String::from_utf8(chunk).unwrap();
+                }
+            }
+            assert!(self.read() > 0, "the stream is cut short");
+        }
+    }
+
+    /// Whether what comes next is the last chunk, and then the close.
+    pub fn is_chunked_end(&mut self) -> bool {
+        while self.bytes.len() < 5 && self.read() > 0 {}
+        let end = std::mem::take(&mut self.bytes);
+        end == b"0\r\n\r\n" && self.is_closed()
+    }
+
     fn read(&mut self) -> usize {
         let mut buffer = [0; 65536];
         let read = self

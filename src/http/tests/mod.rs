@@ -5,3 +5,5 @@ mod client;
 mod crowd;
 mod patience;
 mod protocol;
+mod stream;
+mod watch;

@@ -4,11 +4,14 @@
 //! | --- | --- |
 //! | `bytes` | what is on disk, byte for byte; cut, flipped and repaired everywhere |
 //! | `faults` | every operation on a file made to fail, and made the last one before the machine stops |
+//! | `feeds` | what is read of the log while it is written |
 //! | `repairs` | directories with files that are foreign, missing, too long or made up |
 //! | here | segments, waiting, readers |
 
+mod batches;
 mod bytes;
 mod faults;
+mod feeds;
 mod repairs;
 
 use super::*;

@@ -1,0 +1,34 @@
+//! The flags of `pykv watch`.
+
+use super::Connection;
+use super::values::{limit, offset};
+use clap::Args;
+use std::num::NonZeroU64;
+
+/// `pykv watch`
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  pykv watch\n  pykv watch user: | jq -r .key\n  pykv watch --no-values --after 0\n  \
+        pykv watch --limit 1 job: >/dev/null && echo 'there is work'"
+)]
+pub struct Watch {
+    /// Only keys that begin with this
+    #[arg(default_value = "", hide_default_value = true)]
+    pub prefix: String,
+
+    /// Begin behind this offset, the version of the last change that was seen, and not with what comes now
+    #[arg(long, value_name = "OFFSET", allow_hyphen_values = true, value_parser = offset)]
+    pub after: Option<u64>,
+
+    /// Leave the values out
+    #[arg(long)]
+    pub no_values: bool,
+
+    /// End after so many changes
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = limit)]
+    pub limit: Option<NonZeroU64>,
+
+    /// How to reach the node.
+    #[command(flatten)]
+    pub connection: Connection,
+}

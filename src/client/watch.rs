@@ -1,0 +1,53 @@
+//! Watching a node: one long poll.
+
+use super::{Client, Error};
+use crate::api::{self, Changes};
+use std::time::Duration;
+
+/// What is watched.
+#[derive(Clone, Copy, Debug)]
+pub struct Watched<'a> {
+    /// Only keys that begin with this.
+    pub prefix: &'a str,
+    /// Whether changes come with their values.
+    pub with_values: bool,
+    /// Most changes in an answer.
+    pub limit: usize,
+}
+
+impl Client {
+    /// The changes behind an offset, at once where there are some, else when there are, or none after a
+    /// while.
+    pub fn watch(&self, watched: Watched<'_>, after: u64) -> Result<Changes, Error> {
+        // The answer must be here within the time that answers have.
+        let wait = (self.timeout / 2).min(api::WATCH_WAIT_DEFAULT);
+        self.poll(watched, Some(after), wait)
+    }
+
+    /// The offset behind the last change there is.
+    pub fn watch_from_now(&self) -> Result<u64, Error> {
+        let nothing = Watched {
+            prefix: "",
+            with_values: false,
+            limit: 1,
+        };
+        Ok(self.poll(nothing, None, Duration::ZERO)?.next)
+    }
+
+    fn poll(&self, watched: Watched<'_>, after: Option<u64>, wait: Duration) -> Result<Changes, Error> {
+        let mut target = format!(
+            "{}?values={}&limit={}&wait={}",
+            api::PATH_WATCH,
+            watched.with_values,
+            watched.limit,
+            wait.as_secs_f64()
+        );
+        if let Some(after) = after {
+            target += &format!("&after={after}");
+        }
+        if !watched.prefix.is_empty() {
+            target += &format!("&prefix={}", api::query_value(watched.prefix));
+        }
+        self.read(target)
+    }
+}

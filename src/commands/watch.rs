@@ -1,0 +1,116 @@
+//! `pykv watch`
+//!
+//! A node that goes away while it is watched comes back, as a rule: the command says so once, tries again,
+//! ever more rarely, and goes on behind the last change it has printed. Only what would fail in the same way
+//! again ends it.
+
+use super::{Error, connect, print};
+use crate::api::WATCH_LIMIT_MAX;
+use crate::cli;
+use crate::client::{self, Watched};
+use std::io::{self, Write};
+use std::thread;
+use std::time::Duration;
+
+/// How long is waited before the first, and the later, attempts to reach a node that has gone.
+const BACK_OFF_MIN: Duration = Duration::from_millis(100);
+const BACK_OFF_MAX: Duration = Duration::from_secs(5);
+
+pub(super) fn run(args: &cli::Watch) -> Result<(), Error> {
+    const DOING: &str = "cannot watch the node";
+    let client = connect(&args.connection)?;
+    let mut after = match args.after {
+        Some(after) => after,
+        None => client.watch_from_now().map_err(Error::client(DOING))?,
+    };
+    let mut left = args.limit.map_or(u64::MAX, |limit| limit.get());
+    let mut trouble = Trouble::default();
+    // A node that was never reached is more likely misspelt than away.
+    let mut was_reached = args.after.is_none();
+    let mut out = Vec::new();
+    while left > 0 {
+        let watched = Watched {
+            prefix: &args.prefix,
+            with_values: !args.no_values,
+            limit: left.min(WATCH_LIMIT_MAX as u64) as usize,
+        };
+        match client.watch(watched, after) {
+            Ok(answer) => {
+                trouble.is_over();
+                was_reached = true;
+                out.clear();
+                for change in answer.changes.iter().take(watched.limit) {
+                    serde_json::to_writer(&mut out, change).expect("plain data has a form in JSON");
+                    out.push(b'\n');
+                    left -= 1;
+                }
+                print(&out)?;
+                after = answer.next;
+            }
+            Err(error) if was_reached && may_pass(&error) => trouble.wait(&error),
+            Err(error) => return Err(Error::client(DOING)(error)),
+        }
+    }
+    Ok(())
+}
+
+/// Whether the same request may be answered a moment later.
+fn may_pass(error: &client::Error) -> bool {
+    match error {
+        client::Error::Unreachable { .. } | client::Error::TimedOut { .. } => true,
+        client::Error::Refused(problem) => matches!(problem.status, 408 | 429 | 502 | 503 | 504),
+        client::Error::Nonsense { .. } => false,
+    }
+}
+
+/// A node that does not answer: said once, and not asked again at once.
+struct Trouble {
+    next_wait: Duration,
+}
+
+impl Default for Trouble {
+    fn default() -> Trouble {
+        Trouble {
+            next_wait: BACK_OFF_MIN,
+        }
+    }
+}
+
+impl Trouble {
+    fn wait(&mut self, error: &client::Error) {
+        if self.next_wait == BACK_OFF_MIN {
+            say(&format!("{error}; trying again until it answers"));
+        }
+        thread::sleep(self.next_wait);
+        self.next_wait = (self.next_wait * 2).min(BACK_OFF_MAX);
+    }
+
+    fn is_over(&mut self) {
+        if self.next_wait > BACK_OFF_MIN {
+            say("the node answers again");
+        }
+        *self = Trouble::default();
+    }
+}
+
+/// Says something beside the data. That standard error takes nothing is no reason to end.
+fn say(what: &str) {
+    let _ = writeln!(io::stderr(), "pykv: {what}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_tried_again() {
+        let refused = |status: u16| {
+            let problem = serde_json::json!({"type": "", "title": "", "status": status, "detail": ""});
+            client::Error::Refused(Box::new(serde_json::from_value(problem).unwrap()))
+        };
+        assert!(may_pass(&refused(503)));
+        for status in [400, 401, 403, 404, 410, 500] {
+            assert!(!may_pass(&refused(status)), "{status}");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! The sink of a stream, on a connection of its own: what stands on the wire, and who is cut off.
+
+use super::client::Fixture;
+use crate::http::handlers::Context;
+use crate::http::limits::Budget;
+use crate::http::registry::{Peer, Registry};
+use crate::http::stream::{Cut, Line, Sink};
+use crate::http::{Limits, Shared};
+use std::io::{ErrorKind, Read};
+use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+/// What `work` sends, as the client reads it to the end of the connection.
+fn sent(is_chunked: bool, work: impl FnOnce(&mut Sink<'_, '_>)) -> String {
+    let mut text = String::new();
+    on_a_line(Limits::default(), |line, shared, mut client| {
+        let mut charge = shared.budget.charge();
+        let mut sink = Sink::new(line, &mut charge, is_chunked);
+        work(&mut sink);
+        sink.end().unwrap();
+        line.close();
+        client.read_to_string(&mut text).unwrap();
+    });
+    text
+}
+
+fn on_a_line(limits: Limits, work: impl FnOnce(Line<'_>, &Shared, TcpStream)) {
+    let server = Fixture::start();
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (stream, _) = listener.accept().unwrap();
+    stream.set_write_timeout(Some(limits.write_timeout)).unwrap();
+    let peer = Peer::new(stream);
+    let shared = Shared {
+        tokens: None,
+        budget: Budget::new(limits.in_flight_bytes_max),
+        registry: Registry::new(1),
+        stopper: server.stopper.clone(),
+        limits,
+    };
+    let context = Context {
+        node: &server.node,
+        shared: &shared,
+    };
+    work(Line::new(context, &peer), &shared, client);
+}
+
+#[test]
+fn pieces_come_as_chunks_and_the_end_as_an_empty_one() {
+    let work = |sink: &mut Sink<'_, '_>| {
+        for piece in [&b"0123456789abcdef"[..], b"", b"\r\n"] {
+            sink.write(piece).unwrap();
+        }
+    };
+    // RFC 9112, 7.1: the size in hexadecimal digits.
+    assert_eq!(
+        sent(true, work),
+        "10\r\n0123456789abcdef\r\n2\r\n\r\n\r\n0\r\n\r\n"
+    );
+    assert_eq!(sent(false, work), "0123456789abcdef\r\n");
+}
+
+#[test]
+fn who_does_not_read_is_cut_off_and_holds_no_memory() {
+    let limits = Limits {
+        write_timeout: Duration::from_millis(100),
+        in_flight_bytes_max: 1 << 20,
+        ..Limits::default()
+    };
+    on_a_line(limits, |line, shared, client| {
+        let mut charge = shared.budget.charge();
+        let mut sink = Sink::new(line, &mut charge, true);
+        let begun = Instant::now();
+        let cut = loop {
+            if let Err(cut) = sink.write(&[b'x'; 20_000]) {
+                break cut;
+            }
+        };
+        let is_timeout =
+            |error: &std::io::Error| matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock);
+        assert!(matches!(&cut, Cut::Client(error) if is_timeout(error)), "{cut}");
+        assert!(begun.elapsed() < Duration::from_secs(10));
+        assert!(matches!(sink.write(&vec![0; 2 << 20]), Err(Cut::Body(_))));
+        assert!(!line.has_gone());
+        drop(client);
+        let begun = Instant::now();
+        while !line.has_gone() {
+            assert!(begun.elapsed() < Duration::from_secs(10), "the close is not seen");
+            std::thread::yield_now();
+        }
+    });
+}

@@ -1,0 +1,330 @@
+//! `GET /watch`: the changes after an offset, as a long poll or as server-sent events.
+//!
+//! Both read a [`Feed`] of the log, on the connection's own thread. A poll is answered as soon as there is a
+//! change that it asks for, or when its time is up; it says where the next one is to go on, which is behind
+//! everything that was looked at. A stream of events says so with every event, and every
+//! [`HEARTBEAT_EVERY`] when there is none, so that whoever is cut off can go on where they were.
+//!
+//! # What must hold
+//! - Over all answers, each change is given once, in the order of the log: `next`, or the last `id`, is just
+//!   behind the last change that was given, or looked at and not asked for.
+//! - An answer is bounded: by number, by the bytes of its values, and by the bytes of the log that are looked
+//!   at for it.
+
+use super::media;
+use super::problem::{self, Problem};
+use super::request::Head;
+use super::response::{Body, Media, Reply, push_decimal, push_json};
+use super::stream::{Answer, Cut, Line, Outcome, Sink, Stream};
+use super::target;
+use crate::api::{self, Change};
+use crate::log::{Feed, FeedError, Operation, Read};
+use std::borrow::Cow;
+use std::time::{Duration, Instant};
+use tiny_http::{Method, StatusCode};
+
+/// An answer takes no further change once its values have so many bytes.
+const ANSWER_BYTES: usize = 1 << 20;
+
+/// Events are sent together up to about so many bytes.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// How far is read, in bytes of the log, before a watcher looks at its clock and whether it is to stop.
+const STRIDE_BYTES: u64 = 8 << 20;
+
+/// How often a stream without events says that it is there.
+const HEARTBEAT_EVERY: Duration = Duration::from_secs(15);
+
+/// How often it is looked whether the client of a poll that waits is still there.
+const GONE_EVERY: Duration = Duration::from_secs(5);
+
+/// How long a browser waits before it connects anew, in ms.
+const RETRY_MS: u64 = 1000;
+
+/// What is asked for.
+#[derive(Debug)]
+struct Question {
+    prefix: String,
+    /// None: from now on.
+    after: Option<u64>,
+    /// Where it was said.
+    after_field: &'static str,
+    with_values: bool,
+}
+
+pub(super) fn watch<'a>(head: &Head<'_>) -> Result<Answer<'a>, Problem> {
+    let [prefix, after, wait, limit, values] =
+        target::parameters(head.query, ["prefix", "after", "wait", "limit", "values"])?;
+    let with_values = values.is_none() || target::flag("values", values.as_deref())?;
+    let mut question = Question {
+        prefix: prefix.map(Cow::into_owned).unwrap_or_default(),
+        after: after.map(|after| offset(&after, "after")).transpose()?,
+        after_field: "after",
+        with_values,
+    };
+    if media::prefers_events(head.accept)? {
+        for (name, value) in [("wait", wait), ("limit", limit)] {
+            if value.is_some() {
+                let why = "a stream of events has neither an end nor a number of them";
+                return Err(Problem::new(problem::BAD_QUERY, why).field(name));
+            }
+        }
+        // A browser that connects anew asks with the query of the first time, and this.
+        if let Some(last) = head.last_event_id.filter(|last| !last.is_empty()) {
+            question.after_field = "Last-Event-ID";
+            let last = std::str::from_utf8(last).unwrap_or_default();
+            question.after = Some(offset(last, question.after_field)?);
+        }
+        return Ok(Answer::Later(Box::new(|line, _| {
+            events(line, question).map(Outcome::Stream)
+        })));
+    }
+    let limit = limit.map_or(Ok(api::WATCH_LIMIT_DEFAULT), |limit| {
+        number(&limit, "limit", 1..=api::WATCH_LIMIT_MAX)
+    })?;
+    let mut wait = wait.map_or(Ok(api::WATCH_WAIT_DEFAULT), |wait| seconds(&wait))?;
+    if head.method == Method::Head {
+        wait = Duration::ZERO; // There is nothing to see in the end of the wait.
+    }
+    Ok(Answer::Later(Box::new(move |line, scratch| {
+        poll(line, &question, limit, wait, &mut scratch.body).map(Outcome::Reply)
+    })))
+}
+
+fn poll(
+    line: Line<'_>,
+    question: &Question,
+    limit: usize,
+    wait: Duration,
+    body: &mut Vec<u8>,
+) -> Result<Reply, Problem> {
+    let deadline = Instant::now() + wait;
+    let mut feed = question.feed(line)?;
+    body.extend_from_slice(b"{\"changes\":[");
+    let (mut changes, mut value_bytes) = (0, 0);
+    loop {
+        let stride_end = feed.offset() + STRIDE_BYTES;
+        let more = loop {
+            if changes == limit || value_bytes >= ANSWER_BYTES || feed.offset() >= stride_end {
+                break true;
+            }
+            match feed.next() {
+                Ok(Some(read)) => {
+                    if question.is_asked_for(&read) {
+                        if changes > 0 {
+                            body.push(b',');
+                        }
+                        push_json(body, &question.change(&read));
+                        changes += 1;
+                        value_bytes += read.record.value.len();
+                    }
+                }
+                Ok(None) => break false,
+                // What was found is given; the next poll meets the same error with nothing in hand.
+                Err(_) if changes > 0 => break true,
+                Err(error) => return Err(question.problem(error)),
+            }
+        };
+        let now = Instant::now();
+        if changes > 0 || now >= deadline || line.is_stopping() {
+            break;
+        }
+        if !more {
+            let grown = feed.wait(deadline.min(now + GONE_EVERY), || !line.is_stopping());
+            if !grown && Instant::now() < deadline && line.has_gone() {
+                break;
+            }
+        }
+    }
+    body.extend_from_slice(b"],\"next\":");
+    push_decimal(body, feed.offset());
+    body.push(b'}');
+    Ok(Reply::new(StatusCode(200), Body::Written(Media::Json)).header("Cache-Control", "no-store"))
+}
+
+fn events<'a>(line: Line<'a>, question: Question) -> Result<Stream<'a>, Problem> {
+    let feed = question.feed(line)?;
+    Ok(Stream {
+        head: Reply::new(StatusCode(200), Body::Streamed(Media::Events)).header("Cache-Control", "no-store"),
+        body: Box::new(move |sink| send_events(sink, feed, &question)),
+    })
+}
+
+fn send_events(sink: &mut Sink<'_, '_>, mut feed: Feed<'_>, question: &Question) -> Result<(), Cut> {
+    let line = sink.line();
+    let mut out = format!("retry: {RETRY_MS}\n").into_bytes();
+    // An id without data is no event. It tells a browser where to go on if it is cut off before the first.
+    push_event_id(&mut out, feed.offset());
+    out.push(b'\n');
+    loop {
+        let stride_end = feed.offset() + STRIDE_BYTES;
+        let more = loop {
+            if out.len() >= PIECE_BYTES || feed.offset() >= stride_end {
+                break true;
+            }
+            match feed.next() {
+                Ok(Some(read)) if question.is_asked_for(&read) => {
+                    push_event(&mut out, &question.change(&read));
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => break false,
+                Err(error) => {
+                    sink.write(&out)?;
+                    return Err(Cut::Body(error.to_string()));
+                }
+            }
+        };
+        sink.write(&out)?;
+        out.clear();
+        out.shrink_to(if more { PIECE_BYTES } else { 0 });
+        let grown = more || feed.wait(Instant::now() + HEARTBEAT_EVERY, || !line.is_stopping());
+        if line.is_stopping() {
+            return Ok(());
+        }
+        if !grown {
+            if line.has_gone() {
+                return Err(Cut::Client(std::io::ErrorKind::ConnectionAborted.into()));
+            }
+            out.extend_from_slice(b": nothing new\n");
+            push_event_id(&mut out, feed.offset());
+            out.push(b'\n');
+        }
+    }
+}
+
+/// Appends one event, as <https://html.spec.whatwg.org/multipage/server-sent-events.html> has it. JSON has
+/// no line breaks of its own, so the data is one line.
+fn push_event(out: &mut Vec<u8>, change: &Change<'_>) {
+    push_event_id(out, change.version);
+    out.extend_from_slice(b"event: ");
+    out.extend(change.operation.bytes().map(|byte| byte.to_ascii_lowercase()));
+    out.extend_from_slice(b"\ndata: ");
+    push_json(out, change);
+    out.extend_from_slice(b"\n\n");
+}
+
+fn push_event_id(out: &mut Vec<u8>, offset: u64) {
+    out.extend_from_slice(b"id: ");
+    push_decimal(out, offset);
+    out.push(b'\n');
+}
+
+impl Question {
+    fn feed<'a>(&self, line: Line<'a>) -> Result<Feed<'a>, Problem> {
+        line.node().feed(self.after).map_err(|error| self.problem(error))
+    }
+
+    fn is_asked_for(&self, read: &Read<'_>) -> bool {
+        read.record.key.starts_with(self.prefix.as_bytes())
+    }
+
+    fn change<'r>(&self, read: &Read<'r>) -> Change<'r> {
+        let record = &read.record;
+        let has_value = matches!(record.operation, Operation::Set | Operation::Update);
+        let (value, encoding) = match has_value && self.with_values {
+            true => {
+                let (value, encoding) = api::encode_value(record.value);
+                (Some(value), encoding)
+            }
+            false => (None, None),
+        };
+        Change {
+            operation: record.operation.name().into(),
+            // What a node took for a key is UTF-8.
+            key: String::from_utf8_lossy(record.key),
+            value,
+            encoding,
+            version: read.version,
+            timestamp: record.timestamp_ms,
+            expires_at: record.deadline_ms.map(|ms| api::expires_at(ms).into()),
+            expires_at_ms: record.deadline_ms,
+        }
+    }
+
+    fn problem(&self, error: FeedError) -> Problem {
+        let detail = error.to_string();
+        match error {
+            FeedError::Gone { oldest } => Problem::new(problem::OFFSET_GONE, detail).oldest(oldest),
+            FeedError::Ahead { .. } | FeedError::NotABoundary { .. } => {
+                Problem::new(problem::BAD_QUERY, detail).field(self.after_field)
+            }
+            FeedError::Log(_) => {
+                log::error!("a watcher cannot go on: {detail}");
+                Problem::new(problem::LOG_UNREADABLE, detail)
+            }
+        }
+    }
+}
+
+fn offset(text: &str, field: &'static str) -> Result<u64, Problem> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| digits).ok_or_else(|| {
+        let why = "the offset is a number, as `next` and `version` of a change are";
+        Problem::new(problem::BAD_QUERY, why).field(field)
+    })
+}
+
+fn number(text: &str, field: &'static str, range: std::ops::RangeInclusive<usize>) -> Result<usize, Problem> {
+    text.parse()
+        .ok()
+        .filter(|number| range.contains(number))
+        .ok_or_else(|| {
+            let (min, max) = (range.start(), range.end());
+            Problem::new(problem::BAD_QUERY, format!("it is a number from {min} to {max}"))
+                .field(field)
+                .limit(*max as u64)
+        })
+}
+
+fn seconds(text: &str) -> Result<Duration, Problem> {
+    let max = api::WATCH_WAIT_MAX.as_secs();
+    text.parse::<f64>()
+        .ok()
+        .filter(|seconds| (0.0..=max as f64).contains(seconds))
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| {
+            Problem::new(
+                problem::BAD_QUERY,
+                format!("it is a number of seconds from 0 to {max}"),
+            )
+            .field("wait")
+            .limit(max)
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_read_strictly() {
+        assert_eq!(offset("0", "after").unwrap(), 0);
+        for wrong in ["", "-1", "+1", "1.0", "18446744073709551616", " 1", "0x1"] {
+            assert!(offset(wrong, "after").is_err(), "{wrong:?}");
+        }
+        assert_eq!(seconds("0.25").unwrap(), Duration::from_millis(250));
+        assert_eq!(seconds("300").unwrap(), Duration::from_secs(300));
+        for wrong in ["", "-0.1", "300.1", "inf", "nan", "1s"] {
+            assert!(seconds(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn an_event_is_three_fields_and_a_blank_line() {
+        let change = Change {
+            operation: "SET".into(),
+            key: "a\nb".into(),
+            value: Some("v\r\n".into()),
+            encoding: None,
+            version: 7,
+            timestamp: 1,
+            expires_at: None,
+            expires_at_ms: None,
+        };
+        let mut out = Vec::new();
+        push_event(&mut out, &change);
+        let expected = "id: 7\nevent: set\ndata: {\"operation\":\"SET\",\"key\":\"a\\nb\",\"value\":\"v\\r\\n\",\
+                        \"version\":7,\"timestamp\":1}\n\n";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+}

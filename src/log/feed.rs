@@ -1,0 +1,357 @@
+//! Reads the log beside the one who writes it: what was recorded after an offset, and then what comes.
+//!
+//! Records are read out of the segments' files, up to what is written. So a feed costs the writer nothing,
+//! and one that falls behind costs no memory: what it has not read yet is on disk anyway.
+//!
+//! # What must hold
+//! - Nothing past `written` is read: what stands there may be cut off again.
+//! - A feed gives every record from where it starts on, each once and in order, or fails. Where the log has
+//!   a hole it goes on only if the record before the hole says where (see [`Feed::follow`]).
+//! - A segment that is removed while a feed is in it stays readable to that feed: it has the file open.
+//! - All feeds in a segment share one open file, so watchers do not use up the file descriptors; a feed that
+//!   waits holds no buffer.
+
+use super::Shared;
+use super::dir::{Listing, Named};
+use super::error::Error;
+use super::file_reader::FileReader;
+use super::header::HEADER_BYTES;
+use super::reader::Read;
+use crate::record::{DecodeError, Record};
+use std::collections::HashMap;
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Instant;
+
+/// Read at a time, in bytes. Small, as there may be a thousand feeds.
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// Times that a segment is looked for again that was removed between being listed and being opened.
+const OPEN_ATTEMPTS: usize = 3;
+
+/// Why a feed cannot give what comes after an offset.
+#[derive(Debug)]
+pub enum FeedError {
+    /// The log does not go back that far any more, or lost that part in a crash.
+    Gone {
+        /// The first offset that it has.
+        oldest: u64,
+    },
+    /// The log is not that far.
+    Ahead {
+        /// How far it is written.
+        written: u64,
+    },
+    /// No record begins at this offset.
+    NotABoundary {
+        /// The offset.
+        offset: u64,
+    },
+    /// The log cannot be read.
+    Log(Error),
+}
+
+impl fmt::Display for FeedError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FeedError::Gone { oldest } => {
+                write!(
+                    f,
+                    "the log no longer holds what came after this; it begins at offset {oldest}"
+                )
+            }
+            FeedError::Ahead { written } => write!(f, "the log is not that far; it ends at offset {written}"),
+            FeedError::NotABoundary { offset } => write!(f, "no record begins at offset {offset}"),
+            FeedError::Log(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for FeedError {}
+
+impl From<Error> for FeedError {
+    fn from(error: Error) -> FeedError {
+        FeedError::Log(error)
+    }
+}
+
+/// A segment that some feed has open.
+struct Segment {
+    named: Named,
+    file: File,
+    /// Tells the file from a later one of the same name.
+    inode: u64,
+}
+
+/// The segments that feeds have open.
+pub(super) struct Segments {
+    dir: PathBuf,
+    open: Mutex<HashMap<u64, Weak<Segment>>>,
+}
+
+impl Segments {
+    pub(super) fn new(dir: &Path) -> Segments {
+        Segments {
+            dir: dir.to_path_buf(),
+            open: Mutex::default(),
+        }
+    }
+
+    /// Opens the segment whose place among all of them `choose` says; also says the first offset of all.
+    fn find(
+        &self,
+        choose: impl Fn(&[Named]) -> Option<usize>,
+    ) -> Result<(Option<Arc<Segment>>, Option<u64>), Error> {
+        let mut attempts = OPEN_ATTEMPTS;
+        loop {
+            let listing = Listing::read(&self.dir)?;
+            let oldest = listing.segments.first().map(|first| first.first_offset);
+            let chosen = choose(&listing.segments).and_then(|at| listing.segments.get(at));
+            let Some(named) = chosen else {
+                return Ok((None, oldest));
+            };
+            attempts -= 1;
+            match self.open(named) {
+                Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound && attempts > 0 => {
+                }
+                opened => return opened.map(|segment| (Some(segment), oldest)),
+            }
+        }
+    }
+
+    fn open(&self, named: &Named) -> Result<Arc<Segment>, Error> {
+        let cannot_open = Error::io("cannot open", &named.path);
+        let inode = std::fs::metadata(&named.path).map_err(cannot_open)?.ino();
+        let mut open = self.open.lock().expect("nothing under the segments' lock panics");
+        let shared = open.get(&named.first_offset).and_then(Weak::upgrade);
+        if let Some(shared) = shared.filter(|shared| shared.inode == inode) {
+            return Ok(shared);
+        }
+        let file = FileReader::open(named)?.into_file();
+        let metadata = file.metadata().map_err(Error::io("cannot read", &named.path))?;
+        let segment = Arc::new(Segment {
+            named: named.clone(),
+            file,
+            inode: metadata.ino(),
+        });
+        open.retain(|_, segment| segment.strong_count() > 0);
+        open.insert(named.first_offset, Arc::downgrade(&segment));
+        Ok(segment)
+    }
+}
+
+/// A cursor over the log that moves on as the log grows.
+pub struct Feed<'a> {
+    shared: &'a Shared,
+    /// Where the next record begins.
+    offset: u64,
+    /// The segment it is in; none before the first look.
+    segment: Option<Arc<Segment>>,
+    /// Whole or cut short, what was read of the log from `offset` on begins at `start`.
+    buffer: Vec<u8>,
+    start: usize,
+    /// Where the log goes on if the segment ends here: the record before, of the log itself, has said so.
+    goes_on_at: Option<u64>,
+    /// Whether a record was found where the feed starts.
+    has_begun: bool,
+    looked: Instant,
+}
+
+impl<'a> Feed<'a> {
+    /// A feed of what comes after an offset; of what comes from now on where none is given.
+    pub(super) fn new(shared: &'a Shared, after: Option<u64>) -> Result<Feed<'a>, FeedError> {
+        let written = shared.commit.position().written;
+        let offset = after.unwrap_or(written);
+        if offset > written {
+            return Err(FeedError::Ahead { written });
+        }
+        shared.commit.watchers.enter();
+        let mut feed = Feed {
+            shared,
+            offset,
+            segment: None,
+            buffer: Vec::new(),
+            start: 0,
+            goes_on_at: None,
+            // The log is always written up to the end of a record.
+            has_begun: offset == written,
+            looked: Instant::now(),
+        };
+        feed.peek()?;
+        Ok(feed)
+    }
+
+    /// Where the next record begins, or will: everything before it was given.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The next record of a key; none where nothing more is written now.
+    #[allow(
+        clippy::should_implement_trait,
+        reason = "lends from its buffer, which Iterator cannot"
+    )]
+    pub fn next(&mut self) -> Result<Option<Read<'_>>, FeedError> {
+        let Some(bytes) = self.peek()? else {
+            return Ok(None);
+        };
+        let (at, offset) = (self.start, self.offset);
+        self.advance(bytes);
+        Ok(Some(Read {
+            offset,
+            version: self.offset,
+            record: Record::decode_checked(&self.buffer[at..at + bytes]),
+        }))
+    }
+
+    /// Waits until more is written than was read, and returns whether it is: `false` at the deadline, or
+    /// where it is not to go on, which is asked again at [`wake_watchers`](super::Log::wake_watchers). May
+    /// wait a little longer than until there is more: many feeds share how often all of them look.
+    pub fn wait(&mut self, deadline: Instant, go_on: impl Fn() -> bool) -> bool {
+        if self.start == self.buffer.len() {
+            self.buffer = Vec::new();
+            self.start = 0;
+        }
+        let commit = &self.shared.commit;
+        let watchers = &commit.watchers;
+        watchers.rest_until(deadline.min(self.looked + watchers.rest()), &go_on);
+        let offset = self.offset;
+        let has_grown = watchers.wait(|| commit.position().written > offset, deadline, go_on);
+        self.looked = Instant::now();
+        has_grown
+    }
+
+    /// Moves to the next record of a key and returns how many bytes it has; none where there is none now.
+    fn peek(&mut self) -> Result<Option<usize>, FeedError> {
+        let written = self.shared.commit.position().written;
+        while self.offset < written {
+            match Record::decode(self.offset, &self.buffer[self.start..]) {
+                Ok((record, bytes)) => {
+                    self.has_begun = true;
+                    if record.operation.has_key() {
+                        return Ok(Some(bytes));
+                    }
+                    let goes_on_at = record.value_u64();
+                    self.advance(bytes);
+                    self.goes_on_at = goes_on_at;
+                }
+                Err(DecodeError::Incomplete(bytes)) => {
+                    if let Err(left) = self.fill(bytes, written)? {
+                        self.follow(left)?;
+                    }
+                }
+                Err(DecodeError::Corrupt(why)) => return Err(self.invalid(why)),
+            }
+        }
+        Ok(None)
+    }
+
+    fn advance(&mut self, bytes: usize) {
+        self.start += bytes;
+        self.offset += bytes as u64;
+        self.goes_on_at = None;
+    }
+
+    /// Reads on until at least `bytes` from the cursor on are in the buffer; an inner error says how many the
+    /// segment has where it does not have them.
+    fn fill(&mut self, bytes: usize, written: u64) -> Result<Result<(), usize>, FeedError> {
+        let segment = match &self.segment {
+            Some(segment) => Arc::clone(segment),
+            None => Arc::clone(self.segment.insert(self.find_segment()?)),
+        };
+        let cannot_read = |error| Error::io("cannot read", &segment.named.path)(error);
+        let at = self.offset - segment.named.first_offset + HEADER_BYTES as u64;
+        // By what is there, not by what a damaged length says.
+        let there = segment
+            .file
+            .metadata()
+            .map_err(cannot_read)?
+            .len()
+            .saturating_sub(at);
+        let there = usize::try_from(there.min(written - self.offset)).unwrap_or(usize::MAX);
+        if there < bytes {
+            return Ok(Err(there));
+        }
+        self.buffer.drain(..self.start);
+        self.start = 0;
+        let have = self.buffer.len();
+        self.buffer
+            .resize(bytes.max(BUFFER_BYTES).min(there).max(have), 0);
+        segment
+            .file
+            .read_exact_at(&mut self.buffer[have..], at + have as u64)
+            .map_err(cannot_read)?;
+        Ok(Ok(()))
+    }
+
+    /// The segment that the cursor is in.
+    fn find_segment(&self) -> Result<Arc<Segment>, FeedError> {
+        let offset = self.offset;
+        let (segment, oldest) = self.shared.segments.find(|segments| {
+            segments
+                .partition_point(|segment| segment.first_offset <= offset)
+                .checked_sub(1)
+        })?;
+        segment.ok_or(FeedError::Gone {
+            oldest: oldest.unwrap_or_else(|| self.shared.commit.position().written),
+        })
+    }
+
+    /// Goes on to the next segment, where this one ends but for `left` bytes that are no record. It begins
+    /// where this one ends, or where the last record of this one says. Otherwise there are changes that the
+    /// log does not hold: it goes on behind a base that does (see [`super::keeper`]).
+    fn follow(&mut self, left: usize) -> Result<(), FeedError> {
+        let ended = self.segment.as_ref().map(|segment| segment.inode);
+        if left > 0 && !self.has_begun {
+            return Err(self.invalid("the bytes are no record"));
+        }
+        let offset = self.offset;
+        let (next, _) = self
+            .shared
+            .segments
+            .find(|segments| Some(segments.partition_point(|segment| segment.first_offset < offset)))?;
+        let next = next.filter(|next| Some(next.inode) != ended);
+        let Some(next) = next else {
+            return Err(self.invalid("the segment ends before the log does"));
+        };
+        let first_offset = next.named.first_offset;
+        if left > 0 || (first_offset != offset && self.goes_on_at != Some(first_offset)) {
+            return Err(FeedError::Gone { oldest: first_offset });
+        }
+        self.offset = first_offset;
+        self.segment = Some(next);
+        self.goes_on_at = None;
+        self.has_begun = true;
+        Ok(())
+    }
+
+    /// What it means that no record stands at the cursor.
+    fn invalid(&self, why: &str) -> FeedError {
+        if !self.has_begun {
+            return FeedError::NotABoundary { offset: self.offset };
+        }
+        let named = self.segment.as_ref().map(|segment| &segment.named);
+        FeedError::Log(match named {
+            None => Error::Inconsistent {
+                dir: self.shared.segments.dir.clone(),
+                why: why.to_owned(),
+            },
+            Some(named) => Error::Damaged {
+                path: named.path.clone(),
+                file_position: self.offset - named.first_offset + HEADER_BYTES as u64,
+                offset: self.offset,
+                why: why.to_owned(),
+            },
+        })
+    }
+}
+
+impl Drop for Feed<'_> {
+    fn drop(&mut self) {
+        self.shared.commit.watchers.leave();
+    }
+}

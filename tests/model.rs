@@ -1,0 +1,369 @@
+//! A node against a plain model: random sequences of all operations, with stops, crashes and checks between.
+
+use proptest::prelude::*;
+use pykv::Key;
+use pykv::log::{self, Options as LogOptions, Policy};
+use pykv::node::{BatchError, Deadline, Mode, Node, Options, Outcome, Precondition, Step, WriteError};
+use pykv::store::Limits;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+/// Far enough that no test gets there, in ms since the Unix epoch.
+const FAR_MS: u64 = 4_000_000_000_000;
+
+#[derive(Clone, Debug, PartialEq)]
+struct Entry {
+    value: Vec<u8>,
+    version: u64,
+    deadline_ms: Option<u64>,
+}
+
+/// What a node should hold, and the highest version it has given.
+#[derive(Default)]
+struct Model {
+    entries: BTreeMap<String, Entry>,
+    highest: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Until {
+    Never,
+    Far(u64),
+    Past,
+}
+
+/// A precondition as the model can say it: the version is that of the key at that time, or another one.
+#[derive(Clone, Copy, Debug)]
+enum Condition {
+    None,
+    Absent,
+    Present,
+    Current,
+    Stale,
+}
+
+#[derive(Clone, Debug)]
+enum Part {
+    Get(u8),
+    Set(u8, Vec<u8>, Until, Condition),
+    Delete(u8, Condition),
+}
+
+#[derive(Clone, Debug)]
+enum Action {
+    Get(u8),
+    Put(u8, Vec<u8>, Until, u8, Condition),
+    Delete(u8, Condition),
+    SetDeadline(u8, Until),
+    Batch(Vec<Part>),
+    DeletePrefix(u8),
+    List,
+    Stop,
+    Crash,
+}
+
+fn until() -> impl Strategy<Value = Until> {
+    prop_oneof![
+        4 => Just(Until::Never),
+        2 => (0..1000u64).prop_map(Until::Far),
+        1 => Just(Until::Past),
+    ]
+}
+
+fn condition() -> impl Strategy<Value = Condition> {
+    prop_oneof![
+        4 => Just(Condition::None),
+        1 => Just(Condition::Absent),
+        1 => Just(Condition::Present),
+        1 => Just(Condition::Current),
+        1 => Just(Condition::Stale),
+    ]
+}
+
+fn value() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        8 => proptest::collection::vec(any::<u8>(), 0..30),
+        1 => (16_000..20_000usize).prop_map(|bytes| vec![7; bytes]),
+    ]
+}
+
+fn part() -> impl Strategy<Value = Part> {
+    prop_oneof![
+        (0..30u8).prop_map(Part::Get),
+        (0..30u8, value(), until(), condition()).prop_map(|(k, v, u, c)| Part::Set(k, v, u, c)),
+        (0..30u8, condition()).prop_map(|(k, c)| Part::Delete(k, c)),
+    ]
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    prop_oneof![
+        3 => (0..30u8).prop_map(Action::Get),
+        8 => (0..30u8, value(), until(), 0..3u8, condition()).prop_map(|(k, v, u, m, c)| Action::Put(k, v, u, m, c)),
+        3 => (0..30u8, condition()).prop_map(|(k, c)| Action::Delete(k, c)),
+        2 => (0..30u8, until()).prop_map(|(k, u)| Action::SetDeadline(k, u)),
+        3 => proptest::collection::vec(part(), 1..6).prop_map(Action::Batch),
+        1 => (0..4u8).prop_map(Action::DeletePrefix),
+        1 => Just(Action::List),
+        1 => Just(Action::Stop),
+        1 => Just(Action::Crash),
+    ]
+}
+
+fn name(k: u8) -> String {
+    format!("{}:{k}", k % 4)
+}
+
+fn deadline(until: Until) -> (Deadline, Option<u64>) {
+    match until {
+        Until::Never => (Deadline::Never, None),
+        Until::Far(more) => (Deadline::At(FAR_MS + more), Some(FAR_MS + more)),
+        Until::Past => (Deadline::At(1), Some(1)),
+    }
+}
+
+impl Model {
+    fn precondition(&self, key: &str, condition: Condition) -> (Precondition, bool) {
+        let version = self.entries.get(key).map(|entry| entry.version);
+        match condition {
+            Condition::None => (Precondition::None, true),
+            Condition::Absent => (Precondition::Absent, version.is_none()),
+            Condition::Present => (Precondition::Present, version.is_some()),
+            Condition::Current => {
+                let asked = version.unwrap_or(1);
+                (Precondition::Version(asked), version == Some(asked))
+            }
+            Condition::Stale => (Precondition::Version(version.unwrap_or(0) + 1), false),
+        }
+    }
+
+    fn set(&mut self, key: &str, value: &[u8], deadline_ms: Option<u64>, version: u64) {
+        assert!(version > self.highest, "version {version} is not new");
+        self.highest = version;
+        let entry = Entry {
+            value: value.to_vec(),
+            version,
+            deadline_ms,
+        };
+        if deadline_ms == Some(1) {
+            self.entries.remove(key); // Its deadline has passed.
+        } else {
+            self.entries.insert(key.to_owned(), entry);
+        }
+    }
+}
+
+fn open(dir: &Path) -> Node {
+    Node::open(Options {
+        dir: dir.to_path_buf(),
+        limits: Limits {
+            entries_max: 10_000,
+            bytes_max: 1 << 30,
+        },
+        value_bytes_max: 1 << 20,
+        log: LogOptions {
+            policy: Policy::No,
+            unwritten_bytes_max: 1 << 20,
+            segment_bytes_max: 20_000,
+            wait_max: Duration::from_secs(20),
+        },
+    })
+    .unwrap()
+}
+
+fn held(node: &Node) -> BTreeMap<String, Entry> {
+    let mut held = BTreeMap::new();
+    let mut cursor = None;
+    loop {
+        let page = node.list_entries("", cursor, 7).unwrap();
+        for listed in page.items {
+            let entry = Entry {
+                value: listed.pair.value().to_vec(),
+                version: listed.found.version,
+                deadline_ms: listed.found.deadline_ms,
+            };
+            let key = String::from_utf8(listed.pair.key().to_vec()).unwrap();
+            assert!(held.insert(key, entry).is_none(), "a key is listed twice");
+        }
+        cursor = page.next;
+        if cursor.is_none() {
+            return held;
+        }
+    }
+}
+
+fn apply(node: &Node, model: &mut Model, action: &Action) -> Result<(), TestCaseError> {
+    match action {
+        Action::Get(k) => {
+            let key = name(*k);
+            let mut value = Vec::new();
+            let found = node.get(Key::new(&key).unwrap(), &mut value);
+            let found = found.map(|found| Entry {
+                value,
+                version: found.version,
+                deadline_ms: found.deadline_ms,
+            });
+            prop_assert_eq!(found.as_ref(), model.entries.get(&key));
+        }
+        Action::Put(k, value, until, mode, condition) => {
+            let key = name(*k);
+            let mode = [Mode::Add, Mode::Update, Mode::Upsert][*mode as usize];
+            let (precondition, holds) = model.precondition(&key, *condition);
+            let (deadline, deadline_ms) = deadline(*until);
+            let is_there = model.entries.contains_key(&key);
+            let allowed = mode == Mode::Upsert || is_there == (mode == Mode::Update);
+            match node.put(Key::new(&key).unwrap(), value, deadline, mode, precondition) {
+                Ok(written) => {
+                    prop_assert!(holds && allowed, "{:?}", action);
+                    prop_assert_eq!(written.created, !is_there);
+                    node.wait(written.version).unwrap();
+                    model.set(&key, value, deadline_ms, written.version);
+                }
+                Err(WriteError::Exists { .. }) => prop_assert!(mode == Mode::Add && is_there),
+                Err(WriteError::Missing) => prop_assert!(mode == Mode::Update && !is_there),
+                Err(error) => prop_assert!(!holds, "{}", error),
+            }
+        }
+        Action::Delete(k, condition) => {
+            let key = name(*k);
+            let (precondition, holds) = model.precondition(&key, *condition);
+            match node.delete(Key::new(&key).unwrap(), precondition) {
+                Ok(offset) => {
+                    node.wait(offset).unwrap();
+                    prop_assert!(holds && model.entries.remove(&key).is_some());
+                }
+                Err(WriteError::Missing) => prop_assert!(!model.entries.contains_key(&key)),
+                Err(error) => prop_assert!(!holds, "{}", error),
+            }
+        }
+        Action::SetDeadline(k, until) => {
+            let key = name(*k);
+            let (deadline, deadline_ms) = deadline(*until);
+            let before = model.entries.get(&key).cloned();
+            match (
+                node.set_deadline(Key::new(&key).unwrap(), deadline, Precondition::None),
+                before,
+            ) {
+                (Ok(written), Some(entry)) => {
+                    node.wait(written.version).unwrap();
+                    model.set(&key, &entry.value, deadline_ms, written.version);
+                }
+                (Err(WriteError::Missing), None) => {}
+                (result, before) => prop_assert!(false, "{:?} of {:?}", result, before),
+            }
+        }
+        Action::Batch(parts) => batch(node, model, parts)?,
+        Action::DeletePrefix(group) => {
+            let prefix = format!("{group}:");
+            let under = model
+                .entries
+                .keys()
+                .filter(|key| key.starts_with(&prefix))
+                .count() as u64;
+            prop_assert_eq!(node.count_prefix(&prefix), under);
+            let swept = node.delete_prefix(&prefix).unwrap();
+            prop_assert_eq!(swept.keys, under);
+            prop_assert_eq!(swept.offset.is_some(), under > 0);
+            swept.offset.map_or(Ok(()), |offset| node.wait(offset)).unwrap();
+            model.entries.retain(|key, _| !key.starts_with(&prefix));
+        }
+        Action::List | Action::Stop | Action::Crash => prop_assert_eq!(&held(node), &model.entries),
+    }
+    Ok(())
+}
+
+fn batch(node: &Node, model: &mut Model, parts: &[Part]) -> Result<(), TestCaseError> {
+    let names: Vec<String> = parts
+        .iter()
+        .map(|part| match part {
+            Part::Get(k) | Part::Set(k, ..) | Part::Delete(k, _) => name(*k),
+        })
+        .collect();
+    let mut holds = true;
+    let steps: Vec<Step<'_>> = parts
+        .iter()
+        .zip(&names)
+        .map(|(part, name)| {
+            let key = Key::new(name).unwrap();
+            let mut condition = |condition| {
+                let (precondition, held) = model.precondition(name, condition);
+                holds &= held;
+                precondition
+            };
+            match part {
+                Part::Get(_) => Step::Get { key },
+                Part::Set(_, value, until, asked) => Step::Set {
+                    key,
+                    value,
+                    deadline: deadline(*until).0,
+                    precondition: condition(*asked),
+                },
+                Part::Delete(_, asked) => Step::Delete {
+                    key,
+                    precondition: condition(*asked),
+                },
+            }
+        })
+        .collect();
+    let batched = match node.batch(&steps) {
+        Ok(batched) => batched,
+        Err(BatchError::Step {
+            error: WriteError::Precondition { .. },
+            ..
+        }) => {
+            prop_assert!(!holds);
+            return Ok(());
+        }
+        Err(error) => return Err(TestCaseError::fail(error.to_string())),
+    };
+    prop_assert!(holds);
+    batched.offset.map_or(Ok(()), |offset| node.wait(offset)).unwrap();
+    for ((part, name), outcome) in parts.iter().zip(&names).zip(batched.outcomes) {
+        match (part, outcome) {
+            (Part::Get(_), Outcome::Got(found)) => {
+                let found = found.map(|(pair, found)| Entry {
+                    value: pair.value().to_vec(),
+                    version: found.version,
+                    deadline_ms: found.deadline_ms,
+                });
+                prop_assert_eq!(found.as_ref(), model.entries.get(name));
+            }
+            (Part::Set(_, value, until, _), Outcome::Set(written)) => {
+                prop_assert_eq!(written.created, !model.entries.contains_key(name));
+                model.set(name, value, deadline(*until).1, written.version);
+            }
+            (Part::Delete(..), Outcome::Deleted(was_there)) => {
+                prop_assert_eq!(was_there, model.entries.remove(name).is_some());
+            }
+            (part, outcome) => prop_assert!(false, "{:?} came to {:?}", part, outcome),
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+    #[test]
+    fn a_node_is_its_model(actions in proptest::collection::vec(action(), 1..80)) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut node = open(dir.path());
+        let mut model = Model::default();
+        for action in &actions {
+            apply(&node, &mut model, action)?;
+            if matches!(action, Action::Stop | Action::Crash) {
+                match action {
+                    Action::Stop => node.close().unwrap(),
+                    _ => drop(node),
+                }
+                let report = log::check(dir.path()).unwrap();
+                prop_assert!(report.is_whole(), "{:?}", report);
+                node = open(dir.path());
+                prop_assert_eq!(&held(&node), &model.entries);
+            }
+        }
+        prop_assert_eq!(held(&node), model.entries);
+        node.close().unwrap();
+        let report = log::check(dir.path()).unwrap();
+        prop_assert!(report.is_whole(), "{:?}", report);
+    }
+}
