@@ -81,20 +81,42 @@ pub(super) struct Gathered {
     /// The number of its line.
     pub(super) line: u64,
     json: Range<usize>,
+    /// A get of its key; only where keys that are there are to be left alone.
+    question: Range<usize>,
 }
 
 impl Batch {
     /// The body of a request for some of the operations.
     pub(super) fn body(&self, operations: Range<usize>, body: &mut Vec<u8>) {
+        self.join(&self.operations[operations], |operation| &operation.json, body);
+    }
+
+    /// The body of a request that asks which of their keys are there.
+    pub(super) fn questions(&self, operations: Range<usize>, body: &mut Vec<u8>) {
+        self.join(
+            &self.operations[operations],
+            |operation| &operation.question,
+            body,
+        );
+    }
+
+    fn join(&self, operations: &[Gathered], part: impl Fn(&Gathered) -> &Range<usize>, body: &mut Vec<u8>) {
         body.clear();
         body.extend_from_slice(br#"{"operations":["#);
-        for (position, operation) in self.operations[operations].iter().enumerate() {
+        for (position, operation) in operations.iter().enumerate() {
             if position > 0 {
                 body.push(b',');
             }
-            body.extend_from_slice(&self.json[operation.json.clone()]);
+            body.extend_from_slice(&self.json[part(operation).clone()]);
         }
         body.extend_from_slice(b"]}");
+    }
+
+    fn write(&mut self, operation: &Operation<'_>) -> Range<usize> {
+        let start = self.json.len();
+        serde_json::to_writer(&mut self.json, operation)
+            .expect("its numbers are finite, and a vector takes it");
+        start..self.json.len()
     }
 }
 
@@ -176,8 +198,13 @@ impl Gathering {
                 None
             }
         };
-        let start = batch.json.len();
-        let operation = Operation::Set {
+        let question = match if_absent {
+            true => batch.write(&Operation::Get {
+                key: Cow::Borrowed(&entry.key),
+            }),
+            false => 0..0,
+        };
+        let json = batch.write(&Operation::Set {
             key: entry.key,
             value: entry.value,
             encoding: entry.encoding,
@@ -185,13 +212,8 @@ impl Gathering {
             expires_at_ms: entry.expires_at_ms,
             if_version: None,
             if_absent,
-        };
-        serde_json::to_writer(&mut batch.json, &operation)
-            .expect("its numbers are finite, and a vector takes it");
-        let gathered = Gathered {
-            line,
-            json: start..batch.json.len(),
-        };
+        });
+        let gathered = Gathered { line, json, question };
         match index {
             // No batch may write a key twice; the later line counts.
             Some(index) => {
@@ -269,6 +291,10 @@ mod tests {
             let (_, batch) = gatherer.into_rest().next().unwrap();
             assert_eq!((batch.operations.len(), batch.superseded), (1, 2));
             assert!(body(&batch).contains(&format!(r#""value":"{value}""#)));
+            let mut questions = Vec::new();
+            batch.questions(0..1, &mut questions);
+            let asked = questions == br#"{"operations":[{"op":"get","key":"k"}]}"#;
+            assert_eq!(asked, if_absent);
         }
     }
 

@@ -1,14 +1,16 @@
 //! Batches on their way to the node, over one connection, one after the other.
 //!
 //! A batch is done whole or not at all. Where one of its operations is refused, that one is taken out and the
-//! rest is sent again: in smaller pieces the more there are such, in larger ones again the fewer. What may
-//! go better a moment later is tried again; that it may have been done already does no harm.
+//! rest is sent again: in smaller pieces the more there are such, in larger ones again the fewer. Where keys
+//! are there that are to be left alone, the node is asked for the others of the batch too, rather than found
+//! out one by one. What may go better a moment later is tried again; that it may have been done already does no harm.
 
 use super::super::batch::operation_at_fault;
 use super::Tally;
 use super::read::Batch;
 use crate::api::Problem;
 use crate::client::{self, Client};
+use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 use std::time::Duration;
@@ -66,6 +68,7 @@ impl<'a> Sender<'a> {
                 continue;
             };
             match next(&error, end - sent) {
+                Next::LeaveOut(_) if self.is_there(&error) && self.leave_alone(&mut batch, sent..end) => {}
                 Next::LeaveOut(index) => {
                     let operation = batch.operations.remove(sent + index);
                     self.leave_out(operation.line, &error);
@@ -87,13 +90,36 @@ impl<'a> Sender<'a> {
         superseded.fetch_add(batch.superseded, Relaxed);
     }
 
+    /// Takes operations out whose keys are there; whether there were some.
+    fn leave_alone(&mut self, batch: &mut Batch, range: Range<usize>) -> bool {
+        batch.questions(range.clone(), &mut self.body);
+        let Ok(batched) = self.client.batch(&self.body) else {
+            return false; // One by one, then.
+        };
+        let mut answers = batched.results.iter();
+        let mut index = 0;
+        let before = batch.operations.len();
+        batch.operations.retain(|_| {
+            let is_asked = range.contains(&index);
+            index += 1;
+            !is_asked || answers.next().is_none_or(|answer| answer.status == 404)
+        });
+        let left_alone = before - batch.operations.len();
+        self.tally.left_alone.fetch_add(left_alone as u64, Relaxed);
+        left_alone > 0
+    }
+
     fn leave_out(&self, line: u64, error: &client::Error) {
-        match error {
-            client::Error::Refused(problem) if self.if_absent && problem.status == 412 => {
-                self.tally.left_alone.fetch_add(1, Relaxed);
-            }
-            error => self.tally.fault(line, error.to_string()),
+        if self.is_there(error) {
+            self.tally.left_alone.fetch_add(1, Relaxed);
+        } else {
+            self.tally.fault(line, error.to_string());
         }
+    }
+
+    /// Whether a key was to be absent and is not.
+    fn is_there(&self, error: &client::Error) -> bool {
+        self.if_absent && matches!(error, client::Error::Refused(problem) if problem.status == 412)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What Tab completes: commands, and the keys that the node has.
 
 use super::help::{self, TOPICS};
-use super::parse::{last_word, quoted};
+use super::parse::{in_quotes, is_plain, last_word};
 use crate::client::Client;
 use rustyline::completion::{Completer, Pair};
 use rustyline::highlight::Highlighter;
@@ -52,7 +52,8 @@ impl Completer for NodeCompleter {
             .client
             .list(&word, None, KEYS_MAX)
             .map_or(Vec::new(), |page| page.keys);
-        Ok((start, candidates(keys)))
+        let is_quoted = line[start..].starts_with(['"', '\'']);
+        Ok((start, candidates(keys, is_quoted)))
     }
 }
 
@@ -80,12 +81,18 @@ fn commands(begun: &str) -> Vec<Pair> {
         .collect()
 }
 
-fn candidates(mut keys: Vec<String>) -> Vec<Pair> {
+/// All in quotes where one of them must be, or where the word began with one: only so do they begin alike, and
+/// what they have in common can be completed.
+fn candidates(mut keys: Vec<String>, is_quoted: bool) -> Vec<Pair> {
     keys.sort_unstable();
     keys.truncate(KEYS_MAX);
+    let is_quoted = is_quoted || !keys.iter().all(|key| is_plain(key));
     keys.into_iter()
         .map(|key| {
-            let typed = quoted(key.as_bytes());
+            let typed = match is_quoted {
+                true => in_quotes(key.as_bytes()),
+                false => key,
+            };
             Pair {
                 display: typed.clone(),
                 replacement: typed,
@@ -122,6 +129,11 @@ mod tests {
     #[test]
     fn keys_are_offered_as_they_can_be_typed() {
         let keys = vec!["b c".to_owned(), "a".to_owned(), "\u{1b}[2J".to_owned()];
-        assert_eq!(shown(candidates(keys)), ["\"\\x1b[2J\"", "a", "\"b c\""]);
+        assert_eq!(
+            shown(candidates(keys, false)),
+            ["\"\\x1b[2J\"", "\"a\"", "\"b c\""]
+        );
+        assert_eq!(shown(candidates(vec!["a".to_owned()], false)), ["a"]);
+        assert_eq!(shown(candidates(vec!["a".to_owned()], true)), ["\"a\""]);
     }
 }

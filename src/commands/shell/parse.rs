@@ -258,14 +258,20 @@ fn unclosed(quote: char) -> Error {
 
 /// A word as it can be typed: in quotes where it must be. Nothing in it acts on a terminal.
 pub(super) fn quoted(word: &[u8]) -> String {
-    let text = std::str::from_utf8(word);
-    let is_plain = |c: char| !c.is_whitespace() && !c.is_control() && c != '"' && c != '\'' && c != '\\';
-    if let Ok(text) = text
-        && !text.is_empty()
-        && text.chars().all(is_plain)
-    {
-        return text.to_owned();
+    match std::str::from_utf8(word) {
+        Ok(text) if is_plain(text) => text.to_owned(),
+        _ => in_quotes(word),
     }
+}
+
+/// Whether a word is itself without quotes.
+pub(super) fn is_plain(word: &str) -> bool {
+    let is_plain = |c: char| !c.is_whitespace() && !c.is_control() && c != '"' && c != '\'' && c != '\\';
+    !word.is_empty() && word.chars().all(is_plain)
+}
+
+/// A word as it can be typed in quotes.
+pub(super) fn in_quotes(word: &[u8]) -> String {
     let mut quoted = String::from('"');
     for chunk in word.utf8_chunks() {
         for c in chunk.valid().chars() {
