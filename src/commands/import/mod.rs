@@ -180,8 +180,8 @@ fn summarize(tally: &Tally, time: Duration, faults: &Faults) {
         0 => String::new(),
         count => format!(", {} left as they were", HumanCount(count)),
     };
-    let rate = match time.as_secs() {
-        0 => String::new(), // It would say more of the start than of the node.
+    let rate = match (keys, time.as_secs()) {
+        (0, _) | (_, 0) => String::new(), // It would say more of the start than of the node.
         _ => format!(" ({} a second)", rate(keys, time)),
     };
     let seconds = time.as_secs_f64();
