@@ -36,6 +36,9 @@ fn filled(policy: Policy) -> (TempDir, Node, Vec<String>) {
             policy,
             unwritten_bytes_max: 64 << 20,
             segment_bytes_max: 256 << 20,
+            compact_bytes_min: 0,
+            compact_ratio: 0.0,
+            backlog_bytes: 0,
             wait_max: Duration::from_secs(30),
         },
     })

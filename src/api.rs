@@ -8,7 +8,9 @@
 mod batch;
 mod deadline;
 
-pub use batch::{BATCH_OPERATIONS_DEFAULT, BATCH_OPERATIONS_MAX, Batch, Batched, Operation, Outcome};
+pub use batch::{
+    BATCH_BYTES_MIN, BATCH_OPERATIONS_DEFAULT, BATCH_OPERATIONS_MAX, Batch, Batched, Operation, Outcome,
+};
 pub use deadline::{DEADLINE_MS_MAX, Patch, TTL_MS_MAX, expires_at, ttl_ms};
 
 use base64::Engine;
@@ -304,7 +306,7 @@ pub struct Probe {
 }
 
 /// How the node is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// The program's version.
     pub version: String,
@@ -424,6 +426,10 @@ pub struct StatusLimits {
     pub key_bytes_max: u64,
     /// Largest value, in bytes.
     pub value_bytes_max: u64,
+    /// Most operations in a batch.
+    pub batch_operations_max: u64,
+    /// Largest body of a batch, in bytes.
+    pub batch_bytes_max: u64,
 }
 
 /// What the node has counted since it was started.

@@ -6,22 +6,26 @@
 //! A flag wins over its environment variable, and that over the default. Whatever names a number of bytes
 //! takes a [`Size`], whatever names a time a [`Span`].
 
+mod bulk;
+mod compact;
+mod data;
 mod error;
 mod serve;
 mod units;
 mod values;
 mod watch;
 
+pub use bulk::{Batch, Export, Import, Shell};
+pub use compact::Compact;
+pub use data::{Del, Expire, Get, List, Persist, Set, Ttl};
 pub use error::usage_message;
 pub use serve::{Fsync, LogLevel, Serve};
 pub use units::{Size, SizeError, Span};
-use values::{key, limit, version};
+pub(crate) use values::{key, limit, ttl, version};
 pub use watch::Watch;
 
 use crate::client::Address;
 use clap::{Args, CommandFactory, Parser, Subcommand};
-use std::ffi::OsString;
-use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 /// Where a node listens unless told otherwise: PYKV on a phone's keys.
@@ -49,6 +53,8 @@ Examples:
   pykv get greeting                print it
   pykv list                        print all keys
   pykv del greeting                delete it
+  pykv set --ttl 90s code 4711     store a value for a while
+  pykv shell                       give commands one after the other
   curl http://127.0.0.1:7958/kv/greeting
 
 `pykv help COMMAND` says all there is to say of a command.";
@@ -118,15 +124,56 @@ pub enum Command {
     /// It is stored whether the key is new or not, unless a flag says otherwise. When the command returns,
     /// the node holds the value as firmly as its --fsync says.
     Set(Set),
-    /// Delete keys
+    /// Delete keys, or all that begin with a prefix
     ///
-    /// Where some are not there the others are deleted all the same, and the exit status is 1.
+    /// Where some are not there the others are deleted all the same, and the exit status is 1. With
+    /// --prefix the number of deleted keys is printed, and nothing is asked: --dry-run tells it before.
     Del(Del),
     /// Print the keys
     ///
     /// They are printed one a line, in no order that means anything. A key that is there from the beginning
     /// to the end is printed exactly once, however many keys come and go meanwhile.
     List(List),
+    /// Print how long a key has left
+    ///
+    /// In seconds, with milliseconds; `none` where the key has no deadline.
+    Ttl(Ttl),
+    /// Give a key a deadline, or another one
+    ///
+    /// Its value stays, and it gets a new version. When the time is over the key is gone; a restart of the node
+    /// does not begin it anew.
+    Expire(Expire),
+    /// Take a key's deadline, so that it stays
+    Persist(Persist),
+    /// Do several operations as one step, all of them or none
+    ///
+    /// They are read as JSON lines, an operation a line: {"op":"get","key"}, {"op":"delete","key"} or
+    /// {"op":"set","key","value"}. A set may have "encoding":"base64", and "ttl" (in seconds) or
+    /// "expires_at_ms"; a set or a delete "if_version"; a set "if_absent". All conditions are held against
+    /// what was there before; where one fails nothing is changed, and the exit status is 4. All lines are one
+    /// batch, so there may be at most as many as the node's --max-batch says. A result is printed for each
+    /// operation, as a JSON line.
+    Batch(Batch),
+    /// Write keys, values and deadlines to a file or standard output, as JSON lines
+    ///
+    /// A line is {"key","value"}; "encoding":"base64" says that the value is no text, and "expires_at_ms" when
+    /// the key expires. The node goes on meanwhile: every key that stays from the beginning to the end is
+    /// there once, with a value that it had in between. A file appears under its name once it is whole.
+    Export(Export),
+    /// Read such lines into a node
+    ///
+    /// They go in by batches, on several connections. Where a key is there more than once, the last line
+    /// counts. An import that was interrupted can be run again. Lines that cannot be read, or that the node
+    /// refuses, are left out and named on standard error, up to 20 of them; the exit status is then 2. When the
+    /// node cannot be reached, or takes no writes for a while, the import ends.
+    Import(Import),
+    /// Give commands to a node, one after the other
+    ///
+    /// HELP lists the commands. Words are taken apart at blanks; "..." (with \n, \t, \", \\ and \xHH in it)
+    /// and '...' hold what has blanks. On a terminal the line can be edited, Tab completes commands and keys,
+    /// and lines are remembered, except those that begin with a blank; an error leaves the shell running.
+    /// Fed by a pipe it prints results alone, runs all lines and exits with the status of the first that failed.
+    Shell(Shell),
     /// Print changes as they are made, as JSON, one a line
     ///
     /// A change has its operation (SET, UPDATE, DELETE, EVICT or EXPIRE), key, value, version, which is the
@@ -144,6 +191,11 @@ pub enum Command {
     /// A value that is no text is in base64, and "encoding" says so. This works beside a running node and
     /// changes nothing.
     Log(Log),
+    /// Rewrite the log so that it holds no more than what is live
+    ///
+    /// The node serves meanwhile, and does this by itself too: see --compact-ratio of `pykv serve`. Where a
+    /// compaction is going on, this waits for its end. On a terminal a bar shows how far it is.
+    Compact(Compact),
     /// Say whether a data directory is whole, and where it is not
     ///
     /// No process may have the directory open. A record that is cut short at the very end of the log is
@@ -157,7 +209,7 @@ pub fn command() -> clap::Command {
 }
 
 /// How a command reaches a node.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Connection")]
 pub struct Connection {
     /// The node to talk to: HOST:PORT or http://HOST:PORT
@@ -176,114 +228,6 @@ pub struct Connection {
     /// How long to wait for each answer
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, default_value = "60s")]
     pub timeout: Span,
-}
-
-/// `pykv get`
-#[derive(Args, Debug)]
-#[command(
-    after_help = "Examples:\n  pykv get greeting\n  pykv get photo > photo.jpg\n  pykv get --json greeting\n  \
-        pykv get -- -a-key-that-begins-with-a-dash"
-)]
-pub struct Get {
-    /// The key
-    #[arg(value_parser = key)]
-    pub key: String,
-
-    /// Print the node's whole answer, with the key's version; a value that is no text is in base64
-    #[arg(long)]
-    pub json: bool,
-
-    /// How to reach the node.
-    #[command(flatten)]
-    pub connection: Connection,
-}
-
-/// `pykv set`
-#[derive(Args, Debug)]
-#[command(
-    after_help = "Examples:\n  pykv set greeting 'hello world'\n  pykv set photo --file photo.jpg\n  \
-        date | pykv set now -\n  pykv set --if-absent lock \"$HOSTNAME\" && echo mine\n  \
-        pykv set --if-version 1234 counter 8\n  pykv set -- -key -value"
-)]
-pub struct Set {
-    /// The key
-    #[arg(value_parser = key)]
-    pub key: String,
-
-    /// The value; - reads it from standard input
-    #[arg(
-        allow_negative_numbers = true,
-        required_unless_present = "file",
-        conflicts_with = "file"
-    )]
-    pub value: Option<OsString>,
-
-    /// Read the value from a file
-    #[arg(long, value_name = "FILE")]
-    pub file: Option<PathBuf>,
-
-    /// Only if the key is new; exit with 4 if it exists
-    #[arg(long, conflicts_with = "if_version")]
-    pub if_absent: bool,
-
-    /// Only if the key is in this version; exit with 4 if it is not
-    #[arg(long, value_name = "VERSION", allow_hyphen_values = true, value_parser = version)]
-    pub if_version: Option<u64>,
-
-    /// Print the node's answer, with the key's new version
-    #[arg(long)]
-    pub json: bool,
-
-    /// How to reach the node.
-    #[command(flatten)]
-    pub connection: Connection,
-}
-
-/// `pykv del`
-#[derive(Args, Debug)]
-#[command(
-    after_help = "Examples:\n  pykv del greeting\n  pykv del a b c\n  pykv del --if-version 1234 greeting"
-)]
-pub struct Del {
-    /// The keys
-    #[arg(required = true, value_name = "KEY", value_parser = key)]
-    pub keys: Vec<String>,
-
-    /// Only if the key is in this version; exit with 4 if it is not. Takes one key
-    #[arg(long, value_name = "VERSION", allow_hyphen_values = true, value_parser = version)]
-    pub if_version: Option<u64>,
-
-    /// How to reach the node.
-    #[command(flatten)]
-    pub connection: Connection,
-}
-
-/// `pykv list`
-#[derive(Args, Debug)]
-#[command(
-    after_help = "Examples:\n  pykv list\n  pykv list user:\n  pykv list --limit 10\n  \
-        pykv list --null session: | xargs -0r pykv del --"
-)]
-pub struct List {
-    /// Only keys that begin with this
-    #[arg(default_value = "", hide_default_value = true)]
-    pub prefix: String,
-
-    /// Print at most so many keys
-    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = limit)]
-    pub limit: Option<NonZeroU64>,
-
-    /// Print each key as a JSON string, for keys that have a newline in them
-    #[arg(long, conflicts_with = "null")]
-    pub json: bool,
-
-    /// End each key with a NUL rather than a newline, as for xargs -0
-    #[arg(short = '0', long)]
-    pub null: bool,
-
-    /// How to reach the node.
-    #[command(flatten)]
-    pub connection: Connection,
 }
 
 /// `pykv status`
@@ -392,6 +336,15 @@ mod tests {
             &["get", "k", "--server", "https://localhost"],
             &["get", "k", "--token", "secret"],
             &["list", "--limit", "-1"],
+            &["list", "--values", "--null"],
+            &["del", "k", "--prefix", "k"],
+            &["del", "k", "--dry-run"],
+            &["del", "--prefix", "k", "--if-version", "1"],
+            &["set", "k", "v", "--ttl", "0s"],
+            &["set", "k", "v", "--ttl", "90"],
+            &["set", "k", "v", "--ttl", "101years"],
+            &["expire", "k"],
+            &["ttl"],
             &["set", "k", "v", "--if-version", "x"],
             &["put", "k"],
         ] {

@@ -8,17 +8,20 @@
 //! because ureq follows such an answer without either; the nodes of a cluster share their tokens.
 
 mod address;
+mod error;
 mod watch;
 
 pub use address::{Address, AddressError};
+pub use error::Error;
 pub use watch::Watched;
 
-use crate::api::{self, Keys, Problem, Stats, Status};
+use crate::api::{self, Batched, Deleted, Entries, HEADER_EXPIRES_AT, Keys, Patch, Stats, Status};
 use crate::record::VALUE_BYTES_MAX;
+use error::problem;
 use serde::de::DeserializeOwned;
 use std::fmt;
-use std::time::Duration;
-use ureq::http::{self, HeaderValue, Method, Response, StatusCode, header};
+use std::time::{Duration, SystemTime};
+use ureq::http::{self, HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use ureq::{Agent, Body};
 
 /// Connecting takes milliseconds or does not happen, however long an answer may be waited for.
@@ -76,7 +79,8 @@ struct Request<'a> {
     /// The media type that is asked for.
     accept: &'static str,
     condition: Condition,
-    body: Option<&'a [u8]>,
+    /// The body and its media type.
+    body: Option<(&'a [u8], &'static str)>,
 }
 
 impl<'a> Request<'a> {
@@ -122,12 +126,47 @@ impl Client {
         self.send(Request::new(Method::GET, api::key_path(key)))
     }
 
-    /// Stores a value; the answer, an [`api::Written`], as the node wrote it.
-    pub fn set(&self, key: &str, value: &[u8], condition: Condition) -> Result<Vec<u8>, Error> {
-        let mut request = Request::new(Method::PUT, api::key_path(key) + "?upsert=true");
+    /// Stores a value, for a time or for good; the answer, an [`api::Written`], as the node wrote it.
+    pub fn set(
+        &self,
+        key: &str,
+        value: &[u8],
+        condition: Condition,
+        ttl: Option<Duration>,
+    ) -> Result<Vec<u8>, Error> {
+        let mut target = api::key_path(key) + "?upsert=true";
+        if let Some(ttl) = ttl {
+            target.extend(["&ttl=", &seconds(ttl).to_string()]);
+        }
+        let mut request = Request::new(Method::PUT, target);
         request.condition = condition;
-        request.body = Some(value);
+        request.body = Some((value, api::MEDIA_OCTETS));
         self.send(request)
+    }
+
+    /// Gives a key a deadline, or takes it; the answer, an [`api::Written`], as the node wrote it.
+    pub fn set_deadline(&self, key: &str, ttl: Option<Duration>) -> Result<Vec<u8>, Error> {
+        let patch = match ttl {
+            Some(ttl) => Patch::For { ttl: seconds(ttl) },
+            None => Patch::Forever { ttl: () },
+        };
+        let body = serde_json::to_vec(&patch).map_err(|error| self.nonsense(error))?;
+        let mut request = Request::new(Method::PATCH, api::key_path(key));
+        request.body = Some((&body, api::MEDIA_JSON));
+        self.send(request)
+    }
+
+    /// When a key expires; none where it has no deadline. Leaves its recency alone.
+    pub fn deadline(&self, key: &str) -> Result<Option<SystemTime>, Error> {
+        let (headers, _) = self.exchange(Request::new(Method::HEAD, api::key_path(key)))?;
+        let Some(expires_at) = headers.get(HEADER_EXPIRES_AT) else {
+            return Ok(None);
+        };
+        let deadline = expires_at.to_str().ok().map(humantime::parse_rfc3339);
+        match deadline {
+            Some(Ok(deadline)) => Ok(Some(deadline)),
+            _ => Err(self.nonsense(format_args!("{HEADER_EXPIRES_AT} is no time"))),
+        }
     }
 
     /// Deletes a key.
@@ -137,20 +176,44 @@ impl Client {
         self.send(request).map(drop)
     }
 
+    /// Deletes all keys that begin with `prefix`, or counts them.
+    pub fn delete_prefix(&self, prefix: &str, dry_run: bool) -> Result<Deleted, Error> {
+        let mut target = format!("{}?prefix={}", api::PATH_KV, api::query_value(prefix));
+        if dry_run {
+            target.push_str("&dry_run=true");
+        }
+        self.ask(Request::new(Method::DELETE, target))
+    }
+
     /// A page of keys, from a cursor of the page before it.
     pub fn list(&self, prefix: &str, cursor: Option<&str>, limit: usize) -> Result<Keys, Error> {
-        let mut target = format!("{}?limit={limit}", api::PATH_KV);
-        for (name, value) in [("prefix", Some(prefix)), ("cursor", cursor)] {
-            if let Some(value) = value.filter(|value| !value.is_empty()) {
-                target.extend(["&", name, "=", &api::query_value(value)]);
-            }
-        }
+        self.read(list_target(prefix, cursor, limit))
+    }
+
+    /// A page of entries, from a cursor of the page before it. It may end before it has `limit` of them.
+    pub fn list_entries(&self, prefix: &str, cursor: Option<&str>, limit: usize) -> Result<Entries, Error> {
+        let target = list_target(prefix, cursor, limit) + "&values=true";
         self.read(target)
+    }
+
+    /// Does the operations of a body, an [`api::Batch`] in JSON: all of them, or none.
+    pub fn batch(&self, body: &[u8]) -> Result<Batched, Error> {
+        self.ask(batch_request(body))
+    }
+
+    /// As [`Client::batch`], where nobody asks for the results.
+    pub fn apply(&self, body: &[u8]) -> Result<(), Error> {
+        self.send(batch_request(body)).map(drop)
     }
 
     /// How the node is.
     pub fn status(&self) -> Result<Status, Error> {
         self.read(api::PATH_STATUS.to_owned())
+    }
+
+    /// Asks for a compaction of the log, and does not wait for it.
+    pub fn compact(&self) -> Result<api::CompactionJob, Error> {
+        self.ask(Request::new(Method::POST, api::PATH_COMPACT.to_owned()))
     }
 
     /// What the node has counted.
@@ -159,12 +222,20 @@ impl Client {
     }
 
     fn read<T: DeserializeOwned>(&self, target: String) -> Result<T, Error> {
-        let body = self.send(Request::new(Method::GET, target))?;
+        self.ask(Request::new(Method::GET, target))
+    }
+
+    fn ask<T: DeserializeOwned>(&self, request: Request<'_>) -> Result<T, Error> {
+        let body = self.send(request)?;
         serde_json::from_slice(&body).map_err(|error| self.nonsense(error))
     }
 
-    /// Sends a request, to other nodes where it is sent on, and returns the body of its answer.
     fn send(&self, request: Request<'_>) -> Result<Vec<u8>, Error> {
+        self.exchange(request).map(|(_, body)| body)
+    }
+
+    /// Sends a request, to other nodes where it is sent on, and returns header and body of its answer.
+    fn exchange(&self, request: Request<'_>) -> Result<(HeaderMap, Vec<u8>), Error> {
         let mut url = format!("{}{}", self.server, request.target);
         for _ in 0..=REDIRECTS_MAX {
             let mut response = self.send_to(&url, &request)?;
@@ -176,7 +247,7 @@ impl Client {
                 .read_to_vec();
             let body = body.map_err(|error| self.failed(error))?;
             match status {
-                _ if status.is_success() => return Ok(body),
+                _ if status.is_success() => return Ok((std::mem::take(response.headers_mut()), body)),
                 StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => {
                     let location = response
                         .headers()
@@ -205,8 +276,8 @@ impl Client {
             Condition::Version(version) => parts.header(header::IF_MATCH, format!("\"{version}\"")),
         };
         let sent = match request.body {
-            Some(body) => parts
-                .header(header::CONTENT_TYPE, api::MEDIA_OCTETS)
+            Some((body, media)) => parts
+                .header(header::CONTENT_TYPE, media)
                 .body(body)
                 .map(|request| self.agent.run(request)),
             None => parts.body(()).map(|request| self.agent.run(request)),
@@ -262,94 +333,27 @@ impl Client {
     }
 }
 
-/// The problem that a node names, or what the status alone says where the answer is not a node's.
-fn problem(status: StatusCode, body: &[u8]) -> Problem {
-    let named = serde_json::from_slice::<Problem>(body).ok();
-    let mut problem = named.unwrap_or_else(|| {
-        let reason = status.canonical_reason().unwrap_or("no reason given");
-        Problem {
-            kind: "about:blank".to_owned(),
-            title: reason.to_owned(),
-            status: status.as_u16(),
-            detail: String::new(),
-            field: None,
-            limit: None,
-            version: None,
-            oldest: None,
-            deleted: None,
-            index: None,
-            outcome: None,
-        }
-    });
-    problem.status = status.as_u16(); // What HTTP says counts, whatever the body does.
-    problem
+fn batch_request(body: &[u8]) -> Request<'_> {
+    let mut request = Request::new(Method::POST, api::PATH_BATCH.to_owned());
+    request.body = Some((body, api::MEDIA_JSON));
+    request
 }
 
-/// Why a request was not done.
-#[derive(Debug)]
-pub enum Error {
-    /// There is no connection to the node, or it broke.
-    Unreachable {
-        /// The node.
-        server: Address,
-        /// What the system said.
-        why: String,
-    },
-    /// The node did not answer in time. Whether it did what was asked is not known.
-    TimedOut {
-        /// The node.
-        server: Address,
-        /// How long it was waited for.
-        waited: Duration,
-    },
-    /// The node said no.
-    Refused(Box<Problem>),
-    /// What answered does not speak as a node does.
-    Nonsense {
-        /// The node.
-        server: Address,
-        /// What is wrong with the answer.
-        why: String,
-    },
+/// A time to live as requests say it.
+fn seconds(ttl: Duration) -> f64 {
+    // In whole ms: what is below is not taken, and a float would say it in digits that nobody asked for.
+    ttl.as_nanos().div_ceil(1_000_000) as f64 / 1000.0
 }
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Error::Unreachable { server, why } => write!(
-                f,
-                "cannot reach a node at {server}: {why}; start one with `pykv serve`, or name another with --server"
-            ),
-            Error::TimedOut { server, waited } => write!(
-                f,
-                "the node at {server} did not answer within {}; --timeout sets how long to wait",
-                humantime::format_duration(*waited)
-            ),
-            Error::Refused(problem) => {
-                let said = if problem.detail.is_empty() {
-                    &problem.title
-                } else {
-                    &problem.detail
-                };
-                // One line, and nothing that a terminal acts on, whoever sent it.
-                let said = said.replace(char::is_control, " ");
-                let advice = match problem.status {
-                    401 => "; the token is taken from --token-file, PYKV_TOKEN or PYKV_TOKEN_FILE",
-                    _ => "",
-                };
-                write!(f, "{said} (HTTP {}){advice}", problem.status)
-            }
-            Error::Nonsense { server, why } => {
-                write!(
-                    f,
-                    "what answers at {server} is no pykv node, or a broken one: {why}"
-                )
-            }
+fn list_target(prefix: &str, cursor: Option<&str>, limit: usize) -> String {
+    let mut target = format!("{}?limit={limit}", api::PATH_KV);
+    for (name, value) in [("prefix", Some(prefix)), ("cursor", cursor)] {
+        if let Some(value) = value.filter(|value| !value.is_empty()) {
+            target.extend(["&", name, "=", &api::query_value(value)]);
         }
     }
+    target
 }
-
-impl std::error::Error for Error {}
 
 #[cfg(test)]
 mod tests {

@@ -31,8 +31,10 @@ fn main() -> ExitCode {
     if is_broken_pipe(&error) {
         return ExitCode::SUCCESS;
     }
-    // Nothing is left to be done where standard error takes no more either.
-    let _ = writeln!(io::stderr(), "pykv: {error}");
+    if !matches!(error, Error::Said(_)) {
+        // Nothing is left to be done where standard error takes no more either.
+        let _ = writeln!(io::stderr(), "pykv: {error}");
+    }
     ExitCode::from(exit_code(&error))
 }
 
@@ -53,6 +55,8 @@ fn exit_code(error: &Error) -> u8 {
         },
         Error::Damaged { .. } => 7,
         Error::Log(error) if error.is_damage() => 7,
+        Error::NotCompacted(_) => 6,
+        Error::Said(error) => exit_code(error),
         Error::Log(_) | Error::Listen(_) | Error::Io { .. } | Error::Output(_) => 8,
     }
 }
@@ -96,6 +100,7 @@ mod tests {
             (Error::Log(damaged), 7),
             (Error::Log(locked), 8),
             (Error::Output(io::ErrorKind::StorageFull.into()), 8),
+            (Error::Said(Box::new(Error::Missing(vec![]))), 1),
         ] {
             assert_eq!(exit_code(&error), code, "{error}");
         }

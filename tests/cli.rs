@@ -18,7 +18,10 @@ const UNREACHABLE: i32 = 3;
 const CONFLICT: i32 = 4;
 const NONSENSE: i32 = 8;
 
-const SUBCOMMANDS: [&str; 8] = ["serve", "get", "set", "del", "list", "status", "log", "check"];
+const SUBCOMMANDS: [&str; 16] = [
+    "serve", "get", "set", "del", "list", "ttl", "expire", "persist", "batch", "export", "import", "shell",
+    "watch", "status", "log", "check",
+];
 
 #[test]
 fn set_then_get() {

@@ -165,6 +165,9 @@ fn open(dir: &Path) -> Node {
             policy: Policy::No,
             unwritten_bytes_max: 1 << 20,
             segment_bytes_max: 20_000,
+            compact_bytes_min: 0,
+            compact_ratio: 0.0,
+            backlog_bytes: 0,
             wait_max: Duration::from_secs(20),
         },
     })

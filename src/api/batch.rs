@@ -12,6 +12,9 @@ pub const BATCH_OPERATIONS_DEFAULT: usize = 1000;
 /// Most operations in a batch that a node can be told to take.
 pub const BATCH_OPERATIONS_MAX: usize = 10_000;
 
+/// What the body of a batch may have, in bytes, however small the largest value of a node is.
+pub const BATCH_BYTES_MIN: usize = 8 << 20;
+
 /// What a client sends: all of it is done, or nothing.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Batch<'a> {
@@ -81,7 +84,8 @@ pub struct Batched {
 /// What came of one operation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
-    /// The status that the operation would have had as a request of its own: 200, 201, 204 or 404.
+    /// The status that the operation would have had as a request of its own: 200, 201, 204 or 404. 413 of a
+    /// get: the values before this one fill the answer; the key is there, and has to be asked for again.
     pub status: u16,
     /// The key.
     pub key: String,

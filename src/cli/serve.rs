@@ -2,7 +2,7 @@
 
 use super::units::{Size, Span};
 use super::values::{
-    buffer, capacity, count, headers, listen, max_value, not_zero, ratio, segment_size, unwritten,
+    buffer, capacity, count, headers, listen, max_batch, max_value, not_zero, ratio, segment_size, unwritten,
 };
 use super::{DIR_DEFAULT, ENV_DIR, ENV_LISTEN, ENV_LOG, ENV_TOKEN_FILE, LISTEN_DEFAULT};
 use crate::http::Limits;
@@ -159,6 +159,11 @@ pub struct Serve {
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true, value_parser = not_zero, help_heading = "Limits of requests")]
     pub max_body: Option<Size>,
 
+    /// Most operations in a batch, up to 10000
+    #[arg(long, value_name = "N", allow_hyphen_values = true, default_value_t = Limits::default().batch_operations_max,
+          value_parser = max_batch, help_heading = "Limits of requests")]
+    pub max_batch: usize,
+
     /// Most bytes of requests and answers that all connections together hold [default: 256MiB, or as much as
     /// one value of --max-value needs]
     #[arg(
@@ -306,6 +311,7 @@ impl Serve {
             header_bytes_max: bytes(self.max_header_size),
             headers_max: self.max_headers,
             body_bytes_max: self.max_body.map(bytes),
+            batch_operations_max: self.max_batch,
             in_flight_bytes_max: bytes(self.max_in_flight()),
         }
     }
@@ -374,6 +380,8 @@ mod tests {
             "--fsync=sometimes",
             "--max-connections=0",
             "--max-headers=129",
+            "--max-batch=0",
+            "--max-batch=10001",
             "--max-request-line=1",
             "--shutdown-grace=0s",
             "--log-level=loud",

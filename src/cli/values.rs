@@ -2,7 +2,8 @@
 //!
 //! clap puts the flag and what was typed before these words.
 
-use super::units::{Size, SizeError};
+use super::units::{Size, SizeError, Span};
+use crate::api::{BATCH_OPERATIONS_MAX, TTL_MS_MAX};
 use crate::key::{Key, KeyError};
 use crate::log::{SEGMENT_BYTES_CEILING, UNWRITTEN_BYTES_CEILING};
 use crate::record::VALUE_BYTES_MAX;
@@ -16,11 +17,11 @@ use std::str::FromStr;
 const SEGMENT_BYTES_MIN: u64 = 4096;
 
 /// A key as typed.
-pub(super) fn key(text: &str) -> Result<String, KeyError> {
+pub(crate) fn key(text: &str) -> Result<String, KeyError> {
     Key::new(text).map(|key| key.as_str().to_owned())
 }
 
-pub(super) fn version(text: &str) -> Result<u64, &'static str> {
+pub(crate) fn version(text: &str) -> Result<u64, &'static str> {
     text.parse()
         .map_err(|_| "a version is a number, as `pykv get --json` shows it")
 }
@@ -30,7 +31,18 @@ pub(super) fn offset(text: &str) -> Result<u64, &'static str> {
         .map_err(|_| "an offset is a number, as the version of a change is")
 }
 
-pub(super) fn limit(text: &str) -> Result<NonZeroU64, &'static str> {
+/// How long a key lives: up to what a node takes, which is longer than anybody waits.
+pub(crate) fn ttl(text: &str) -> Result<Span, String> {
+    match humantime::parse_duration(text) {
+        Ok(duration) if duration.as_millis() > u128::from(TTL_MS_MAX) => {
+            Err("a key lives at most 100 years, or for good".to_owned())
+        }
+        Ok(duration) if !duration.is_zero() => Ok(Span(duration)),
+        _ => text.parse(), // Which says what is wrong with it.
+    }
+}
+
+pub(crate) fn limit(text: &str) -> Result<NonZeroU64, &'static str> {
     text.parse().map_err(|_| "it is a number from 1 on")
 }
 
@@ -102,6 +114,10 @@ pub(super) fn capacity(text: &str) -> Result<u64, String> {
 
 pub(super) fn count(text: &str) -> Result<usize, String> {
     count_within(text, 1_000_000)
+}
+
+pub(super) fn max_batch(text: &str) -> Result<usize, String> {
+    count_within(text, BATCH_OPERATIONS_MAX)
 }
 
 pub(super) fn headers(text: &str) -> Result<usize, String> {

@@ -1,6 +1,6 @@
 //! `pykv del`
 
-use super::{Error, condition, connect, is_missing};
+use super::{Error, condition, connect, is_missing, print};
 use crate::cli::Del;
 
 pub(super) fn run(args: &Del) -> Result<(), Error> {
@@ -10,6 +10,15 @@ pub(super) fn run(args: &Del) -> Result<(), Error> {
         ));
     }
     let client = connect(&args.connection)?;
+    if let Some(prefix) = &args.prefix {
+        let answer = client
+            .delete_prefix(prefix, args.dry_run)
+            .map_err(Error::client(format!(
+                "cannot delete the keys that begin with {prefix:?}"
+            )))?;
+        let keys = answer.would_delete.unwrap_or(answer.deleted);
+        return print(format!("{keys}\n").as_bytes());
+    }
     let condition = condition(args.if_version);
     let mut missing = Vec::new();
     for key in &args.keys {

@@ -1,6 +1,6 @@
 //! `pykv get`
 
-use super::{Error, connect, is_missing, print, print_json};
+use super::{Error, connect, missing_or, print, print_json};
 use crate::cli::Get;
 use std::io::{self, IsTerminal};
 
@@ -11,13 +11,7 @@ pub(super) fn run(args: &Get) -> Result<(), Error> {
     } else {
         client.get(&args.key)
     };
-    let mut answer = answer.map_err(|error| {
-        if is_missing(&error) {
-            Error::Missing(vec![args.key.clone()])
-        } else {
-            Error::client(format!("cannot get {:?}", args.key))(error)
-        }
-    })?;
+    let mut answer = answer.map_err(missing_or(&args.key, "cannot get"))?;
     if args.json {
         return print_json(answer);
     }

@@ -7,25 +7,40 @@ use crate::cli::List;
 pub(super) fn run(args: &List) -> Result<(), Error> {
     let client = connect(&args.connection)?;
     let mut left = args.limit.map_or(u64::MAX, |limit| limit.get());
-    let mut cursor = None;
+    let mut cursor: Option<String> = None;
     let mut out = Vec::new();
     loop {
         let page_keys = left.min(LIST_LIMIT_MAX as u64) as usize;
-        let page = client
-            .list(&args.prefix, cursor.as_deref(), page_keys)
-            .map_err(Error::client("cannot list the keys"))?;
+        let from = cursor.as_deref();
+        let cannot_list = Error::client("cannot list the keys");
+        let listed;
         out.clear();
-        for key in page.keys.iter().take(page_keys) {
-            if args.json {
-                out.extend(serde_json::Value::from(key.as_str()).to_string().bytes());
-            } else {
-                out.extend_from_slice(key.as_bytes());
+        if args.values {
+            let page = client
+                .list_entries(&args.prefix, from, page_keys)
+                .map_err(cannot_list)?;
+            listed = page.entries.len();
+            for entry in page.entries.iter().take(page_keys) {
+                serde_json::to_writer(&mut out, entry)
+                    .expect("plain data has a form in JSON, and a vector takes it");
+                out.push(b'\n');
             }
-            out.push(if args.null { 0 } else { b'\n' });
+            cursor = page.cursor;
+        } else {
+            let page = client.list(&args.prefix, from, page_keys).map_err(cannot_list)?;
+            listed = page.keys.len();
+            for key in page.keys.iter().take(page_keys) {
+                if args.json {
+                    out.extend(serde_json::Value::from(key.as_str()).to_string().bytes());
+                } else {
+                    out.extend_from_slice(key.as_bytes());
+                }
+                out.push(if args.null { 0 } else { b'\n' });
+            }
+            cursor = page.cursor;
         }
         print(&out)?;
-        left -= page.keys.len().min(page_keys) as u64;
-        cursor = page.cursor;
+        left -= listed.min(page_keys) as u64;
         if left == 0 || cursor.is_none() {
             return Ok(());
         }

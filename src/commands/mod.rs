@@ -3,13 +3,21 @@
 //! Data goes to standard output and nothing else does. What fails comes back as an [`Error`], which says
 //! in one line what failed, on what, and what to do; `main` prints it and turns it into an exit status.
 
+mod batch;
 mod check;
+mod compact;
+mod deadline;
 mod del;
+mod export;
 mod get;
+mod import;
+mod lines;
 mod list;
 mod log;
+mod progress;
 mod serve;
 mod set;
+mod shell;
 mod status;
 mod watch;
 
@@ -32,9 +40,17 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Set(args) => set::run(&args),
         Command::Del(args) => del::run(&args),
         Command::List(args) => list::run(&args),
+        Command::Ttl(args) => deadline::ttl(&args),
+        Command::Expire(args) => deadline::expire(&args),
+        Command::Persist(args) => deadline::persist(&args),
+        Command::Batch(args) => batch::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::Import(args) => import::run(&args),
+        Command::Shell(args) => shell::run(&args),
         Command::Watch(args) => watch::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Log(args) => log::run(&args),
+        Command::Compact(args) => compact::run(&args),
         Command::Check(args) => check::run(&args),
     }
 }
@@ -60,6 +76,8 @@ pub enum Error {
         /// The directory.
         dir: PathBuf,
     },
+    /// The log could not be compacted, and is as it was.
+    NotCompacted(String),
     /// The listener could not be made.
     Listen(http::Error),
     /// The operating system refused something beside the log.
@@ -71,6 +89,8 @@ pub enum Error {
     },
     /// Standard output took no more.
     Output(io::Error),
+    /// What was said already, where it happened; the first of it, if there was more.
+    Said(Box<Error>),
 }
 
 impl Error {
@@ -107,9 +127,11 @@ impl fmt::Display for Error {
                 "{} is damaged; `pykv check --dir {0} --repair` sets the damage aside, keeping a copy of it",
                 dir.display()
             ),
+            Error::NotCompacted(why) => write!(f, "the log could not be compacted, and is as it was: {why}"),
             Error::Listen(error) => write!(f, "{error}; --listen names another address"),
             Error::Io { doing, source } => write!(f, "{doing}: {source}"),
             Error::Output(error) => write!(f, "cannot write to standard output: {error}"),
+            Error::Said(error) => error.fmt(f),
         }
     }
 }
@@ -121,7 +143,8 @@ impl std::error::Error for Error {
             Error::Log(error) => Some(error),
             Error::Listen(error) => Some(error),
             Error::Io { source, .. } | Error::Output(source) => Some(source),
-            Error::Usage(_) | Error::Missing(_) | Error::Damaged { .. } => None,
+            Error::Said(error) => error.source(),
+            Error::Usage(_) | Error::Missing(_) | Error::Damaged { .. } | Error::NotCompacted(_) => None,
         }
     }
 }
@@ -199,6 +222,17 @@ fn print_json(mut json: Vec<u8>) -> Result<(), Error> {
 /// How a node is asked to compare versions.
 fn condition(if_version: Option<u64>) -> client::Condition {
     if_version.map_or(client::Condition::None, client::Condition::Version)
+}
+
+/// For `map_err` on what a client says of one key.
+fn missing_or(key: &str, doing: &str) -> impl FnOnce(client::Error) -> Error {
+    move |error| {
+        if is_missing(&error) {
+            Error::Missing(vec![key.to_owned()])
+        } else {
+            Error::client(format!("{doing} {key:?}"))(error)
+        }
+    }
 }
 
 /// Whether a node says that a key is not there.

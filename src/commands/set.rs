@@ -17,7 +17,7 @@ pub(super) fn run(args: &Set) -> Result<(), Error> {
         condition(args.if_version)
     };
     let written = connect(&args.connection)?
-        .set(&args.key, &value, condition)
+        .set(&args.key, &value, condition, args.ttl.map(|ttl| ttl.0))
         .map_err(|error| refused(args, value.len(), error))?;
     if args.json {
         print_json(written)?;

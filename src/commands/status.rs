@@ -35,7 +35,7 @@ pub(super) fn run(args: &cli::Status) -> Result<(), Error> {
 }
 
 /// For people: what they ask first stands first.
-fn text(status: &Status, stats: &Stats) -> String {
+pub(super) fn text(status: &Status, stats: &Stats) -> String {
     let log = &status.log;
     let uptime = humantime::format_duration(Duration::from_secs(status.uptime_seconds));
     let hit_ratio = stats

@@ -2,9 +2,11 @@
 
 use super::compact;
 use super::handlers::{Context, Scratch};
+use super::media::Sent;
 use super::problem::{self, Problem};
 use super::request::Head;
 use super::response::{Body, Media, Reply, push_json};
+use super::routes::Route;
 use super::target;
 use crate::api;
 use crate::log::{Health, Policy};
@@ -42,7 +44,7 @@ pub(super) fn status(
             .to_owned(),
         },
         compaction: compact::status(status.compaction),
-        limits: limits(status.limits, status.value_bytes_max),
+        limits: limits(context, status.limits),
         resident_bytes: resident_bytes(),
     };
     Ok(json(scratch, &body))
@@ -66,7 +68,7 @@ pub(super) fn stats(context: &Context<'_>, head: &Head<'_>, scratch: &mut Scratc
         evictions: counters.evictions,
         expiries: counters.expiries,
         entries_with_deadline: status.entries_with_deadline,
-        limits: limits(status.limits, status.value_bytes_max),
+        limits: limits(context, status.limits),
         connections,
         answers,
     };
@@ -106,12 +108,14 @@ fn json(scratch: &mut Scratch, body: &impl serde::Serialize) -> Reply {
     Reply::new(StatusCode(200), Body::Written(Media::Json))
 }
 
-fn limits(store: Limits, value_bytes_max: usize) -> api::StatusLimits {
+fn limits(context: &Context<'_>, store: Limits) -> api::StatusLimits {
     api::StatusLimits {
         entries_max: (store.entries_max < Limits::ENTRIES_MAX).then_some(store.entries_max),
         bytes_max: (store.bytes_max < u64::MAX).then_some(store.bytes_max),
         key_bytes_max: KEY_BYTES_MAX as u64,
-        value_bytes_max: value_bytes_max as u64,
+        value_bytes_max: context.node.value_bytes_max() as u64,
+        batch_operations_max: context.shared.limits.batch_operations_max as u64,
+        batch_bytes_max: context.body_bytes_max(&Route::Batch, Sent::Json) as u64,
     }
 }
 

@@ -6,7 +6,7 @@ use super::response::{Body, Media, Reply, push_json};
 use super::stream::{Answer, Line, Outcome};
 use super::{handlers::Context, handlers::Scratch, target};
 use crate::api;
-use crate::log::{Cause, CompactionStatus, Finished};
+use crate::log::{CompactionStatus, Finished};
 use std::time::{Duration, Instant};
 use tiny_http::StatusCode;
 
@@ -36,7 +36,7 @@ fn finish(line: Line<'_>, body: &mut Vec<u8>) -> Result<Reply, Problem> {
     loop {
         let look = Instant::now() + GONE_EVERY;
         if let Some(finished) = node.wait_compaction(job, look, || !line.is_stopping()) {
-            let result = result(finished);
+            let result = api::CompactionResult::from(finished);
             if let Some(error) = result.error {
                 return Err(Problem::new(problem::NOT_COMPACTED, error).retry_after(1));
             }
@@ -54,34 +54,28 @@ pub(super) fn status(status: CompactionStatus) -> api::Compaction {
     api::Compaction {
         running: status.running.map(|running| api::CompactionProgress {
             job: running.job,
-            cause: cause(running.cause),
+            cause: running.cause.name().to_owned(),
             seconds: running.started.elapsed().as_secs_f64(),
             entries: running.entries,
             entries_total: running.entries_total,
             bytes: running.bytes,
         }),
-        last: status.last.map(result),
+        last: status.last.map(api::CompactionResult::from),
     }
 }
 
-fn result(finished: Finished) -> api::CompactionResult {
-    let done = finished.result.as_ref().ok();
-    api::CompactionResult {
-        job: finished.job,
-        cause: cause(finished.cause),
-        seconds: finished.took.as_secs_f64(),
-        offset: done.map(|done| done.offset),
-        entries: done.map(|done| done.entries),
-        bytes_before: done.map(|done| done.bytes_before),
-        bytes_after: done.map(|done| done.bytes_after),
-        error: finished.result.err(),
+impl From<Finished> for api::CompactionResult {
+    fn from(finished: Finished) -> api::CompactionResult {
+        let done = finished.result.as_ref().ok();
+        api::CompactionResult {
+            job: finished.job,
+            cause: finished.cause.name().to_owned(),
+            seconds: finished.took.as_secs_f64(),
+            offset: done.map(|done| done.offset),
+            entries: done.map(|done| done.entries),
+            bytes_before: done.map(|done| done.bytes_before),
+            bytes_after: done.map(|done| done.bytes_after),
+            error: finished.result.err(),
+        }
     }
-}
-
-fn cause(cause: Cause) -> String {
-    match cause {
-        Cause::Request => "request",
-        Cause::Growth => "growth",
-    }
-    .to_owned()
 }

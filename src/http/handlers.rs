@@ -9,7 +9,8 @@ use super::problem::Problem;
 use super::request::Head;
 use super::routes::{Admitted, Route};
 use super::stream::Answer;
-use super::{Shared, admin, keys, kv, watch};
+use super::{Shared, admin, batch, compact, keys, kv, watch};
+use crate::api;
 use crate::node::Node;
 use tiny_http::Method;
 
@@ -22,11 +23,15 @@ pub(super) struct Context<'a> {
 
 impl Context<'_> {
     /// The longest body in one of its forms: a value, or JSON that may write each byte of it in six.
-    pub(super) fn body_bytes_max(&self, sent: Sent) -> usize {
+    pub(super) fn body_bytes_max(&self, route: &Route<'_>, sent: Sent) -> usize {
         let value_bytes_max = self.node.value_bytes_max();
         let derived = match sent {
             Sent::Octets => value_bytes_max,
             Sent::Json => value_bytes_max.saturating_mul(6).saturating_add(16 * 1024),
+        };
+        let derived = match route {
+            Route::Batch => derived.max(api::BATCH_BYTES_MIN),
+            _ => derived,
         };
         derived.min(self.shared.limits.body_bytes_max.unwrap_or(usize::MAX))
     }
@@ -59,6 +64,8 @@ pub(super) fn handle<'a>(
         (Route::Keys, Method::Post, _) => keys::post(node, head, body, scratch),
         (Route::Keys, Method::Delete, _) => keys::delete(node, head, scratch),
         (Route::Keys, _, _) => keys::list(node, head, scratch),
+        (Route::Batch, _, _) => batch::post(&context, head, body, scratch),
+        (Route::Compact, _, _) => return compact::post(&context, head, scratch),
         (Route::Watch, _, _) => return watch::watch(head),
         (Route::Status, _, _) => admin::status(&context, head, scratch),
         (Route::Stats, _, _) => admin::stats(&context, head, scratch),

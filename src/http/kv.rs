@@ -181,7 +181,7 @@ fn check_conditions(head: &Head<'_>, version: u64) -> Result<Option<Reply>, Prob
 }
 
 /// Whether a write asked for a key that is there: without one, it is its condition that fails.
-fn wants_present(precondition: Precondition) -> bool {
+pub(super) fn wants_present(precondition: Precondition) -> bool {
     matches!(precondition, Precondition::Present | Precondition::Version(_))
 }
 

@@ -4,6 +4,7 @@
 //! return. Memory is bounded twice: per connection by the sizes below, and over all of them by a
 //! [`Budget`], which only those who hold more than a few KiB are counted against.
 
+use crate::api::BATCH_OPERATIONS_DEFAULT;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ pub struct Limits {
     pub headers_max: usize,
     /// Largest body, in bytes, below what the largest value of the node allows; none for just that.
     pub body_bytes_max: Option<usize>,
+    /// Operations in a batch.
+    pub batch_operations_max: usize,
     /// Bytes of requests and answers in flight over all connections, of those that hold over 32 KiB.
     pub in_flight_bytes_max: usize,
 }
@@ -47,6 +50,7 @@ impl Default for Limits {
             header_bytes_max: 16 * 1024,
             headers_max: 64,
             body_bytes_max: None,
+            batch_operations_max: BATCH_OPERATIONS_DEFAULT,
             in_flight_bytes_max: 256 << 20,
         }
     }

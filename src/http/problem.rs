@@ -174,6 +174,11 @@ impl Problem {
             .member("version", Member::Number(version))
     }
 
+    /// Says which operation of a batch it is about, counted from 0.
+    pub(super) fn index(self, index: usize) -> Problem {
+        self.member("index", Member::Number(index as u64))
+    }
+
     /// Says how many keys were deleted before it came to this.
     pub(super) fn deleted(self, keys: u64) -> Problem {
         self.member("deleted", Member::Number(keys))

@@ -21,7 +21,9 @@ pub(super) enum Route<'a> {
     Keys,
     /// One key, decoded and not yet checked.
     Key(Cow<'a, str>),
+    Batch,
     Watch,
+    Compact,
     Status,
     Stats,
     Healthz,
@@ -34,7 +36,9 @@ impl<'a> Route<'a> {
             Some("") => Route::Keys,
             Some(key) => Route::Key(target::decode(key, problem::BAD_KEY)?),
             None => match path {
+                api::PATH_BATCH => Route::Batch,
                 api::PATH_WATCH => Route::Watch,
+                api::PATH_COMPACT => Route::Compact,
                 api::PATH_STATUS => Route::Status,
                 api::PATH_STATS => Route::Stats,
                 api::PATH_HEALTHZ => Route::Healthz,
@@ -47,8 +51,10 @@ impl<'a> Route<'a> {
     /// The methods it takes, as `Allow` lists them.
     fn allow(&self) -> &'static str {
         match self {
+            Route::Compact => "POST",
             Route::Keys => "GET, HEAD, POST, DELETE",
             Route::Key(_) => "GET, HEAD, PUT, PATCH, DELETE",
+            Route::Batch => "POST",
             Route::Watch | Route::Status | Route::Stats | Route::Healthz | Route::Readyz => "GET, HEAD",
         }
     }
@@ -57,6 +63,7 @@ impl<'a> Route<'a> {
     fn scope(&self, method: &Method) -> Option<Scope> {
         match (self, method) {
             (Route::Healthz | Route::Readyz, _) => None,
+            (Route::Compact, _) => Some(Scope::Admin),
             (_, Method::Get | Method::Head) => Some(Scope::Read),
             _ => Some(Scope::Write),
         }
@@ -93,7 +100,7 @@ pub(super) fn admit<'a>(context: &Context<'_>, head: &Head<'a>) -> Result<Admitt
         tokens.check(head.authorization, scope)?;
     }
     let missing = match head.method {
-        Method::Post | Method::Patch => None,
+        Method::Post | Method::Patch if route != Route::Compact => None,
         Method::Put => Some(Sent::Octets),
         _ => {
             return match head.framing {
@@ -117,7 +124,7 @@ pub(super) fn admit<'a>(context: &Context<'_>, head: &Head<'a>) -> Result<Admitt
     }
     media::check_coding(head.content_encoding)?;
     let sent = media::sent(head.content_type, missing)?;
-    let body_bytes_max = context.body_bytes_max(sent);
+    let body_bytes_max = context.body_bytes_max(&route, sent);
     if let Framing::Length(length) = head.framing
         && length > body_bytes_max as u64
     {

@@ -47,6 +47,16 @@ pub enum Cause {
     Growth,
 }
 
+impl Cause {
+    /// As the API calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Cause::Request => "request",
+            Cause::Growth => "growth",
+        }
+    }
+}
+
 /// How far a compaction is.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress {
@@ -322,6 +332,10 @@ fn compact(shared: &Shared, source: &dyn Source) -> Result<Compacted, Error> {
         let is_new = writer.position() > writer.segment().first_offset;
         if is_new {
             writer.start_segment().map_err(|failure| {
+                // What may be lost is healed before anything is built on it.
+                if let Failure::Sync(_) = failure {
+                    shared.commit.fail(&failure);
+                }
                 let (Failure::Write(error) | Failure::Sync(error)) = failure;
                 error
             })?;

@@ -48,6 +48,9 @@ pub(super) struct Writer {
     position: u64,
     /// Set by a failed write, which may have left a part of a record.
     has_torn_tail: bool,
+    /// Set by a failed attempt to start a segment, whose file may be there: nothing may be written to the one
+    /// before it any more.
+    must_start_segment: bool,
 }
 
 /// The segment being written.
@@ -140,6 +143,7 @@ impl Writer {
             digest: Digest::default(),
             position,
             has_torn_tail,
+            must_start_segment: false,
         }
     }
 
@@ -175,18 +179,12 @@ impl Writer {
         let room = self
             .segment_bytes_max
             .saturating_sub(self.position - self.segment.first_offset);
-        if room == 0 {
+        if room == 0 || self.must_start_segment {
             self.start_segment()?;
         }
+        self.cut_torn_tail()?;
         let path = &self.segment.path;
         let at = self.segment.file_position(self.position);
-        if self.has_torn_tail {
-            // A start after a crash would do the same; here the cut gives a full disk its room back.
-            self.disk
-                .set_len(&self.segment.file, at)
-                .map_err(|error| Failure::Write(Error::io("cannot cut back", path)(error)))?;
-            self.has_torn_tail = false;
-        }
         if let Err(error) = self.disk.write_at(&self.segment.file, &self.encoded, at) {
             self.has_torn_tail = self.disk.set_len(&self.segment.file, at).is_err();
             return Err(Failure::Write(Error::io("cannot write", path)(error)));
@@ -224,13 +222,29 @@ impl Writer {
         same.map_err(|error| Failure::Sync(Error::io("the log was removed:", path)(error)))
     }
 
+    /// Cuts off what a failed write has left, as a start after a crash would; also, that gives a full disk its
+    /// room back.
+    fn cut_torn_tail(&mut self) -> Result<(), Failure> {
+        if self.has_torn_tail {
+            let Segment { file, path, .. } = &self.segment;
+            let at = self.segment.file_position(self.position);
+            self.disk
+                .set_len(file, at)
+                .map_err(|error| Failure::Write(Error::io("cannot cut back", path)(error)))?;
+            self.has_torn_tail = false;
+        }
+        Ok(())
+    }
+
     /// Goes on in a new segment from here on.
     pub(super) fn start_segment(&mut self) -> Result<(), Failure> {
+        self.cut_torn_tail()?;
         self.sync()?;
         self.check_linked()?;
+        self.must_start_segment = true;
         self.segment = Segment::create(&self.dir, &self.disk, self.id, &self.terms, self.position, &[])
             .map_err(Failure::Write)?;
-        self.has_torn_tail = false;
+        self.must_start_segment = false;
         ::log::info!("the log goes on in {}", self.segment.path.display());
         Ok(())
     }
@@ -238,6 +252,9 @@ impl Writer {
     /// Says at the end of the log that the node was stopped in order, and syncs it. Nothing may wait in the
     /// channel.
     pub(super) fn close(&mut self) -> Result<(), Failure> {
+        if self.must_start_segment {
+            self.start_segment()?;
+        }
         let digest = self.digest.0.to_le_bytes();
         let close = Record::new(Operation::Close, now_ms(), &[], &digest);
         let mut encoded = Vec::new();
@@ -268,6 +285,7 @@ impl Writer {
     pub(super) fn skip_to(&mut self, offset: u64) -> Result<(), Error> {
         self.segment = Segment::create(&self.dir, &self.disk, self.id, &self.terms, offset, &[])?;
         self.position = offset;
+        self.must_start_segment = false;
         self.has_torn_tail = false;
         Ok(())
     }

@@ -4,10 +4,12 @@
 //! operations holds while they are read: what is over it is never held. Errors name the operation as well
 //! as the field: `operations[3].key`.
 
+use super::super::deadline;
 use super::super::payload::Text;
 use super::super::problem::{self, Problem};
-use crate::api::{self, DEADLINE_MS_MAX, Encoding, TTL_MS_MAX};
+use crate::api::{self, Encoding};
 use crate::key::Key;
+use crate::node::{Deadline, Precondition};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::error::Category;
 use std::borrow::Cow;
@@ -26,36 +28,17 @@ pub(super) enum Operation<'a> {
     Set {
         key: Cow<'a, str>,
         value: Cow<'a, [u8]>,
-        life: Life,
-        condition: Condition,
+        deadline: Deadline,
+        precondition: Precondition,
     },
     Delete {
         key: Cow<'a, str>,
-        condition: Condition,
+        precondition: Precondition,
     },
 }
 
-/// How long a key is to live.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Life {
-    /// Until it is deleted.
-    Forever,
-    /// For so many ms from when the node takes it.
-    ForMs(u64),
-    /// Until so many ms after the Unix epoch.
-    UntilMs(u64),
-}
-
-/// What an operation asks of the version of its key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Condition {
-    None,
-    Absent,
-    Version(u64),
-}
-
 impl Operation<'_> {
-    fn key(&self) -> &str {
+    pub(super) fn key(&self) -> &str {
         match self {
             Operation::Get { key } | Operation::Set { key, .. } | Operation::Delete { key, .. } => key,
         }
@@ -265,8 +248,8 @@ struct Fields<'a> {
     key: Option<Cow<'a, str>>,
     value: Option<Cow<'a, str>>,
     encoding: Option<Encoding>,
-    ttl_ms: Option<u64>,
-    expires_at_ms: Option<u64>,
+    ttl: Option<Deadline>,
+    expires_at: Option<Deadline>,
     if_version: Option<u64>,
     if_absent: Option<bool>,
 }
@@ -328,20 +311,12 @@ impl<'de> Fields<'de> {
                 self.encoding.replace(encoding).is_some()
             }
             "ttl" => {
-                let ttl_ms = api::ttl_ms(map.next_value()?).ok_or_else(|| {
-                    let max = TTL_MS_MAX / 1000;
-                    A::Error::custom(format_args!("a ttl is in seconds, above 0 and at most {max}"))
-                })?;
-                self.ttl_ms.replace(ttl_ms).is_some()
+                let deadline = deadline::of_ttl(map.next_value()?).map_err(A::Error::custom)?;
+                self.ttl.replace(deadline).is_some()
             }
             "expires_at_ms" => {
-                let ms = map.next_value()?;
-                if ms > DEADLINE_MS_MAX {
-                    return Err(A::Error::custom(format_args!(
-                        "a deadline is in ms since 1970, at most {DEADLINE_MS_MAX}"
-                    )));
-                }
-                self.expires_at_ms.replace(ms).is_some()
+                let deadline = deadline::of_ms(map.next_value()?).map_err(A::Error::custom)?;
+                self.expires_at.replace(deadline).is_some()
             }
             "if_version" => self.if_version.replace(map.next_value()?).is_some(),
             _ => self.if_absent.replace(map.next_value()?).is_some(),
@@ -356,8 +331,8 @@ impl<'de> Fields<'de> {
         for (field, is_there) in [
             ("value", self.value.is_some()),
             ("encoding", self.encoding.is_some()),
-            ("ttl", self.ttl_ms.is_some()),
-            ("expires_at_ms", self.expires_at_ms.is_some()),
+            ("ttl", self.ttl.is_some()),
+            ("expires_at_ms", self.expires_at.is_some()),
             ("if_absent", self.if_absent.is_some()),
         ] {
             if is_there && op != Op::Set {
@@ -368,30 +343,28 @@ impl<'de> Fields<'de> {
             return Err(("if_version", "a get has no such field"));
         }
         let key = self.key.ok_or(("key", MISSING))?;
-        let condition = match (self.if_version, self.if_absent) {
+        let precondition = match (self.if_version, self.if_absent) {
             (Some(_), Some(true)) => {
                 return Err(("if_absent", "a key cannot be absent and in a version at once"));
             }
-            (Some(version), _) => Condition::Version(version),
-            (None, Some(true)) => Condition::Absent,
-            (None, _) => Condition::None,
+            (Some(version), _) => Precondition::Version(version),
+            (None, Some(true)) => Precondition::Absent,
+            (None, _) => Precondition::None,
         };
         Ok(match op {
             Op::Get => Operation::Get { key },
-            Op::Delete => Operation::Delete { key, condition },
+            Op::Delete => Operation::Delete { key, precondition },
             Op::Set => Operation::Set {
                 key,
                 value: api::decode_value(self.value.ok_or(("value", MISSING))?, self.encoding)
                     .ok_or(("value", "the value is not base64"))?,
-                life: match (self.ttl_ms, self.expires_at_ms) {
+                deadline: match (self.ttl, self.expires_at) {
                     (Some(_), Some(_)) => {
                         return Err(("expires_at_ms", "it stands in place of a ttl, not beside one"));
                     }
-                    (Some(ms), None) => Life::ForMs(ms),
-                    (None, Some(ms)) => Life::UntilMs(ms),
-                    (None, None) => Life::Forever,
+                    (deadline, None) | (None, deadline) => deadline.unwrap_or_default(),
                 },
-                condition,
+                precondition,
             },
         })
     }

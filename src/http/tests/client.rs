@@ -47,6 +47,9 @@ impl Fixture {
                 policy: Policy::No,
                 unwritten_bytes_max: 16 << 20,
                 segment_bytes_max: 64 << 20,
+                compact_bytes_min: 0,
+                compact_ratio: 0.0,
+                backlog_bytes: 0,
                 wait_max: PATIENCE,
             },
         });

@@ -10,6 +10,7 @@
 
 mod batches;
 mod bytes;
+mod compaction;
 mod faults;
 mod feeds;
 mod repairs;
@@ -33,6 +34,9 @@ fn options(dir: &Path, policy: Policy) -> node::Options {
             policy,
             unwritten_bytes_max: 1 << 20,
             segment_bytes_max: 1 << 20,
+            compact_bytes_min: 0,
+            compact_ratio: 0.0,
+            backlog_bytes: 0,
             wait_max: Duration::from_secs(20),
         },
     }

@@ -22,29 +22,29 @@ fn operations_are_read_in_order_and_without_copies() {
         {"op":"delete","key":"d"},
         {"op":"delete","key":"e","if_version":9}
     ]}"#;
-    let set = |key: &'static str, value: &'static [u8], life, condition| Operation::Set {
+    let set = |key: &'static str, value: &'static [u8], deadline, precondition| Operation::Set {
         key: key.into(),
         value: value.into(),
-        life,
-        condition,
+        deadline,
+        precondition,
     };
     let get = || Operation::Get { key: "a".into() };
-    let delete = |key: &'static str, condition| Operation::Delete {
+    let delete = |key: &'static str, precondition| Operation::Delete {
         key: key.into(),
-        condition,
+        precondition,
     };
     let read = operations(body, 8).unwrap();
     assert_eq!(
         read,
         [
-            set("a", b"v", Life::Forever, Condition::None),
-            set("b", b"\xff\0", Life::ForMs(1500), Condition::Version(7)),
-            set("c", b"", Life::UntilMs(5), Condition::Absent),
-            set("é", b"a\nb", Life::Forever, Condition::None),
+            set("a", b"v", Deadline::Never, Precondition::None),
+            set("b", b"\xff\0", Deadline::In(1500), Precondition::Version(7)),
+            set("c", b"", Deadline::At(5), Precondition::Absent),
+            set("é", b"a\nb", Deadline::Never, Precondition::None),
             get(),
             get(),
-            delete("d", Condition::None),
-            delete("e", Condition::Version(9)),
+            delete("d", Precondition::None),
+            delete("e", Precondition::Version(9)),
         ]
     );
     assert!(matches!(
@@ -175,7 +175,7 @@ fn what_is_over_the_limit_is_not_read() {
 
 fn operation() -> impl Strategy<Value = api::Operation<'static>> {
     let key = "[a-zé\n\"\\\\]{1,6}";
-    let number = proptest::option::of(0..DEADLINE_MS_MAX);
+    let number = proptest::option::of(0..api::DEADLINE_MS_MAX);
     let set = (key, "\\PC{0,8}", number.clone(), number.clone(), any::<bool>());
     prop_oneof![
         key.prop_map(|key| api::Operation::Get { key: key.into() }),
@@ -212,15 +212,15 @@ proptest! {
             match (read, sent) {
                 (Operation::Get { key }, api::Operation::Get { key: sent }) => prop_assert_eq!(&key, sent),
                 (
-                    Operation::Set { key, value, life, condition },
+                    Operation::Set { key, value, deadline, precondition },
                     api::Operation::Set { key: sent, value: text, expires_at_ms, if_version, if_absent, .. },
                 ) => {
                     prop_assert_eq!((&key, &*value), (sent, text.as_bytes()));
-                    prop_assert_eq!(life, expires_at_ms.map_or(Life::Forever, Life::UntilMs));
-                    prop_assert_eq!(condition, wanted(*if_version, *if_absent));
+                    prop_assert_eq!(deadline, expires_at_ms.map_or(Deadline::Never, Deadline::At));
+                    prop_assert_eq!(precondition, wanted(*if_version, *if_absent));
                 }
-                (Operation::Delete { key, condition }, api::Operation::Delete { key: sent, if_version }) => {
-                    prop_assert_eq!((&key, condition), (sent, wanted(*if_version, false)));
+                (Operation::Delete { key, precondition }, api::Operation::Delete { key: sent, if_version }) => {
+                    prop_assert_eq!((&key, precondition), (sent, wanted(*if_version, false)));
                 }
                 (read, sent) => prop_assert!(false, "{read:?} of {sent:?}"),
             }
@@ -235,10 +235,10 @@ proptest! {
     }
 }
 
-fn wanted(if_version: Option<u64>, if_absent: bool) -> Condition {
+fn wanted(if_version: Option<u64>, if_absent: bool) -> Precondition {
     match if_version {
-        Some(version) => Condition::Version(version),
-        None if if_absent => Condition::Absent,
-        None => Condition::None,
+        Some(version) => Precondition::Version(version),
+        None if if_absent => Precondition::Absent,
+        None => Precondition::None,
     }
 }

@@ -1,0 +1,71 @@
+//! The commands that take or give many keys at once: `batch`, `export`, `import` and `shell`.
+
+use super::Connection;
+use clap::Args;
+use std::path::PathBuf;
+
+/// `pykv batch`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  pykv batch operations.jsonl\n  \
+        printf '%s\\n' '{\"op\":\"set\",\"key\":\"a\",\"value\":\"1\"}' \
+        '{\"op\":\"delete\",\"key\":\"b\"}' | pykv batch")]
+pub struct Batch {
+    /// The file of operations; - or nothing for standard input
+    #[arg(default_value = "-", hide_default_value = true)]
+    pub file: PathBuf,
+
+    /// How to reach the node.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// `pykv export`
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  pykv export all.jsonl\n  pykv export --prefix user: | gzip > users.jsonl.gz"
+)]
+pub struct Export {
+    /// The file to write; - or nothing for standard output
+    #[arg(default_value = "-", hide_default_value = true)]
+    pub file: PathBuf,
+
+    /// Only keys that begin with this
+    #[arg(long, value_name = "PREFIX", default_value = "", hide_default_value = true)]
+    pub prefix: String,
+
+    /// How to reach the node.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// `pykv import`
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  pykv import all.jsonl\n  zcat users.jsonl.gz | pykv import\n  \
+        pykv import --if-absent defaults.jsonl"
+)]
+pub struct Import {
+    /// The file to read; - or nothing for standard input
+    #[arg(default_value = "-", hide_default_value = true)]
+    pub file: PathBuf,
+
+    /// Leave keys alone that are there already; of several lines with one key, the first counts
+    #[arg(long)]
+    pub if_absent: bool,
+
+    /// How to reach the node.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// `pykv shell`
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  pykv shell\n  pykv shell --server 10.0.0.7:7958\n  \
+        printf 'set a 1\\nget a\\n' | pykv shell"
+)]
+pub struct Shell {
+    /// How to reach the node.
+    #[command(flatten)]
+    pub connection: Connection,
+}

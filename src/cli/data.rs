@@ -1,0 +1,185 @@
+//! The commands that read and write keys one by one: `get`, `set`, `del`, `list`, and deadlines.
+
+use super::Connection;
+use super::units::Span;
+use super::values::{key, limit, ttl, version};
+use clap::Args;
+use std::ffi::OsString;
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+
+/// `pykv get`
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  pykv get greeting\n  pykv get photo > photo.jpg\n  pykv get --json greeting\n  \
+        pykv get -- -a-key-that-begins-with-a-dash"
+)]
+pub struct Get {
+    /// The key
+    #[arg(value_parser = key)]
+    pub key: String,
+
+    /// Print the node's whole answer, with the key's version; a value that is no text is in base64
+    #[arg(long)]
+    pub json: bool,
+
+    /// How to reach the node.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// `pykv set`
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  pykv set greeting 'hello world'\n  pykv set photo --file photo.jpg\n  \
+        date | pykv set now -\n  pykv set --if-absent lock \"$HOSTNAME\" && echo mine\n  \
+        pykv set --if-version 1234 counter 8\n  pykv set --ttl 90s code 4711\n  pykv set -- -key -value"
+)]
+pub struct Set {
+    /// The key
+    #[arg(value_parser = key)]
+    pub key: String,
+
+    /// The value; - reads it from standard input
+    #[arg(
+        allow_negative_numbers = true,
+        required_unless_present = "file",
+        conflicts_with = "file"
+    )]
+    pub value: Option<OsString>,
+
+    /// Read the value from a file
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+
+    /// Only if the key is new; exit with 4 if it exists
+    #[arg(long, conflicts_with = "if_version")]
+    pub if_absent: bool,
+
+    /// Only if the key is in this version; exit with 4 if it is not
+    #[arg(long, value_name = "VERSION", allow_hyphen_values = true, value_parser = version)]
+    pub if_version: Option<u64>,
+
+    /// How long the key lives; without it, for good
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = ttl)]
+    pub ttl: Option<Span>,
+
+    /// Print the node's answer, with the key's new version
+    #[arg(long)]
+    pub json: bool,
+
+    /// How to reach the node.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// `pykv del`
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  pykv del greeting\n  pykv del a b c\n  pykv del --if-version 1234 greeting\n  \
+        pykv del --prefix session: --dry-run\n  pykv del --prefix session:"
+)]
+pub struct Del {
+    /// The keys
+    #[arg(required_unless_present = "prefix", conflicts_with = "prefix", value_name = "KEY", value_parser = key)]
+    pub keys: Vec<String>,
+
+    /// Only if the key is in this version; exit with 4 if it is not. Takes one key
+    #[arg(long, value_name = "VERSION", allow_hyphen_values = true, value_parser = version)]
+    pub if_version: Option<u64>,
+
+    /// Delete all keys that begin with this, and print how many there were; '' means every key
+    #[arg(long, value_name = "PREFIX", conflicts_with = "if_version")]
+    pub prefix: Option<String>,
+
+    /// Delete nothing: print how many keys there are that --prefix would delete
+    #[arg(long, requires = "prefix", conflicts_with = "keys")]
+    pub dry_run: bool,
+
+    /// How to reach the node.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// `pykv list`
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  pykv list\n  pykv list user:\n  pykv list --limit 10\n  pykv list --values user:\n  \
+        pykv list --null session: | xargs -0r pykv del --"
+)]
+pub struct List {
+    /// Only keys that begin with this
+    #[arg(default_value = "", hide_default_value = true)]
+    pub prefix: String,
+
+    /// Print at most so many keys
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = limit)]
+    pub limit: Option<NonZeroU64>,
+
+    /// Print each key as a JSON string, for keys that have a newline in them
+    #[arg(long, conflicts_with = "null")]
+    pub json: bool,
+
+    /// Print each entry as a JSON line: key, value, version, deadline
+    #[arg(long, conflicts_with = "null")]
+    pub values: bool,
+
+    /// End each key with a NUL rather than a newline, as for xargs -0
+    #[arg(short = '0', long)]
+    pub null: bool,
+
+    /// How to reach the node.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// `pykv ttl`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  pykv ttl code")]
+pub struct Ttl {
+    /// The key
+    #[arg(value_parser = key)]
+    pub key: String,
+
+    /// How to reach the node.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// `pykv expire`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  pykv expire code 90s\n  pykv expire session:7 '1h 30m'")]
+pub struct Expire {
+    /// The key
+    #[arg(value_parser = key)]
+    pub key: String,
+
+    /// How long it lives from now on: 500ms, 90s, 5m, 30days
+    #[arg(value_name = "TIME", allow_hyphen_values = true, value_parser = ttl)]
+    pub ttl: Span,
+
+    /// Print the node's answer, with the key's new version and its deadline
+    #[arg(long)]
+    pub json: bool,
+
+    /// How to reach the node.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// `pykv persist`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  pykv persist code")]
+pub struct Persist {
+    /// The key
+    #[arg(value_parser = key)]
+    pub key: String,
+
+    /// Print the node's answer, with the key's new version
+    #[arg(long)]
+    pub json: bool,
+
+    /// How to reach the node.
+    #[command(flatten)]
+    pub connection: Connection,
+}

@@ -1,0 +1,210 @@
+//! `pykv import`: entries from JSON lines into a node, by batches on several connections.
+//!
+//! One thread reads lines and gathers them into batches ([`read`]), one for each connection; a thread for
+//! each connection sends them ([`send`]). A key always goes by the same connection, and there is one batch
+//! at a time on each, so that the last line of a key is the one that counts, though many batches are under
+//! way. What is held is bounded: a few batches for each connection.
+//!
+//! Entries are set, whatever was there: an import that broke off can be run again from its beginning.
+
+mod read;
+mod send;
+
+use super::lines::{self, Line, Lines};
+use super::progress::{Progress, rate};
+use super::{Error, connect};
+use crate::cli::Import;
+use crate::client;
+use indicatif::HumanCount;
+use read::{Batch, Gatherer};
+use send::Sender;
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, Write};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard};
+use std::thread;
+use std::time::Duration;
+
+/// Connections that batches are sent on: enough that the node works while lines are read and answers travel.
+const CONNECTIONS: usize = 4;
+
+/// Most operations in a batch, where the node takes as many: its store is locked for all of them.
+const BATCH_OPERATIONS_MAX: u64 = 1000;
+
+/// At about this size a batch is sent, in bytes, where the node takes as much.
+const BATCH_BYTES_MAX: u64 = 2 << 20;
+
+/// Lines at fault that are named one by one.
+const FAULTS_NAMED_MAX: usize = 20;
+
+pub(super) fn run(args: &Import) -> Result<(), Error> {
+    let (input, bytes) = lines::open(&args.file)?;
+    let clients = (0..CONNECTIONS)
+        .map(|_| connect(&args.connection))
+        .collect::<Result<Vec<_>, _>>()?;
+    let limits = clients[0]
+        .status()
+        .map_err(Error::client("cannot ask for the limits"))?
+        .limits;
+    let mut lines = Lines::new(input, read::line_bytes_max(&limits));
+    let gatherer = Gatherer::new(CONNECTIONS, args.if_absent, &limits);
+    let tally = Tally::default();
+    let mut progress = Progress::new(bytes);
+
+    let read = thread::scope(|scope| {
+        let mut ways = Vec::new();
+        for client in &clients {
+            // One under way, one that waits, and one that is being gathered.
+            let (way, batches) = crossbeam_channel::bounded::<Batch>(1);
+            ways.push(way);
+            let mut sender = Sender::new(client, args.if_absent, &tally);
+            scope.spawn(move || batches.into_iter().for_each(|batch| sender.send(batch)));
+        }
+        read_all(&mut lines, gatherer, &tally, &mut progress, &ways)
+    });
+    let time = progress.end();
+    let (faults, broken) = tally.end();
+    summarize(&tally, time, &faults);
+    read.map_err(lines::broken(&args.file))?;
+    if let Some(source) = broken {
+        let doing = "the import broke off; run it again".to_owned();
+        return Err(Error::Client { doing, source });
+    }
+    match faults.count {
+        0 => Ok(()),
+        count => Err(Error::Usage(format!("lines that were left out: {count}"))),
+    }
+}
+
+/// Reads all lines and hands them on as batches; ends early where the node takes no more.
+fn read_all(
+    lines: &mut Lines<impl BufRead>,
+    mut gatherer: Gatherer,
+    tally: &Tally,
+    progress: &mut Progress,
+    ways: &[crossbeam_channel::Sender<Batch>],
+) -> io::Result<()> {
+    // A way takes batches until it is dropped: its thread ends only then.
+    let hand_on = |(way, batch): (usize, Batch)| !tally.is_broken() && ways[way].send(batch).is_ok();
+    while let Some((number, line)) = lines.next()? {
+        let gathered = match line {
+            Line::Text(line) => gatherer.add(number, line),
+            Line::TooLong => Err("it is longer than any entry of this node".to_owned()),
+        };
+        match gathered {
+            Ok(None) => {}
+            Ok(Some(full)) => {
+                if !hand_on(full) {
+                    return Ok(());
+                }
+            }
+            Err(why) => tally.fault(number, why),
+        }
+        progress.show(lines.bytes_read, tally.keys.load(Relaxed));
+    }
+    for batch in gatherer.into_rest() {
+        if !hand_on(batch) {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// What has come of the lines so far.
+#[derive(Default)]
+struct Tally {
+    /// Lines that the node has taken, or that a later line of their key has taken the place of.
+    keys: AtomicU64,
+    /// Keys that were there, and were to be left alone.
+    left_alone: AtomicU64,
+    faults: Mutex<Faults>,
+    is_broken: AtomicBool,
+    broken: Mutex<Option<client::Error>>,
+}
+
+/// Lines that were left out, and why; the first of them.
+#[derive(Default)]
+struct Faults {
+    count: u64,
+    named: BTreeMap<u64, String>,
+}
+
+impl Tally {
+    fn fault(&self, number: u64, why: String) {
+        let mut faults = lock(&self.faults);
+        faults.count += 1;
+        faults.named.insert(number, why);
+        if faults.named.len() > FAULTS_NAMED_MAX {
+            faults.named.pop_last();
+        }
+    }
+
+    /// Nothing more can be done; the first reason is kept.
+    fn break_off(&self, error: client::Error) {
+        lock(&self.broken).get_or_insert(error);
+        self.is_broken.store(true, Relaxed);
+    }
+
+    fn is_broken(&self) -> bool {
+        self.is_broken.load(Relaxed)
+    }
+
+    /// Once no thread adds to it.
+    fn end(&self) -> (Faults, Option<client::Error>) {
+        (
+            std::mem::take(&mut *lock(&self.faults)),
+            lock(&self.broken).take(),
+        )
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("nothing under these locks panics")
+}
+
+/// Says on standard error what came of it.
+fn summarize(tally: &Tally, time: Duration, faults: &Faults) {
+    // Nothing is left to be done where standard error takes no more.
+    let mut err = io::stderr().lock();
+    for (number, why) in &faults.named {
+        // What a line or a node says must not act on the terminal.
+        let why = why.replace(char::is_control, " ");
+        let _ = writeln!(err, "line {number}: {why}");
+    }
+    let more = faults.count - faults.named.len() as u64;
+    if more > 0 {
+        let _ = writeln!(err, "and {} more", HumanCount(more));
+    }
+    let keys = tally.keys.load(Relaxed);
+    let left_alone = match tally.left_alone.load(Relaxed) {
+        0 => String::new(),
+        count => format!(", {} left as they were", HumanCount(count)),
+    };
+    let rate = match (keys, time.as_secs()) {
+        (0, _) | (_, 0) => String::new(), // It would say more of the start than of the node.
+        _ => format!(" ({} a second)", rate(keys, time)),
+    };
+    let seconds = time.as_secs_f64();
+    let _ = writeln!(
+        err,
+        "imported {}{left_alone}, in {seconds:.1} s{rate}",
+        HumanCount(keys)
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_faults_are_named_and_all_are_counted() {
+        let tally = Tally::default();
+        for number in (1..=100).rev() {
+            tally.fault(number, format!("reason {number}"));
+        }
+        let (faults, broken) = tally.end();
+        assert_eq!(faults.count, 100);
+        assert!(faults.named.keys().copied().eq(1..=FAULTS_NAMED_MAX as u64));
+        assert!(broken.is_none());
+    }
+}

@@ -1,0 +1,171 @@
+//! Batches on their way to the node, over one connection, one after the other.
+//!
+//! A batch is done whole or not at all. Where one of its operations is refused, that one is taken out and the
+//! rest is sent again: in smaller pieces the more there are such, in larger ones again the fewer. Where keys
+//! are there that are to be left alone, the node is asked for the others of the batch too, rather than found
+//! out one by one. What may go better a moment later is tried again; that it may have been done already does no harm.
+
+use super::super::batch::operation_at_fault;
+use super::Tally;
+use super::read::Batch;
+use crate::api::Problem;
+use crate::client::{self, Client};
+use std::ops::Range;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread;
+use std::time::Duration;
+
+/// How often what may go better is tried again before the import breaks off.
+const RETRIES_MAX: u32 = 5;
+
+/// How long is waited before the first retry; twice as long before each further one. Some 6 s in all.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
+
+/// Sends the batches of one way.
+pub(super) struct Sender<'a> {
+    client: &'a Client,
+    if_absent: bool,
+    tally: &'a Tally,
+    body: Vec<u8>,
+}
+
+/// What to do after a refusal.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    /// Leave this operation out, counted from the first that was sent.
+    LeaveOut(usize),
+    /// Send fewer at once.
+    Fewer,
+    /// Wait a moment.
+    Again,
+    /// Nothing more can be done.
+    BreakOff,
+}
+
+impl<'a> Sender<'a> {
+    pub(super) fn new(client: &'a Client, if_absent: bool, tally: &'a Tally) -> Sender<'a> {
+        Sender {
+            client,
+            if_absent,
+            tally,
+            body: Vec::new(),
+        }
+    }
+
+    /// Sends a batch, as far as the node takes it.
+    pub(super) fn send(&mut self, mut batch: Batch) {
+        let mut sent = 0;
+        let mut piece = batch.operations.len();
+        let mut retries = 0;
+        while sent < batch.operations.len() && !self.tally.is_broken() {
+            let end = batch.operations.len().min(sent.saturating_add(piece));
+            batch.body(sent..end, &mut self.body);
+            let Err(error) = self.client.apply(&self.body) else {
+                self.tally.keys.fetch_add((end - sent) as u64, Relaxed);
+                sent = end;
+                piece = piece.saturating_mul(2);
+                retries = 0;
+                continue;
+            };
+            match next(&error, end - sent) {
+                Next::LeaveOut(_) if self.is_there(&error) && self.leave_alone(&mut batch, sent..end) => {}
+                Next::LeaveOut(index) => {
+                    let operation = batch.operations.remove(sent + index);
+                    self.leave_out(operation.line, &error);
+                    // Those before it are right; where there are none, the next may well be like it.
+                    piece = if index > 0 { index } else { piece.div_ceil(2) };
+                }
+                Next::Fewer => piece = (end - sent).div_ceil(2),
+                Next::Again if retries < RETRIES_MAX => {
+                    thread::sleep(RETRY_PAUSE * (1 << retries));
+                    retries += 1;
+                }
+                Next::Again | Next::BreakOff => return self.tally.break_off(error),
+            }
+        }
+        let superseded = match self.if_absent {
+            true => &self.tally.left_alone,
+            false => &self.tally.keys,
+        };
+        superseded.fetch_add(batch.superseded, Relaxed);
+    }
+
+    /// Takes operations out whose keys are there; whether there were some.
+    fn leave_alone(&mut self, batch: &mut Batch, range: Range<usize>) -> bool {
+        batch.questions(range.clone(), &mut self.body);
+        let Ok(batched) = self.client.batch(&self.body) else {
+            return false; // One by one, then.
+        };
+        let mut answers = batched.results.iter();
+        let mut index = 0;
+        let before = batch.operations.len();
+        batch.operations.retain(|_| {
+            let is_asked = range.contains(&index);
+            index += 1;
+            !is_asked || answers.next().is_none_or(|answer| answer.status == 404)
+        });
+        let left_alone = before - batch.operations.len();
+        self.tally.left_alone.fetch_add(left_alone as u64, Relaxed);
+        left_alone > 0
+    }
+
+    fn leave_out(&self, line: u64, error: &client::Error) {
+        if self.is_there(error) {
+            self.tally.left_alone.fetch_add(1, Relaxed);
+        } else {
+            self.tally.fault(line, error.to_string());
+        }
+    }
+
+    /// Whether a key was to be absent and is not.
+    fn is_there(&self, error: &client::Error) -> bool {
+        self.if_absent && matches!(error, client::Error::Refused(problem) if problem.status == 412)
+    }
+}
+
+fn next(error: &client::Error, operations: usize) -> Next {
+    match error {
+        client::Error::Refused(problem) => next_after(problem, operations),
+        client::Error::Unreachable { .. } | client::Error::TimedOut { .. } => Next::Again,
+        client::Error::Nonsense { .. } => Next::BreakOff,
+    }
+}
+
+fn next_after(problem: &Problem, operations: usize) -> Next {
+    match (operation_at_fault(problem), problem.status) {
+        (Some(index), _) if index < operations => Next::LeaveOut(index),
+        // The body as a whole: more than the node takes at once, or than it has room for.
+        (None, 413) if operations > 1 => Next::Fewer,
+        (None, 413) => Next::LeaveOut(0),
+        (None, 408 | 429 | 503) => Next::Again,
+        _ => Next::BreakOff,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_refusal_leads_to() {
+        for (problem, operations, expected) in [
+            (r#""status":412,"index":3"#, 5, Next::LeaveOut(3)),
+            (
+                r#""status":422,"field":"operations[2].key""#,
+                5,
+                Next::LeaveOut(2),
+            ),
+            (r#""status":412,"index":5"#, 5, Next::BreakOff),
+            (r#""status":422,"field":"operations""#, 5, Next::BreakOff),
+            (r#""status":413"#, 5, Next::Fewer),
+            (r#""status":413"#, 1, Next::LeaveOut(0)),
+            (r#""status":503"#, 5, Next::Again),
+            (r#""status":507"#, 5, Next::BreakOff),
+            (r#""status":403"#, 5, Next::BreakOff),
+        ] {
+            let problem = format!(r#"{{"type":"t","title":"T","detail":"",{problem}}}"#);
+            let problem: Problem = serde_json::from_str(&problem).unwrap();
+            assert_eq!(next_after(&problem, operations), expected, "{problem:?}");
+        }
+    }
+}

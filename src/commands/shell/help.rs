@@ -1,0 +1,161 @@
+//! What the shell knows: its commands, and what is said of each.
+
+use std::fmt::Write;
+
+/// A command of the shell.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Topic {
+    pub(super) name: &'static str,
+    arguments: &'static str,
+    about: &'static str,
+    /// Further lines.
+    more: &'static str,
+    /// Whether its first word is a key that may be there.
+    pub(super) takes_key: bool,
+}
+
+const fn topic(
+    name: &'static str,
+    arguments: &'static str,
+    takes_key: bool,
+    about: &'static str,
+    more: &'static str,
+) -> Topic {
+    Topic {
+        name,
+        arguments,
+        about,
+        more,
+        takes_key,
+    }
+}
+
+/// All of them, in the order in which they are listed.
+pub(super) static TOPICS: [Topic; 14] = [
+    topic(
+        "GET",
+        "KEY",
+        true,
+        "print the value of a key",
+        "On a terminal a value that is no plain text is shown in quotes, as it can be typed.",
+    ),
+    topic(
+        "SET",
+        "KEY VALUE [TTL TIME] [IFABSENT | IFVERSION VERSION]",
+        true,
+        "store a value",
+        "TTL: for how long, as 500ms, 90s or 5m. IFABSENT: only if the key is new. IFVERSION: only if it is in\n\
+         this version. \"...\" and '...' hold a value with blanks; in \"...\" \\n, \\t, \\\" and \\xff are escapes.",
+    ),
+    topic(
+        "DEL",
+        "KEY...",
+        true,
+        "delete keys",
+        "Prints how many were there.",
+    ),
+    topic(
+        "DELPREFIX",
+        "PREFIX [DRYRUN]",
+        true,
+        "delete all keys that begin alike",
+        "Prints how many there were. DRYRUN: counts them, and deletes nothing. '' is the prefix of all keys.",
+    ),
+    topic(
+        "LIST",
+        "[PREFIX] [LIMIT N]",
+        true,
+        "print the keys that begin with a prefix",
+        "On a terminal the first 100, unless LIMIT says otherwise.",
+    ),
+    topic(
+        "VALUES",
+        "[PREFIX] [LIMIT N]",
+        true,
+        "print entries, each as a line of JSON",
+        "On a terminal the first 100, unless LIMIT says otherwise.",
+    ),
+    topic(
+        "TTL",
+        "KEY",
+        true,
+        "print how long a key has left",
+        "In seconds; `none` where the key has no deadline.",
+    ),
+    topic(
+        "EXPIRE",
+        "KEY TIME",
+        true,
+        "give a key a deadline",
+        "TIME is counted from now on: 500ms, 90s, 5m, 30days.",
+    ),
+    topic(
+        "PERSIST",
+        "KEY",
+        true,
+        "take a key's deadline, so that it stays",
+        "",
+    ),
+    topic("STATUS", "", false, "print how the node is", ""),
+    topic("STATS", "", false, "print what the node has counted, as JSON", ""),
+    topic(
+        "HELP",
+        "[COMMAND]",
+        false,
+        "list the commands, or explain one",
+        "",
+    ),
+    topic("EXIT", "", false, "leave the shell, as Ctrl-D does", ""),
+    topic("QUIT", "", false, "the same", ""),
+];
+
+/// The command of this name, in any case.
+pub(super) fn find(name: &str) -> Option<&'static Topic> {
+    TOPICS.iter().find(|topic| topic.name.eq_ignore_ascii_case(name))
+}
+
+impl Topic {
+    /// How it is typed.
+    pub(super) fn usage(&self) -> String {
+        format!("{} {}", self.name, self.arguments).trim_end().to_owned()
+    }
+}
+
+/// What HELP prints, of one command or of all.
+pub(super) fn text(topic: Option<&Topic>) -> String {
+    let mut text = String::new();
+    match topic {
+        Some(topic) => {
+            writeln!(text, "{}: {}", topic.usage(), topic.about).expect("a string takes all");
+            if !topic.more.is_empty() {
+                writeln!(text, "{}", topic.more).expect("a string takes all");
+            }
+        }
+        None => {
+            for topic in &TOPICS {
+                let usage = match topic.name {
+                    "SET" => "SET KEY VALUE [...]".to_owned(),
+                    _ => topic.usage(),
+                };
+                writeln!(text, "{usage:<26} {}", topic.about).expect("a string takes all");
+            }
+            text.push_str("HELP COMMAND says more.\n");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_fits_a_terminal() {
+        for topic in TOPICS.iter().map(Some).chain([None]) {
+            for line in text(topic).lines() {
+                assert!(line.len() <= 110, "{line}");
+            }
+        }
+        assert!(text(None).contains("EXPIRE KEY TIME"));
+    }
+}

@@ -1,0 +1,336 @@
+//! A line of the shell: words, as redis-cli takes them apart, and the command that they come to.
+//!
+//! Words are bytes, because `"\xff"` says any byte; where a word must be text, as a key must, that is checked.
+
+use super::super::Error;
+use super::help;
+use crate::cli;
+use crate::client::Condition;
+use std::fmt::Write;
+use std::time::Duration;
+
+/// What a line asks for.
+#[derive(Debug, PartialEq)]
+pub(super) enum Command {
+    Get(String),
+    Set {
+        key: String,
+        value: Vec<u8>,
+        ttl: Option<Duration>,
+        condition: Condition,
+    },
+    Del(Vec<String>),
+    DelPrefix {
+        prefix: String,
+        dry_run: bool,
+    },
+    List {
+        prefix: String,
+        limit: Option<u64>,
+        with_values: bool,
+    },
+    Ttl(String),
+    Expire(String, Duration),
+    Persist(String),
+    Status,
+    Stats,
+    Help(Option<&'static help::Topic>),
+    Exit,
+}
+
+/// The command of a line; none where there is nothing on it.
+pub(super) fn command(line: &[u8]) -> Result<Option<Command>, Error> {
+    let mut words = Words {
+        rest: words(line)?.into_iter(),
+        topic: None,
+    };
+    let Some(name) = words.rest.next() else {
+        return Ok(None);
+    };
+    let name = String::from_utf8_lossy(&name).into_owned();
+    let topic = help::find(&name)
+        .ok_or_else(|| Error::Usage(format!("there is no command {name:?}; HELP lists them")))?;
+    words.topic = Some(topic);
+    let command = words.command(topic.name)?;
+    if words.rest.len() > 0 {
+        return Err(words.wrong());
+    }
+    Ok(Some(command))
+}
+
+/// The words behind a command's name.
+struct Words {
+    rest: std::vec::IntoIter<Vec<u8>>,
+    topic: Option<&'static help::Topic>,
+}
+
+impl Words {
+    fn command(&mut self, name: &str) -> Result<Command, Error> {
+        Ok(match name {
+            "GET" => Command::Get(self.key()?),
+            "SET" => self.set()?,
+            "DEL" => {
+                let mut keys = vec![self.key()?];
+                while self.rest.len() > 0 {
+                    keys.push(self.key()?);
+                }
+                Command::Del(keys)
+            }
+            "DELPREFIX" => Command::DelPrefix {
+                prefix: self.text()?,
+                dry_run: match self.option()?.as_deref() {
+                    None => false,
+                    Some("DRYRUN") => true,
+                    Some(_) => return Err(self.wrong()),
+                },
+            },
+            "LIST" | "VALUES" => self.list(name == "VALUES")?,
+            "TTL" => Command::Ttl(self.key()?),
+            "EXPIRE" => Command::Expire(self.key()?, self.ttl()?),
+            "PERSIST" => Command::Persist(self.key()?),
+            "STATUS" => Command::Status,
+            "STATS" => Command::Stats,
+            "HELP" => Command::Help(match self.option()? {
+                None => None,
+                Some(name) => Some(help::find(&name).ok_or_else(|| {
+                    Error::Usage(format!("there is no command {name:?}; HELP alone lists them"))
+                })?),
+            }),
+            _ => Command::Exit,
+        })
+    }
+
+    fn set(&mut self) -> Result<Command, Error> {
+        let key = self.key()?;
+        let value = self.rest.next().ok_or_else(|| self.wrong())?;
+        let (mut ttl, mut condition) = (None, Condition::None);
+        while let Some(option) = self.option()? {
+            match option.as_str() {
+                "TTL" if ttl.is_none() => ttl = Some(self.ttl()?),
+                "IFABSENT" if condition == Condition::None => condition = Condition::Absent,
+                "IFVERSION" if condition == Condition::None => {
+                    let version = cli::version(&self.text()?).map_err(|why| Error::Usage(why.to_owned()))?;
+                    condition = Condition::Version(version);
+                }
+                _ => return Err(self.wrong()),
+            }
+        }
+        Ok(Command::Set {
+            key,
+            value,
+            ttl,
+            condition,
+        })
+    }
+
+    fn list(&mut self, with_values: bool) -> Result<Command, Error> {
+        let is_limit = |word: &[u8]| word.eq_ignore_ascii_case(b"LIMIT");
+        // LIMIT stands alone only where a number follows: it may be a prefix as well.
+        let prefix = match self.rest.as_slice() {
+            [] => String::new(),
+            [first, _] if is_limit(first) => String::new(),
+            _ => self.text()?,
+        };
+        let limit = match self.option()?.as_deref() {
+            None => None,
+            Some("LIMIT") => {
+                let limit = cli::limit(&self.text()?)
+                    .map_err(|why| Error::Usage(format!("LIMIT is not understood: {why}")))?;
+                Some(limit.get())
+            }
+            Some(_) => return Err(self.wrong()),
+        };
+        Ok(Command::List {
+            prefix,
+            limit,
+            with_values,
+        })
+    }
+
+    fn text(&mut self) -> Result<String, Error> {
+        let word = self.rest.next().ok_or_else(|| self.wrong())?;
+        String::from_utf8(word).map_err(|_| Error::Usage("what is no value must be UTF-8".to_owned()))
+    }
+
+    fn key(&mut self) -> Result<String, Error> {
+        cli::key(&self.text()?).map_err(|error| Error::Usage(error.to_string()))
+    }
+
+    fn ttl(&mut self) -> Result<Duration, Error> {
+        cli::ttl(&self.text()?).map(|span| span.0).map_err(Error::Usage)
+    }
+
+    /// The next word, if there is one, in upper case.
+    fn option(&mut self) -> Result<Option<String>, Error> {
+        if self.rest.len() == 0 {
+            return Ok(None);
+        }
+        self.text().map(|word| Some(word.to_ascii_uppercase()))
+    }
+
+    /// That the words are not those that the command takes.
+    fn wrong(&self) -> Error {
+        let usage = self.topic.map(help::Topic::usage).unwrap_or_default();
+        Error::Usage(format!("it is {usage}"))
+    }
+}
+
+/// Takes a line apart.
+fn words(line: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
+    let mut words = Vec::new();
+    let mut rest = line.trim_ascii();
+    while let Some(&first) = rest.first() {
+        let (word, after) = match first {
+            b'"' => double_quoted(&rest[1..])?,
+            b'\'' => single_quoted(&rest[1..])?,
+            _ => {
+                let bytes = rest.iter().position(u8::is_ascii_whitespace);
+                let (word, after) = rest.split_at(bytes.unwrap_or(rest.len()));
+                (word.to_vec(), after)
+            }
+        };
+        if after.first().is_some_and(|next| !next.is_ascii_whitespace()) {
+            return Err(Error::Usage(
+                "a blank follows the quote that ends a word".to_owned(),
+            ));
+        }
+        words.push(word);
+        rest = after.trim_ascii_start();
+    }
+    Ok(words)
+}
+
+/// A word in `"`, and what follows it.
+fn double_quoted(mut rest: &[u8]) -> Result<(Vec<u8>, &[u8]), Error> {
+    let mut word = Vec::new();
+    loop {
+        rest = match rest {
+            [] => return Err(unclosed('"')),
+            [b'"', after @ ..] => return Ok((word, after)),
+            [b'\\', b'x', high, low, after @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                let digit = |byte: &u8| char::from(*byte).to_digit(16).unwrap_or_default() as u8;
+                word.push(digit(high) << 4 | digit(low));
+                after
+            }
+            [b'\\', escaped, after @ ..] => {
+                word.push(match escaped {
+                    b'n' => b'\n',
+                    b'r' => b'\r',
+                    b't' => b'\t',
+                    b'b' => 0x08,
+                    b'a' => 0x07,
+                    other => *other,
+                });
+                after
+            }
+            [byte, after @ ..] => {
+                word.push(*byte);
+                after
+            }
+        }
+    }
+}
+
+/// A word in `'`, and what follows it.
+fn single_quoted(mut rest: &[u8]) -> Result<(Vec<u8>, &[u8]), Error> {
+    let mut word = Vec::new();
+    loop {
+        rest = match rest {
+            [] => return Err(unclosed('\'')),
+            [b'\'', after @ ..] => return Ok((word, after)),
+            [b'\\', b'\'', after @ ..] => {
+                word.push(b'\'');
+                after
+            }
+            [byte, after @ ..] => {
+                word.push(*byte);
+                after
+            }
+        }
+    }
+}
+
+fn unclosed(quote: char) -> Error {
+    Error::Usage(format!(
+        "a word begins with {quote} and has no {quote} at its end"
+    ))
+}
+
+/// A word as it can be typed: in quotes where it must be. Nothing in it acts on a terminal.
+pub(super) fn quoted(word: &[u8]) -> String {
+    match std::str::from_utf8(word) {
+        Ok(text) if is_plain(text) => text.to_owned(),
+        _ => in_quotes(word),
+    }
+}
+
+/// Whether a word is itself without quotes.
+pub(super) fn is_plain(word: &str) -> bool {
+    let is_plain = |c: char| !c.is_whitespace() && !c.is_control() && c != '"' && c != '\'' && c != '\\';
+    !word.is_empty() && word.chars().all(is_plain)
+}
+
+/// A word as it can be typed in quotes.
+pub(super) fn in_quotes(word: &[u8]) -> String {
+    let mut quoted = String::from('"');
+    for chunk in word.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '"' | '\\' => quoted.extend(['\\', c]),
+                '\n' => quoted.push_str("\\n"),
+                '\r' => quoted.push_str("\\r"),
+                '\t' => quoted.push_str("\\t"),
+                c if c.is_control() => c
+                    .encode_utf8(&mut [0; 4])
+                    .bytes()
+                    .for_each(|byte| push_byte(&mut quoted, byte)),
+                c => quoted.push(c),
+            }
+        }
+        for &byte in chunk.invalid() {
+            push_byte(&mut quoted, byte);
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+fn push_byte(quoted: &mut String, byte: u8) {
+    write!(quoted, "\\x{byte:02x}").expect("a string takes all");
+}
+
+/// The word that the end of a line is in: where it begins, what it says so far, and how many are before it.
+pub(super) fn last_word(line: &str) -> (usize, String, usize) {
+    let mut start = line.len() - line.trim_start().len();
+    let mut before = 0;
+    loop {
+        let rest = &line[start..];
+        let end = match rest.as_bytes() {
+            [b'"', inside @ ..] => double_quoted(inside).map(|(_, after)| line.len() - after.len()),
+            [b'\'', inside @ ..] => single_quoted(inside).map(|(_, after)| line.len() - after.len()),
+            _ => Ok(start + rest.find(char::is_whitespace).unwrap_or(rest.len())),
+        };
+        match end {
+            Ok(end) if end < line.len() => {
+                before += 1;
+                start = line.len() - line[end..].trim_start().len();
+            }
+            // It has no end, or ends with the line.
+            _ => {
+                let closed = match rest.as_bytes().first() {
+                    Some(b'"') => format!("{rest}\""),
+                    Some(b'\'') => format!("{rest}'"),
+                    _ => rest.to_owned(),
+                };
+                let word = words(closed.as_bytes())
+                    .ok()
+                    .and_then(|words| words.into_iter().next());
+                let word = word.and_then(|word| String::from_utf8(word).ok());
+                return (start, word.unwrap_or_default(), before);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
