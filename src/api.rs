@@ -28,6 +28,8 @@ pub const PATH_WATCH: &str = "/watch";
 pub const PATH_BATCH: &str = "/batch";
 /// How the node is: role, log, durability.
 pub const PATH_STATUS: &str = "/status";
+/// The state of the node as a file.
+pub const PATH_BACKUP: &str = "/backup";
 /// Compaction of the log.
 pub const PATH_COMPACT: &str = "/compact";
 /// What the node has counted.

@@ -6,6 +6,7 @@
 //! A flag wins over its environment variable, and that over the default. Whatever names a number of bytes
 //! takes a [`Size`], whatever names a time a [`Span`].
 
+mod backup;
 mod bulk;
 mod compact;
 mod data;
@@ -15,6 +16,7 @@ mod units;
 mod values;
 mod watch;
 
+pub use backup::{Backup, Restore};
 pub use bulk::{Batch, Export, Import, Shell};
 pub use compact::Compact;
 pub use data::{Del, Expire, Get, List, Persist, Set, Ttl};
@@ -196,6 +198,16 @@ pub enum Command {
     /// The node serves meanwhile, and does this by itself too: see --compact-ratio of `pykv serve`. Where a
     /// compaction is going on, this waits for its end. On a terminal a bar shows how far it is.
     Compact(Compact),
+    /// Write all that a node holds to a file
+    ///
+    /// The node serves meanwhile. The file is the state at one moment, the offset that is printed, and proves to
+    /// be whole: see `pykv check`. Under its name it is there once it is whole and on disk.
+    Backup(Backup),
+    /// Make a data directory of a backup
+    ///
+    /// The backup is checked first. The directory is not to have a store in it. What is made is a store of its
+    /// own, with another log id.
+    Restore(Restore),
     /// Say whether a data directory is whole, and where it is not
     ///
     /// No process may have the directory open. A record that is cut short at the very end of the log is
@@ -248,9 +260,14 @@ pub struct Status {
 /// `pykv log`
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  pykv log\n  pykv log --key greeting\n  pykv log --follow --dir /var/lib/pykv"
+    after_help = "Examples:\n  pykv log\n  pykv log --key greeting\n  pykv log --follow --dir /var/lib/pykv\n  \
+        pykv log monday.pykv"
 )]
 pub struct Log {
+    /// Print the records of this file, a backup or one of a data directory
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
+
     /// The data directory, or one file of it
     #[arg(long, value_name = "DIR", env = ENV_DIR, default_value = DIR_DEFAULT)]
     pub dir: PathBuf,
@@ -267,8 +284,12 @@ pub struct Log {
 /// `pykv check`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  pykv check\n  pykv check --dir /var/lib/pykv\n  \
-        pykv check --dir /var/lib/pykv --repair")]
+        pykv check --dir /var/lib/pykv --repair\n  pykv check monday.pykv")]
 pub struct Check {
+    /// Check this backup, and no data directory
+    #[arg(value_name = "FILE", conflicts_with = "repair")]
+    pub file: Option<PathBuf>,
+
     /// The data directory
     #[arg(long, value_name = "DIR", env = ENV_DIR, default_value = DIR_DEFAULT)]
     pub dir: PathBuf,

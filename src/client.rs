@@ -8,10 +8,12 @@
 //! because ureq follows such an answer without either; the nodes of a cluster share their tokens.
 
 mod address;
+mod backup;
 mod error;
 mod watch;
 
 pub use address::{Address, AddressError};
+pub use backup::BackupError;
 pub use error::Error;
 pub use watch::Watched;
 
@@ -81,6 +83,8 @@ struct Request<'a> {
     condition: Condition,
     /// The body and its media type.
     body: Option<(&'a [u8], &'static str)>,
+    /// Whether its answer takes as long as it takes, once it has begun.
+    is_endless: bool,
 }
 
 impl<'a> Request<'a> {
@@ -91,6 +95,7 @@ impl<'a> Request<'a> {
             accept: api::MEDIA_JSON,
             condition: Condition::None,
             body: None,
+            is_endless: false,
         }
     }
 }
@@ -213,7 +218,9 @@ impl Client {
 
     /// Asks for a compaction of the log, and does not wait for it.
     pub fn compact(&self) -> Result<api::CompactionJob, Error> {
-        self.ask(Request::new(Method::POST, api::PATH_COMPACT.to_owned()))
+        let mut request = Request::new(Method::POST, api::PATH_COMPACT.to_owned());
+        request.body = Some((b"", api::MEDIA_JSON)); // Or it would be sent as chunks, of which there are none.
+        self.ask(request)
     }
 
     /// What the node has counted.
@@ -280,6 +287,15 @@ impl Client {
                 .header(header::CONTENT_TYPE, media)
                 .body(body)
                 .map(|request| self.agent.run(request)),
+            None if request.is_endless => parts.body(()).map(|request| {
+                let request = self.agent.configure_request(request);
+                self.agent.run(
+                    request
+                        .timeout_global(None)
+                        .timeout_recv_response(Some(self.timeout))
+                        .build(),
+                )
+            }),
             None => parts.body(()).map(|request| self.agent.run(request)),
         };
         sent.map_err(|error| self.nonsense(error))?

@@ -331,6 +331,11 @@ impl Node {
         self.log.defer(offset, then)
     }
 
+    /// Writes a backup, piece by piece: the state at an offset that its end names. Clients are served meanwhile.
+    pub fn backup<E>(&self, take: &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), log::BackupError<E>> {
+        self.log.backup(&*self.store, take)
+    }
+
     /// Asks for a compaction of the log; returns its number, or that of the one that is going on.
     pub fn compact(&self) -> u64 {
         self.log.compact()

@@ -24,7 +24,7 @@
 //! The value of a TERM record is the new term (8 bytes); it has no key. A GAP stands where `pykv check
 //! --repair` found bytes that are no record: its body is whatever was there, so its checksum covers the
 //! first 20 bytes alone. An END closes a base; its value is the number of records before it and their
-//! digest ([`crate::digest`], 8 bytes each). A SKIP is the last record of its segment: its value is the offset at which
+//! digest ([`crate::digest`], 8 bytes each), in a backup also the offset that it is the state at. A SKIP is the last record of its segment: its value is the offset at which
 //! the log goes on (8 bytes). A CLOSE says that the node was stopped in order; its value is the digest of the store.
 //!
 //! The records of a batch follow one another, and all but the last say so. They count together or not at
@@ -253,7 +253,7 @@ impl<'a> Record<'a> {
     pub fn digest(&self) -> Option<u64> {
         match self.operation {
             Operation::Close => self.value_u64(),
-            Operation::End => self.value.get(8..)?.try_into().ok().map(u64::from_le_bytes),
+            Operation::End => self.value.get(8..16)?.try_into().ok().map(u64::from_le_bytes),
             _ => None,
         }
     }

@@ -6,6 +6,13 @@ use crate::log::{self, Damage, Mismatch, Report};
 use std::fmt::Write;
 
 pub(super) fn run(args: &Check) -> Result<(), Error> {
+    if let Some(file) = &args.file {
+        let whole = log::verify(file)?;
+        let (entries, offset, digest) = (whole.entries, whole.offset, whole.digest);
+        return print(
+            format!("{entries} entries, as of offset {offset}, digest {digest}\nwhole\n").as_bytes(),
+        );
+    }
     let report = if args.repair {
         log::repair(&args.dir)?
     } else {

@@ -49,7 +49,7 @@ struct Line<'a> {
 }
 
 pub(super) fn run(args: &cli::Log) -> Result<(), Error> {
-    let mut reader = Reader::open(&args.dir)?;
+    let mut reader = Reader::open(args.file.as_ref().unwrap_or(&args.dir))?;
     let mut out = BufWriter::new(io::stdout().lock());
     loop {
         while let Some(read) = reader.next()? {

@@ -3,6 +3,7 @@
 //! Data goes to standard output and nothing else does. What fails comes back as an [`Error`], which says
 //! in one line what failed, on what, and what to do; `main` prints it and turns it into an exit status.
 
+mod backup;
 mod batch;
 mod check;
 mod compact;
@@ -51,6 +52,8 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Status(args) => status::run(&args),
         Command::Log(args) => log::run(&args),
         Command::Compact(args) => compact::run(&args),
+        Command::Backup(args) => backup::backup(&args),
+        Command::Restore(args) => backup::restore(&args),
         Command::Check(args) => check::run(&args),
     }
 }

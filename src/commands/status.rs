@@ -82,6 +82,7 @@ pub(super) fn text(status: &Status, stats: &Stats) -> String {
                 size(log.offset.saturating_sub(log.synced))
             ),
         ),
+        ("compaction", compaction(status)),
         (
             "connections",
             format!(
@@ -106,6 +107,28 @@ pub(super) fn text(status: &Status, stats: &Stats) -> String {
         writeln!(text, "{name:<12} {value}").expect("a string takes all");
         text
     })
+}
+
+fn compaction(status: &Status) -> String {
+    if let Some(running) = &status.compaction.running {
+        let (entries, total) = (running.entries, running.entries_total);
+        return format!(
+            "going on for {:.1} s, {entries} of {total} entries",
+            running.seconds
+        );
+    }
+    match &status.compaction.last {
+        None => "none yet".to_owned(),
+        Some(last) => match (&last.error, last.bytes_before, last.bytes_after) {
+            (Some(error), ..) => format!("failed: {error}"),
+            (None, before, after) => format!(
+                "the last took {:.1} s, from {} to {}",
+                last.seconds,
+                size(before.unwrap_or_default()),
+                size(after.unwrap_or_default())
+            ),
+        },
+    }
 }
 
 fn bound<T>(max: Option<T>, show: impl FnOnce(T) -> String) -> String {

@@ -9,7 +9,7 @@ use super::problem::Problem;
 use super::request::Head;
 use super::routes::{Admitted, Route};
 use super::stream::Answer;
-use super::{Shared, admin, batch, compact, keys, kv, watch};
+use super::{Shared, admin, backup, batch, compact, keys, kv, watch};
 use crate::api;
 use crate::node::Node;
 use tiny_http::Method;
@@ -65,6 +65,7 @@ pub(super) fn handle<'a>(
         (Route::Keys, Method::Delete, _) => keys::delete(node, head, scratch),
         (Route::Keys, _, _) => keys::list(node, head, scratch),
         (Route::Batch, _, _) => batch::post(&context, head, body, scratch),
+        (Route::Backup, _, _) => return backup::get(head),
         (Route::Compact, _, _) => return compact::post(&context, head, scratch),
         (Route::Watch, _, _) => return watch::watch(head),
         (Route::Status, _, _) => admin::status(&context, head, scratch),

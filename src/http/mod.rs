@@ -8,7 +8,7 @@
 //! | `input`, `output` | its two buffers: what came, and what goes out |
 //! | `request`, `chunked` | the head of a request, and bodies that come in chunks |
 //! | `routes` | which request is which, and whether it may come in |
-//! | `handlers`: `kv`, `keys`, `compact`, `watch`, `admin` | from a request to its answer |
+//! | `handlers`: `kv`, `keys`, `compact`, `backup`, `watch`, `admin` | from a request to its answer |
 //! | `target`, `payload`, `media`, `conditions`, `deadline` | paths and queries, JSON bodies, forms of bodies, entity tags, times to live |
 //! | `response`, `problem` | answers, and errors as answers |
 //! | `stream` | answers that wait, and answers that are sent while they are made |
@@ -29,6 +29,7 @@
 
 mod admin;
 mod auth;
+mod backup;
 mod batch;
 mod chunked;
 mod compact;

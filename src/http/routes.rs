@@ -24,6 +24,7 @@ pub(super) enum Route<'a> {
     Batch,
     Watch,
     Compact,
+    Backup,
     Status,
     Stats,
     Healthz,
@@ -39,6 +40,7 @@ impl<'a> Route<'a> {
                 api::PATH_BATCH => Route::Batch,
                 api::PATH_WATCH => Route::Watch,
                 api::PATH_COMPACT => Route::Compact,
+                api::PATH_BACKUP => Route::Backup,
                 api::PATH_STATUS => Route::Status,
                 api::PATH_STATS => Route::Stats,
                 api::PATH_HEALTHZ => Route::Healthz,
@@ -55,7 +57,9 @@ impl<'a> Route<'a> {
             Route::Keys => "GET, HEAD, POST, DELETE",
             Route::Key(_) => "GET, HEAD, PUT, PATCH, DELETE",
             Route::Batch => "POST",
-            Route::Watch | Route::Status | Route::Stats | Route::Healthz | Route::Readyz => "GET, HEAD",
+            Route::Watch | Route::Backup | Route::Status | Route::Stats | Route::Healthz | Route::Readyz => {
+                "GET, HEAD"
+            }
         }
     }
 
@@ -63,7 +67,7 @@ impl<'a> Route<'a> {
     fn scope(&self, method: &Method) -> Option<Scope> {
         match (self, method) {
             (Route::Healthz | Route::Readyz, _) => None,
-            (Route::Compact, _) => Some(Scope::Admin),
+            (Route::Compact | Route::Backup, _) => Some(Scope::Admin),
             (_, Method::Get | Method::Head) => Some(Scope::Read),
             _ => Some(Scope::Write),
         }

@@ -50,6 +50,11 @@ pub(crate) trait Source: Send + Sync {
 
     /// Gives up the walk.
     fn end_walk(&self);
+
+    /// Another walk, by slots from 0 on, of which any number may go on at once: some entries from a slot on, in
+    /// one hold of the lock, but those of a version above `version_max`. Returns where to go on; none at the end.
+    /// An entry that lives throughout, and is not left out, is given exactly once.
+    fn walk_slots(&self, from: u32, version_max: u64, batch: &mut Batch) -> Option<u32>;
 }
 
 /// Entries on their way from the store into a base. Has room for those of one hold of the lock.
@@ -68,14 +73,14 @@ struct Item {
 }
 
 impl Batch {
-    fn new() -> Batch {
+    pub(super) fn new() -> Batch {
         Batch {
             bytes: Vec::with_capacity(BATCH_BYTES),
             items: Vec::with_capacity(BATCH_ENTRIES),
         }
     }
 
-    /// How many entries to look at.
+    /// How many entries to look at in one hold of the lock.
     pub(crate) fn steps(&self) -> usize {
         BATCH_ENTRIES
     }
@@ -115,7 +120,7 @@ impl Batch {
     }
 
     /// The entries as records, and what each adds to the digest.
-    fn records(&self) -> impl Iterator<Item = (Record<'_>, u64)> {
+    pub(super) fn records(&self) -> impl Iterator<Item = (Record<'_>, u64)> {
         self.items.iter().map(|item| {
             let bytes = match &item.shared {
                 Some(pair) => pair.key_and_value(),
@@ -134,7 +139,7 @@ impl Batch {
         })
     }
 
-    fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.bytes.clear();
         self.items.clear();
     }

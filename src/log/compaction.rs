@@ -396,9 +396,10 @@ fn compact(shared: &Shared, source: &dyn Source) -> Result<Compacted, Error> {
         }
     })?;
     let after = Listing::read(shared.dir.path())?;
-    shared
-        .dir
-        .remove(&shared.disk, after.dispensable(shared.options.backlog_bytes));
+    shared.dir.remove(
+        &shared.disk,
+        after.dispensable(shared.options.backlog_bytes, shared.pins.lowest()),
+    );
     let after = Listing::read(shared.dir.path())?;
     Ok(Compacted {
         offset,

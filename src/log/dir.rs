@@ -12,8 +12,9 @@
 
 use super::disk::Disk;
 use super::error::Error;
-use super::header::Kind;
+use super::header::{HEADER_BYTES, Header, HeaderError, Kind};
 use std::fs::{File, OpenOptions, TryLockError};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// A file of the log, as its name tells it.
@@ -49,6 +50,40 @@ impl Named {
             kind,
             path: path.to_path_buf(),
         })
+    }
+}
+
+impl Named {
+    /// A file by itself: by its name where that is one of the log's, else by its header.
+    pub(super) fn of_file(path: &Path) -> Result<Named, Error> {
+        if let Some(named) = Named::from_path(path) {
+            return Ok(named);
+        }
+        let no_store = |why| Error::NoStore {
+            path: path.to_path_buf(),
+            why,
+        };
+        if !path.exists() {
+            return Err(no_store("it is not there"));
+        }
+        let mut bytes = Vec::new();
+        File::open(path)
+            .and_then(|file| file.take(HEADER_BYTES as u64).read_to_end(&mut bytes))
+            .map_err(Error::io("cannot read", path))?;
+        match Header::decode(&bytes) {
+            Ok(header) => Ok(Named {
+                first_offset: header.first_offset,
+                kind: header.kind,
+                path: path.to_path_buf(),
+            }),
+            Err(HeaderError::Version(found)) => Err(Error::Version {
+                path: path.to_path_buf(),
+                found,
+            }),
+            Err(HeaderError::Damaged(_)) => Err(no_store(
+                "it is no backup, base or segment, or its header is damaged",
+            )),
+        }
     }
 }
 
@@ -105,11 +140,19 @@ impl Listing {
 
     /// What a newer base has made superfluous, but for the latest segments that together have at least
     /// `backlog_bytes`.
-    pub(super) fn dispensable(&self, backlog_bytes: u64) -> Vec<PathBuf> {
+    /// Also kept is what is needed to read on from `read_from`.
+    pub(super) fn dispensable(&self, backlog_bytes: u64, read_from: Option<u64>) -> Vec<PathBuf> {
         let from = self.bases.last().map_or(0, |base| base.first_offset);
+        let is_read = |at: usize| {
+            let end = self
+                .segments
+                .get(at + 1)
+                .map_or(u64::MAX, |next| next.first_offset);
+            read_from.is_some_and(|read_from| end > read_from)
+        };
         let mut kept_bytes = 0;
-        let segments = self.segments.iter().rev().filter(|named| {
-            if named.first_offset >= from {
+        let segments = self.segments.iter().enumerate().rev().filter(|(at, named)| {
+            if named.first_offset >= from || is_read(*at) {
                 return false;
             }
             let is_enough = kept_bytes >= backlog_bytes;
@@ -118,7 +161,7 @@ impl Listing {
             }
             is_enough
         });
-        let segments: Vec<&Named> = segments.collect();
+        let segments: Vec<&Named> = segments.map(|(_, named)| named).collect();
         let bases = self.bases.iter().filter(|named| named.first_offset < from);
         // The oldest first: what is left has no hole, wherever it ends.
         bases

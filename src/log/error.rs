@@ -47,6 +47,20 @@ pub enum Error {
         /// What does not fit.
         why: String,
     },
+    /// A file that is no whole backup.
+    NotWhole {
+        /// The file.
+        path: PathBuf,
+        /// Where in the file, in bytes from its start.
+        file_position: u64,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// There is a store where one was to be made.
+    Exists {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// Something was begun and not brought to its end, which is no fault of the files.
     GivenUp {
         /// Why not.
@@ -78,7 +92,10 @@ impl Error {
 
     /// Whether the data, not the machine, is at fault.
     pub fn is_damage(&self) -> bool {
-        matches!(self, Error::Damaged { .. } | Error::Inconsistent { .. })
+        matches!(
+            self,
+            Error::Damaged { .. } | Error::Inconsistent { .. } | Error::NotWhole { .. }
+        )
     }
 }
 
@@ -115,6 +132,20 @@ impl fmt::Display for Error {
                     dir.display()
                 )
             }
+            Error::NotWhole {
+                path,
+                file_position,
+                why,
+            } => write!(
+                f,
+                "{} is no whole backup, from byte {file_position} on: {why}; use another one",
+                path.display()
+            ),
+            Error::Exists { dir } => write!(
+                f,
+                "{} has a store; choose another directory with --dir, or move that store away first",
+                dir.display()
+            ),
             Error::GivenUp { why } => write!(f, "it was given up: {why}"),
             Error::Version { path, found } => write!(
                 f,

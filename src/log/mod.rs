@@ -16,6 +16,7 @@
 //! | `recovery` | opens a directory and finds the end |
 //! | `compaction` | makes a base while the node serves, and drops what it makes superfluous |
 //! | `base` | the state at an offset, as a file |
+//! | `backup`, `pins` | the state of a store that goes on, as a file; and what that needs of the log |
 //! | `reader`, `file_reader` | records of a directory, of a file |
 //! | `feed`, `watchers` | records of the log while it is written; who waits for more |
 //! | `check`, `recount`, `repair` | what is damaged, whether it adds up, and how it is mended |
@@ -30,6 +31,7 @@
 //! - Nothing is deleted before what replaces it is synced, its directory entry too.
 
 mod appender;
+mod backup;
 mod base;
 mod budget;
 mod check;
@@ -42,6 +44,7 @@ mod feed;
 mod file_reader;
 mod header;
 mod keeper;
+mod pins;
 mod reader;
 mod recount;
 mod recovery;
@@ -53,6 +56,7 @@ mod writer;
 mod tests;
 
 pub(crate) use appender::{Appender, BatchRoom, Change, Reserved, put_bytes, removal_bytes};
+pub use backup::{BackupError, Whole, restore, verify};
 pub(crate) use base::{Batch, Source};
 pub use check::{Damage, FileReport, Report, check, repair};
 pub use commit::Position;
@@ -135,6 +139,7 @@ struct Shared {
     dir: Arc<Dir>,
     disk: Disk,
     compaction: compaction::State,
+    pins: pins::Pins,
     /// Held by whoever walks the store to make a base, before the writer.
     walking: Mutex<()>,
 }
@@ -230,6 +235,7 @@ impl Log {
             dir,
             disk,
             compaction: compaction::State::new(),
+            pins: pins::Pins::default(),
             walking: Mutex::new(()),
         });
         let appender = Appender::new(position, pieces, Arc::clone(&shared));
@@ -332,6 +338,15 @@ impl Log {
     pub fn wake_watchers(&self) {
         self.shared.commit.watchers.wake_all();
         self.shared.compaction.wake();
+    }
+
+    /// Writes a backup of the store that the log is of, piece by piece.
+    pub(crate) fn backup<E>(
+        &self,
+        source: &dyn Source,
+        take: &mut dyn FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), BackupError<E>> {
+        backup::write(self, source, take)
     }
 
     /// Asks for a compaction; returns its number, or that of the one that is going on.

@@ -34,19 +34,9 @@ impl Reader {
     /// Opens a data directory, or a single file of one.
     pub fn open(path: &Path) -> Result<Reader, Error> {
         if !path.is_dir() {
-            let why = if path.exists() {
-                "its name is not that of a base or a segment"
-            } else {
-                "it is not there"
-            };
-            let named = Named::from_path(path).filter(|_| path.exists());
-            let named = named.ok_or_else(|| Error::NoStore {
-                path: path.to_path_buf(),
-                why,
-            })?;
             return Ok(Reader {
                 dir: None,
-                file: FileReader::open(&named)?,
+                file: FileReader::open(&Named::of_file(path)?)?,
             });
         }
         let listing = Listing::read(path)?;

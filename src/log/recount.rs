@@ -30,6 +30,10 @@ impl Recount {
         self.digest
     }
 
+    pub(super) fn entries(&self) -> u64 {
+        self.hashes.len() as u64
+    }
+
     pub(super) fn note_gap(&mut self) {
         self.has_gap = true;
     }

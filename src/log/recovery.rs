@@ -134,7 +134,7 @@ pub(super) fn recover(
     }
     // What a base was made of is kept where the base was damaged: somebody may want it yet.
     if !has_lost {
-        dir.remove(disk, listing.dispensable(backlog_bytes));
+        dir.remove(disk, listing.dispensable(backlog_bytes, None));
     }
     Ok(log)
 }

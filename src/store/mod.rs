@@ -119,21 +119,32 @@ impl Source for Store {
 
     fn walk(&self, batch: &mut Batch) -> bool {
         let steps = batch.steps();
-        self.lock().map.walk_by_use(steps, |entry| {
-            if entry.is_shared() {
-                batch.share(entry.pair(), entry.version());
-                return true;
-            }
-            batch.copy(
-                entry.key_and_value(),
-                entry.key().len(),
-                entry.version(),
-                entry.deadline_ms(),
-            )
+        self.lock().map.walk_by_use(steps, |entry| take(batch, entry))
+    }
+
+    fn walk_slots(&self, from: Slot, version_max: u64, batch: &mut Batch) -> Option<Slot> {
+        let steps = batch.steps();
+        self.lock().map.walk(from, steps, |_, entry| {
+            entry.version() > version_max || take(batch, entry)
         })
     }
 
     fn end_walk(&self) {
         self.lock().map.end_walk();
     }
+}
+
+/// Copies an entry, or takes a share of it where it is large; `false` where there is no room for it.
+fn take(batch: &mut Batch, entry: &Entry) -> bool {
+    if entry.is_shared() {
+        batch.share(entry.pair(), entry.version());
+        return true;
+    }
+    let key_bytes = entry.key().len();
+    batch.copy(
+        entry.key_and_value(),
+        key_bytes,
+        entry.version(),
+        entry.deadline_ms(),
+    )
 }

@@ -1,0 +1,40 @@
+//! The flags of `pykv backup` and `pykv restore`.
+
+use super::{Connection, DIR_DEFAULT, ENV_DIR};
+use clap::Args;
+use std::path::PathBuf;
+
+/// `pykv backup`
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  pykv backup monday.pykv\n  pykv backup - | zstd > monday.pykv.zst\n  \
+        pykv check monday.pykv"
+)]
+pub struct Backup {
+    /// The file to make; - writes to standard output
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+
+    /// Write over a file that is there
+    #[arg(long)]
+    pub force: bool,
+
+    /// How to reach the node.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// `pykv restore`
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  pykv restore monday.pykv --dir /var/lib/pykv && pykv serve --dir /var/lib/pykv"
+)]
+pub struct Restore {
+    /// The backup
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+
+    /// The data directory to make; it must have no store in it
+    #[arg(long, value_name = "DIR", env = ENV_DIR, default_value = DIR_DEFAULT)]
+    pub dir: PathBuf,
+}

@@ -1,0 +1,274 @@
+//! Backups: the state of a store that goes on serving, as one file that proves to be whole.
+//!
+//! A backup begins as a base does: a header with the offset N at which it was begun, and the entries that
+//! the walk finds. They are as of N, or left out where they were written since. Then come the changes that
+//! the log has from N on up to the walk's end, E, each as a record of its own; and an END that names, beside
+//! the number of records, the digest of the store at E, and E. So the file is the state at E, exactly, and one
+//! that was cut off has no END.
+//!
+//! To restore one is to check all of it, and to write it anew as the base at E of a store of its own. That
+//! store has another id: what was written to the first one after E is not in its history.
+
+use super::base::{Batch, Source};
+use super::dir::{Dir, Listing, Named};
+use super::disk::Disk;
+use super::error::Error;
+use super::feed::FeedError;
+use super::file_reader::{FileReader, Next};
+use super::header::{HEADER_BYTES, Header, Kind, LogId};
+use super::recount::Recount;
+use super::recovery::BaseCount;
+use super::{Log, Refusal};
+use crate::digest::Digest;
+use crate::record::{Operation, Record};
+use std::fmt;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// Bytes given at once.
+const PIECE_BYTES: usize = 256 * 1024;
+
+/// Why a backup was not brought to its end.
+#[derive(Debug)]
+pub enum BackupError<E> {
+    /// Whoever takes it takes no more.
+    Taker(E),
+    /// The log could not be waited for.
+    Refused(Refusal),
+    /// The log could not be read.
+    Feed(FeedError),
+}
+
+impl<E: fmt::Display> fmt::Display for BackupError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BackupError::Taker(error) => error.fmt(f),
+            BackupError::Refused(refusal) => refusal.fmt(f),
+            BackupError::Feed(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<E: fmt::Debug + fmt::Display> std::error::Error for BackupError<E> {}
+
+/// Writes a backup, piece by piece. Holds up nobody; what of the log it needs is kept meanwhile.
+pub(super) fn write<E>(
+    log: &Log,
+    source: &dyn Source,
+    take: &mut dyn FnMut(&[u8]) -> Result<(), E>,
+) -> Result<(), BackupError<E>> {
+    // Nothing may be dropped between the question how far the log is and the pin that keeps it from there.
+    let everything = log.shared.pins.pin(0);
+    let start = source.tip();
+    let _pin = log.shared.pins.pin(start);
+    drop(everything);
+    log.wait(start).map_err(BackupError::Refused)?;
+    let mut feed = log.feed(Some(start)).map_err(BackupError::Feed)?;
+    let header = {
+        let writer = log.shared.writer();
+        Header {
+            kind: Kind::Base,
+            id: writer.id,
+            first_offset: start,
+            terms: writer.terms.clone(),
+        }
+    };
+    let mut out = Pieces {
+        bytes: header.encode(),
+        given: 0,
+        records: 0,
+        take,
+    };
+    let mut batch = Batch::new();
+    let mut slot = Some(0);
+    while let Some(from) = slot {
+        slot = source.walk_slots(from, start, &mut batch);
+        for (record, _) in batch.records() {
+            out.push(&record).map_err(BackupError::Taker)?;
+        }
+        batch.clear();
+    }
+    let walked = source.tip();
+    log.wait(walked).map_err(BackupError::Refused)?;
+    let (end, digest) = loop {
+        let state = log.state();
+        if state.0 >= walked {
+            break state;
+        }
+        std::thread::yield_now(); // Who has written it is about to say so.
+    };
+    while feed.offset() < end {
+        let Some(read) = feed.next().map_err(BackupError::Feed)? else {
+            break;
+        };
+        let record = Record {
+            version: Some(read.version),
+            more: false,
+            ..read.record
+        };
+        out.push(&record).map_err(BackupError::Taker)?;
+    }
+    let value = [out.records, digest.0, end].map(u64::to_le_bytes).concat();
+    out.push(&Record::new(Operation::End, 0, &[], &value))
+        .and_then(|()| out.give())
+        .map_err(BackupError::Taker)
+}
+
+/// Records on their way out.
+struct Pieces<'a, E> {
+    bytes: Vec<u8>,
+    /// Bytes that were given before those.
+    given: u64,
+    records: u64,
+    take: &'a mut dyn FnMut(&[u8]) -> Result<(), E>,
+}
+
+impl<E> Pieces<'_, E> {
+    fn push(&mut self, record: &Record<'_>) -> Result<(), E> {
+        record.encode(
+            self.given + self.bytes.len() as u64 - HEADER_BYTES as u64,
+            &mut self.bytes,
+        );
+        self.records += 1;
+        if self.bytes.len() >= PIECE_BYTES {
+            self.give()?;
+        }
+        Ok(())
+    }
+
+    fn give(&mut self) -> Result<(), E> {
+        (self.take)(&self.bytes)?;
+        self.given += self.bytes.len() as u64;
+        self.bytes.clear();
+        Ok(())
+    }
+}
+
+/// What a backup, or a base, was found to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Whole {
+    /// The offset that it is the state at.
+    pub offset: u64,
+    /// Entries in it.
+    pub entries: u64,
+    /// Their digest.
+    pub digest: Digest,
+}
+
+/// Reads a backup, or a base, to its end. An error where it is not whole, or does not add up.
+pub fn verify(path: &Path) -> Result<Whole, Error> {
+    let mut reader = open(path)?;
+    read(&mut reader).map_err(not_whole)
+}
+
+/// A backup is not repaired, so it is not said to be damaged in the words that files of a store are.
+fn not_whole(error: Error) -> Error {
+    match error {
+        Error::Damaged {
+            path,
+            file_position,
+            why,
+            ..
+        } => Error::NotWhole {
+            path,
+            file_position,
+            why,
+        },
+        error => error,
+    }
+}
+
+fn open(path: &Path) -> Result<FileReader, Error> {
+    let named = Named::of_file(path)?;
+    if named.kind != Kind::Base {
+        return Err(Error::NoStore {
+            path: path.to_path_buf(),
+            why: "it is a part of a log, and no backup",
+        });
+    }
+    FileReader::open(&named).map_err(not_whole)
+}
+
+fn read(reader: &mut FileReader) -> Result<Whole, Error> {
+    let mut count = BaseCount::default();
+    let mut recount = Recount::default();
+    let mut whole = None;
+    loop {
+        let at = reader.file_position();
+        let start = reader.offset();
+        match reader.peek()? {
+            Next::Record(bytes) => {
+                let record = reader.record(bytes);
+                let mismatch = recount.push(&record, record.version.unwrap_or(start));
+                let counted = count.count(&record);
+                if record.operation == Operation::End {
+                    let offset = record.value.get(16..24).and_then(|end| end.try_into().ok());
+                    whole = Some(Whole {
+                        offset: offset.map_or(start, u64::from_le_bytes),
+                        entries: recount.entries(),
+                        digest: recount.digest(),
+                    });
+                }
+                match (counted, mismatch) {
+                    (Err(why), _) => return Err(reader.damaged(at, why)),
+                    (_, Some(_)) => return Err(reader.damaged(at, "its records do not add up to its digest")),
+                    _ if count.has_gap => return Err(reader.damaged(at, "a repair has lost a part of it")),
+                    _ => {}
+                }
+            }
+            Next::End => {
+                return whole
+                    .ok_or_else(|| reader.damaged(at, "it ends before its last record: it was cut off"));
+            }
+            Next::Invalid(why) => return Err(reader.damaged(at, why)),
+        }
+    }
+}
+
+/// Makes a store of a backup, in a directory that has none.
+pub fn restore(path: &Path, dir: &Path) -> Result<Whole, Error> {
+    let mut reader = open(path)?;
+    let whole = read(&mut reader).map_err(not_whole)?;
+    let header = Header {
+        kind: Kind::Base,
+        id: LogId::random().map_err(|error| Error::io("cannot get random bytes for", dir)(error.into()))?,
+        first_offset: whole.offset,
+        terms: reader.header().terms.clone(),
+    };
+    let from = reader.into_file();
+    let dir = Dir::open_or_create(dir)?;
+    if Listing::read(dir.path())?.all().next().is_some() {
+        return Err(Error::Exists {
+            dir: dir.path().to_path_buf(),
+        });
+    }
+    let disk = Disk::default();
+    let named = Named::new(dir.path(), Kind::Base, whole.offset);
+    dir.make(&disk, &named, |to| {
+        disk.write_at(to, &header.encode(), 0)
+            .map_err(Error::io("cannot write", &named.path))?;
+        copy_records(&disk, (&from, path), (to, &named.path))
+    })?;
+    Ok(whole)
+}
+
+/// Copies all behind the header. A record's checksum covers its place behind the header, which stays.
+fn copy_records(
+    disk: &Disk,
+    (from, path): (&File, &Path),
+    (to, to_path): (&File, &Path),
+) -> Result<(), Error> {
+    let end = from.metadata().map_err(Error::io("cannot read", path))?.len();
+    let mut buffer = vec![0; 1 << 20];
+    let mut at = HEADER_BYTES as u64;
+    while at < end {
+        let part = &mut buffer[..(end - at).min(1 << 20) as usize];
+        from.read_exact_at(part, at)
+            .map_err(Error::io("cannot read", path))?;
+        disk.write_at(to, part, at)
+            .map_err(Error::io("cannot write", to_path))?;
+        at += part.len() as u64;
+    }
+    Ok(())
+}
