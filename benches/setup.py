@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-CAPACITY = ("--max-capacity", "20000000", "--max-memory", "8GiB")
+# Room for all there is, and a log that is not rewritten while something else is measured.
+CAPACITY = ("--max-capacity", "20000000", "--max-memory", "8GiB", "--compact-ratio", "0")
 
 
 @dataclass(frozen=True)
