@@ -26,11 +26,11 @@ const BATCH_ENTRIES: usize = 64;
 const BATCH_BYTES: usize = 64 * 1024;
 
 /// Written to the file at once, in bytes.
-const WRITE_BYTES: usize = 1 << 20;
+const WRITE_BYTES: usize = 256 << 10;
 
 /// Bytes after which the file is synced: so the last sync is short, and one of the log, which may have to
 /// wait for what else the file system has in hand, never waits for more than this.
-const SYNC_BYTES: u64 = 16 << 20;
+const SYNC_BYTES: u64 = 2 << 20;
 
 /// What a base is made of: the store, as the log sees it.
 pub(crate) trait Source: Send + Sync {
