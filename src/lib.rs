@@ -15,7 +15,8 @@
 //! | [`api`] | what both sides of the HTTP API speak: paths, headers, JSON | |
 //! | [`node`] | a store and its log: the one thing that handlers and commands talk to | `store`, `log` |
 //! | [`store`] | memory: the LRU map, and the lock it is shared under | |
-//! | [`log`] | disk: segments, group commit, recovery, check and repair | `record` |
+//! | [`log`] | disk: segments, group commit, recovery, compaction, backups, check and repair | `record` |
+//! | [`digest`] | what tells two stores with the same entries from others | |
 //! | [`record`] | the one record format | |
 //! | `key`, `pair` | a key that was checked; a key and its value as one piece of memory | |
 //!
@@ -53,10 +54,24 @@
 //! wakes the next. A handler itself never waits: it leaves what is to be done to its connection, which sends
 //! everything in hand first (`http::stream`).
 //!
+//! Where nothing can be answered yet (a watcher waits for a change) or the answer has no end in sight (events, a
+//! backup), the handler leaves it to be done once everything before it was sent (`http::stream`).
+//!
+//! # The way of a watcher
+//! What was changed is in the log, so watchers read it there: the segments' files, beside the writer, up to
+//! what is written. Who has read everything sleeps; the writer wakes one, and that one the next.
+//!
+//! # The way of a compaction
+//! The log goes on in a new segment, at offset N. The thread `compact` walks the store, a few entries in a
+//! hold of its lock, least recently used first, into a temporary file, which becomes the base at N once the
+//! log is synced up to where the walk ended. Then what is older than N goes, but for a backlog.
+//!
 //! # The way of a restart
 //! [`Node::open`](node::Node::open) locks the directory; reads the newest base, if there is one, and the
 //! segments from its offset on; replays each record into the map, evictions too, so nothing is decided
-//! anew; cuts off a torn tail. Any other damage stops the start. Only then is the port opened.
+//! anew; cuts off a torn tail, a batch of which a part is missing as a whole. Any other damage stops the
+//! start. Where the log was not closed in order it goes on a good way further, so that no version comes back.
+//! Only then are requests answered.
 //!
 //! # Threads
 //! | name | how many | started by | ended by |
@@ -64,11 +79,13 @@
 //! | `main` | 1 | the system | accepts connections in [`Server::run`](http::Server::run), until stopped |
 //! | `connection` | one a connection | `main`, in a scope of [`Server::run`](http::Server::run) | the client, a timeout, or the scope's end: run returns when all have ended |
 //! | `log` | 1 | [`Node::open`](node::Node::open) | [`Node::close`](node::Node::close), which joins it |
+//! | `compact` | 1 | [`Node::open`](node::Node::open) | the same; a compaction that is going on is given up |
+//! | `sweep` | 1 | [`Node::open`](node::Node::open) | the same |
 //! | `ctrl-c` | 1 | `pykv serve` | the end of the process; it holds nothing |
 //!
 //! To stop: the signal's thread tells the server; connections finish what they have begun; the server's
-//! scope joins them; the node is closed, which ends `log`, writes and syncs the rest, and lets go of the
-//! directory.
+//! scope joins them; the node is closed, which ends `sweep`, `compact` and `log`, writes and syncs the rest,
+//! says so in a last record, and lets go of the directory.
 //!
 //! # What holds everywhere
 //! - What was acknowledged is in the log as firmly as `--fsync` says.

@@ -206,15 +206,27 @@ fn load(
 /// Compactions under load, with times to live, each with a kill -9 in its middle or after it.
 #[test]
 fn compactions_that_are_killed_lose_nothing() {
+    killed_compactions(false);
+}
+
+/// The same beside evictions, which may take any key, but never give an older value back.
+#[test]
+fn compactions_that_are_killed_beside_evictions_lose_nothing() {
+    killed_compactions(true);
+}
+
+fn killed_compactions(with_evictions: bool) {
     let rounds = setting("PYKV_COMPACT_ROUNDS", 6);
-    let mut node = Server::start(&[
+    let capacity = if with_evictions { "150" } else { "100000" };
+    let log = [
         "--segment-size",
         "64KiB",
         "--log-backlog",
         "100KiB",
         "--compact-ratio",
         "0",
-    ]);
+    ];
+    let mut node = Server::start(&[&log[..], &["--max-capacity", capacity]].concat());
     let mut random = Random::new(7);
     let acknowledged = Mutex::new(HashMap::new());
     for round in 0..rounds {
@@ -243,6 +255,9 @@ fn compactions_that_are_killed_lose_nothing() {
         node.start_again();
         for (key, value) in acknowledged.lock().unwrap().iter() {
             let found = node.get(&format!("/kv/{key}?raw"));
+            if with_evictions && found.status == 404 {
+                continue;
+            }
             match value {
                 Some(value) => assert_eq!((found.status, &found.body), (200, value), "round {round}: {key}"),
                 None => assert_eq!(found.status, 404, "round {round}: {key}"),
