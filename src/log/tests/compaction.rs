@@ -217,7 +217,7 @@ fn a_crash_at_any_operation_loses_nothing_acknowledged() {
             run(&Disk::default(), dir.path(), policy, &mut BTreeMap::new())
         };
         // Beyond the end too, as no two runs are the same.
-        for at in (0..operations + 20) {
+        for at in 0..operations + 20 {
             let dir = tempfile::tempdir().unwrap();
             let disk = Disk::default();
             disk.faults.plan(Plan::Crash { at });
