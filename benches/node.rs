@@ -5,7 +5,7 @@
 
 use divan::{Bencher, counter::BytesCount};
 use pykv::log::{Options as LogOptions, Policy};
-use pykv::node::{Deadline, Mode, Node, Options, Precondition};
+use pykv::node::{ClusterOptions, Deadline, Mode, Node, Options, Precondition};
 use pykv::record::{Operation, Record};
 use pykv::store::Limits;
 use pykv::{Key, node};
@@ -26,6 +26,7 @@ const STRIDE: usize = 61_803;
 fn filled(policy: Policy) -> (TempDir, Node, Vec<String>) {
     let dir = tempfile::tempdir().expect("a temporary directory can be made");
     let node = Node::open(Options {
+        cluster: ClusterOptions::default(),
         dir: dir.path().to_path_buf(),
         limits: Limits {
             entries_max: KEYS as u64,

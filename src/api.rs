@@ -7,11 +7,18 @@
 
 mod batch;
 mod deadline;
+mod replication;
 
 pub use batch::{
     BATCH_BYTES_MIN, BATCH_OPERATIONS_DEFAULT, BATCH_OPERATIONS_MAX, Batch, Batched, Operation, Outcome,
 };
 pub use deadline::{DEADLINE_MS_MAX, Patch, TTL_MS_MAX, expires_at, ttl_ms};
+pub use replication::{
+    Divergence, Follower, HEADER_LOG, HEADER_MIN_OFFSET, HEADER_REPLICAS, HEADER_SYNC_REPLICAS,
+    HEADER_SYNC_REQUIRED, HEADER_SYNC_TIMEOUT, Hello, LogQuery, PATH_PRIMARY, PATH_PROMOTE, PATH_REPLICA,
+    PATH_REPLICATION_HELLO, PATH_REPLICATION_LOG, PATH_REPLICATION_SNAPSHOT, POLL_WAIT_MS_MAX, Piece,
+    Promoted, ReplicationStatus, SYNC_REPLICAS_MAX, SYNC_TIMEOUT_SECONDS_MAX,
+};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -312,8 +319,10 @@ pub struct Probe {
 pub struct Status {
     /// The program's version.
     pub version: String,
-    /// `primary`: it takes writes.
+    /// `primary`: it takes writes; or `replica`.
     pub role: String,
+    /// How others reach it, as `host:port`.
+    pub address: String,
     /// Whether the log takes writes, and if not, why.
     pub health: String,
     /// Whether it does.
@@ -326,6 +335,8 @@ pub struct Status {
     pub log: LogStatus,
     /// Compaction of the log.
     pub compaction: Compaction,
+    /// Its place in a cluster.
+    pub replication: ReplicationStatus,
     /// The bounds of the store and of what requests may bring.
     pub limits: StatusLimits,
     /// Memory of the process in RAM, in bytes, where the system tells it.

@@ -11,6 +11,7 @@ mod bulk;
 mod compact;
 mod data;
 mod error;
+mod replica;
 mod serve;
 mod units;
 mod values;
@@ -21,6 +22,7 @@ pub use bulk::{Batch, Export, Import, Shell};
 pub use compact::Compact;
 pub use data::{Del, Expire, Get, List, Persist, Set, Ttl};
 pub use error::usage_message;
+pub use replica::{Cluster, Promote, Replica};
 pub use serve::{Fsync, LogLevel, Serve};
 pub use units::{Size, SizeError, Span};
 pub(crate) use values::{key, limit, ttl, version};
@@ -117,6 +119,17 @@ pub enum Command {
     /// requests it has begun, syncs its log and exits with 0. A second one, a second later or more, ends it at
     /// once, with 130.
     Serve(Box<Serve>),
+    /// Run a node that follows another one
+    ///
+    /// It copies the log of the primary, serves reads, and sends writers to the primary with 307. What it is
+    /// stays written down in its directory: a replica that was promoted is primary again after a restart, until
+    /// it meets a higher term. Everything else is as for `pykv serve`.
+    Replica(Box<Replica>),
+    /// Make a replica the primary
+    ///
+    /// It begins a term of its own and takes writes. A primary that hears of it steps down and follows; what
+    /// that one alone had is set aside in its directory.
+    Promote(Promote),
     /// Print the value of a key
     ///
     /// Its bytes are printed as they are, and on a terminal a newline after them.

@@ -17,7 +17,7 @@ pub use backup::BackupError;
 pub use error::Error;
 pub use watch::Watched;
 
-use crate::api::{self, Batched, Deleted, Entries, HEADER_EXPIRES_AT, Keys, Patch, Stats, Status};
+use crate::api::{self, Batched, Deleted, Entries, HEADER_EXPIRES_AT, Keys, Patch, Promoted, Stats, Status};
 use crate::record::VALUE_BYTES_MAX;
 use error::problem;
 use serde::de::DeserializeOwned;
@@ -172,6 +172,13 @@ impl Client {
             Some(Ok(deadline)) => Ok(Some(deadline)),
             _ => Err(self.nonsense(format_args!("{HEADER_EXPIRES_AT} is no time"))),
         }
+    }
+
+    /// Makes the node the primary.
+    pub fn promote(&self) -> Result<Promoted, Error> {
+        let mut request = Request::new(Method::POST, api::PATH_PROMOTE.to_owned());
+        request.body = Some((b"", api::MEDIA_JSON)); // As for a compaction.
+        self.ask(request)
     }
 
     /// Deletes a key.

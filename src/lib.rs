@@ -108,6 +108,7 @@ pub mod log;
 pub mod node;
 mod pair;
 pub mod record;
+pub mod replication;
 pub mod store;
 
 pub use key::{Key, KeyError};

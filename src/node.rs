@@ -15,23 +15,34 @@
 
 mod batch;
 mod clock;
+mod cluster;
+mod followers;
 mod listing;
 mod prefix;
+mod replica;
 mod sweep;
 mod watch;
 mod write;
 
 pub use batch::{BatchError, Batched, Outcome, Step};
+pub(crate) use cluster::{Change, Cluster};
+pub use cluster::{ClusterStatus, Options as ClusterOptions, Phase};
+pub use followers::{FollowerName, FollowerStatus};
 pub use listing::{Cursor, Listed, Page, StaleCursor};
 pub use prefix::{Partly, Swept};
+pub use replica::{Poll, PollError, Polled, PromoteError, Sync};
+pub(crate) use replica::{ReceiveError, TakeError};
 pub use write::{Deadline, Found, Meta, Mode, Precondition, WriteError, Written};
 
 use crate::digest::Digest;
 use crate::key::Key;
-use crate::log::{self, CompactionStatus, Finished, Health, Log, Policy, Position, Refusal};
+use crate::log::{
+    self, CompactionStatus, Finished, Health, Log, Marker, Policy, Position, Refusal, Role, Term,
+};
 use crate::pair::Pair;
 use crate::store::{self, Counters, Limits, LruMap, Prepared, Replay, Store};
 use clock::Clock;
+use followers::Followers;
 use std::hash::RandomState;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -49,6 +60,8 @@ pub struct Options {
     pub value_bytes_max: usize,
     /// The log's policy and limits.
     pub log: log::Options,
+    /// How it takes part in a cluster.
+    pub cluster: ClusterOptions,
 }
 
 /// How a node is, at one moment.
@@ -57,7 +70,7 @@ pub struct Status {
     /// The log's id, as 32 hexadecimal digits.
     pub log_id: String,
     /// The term of the log.
-    pub term: u64,
+    pub term: Term,
     /// How far the log has been written and synced, in bytes.
     pub position: Position,
     /// The offset just past the last record handed to the log.
@@ -100,6 +113,8 @@ pub struct Node {
     opened: Instant,
     /// Random: tells the cursors of this run from those of others.
     run: u32,
+    cluster: Cluster,
+    followers: Followers,
 }
 
 impl Node {
@@ -113,7 +128,13 @@ impl Node {
         let hasher = RandomState::new();
         let mut map = LruMap::new(options.limits, hasher.clone());
         let mut replay = Replay::new(&mut map);
-        let (mut log, appender) = Log::open(disk, &options.dir, options.log, |record, version| {
+        let marker = Marker::read(&options.dir)?;
+        let role = match &marker {
+            Some(marker) => marker.role,
+            None if options.cluster.is_replica => Role::Replica,
+            None => Role::Primary,
+        };
+        let (mut log, appender) = Log::open(disk, &options.dir, options.log, role, |record, version| {
             replay.push(record, version)
         })?;
         replay.finish();
@@ -130,7 +151,18 @@ impl Node {
         )
         .map_err(|error| log::Error::io("cannot start a thread for", &options.dir)(error))?;
         let run = std::hash::BuildHasher::hash_one(&hasher, "cursors") as u32;
+        let cluster_id = std::hash::BuildHasher::hash_one(&hasher, "cluster");
+        let cluster = Cluster::new(options.cluster, marker.as_ref(), role, log.appended(), cluster_id);
+        let followers = Followers::default();
+        if marker.as_ref().is_some_and(|marker| marker.has_successor) {
+            followers.set_has_successor();
+        }
+        if role == Role::Replica && marker.is_none() {
+            log.set_marker(&cluster.marker(role, false))?;
+        }
         let node = Node {
+            cluster,
+            followers,
             store,
             log,
             clock,

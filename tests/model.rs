@@ -155,6 +155,7 @@ impl Model {
 
 fn open(dir: &Path) -> Node {
     Node::open(Options {
+        cluster: pykv::node::ClusterOptions::default(),
         dir: dir.to_path_buf(),
         limits: Limits {
             entries_max: 10_000,

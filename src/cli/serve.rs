@@ -115,6 +115,10 @@ pub struct Serve {
     #[arg(long, help_heading = "Security")]
     pub insecure: bool,
 
+    /// What it is told of its cluster.
+    #[command(flatten)]
+    pub cluster: super::Cluster,
+
     /// Most connections open at once
     #[arg(long, value_name = "N", allow_hyphen_values = true, default_value_t = Limits::default().connections_max,
           value_parser = count, help_heading = "Limits of requests")]
@@ -273,8 +277,9 @@ impl Serve {
     }
 
     /// What the node is built from.
-    pub fn node_options(&self) -> node::Options {
+    pub fn node_options(&self, cluster: node::ClusterOptions) -> node::Options {
         node::Options {
+            cluster,
             // What a node says of its directory must mean something from wherever it is read.
             dir: std::path::absolute(&self.dir).unwrap_or_else(|_| self.dir.clone()),
             limits: store::Limits {
@@ -345,7 +350,7 @@ mod tests {
         ])
         .unwrap();
         assert_eq!(serve.listen, "127.0.0.1:0".parse().unwrap());
-        let options = serve.node_options();
+        let options = serve.node_options(node::ClusterOptions::default());
         assert_eq!(
             (options.limits.entries_max, options.limits.bytes_max),
             (500, 2 << 20)
@@ -418,7 +423,13 @@ mod tests {
             assert_eq!(parse(args).unwrap().check().is_ok(), allowed, "{args:?}");
         }
         let serve = parse(&["--max-value=256MiB"]).unwrap();
-        assert!(serve.node_options().log.unwritten_bytes_max > 256 << 20);
+        assert!(
+            serve
+                .node_options(node::ClusterOptions::default())
+                .log
+                .unwritten_bytes_max
+                > 256 << 20
+        );
         assert!(serve.http_limits().in_flight_bytes_max > 256 << 20);
     }
 

@@ -90,6 +90,13 @@ impl std::str::FromStr for Address {
     }
 }
 
+impl Address {
+    /// As `host:port`.
+    pub fn host_and_port(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "http://{}:{}", self.host, self.port)

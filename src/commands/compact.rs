@@ -5,7 +5,7 @@ use super::{Error, connect, print, print_json};
 use crate::api::CompactionResult;
 use crate::cli::{Compact, Connection};
 use crate::log::{Options as LogOptions, Policy, Reader};
-use crate::node::{Node, Options};
+use crate::node::{ClusterOptions, Node, Options};
 use crate::record::VALUE_BYTES_MAX;
 use crate::store::Limits;
 use std::path::Path;
@@ -85,6 +85,7 @@ fn of_directory(dir: &Path) -> Result<CompactionResult, Error> {
             backlog_bytes: 0,
             wait_max: Duration::from_secs(60),
         },
+        cluster: ClusterOptions::default(),
     })?;
     let job = node.compact();
     let deadline = Instant::now() + WAIT_MAX;

@@ -16,6 +16,7 @@ mod lines;
 mod list;
 mod log;
 mod progress;
+mod promote;
 mod serve;
 mod set;
 mod shell;
@@ -36,7 +37,9 @@ const TOKEN_FILE_BYTES_MAX: u64 = 1 << 20;
 /// Does what was typed.
 pub fn run(cli: Cli) -> Result<(), Error> {
     match cli.command {
-        Command::Serve(args) => serve::run(&args),
+        Command::Serve(args) => serve::run(&args, None),
+        Command::Replica(args) => serve::run(&args.serve, Some(&args)),
+        Command::Promote(args) => promote::run(&args),
         Command::Get(args) => get::run(&args),
         Command::Set(args) => set::run(&args),
         Command::Del(args) => del::run(&args),
@@ -180,17 +183,25 @@ fn token(connection: &Connection) -> Result<Option<Token>, Error> {
 }
 
 fn token_of_file(path: &Path) -> Result<Token, Error> {
+    Token::new(&token_text_of_file(path)?).ok_or_else(|| bad_token(path))
+}
+
+fn bad_token(path: &Path) -> Error {
+    Error::Usage(format!(
+        "the token in {} has characters that no token has",
+        path.display()
+    ))
+}
+
+/// The token that a file holds, as text.
+fn token_text_of_file(path: &Path) -> Result<String, Error> {
     let cannot_read = |source| Error::io("cannot read the token file", path)(source);
     let file = File::open(path).map_err(cannot_read)?;
     for line in BufReader::new(io::Read::take(file, TOKEN_FILE_BYTES_MAX)).lines() {
         let line = line.map_err(cannot_read)?;
         if let Some(token) = token_of_line(&line) {
-            return Token::new(token).ok_or_else(|| {
-                Error::Usage(format!(
-                    "the token in {} has characters that no token has",
-                    path.display()
-                ))
-            });
+            let is_token = token.bytes().all(|byte| byte.is_ascii_graphic());
+            return is_token.then(|| token.to_owned()).ok_or_else(|| bad_token(path));
         }
     }
     Err(Error::Usage(format!("there is no token in {}", path.display())))

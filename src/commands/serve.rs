@@ -1,4 +1,4 @@
-//! `pykv serve`: opens the listener, then the node, and runs until a signal says to stop.
+//! `pykv serve` and `pykv replica`: opens the listener, then the node, and runs until a signal says to stop.
 //!
 //! The order matters at both ends. The port is bound first, so that one in use is said at once and leaves
 //! no directory behind; who connects while the node recovers waits in the kernel, and is answered once
@@ -6,14 +6,18 @@
 //! that the last answer given is covered by the last sync.
 
 use super::Error;
-use crate::cli::{LogLevel, Serve};
+use crate::cli::{LogLevel, Replica, Serve};
 use crate::http::{self, Server, Stopper, Tokens};
+use crate::log::Role;
 use crate::node::Node;
+use crate::replication::{Replication, Settings};
 use ::log::{info, warn};
 use simplelog::{ColorChoice, ConfigBuilder, LevelPadding, TermLogger, TerminalMode, WriteLogger};
 use std::fs::File;
 use std::io::{self, IsTerminal, LineWriter, Read, Write};
+use std::net::SocketAddr;
 use std::path::Path;
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// What a shell reports of a process that SIGINT ended.
@@ -22,14 +26,24 @@ const EXIT_INTERRUPTED: i32 = 130;
 /// Signals closer to each other than this are one: `timeout` and the like signal a process and its group.
 const SAME_SIGNAL_MAX: Duration = Duration::from_secs(1);
 
-pub(super) fn run(args: &Serve) -> Result<(), Error> {
+pub(super) fn run(args: &Serve, replica: Option<&Replica>) -> Result<(), Error> {
     args.check().map_err(Error::Usage)?;
     let tokens = args.token_file.as_deref().map(tokens).transpose()?;
+    let token = match &args.cluster.cluster_token_file {
+        Some(path) => Some(super::token_text_of_file(path)?),
+        None => tokens.as_ref().and_then(Tokens::first_for_admin),
+    };
     start_logging(args.log_level);
 
     let server = bind(args, tokens)?;
-    let node = Node::open(args.node_options())?;
-    let served = serve(args, &server, &node);
+    let mut cluster = args.cluster.options(replica);
+    cluster.address = match &args.cluster.advertise {
+        Some(address) => address.host_and_port(),
+        None => reachable_address(server.address()),
+    };
+    let node = Node::open(args.node_options(cluster))?;
+    say_role(&node, replica);
+    let served = serve(args, &server, &node, &args.cluster.settings(replica, token));
     // Whatever came of the listener: what was acknowledged is to be synced.
     let closed = node.close();
     served?;
@@ -53,12 +67,44 @@ fn bind(args: &Serve, tokens: Option<Tokens>) -> Result<Server, Error> {
     .map_err(Error::Listen)
 }
 
-fn serve(args: &Serve, server: &Server, node: &Node) -> Result<(), Error> {
+/// How others reach a node that listens at `address`, as far as it can be told from here.
+fn reachable_address(address: SocketAddr) -> String {
+    if !address.ip().is_unspecified() {
+        return address.to_string();
+    }
+    let name = rustix::system::uname();
+    let host = name.nodename().to_str().unwrap_or("localhost");
+    format!("{host}:{}", address.port())
+}
+
+/// Says what the node is, where that is not what it was started as.
+fn say_role(node: &Node, replica: Option<&Replica>) {
+    match (node.role(), replica) {
+        (Role::Replica, None) => info!(
+            "the directory is a replica's: following {}; `pykv promote` makes it the primary",
+            node.cluster().peers().join(", ")
+        ),
+        (Role::Primary, Some(_)) => info!(
+            "the directory is that of the primary of term {}: taking writes, until there is a higher term",
+            node.term()
+        ),
+        _ => {}
+    }
+}
+
+fn serve(args: &Serve, server: &Server, node: &Node, settings: &Settings) -> Result<(), Error> {
     // Not before: until the node is open there is nothing to end in order, and a signal ends it at once.
     stop_on_signals(server.stopper())?;
-    announce(server);
-    server.run(node, args.shutdown_grace.0);
-    Ok(())
+    thread::scope(|scope| {
+        let replication = Replication::start(scope, node, settings).map_err(|source| Error::Io {
+            doing: "cannot start the threads of the replication".to_owned(),
+            source,
+        })?;
+        announce(server);
+        server.run(node, args.shutdown_grace.0);
+        replication.stop();
+        Ok(())
+    })
 }
 
 /// Says on standard output where the node listens. Whoever started it may have closed that, or have read

@@ -10,8 +10,10 @@ use super::routes::Route;
 use super::target;
 use crate::api;
 use crate::log::{Health, Policy};
+use crate::node::ClusterStatus;
 use crate::pair::KEY_BYTES_MAX;
 use crate::store::Limits;
+use std::time::Duration;
 use tiny_http::StatusCode;
 
 pub(super) fn status(
@@ -21,16 +23,18 @@ pub(super) fn status(
 ) -> Result<Reply, Problem> {
     let [] = target::parameters(head.query, [])?;
     let status = context.node.status();
+    let cluster = context.node.cluster_status();
     let body = api::Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        role: "primary".to_owned(),
+        role: cluster.role.name().to_owned(),
+        address: cluster.address.clone(),
         health: status.health.to_string(),
-        ready: status.health == Health::Ok,
+        ready: status.health == Health::Ok && context.node.is_whole(),
         uptime_seconds: status.uptime.as_secs(),
         dir: status.dir.display().to_string(),
         log: api::LogStatus {
             id: status.log_id,
-            term: status.term,
+            term: u64::from(status.term.number()),
             offset: status.offset,
             digest: status.digest.to_string(),
             digest_offset: status.digest_offset,
@@ -44,6 +48,7 @@ pub(super) fn status(
             .to_owned(),
         },
         compaction: compact::status(status.compaction),
+        replication: replication(context, cluster),
         limits: limits(context, status.limits),
         resident_bytes: resident_bytes(),
     };
@@ -75,6 +80,31 @@ pub(super) fn stats(context: &Context<'_>, head: &Head<'_>, scratch: &mut Scratc
     Ok(json(scratch, &body))
 }
 
+fn replication(context: &Context<'_>, cluster: ClusterStatus) -> api::ReplicationStatus {
+    let ms = |time: Duration| time.as_millis() as u64;
+    let followers = context
+        .node
+        .followers()
+        .into_iter()
+        .map(|follower| api::Follower {
+            address: follower.address,
+            offset: follower.offset,
+            lag_bytes: follower.lag_bytes,
+            lag_ms: ms(follower.lag),
+            last_heard_ms: ms(follower.silent_for),
+            successor: follower.is_successor,
+        });
+    api::ReplicationStatus {
+        primary: cluster.primary,
+        state: cluster.phase.name().to_owned(),
+        error: cluster.error,
+        lag_bytes: cluster.lag_bytes,
+        lag_ms: cluster.lag.map(ms),
+        failover_after_seconds: cluster.failover_after.map(|after| after.as_secs_f64()),
+        followers: followers.collect(),
+    }
+}
+
 /// The process is there and answers: nothing more.
 pub(super) fn healthz(head: &Head<'_>, scratch: &mut Scratch) -> Result<Reply, Problem> {
     let [] = target::parameters(head.query, [])?;
@@ -91,6 +121,10 @@ pub(super) fn readyz(
     if context.shared.is_stopping() {
         return Err(Problem::new(problem::NOT_READY, "the node is stopping"));
     }
+    if !context.node.is_whole() {
+        let why = "the node is taking over the state of its primary";
+        return Err(Problem::new(problem::NOT_READY, why).retry_after(1));
+    }
     match context.node.health() {
         Health::Ok => Ok(json(scratch, &passed())),
         health => Err(Problem::new(problem::NOT_READY, health.to_string()).retry_after(1)),
@@ -103,7 +137,7 @@ fn passed() -> api::Probe {
     }
 }
 
-fn json(scratch: &mut Scratch, body: &impl serde::Serialize) -> Reply {
+pub(super) fn json(scratch: &mut Scratch, body: &impl serde::Serialize) -> Reply {
     push_json(&mut scratch.body, body);
     Reply::new(StatusCode(200), Body::Written(Media::Json))
 }

@@ -84,6 +84,12 @@ impl Tokens {
         Ok(Tokens(tokens))
     }
 
+    /// The first token that is good for everything, for a node to show to others of its cluster.
+    pub fn first_for_admin(&self) -> Option<String> {
+        let (_, token) = self.0.iter().find(|(scope, _)| *scope == Scope::Admin)?;
+        String::from_utf8(token.to_vec()).ok()
+    }
+
     /// The widest scope that a token has.
     fn scope(&self, given: &[u8]) -> Option<Scope> {
         let mut found = 0u8;

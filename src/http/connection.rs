@@ -17,6 +17,7 @@ mod later;
 mod linger;
 
 use super::chunked::{Chunked, ChunkedError};
+use super::cluster::{self, NotYet};
 use super::handlers::{Context, Scratch, handle};
 use super::input::{Got, INPUT_BYTES, Input, wait_readable};
 use super::left::Slot;
@@ -28,6 +29,7 @@ use super::request::{Framing, Head};
 use super::response::{Envelope, Reply};
 use super::routes;
 use super::stream::Answer;
+use crate::node::Sync;
 use later::Pending;
 use linger::linger;
 use std::io;
@@ -74,6 +76,8 @@ enum Next {
     Read,
     /// What a handler left must be done, once all before it was sent.
     Later,
+    /// The node must get to where the request wants it, once all before it was sent; see [`Connection::min_offset`].
+    Await,
     /// The last answer was made; nothing that the client sent is unread.
     Close,
     /// The last answer was made, and the client may be sending still.
@@ -94,6 +98,8 @@ pub(super) fn serve(context: Context<'_>, peer: &Arc<Peer>) {
         slot: Slot::new(Arc::clone(peer)),
         has_left: false,
         pending: None,
+        awaited_offset: None,
+        sync: None,
     };
     if let Err(error) = connection.run() {
         log::debug!("a connection ended: {error}");
@@ -115,6 +121,10 @@ struct Connection<'a> {
     has_left: bool,
     /// Set where a step ends in [`Next::Later`].
     pending: Option<Pending<'a>>,
+    /// The offset that the request at hand wants to see, once it has been waited for.
+    awaited_offset: Option<u64>,
+    /// What the write at hand asks of replicas.
+    sync: Option<Sync>,
 }
 
 impl<'a> Connection<'a> {
@@ -132,10 +142,11 @@ impl<'a> Connection<'a> {
             let next = match next {
                 Next::Read => self.read()?,
                 Next::Later => self.answer_later()?,
+                Next::Await => self.await_offset(),
                 next => next,
             };
             match next {
-                Next::Go | Next::Read | Next::Later => {}
+                Next::Go | Next::Read | Next::Later | Next::Await => {}
                 Next::Close => {
                     self.take_answer_back();
                     return self.flush();
@@ -250,8 +261,29 @@ impl<'a> Connection<'a> {
             // Chunks may be here already.
             return if is_chunked { self.answer_one() } else { Next::Read };
         };
+        let (sync, seen) = match cluster::ask(&self.context, &head, &admitted.route) {
+            Ok(asked) => (asked.sync, asked.seen),
+            Err(NotYet::Refused(problem)) => {
+                self.scratch.body.clear();
+                let reply = problem.into_reply(&mut self.scratch.body);
+                return self.answer(envelope, &reply, end);
+            }
+            Err(NotYet::Behind(offset)) if self.awaited_offset != Some(offset) => {
+                self.awaited_offset = Some(offset);
+                return Next::Await;
+            }
+            Err(NotYet::Behind(offset)) => {
+                self.awaited_offset = None;
+                self.scratch.body.clear();
+                let reply = cluster::behind(&self.context, offset).into_reply(&mut self.scratch.body);
+                return self.answer(envelope, &reply, end);
+            }
+        };
+        self.awaited_offset = None;
+        self.sync = sync;
         self.scratch.body.clear();
         let reply = match handle(self.context, &head, admitted, body, &mut self.scratch) {
+            Ok(Answer::Now(reply)) if seen.is_some() => reply.seen(seen),
             Ok(Answer::Now(reply)) => reply,
             Ok(Answer::Later(later)) => {
                 self.pending = Some(Pending { later, envelope });
@@ -307,7 +339,20 @@ impl<'a> Connection<'a> {
 
     fn push(&mut self, envelope: Envelope, reply: &Reply) {
         self.peer.count(reply.status.0);
-        self.output.push(envelope, reply, &self.scratch.body);
+        let sync = self.sync.take();
+        self.output.push(envelope, reply, &self.scratch.body, sync);
+    }
+
+    /// Waits until the node shows what the request wants to see; everything before it was sent.
+    fn await_offset(&mut self) -> Next {
+        if let Some(offset) = self.awaited_offset {
+            let shared = self.context.shared;
+            let deadline = Instant::now() + cluster::AWAIT_MAX;
+            self.context
+                .node
+                .wait_visible(offset, deadline, || !shared.is_stopping());
+        }
+        Next::Go
     }
 
     /// Whether the budget of all connections has room for what this one holds, and `more`.
@@ -358,7 +403,11 @@ impl<'a> Connection<'a> {
             self.scratch = Scratch::default();
         }
         let time = self.context.shared.limits.write_timeout;
-        self.output.flush(self.context.node, &self.peer.stream, time)?;
+        let shared = self.context.shared;
+        self.output
+            .flush(self.context.node, &self.peer.stream, time, || {
+                !shared.is_stopping()
+            })?;
         self.settle();
         Ok(())
     }

@@ -9,7 +9,7 @@ use super::problem::Problem;
 use super::request::Head;
 use super::routes::{Admitted, Route};
 use super::stream::Answer;
-use super::{Shared, admin, backup, batch, compact, keys, kv, watch};
+use super::{Shared, admin, backup, batch, compact, keys, kv, replication, watch};
 use crate::api;
 use crate::node::Node;
 use tiny_http::Method;
@@ -66,6 +66,12 @@ pub(super) fn handle<'a>(
         (Route::Keys, _, _) => keys::list(node, head, scratch),
         (Route::Batch, _, _) => batch::post(&context, head, body, scratch),
         (Route::Backup, _, _) => return backup::get(head),
+        (Route::Snapshot, _, _) => return backup::get(head),
+        (Route::Log, _, _) => return replication::log(head),
+        (Route::Hello, _, _) => replication::hello(&context, head, body, scratch),
+        (Route::Promote, _, _) => replication::promote(&context, head, scratch),
+        (Route::Primary, _, _) => replication::primary(&context, head, scratch),
+        (Route::Replica, _, _) => replication::replica(&context, head, scratch),
         (Route::Compact, _, _) => return compact::post(&context, head, scratch),
         (Route::Watch, _, _) => return watch::watch(head),
         (Route::Status, _, _) => admin::status(&context, head, scratch),

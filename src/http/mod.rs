@@ -8,10 +8,11 @@
 //! | `input`, `output` | its two buffers: what came, and what goes out |
 //! | `request`, `chunked` | the head of a request, and bodies that come in chunks |
 //! | `routes` | which request is which, and whether it may come in |
-//! | `handlers`: `kv`, `keys`, `compact`, `backup`, `watch`, `admin` | from a request to its answer |
+//! | `handlers`: `kv`, `keys`, `compact`, `backup`, `watch`, `admin`, `replication` | from a request to its answer |
 //! | `target`, `payload`, `media`, `conditions`, `deadline` | paths and queries, JSON bodies, forms of bodies, entity tags, times to live |
 //! | `response`, `problem` | answers, and errors as answers |
 //! | `stream` | answers that wait, and answers that are sent while they are made |
+//! | `cluster` | what a request asks of the node's place in its cluster |
 //! | `auth` | tokens |
 //! | `limits` | what clients may take |
 //!
@@ -32,6 +33,7 @@ mod auth;
 mod backup;
 mod batch;
 mod chunked;
+mod cluster;
 mod compact;
 mod conditions;
 mod connection;
@@ -48,6 +50,7 @@ mod output;
 mod payload;
 mod problem;
 mod registry;
+mod replication;
 mod request;
 mod response;
 mod routes;

@@ -4,8 +4,9 @@ use super::left::{LEFT_BYTES_MAX, LeftBehind};
 use super::limits::time_for;
 use super::problem::Problem;
 use super::response::{Encoder, Envelope, Reply};
+use crate::api;
 use crate::log::{Policy, Refusal};
-use crate::node::Node;
+use crate::node::{Node, Sync};
 use std::io::{self, Write};
 use std::net::TcpStream;
 use std::ops::Range;
@@ -20,6 +21,8 @@ struct Unacknowledged {
     answer: Range<usize>,
     offset: u64,
     envelope: Envelope,
+    /// What it asks of those who follow this node.
+    sync: Option<Sync>,
 }
 
 /// Answers that were made and not sent.
@@ -53,7 +56,7 @@ impl Output {
     }
 
     /// Appends an answer.
-    pub(super) fn push(&mut self, envelope: Envelope, reply: &Reply, body: &[u8]) {
+    pub(super) fn push(&mut self, envelope: Envelope, reply: &Reply, body: &[u8], sync: Option<Sync>) {
         let start = self.bytes.len();
         self.encoder.encode(&mut self.bytes, envelope, reply, body);
         if let Some(offset) = reply.offset {
@@ -61,6 +64,7 @@ impl Output {
                 answer: start..self.bytes.len(),
                 offset,
                 envelope,
+                sync: sync.filter(|sync| sync.replicas > 0),
             });
         }
     }
@@ -70,7 +74,8 @@ impl Output {
         let [write] = &self.unacknowledged[..] else {
             return None;
         };
-        if write.answer != (0..self.bytes.len()) || self.bytes.len() > LEFT_BYTES_MAX {
+        let is_alone = write.answer == (0..self.bytes.len()) && write.sync.is_none();
+        if !is_alone || self.bytes.len() > LEFT_BYTES_MAX {
             return None;
         }
         let write = self.unacknowledged.pop()?;
@@ -90,6 +95,7 @@ impl Output {
                 answer: 0..self.bytes.len(),
                 offset,
                 envelope: left.envelope,
+                sync: None,
             }));
     }
 
@@ -101,14 +107,21 @@ impl Output {
     /// Waits for the log where an answer needs it, then sends everything.
     ///
     /// `time` is for the client to take it; more, the more there is.
-    pub(super) fn flush(&mut self, node: &Node, mut stream: &TcpStream, time: Duration) -> io::Result<()> {
+    pub(super) fn flush(
+        &mut self,
+        node: &Node,
+        mut stream: &TcpStream,
+        time: Duration,
+        go_on: impl Fn() -> bool,
+    ) -> io::Result<()> {
         if self.bytes.is_empty() {
             return Ok(());
         }
         // Offsets grow along a connection, as its requests are handled one after the other.
         if let Some(last) = self.unacknowledged.last() {
-            if let Err(refusal) = node.wait(last.offset) {
-                self.revoke(held(node), &refusal);
+            match node.wait(last.offset) {
+                Ok(()) => self.wait_for_replicas(node, go_on),
+                Err(refusal) => self.revoke(held(node), &refusal),
             }
             self.unacknowledged.clear();
         }
@@ -133,17 +146,49 @@ impl Output {
         Ok(())
     }
 
+    /// Waits for the replicas that writes ask for, and says in their answers how many have them.
+    fn wait_for_replicas(&mut self, node: &Node, go_on: impl Fn() -> bool) {
+        if self.unacknowledged.iter().all(|write| write.sync.is_none()) {
+            return;
+        }
+        let begun = Instant::now();
+        self.put_instead(|write, answer| {
+            let sync = write.sync?;
+            let deadline = begun + sync.timeout;
+            let reached = node.wait_followers(write.offset, sync.replicas, deadline, &go_on);
+            Some(match reached < sync.replicas && sync.is_required {
+                true => Instead::Problem(Problem::not_replicated(sync.replicas, reached)),
+                false => Instead::Bytes(with_replicas(answer, reached)),
+            })
+        });
+    }
+
     /// Puts a problem in place of every answer that acknowledges what lies past `held` in the log.
     fn revoke(&mut self, held: u64, refusal: &Refusal) {
+        self.put_instead(|write, _| {
+            (write.offset > held).then(|| Instead::Problem(Problem::of_refusal(refusal)))
+        });
+    }
+
+    /// Puts something else in place of answers to writes.
+    fn put_instead(&mut self, instead: impl Fn(&Unacknowledged, &[u8]) -> Option<Instead>) {
         let answers = std::mem::take(&mut self.bytes);
         let mut copied = 0;
         let mut body = Vec::new();
-        for write in self.unacknowledged.iter().filter(|write| write.offset > held) {
+        for write in &self.unacknowledged {
+            let Some(instead) = instead(write, &answers[write.answer.clone()]) else {
+                continue;
+            };
             self.bytes.extend_from_slice(&answers[copied..write.answer.start]);
             copied = write.answer.end;
-            let reply = Problem::of_refusal(refusal).into_reply(&mut body);
-            self.encoder
-                .encode(&mut self.bytes, write.envelope, &reply, &body);
+            match instead {
+                Instead::Bytes(bytes) => self.bytes.extend_from_slice(&bytes),
+                Instead::Problem(problem) => {
+                    let reply = problem.into_reply(&mut body);
+                    self.encoder
+                        .encode(&mut self.bytes, write.envelope, &reply, &body);
+                }
+            }
         }
         self.bytes.extend_from_slice(&answers[copied..]);
     }
@@ -153,6 +198,20 @@ impl Output {
         self.bytes.shrink_to(bytes);
         self.unacknowledged.shrink_to(bytes / size_of::<Unacknowledged>());
     }
+}
+
+/// What takes an answer's place.
+enum Instead {
+    Bytes(Vec<u8>),
+    Problem(Problem),
+}
+
+/// An answer with one header more, behind its status line.
+fn with_replicas(answer: &[u8], reached: usize) -> Vec<u8> {
+    let line = answer.windows(2).position(|pair| pair == b"\r\n");
+    let (line, rest) = answer.split_at(line.unwrap_or(answer.len()));
+    let field = format!("\r\n{}: {reached}", api::HEADER_REPLICAS);
+    [line, field.as_bytes(), rest].concat()
 }
 
 /// Up to here the log holds writes as firmly as its policy asks.
@@ -182,7 +241,7 @@ mod tests {
         let push = |output: &mut Output, offset: Option<u64>, body: &str| {
             let mut reply = Reply::new(StatusCode(200), Body::Written(Media::Octets));
             reply.offset = offset;
-            output.push(envelope, &reply, body.as_bytes());
+            output.push(envelope, &reply, body.as_bytes(), None);
         };
         push(&mut output, None, "read 1");
         push(&mut output, Some(10), "held");

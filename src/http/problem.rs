@@ -25,6 +25,7 @@ macro_rules! kinds {
 }
 
 kinds! {
+    NOT_PRIMARY 307 "not-primary" "Writes are taken by the primary";
     MALFORMED 400 "malformed-request" "The request is malformed";
     BAD_KEY 400 "bad-key" "Not a key";
     BAD_QUERY 400 "bad-query" "The query is not understood";
@@ -38,6 +39,7 @@ kinds! {
     NOT_ACCEPTABLE 406 "not-acceptable" "No acceptable form of the value";
     TIMEOUT 408 "request-timeout" "The request took too long";
     EXISTS 409 "key-exists" "The key exists";
+    IS_PRIMARY 409 "is-primary" "The node is the primary";
     STALE_CURSOR 410 "stale-cursor" "The cursor is of an earlier run";
     OFFSET_GONE 410 "offset-gone" "The log no longer goes back that far";
     LENGTH 411 "length-required" "The body's length is needed";
@@ -46,6 +48,7 @@ kinds! {
     TARGET_TOO_LONG 414 "target-too-long" "The request line is too long";
     MEDIA_TYPE 415 "media-type" "The body's media type is not understood";
     EXPECTATION 417 "expectation" "The expectation cannot be met";
+    OTHER_LOG 421 "other-log" "The log is another one";
     SHAPE 422 "wrong-shape" "The body is not what is asked for";
     HEADERS 431 "headers-too-large" "The header is too large";
     LOG_UNREADABLE 500 "log-unreadable" "The log cannot be read";
@@ -55,6 +58,9 @@ kinds! {
     NO_WRITES 503 "writes-refused" "The node takes no writes now";
     UNKNOWN_OUTCOME 503 "outcome-unknown" "Whether the change is kept is not known";
     NOT_COMPACTED 503 "not-compacted" "The log could not be compacted";
+    NO_PRIMARY 503 "no-primary" "No primary is known";
+    BEHIND 503 "behind" "The node is not that far";
+    NOT_REPLICATED 503 "not-replicated" "Too few replicas have the change";
     NOT_READY 503 "not-ready" "The node is not ready";
     HTTP_VERSION 505 "http-version" "The HTTP version is not spoken";
     DISK_FULL 507 "disk-full" "The disk is full";
@@ -179,6 +185,12 @@ impl Problem {
         self.member("index", Member::Number(index as u64))
     }
 
+    /// How many replicas have a change that was to be had by more.
+    pub(super) fn not_replicated(wanted: usize, reached: usize) -> Problem {
+        let why = format!("{reached} of {wanted} replicas have it; this node keeps it");
+        Problem::new(NOT_REPLICATED, why).member("replicas", Member::Number(reached as u64))
+    }
+
     /// Says how many keys were deleted before it came to this.
     pub(super) fn deleted(self, keys: u64) -> Problem {
         self.member("deleted", Member::Number(keys))
@@ -190,7 +202,9 @@ impl Problem {
             Refusal::Unhealthy(Health::DiskFull { .. }) => (DISK_FULL, false),
             Refusal::Unknown(Health::DiskFull { .. }) => (UNKNOWN_OUTCOME_DISK_FULL, true),
             Refusal::Unknown(_) | Refusal::TimedOut { .. } => (UNKNOWN_OUTCOME, true),
-            Refusal::Unhealthy(_) | Refusal::Busy { .. } | Refusal::Full => (NO_WRITES, false),
+            Refusal::Unhealthy(_) | Refusal::Busy { .. } | Refusal::Full | Refusal::Replica => {
+                (NO_WRITES, false)
+            }
         };
         let problem = Problem::new(kind, refusal.to_string()).retry_after(1);
         if unknown {

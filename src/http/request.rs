@@ -6,6 +6,7 @@
 
 use super::limits::{HEADERS_CEILING, Limits};
 use super::problem::{self, Problem};
+use crate::api;
 use std::mem::MaybeUninit;
 use std::str::FromStr;
 use tiny_http::Method;
@@ -41,6 +42,11 @@ pub(super) struct Head<'a> {
     pub(super) if_match: Option<&'a [u8]>,
     pub(super) if_none_match: Option<&'a [u8]>,
     pub(super) last_event_id: Option<&'a [u8]>,
+    /// What is asked of the node's place in its cluster; see [`super::cluster`].
+    pub(super) min_offset: Option<&'a [u8]>,
+    pub(super) sync_replicas: Option<&'a [u8]>,
+    pub(super) sync_timeout: Option<&'a [u8]>,
+    pub(super) sync_required: Option<&'a [u8]>,
     /// Length of the head itself.
     pub(super) bytes: usize,
 }
@@ -83,6 +89,10 @@ impl<'a> Head<'a> {
             if_match: None,
             if_none_match: None,
             last_event_id: None,
+            min_offset: None,
+            sync_replicas: None,
+            sync_timeout: None,
+            sync_required: None,
             bytes: head_bytes,
         };
         head.read_fields(request.headers)?;
@@ -110,7 +120,11 @@ impl<'a> Head<'a> {
                 13 if is("authorization") => once(&mut self.authorization, field)?,
                 14 if is("content-length") => once(&mut length, field)?,
                 16 if is("content-encoding") => once(&mut self.content_encoding, field)?,
+                15 if is(api::HEADER_MIN_OFFSET) => once(&mut self.min_offset, field)?,
                 17 if is("transfer-encoding") => once(&mut coding, field)?,
+                17 if is(api::HEADER_SYNC_TIMEOUT) => once(&mut self.sync_timeout, field)?,
+                18 if is(api::HEADER_SYNC_REPLICAS) => once(&mut self.sync_replicas, field)?,
+                18 if is(api::HEADER_SYNC_REQUIRED) => once(&mut self.sync_required, field)?,
                 _ => {}
             }
         }

@@ -75,6 +75,14 @@ impl Reply {
         self
     }
 
+    /// Says what a read of a replica shows, where it does not wait for anything.
+    pub(super) fn seen(self, offset: Option<u64>) -> Reply {
+        match offset {
+            Some(offset) if self.offset.is_none() => self.header(api::HEADER_OFFSET, &offset.to_string()),
+            _ => self,
+        }
+    }
+
     pub(super) fn offset(mut self, offset: u64) -> Reply {
         self.offset = Some(offset);
         self

@@ -11,6 +11,7 @@ use super::problem::{self, Problem};
 use super::request::{Framing, Head};
 use super::target;
 use crate::api;
+use crate::log::Role;
 use std::borrow::Cow;
 use tiny_http::Method;
 
@@ -29,6 +30,15 @@ pub(super) enum Route<'a> {
     Stats,
     Healthz,
     Readyz,
+    Primary,
+    Replica,
+    Promote,
+    /// What a node says of itself to another.
+    Hello,
+    /// The log, for followers.
+    Log,
+    /// The state, for followers.
+    Snapshot,
 }
 
 impl<'a> Route<'a> {
@@ -45,6 +55,12 @@ impl<'a> Route<'a> {
                 api::PATH_STATS => Route::Stats,
                 api::PATH_HEALTHZ => Route::Healthz,
                 api::PATH_READYZ => Route::Readyz,
+                api::PATH_PRIMARY => Route::Primary,
+                api::PATH_REPLICA => Route::Replica,
+                api::PATH_PROMOTE => Route::Promote,
+                api::PATH_REPLICATION_HELLO => Route::Hello,
+                api::PATH_REPLICATION_LOG => Route::Log,
+                api::PATH_REPLICATION_SNAPSHOT => Route::Snapshot,
                 _ => return Err(Problem::new(problem::NO_PATH, "keys are under /kv/")),
             },
         })
@@ -53,21 +69,39 @@ impl<'a> Route<'a> {
     /// The methods it takes, as `Allow` lists them.
     fn allow(&self) -> &'static str {
         match self {
-            Route::Compact => "POST",
+            Route::Compact | Route::Promote | Route::Hello => "POST",
             Route::Keys => "GET, HEAD, POST, DELETE",
             Route::Key(_) => "GET, HEAD, PUT, PATCH, DELETE",
             Route::Batch => "POST",
-            Route::Watch | Route::Backup | Route::Status | Route::Stats | Route::Healthz | Route::Readyz => {
-                "GET, HEAD"
-            }
+            // A HEAD of a piece of the log would be an acknowledgement.
+            Route::Log | Route::Snapshot => "GET",
+            Route::Watch
+            | Route::Backup
+            | Route::Status
+            | Route::Stats
+            | Route::Healthz
+            | Route::Readyz
+            | Route::Primary
+            | Route::Replica => "GET, HEAD",
         }
+    }
+
+    /// Whether it is about keys and values, and not about the node.
+    pub(super) fn is_data(&self) -> bool {
+        matches!(
+            self,
+            Route::Keys | Route::Key(_) | Route::Batch | Route::Watch | Route::Backup
+        )
     }
 
     /// What a token must allow; none where no token is asked for.
     fn scope(&self, method: &Method) -> Option<Scope> {
         match (self, method) {
-            (Route::Healthz | Route::Readyz, _) => None,
-            (Route::Compact | Route::Backup, _) => Some(Scope::Admin),
+            (Route::Healthz | Route::Readyz | Route::Primary | Route::Replica, _) => None,
+            (
+                Route::Compact | Route::Backup | Route::Promote | Route::Hello | Route::Log | Route::Snapshot,
+                _,
+            ) => Some(Scope::Admin),
             (_, Method::Get | Method::Head) => Some(Scope::Read),
             _ => Some(Scope::Write),
         }
@@ -103,8 +137,11 @@ pub(super) fn admit<'a>(context: &Context<'_>, head: &Head<'a>) -> Result<Admitt
     if let (Some(tokens), Some(scope)) = (&context.shared.tokens, route.scope(&head.method)) {
         tokens.check(head.authorization, scope)?;
     }
+    if route.is_data() {
+        check_role(context, head, route.scope(&head.method))?;
+    }
     let missing = match head.method {
-        Method::Post | Method::Patch if route != Route::Compact => None,
+        Method::Post | Method::Patch if !matches!(route, Route::Compact | Route::Promote) => None,
         Method::Put => Some(Sent::Octets),
         _ => {
             return match head.framing {
@@ -139,6 +176,30 @@ pub(super) fn admit<'a>(context: &Context<'_>, head: &Head<'a>) -> Result<Admitt
         sent: Some(sent),
         body_bytes_max,
     })
+}
+
+/// Sends writes to the primary, and readers away where there is nothing whole to read.
+fn check_role(context: &Context<'_>, head: &Head<'_>, scope: Option<Scope>) -> Result<(), Problem> {
+    let node = context.node;
+    if node.role() == Role::Primary {
+        return Ok(());
+    }
+    if scope == Some(Scope::Write) {
+        let Some(primary) = node.primary() else {
+            let why = "the node is a replica, and knows of no primary now";
+            return Err(Problem::new(problem::NO_PRIMARY, why).retry_after(1));
+        };
+        let query = head.query.map_or(String::new(), |query| format!("?{query}"));
+        let location = format!("http://{primary}{}{query}", head.path);
+        return Err(
+            Problem::new(problem::NOT_PRIMARY, format!("send it to {primary}")).header("Location", location),
+        );
+    }
+    if !node.is_whole() {
+        let why = "the node is taking over the state of its primary";
+        return Err(Problem::new(problem::NOT_READY, why).retry_after(1));
+    }
+    Ok(())
 }
 
 pub(super) fn body_too_large(body_bytes_max: usize) -> Problem {

@@ -244,7 +244,10 @@ impl Question {
     fn problem(&self, error: FeedError) -> Problem {
         let detail = error.to_string();
         match error {
-            FeedError::Gone { oldest } => Problem::new(problem::OFFSET_GONE, detail).oldest(oldest),
+            FeedError::Gone { oldest }
+            | FeedError::Hole {
+                goes_on_at: oldest, ..
+            } => Problem::new(problem::OFFSET_GONE, detail).oldest(oldest),
             FeedError::Ahead { .. } | FeedError::NotABoundary { .. } => {
                 Problem::new(problem::BAD_QUERY, detail).field(self.after_field)
             }

@@ -1,6 +1,7 @@
 //! Where records get their offsets: the end of the log, as the store's lock guards it.
 
 use super::error::Refusal;
+use super::term::TermStart;
 use super::{Budget, Shared};
 use crate::pair::Pair;
 use crate::record::{HEAD_BYTES, Operation};
@@ -58,6 +59,11 @@ pub(super) enum Piece {
     One(Entry),
     /// They count together or not at all, so they are encoded and written together.
     Batch(Vec<Entry>),
+    /// Whole records, and whole batches, as another node has written them, and the terms that begin in them.
+    Raw {
+        bytes: Vec<u8>,
+        terms: Vec<TermStart>,
+    },
 }
 
 /// Room in the budget for records to come, given back as far as they are not made.
@@ -85,6 +91,8 @@ pub(crate) struct Appender {
     pieces: Sender<Piece>,
     /// Where a batch is being made: what it has so far.
     batch: Option<Vec<Entry>>,
+    /// Whether the node is a replica: offsets are given elsewhere.
+    is_closed: bool,
     shared: Arc<Shared>,
 }
 
@@ -94,6 +102,7 @@ impl Appender {
             next,
             pieces,
             batch: None,
+            is_closed: false,
             shared,
         }
     }
@@ -144,9 +153,23 @@ impl Appender {
         self.shared.appended.store(self.next, Ordering::Release);
     }
 
+    /// Leaves the records to another node, or takes them on again from `next` on.
+    pub(crate) fn set_closed(&mut self, is_closed: bool) {
+        self.is_closed = is_closed;
+    }
+
+    /// Notes that the store holds everything up to an offset, where another node gives the offsets.
+    pub(crate) fn set_next(&mut self, next: u64) {
+        self.next = next;
+        self.shared.appended.store(next, Ordering::Release);
+    }
+
     /// Whether a record can be taken. Asked under the store's lock, before the change: after a failure was
     /// noted no change slips through.
     pub(crate) fn check(&self) -> Result<(), Refusal> {
+        if self.is_closed {
+            return Err(Refusal::Replica);
+        }
         self.shared.commit.check()?;
         // Far more than one write and its evictions could take.
         if self.next > VERSION_MAX - (1 << 40) {

@@ -58,6 +58,12 @@ pub(super) fn write<E>(
     source: &dyn Source,
     take: &mut dyn FnMut(&[u8]) -> Result<(), E>,
 ) -> Result<(), BackupError<E>> {
+    let generation = log.shared.generation();
+    let replaced = || {
+        let is_replaced = log.shared.is_hollow() || log.shared.generation() != generation;
+        let oldest = log.position().written;
+        is_replaced.then_some(BackupError::Feed(FeedError::Gone { oldest }))
+    };
     // Nothing may be dropped between the question how far the log is and the pin that keeps it from there.
     let everything = log.shared.pins.pin(0);
     let start = source.tip();
@@ -65,14 +71,12 @@ pub(super) fn write<E>(
     drop(everything);
     log.wait(start).map_err(BackupError::Refused)?;
     let mut feed = log.feed(Some(start)).map_err(BackupError::Feed)?;
-    let header = {
-        let writer = log.shared.writer();
-        Header {
-            kind: Kind::Base,
-            id: writer.id,
-            first_offset: start,
-            terms: writer.terms.clone(),
-        }
+    let terms = log.shared.history.terms();
+    let header = Header {
+        kind: Kind::Base,
+        id: log.shared.history.id(),
+        first_offset: start,
+        terms: terms.clone(),
     };
     let mut out = Pieces {
         bytes: header.encode(),
@@ -88,6 +92,9 @@ pub(super) fn write<E>(
             out.push(&record).map_err(BackupError::Taker)?;
         }
         batch.clear();
+        if let Some(error) = replaced() {
+            return Err(error);
+        }
     }
     let walked = source.tip();
     log.wait(walked).map_err(BackupError::Refused)?;
@@ -108,6 +115,9 @@ pub(super) fn write<E>(
             ..read.record
         };
         out.push(&record).map_err(BackupError::Taker)?;
+    }
+    if let Some(error) = replaced() {
+        return Err(error);
     }
     let value = [out.records, digest.0, end].map(u64::to_le_bytes).concat();
     out.push(&Record::new(Operation::End, 0, &[], &value))
@@ -245,7 +255,7 @@ pub fn restore(path: &Path, dir: &Path) -> Result<Whole, Error> {
     }
     let disk = Disk::default();
     let named = Named::new(dir.path(), Kind::Base, whole.offset);
-    dir.make(&disk, &named, |to| {
+    dir.make(&disk, &named.path, |to| {
         disk.write_at(to, &header.encode(), 0)
             .map_err(Error::io("cannot write", &named.path))?;
         copy_records(&disk, (&from, path), (to, &named.path))

@@ -15,7 +15,8 @@
 //! the log's thread is called.
 //!
 //! # Invariants
-//! - `written` and `synced` only grow, and `synced` never passes `written`.
+//! - `synced` never passes `written`. Both only grow, but for a replica that takes over another state
+//!   ([`Commit::set_position`]).
 //! - At most one thread leads, and while anyone waits someone leads: a leader ends by naming the next.
 //! - While the log has failed nobody leads and nobody waits: see [`Commit::fail`].
 
@@ -266,6 +267,16 @@ impl Commit {
         self.watchers.tell_grown();
     }
 
+    /// Puts the log at an offset, written and synced, wherever it was. Nobody may be waiting for an offset
+    /// behind it, nor write.
+    pub(super) fn set_position(&self, position: u64) {
+        // Not more synced than written, whichever way it goes.
+        self.synced.fetch_min(position, Ordering::AcqRel);
+        self.written.store(position, Ordering::Release);
+        self.synced.store(position, Ordering::Release);
+        self.watchers.tell_grown();
+    }
+
     pub(super) fn advance_synced(&self, synced: u64) {
         self.synced.fetch_max(synced, Ordering::AcqRel);
     }
@@ -274,7 +285,9 @@ impl Commit {
     /// `true`, the log's.
     fn wake(&self, flushed: &Flushed) -> bool {
         let mut queue = self.queue();
-        queue.state = (flushed.written, flushed.digest);
+        if let Some(digest) = flushed.digest {
+            queue.state = (flushed.written, digest);
+        }
         let Queue {
             waiters, deferred, ..
         } = &mut *queue;

@@ -304,7 +304,7 @@ fn is_due(shared: &Shared, source: &dyn Source) -> bool {
         compact_ratio,
         ..
     } = shared.options;
-    if compact_ratio <= 0.0 || shared.commit.health() != Health::Ok {
+    if compact_ratio <= 0.0 || shared.is_hollow() || shared.commit.health() != Health::Ok {
         return false;
     }
     let Ok(listing) = Listing::read(shared.dir.path()) else {
@@ -322,9 +322,14 @@ fn compact(shared: &Shared, source: &dyn Source) -> Result<Compacted, Error> {
     if shared.commit.health() != Health::Ok {
         return Err(given_up("the log cannot be written"));
     }
+    if shared.is_hollow() {
+        return Err(given_up("the node is taking over the state of another"));
+    }
     // Most of the segment is synced while writers go on; the rest when they are held up.
     keeper::sync(shared);
     let (header, is_new) = {
+        // What a replica has written it has applied too, or the base would lack it.
+        let _step = shared.stepping();
         let mut writer = shared.writer();
         let is_new = writer.position() > writer.segment().first_offset;
         if is_new {
@@ -339,9 +344,9 @@ fn compact(shared: &Shared, source: &dyn Source) -> Result<Compacted, Error> {
         }
         let header = Header {
             kind: Kind::Base,
-            id: writer.id,
+            id: shared.history.id(),
             first_offset: writer.position(),
-            terms: writer.terms.clone(),
+            terms: shared.history.terms(),
         };
         (header, is_new)
     };
@@ -365,7 +370,7 @@ fn compact(shared: &Shared, source: &dyn Source) -> Result<Compacted, Error> {
     let named = Named::new(shared.dir.path(), Kind::Base, offset);
     let mut entries = 0;
     let mut pace = Pace::new();
-    shared.dir.make(&shared.disk, &named, |file| {
+    shared.dir.make(&shared.disk, &named.path, |file| {
         (entries, _) = base::write(
             &shared.disk,
             (file, &named.path),

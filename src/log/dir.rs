@@ -5,6 +5,8 @@
 //! base-<offset>.pykv        the state at an offset
 //! log-<offset>.pykv         a segment of the log, by its first offset
 //! damaged-<offset>.pykv     what `pykv check --repair` took out of a file, byte for byte
+//! diverged-<term>-<offset>.pykv  a stretch of the log that is no part of its history: see `replication`
+//! ROLE                      what the node is in its cluster, where that is not plain
 //! *.tmp                     a file that was being made when the process ended; removed at the next start
 //! ```
 //!
@@ -225,17 +227,17 @@ impl Dir {
     pub(super) fn make(
         &self,
         disk: &Disk,
-        named: &Named,
+        path: &Path,
         write: impl FnOnce(&File) -> Result<(), Error>,
     ) -> Result<File, Error> {
-        let temporary = named.path.with_extension("tmp");
+        let temporary = path.with_extension("tmp");
         let file = disk
             .create(&temporary)
             .map_err(Error::io("cannot create", &temporary))?;
         let made = write(&file).and_then(|()| {
             disk.sync_all(&file)
                 .map_err(Error::io("cannot sync", &temporary))?;
-            disk.rename(&temporary, &named.path)
+            disk.rename(&temporary, path)
                 .map_err(Error::io("cannot rename", &temporary))?;
             disk.sync_dir(&self.path)
                 .map_err(Error::io("cannot sync", &self.path))

@@ -66,6 +66,13 @@ pub enum Error {
         /// Why not.
         why: String,
     },
+    /// The file that says what the node is in its cluster cannot be understood.
+    Role {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
     /// A file of a later format.
     Version {
         /// The file.
@@ -147,6 +154,11 @@ impl fmt::Display for Error {
                 dir.display()
             ),
             Error::GivenUp { why } => write!(f, "it was given up: {why}"),
+            Error::Role { path, why } => write!(
+                f,
+                "{} cannot be understood: {why}; remove it where the node is to be a primary",
+                path.display()
+            ),
             Error::Version { path, found } => write!(
                 f,
                 "{} has format version {found}, which this pykv does not know; use a newer pykv",
@@ -218,6 +230,8 @@ pub enum Refusal {
     },
     /// The log has used up all offsets.
     Full,
+    /// The node is a replica: writes are the primary's. Refused at the door, nothing changed.
+    Replica,
 }
 
 impl fmt::Display for Refusal {
@@ -239,6 +253,7 @@ impl fmt::Display for Refusal {
                 "the log did not get to the change within {} s; whether it survives a restart is not known",
                 waited.as_secs()
             ),
+            Refusal::Replica => f.write_str("the node is a replica; nothing was changed"),
             Refusal::Full => f.write_str("the log has used up its offsets; nothing was changed"),
         }
     }

@@ -17,7 +17,7 @@ use super::error::Error;
 use super::file_reader::FileReader;
 use super::header::HEADER_BYTES;
 use super::reader::Read;
-use crate::record::{DecodeError, Record};
+use crate::record::{DecodeError, HEAD_BYTES, Operation, Record};
 use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
@@ -30,6 +30,9 @@ use std::time::Instant;
 /// Read at a time, in bytes. Small, as there may be a thousand feeds.
 const BUFFER_BYTES: usize = 64 * 1024;
 
+/// Length of a SKIP, in bytes.
+const SKIP_BYTES: usize = HEAD_BYTES + 8;
+
 /// Times that a segment is looked for again that was removed between being listed and being opened.
 const OPEN_ATTEMPTS: usize = 3;
 
@@ -40,6 +43,13 @@ pub enum FeedError {
     Gone {
         /// The first offset that it has.
         oldest: u64,
+    },
+    /// The log has a hole there: in this history no such offset was ever given.
+    Hole {
+        /// The offset up to which it has records before the hole.
+        start: u64,
+        /// Where it goes on.
+        goes_on_at: u64,
     },
     /// The log is not that far.
     Ahead {
@@ -64,6 +74,10 @@ impl fmt::Display for FeedError {
                     "the log no longer holds what came after this; it begins at offset {oldest}"
                 )
             }
+            FeedError::Hole { start, goes_on_at } => write!(
+                f,
+                "the log has nothing there; it has a hole from offset {start} to offset {goes_on_at}"
+            ),
             FeedError::Ahead { written } => write!(f, "the log is not that far; it ends at offset {written}"),
             FeedError::NotABoundary { offset } => write!(f, "no record begins at offset {offset}"),
             FeedError::Log(error) => error.fmt(f),
@@ -159,6 +173,22 @@ pub struct Feed<'a> {
     /// Whether a record was found where the feed starts.
     has_begun: bool,
     looked: Instant,
+    /// That of the log when the feed began.
+    generation: u64,
+}
+
+/// Where a feed has come to, to go on from in another one. Keeps the segment open.
+pub(crate) struct Place {
+    offset: u64,
+    segment: Option<Arc<Segment>>,
+    generation: u64,
+}
+
+impl Place {
+    /// Where the next record begins.
+    pub(crate) fn offset(&self) -> u64 {
+        self.offset
+    }
 }
 
 impl<'a> Feed<'a> {
@@ -180,9 +210,64 @@ impl<'a> Feed<'a> {
             // The log is always written up to the end of a record.
             has_begun: offset == written,
             looked: Instant::now(),
+            generation: shared.generation(),
         };
         feed.peek()?;
         Ok(feed)
+    }
+
+    /// A feed that goes on from a place, at its offset. What a new one would have to look for is at hand.
+    pub(super) fn resume(shared: &'a Shared, place: Place) -> Feed<'a> {
+        shared.commit.watchers.enter();
+        Feed {
+            shared,
+            offset: place.offset,
+            segment: place.segment,
+            buffer: Vec::new(),
+            start: 0,
+            goes_on_at: None,
+            has_begun: true,
+            looked: Instant::now(),
+            generation: place.generation,
+        }
+    }
+
+    /// See [`Feed::resume`].
+    pub(crate) fn place(&self) -> Place {
+        Place {
+            offset: self.offset,
+            segment: self.segment.clone(),
+            generation: self.generation,
+        }
+    }
+
+    /// Appends records to `out` as they stand in the log, of every operation, up to `bytes_max` and the rest of
+    /// the last one's batch; none where nothing more is written now. They follow one another without a hole: a
+    /// record that says where the log goes on is the last. Returns the offset of the first.
+    pub(crate) fn copy(&mut self, bytes_max: usize, out: &mut Vec<u8>) -> Result<u64, FeedError> {
+        let mut first = None;
+        let is_from = out.len();
+        while let Some(bytes) = self.peek_any()? {
+            let first = first.get_or_insert(self.offset);
+            if *first + (out.len() - is_from) as u64 != self.offset {
+                break; // Behind a hole.
+            }
+            out.extend_from_slice(&self.buffer[self.start..self.start + bytes]);
+            let more = Record::decode_checked(&self.buffer[self.start..self.start + bytes]).more;
+            self.advance_any(bytes);
+            if out.len() - is_from >= bytes_max && !more {
+                break;
+            }
+        }
+        Ok(first.unwrap_or(self.offset))
+    }
+
+    /// As [`Feed::wait`], without a rest between looks: for the few who must hear at once.
+    pub(crate) fn wait_next(&mut self, deadline: Instant, go_on: impl Fn() -> bool) -> bool {
+        let commit = &self.shared.commit;
+        let offset = self.offset;
+        let has_grown = || commit.position().written > offset;
+        has_grown() || commit.watchers.wait(has_grown, deadline, go_on)
     }
 
     /// Where the next record begins, or will: everything before it was given.
@@ -227,17 +312,38 @@ impl<'a> Feed<'a> {
 
     /// Moves to the next record of a key and returns how many bytes it has; none where there is none now.
     fn peek(&mut self) -> Result<Option<usize>, FeedError> {
+        while let Some(bytes) = self.peek_any()? {
+            let record = Record::decode_checked(&self.buffer[self.start..self.start + bytes]);
+            if record.operation.has_key() {
+                return Ok(Some(bytes));
+            }
+            self.advance_any(bytes);
+        }
+        Ok(None)
+    }
+
+    /// Moves past a record of whatever operation.
+    fn advance_any(&mut self, bytes: usize) {
+        let record = Record::decode_checked(&self.buffer[self.start..self.start + bytes]);
+        let goes_on_at = (record.operation == Operation::Skip)
+            .then(|| record.value_u64())
+            .flatten();
+        self.advance(bytes);
+        self.goes_on_at = goes_on_at;
+    }
+
+    /// Moves to the next record and returns how many bytes it has; none where there is none now.
+    fn peek_any(&mut self) -> Result<Option<usize>, FeedError> {
         let written = self.shared.commit.position().written;
+        if self.generation != self.shared.generation() {
+            // Another state was put in the place of this log.
+            return Err(FeedError::Gone { oldest: written });
+        }
         while self.offset < written {
             match Record::decode(self.offset, &self.buffer[self.start..]) {
-                Ok((record, bytes)) => {
+                Ok((_, bytes)) => {
                     self.has_begun = true;
-                    if record.operation.has_key() {
-                        return Ok(Some(bytes));
-                    }
-                    let goes_on_at = record.value_u64();
-                    self.advance(bytes);
-                    self.goes_on_at = goes_on_at;
+                    return Ok(Some(bytes));
                 }
                 Err(DecodeError::Incomplete(bytes)) => {
                     if let Err(left) = self.fill(bytes, written)? {
@@ -319,6 +425,9 @@ impl<'a> Feed<'a> {
             return Err(self.invalid("the segment ends before the log does"));
         };
         let first_offset = next.named.first_offset;
+        if left == 0 && !self.has_begun {
+            return Err(self.hole(first_offset)?);
+        }
         if left > 0 || (first_offset != offset && self.goes_on_at != Some(first_offset)) {
             return Err(FeedError::Gone { oldest: first_offset });
         }
@@ -327,6 +436,31 @@ impl<'a> Feed<'a> {
         self.goes_on_at = None;
         self.has_begun = true;
         Ok(())
+    }
+
+    /// What it means that the cursor stands behind all records of its segment, and before the next one's.
+    fn hole(&self, next_offset: u64) -> Result<FeedError, FeedError> {
+        let Some(segment) = &self.segment else {
+            return Ok(FeedError::Gone { oldest: next_offset });
+        };
+        let cannot_read = |error| Error::io("cannot read", &segment.named.path)(error);
+        let bytes = segment.file.metadata().map_err(cannot_read)?.len();
+        let end = segment.named.first_offset + bytes.saturating_sub(HEADER_BYTES as u64);
+        if self.offset <= end {
+            return Ok(FeedError::Gone { oldest: next_offset });
+        }
+        // The record that says where the log goes on is of this history alone.
+        let mut last = [0; SKIP_BYTES];
+        let start = end.saturating_sub(SKIP_BYTES as u64);
+        let read = bytes
+            .checked_sub(SKIP_BYTES as u64)
+            .map(|at| segment.file.read_exact_at(&mut last, at));
+        let is_skip = matches!(read, Some(Ok(())))
+            && Record::decode(start, &last).is_ok_and(|(record, _)| record.operation == Operation::Skip);
+        Ok(FeedError::Hole {
+            start: if is_skip { start } else { end },
+            goes_on_at: next_offset,
+        })
     }
 
     /// What it means that no record stands at the cursor.

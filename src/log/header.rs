@@ -7,14 +7,14 @@
 //! 14  terms          2  how many follow
 //! 16  id            16  of the log, random, made when the store was
 //! 32  first offset   8  of the log: where a segment starts, or what a base is the state at
-//! 40  terms      16 each  the term and the offset it starts at, oldest first
+//! 40  terms      16 each  the term (its number in the upper 4 bytes) and the offset it starts at, oldest first
 //! ```
 //!
 //! Its size is fixed so that a record's place in the file follows from its offset even where the header
 //! itself is damaged. The 253 latest terms fit; older ones are of no use to a follower, as their records
 //! were compacted away long ago.
 
-use crate::record::Record;
+use super::term::{Term, TermStart};
 use std::fmt;
 
 pub(super) const HEADER_BYTES: usize = 4096;
@@ -30,6 +30,13 @@ impl LogId {
         let mut id = [0; 16];
         getrandom::fill(&mut id)?;
         Ok(LogId(id))
+    }
+
+    /// Reads what [`fmt::Display`] writes; none where it is not that.
+    pub fn from_hex(text: &str) -> Option<LogId> {
+        let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let number = u128::from_str_radix(text, 16).ok().filter(|_| is_hex)?;
+        Some(LogId(number.to_be_bytes()))
     }
 }
 
@@ -70,19 +77,12 @@ impl Kind {
     }
 }
 
-/// A promotion: from `start` on, the log was written in this term.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Term {
-    pub(super) term: u64,
-    pub(super) start: u64,
-}
-
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) kind: Kind,
     pub(super) id: LogId,
     pub(super) first_offset: u64,
-    pub(super) terms: Vec<Term>,
+    pub(super) terms: Vec<TermStart>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +103,7 @@ impl Header {
         out[16..32].copy_from_slice(&self.id.0);
         out[32..40].copy_from_slice(&self.first_offset.to_le_bytes());
         for (field, term) in out[40..].chunks_exact_mut(16).zip(terms) {
-            field[..8].copy_from_slice(&term.term.to_le_bytes());
+            field[..8].copy_from_slice(&term.term.bits().to_le_bytes());
             field[8..].copy_from_slice(&term.start.to_le_bytes());
         }
         let crc = crc32fast::hash(&out[12..]);
@@ -138,21 +138,12 @@ impl Header {
             id: LogId(bytes[16..32].try_into().expect("16 bytes")),
             first_offset: u64_at(32),
             terms: (0..terms)
-                .map(|at| Term {
-                    term: u64_at(40 + 16 * at),
+                .map(|at| TermStart {
+                    term: Term::from_bits(u64_at(40 + 16 * at)),
                     start: u64_at(48 + 16 * at),
                 })
                 .collect(),
         })
-    }
-
-    /// Takes note of a TERM record that stands at `start`.
-    pub(super) fn note_term(terms: &mut Vec<Term>, record: &Record<'_>, start: u64) {
-        if let Some(term) = record.value_u64()
-            && terms.last().is_none_or(|last| last.term < term)
-        {
-            terms.push(Term { term, start });
-        }
     }
 }
 
@@ -162,9 +153,12 @@ mod tests {
 
     fn example() -> Header {
         let terms = vec![
-            Term { term: 1, start: 0 },
-            Term {
-                term: 4,
+            TermStart {
+                term: Term::FIRST,
+                start: 0,
+            },
+            TermStart {
+                term: Term::new(4, 9),
                 start: 0x100,
             },
         ];
@@ -184,8 +178,8 @@ mod tests {
         expected.extend([1, 0, 2, 0]);
         expected.extend([7; 16]);
         expected.extend([0, 2, 0, 0, 0, 0, 0, 0]);
-        expected.extend([1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-        expected.extend([4, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
+        expected.extend([0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        expected.extend([9, 0, 0, 0, 4, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
         expected.resize(4096, 0);
         assert_eq!(bytes, expected);
         assert_eq!(Header::decode(&bytes), Ok(example()));
@@ -205,17 +199,17 @@ mod tests {
     #[test]
     fn the_latest_terms_are_kept() {
         let terms = (1..=300)
-            .map(|term| Term {
-                term,
-                start: term * 100,
+            .map(|number| TermStart {
+                term: Term::new(number, 0),
+                start: u64::from(number) * 100,
             })
             .collect();
         let decoded = Header::decode(&Header { terms, ..example() }.encode()).unwrap();
         assert_eq!(decoded.terms.len(), TERMS_MAX);
         assert_eq!(
             decoded.terms.last(),
-            Some(&Term {
-                term: 300,
+            Some(&TermStart {
+                term: Term::new(300, 0),
                 start: 30_000
             })
         );

@@ -131,7 +131,9 @@ fn retry(shared: &Shared) {
             shared
                 .commit
                 .advance(flushed.written, shared.options.policy == Policy::Always);
-            shared.commit.set_state(flushed.written, flushed.digest);
+            if let Some(digest) = flushed.digest {
+                shared.commit.set_state(flushed.written, digest);
+            }
             shared.commit.recover();
         }
         Err(Failure::Write(error)) => ::log::debug!("still failing: {error}"),
@@ -142,10 +144,16 @@ fn retry(shared: &Shared) {
 fn heal(shared: &Shared, source: &dyn Source) {
     // A compaction that is going on gives up, as the log has failed.
     let _walking = shared.walking();
+    if shared.is_hollow() {
+        return; // A new base is on its way anyway.
+    }
+    // What a replica has written and not yet applied would be left out of the base, and be lost with the log.
+    let _step = shared.stepping();
     let mut writer = shared.writer();
     match rebase(shared, &mut writer, source) {
         Ok(()) => {
-            shared.commit.advance(writer.position(), true);
+            // Back, where a replica is to fetch again what it had not applied.
+            shared.commit.set_position(writer.position());
             shared.commit.set_state(writer.position(), writer.digest());
             drop(writer);
             shared.commit.recover();
@@ -162,13 +170,13 @@ fn rebase(shared: &Shared, writer: &mut Writer, source: &dyn Source) -> Result<(
     shared.budget.give_back(writer.drop_waiting());
     let header = Header {
         kind: Kind::Base,
-        id: writer.id,
+        id: shared.history.id(),
         first_offset: offset,
-        terms: writer.terms.clone(),
+        terms: shared.history.terms(),
     };
     let named = Named::new(writer.dir.path(), Kind::Base, offset);
     let mut entries = 0;
-    writer.dir.make(&writer.disk, &named, |file| {
+    writer.dir.make(&writer.disk, &named.path, |file| {
         (entries, _) = base::write(&writer.disk, (file, &named.path), &header, source, |_, _| Ok(()))?;
         Ok(())
     })?;

@@ -17,6 +17,8 @@
 //! | `compaction` | makes a base while the node serves, and drops what it makes superfluous |
 //! | `base` | the state at an offset, as a file |
 //! | `backup`, `pins` | the state of a store that goes on, as a file; and what that needs of the log |
+//! | `copy`, `snapshot` | a log that is another node's: taken piece by piece, or put in place of this one |
+//! | `term`, `marker` | who wrote what; what the node is in its cluster |
 //! | `reader`, `file_reader` | records of a directory, of a file |
 //! | `feed`, `watchers` | records of the log while it is written; who waits for more |
 //! | `check`, `recount`, `repair` | what is damaged, whether it adds up, and how it is mended |
@@ -37,6 +39,7 @@ mod budget;
 mod check;
 mod commit;
 mod compaction;
+mod copy;
 mod dir;
 mod disk;
 mod error;
@@ -44,11 +47,14 @@ mod feed;
 mod file_reader;
 mod header;
 mod keeper;
+mod marker;
 mod pins;
 mod reader;
 mod recount;
 mod recovery;
 mod repair;
+mod snapshot;
+mod term;
 mod watchers;
 mod writer;
 
@@ -62,26 +68,34 @@ pub use check::{Damage, FileReport, Report, check, repair};
 pub use commit::Position;
 pub(crate) use commit::Then;
 pub use compaction::{Cause, Compacted, CompactionStatus, Finished, Progress};
+pub(crate) use copy::Step;
 pub(crate) use disk::Disk;
 pub use error::{Error, Health, Refusal};
+pub(crate) use feed::Place;
 pub use feed::{Feed, FeedError};
 pub use header::LogId;
+pub use marker::{Marker, Role};
 pub use reader::{Read, Reader};
 pub use recount::Mismatch;
 pub use recovery::{SEGMENT_BYTES_CEILING, UNWRITTEN_BYTES_CEILING};
+pub(crate) use snapshot::SnapshotError;
+pub use term::{Term, TermStart, fork, term_before};
 
 use crate::digest::Digest;
 pub use crate::record::Operation;
 use crate::record::Record;
+use appender::Piece;
 use budget::Budget;
 use commit::Commit;
 use compaction::Compactor;
+use crossbeam_channel::Sender;
 use dir::Dir;
 use keeper::Keeper;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
+use term::History;
 use writer::{Failure, Flushed, Writer};
 
 /// When the log is synced, and so what an acknowledgement means.
@@ -138,10 +152,21 @@ struct Shared {
     segments: feed::Segments,
     dir: Arc<Dir>,
     disk: Disk,
+    /// Which log it is. Changed by whoever holds the writer.
+    history: Arc<History>,
+    /// The other end of what the writer takes, for records that another node has written.
+    pieces: Sender<Piece>,
     compaction: compaction::State,
     pins: pins::Pins,
-    /// Held by whoever walks the store to make a base, before the writer.
+    /// Held by whoever walks the store to make a base, or replaces it: before `stepping`.
     walking: Mutex<()>,
+    /// Held by a replica from before it writes a piece of the log until it has applied it, and by whoever needs
+    /// that there is no such piece: before the writer.
+    stepping: Mutex<()>,
+    /// Changes whenever the log is put in another's place: what was read of the former one is of no use.
+    generation: AtomicU64,
+    /// Whether the store was emptied to take over another state: then nothing is to be made of it.
+    is_hollow: AtomicBool,
 }
 
 impl Shared {
@@ -155,6 +180,20 @@ impl Shared {
         self.walking
             .lock()
             .expect("nothing under the lock of those who walk panics")
+    }
+
+    fn stepping(&self) -> MutexGuard<'_, ()> {
+        self.stepping
+            .lock()
+            .expect("nothing under the lock of a replica's steps panics")
+    }
+
+    fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    fn is_hollow(&self) -> bool {
+        self.is_hollow.load(Ordering::Acquire)
     }
 
     fn appended(&self) -> u64 {
@@ -194,8 +233,6 @@ impl Waiter {
 /// is closed or dropped.
 pub struct Log {
     shared: Arc<Shared>,
-    id: LogId,
-    term: u64,
     /// What the log says that the digest of the store is.
     digest_expected: Option<Digest>,
     keeper: Option<Keeper>,
@@ -208,23 +245,24 @@ impl Log {
         disk: Disk,
         path: &Path,
         options: Options,
+        role: Role,
         replay: impl FnMut(&Record<'_>, u64),
     ) -> Result<(Log, Appender), Error> {
         let dir = Arc::new(Dir::open_or_create(path)?);
-        let recovered = recovery::recover(&dir, &disk, options.backlog_bytes, replay)?;
+        let recovered = recovery::recover(&dir, &disk, options.backlog_bytes, role, replay)?;
         let (pieces, receiver) = crossbeam_channel::unbounded();
-        let (id, position) = (recovered.id, recovered.position);
-        let term = recovered.terms.last().map_or(0, |term| term.term);
-        let writer = Writer::new(
+        let position = recovered.position;
+        let history = Arc::new(History::new(recovered.id, recovered.terms));
+        let mut writer = Writer::new(
             Arc::clone(&dir),
             disk.clone(),
-            id,
-            recovered.terms,
+            Arc::clone(&history),
             receiver,
             recovered.segment,
             options.segment_bytes_max,
             position,
         );
+        writer.set_follows(role == Role::Replica);
         let shared = Arc::new(Shared {
             commit: Commit::new(options.policy, position),
             budget: Budget::new(options.unwritten_bytes_max),
@@ -234,16 +272,20 @@ impl Log {
             segments: feed::Segments::new(path),
             dir,
             disk,
+            history,
+            pieces: pieces.clone(),
             compaction: compaction::State::new(),
             pins: pins::Pins::default(),
             walking: Mutex::new(()),
+            stepping: Mutex::new(()),
+            generation: AtomicU64::new(0),
+            is_hollow: AtomicBool::new(false),
         });
-        let appender = Appender::new(position, pieces, Arc::clone(&shared));
+        let mut appender = Appender::new(position, pieces, Arc::clone(&shared));
+        appender.set_closed(role == Role::Replica);
         Ok((
             Log {
                 shared,
-                id,
-                term,
                 digest_expected: recovered.digest,
                 keeper: None,
                 compactor: None,
@@ -334,6 +376,16 @@ impl Log {
         Feed::new(&self.shared, after)
     }
 
+    /// Goes on where a feed was left.
+    pub(crate) fn resume(&self, place: Place) -> Feed<'_> {
+        Feed::resume(&self.shared, place)
+    }
+
+    /// The offset just past the last record that was handed over; of a replica, that was applied.
+    pub(crate) fn appended(&self) -> u64 {
+        self.shared.appended()
+    }
+
     /// Makes everybody who waits in a [`Feed`], or for a compaction, ask whether to go on.
     pub fn wake_watchers(&self) {
         self.shared.commit.watchers.wake_all();
@@ -396,12 +448,22 @@ impl Log {
     }
 
     /// The term that it is written in.
-    pub fn term(&self) -> u64 {
-        self.term
+    pub fn term(&self) -> Term {
+        self.shared.history.term()
+    }
+
+    /// All terms that it was written in, as far as they are remembered.
+    pub fn terms(&self) -> Vec<TermStart> {
+        self.shared.history.terms()
     }
 
     /// Which log it is.
     pub fn id(&self) -> LogId {
-        self.id
+        self.shared.history.id()
+    }
+
+    /// Remembers what the node is in its cluster.
+    pub(crate) fn set_marker(&self, marker: &Marker) -> Result<(), Error> {
+        marker.write(&self.shared.dir, &self.shared.disk)
     }
 }

@@ -12,6 +12,8 @@
 //! behind its end, and readers may have seen the versions that they gave. So the log goes on a good way
 //! further ([`SKIPPED_BYTES`]), behind a SKIP that says so, and no version is ever given twice.
 //!
+//! A replica's log is the primary's, byte for byte: nothing is added to it here.
+//!
 //! Anything else that is not as it was written stops the start: see [`Error::Damaged`]. What a repair does
 //! is told in the module `repair`.
 
@@ -19,8 +21,10 @@ use super::dir::{Dir, Listing, Named};
 use super::disk::Disk;
 use super::error::Error;
 use super::file_reader::{CUT_SHORT, FileReader, Next};
-use super::header::{HEADER_BYTES, Header, Kind, LogId, Term};
+use super::header::{HEADER_BYTES, Kind, LogId};
+use super::marker::Role;
 use super::repair;
+use super::term::{Term, TermStart};
 use super::writer::{Segment, now_ms};
 use crate::digest::Digest;
 use crate::record::{Operation, Record};
@@ -42,7 +46,7 @@ pub const UNWRITTEN_BYTES_CEILING: u64 = 1 << 30;
 /// A directory that was read, and the segment to go on in.
 pub(super) struct Recovered {
     pub(super) id: LogId,
-    pub(super) terms: Vec<Term>,
+    pub(super) terms: Vec<TermStart>,
     pub(super) segment: Segment,
     /// The end of the log.
     pub(super) position: u64,
@@ -56,6 +60,7 @@ pub(super) fn recover(
     dir: &Dir,
     disk: &Disk,
     backlog_bytes: u64,
+    role: Role,
     mut replay: impl FnMut(&Record<'_>, u64),
 ) -> Result<Recovered, Error> {
     let listing = Listing::read(dir.path())?;
@@ -129,7 +134,8 @@ pub(super) fn recover(
         // The process ended between making the base, or the SKIP, and the segment that follows it.
         log.segment = Segment::create(dir, disk, log.id, &log.terms, log.position, &[])?;
     }
-    if log.digest.is_none() {
+    // A replica's log is the primary's, byte for byte: it has no say in how it goes on.
+    if log.digest.is_none() && role == Role::Primary {
         skip_ahead(dir, disk, &mut log)?;
     }
     // What a base was made of is kept where the base was damaged: somebody may want it yet.
@@ -143,9 +149,10 @@ pub(super) fn recover(
 fn start_log(dir: &Dir, disk: &Disk) -> Result<Recovered, Error> {
     let id = LogId::random()
         .map_err(|error| Error::io("cannot get random bytes for", dir.path())(error.into()))?;
-    let terms = vec![Term { term: 1, start: 0 }];
+    let term = Term::FIRST;
+    let terms = vec![TermStart { term, start: 0 }];
     let mut first = Vec::new();
-    Record::new(Operation::Term, now_ms(), &[], &1u64.to_le_bytes()).encode(0, &mut first);
+    Record::new(Operation::Term, now_ms(), &[], &term.bits().to_le_bytes()).encode(0, &mut first);
     let segment = Segment::create(dir, disk, id, &[], 0, &first)?;
     ::log::info!("made a new store in {}", dir.path().display());
     Ok(Recovered {
@@ -223,7 +230,7 @@ fn read_file(
     disk: &Disk,
     reader: &mut FileReader,
     is_last: bool,
-    terms: &mut Vec<Term>,
+    terms: &mut Vec<TermStart>,
     replay: &mut impl FnMut(&Record<'_>, u64),
 ) -> Result<bool, Error> {
     let is_base = reader.named().kind == Kind::Base;
@@ -235,18 +242,16 @@ fn read_file(
                 let after = start + bytes as u64;
                 let file_position = reader.file_position();
                 let record = reader.record(bytes);
-                match record.operation {
-                    Operation::Term => {
-                        Header::note_term(terms, &record, start);
-                        replay(&record, after);
+                if let Some(term) = TermStart::of_record(&record, start) {
+                    term.note(terms);
+                }
+                if is_base {
+                    if let Err(why) = in_base.count(&record) {
+                        return Err(reader.damaged(file_position, why));
                     }
-                    _ if is_base => {
-                        if let Err(why) = in_base.count(&record) {
-                            return Err(reader.damaged(file_position, why));
-                        }
-                        replay(&record, record.version.unwrap_or(start));
-                    }
-                    _ => replay(&record, after),
+                    replay(&record, record.version.unwrap_or(start));
+                } else {
+                    replay(&record, after);
                 }
             }
             Next::End if is_base && !in_base.is_ended => {

@@ -17,7 +17,8 @@ use super::appender::{Change, Entry, Piece};
 use super::dir::{Dir, Named};
 use super::disk::Disk;
 use super::error::Error;
-use super::header::{HEADER_BYTES, Header, Kind, LogId, Term};
+use super::header::{HEADER_BYTES, Header, Kind, LogId};
+use super::term::{History, Term, TermStart};
 use crate::digest::Digest;
 use crate::record::{Operation, Record};
 use crossbeam_channel::Receiver;
@@ -37,20 +38,24 @@ const BUFFER_KEPT_BYTES: usize = 1 << 20;
 pub(super) struct Writer {
     pub(super) dir: Arc<Dir>,
     pub(super) disk: Disk,
-    pub(super) id: LogId,
-    pub(super) terms: Vec<Term>,
+    history: Arc<History>,
     pieces: Receiver<Piece>,
     segment: Segment,
     segment_bytes_max: u64,
     encoded: Vec<u8>,
+    /// The terms that begin in `encoded`.
+    encoded_terms: Vec<TermStart>,
     digest: Digest,
+    /// Whether what is written comes from another node. Then the digest is known only once it is applied.
+    follows: bool,
     /// The offset up to which the log is written: where `encoded` goes.
     position: u64,
     /// Set by a failed write, which may have left a part of a record.
     has_torn_tail: bool,
-    /// Set by a failed attempt to start a segment, whose file may be there: nothing may be written to the one
-    /// before it any more.
-    must_start_segment: bool,
+    /// Where the next segment begins, when nothing may be written to the one before it any more: a failed
+    /// attempt to start it may have left its file, or a record of the one before says where the log goes on.
+    /// Then `position` is there already.
+    next_segment_at: Option<u64>,
 }
 
 /// The segment being written.
@@ -66,8 +71,8 @@ pub(super) struct Segment {
 pub(super) struct Flushed {
     /// The offset up to which the log is written now.
     pub(super) written: u64,
-    /// The digest of the store at that offset.
-    pub(super) digest: Digest,
+    /// The digest of the store at that offset, where it is known already.
+    pub(super) digest: Option<Digest>,
     /// Bytes of records that this took.
     pub(super) bytes: u64,
 }
@@ -85,7 +90,7 @@ impl Segment {
         dir: &Dir,
         disk: &Disk,
         id: LogId,
-        terms: &[Term],
+        terms: &[TermStart],
         first_offset: u64,
         first: &[u8],
     ) -> Result<Segment, Error> {
@@ -96,7 +101,7 @@ impl Segment {
             first_offset,
             terms: terms.to_vec(),
         };
-        let file = dir.make(disk, &named, |file| {
+        let file = dir.make(disk, &named.path, |file| {
             let mut start = header.encode();
             start.extend_from_slice(first);
             disk.write_at(file, &start, 0)
@@ -123,27 +128,26 @@ impl Writer {
     pub(super) fn new(
         dir: Arc<Dir>,
         disk: Disk,
-        id: LogId,
-        terms: Vec<Term>,
+        history: Arc<History>,
         pieces: Receiver<Piece>,
         segment: Segment,
         segment_bytes_max: u64,
         position: u64,
     ) -> Writer {
-        let (encoded, has_torn_tail) = (Vec::new(), false);
         Writer {
             dir,
             disk,
-            id,
-            terms,
+            history,
             pieces,
             segment,
             segment_bytes_max,
-            encoded,
+            encoded: Vec::new(),
+            encoded_terms: Vec::new(),
             digest: Digest::default(),
+            follows: false,
             position,
-            has_torn_tail,
-            must_start_segment: false,
+            has_torn_tail: false,
+            next_segment_at: None,
         }
     }
 
@@ -161,6 +165,11 @@ impl Writer {
         self.digest = digest;
     }
 
+    /// From here on what is written comes from another node, or no longer. Nothing may wait in the channel.
+    pub(super) fn set_follows(&mut self, follows: bool) {
+        self.follows = follows;
+    }
+
     pub(super) fn segment(&self) -> &Segment {
         &self.segment
     }
@@ -169,17 +178,13 @@ impl Writer {
     /// next call.
     pub(super) fn write(&mut self) -> Result<Flushed, Failure> {
         self.encode_waiting();
-        if self.encoded.is_empty() {
-            return Ok(Flushed {
-                written: self.position,
-                digest: self.digest,
-                bytes: 0,
-            });
+        if self.encoded.is_empty() && self.next_segment_at.is_none() {
+            return Ok(self.flushed(0));
         }
         let room = self
             .segment_bytes_max
             .saturating_sub(self.position - self.segment.first_offset);
-        if room == 0 || self.must_start_segment {
+        if room == 0 || self.next_segment_at.is_some() {
             self.start_segment()?;
         }
         self.cut_torn_tail()?;
@@ -193,11 +198,18 @@ impl Writer {
         self.position += bytes;
         self.encoded.clear();
         self.encoded.shrink_to(BUFFER_KEPT_BYTES);
-        Ok(Flushed {
+        self.encoded_terms
+            .drain(..)
+            .for_each(|term| self.history.note(term));
+        Ok(self.flushed(bytes))
+    }
+
+    fn flushed(&self, bytes: u64) -> Flushed {
+        Flushed {
             written: self.position,
-            digest: self.digest,
+            digest: (!self.follows).then_some(self.digest),
             bytes,
-        })
+        }
     }
 
     /// Syncs what is written.
@@ -241,18 +253,25 @@ impl Writer {
         self.cut_torn_tail()?;
         self.sync()?;
         self.check_linked()?;
-        self.must_start_segment = true;
-        self.segment = Segment::create(&self.dir, &self.disk, self.id, &self.terms, self.position, &[])
-            .map_err(Failure::Write)?;
-        self.must_start_segment = false;
+        self.next_segment_at = Some(self.position);
+        self.segment = self.create_segment(self.position).map_err(Failure::Write)?;
+        self.next_segment_at = None;
         ::log::info!("the log goes on in {}", self.segment.path.display());
         Ok(())
     }
 
+    fn create_segment(&self, first_offset: u64) -> Result<Segment, Error> {
+        let (id, terms) = (self.history.id(), self.history.terms());
+        Segment::create(&self.dir, &self.disk, id, &terms, first_offset, &[])
+    }
+
     /// Says at the end of the log that the node was stopped in order, and syncs it. Nothing may wait in the
-    /// channel.
+    /// channel. A log that comes from another node is synced alone: what it says is that node's.
     pub(super) fn close(&mut self) -> Result<(), Failure> {
-        if self.must_start_segment {
+        if self.follows {
+            return self.sync();
+        }
+        if self.next_segment_at.is_some() {
             self.start_segment()?;
         }
         let digest = self.digest.0.to_le_bytes();
@@ -267,6 +286,41 @@ impl Writer {
         self.sync()
     }
 
+    /// Begins a term at the end of the log, and lets the log go on at `goes_on_at`, where no offset was ever
+    /// given. Nothing may wait in the channel. Has the term begun, it is in the history, even after an error.
+    pub(super) fn begin_term(&mut self, term: Term, goes_on_at: u64) -> Result<(), Failure> {
+        if self.next_segment_at.is_some() {
+            self.start_segment()?;
+        }
+        self.cut_torn_tail()?;
+        let start = self.position;
+        let mut encoded = Vec::new();
+        let mut push = |operation, number: u64| {
+            let at = start + encoded.len() as u64;
+            Record::new(operation, now_ms(), &[], &number.to_le_bytes()).encode(at, &mut encoded);
+        };
+        push(Operation::Term, term.bits());
+        push(Operation::Skip, goes_on_at);
+        let at = self.segment.file_position(start);
+        if let Err(error) = self.disk.write_at(&self.segment.file, &encoded, at) {
+            self.has_torn_tail = self.disk.set_len(&self.segment.file, at).is_err();
+            return Err(Failure::Write(Error::io("cannot write", &self.segment.path)(
+                error,
+            )));
+        }
+        self.sync().inspect_err(|_| self.has_torn_tail = true)?;
+        self.history.note(TermStart { term, start });
+        self.pass_to(goes_on_at)
+    }
+
+    /// Goes on at `offset`, as the last record says that was written. After an error the next write tries to
+    /// begin the segment there.
+    pub(super) fn pass_to(&mut self, offset: u64) -> Result<(), Failure> {
+        self.position = offset;
+        self.next_segment_at = Some(offset);
+        self.start_segment()
+    }
+
     /// Drops what is not written yet, and returns its bytes. Nothing may be appended meanwhile, and the log
     /// must go on in a new segment: see [`Writer::skip_to`].
     pub(super) fn drop_waiting(&mut self) -> u64 {
@@ -278,14 +332,15 @@ impl Writer {
             }
             dropped += self.encoded.len() as u64;
             self.encoded.clear();
+            self.encoded_terms.clear();
         }
     }
 
     /// Goes on at `offset` in a segment of its own: a base at that offset holds all that came before.
     pub(super) fn skip_to(&mut self, offset: u64) -> Result<(), Error> {
-        self.segment = Segment::create(&self.dir, &self.disk, self.id, &self.terms, offset, &[])?;
+        self.segment = self.create_segment(offset)?;
         self.position = offset;
-        self.must_start_segment = false;
+        self.next_segment_at = None;
         self.has_torn_tail = false;
         Ok(())
     }
@@ -302,6 +357,10 @@ impl Writer {
                     for (at, entry) in batch.into_iter().enumerate() {
                         self.encode(entry, at < last);
                     }
+                }
+                Piece::Raw { bytes, terms } => {
+                    self.encoded.extend_from_slice(&bytes);
+                    self.encoded_terms.extend(terms);
                 }
             }
         }

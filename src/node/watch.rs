@@ -13,5 +13,7 @@ impl Node {
     /// Makes everybody who waits in a feed ask whether to go on.
     pub fn wake_watchers(&self) {
         self.log.wake_watchers();
+        self.followers.wake();
+        self.cluster.wake_applied();
     }
 }

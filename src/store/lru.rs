@@ -100,6 +100,15 @@ impl LruMap {
         }
     }
 
+    /// Goes on counting where another map was.
+    pub(crate) fn take_counters(&mut self, other: &LruMap) {
+        let entries = self.counters.entries;
+        self.counters = Counters {
+            entries,
+            ..other.counters
+        };
+    }
+
     /// The bounds.
     pub fn limits(&self) -> Limits {
         self.limits

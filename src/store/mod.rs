@@ -7,6 +7,7 @@
 //! | `deadlines` | which entry expires when |
 //! | `lru` | the map of both, with the order of use and the bounds |
 //! | `changes` | changes of the map and of the log in one hold of the lock |
+//! | `copied` | changes that another node has made |
 //! | `replay` | from the log into the map, many records at a time |
 //!
 //! `Store` puts the map and the end of the log under one mutex. It is a plain [`Mutex`], not a
@@ -19,6 +20,7 @@
 //! held for about a microsecond, and nobody ever waits for a disk behind it.
 
 mod changes;
+mod copied;
 mod deadlines;
 mod index;
 mod lru;
@@ -29,6 +31,7 @@ mod slab;
 mod tests;
 
 pub(crate) use changes::Prepared;
+pub(crate) use copied::Copied;
 pub(crate) use lru::Walk;
 pub use lru::{ENTRY_OVERHEAD_BYTES, Limits, LruMap, cost_bytes};
 pub(crate) use replay::Replay;
@@ -89,6 +92,20 @@ impl Store {
 
     pub(crate) fn hash(&self, key: &[u8]) -> u64 {
         self.hasher.hash_one(key)
+    }
+
+    /// The hasher, for a map that is to take this one's place.
+    pub(crate) fn hasher(&self) -> RandomState {
+        self.hasher.clone()
+    }
+
+    /// Puts another map in this one's place, which then holds everything before `next`; returns the former
+    /// one, to be freed outside the lock.
+    pub(crate) fn replace(&self, mut map: LruMap, next: u64) -> LruMap {
+        let mut locked = self.lock();
+        map.take_counters(&locked.map);
+        locked.log.set_next(next);
+        std::mem::replace(&mut locked.map, map)
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Locked> {

@@ -52,6 +52,7 @@ impl Fixture {
                 backlog_bytes: 0,
                 wait_max: PATIENCE,
             },
+            cluster: node::ClusterOptions::default(),
         });
         let node = Arc::new(node.unwrap());
         let server = Server::bind(Options {

@@ -39,6 +39,7 @@ fn options(dir: &Path, policy: Policy) -> node::Options {
             backlog_bytes: 0,
             wait_max: Duration::from_secs(20),
         },
+        cluster: node::ClusterOptions::default(),
     }
 }
 

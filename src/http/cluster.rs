@@ -1,0 +1,98 @@
+//! What a request asks of the node's place in its cluster: to be seen as of an offset, or to be had by replicas.
+
+use super::handlers::Context;
+use super::problem::{self, Problem};
+use super::request::Head;
+use super::routes::Route;
+use crate::api;
+use crate::log::Role;
+use crate::node::Sync;
+use std::str::FromStr;
+use std::time::Duration;
+use tiny_http::Method;
+
+/// How long a reader is kept waiting for an offset.
+pub(super) const AWAIT_MAX: Duration = Duration::from_secs(5);
+
+/// What a request asks, and what a replica will show it.
+pub(super) struct Asked {
+    /// Of a write: who must have it.
+    pub(super) sync: Option<Sync>,
+    /// Of a read of a replica: it shows everything before this offset.
+    pub(super) seen: Option<u64>,
+}
+
+/// Why a request cannot be handled now.
+pub(super) enum NotYet {
+    /// It cannot be understood.
+    Refused(Problem),
+    /// The node does not show this offset yet.
+    Behind(u64),
+}
+
+/// Reads what a request asks.
+pub(super) fn ask(context: &Context<'_>, head: &Head<'_>, route: &Route<'_>) -> Result<Asked, NotYet> {
+    let node = context.node;
+    let mut asked = Asked {
+        sync: None,
+        seen: None,
+    };
+    if matches!(head.method, Method::Get | Method::Head) {
+        if let Some(min_offset) = head.min_offset {
+            let offset = number(min_offset, api::HEADER_MIN_OFFSET).map_err(NotYet::Refused)?;
+            if node.visible() < offset {
+                return Err(NotYet::Behind(offset));
+            }
+        }
+        // Before the read, so that no more is promised than it shows.
+        let is_read_of_replica = route.is_data() && node.role() == Role::Replica;
+        asked.seen = is_read_of_replica.then(|| node.visible());
+    } else if route.is_data() {
+        asked.sync = Some(sync(context, head).map_err(NotYet::Refused)?);
+    }
+    Ok(asked)
+}
+
+/// The answer to a read that was kept waiting for too long.
+pub(super) fn behind(context: &Context<'_>, offset: u64) -> Problem {
+    let visible = context.node.visible();
+    let why = format!("it shows everything before offset {visible}, and not yet offset {offset}");
+    Problem::new(problem::BEHIND, why).retry_after(1)
+}
+
+fn sync(context: &Context<'_>, head: &Head<'_>) -> Result<Sync, Problem> {
+    let mut sync = context.node.sync_default();
+    if let Some(replicas) = head.sync_replicas {
+        sync.replicas = number(replicas, api::HEADER_SYNC_REPLICAS)?;
+        if sync.replicas > api::SYNC_REPLICAS_MAX {
+            return Err(
+                malformed("no write waits for as many replicas", api::HEADER_SYNC_REPLICAS)
+                    .limit(api::SYNC_REPLICAS_MAX as u64),
+            );
+        }
+    }
+    if let Some(timeout) = head.sync_timeout {
+        let seconds: f64 = number(timeout, api::HEADER_SYNC_TIMEOUT)?;
+        if !(0.0..=api::SYNC_TIMEOUT_SECONDS_MAX).contains(&seconds) {
+            return Err(malformed(
+                "it is a number of seconds, from 0 to a minute",
+                api::HEADER_SYNC_TIMEOUT,
+            ));
+        }
+        sync.timeout = Duration::from_secs_f64(seconds);
+    }
+    if let Some(required) = head.sync_required {
+        sync.is_required = number(required, api::HEADER_SYNC_REQUIRED)?;
+    }
+    Ok(sync)
+}
+
+fn number<T: FromStr>(value: &[u8], field: &'static str) -> Result<T, Problem> {
+    let text = std::str::from_utf8(value).ok().map(str::trim);
+    text.and_then(|text| text.parse().ok())
+        .ok_or_else(|| malformed("it is not what can stand there", field))
+}
+
+fn malformed(why: &'static str, field: &'static str) -> Problem {
+    Problem::new(problem::MALFORMED, why).field(field)
+}

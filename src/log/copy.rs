@@ -1,0 +1,204 @@
+//! The log of a replica: the same bytes at the same offsets as the primary's.
+//!
+//! What another node has written comes in pieces of whole records. A piece goes to the writer as any record
+//! does, so all that holds of the log (group commit, retries, healing) holds of it; only once the log has it
+//! is it applied to the store. In between, the log is ahead of the store, and nobody may take the one for the
+//! other: that stretch is a [`Step`], and a base is begun between two of them.
+//!
+//! # What must hold
+//! - A piece is written behind what is there, or not at all.
+//! - Between two steps the log is written up to where the store is. After a failure of the disk the log may be
+//!   ahead by the piece of the last step, all of it, or back to where the store is: [`Step::position`] tells.
+//! - Nothing that is set aside is taken out of the log before it is synced elsewhere.
+
+use super::appender::Piece;
+use super::dir::Listing;
+use super::error::{Error, Health, Refusal};
+use super::file_reader::{FileReader, Next};
+use super::header::{HEADER_BYTES, Header, Kind};
+use super::recovery::SKIPPED_BYTES;
+use super::term::{Term, TermStart};
+use super::writer::Failure;
+use super::{Log, Shared};
+use crate::digest::Digest;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::MutexGuard;
+
+/// Bytes copied at once where a stretch of the log is set aside.
+const COPY_BYTES: usize = 1 << 20;
+
+/// The right to write what another node has written, and to apply it.
+pub(crate) struct Step<'a> {
+    shared: &'a Shared,
+    _stepping: MutexGuard<'a, ()>,
+}
+
+impl Log {
+    /// Begins a step. Waits for a base that is being begun.
+    pub(crate) fn step(&self) -> Step<'_> {
+        Step {
+            shared: &self.shared,
+            _stepping: self.shared.stepping(),
+        }
+    }
+
+    /// Leaves the end of the log to another node. The appender must be closed; what it was handed before is
+    /// written first, and an error says that this could not be done.
+    pub(crate) fn follow(&self) -> Result<(), Refusal> {
+        self.shared.wait(self.shared.appended())?;
+        self.shared.writer().set_follows(true);
+        Ok(())
+    }
+
+    /// Copies the log from an offset on into files of their own, one for each stretch without a hole:
+    /// `diverged-<term>-<offset>.pykv`, which are read as any segment is. None where no record of a key is in
+    /// it. It is synced when this returns.
+    pub(crate) fn set_aside(&self, from: u64) -> Result<Vec<PathBuf>, Error> {
+        let shared = &self.shared;
+        let listing = Listing::read(shared.dir.path())?;
+        let mut made = Vec::new();
+        for (at, named) in listing.segments.iter().enumerate() {
+            let next = listing.segments.get(at + 1);
+            if next.is_some_and(|next| next.first_offset <= from) {
+                continue;
+            }
+            let mut reader = FileReader::open(named)?;
+            let start = from.max(named.first_offset);
+            reader.skip_to(start - named.first_offset + HEADER_BYTES as u64);
+            let mut has_keys = false;
+            while let Next::Record(bytes) = reader.peek()? {
+                has_keys |= reader.record(bytes).operation.has_key();
+            }
+            let end = reader.file_position();
+            if !has_keys {
+                continue;
+            }
+            let terms = reader.header().terms.clone();
+            let header = Header {
+                kind: Kind::Log,
+                id: reader.header().id,
+                first_offset: start,
+                terms,
+            };
+            let term = shared.history.term();
+            let path = shared
+                .dir
+                .path()
+                .join(format!("diverged-{term}-{start:020}.pykv"));
+            let cannot_read = Error::io("cannot read", &named.path);
+            let file = reader.into_file();
+            shared.dir.make(&shared.disk, &path, |to| {
+                let mut buffer = header.encode();
+                let mut written = 0;
+                let mut position = start - named.first_offset + HEADER_BYTES as u64;
+                loop {
+                    shared
+                        .disk
+                        .write_at(to, &buffer, written)
+                        .map_err(Error::io("cannot write", &path))?;
+                    written += buffer.len() as u64;
+                    buffer.resize((end - position).min(COPY_BYTES as u64) as usize, 0);
+                    if buffer.is_empty() {
+                        return Ok(());
+                    }
+                    if let Err(error) = file.read_exact_at(&mut buffer, position) {
+                        return Err(cannot_read(error));
+                    }
+                    position += buffer.len() as u64;
+                }
+            })?;
+            made.push(path);
+        }
+        Ok(made)
+    }
+}
+
+impl Step<'_> {
+    /// Where the next piece goes.
+    pub(crate) fn position(&self) -> u64 {
+        self.shared.writer().position()
+    }
+
+    /// Writes a piece that ends at `end`, and returns once the log holds it as firmly as the policy asks. After
+    /// an error it may hold it or not: ask for the position in a later step, once the log is well again.
+    pub(crate) fn append(&self, bytes: Vec<u8>, terms: Vec<TermStart>, end: u64) -> Result<(), Refusal> {
+        self.shared.commit.check()?;
+        self.shared.budget.take(bytes.len() as u64);
+        // The receiver is in `shared`: sending cannot fail.
+        let _ = self.shared.pieces.send(Piece::Raw { bytes, terms });
+        loop {
+            match self.shared.wait(end) {
+                Err(Refusal::TimedOut { waited }) => {
+                    ::log::warn!(
+                        "the log did not get to what came from the primary within {} s",
+                        waited.as_secs()
+                    );
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Goes on at `offset`, as the last record of the last piece says.
+    pub(crate) fn pass_to(&self, offset: u64) -> Result<(), Refusal> {
+        let mut writer = self.shared.writer();
+        let passed = writer.pass_to(offset);
+        let position = writer.position();
+        drop(writer);
+        self.settle(position, passed)
+    }
+
+    /// Says that the store has everything up to `offset`, and what its digest is.
+    pub(crate) fn applied(&self, offset: u64, digest: Digest) {
+        self.shared.writer().set_digest(digest);
+        self.shared.commit.set_state(offset, digest);
+    }
+
+    /// Begins a term of this node's own. `known` is the farthest that the log of the primary before is known to
+    /// have gone: the log goes on well behind it, so that no version is given twice, not even one that only
+    /// that primary's clients have seen. Returns where.
+    ///
+    /// An error leaves the node what it was; but where the log fails behind the record of the term, the term
+    /// has begun.
+    pub(crate) fn begin_term(&self, known: u64) -> Result<(Term, u64), Refusal> {
+        self.shared.commit.check()?;
+        let mut writer = self.shared.writer();
+        let term = match self.shared.history.term().begin_next() {
+            Ok(Some(term)) => term,
+            Ok(None) => return Err(Refusal::Full),
+            Err(error) => {
+                return Err(Refusal::Unhealthy(Health::WriteFailed {
+                    why: error.to_string(),
+                }));
+            }
+        };
+        let goes_on_at = writer.position().max(known) + SKIPPED_BYTES;
+        let begun = writer.begin_term(term, goes_on_at);
+        let has_begun = self.shared.history.term() == term;
+        if has_begun {
+            writer.set_follows(false);
+        }
+        let (position, digest) = (writer.position(), writer.digest());
+        drop(writer);
+        let settled = self.settle(position, begun);
+        if has_begun {
+            self.shared.commit.set_state(position, digest);
+            return Ok((term, position));
+        }
+        settled.map(|()| (term, position))
+    }
+
+    fn settle(&self, position: u64, result: Result<(), Failure>) -> Result<(), Refusal> {
+        match result {
+            Ok(()) => {
+                self.shared.commit.advance(position, true);
+                Ok(())
+            }
+            Err(failure) => {
+                self.shared.commit.fail(&failure);
+                Err(Refusal::Unknown(self.shared.commit.health()))
+            }
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! The file `ROLE` of a data directory: what the node is in its cluster, where that is not plain.
+//!
+//! A store that was never a replica, and never had one that may take over, has no such file. The file is
+//! JSON of one line, and is replaced as a whole.
+
+use super::dir::Dir;
+use super::disk::Disk;
+use super::error::Error;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+const NAME: &str = "ROLE";
+
+/// Larger than any list of addresses that the command line takes, in bytes.
+const BYTES_MAX: u64 = 64 * 1024;
+
+/// What a node is to the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// It decides what comes next.
+    Primary,
+    /// It copies what another node has decided.
+    Replica,
+}
+
+impl Role {
+    /// As the API calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Primary => "primary",
+            Role::Replica => "replica",
+        }
+    }
+}
+
+/// What is remembered of the cluster from one start to the next.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Marker {
+    /// What the node is.
+    pub role: Role,
+    /// Addresses of other nodes, as `host:port`: of those to follow, or of those that are to hear of this one.
+    pub peers: Vec<String>,
+    /// Whether this node, as a primary, has met a follower that takes over by itself. From then on no
+    /// acknowledgement counts without one of such a follower: see `replication`.
+    #[serde(default)]
+    pub has_successor: bool,
+}
+
+impl Marker {
+    /// Reads that of a directory; none where it has none.
+    pub fn read(dir: &Path) -> Result<Option<Marker>, Error> {
+        let path = dir.join(NAME);
+        let cannot_read = Error::io("cannot read", &path);
+        match std::fs::metadata(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(cannot_read(error)),
+            Ok(metadata) if metadata.len() > BYTES_MAX => return Err(unreadable(&path, "it is too long")),
+            Ok(_) => {}
+        }
+        let bytes = std::fs::read(&path).map_err(cannot_read)?;
+        serde_json::from_slice(&bytes).map_err(|error| unreadable(&path, &error.to_string()))
+    }
+
+    pub(super) fn write(&self, dir: &Dir, disk: &Disk) -> Result<(), Error> {
+        let path = dir.path().join(NAME);
+        let mut bytes = serde_json::to_vec(self).expect("plain data has a form in JSON");
+        bytes.push(b'\n');
+        dir.make(disk, &path, |file| {
+            disk.write_at(file, &bytes, 0)
+                .map_err(Error::io("cannot write", &path))
+        })?;
+        Ok(())
+    }
+}
+
+fn unreadable(path: &Path, why: &str) -> Error {
+    Error::Role {
+        path: path.to_path_buf(),
+        why: why.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_read() {
+        let temporary = tempfile::tempdir().unwrap();
+        assert_eq!(Marker::read(temporary.path()).unwrap(), None);
+        let marker = Marker {
+            role: Role::Replica,
+            peers: vec!["127.0.0.1:7958".to_owned()],
+            has_successor: false,
+        };
+        let dir = Dir::open(temporary.path()).unwrap();
+        marker.write(&dir, &Disk::default()).unwrap();
+        assert_eq!(Marker::read(temporary.path()).unwrap(), Some(marker));
+        for wrong in ["", "{}", "{\"role\":\"king\",\"peers\":[]}", "\u{0}"] {
+            std::fs::write(temporary.path().join(NAME), wrong).unwrap();
+            assert!(
+                matches!(Marker::read(temporary.path()), Err(Error::Role { .. })),
+                "{wrong:?}"
+            );
+        }
+    }
+}

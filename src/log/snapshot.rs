@@ -1,0 +1,248 @@
+//! Puts the state of another node in place of the log: what a replica does that cannot go on from where it is.
+//!
+//! A snapshot comes as a backup does ([`super::backup`]): the state at an offset E, of which only the last
+//! record tells that it is whole, and what E is. It is written to a temporary file as it comes. Once it is
+//! whole and its digest is that of what was made of it, it gets the header of a base at E, is synced, and
+//! becomes the one base; the log goes on at E, and what was there before goes.
+//!
+//! # What must hold
+//! - Until the new base has its name the old files are what a start would find; from then on they are not
+//!   needed. (Files of another store, which were to be replaced and have higher offsets, go first.)
+//! - Nobody makes a base of a store that is being replaced, nor of one that is left empty because a snapshot
+//!   broke off.
+
+use super::dir::{Listing, Named};
+use super::error::Error;
+use super::header::{HEADER_BYTES, Header, Kind};
+use super::recovery::BaseCount;
+use super::writer::Failure;
+use super::{Log, Shared};
+use crate::digest::Digest;
+use crate::record::{DecodeError, Operation, Record};
+use std::fmt;
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::MutexGuard;
+use std::sync::atomic::Ordering;
+
+/// Written to the file at once, in bytes.
+const WRITE_BYTES: usize = 1 << 20;
+
+/// Bytes after which the file is synced, so that the last sync is short.
+const SYNC_BYTES: u64 = 16 << 20;
+
+/// Why a snapshot was not taken.
+#[derive(Debug)]
+pub(crate) enum SnapshotError {
+    /// What came is none, or not a whole one.
+    Invalid(String),
+    /// It could not be written.
+    Log(Error),
+}
+
+impl fmt::Display for SnapshotError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SnapshotError::Invalid(why) => write!(f, "the snapshot is not whole: {why}"),
+            SnapshotError::Log(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for SnapshotError {}
+
+impl From<Error> for SnapshotError {
+    fn from(error: Error) -> SnapshotError {
+        SnapshotError::Log(error)
+    }
+}
+
+/// A snapshot on its way in. Dropped before it is installed, it leaves the log as it was.
+pub(crate) struct Snapshot<'a> {
+    shared: &'a Shared,
+    _walking: MutexGuard<'a, ()>,
+    temporary: PathBuf,
+    file: File,
+    /// What came and was not looked at yet begins at `start`; what is before it is to be written.
+    buffer: Vec<u8>,
+    start: usize,
+    /// Bytes that are in the file, and synced.
+    written: u64,
+    synced: u64,
+    header: Option<Header>,
+    count: BaseCount,
+    /// What the last record says: the offset and the digest.
+    end: Option<(u64, Digest)>,
+    is_installed: bool,
+}
+
+impl Log {
+    /// Begins to put another state in place of the log. Whoever has been reading the log is told that it is
+    /// gone, and no base is made of the store before a snapshot was installed.
+    pub(crate) fn begin_snapshot(&self) -> Result<Snapshot<'_>, Error> {
+        let shared = &*self.shared;
+        let walking = shared.walking();
+        shared.generation.fetch_add(1, Ordering::AcqRel);
+        shared.is_hollow.store(true, Ordering::Release);
+        shared.commit.watchers.wake_all();
+        let temporary = shared.dir.path().join("snapshot.tmp");
+        let file = shared
+            .disk
+            .create(&temporary)
+            .map_err(Error::io("cannot create", &temporary))?;
+        Ok(Snapshot {
+            shared,
+            _walking: walking,
+            temporary,
+            file,
+            buffer: Vec::new(),
+            start: 0,
+            written: 0,
+            synced: 0,
+            header: None,
+            count: BaseCount::default(),
+            end: None,
+            is_installed: false,
+        })
+    }
+}
+
+impl Snapshot<'_> {
+    /// Takes what came, and gives each whole record in it to `each`, with the version that it gives its key.
+    pub(crate) fn push(
+        &mut self,
+        bytes: &[u8],
+        mut each: impl FnMut(&Record<'_>, u64),
+    ) -> Result<(), SnapshotError> {
+        self.buffer.extend_from_slice(bytes);
+        if self.header.is_none() {
+            let Some(header) = self.buffer.get(..HEADER_BYTES) else {
+                return Ok(());
+            };
+            let header = Header::decode(header)
+                .ok()
+                .filter(|header| header.kind == Kind::Base)
+                .ok_or_else(|| invalid("it does not begin as one"))?;
+            self.header = Some(header);
+            self.start = HEADER_BYTES;
+        }
+        loop {
+            let position = self.written + self.start as u64 - HEADER_BYTES as u64;
+            match Record::decode(position, &self.buffer[self.start..]) {
+                Ok((record, bytes)) => {
+                    self.count.count(&record).map_err(invalid)?;
+                    if record.operation == Operation::End {
+                        let end = record.value.get(16..24).and_then(|end| end.try_into().ok());
+                        let (Some(end), Some(digest)) = (end.map(u64::from_le_bytes), record.digest()) else {
+                            return Err(invalid("its last record does not say what it is the state at"));
+                        };
+                        self.end = Some((end, Digest(digest)));
+                    } else {
+                        let version = record.version.ok_or_else(|| invalid("a record has no version"))?;
+                        each(&record, version);
+                    }
+                    self.start += bytes;
+                    if self.start >= WRITE_BYTES {
+                        self.write()?;
+                    }
+                }
+                Err(DecodeError::Incomplete(_)) => return Ok(()),
+                Err(DecodeError::Corrupt(why)) => return Err(invalid(why)),
+            }
+        }
+    }
+
+    /// What it is the state at, and the digest that it must have, once it has come to its end.
+    pub(crate) fn end(&self) -> Result<(u64, Digest), SnapshotError> {
+        match self.end {
+            Some(end) if self.start == self.buffer.len() => Ok(end),
+            Some(_) => Err(invalid("it goes on behind its last record")),
+            None => Err(invalid("it ends before its last record")),
+        }
+    }
+
+    fn write(&mut self) -> Result<(), Error> {
+        let disk = &self.shared.disk;
+        disk.write_at(&self.file, &self.buffer[..self.start], self.written)
+            .map_err(Error::io("cannot write", &self.temporary))?;
+        self.written += self.start as u64;
+        self.buffer.drain(..self.start);
+        self.start = 0;
+        if self.written - self.synced >= SYNC_BYTES {
+            disk.sync_data(&self.file)
+                .map_err(Error::io("cannot sync", &self.temporary))?;
+            self.synced = self.written;
+        }
+        Ok(())
+    }
+
+    /// Makes it the log's new beginning. The store must hold it, and nothing else, before anybody is served
+    /// from it. Returns where the log goes on.
+    pub(crate) fn install(mut self) -> Result<u64, SnapshotError> {
+        let (end, digest) = self.end()?;
+        let header = self.header.take().ok_or_else(|| invalid("it has no header"))?;
+        self.write()?;
+        let shared = self.shared;
+        let _step = shared.stepping();
+        let mut writer = shared.writer();
+        self.name(&header, end)?;
+        shared.history.replace(header.id, header.terms);
+        shared.budget.give_back(writer.drop_waiting());
+        writer.set_digest(digest);
+        if let Err(error) = writer.skip_to(end) {
+            // The new base is what counts now, and memory has it. The log is brought back behind it as after
+            // any failure.
+            shared.commit.fail(&Failure::Sync(error));
+        }
+        shared.commit.set_position(end);
+        shared.commit.set_state(end, digest);
+        drop(writer);
+        shared.is_hollow.store(false, Ordering::Release);
+        let listing = Listing::read(shared.dir.path())?;
+        shared
+            .dir
+            .remove(&shared.disk, listing.superseded().map(|named| named.path.clone()));
+        Ok(end)
+    }
+
+    /// Gives the file the header of a base at `offset`, and its name.
+    fn name(&mut self, header: &Header, offset: u64) -> Result<(), Error> {
+        let (disk, dir) = (&self.shared.disk, &self.shared.dir);
+        let named = Named::new(dir.path(), Kind::Base, offset);
+        let header = Header {
+            first_offset: offset,
+            ..header.clone()
+        };
+        let cannot = |doing| Error::io(doing, &self.temporary);
+        disk.write_at(&self.file, &header.encode(), 0)
+            .map_err(cannot("cannot write"))?;
+        disk.sync_all(&self.file).map_err(cannot("cannot sync"))?;
+        let listing = Listing::read(dir.path())?;
+        // What a start would take for newer than this; there is some only where another store is replaced.
+        let ahead = listing.all().filter(|named| named.first_offset >= offset);
+        let mut ahead: Vec<_> = ahead.collect();
+        ahead.sort();
+        for named in ahead.into_iter().rev() {
+            disk.remove(&named.path)
+                .map_err(Error::io("cannot remove", &named.path))?;
+        }
+        disk.rename(&self.temporary, &named.path)
+            .map_err(cannot("cannot rename"))?;
+        self.is_installed = true;
+        disk.sync_dir(dir.path())
+            .map_err(Error::io("cannot sync", dir.path()))
+    }
+}
+
+impl Drop for Snapshot<'_> {
+    fn drop(&mut self) {
+        if !self.is_installed {
+            // The next start removes it anyway.
+            let _ = self.shared.disk.remove(&self.temporary);
+        }
+    }
+}
+
+fn invalid(why: &str) -> SnapshotError {
+    SnapshotError::Invalid(why.to_owned())
+}

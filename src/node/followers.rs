@@ -1,0 +1,324 @@
+//! Those who copy this node's log: how far each is, and who waits for them.
+//!
+//! A follower asks for what comes after an offset; that it asks says that its own log holds everything before.
+//! So its questions are its acknowledgements, and nothing else is sent for them.
+//!
+//! # What must hold
+//! - A write counts as acknowledged by a follower only if that follower has asked, in the term that the write
+//!   was made in, for what comes after it.
+//! - Where a follower is known that takes over by itself, no number of others stands in for it: it is its log
+//!   that decides what is lost when this node is.
+//! - There is a bound on followers. One that was not heard for a while is forgotten.
+
+use crate::log::Place;
+use std::collections::HashMap;
+use std::sync::{Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+/// Most followers.
+const FOLLOWERS_MAX: usize = 64;
+
+/// After this long without a word a follower is forgotten.
+const FORGET_AFTER: Duration = Duration::from_secs(600);
+
+/// After this long without a word it does not count as connected any more.
+const CONNECTED_FOR: Duration = Duration::from_secs(30);
+
+/// A follower, as it says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FollowerName {
+    /// Random: one run of one node.
+    pub id: u64,
+    /// How others reach it, as `host:port`.
+    pub address: String,
+    /// Whether it takes over by itself.
+    pub is_successor: bool,
+}
+
+/// How a follower is doing.
+#[derive(Clone, Debug)]
+pub struct FollowerStatus {
+    /// How others reach it, as `host:port`.
+    pub address: String,
+    /// Everything before this is in its log.
+    pub offset: u64,
+    /// How far it is behind, in bytes of the log.
+    pub lag_bytes: u64,
+    /// For how long it has been behind without a break.
+    pub lag: Duration,
+    /// Since when nothing was heard of it.
+    pub silent_for: Duration,
+    /// Whether it takes over by itself.
+    pub is_successor: bool,
+}
+
+struct Follower {
+    name: FollowerName,
+    offset: u64,
+    heard: Instant,
+    behind_since: Option<Instant>,
+    /// Where its last question was left.
+    place: Option<Place>,
+}
+
+/// The followers. One lock, held to copy some words; those who wait for acknowledgements wait on it.
+#[derive(Default)]
+pub(super) struct Followers {
+    inner: Mutex<Inner>,
+    acknowledged: Condvar,
+}
+
+#[derive(Default)]
+struct Inner {
+    followers: HashMap<u64, Follower>,
+    /// Counts the times that acknowledgements lost their meaning.
+    epoch: u64,
+    has_successor: bool,
+    waiting: usize,
+}
+
+impl Inner {
+    /// Followers whose log has everything before `offset`; none where the one that must have it has not.
+    fn reached(&self, offset: u64) -> usize {
+        let reached = |follower: &&Follower| follower.offset >= offset;
+        let is_covered = !self.has_successor
+            || self
+                .followers
+                .values()
+                .filter(reached)
+                .any(|follower| follower.name.is_successor);
+        let count = self.followers.values().filter(reached).count();
+        if is_covered { count } else { 0 }
+    }
+}
+
+impl Followers {
+    /// Notes that a follower has everything before `offset`, where the log is written up to `written`.
+    /// `false` where there are too many.
+    pub(super) fn note(&self, name: &FollowerName, offset: u64, written: u64) -> bool {
+        let now = Instant::now();
+        let mut inner = self.lock();
+        if !inner.followers.contains_key(&name.id) {
+            inner.followers.retain(|_, follower| {
+                // A node that was started anew has another id and the same address.
+                now.duration_since(follower.heard) < FORGET_AFTER && follower.name.address != name.address
+            });
+            if inner.followers.len() >= FOLLOWERS_MAX {
+                return false;
+            }
+        }
+        inner.has_successor |= name.is_successor;
+        let follower = inner.followers.entry(name.id).or_insert_with(|| Follower {
+            name: name.clone(),
+            offset,
+            heard: now,
+            behind_since: None,
+            place: None,
+        });
+        follower.name.clone_from(name);
+        follower.offset = offset;
+        follower.heard = now;
+        if offset >= written {
+            follower.behind_since = None;
+        } else {
+            follower.behind_since.get_or_insert(now);
+        }
+        if inner.waiting > 0 {
+            drop(inner);
+            self.acknowledged.notify_all();
+        }
+        true
+    }
+
+    /// Where a follower's last question was left. It is taken: two questions at once are none of one node's.
+    pub(super) fn take_place(&self, id: u64) -> Option<Place> {
+        self.lock().followers.get_mut(&id)?.place.take()
+    }
+
+    /// Leaves a place for a follower's next question.
+    pub(super) fn leave_place(&self, id: u64, place: Place) {
+        if let Some(follower) = self.lock().followers.get_mut(&id) {
+            follower.place = Some(place);
+        }
+    }
+
+    /// From now on, or since a start before this one, no acknowledgement counts without a successor's.
+    pub(super) fn set_has_successor(&self) {
+        self.lock().has_successor = true;
+    }
+
+    pub(super) fn has_successor(&self) -> bool {
+        self.lock().has_successor
+    }
+
+    /// Forgets them all: what they said was said to a primary that this node no longer is.
+    pub(super) fn reset(&self) {
+        let mut inner = self.lock();
+        inner.followers.clear();
+        inner.has_successor = false;
+        inner.epoch += 1;
+        drop(inner);
+        self.acknowledged.notify_all();
+    }
+
+    /// Waits until so many followers have everything before `offset`, but not for longer than to the deadline,
+    /// nor where it is not to go on, which is asked again at [`Followers::wake`]. Returns how many have it.
+    pub(super) fn wait(
+        &self,
+        offset: u64,
+        count: usize,
+        deadline: Instant,
+        go_on: impl Fn() -> bool,
+    ) -> usize {
+        let mut inner = self.lock();
+        let epoch = inner.epoch;
+        inner.waiting += 1;
+        let reached = loop {
+            if inner.epoch != epoch {
+                break 0;
+            }
+            let reached = inner.reached(offset);
+            let left = deadline.saturating_duration_since(Instant::now());
+            if reached >= count || left.is_zero() || !go_on() {
+                break reached;
+            }
+            inner = self
+                .acknowledged
+                .wait_timeout(inner, left)
+                .expect("nothing under the followers' lock panics")
+                .0;
+        };
+        inner.waiting -= 1;
+        reached
+    }
+
+    /// Makes everybody who waits ask whether to go on.
+    pub(super) fn wake(&self) {
+        drop(self.lock());
+        self.acknowledged.notify_all();
+    }
+
+    /// How they are, where the log is written up to `written`.
+    pub(super) fn status(&self, written: u64) -> Vec<FollowerStatus> {
+        let inner = self.lock();
+        let mut all: Vec<FollowerStatus> = inner
+            .followers
+            .values()
+            .filter(|follower| follower.heard.elapsed() < FORGET_AFTER)
+            .map(|follower| {
+                let lag_bytes = written.saturating_sub(follower.offset);
+                // It may have asked, be waiting, and the log have grown since: that is behind too, from then on
+                // that nothing more was heard.
+                let since = follower
+                    .behind_since
+                    .or((lag_bytes > 0).then_some(follower.heard));
+                FollowerStatus {
+                    address: follower.name.address.clone(),
+                    offset: follower.offset,
+                    lag_bytes,
+                    lag: since.map_or(Duration::ZERO, |since| since.elapsed()),
+                    silent_for: follower.heard.elapsed(),
+                    is_successor: follower.name.is_successor,
+                }
+            })
+            .collect();
+        all.sort_by(|one, other| one.address.cmp(&other.address));
+        all
+    }
+
+    /// How many were heard of lately.
+    pub(super) fn connected(&self) -> usize {
+        let inner = self.lock();
+        let is_connected = |follower: &&Follower| follower.heard.elapsed() < CONNECTED_FOR;
+        inner.followers.values().filter(is_connected).count()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner
+            .lock()
+            .expect("nothing under the followers' lock panics")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(id: u64, is_successor: bool) -> FollowerName {
+        FollowerName {
+            id,
+            address: format!("127.0.0.1:{id}"),
+            is_successor,
+        }
+    }
+
+    fn reached(followers: &Followers, offset: u64) -> usize {
+        followers.wait(offset, usize::MAX, Instant::now(), || true)
+    }
+
+    #[test]
+    fn those_count_who_have_asked_for_what_comes_after() {
+        let followers = Followers::default();
+        assert!(followers.note(&name(1, false), 100, 100));
+        assert!(followers.note(&name(2, false), 50, 100));
+        assert_eq!(reached(&followers, 50), 2);
+        assert_eq!(reached(&followers, 51), 1);
+        assert_eq!(reached(&followers, 101), 0);
+        let status = followers.status(120);
+        assert_eq!(
+            status.iter().map(|one| one.lag_bytes).collect::<Vec<_>>(),
+            [20, 70]
+        );
+    }
+
+    #[test]
+    fn nobody_stands_in_for_the_one_that_takes_over() {
+        let followers = Followers::default();
+        assert!(followers.note(&name(1, false), 100, 100));
+        assert!(followers.note(&name(2, true), 50, 100));
+        assert_eq!(reached(&followers, 50), 2);
+        assert_eq!(reached(&followers, 100), 0);
+        assert!(followers.note(&name(2, true), 100, 100));
+        assert_eq!(reached(&followers, 100), 2);
+    }
+
+    #[test]
+    fn a_node_that_was_started_anew_is_one_follower() {
+        let followers = Followers::default();
+        let again = FollowerName {
+            id: 9,
+            ..name(1, false)
+        };
+        assert!(followers.note(&name(1, false), 100, 100));
+        assert!(followers.note(&again, 100, 100));
+        assert_eq!(reached(&followers, 100), 1);
+    }
+
+    #[test]
+    fn there_is_a_bound() {
+        let followers = Followers::default();
+        for id in 0..FOLLOWERS_MAX as u64 {
+            assert!(followers.note(&name(id, false), 1, 1));
+        }
+        assert!(!followers.note(&name(1000, false), 1, 1));
+        assert!(followers.note(&name(0, false), 2, 2), "who is known still counts");
+    }
+
+    #[test]
+    fn who_waits_is_told_and_a_reset_ends_the_wait_with_nothing() {
+        let followers = Followers::default();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| followers.wait(10, 1, deadline, || true));
+            followers.note(&name(1, false), 10, 10);
+            assert_eq!(waiting.join().unwrap(), 1);
+            let waiting = scope.spawn(|| followers.wait(20, 1, deadline, || true));
+            while followers.lock().waiting == 0 {
+                std::thread::yield_now();
+            }
+            followers.reset();
+            assert_eq!(waiting.join().unwrap(), 0);
+        });
+        assert!(Instant::now() < deadline);
+    }
+}
