@@ -29,6 +29,7 @@ type Contents = BTreeMap<String, Vec<u8>>;
 
 fn options(dir: &Path, segment_bytes_max: u64) -> Options {
     Options {
+        cluster: pykv::node::ClusterOptions::default(),
         dir: dir.to_path_buf(),
         limits: Limits {
             entries_max: Limits::ENTRIES_MAX,

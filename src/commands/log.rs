@@ -4,7 +4,7 @@ use super::Error;
 use crate::api::{Encoding, encode_value, expires_at};
 use crate::cli;
 use crate::digest::Digest;
-use crate::log::{Read, Reader};
+use crate::log::{self, Read, Reader};
 use serde::Serialize;
 use std::borrow::Cow;
 use std::io::{self, BufWriter, Write};
@@ -29,7 +29,7 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     encoding: Option<Encoding>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    term: Option<u64>,
+    term: Option<u32>,
     /// In ms since the Unix epoch.
     timestamp: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -97,7 +97,7 @@ fn line<'a>(read: &Read<'a>) -> Line<'a> {
         key: (!record.key.is_empty()).then(|| String::from_utf8_lossy(record.key)),
         value,
         encoding,
-        term: number_of(Term),
+        term: number_of(Term).map(|bits| log::Term::from_bits(bits).number()),
         timestamp: record.timestamp_ms,
         expires_at: record.deadline_ms.map(expires_at),
         expires_at_ms: record.deadline_ms,
@@ -136,7 +136,12 @@ mod tests {
             r#"{"offset":100,"version":130,"operation":"DELETE","key":"k","timestamp":7}"#
         );
         assert_eq!(
-            printed(Record::new(Operation::Term, 7, b"", &3u64.to_le_bytes())),
+            printed(Record::new(
+                Operation::Term,
+                7,
+                b"",
+                &log::Term::new(3, 99).bits().to_le_bytes()
+            )),
             r#"{"offset":100,"version":130,"operation":"TERM","term":3,"timestamp":7}"#
         );
     }

@@ -30,9 +30,10 @@ fn a_log_is_these_bytes() {
     // At the end CLOSE, which has a value of 8.
     assert_eq!(records.len(), 102 + 28);
     assert_eq!(records[102 + 4..102 + 12], [20, 0, 0, 0, 10, 0, 0, 0]);
+    // The first term: its number in the upper half, and no mark.
     // length, operation, flags, key bytes; then, behind the timestamp, key and value.
     let expected: [(usize, [u8; 8], &[u8]); 4] = [
-        (0, [20, 0, 0, 0, 6, 0, 0, 0], &[1, 0, 0, 0, 0, 0, 0, 0]),
+        (0, [20, 0, 0, 0, 6, 0, 0, 0], &[0, 0, 0, 0, 1, 0, 0, 0]),
         (28, [16, 0, 0, 0, 1, 0, 1, 0], b"aone"),
         (52, [16, 0, 0, 0, 2, 0, 1, 0], b"atwo"),
         (76, [18, 0, 0, 0, 1, 0, 1, 0], b"bthree"),
