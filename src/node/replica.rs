@@ -274,13 +274,14 @@ impl Node {
             FeedError::NotABoundary { .. } => diverged(None),
             error @ FeedError::Log(_) => PollError::Log(error),
         })?;
+        if poll.name.is_successor && !self.followers.has_successor() && self.role() == Role::Primary {
+            // Before it counts for the first time: after a restart the others must not count without it.
+            self.followers.set_has_successor();
+            self.remember(Role::Primary);
+        }
         let written = self.log.position().written;
-        let had_successor = self.followers.has_successor();
         if !self.followers.note(&poll.name, poll.after, written) {
             return Err(PollError::TooMany);
-        }
-        if poll.name.is_successor && !had_successor && self.role() == Role::Primary {
-            self.remember(Role::Primary);
         }
         Ok(feed)
     }

@@ -306,7 +306,8 @@ impl Following<'_> {
                 id: &id,
                 after,
                 term: term.bits(),
-                wait_ms: self.times.poll_wait.as_millis() as u64,
+                // The first answer only says how far the other one is.
+                wait_ms: if is_streaming { self.times.poll_wait.as_millis() as u64 } else { 0 },
                 follower: cluster.id,
                 address: cluster.address(),
                 successor: self.settings.failover_after.is_some(),
