@@ -174,6 +174,10 @@ impl Node {
             opened: Instant::now(),
             run,
         };
+        if role == Role::Replica && node.is_pristine() {
+            // What it has is not what it is to show.
+            node.cluster.set_whole(false);
+        }
         node.evict_excess();
         Ok(node)
     }

@@ -18,12 +18,13 @@ use super::file_reader::{FileReader, Next};
 use super::header::{HEADER_BYTES, Header, Kind};
 use super::recovery::SKIPPED_BYTES;
 use super::term::{Term, TermStart};
-use super::writer::Failure;
+use super::writer::{Failure, Segment};
 use super::{Log, Shared};
 use crate::digest::Digest;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::sync::MutexGuard;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard};
 
 /// Bytes copied at once where a stretch of the log is set aside.
 const COPY_BYTES: usize = 1 << 20;
@@ -114,6 +115,50 @@ impl Log {
     }
 }
 
+impl Log {
+    /// Drops the end of the log from an offset on, behind which there is no record of a key: what a node says
+    /// of itself when it stops, or is started after a crash. The store stays as it is. `false`, and nothing
+    /// done, where the log does not hold the offset any more.
+    ///
+    /// The files behind it go first, the last one first: whatever is left by a crash is a whole log.
+    pub(crate) fn cut_back(&self, to: u64) -> Result<bool, Error> {
+        let shared = &self.shared;
+        let _walking = shared.walking();
+        let _step = shared.stepping();
+        let mut writer = shared.writer();
+        let listing = Listing::read(shared.dir.path())?;
+        let base = listing.bases.last().map_or(0, |base| base.first_offset);
+        let (ahead, holds): (Vec<_>, Vec<_>) = listing
+            .segments
+            .into_iter()
+            .partition(|segment| segment.first_offset > to);
+        let Some(last) = holds.last().filter(|_| base <= to) else {
+            return Ok(false);
+        };
+        let file = shared
+            .disk
+            .open(&last.path)
+            .map_err(Error::io("cannot open", &last.path))?;
+        for segment in ahead.iter().rev() {
+            shared
+                .disk
+                .remove(&segment.path)
+                .map_err(Error::io("cannot remove", &segment.path))?;
+        }
+        let segment = Segment {
+            first_offset: last.first_offset,
+            path: last.path.clone(),
+            file: Arc::new(file),
+        };
+        writer.cut_to(segment, to)?;
+        shared.history.cut(to);
+        shared.generation.fetch_add(1, Ordering::AcqRel);
+        shared.commit.set_position(to);
+        shared.commit.set_state(to, writer.digest());
+        Ok(true)
+    }
+}
+
 impl Step<'_> {
     /// Where the next piece goes.
     pub(crate) fn position(&self) -> u64 {
@@ -155,16 +200,16 @@ impl Step<'_> {
         self.shared.commit.set_state(offset, digest);
     }
 
-    /// Begins a term of this node's own. `known` is the farthest that the log of the primary before is known to
-    /// have gone: the log goes on well behind it, so that no version is given twice, not even one that only
-    /// that primary's clients have seen. Returns where.
+    /// Begins a term of this node's own, above all that it has met. `known` is the farthest that the log of the
+    /// primary before is known to have gone: the log goes on well behind it, so that no version is given twice,
+    /// not even one that only that primary's clients have seen. Returns where.
     ///
     /// An error leaves the node what it was; but where the log fails behind the record of the term, the term
     /// has begun.
-    pub(crate) fn begin_term(&self, known: u64) -> Result<(Term, u64), Refusal> {
+    pub(crate) fn begin_term(&self, met: Term, known: u64) -> Result<(Term, u64), Refusal> {
         self.shared.commit.check()?;
         let mut writer = self.shared.writer();
-        let term = match self.shared.history.term().begin_next() {
+        let term = match self.shared.history.term().max(met).begin_next() {
             Ok(Some(term)) => term,
             Ok(None) => return Err(Refusal::Full),
             Err(error) => {
@@ -173,7 +218,10 @@ impl Step<'_> {
                 }));
             }
         };
-        let goes_on_at = writer.position().max(known) + SKIPPED_BYTES;
+        // The former primary, started again, passes over as much, and may take writes before it hears of this
+        // term. By chance, then, so that the same write here and there does not get the same version.
+        let by_chance = u64::from(term.mark());
+        let goes_on_at = writer.position().max(known) + SKIPPED_BYTES + by_chance;
         let begun = writer.begin_term(term, goes_on_at);
         let has_begun = self.shared.history.term() == term;
         if has_begun {

@@ -212,7 +212,8 @@ impl<'a> Feed<'a> {
             looked: Instant::now(),
             generation: shared.generation(),
         };
-        feed.peek()?;
+        // So that an offset that cannot be gone on from is refused here.
+        feed.peek_any()?;
         Ok(feed)
     }
 

@@ -42,6 +42,11 @@ impl Term {
         (self.0 >> 32) as u32
     }
 
+    /// What tells it from another one of the same number.
+    pub(super) const fn mark(self) -> u32 {
+        self.0 as u32
+    }
+
     /// A term above this one that nobody else begins; none where the numbers are used up.
     pub(super) fn begin_next(self) -> Result<Option<Term>, getrandom::Error> {
         let mut mark = [0; 4];
@@ -146,6 +151,11 @@ impl History {
 
     pub(super) fn note(&self, term: TermStart) {
         term.note(&mut self.lock().terms);
+    }
+
+    /// Forgets the terms that begin at an offset or behind it.
+    pub(super) fn cut(&self, offset: u64) {
+        self.lock().terms.retain(|term| term.start < offset);
     }
 
     /// Becomes that of another log.

@@ -345,6 +345,23 @@ impl Writer {
         Ok(())
     }
 
+    /// Goes back to `offset` in `segment`, which holds it, and drops what is behind it there. Nothing may wait in
+    /// the channel, and no segment may be behind that one.
+    pub(super) fn cut_to(&mut self, segment: Segment, offset: u64) -> Result<(), Error> {
+        let at = segment.file_position(offset);
+        self.disk
+            .set_len(&segment.file, at)
+            .map_err(Error::io("cannot cut back", &segment.path))?;
+        self.disk
+            .sync_data(&segment.file)
+            .map_err(Error::io("cannot sync", &segment.path))?;
+        self.segment = segment;
+        self.position = offset;
+        self.next_segment_at = None;
+        self.has_torn_tail = false;
+        Ok(())
+    }
+
     fn encode_waiting(&mut self) {
         while self.encoded.len() < BATCH_BYTES_MAX {
             let Ok(piece) = self.pieces.try_recv() else {

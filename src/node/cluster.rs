@@ -100,6 +100,8 @@ struct State {
     primary: Option<String>,
     peers: Vec<String>,
     error: Option<String>,
+    /// The highest term that another node was heard of to be in.
+    met: Term,
     /// How far the log of the one that is followed was written when it last said so.
     known_written: u64,
     /// When this node last had all that the other one had.
@@ -156,6 +158,7 @@ impl Cluster {
                 primary: None,
                 peers,
                 error: None,
+                met: Term::default(),
                 known_written: 0,
                 even_at: None,
                 line: None,
@@ -294,6 +297,17 @@ impl Cluster {
     /// Where the log of the one that is followed was when it last said so.
     pub(crate) fn known_written(&self) -> u64 {
         self.state().known_written
+    }
+
+    /// Another node was heard of to be in this term.
+    pub(crate) fn note_term(&self, term: Term) {
+        let mut state = self.state();
+        state.met = state.met.max(term);
+    }
+
+    /// The highest term that another node was heard of to be in.
+    pub(super) fn met(&self) -> Term {
+        self.state().met
     }
 
     /// A primary was heard of. A replica goes over to it where it is of a higher term than the one it follows.

@@ -88,6 +88,15 @@ pub enum PollError {
     Log(FeedError),
 }
 
+/// What became of the part of a log that is no part of another's history.
+#[derive(Debug, Default)]
+pub(crate) struct Aside {
+    /// The files that it was copied to.
+    pub(crate) paths: Vec<PathBuf>,
+    /// Whether it told of no key, and was dropped: then the log goes on from there.
+    pub(crate) is_cut: bool,
+}
+
 /// Why a node did not become primary.
 #[derive(Debug)]
 pub enum PromoteError {
@@ -383,19 +392,26 @@ impl Node {
         Ok(end)
     }
 
-    /// Copies the part of the log that is no part of another's history into files of its own.
+    /// Copies the part of the log that is no part of another's history into files of its own; or drops it, where
+    /// it tells of no key.
     pub(crate) fn set_aside(
         &self,
         other: &[TermStart],
         from: Option<u64>,
-    ) -> Result<Vec<PathBuf>, crate::log::Error> {
+    ) -> Result<Aside, crate::log::Error> {
         let own = self.log.terms();
         let end = self.log.position().written;
         let from = [fork(&own, other), from].into_iter().flatten().min();
-        match from {
-            Some(from) if from < end => self.log.set_aside(from),
-            _ => Ok(Vec::new()),
+        let Some(from) = from.filter(|&from| from < end) else {
+            return Ok(Aside::default());
+        };
+        let paths = self.log.set_aside(from)?;
+        let is_cut = paths.is_empty() && self.log.cut_back(from)?;
+        if is_cut {
+            self.store.lock().log.set_next(from);
+            self.cluster.set_applied(from);
         }
+        Ok(Aside { paths, is_cut })
     }
 
     /// Takes over the state of another node, as it comes from `link`. Until that is done nobody reads here;
@@ -478,7 +494,7 @@ impl Node {
             return Err(PromoteError::Refused(Refusal::Unhealthy(health)));
         }
         let (term, offset) = step
-            .begin_term(self.cluster.known_written())
+            .begin_term(self.cluster.met(), self.cluster.known_written())
             .map_err(PromoteError::Refused)?;
         drop(step);
         self.followers.reset();

@@ -307,7 +307,11 @@ impl Following<'_> {
                 after,
                 term: term.bits(),
                 // The first answer only says how far the other one is.
-                wait_ms: if is_streaming { self.times.poll_wait.as_millis() as u64 } else { 0 },
+                wait_ms: if is_streaming {
+                    self.times.poll_wait.as_millis() as u64
+                } else {
+                    0
+                },
                 follower: cluster.id,
                 address: cluster.address(),
                 successor: self.settings.failover_after.is_some(),
@@ -324,7 +328,10 @@ impl Following<'_> {
                 200 => {}
                 409 => {
                     *self.heard = Instant::now();
-                    self.set_aside(&body, address)?;
+                    if self.set_aside(&body, address)? {
+                        (after, term) = node.end();
+                        continue;
+                    }
                     return Ok(Next::Snapshot);
                 }
                 410 => {
@@ -364,8 +371,9 @@ impl Following<'_> {
         }
     }
 
-    /// Sets aside what this node has and the other's history has not.
-    fn set_aside(&self, body: &[u8], address: &str) -> Result<(), Trouble> {
+    /// Sets aside what this node has and the other's history has not. Returns whether the log goes on from
+    /// there.
+    fn set_aside(&self, body: &[u8], address: &str) -> Result<bool, Trouble> {
         let divergence: Option<Divergence> = serde_json::from_slice(body).ok();
         let Some(divergence) = divergence.filter(Divergence::is_sound) else {
             return Err(Trouble::Invalid(
@@ -381,18 +389,18 @@ impl Following<'_> {
                 Some(TermStart { term, start: *start })
             })
             .collect();
-        let made = self
+        let aside = self
             .node
             .set_aside(&terms, divergence.from)
             .map_err(Trouble::Aside)?;
-        for path in made {
+        for path in aside.paths {
             ::log::warn!(
                 "the log has changes that are no part of the history of {address}; they are kept in {}: \
                  `pykv log` shows them, `pykv reapply` sends them again",
                 path.display()
             );
         }
-        Ok(())
+        Ok(aside.is_cut)
     }
 
     fn take_snapshot(&mut self, mut link: Link, address: &str) -> Result<(), Trouble> {

@@ -55,6 +55,7 @@ pub(super) fn met(node: &Node, hello: &Hello) -> Result<Met, &'static str> {
     if met.is_other || met.term <= node.term() {
         return Ok(met);
     }
+    node.cluster().note_term(met.term);
     // Where it is not the primary itself, the way to that leads over it.
     if met.is_primary || node.role() == Role::Primary {
         node.step_down(Some((&met.address, met.term)));
