@@ -2,10 +2,11 @@
 
 use super::units::{Size, Span};
 use super::values::{
-    buffer, capacity, count, headers, listen, max_batch, max_value, not_zero, ratio, segment_size, unwritten,
+    buffer, capacity, count, headers, host_name, listen, max_batch, max_value, not_zero, ratio, segment_size,
+    unwritten,
 };
 use super::{DIR_DEFAULT, ENV_DIR, ENV_LISTEN, ENV_LOG, ENV_TOKEN_FILE, LISTEN_DEFAULT};
-use crate::http::Limits;
+use crate::http::{Hosts, Limits};
 use crate::{log, node, store};
 use clap::{Args, ValueEnum};
 use std::net::SocketAddr;
@@ -118,6 +119,14 @@ pub struct Serve {
     /// What it is told of its cluster.
     #[command(flatten)]
     pub cluster: super::Cluster,
+    /// A name that browsers reach the node by, beside its addresses; may be given more than once
+    ///
+    /// A node that listens on loopback and asks for no token answers requests for IP addresses, for
+    /// localhost and for names without a dot, so that no web site can reach it by a name of its own. With
+    /// this flag any node does, and for these names as well. It also lets pages under the name write, where
+    /// a proxy hides it from the node.
+    #[arg(long, value_name = "NAME", value_parser = host_name, help_heading = "Security")]
+    pub host_name: Vec<String>,
 
     /// Most connections open at once
     #[arg(long, value_name = "N", allow_hyphen_values = true, default_value_t = Limits::default().connections_max,
@@ -301,6 +310,13 @@ impl Serve {
                 wait_max: self.write_timeout.0,
             },
         }
+    }
+
+    /// The names that the node goes by. Where its place on the machine is all that protects it, or where names
+    /// are given, it answers for no other.
+    pub fn hosts(&self) -> Hosts {
+        let by_place = self.listen.ip().is_loopback() && self.token_file.is_none();
+        Hosts::new(self.host_name.clone(), by_place || !self.host_name.is_empty())
     }
 
     /// What clients may take of the node.

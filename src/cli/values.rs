@@ -57,6 +57,15 @@ pub(super) fn listen(text: &str) -> Result<SocketAddr, String> {
         .map_err(|_| "an address is IP:PORT, as in 127.0.0.1:7958 or [::1]:7958".to_owned())
 }
 
+/// A name as a browser's address has it, without a port.
+pub(super) fn host_name(text: &str) -> Result<String, &'static str> {
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    match !text.is_empty() && text.bytes().all(is_name) {
+        true => Ok(text.to_owned()),
+        false => Err("a name is letters, digits, dots and dashes, without a port: kv.example.org"),
+    }
+}
+
 fn size_within(text: &str, min: u64, max: u64) -> Result<Size, String> {
     let size: Size = text.parse().map_err(|error: SizeError| error.to_string())?;
     if (min..=max).contains(&size.0) {

@@ -63,6 +63,7 @@ fn bind(args: &Serve, tokens: Option<Tokens>) -> Result<Server, Error> {
         listen: args.listen,
         limits: args.http_limits(),
         tokens,
+        hosts: args.hosts(),
     })
     .map_err(Error::Listen)
 }

@@ -104,6 +104,7 @@ impl Server {
                 registry: Registry::new(connections_max),
                 limits: options.limits.with_sound_timeouts(),
                 tokens: options.tokens,
+                hosts: options.hosts,
                 stopper: Stopper(Arc::new(Stop {
                     stopping: AtomicBool::new(false),
                     wake,

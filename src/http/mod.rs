@@ -13,7 +13,9 @@
 //! | `response`, `problem` | answers, and errors as answers |
 //! | `stream` | answers that wait, and answers that are sent while they are made |
 //! | `cluster` | what a request asks of the node's place in its cluster |
+//! | `page` | the web page: files in the binary |
 //! | `auth` | tokens |
+//! | `origin` | what pages of other sites may not do |
 //! | `limits` | what clients may take |
 //!
 //! # Why a server of our own
@@ -46,7 +48,9 @@ mod left;
 mod limits;
 mod listener;
 mod media;
+mod origin;
 mod output;
+mod page;
 mod payload;
 mod problem;
 mod registry;
@@ -63,6 +67,7 @@ mod watch;
 pub use auth::{Tokens, TokensError};
 pub use limits::{HEADERS_CEILING, Limits};
 pub use listener::{Server, Stopper};
+pub use origin::Hosts;
 
 use limits::Budget;
 use registry::Registry;
@@ -79,6 +84,8 @@ pub struct Options {
     pub limits: Limits,
     /// The tokens that are asked for; none to ask for no token.
     pub tokens: Option<Tokens>,
+    /// The names that the node goes by.
+    pub hosts: Hosts,
 }
 
 /// What all connections share.
@@ -86,6 +93,7 @@ pub struct Options {
 struct Shared {
     limits: Limits,
     tokens: Option<Tokens>,
+    hosts: Hosts,
     budget: Budget,
     registry: Registry,
     stopper: Stopper,

@@ -33,6 +33,7 @@ kinds! {
     BAD_PRECONDITION 400 "bad-precondition" "The precondition is not understood";
     UNAUTHORIZED 401 "unauthorized" "A token is needed";
     FORBIDDEN 403 "forbidden" "The token does not allow this";
+    CROSS_SITE 403 "cross-site" "Pages of other sites may not write";
     NO_KEY 404 "no-such-key" "The key does not exist";
     NO_PATH 404 "no-such-path" "Nothing is at this path";
     METHOD 405 "method-not-allowed" "The path does not take this method";
@@ -49,6 +50,7 @@ kinds! {
     MEDIA_TYPE 415 "media-type" "The body's media type is not understood";
     EXPECTATION 417 "expectation" "The expectation cannot be met";
     OTHER_LOG 421 "other-log" "The log is another one";
+    MISDIRECTED 421 "misdirected" "The request is for another host";
     SHAPE 422 "wrong-shape" "The body is not what is asked for";
     HEADERS 431 "headers-too-large" "The header is too large";
     LOG_UNREADABLE 500 "log-unreadable" "The log cannot be read";

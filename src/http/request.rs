@@ -47,6 +47,10 @@ pub(super) struct Head<'a> {
     pub(super) sync_replicas: Option<&'a [u8]>,
     pub(super) sync_timeout: Option<&'a [u8]>,
     pub(super) sync_required: Option<&'a [u8]>,
+    pub(super) host: Option<&'a [u8]>,
+    /// What a browser says of the page that asks.
+    pub(super) origin: Option<&'a [u8]>,
+    pub(super) sec_fetch_site: Option<&'a [u8]>,
     /// Length of the head itself.
     pub(super) bytes: usize,
 }
@@ -93,6 +97,9 @@ impl<'a> Head<'a> {
             sync_replicas: None,
             sync_timeout: None,
             sync_required: None,
+            host: None,
+            origin: None,
+            sec_fetch_site: None,
             bytes: head_bytes,
         };
         head.read_fields(request.headers)?;
@@ -100,7 +107,6 @@ impl<'a> Head<'a> {
     }
 
     fn read_fields(&mut self, fields: &[httparse::Header<'a>]) -> Result<(), Problem> {
-        let mut host = None;
         let mut length = None;
         let mut coding = None;
         let mut expect = None;
@@ -109,8 +115,9 @@ impl<'a> Head<'a> {
             let is = |name: &str| field.name.eq_ignore_ascii_case(name);
             // By length first: most fields of most requests are none of these.
             match field.name.len() {
-                4 if is("host") => once(&mut host, field)?,
+                4 if is("host") => once(&mut self.host, field)?,
                 6 if is("accept") => once(&mut self.accept, field)?,
+                6 if is("origin") => once(&mut self.origin, field)?,
                 6 if is("expect") => once(&mut expect, field)?,
                 8 if is("if-match") => once(&mut self.if_match, field)?,
                 10 if is("connection") => connection.read(field.value),
@@ -119,6 +126,7 @@ impl<'a> Head<'a> {
                 13 if is("last-event-id") => once(&mut self.last_event_id, field)?,
                 13 if is("authorization") => once(&mut self.authorization, field)?,
                 14 if is("content-length") => once(&mut length, field)?,
+                14 if is("sec-fetch-site") => once(&mut self.sec_fetch_site, field)?,
                 16 if is("content-encoding") => once(&mut self.content_encoding, field)?,
                 15 if is(api::HEADER_MIN_OFFSET) => once(&mut self.min_offset, field)?,
                 17 if is("transfer-encoding") => once(&mut coding, field)?,
@@ -128,7 +136,7 @@ impl<'a> Head<'a> {
                 _ => {}
             }
         }
-        match host {
+        match self.host {
             None if !self.is_http10 => {
                 return Err(Problem::new(problem::MALFORMED, "HTTP/1.1 asks for a Host").field("Host"));
             }

@@ -18,6 +18,11 @@ pub(super) enum Media {
     Problem,
     /// Server-sent events.
     Events,
+    /// The files of the page.
+    Html,
+    Css,
+    Script,
+    Svg,
 }
 
 impl Media {
@@ -27,6 +32,10 @@ impl Media {
             Media::Octets => api::MEDIA_OCTETS,
             Media::Problem => api::MEDIA_PROBLEM,
             Media::Events => api::MEDIA_EVENTS,
+            Media::Html => "text/html; charset=utf-8",
+            Media::Css => "text/css; charset=utf-8",
+            Media::Script => "text/javascript; charset=utf-8",
+            Media::Svg => "image/svg+xml",
         }
     }
 }

@@ -1,12 +1,13 @@
 //! Which request is which, and whether it may come in: all that is decided from the head alone.
 //!
-//! The order is that of a client's questions: is there such a path, does it take the method, may I, is the
+//! The order is that of a client's questions, once it is no page of another site that asks: is there such a path, does it take the method, may I, is the
 //! body one it takes. It is decided before the body is read, so that nobody sends a gigabyte to learn that
 //! the token was wrong.
 
 use super::auth::Scope;
 use super::handlers::Context;
 use super::media::{self, Sent};
+use super::page;
 use super::problem::{self, Problem};
 use super::request::{Framing, Head};
 use super::target;
@@ -26,6 +27,8 @@ pub(super) enum Route<'a> {
     Watch,
     Compact,
     Backup,
+    /// A file of the web page.
+    Page(&'static page::File),
     Status,
     Stats,
     Healthz,
@@ -61,7 +64,10 @@ impl<'a> Route<'a> {
                 api::PATH_REPLICATION_HELLO => Route::Hello,
                 api::PATH_REPLICATION_LOG => Route::Log,
                 api::PATH_REPLICATION_SNAPSHOT => Route::Snapshot,
-                _ => return Err(Problem::new(problem::NO_PATH, "keys are under /kv/")),
+                _ => match page::file(path) {
+                    Some(file) => Route::Page(file),
+                    None => return Err(Problem::new(problem::NO_PATH, "keys are under /kv/")),
+                },
             },
         })
     }
@@ -82,7 +88,8 @@ impl<'a> Route<'a> {
             | Route::Healthz
             | Route::Readyz
             | Route::Primary
-            | Route::Replica => "GET, HEAD",
+            | Route::Replica
+            | Route::Page(_) => "GET, HEAD",
         }
     }
 
@@ -97,7 +104,7 @@ impl<'a> Route<'a> {
     /// What a token must allow; none where no token is asked for.
     fn scope(&self, method: &Method) -> Option<Scope> {
         match (self, method) {
-            (Route::Healthz | Route::Readyz | Route::Primary | Route::Replica, _) => None,
+            (Route::Page(_) | Route::Healthz | Route::Readyz | Route::Primary | Route::Replica, _) => None,
             (
                 Route::Compact | Route::Backup | Route::Promote | Route::Hello | Route::Log | Route::Snapshot,
                 _,
@@ -123,6 +130,7 @@ pub(super) fn admit<'a>(context: &Context<'_>, head: &Head<'a>) -> Result<Admitt
     if let Method::NonStandard(_) = head.method {
         return Err(Problem::new(problem::UNKNOWN_METHOD, "HTTP has no such method"));
     }
+    context.shared.hosts.check(head)?;
     let route = Route::of_path(head.path)?;
     if !route
         .allow()
@@ -220,9 +228,12 @@ mod tests {
         assert_eq!(Route::of_path("/kv/a%2Fb/c").unwrap(), Route::Key("a/b/c".into()));
         assert_eq!(Route::of_path("/kv//").unwrap(), Route::Key("/".into()));
         assert_eq!(Route::of_path("/status").unwrap(), Route::Status);
+        assert!(matches!(Route::of_path("/").unwrap(), Route::Page(_)));
         for (path, status) in [
             ("/kv", 404),
-            ("/", 404),
+            ("/page", 404),
+            ("/page/", 404),
+            ("/page/nothing.js", 404),
             ("/status/", 404),
             ("/kv/%", 400),
             ("/kv/%ff", 400),

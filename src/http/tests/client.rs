@@ -1,6 +1,6 @@
 //! A server on a port of its own, and a client that says exactly the bytes it is told to.
 
-use crate::http::{Limits, Options, Server, Stopper, Tokens};
+use crate::http::{Hosts, Limits, Options, Server, Stopper, Tokens};
 use crate::log::{self, Policy};
 use crate::node::{self, Node};
 use crate::store;
@@ -59,6 +59,7 @@ impl Fixture {
             listen: ([127, 0, 0, 1], 0).into(),
             limits,
             tokens: tokens.map(|tokens| Tokens::parse(tokens).unwrap()),
+            hosts: Hosts::default(),
         });
         let server = server.unwrap();
         let (address, stopper) = (server.address(), server.stopper());

@@ -1,0 +1,83 @@
+// A value is bytes. Here they become text, JSON or hex to look at, and bytes again.
+
+const encoder = new TextEncoder();
+
+/** The text that the bytes are, or null. `cut`: more would follow, so a last character may be incomplete. */
+export function textOf(bytes, cut = false) {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes, { stream: cut });
+  } catch {
+    return null;
+  }
+}
+
+/** The bytes of a text. */
+export const bytesOf = (text) => encoder.encode(text);
+
+/** A value in the terms of the API: text, or base64 where it is none. */
+export function payloadOf(bytes) {
+  const text = textOf(bytes);
+  if (text !== null) return { value: text };
+  let binary = "";
+  for (let at = 0; at < bytes.length; at += 0x8000) binary += String.fromCharCode(...bytes.subarray(at, at + 0x8000));
+  return { value: btoa(binary), encoding: "base64" };
+}
+
+/** Lines of an offset, 16 bytes, and what of them can be read. */
+export function hexDump(bytes) {
+  const lines = [];
+  for (let at = 0; at < bytes.length; at += 16) {
+    const row = Array.from(bytes.subarray(at, at + 16));
+    const pairs = row.map((byte) => byte.toString(16).padStart(2, "0")).join(" ");
+    const shown = row.map((byte) => (byte >= 32 && byte < 127 ? String.fromCharCode(byte) : "·")).join("");
+    lines.push(`${at.toString(16).padStart(6, "0")}  ${pairs.padEnd(47)}  ${shown}`);
+  }
+  return lines.join("\n");
+}
+
+/** Bytes as pairs of digits, 16 a line: what can be edited. */
+export const hexOf = (bytes) =>
+  Array.from(bytes, (byte, at) => byte.toString(16).padStart(2, "0") + (at % 16 === 15 ? "\n" : " ")).join("").trimEnd();
+
+/** Bytes from pairs of digits, or null. */
+export function bytesOfHex(text) {
+  const digits = text.replace(/\s+/g, "");
+  if (digits.length % 2 || /[^0-9a-f]/i.test(digits)) return null;
+  return Uint8Array.from(digits.match(/../g) ?? [], (pair) => parseInt(pair, 16));
+}
+
+/** Whether a text is JSON: an object or a list, as a number alone gains nothing from it. */
+export function isJson(text) {
+  if (text === null || !/^\s*[[{]/.test(text)) return false;
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** JSON with lines and indentation. By its tokens: numbers and doubled names stay what they were. */
+export function pretty(text) {
+  let out = "";
+  let depth = 0;
+  const line = () => `\n${"  ".repeat(depth)}`;
+  const tokens = text.match(/"(?:[^"\\]|\\.)*"|[[\]{}:,]|[^\s[\]{}:,"]+/g) ?? [];
+  tokens.forEach((token, at) => {
+    if (token === "{" || token === "[") {
+      depth += 1;
+      out += token + (/^[\]}]$/.test(tokens[at + 1]) ? "" : line());
+    } else if (token === "}" || token === "]") {
+      depth -= 1;
+      out += (/^[[{]$/.test(tokens[at - 1]) ? "" : line()) + token;
+    } else if (token === ",") out += token + line();
+    else out += token === ":" ? ": " : token;
+  });
+  return out;
+}
+
+/** How a text's lines end, as far as an editor can keep it: "\n", "\r\n", or null where it cannot. */
+export function lineEnd(text) {
+  if (!text.includes("\r")) return "\n";
+  return /(^|[^\r])\n|\r(?!\n)/.test(text) ? null : "\r\n";
+}
