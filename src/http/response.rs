@@ -183,6 +183,10 @@ impl Encoder {
         if let Some(media) = media {
             out.extend_from_slice(b"\r\nContent-Type: ");
             out.extend_from_slice(media.name().as_bytes());
+            if media == Media::Octets {
+                // A value has the page's origin: no browser may take it for a script of the page.
+                out.extend_from_slice(b"\r\nX-Content-Type-Options: nosniff");
+            }
         }
         if let Some(length) = length {
             out.extend_from_slice(b"\r\nContent-Length: ");
@@ -288,8 +292,8 @@ mod tests {
         let reply = Reply::new(StatusCode(200), Body::Written(Media::Octets));
         assert_eq!(
             encoded(head, &reply, b"abc"),
-            "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: 3\r\n\
-             Connection: close\r\n\r\n"
+            "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\n\
+             X-Content-Type-Options: nosniff\r\nContent-Length: 3\r\nConnection: close\r\n\r\n"
         );
     }
 

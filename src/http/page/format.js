@@ -36,7 +36,7 @@ export function bytes(number) {
 
 /** Milliseconds, in µs, ms or s. */
 export function ms(number) {
-  if (number < 1) return `${three(number * 1000)} µs`;
+  if (number > 0 && number < 1) return `${three(number * 1000)} µs`;
   return number < 1000 ? `${three(number)} ms` : `${three(number / 1000)} s`;
 }
 

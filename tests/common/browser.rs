@@ -1,0 +1,347 @@
+//! A real browser, driven over W3C WebDriver: Debian's chromedriver on a free port, and Chromium without a screen.
+//!
+//! What a test does goes the way of a user's hands: clicks land where an element is seen, keys go to what has
+//! the focus. Nothing sleeps: what is looked for is looked for until it is there or [`SOON`] has passed.
+
+use crate::common::{SOON, eventually, poll, skip};
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::sync::{Mutex, MutexGuard};
+use std::thread;
+use tempfile::TempDir;
+
+/// One at a time: a browser takes more of a small machine than all nodes together.
+static ONE: Mutex<()> = Mutex::new(());
+
+/// The name by which WebDriver hands elements over.
+const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
+
+/// Keys that are no characters, as WebDriver has them.
+pub mod keys {
+    pub const ENTER: &str = "\u{e007}";
+    pub const ESCAPE: &str = "\u{e00c}";
+    pub const TAB: &str = "\u{e004}";
+    pub const UP: &str = "\u{e013}";
+    pub const DOWN: &str = "\u{e015}";
+    pub const LEFT: &str = "\u{e012}";
+    pub const END: &str = "\u{e010}";
+}
+
+/// A browser with one window.
+pub struct Browser {
+    agent: ureq::Agent,
+    session: String,
+    driver: Driver,
+    /// What the page's console may say; anything else that is an error fails the test.
+    expected: Vec<&'static str>,
+    downloads: TempDir,
+    _one: MutexGuard<'static, ()>,
+}
+
+/// The process that drives the browser.
+struct Driver {
+    child: Child,
+    stdout: Option<thread::JoinHandle<()>>,
+    url: String,
+}
+
+impl Browser {
+    /// A window of 1280 by 800 pixels; none, and word of it, where no chromedriver is installed.
+    pub fn start(test: &str) -> Option<Browser> {
+        let one = ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let Some(driver) = Driver::start() else {
+            // Where a missing browser must not pass for a tested page.
+            assert!(std::env::var_os("PYKV_BROWSER_REQUIRED").is_none(), "chromedriver is missing");
+            skip(test, "chromedriver is not installed");
+            return None;
+        };
+        let agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(2 * SOON))
+            .build()
+            .new_agent();
+        let downloads = TempDir::new().unwrap();
+        let mut browser = Browser {
+            agent,
+            session: driver.url.clone(),
+            driver,
+            expected: Vec::new(),
+            downloads,
+            _one: one,
+        };
+        let capabilities = json!({
+            "goog:chromeOptions": {
+                "args": ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+                         "--window-size=1280,800", "--no-first-run", "--disable-extensions", "--lang=en"],
+                "prefs": {"download.default_directory": browser.downloads.path()},
+            },
+            "goog:loggingPrefs": {"browser": "ALL"},
+        });
+        let made = browser.post("/session", json!({"capabilities": {"alwaysMatch": capabilities}}));
+        let id = made["sessionId"].as_str().expect("chromedriver names the session");
+        browser.session = format!("{}/session/{id}", browser.driver.url);
+        Some(browser)
+    }
+
+    /// Lets the console say this: what a test provokes is no fault of the page.
+    pub fn expect(&mut self, said: &'static str) {
+        self.expected.push(said);
+    }
+
+    /// Where downloads go.
+    pub fn downloads(&self) -> &Path {
+        self.downloads.path()
+    }
+
+    pub fn open(&self, url: &str) {
+        self.post("/url", json!({ "url": url }));
+    }
+
+    pub fn back(&self) {
+        self.post("/back", json!({}));
+    }
+
+    pub fn reload(&self) {
+        self.post("/refresh", json!({}));
+    }
+
+    /// Runs a script and gives what it returns; a promise is waited for.
+    pub fn run(&self, script: &str) -> Value {
+        self.post("/execute/sync", json!({"script": script, "args": []}))
+    }
+
+    /// Waits until a script, an expression, is true.
+    #[track_caller]
+    pub fn until(&self, expression: &str) {
+        let script = format!("return Boolean({expression})");
+        let is_so = poll(SOON, || self.run(&script) == json!(true));
+        assert!(is_so, "not within {SOON:?}: {expression}\n{}", self.seen());
+    }
+
+    /// What a reader of the page sees, for the message of a test that fails.
+    pub fn seen(&self) -> String {
+        let text = self.run("return document.body.innerText + '\\n' + location.href");
+        format!("--- the page:\n{}", text.as_str().unwrap_or_default())
+    }
+
+    /// The text of the first element of a CSS selector, once there is one.
+    #[track_caller]
+    pub fn text(&self, css: &str) -> String {
+        let element = self.find(css);
+        let text = self.get(&format!("/element/{element}/text"));
+        text.as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Waits until the text of an element has this in it.
+    #[track_caller]
+    pub fn until_text(&self, css: &str, part: &str) {
+        let script = format!(
+            "[...document.querySelectorAll({})].some((e) => e.checkVisibility() && (e.innerText ?? e.textContent).includes({}))",
+            json!(css),
+            json!(part)
+        );
+        self.until(&script);
+    }
+
+    /// Clicks an element as soon as it can be: seen, at rest, and not disabled.
+    #[track_caller]
+    pub fn click(&self, css: &str) {
+        let mut last = Value::Null;
+        let done = poll(SOON, || {
+            let Some(element) = self.try_find("css selector", css) else {
+                return false;
+            };
+            last = self.try_post(&format!("/element/{element}/click"), json!({}));
+            last.get("error").is_none()
+        });
+        assert!(done, "cannot click {css}: {last}\n{}", self.seen());
+    }
+
+    /// Clicks the button that is labelled so, in the uppermost dialog where there is one.
+    #[track_caller]
+    pub fn press(&self, label: &str) {
+        let script = format!(
+            "const place = [...document.querySelectorAll('dialog[open]')].at(-1) ?? document;
+             const found = [...place.querySelectorAll('button')].find((b) => b.innerText.trim() === {} && !b.disabled && b.checkVisibility());
+             document.querySelectorAll('[data-pressed]').forEach((e) => e.removeAttribute('data-pressed'));
+             found?.setAttribute('data-pressed', '');
+             return Boolean(found)",
+            json!(label)
+        );
+        let is_there = poll(SOON, || self.run(&script) == json!(true));
+        assert!(is_there, "no button {label:?}\n{}", self.seen());
+        self.click("[data-pressed]");
+    }
+
+    /// Types into an element, behind what it holds.
+    #[track_caller]
+    pub fn type_into(&self, css: &str, text: &str) {
+        let element = self.find(css);
+        self.post(&format!("/element/{element}/value"), json!({ "text": text }));
+    }
+
+    /// Empties a field and types into it.
+    #[track_caller]
+    pub fn fill(&self, css: &str, text: &str) {
+        let element = self.find(css);
+        self.post(&format!("/element/{element}/clear"), json!({}));
+        self.post(&format!("/element/{element}/value"), json!({ "text": text }));
+    }
+
+    /// Types where the focus is.
+    pub fn type_keys(&self, text: &str) {
+        let strokes: Vec<Value> = text
+            .chars()
+            .flat_map(|key| {
+                ["keyDown", "keyUp"].map(|kind| json!({"type": kind, "value": key.to_string()}))
+            })
+            .collect();
+        self.post(
+            "/actions",
+            json!({"actions": [{"type": "key", "id": "keyboard", "actions": strokes}]}),
+        );
+    }
+
+    /// Moves the pointer over the middle of an element.
+    #[track_caller]
+    pub fn hover(&self, css: &str) {
+        let element = self.find(css);
+        let origin = json!({ ELEMENT: element });
+        let step = json!({"type": "pointerMove", "duration": 0, "x": 0, "y": 0, "origin": origin});
+        self.post(
+            "/actions",
+            json!({"actions": [{"type": "pointer", "id": "mouse", "actions": [step]}]}),
+        );
+    }
+
+    /// Shows the page as on a screen of this size, light or dark.
+    pub fn screen(&self, width: u32, height: u32, scheme: &str) {
+        self.devtools(
+            "Emulation.setDeviceMetricsOverride",
+            json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}),
+        );
+        self.devtools(
+            "Emulation.setEmulatedMedia",
+            json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]}),
+        );
+    }
+
+    /// A command of Chromium's own protocol.
+    pub fn devtools(&self, command: &str, parameters: Value) -> Value {
+        self.post("/goog/cdp/execute", json!({"cmd": command, "params": parameters}))
+    }
+
+    /// What the window shows, as a PNG in base64.
+    pub fn screenshot(&self) -> String {
+        let taken = self.get("/screenshot");
+        taken.as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Fails the test where the page's console has an error that was not expected.
+    #[track_caller]
+    pub fn check_console(&self) {
+        let entries = self.post("/se/log", json!({"type": "browser"}));
+        for entry in entries.as_array().into_iter().flatten() {
+            let message = entry["message"].as_str().unwrap_or_default();
+            let is_expected = self.expected.iter().any(|said| message.contains(said));
+            assert!(entry["level"] != "SEVERE" || is_expected, "the console says: {message}");
+        }
+    }
+
+    #[track_caller]
+    fn find(&self, css: &str) -> String {
+        let mut found = None;
+        let is_there = poll(SOON, || {
+            found = self.try_find("css selector", css);
+            found.is_some()
+        });
+        assert!(is_there, "no {css}\n{}", self.seen());
+        found.unwrap()
+    }
+
+    fn try_find(&self, using: &str, value: &str) -> Option<String> {
+        let found = self.try_post("/element", json!({"using": using, "value": value}));
+        Some(found.get(ELEMENT)?.as_str()?.to_owned())
+    }
+
+    fn get(&self, path: &str) -> Value {
+        let answer = self.agent.get(format!("{}{path}", self.session)).call();
+        value_of(answer)
+    }
+
+    #[track_caller]
+    fn post(&self, path: &str, body: Value) -> Value {
+        let value = self.try_post(path, body);
+        assert!(value.get("error").is_none(), "{path}: {value}");
+        value
+    }
+
+    fn try_post(&self, path: &str, body: Value) -> Value {
+        let request = self.agent.post(format!("{}{path}", self.session));
+        value_of(request.content_type("application/json").send(body.to_string()))
+    }
+}
+
+/// The value of WebDriver's answer, which on failure has an `error`.
+fn value_of(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Value {
+    let text = answer
+        .and_then(|mut answer| answer.body_mut().with_config().limit(64 << 20).read_to_string())
+        .expect("chromedriver answers");
+    let mut answer: Value = serde_json::from_str(&text).expect("chromedriver speaks JSON");
+    answer["value"].take()
+}
+
+impl Driver {
+    /// None where it is not installed.
+    fn start() -> Option<Driver> {
+        let mut child = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .ok()?;
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (told, is_told) = mpsc::channel();
+        let reader = thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                let _ = told.send(line);
+            }
+        });
+        let mut driver = Driver {
+            child,
+            stdout: Some(reader),
+            url: String::new(),
+        };
+        eventually("chromedriver says its port", || {
+            let line = is_told.recv_timeout(SOON).expect("chromedriver says its port");
+            let port = line.split("successfully on port ").nth(1).map(|rest| rest.trim_end_matches('.'));
+            match port.and_then(|port| port.parse::<u16>().ok()) {
+                Some(port) => driver.url = format!("http://127.0.0.1:{port}"),
+                None => return false,
+            }
+            true
+        });
+        Some(driver)
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // The browser ends with its session; killing the driver alone would leave it.
+        let _ = self.agent.delete(&self.session).call();
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if let Some(stdout) = self.stdout.take() {
+            let _ = stdout.join();
+        }
+    }
+}
