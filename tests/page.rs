@@ -98,6 +98,9 @@ fn a_page_that_is_known_is_not_sent_again() {
     assert_eq!(answer.header("Allow"), Some("GET, HEAD"));
 }
 
+/// Method, target, headers and body.
+type Write<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a [u8]);
+
 /// Everything that changes something, as a page of another site could have a browser send it.
 #[test]
 fn pages_of_other_sites_write_nothing() {
@@ -106,7 +109,7 @@ fn pages_of_other_sites_write_nothing() {
     let offset = node.offset();
     let own = node.url();
     let batch = json!({"operations": [{"op": "delete", "key": "k"}]}).to_string();
-    let writes: [(&str, &str, &[(&str, &str)], &[u8]); 8] = [
+    let writes: [Write<'_>; 8] = [
         ("POST", "/kv/", &JSON, br#"{"key":"new","value":"v"}"#),
         ("PUT", "/kv/k", &BYTES, b"v"),
         // A body as a form or a script may send it without asking.
