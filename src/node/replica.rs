@@ -202,6 +202,12 @@ impl Node {
         self.log.id()
     }
 
+    /// The terms of the log.
+    #[cfg(test)]
+    pub(crate) fn terms(&self) -> Vec<TermStart> {
+        self.log.terms()
+    }
+
     /// How far the log is written.
     pub fn written(&self) -> u64 {
         self.log.position().written

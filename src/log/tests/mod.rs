@@ -3,6 +3,7 @@
 //! | file | what it tests |
 //! | --- | --- |
 //! | `bytes` | what is on disk, byte for byte; cut, flipped and repaired everywhere |
+//! | `copies` | a log that is another node's |
 //! | `faults` | every operation on a file made to fail, and made the last one before the machine stops |
 //! | `feeds` | what is read of the log while it is written |
 //! | `repairs` | directories with files that are foreign, missing, too long or made up |
@@ -11,6 +12,7 @@
 mod batches;
 mod bytes;
 mod compaction;
+mod copies;
 mod faults;
 mod feeds;
 mod repairs;
