@@ -1,8 +1,8 @@
 //! Which request is which, and whether it may come in: all that is decided from the head alone.
 //!
-//! The order is that of a client's questions, once it is no page of another site that asks: is there such a path, does it take the method, may I, is the
-//! body one it takes. It is decided before the body is read, so that nobody sends a gigabyte to learn that
-//! the token was wrong.
+//! The order is that of a client's questions, once it is no page of another site that asks: is there such a
+//! path, does it take the method, may I, is the body one it takes. It is decided before the body is read, so
+//! that nobody sends a gigabyte to learn that the token was wrong.
 
 use super::auth::Scope;
 use super::handlers::Context;
@@ -72,15 +72,14 @@ impl<'a> Route<'a> {
         })
     }
 
-    /// The methods it takes, as `Allow` lists them.
-    fn allow(&self) -> &'static str {
+    /// The methods it takes.
+    fn methods(&self) -> &'static [&'static str] {
         match self {
-            Route::Compact | Route::Promote | Route::Hello => "POST",
-            Route::Keys => "GET, HEAD, POST, DELETE",
-            Route::Key(_) => "GET, HEAD, PUT, PATCH, DELETE",
-            Route::Batch => "POST",
+            Route::Compact | Route::Promote | Route::Hello | Route::Batch => &["POST"],
+            Route::Keys => &["GET", "HEAD", "POST", "DELETE"],
+            Route::Key(_) => &["GET", "HEAD", "PUT", "PATCH", "DELETE"],
             // A HEAD of a piece of the log would be an acknowledgement.
-            Route::Log | Route::Snapshot => "GET",
+            Route::Log | Route::Snapshot => &["GET"],
             Route::Watch
             | Route::Backup
             | Route::Status
@@ -89,7 +88,7 @@ impl<'a> Route<'a> {
             | Route::Readyz
             | Route::Primary
             | Route::Replica
-            | Route::Page(_) => "GET, HEAD",
+            | Route::Page(_) => &["GET", "HEAD"],
         }
     }
 
@@ -132,15 +131,9 @@ pub(super) fn admit<'a>(context: &Context<'_>, head: &Head<'a>) -> Result<Admitt
     }
     context.shared.hosts.check(head)?;
     let route = Route::of_path(head.path)?;
-    if !route
-        .allow()
-        .split(", ")
-        .any(|allowed| allowed == head.method.as_str())
-    {
-        return Err(
-            Problem::new(problem::METHOD, format!("it takes {}", route.allow()))
-                .header("Allow", route.allow()),
-        );
+    if !route.methods().contains(&head.method.as_str()) {
+        let allowed = route.methods().join(", ");
+        return Err(Problem::new(problem::METHOD, format!("it takes {allowed}")).header("Allow", allowed));
     }
     if let (Some(tokens), Some(scope)) = (&context.shared.tokens, route.scope(&head.method)) {
         tokens.check(head.authorization, scope)?;
