@@ -348,12 +348,9 @@ impl Cluster {
         }
     }
 
-    /// Notes what is wrong. `true` where that is news.
-    pub(crate) fn set_error(&self, error: Option<String>) -> bool {
-        let mut state = self.state();
-        let is_news = state.error != error;
-        state.error = error;
-        is_news
+    /// Notes what is wrong.
+    pub(crate) fn set_error(&self, error: Option<String>) {
+        self.state().error = error;
     }
 
     /// Notes how far the log is written of the one that is followed, and whether all of it was taken.

@@ -21,6 +21,9 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long connecting may take, and a hello.
 const HELLO_TIME_MAX: Duration = Duration::from_secs(2);
 
+/// How often a replica that is followed is asked whom it takes for the primary.
+const GREET_REPLICA_EVERY: Duration = Duration::from_secs(2);
+
 /// How long a snapshot may pause.
 const SNAPSHOT_PAUSE_MAX: Duration = Duration::from_secs(20);
 
@@ -84,6 +87,7 @@ impl fmt::Display for Trouble {
 pub(super) fn run(node: &Node, settings: &Settings) {
     let cluster = node.cluster();
     let mut backoff = Backoff::new();
+    let mut said = Said::default();
     let mut heard = Instant::now();
     loop {
         let change = cluster.change();
@@ -109,6 +113,7 @@ pub(super) fn run(node: &Node, settings: &Settings) {
         };
         if !following.is_fresh {
             backoff = Backoff::new();
+            said = Said::default();
         }
         let now = cluster.change();
         if now != change {
@@ -121,22 +126,40 @@ pub(super) fn run(node: &Node, settings: &Settings) {
         } else {
             Phase::Connecting
         });
-        if cluster.set_error(Some(trouble.to_string())) {
-            ::log::warn!("{trouble}; trying again until it works");
+        let why = trouble.to_string();
+        if said.is_news(&why) {
+            ::log::warn!("{why}; trying again until it works");
         }
+        cluster.set_error(Some(why));
         if take_over_if_due(node, settings, heard) {
             continue;
         }
         let mut pause = if is_lasting { STOPPED_PAUSE } else { backoff.next() };
-        if let Some(after) = settings.failover_after {
-            // Not later than it is due.
-            pause = pause.min(
-                after
-                    .saturating_sub(heard.elapsed())
-                    .max(Duration::from_millis(20)),
-            );
+        let until_due = settings
+            .failover_after
+            .and_then(|after| after.checked_sub(heard.elapsed()));
+        if let Some(until_due) = until_due {
+            pause = pause.min(until_due.max(Duration::from_millis(20)));
         }
         cluster.wait_change(&change, pause);
+    }
+}
+
+/// What was said to be wrong since following last went well. A dead host is reached in turns by no route, a reset
+/// and silence; each of these is said once.
+#[derive(Default)]
+struct Said(Vec<String>);
+
+impl Said {
+    /// Reasons that are remembered; more of them are not said.
+    const REASONS_MAX: usize = 16;
+
+    fn is_news(&mut self, why: &str) -> bool {
+        let is_news = self.0.len() < Said::REASONS_MAX && !self.0.iter().any(|said| said == why);
+        if is_news {
+            self.0.push(why.to_owned());
+        }
+        is_news
     }
 }
 
@@ -217,18 +240,14 @@ impl Following<'_> {
         if met.is_other && !may_replace {
             return Err(Trouble::OtherStore(address));
         }
-        let primary = if met.is_primary {
-            Some(met.address.clone())
-        } else {
-            met.primary.clone()
-        };
-        node.cluster().set_primary(primary);
+        node.cluster().set_primary(met.primary().cloned());
         if met.is_other || !node.is_whole() {
             return self.take_snapshot(link, &address);
         }
-        self.poll_on(&mut link, &address).and_then(|next| match next {
-            Next::Snapshot => self.take_snapshot(link, &address),
-        })
+        self.poll_on(&mut link, &address, met)
+            .and_then(|next| match next {
+                Next::Snapshot => self.take_snapshot(link, &address),
+            })
     }
 
     /// Connects to the node that is to be followed: a primary in the highest term, or else a replica.
@@ -292,12 +311,13 @@ impl Following<'_> {
     }
 
     /// Asks for more of the log, again and again.
-    fn poll_on(&mut self, link: &mut Link, address: &str) -> Result<Next, Trouble> {
+    fn poll_on(&mut self, link: &mut Link, address: &str, mut met: Met) -> Result<Next, Trouble> {
         let node = self.node;
         let cluster = node.cluster();
         let id = node.log_id().to_string();
         let (mut after, mut term) = node.end();
         let mut is_streaming = false;
+        let mut met_at = Instant::now();
         loop {
             if cluster.change() != *self.change {
                 return Err(Trouble::Turned);
@@ -367,6 +387,15 @@ impl Following<'_> {
                 ::log::info!("following {address} from offset {} on", piece.offset);
                 cluster.set_error(None);
                 cluster.set_phase(Phase::Streaming);
+            }
+            // The one that is followed may have become primary, or follow another one now: clients are to be
+            // sent there.
+            let is_stale = Term::from_bits(piece.term) != met.term
+                || !met.is_primary && met_at.elapsed() > GREET_REPLICA_EVERY;
+            if is_stale {
+                met = exchange_hello(node, link, self.times.hello).map_err(broken)?;
+                met_at = Instant::now();
+                cluster.set_primary(met.primary().cloned());
             }
         }
     }

@@ -30,6 +30,16 @@ pub(super) struct Met {
     pub(super) offset: u64,
 }
 
+impl Met {
+    /// Where writes are to go, as `host:port`, as far as it knows.
+    pub(super) fn primary(&self) -> Option<&String> {
+        match self.is_primary {
+            true => Some(&self.address),
+            false => self.primary.as_ref(),
+        }
+    }
+}
+
 /// Hears what another node says of itself. The higher term wins: a primary of a lower one steps down, and a
 /// replica goes over to a primary of a higher one.
 ///
@@ -56,9 +66,11 @@ pub(super) fn met(node: &Node, hello: &Hello) -> Result<Met, &'static str> {
         return Ok(met);
     }
     node.cluster().note_term(met.term);
-    // Where it is not the primary itself, the way to that leads over it.
+    // Where it is not the primary itself, nor knows of one, the way to that leads over it.
     if met.is_primary || node.role() == Role::Primary {
-        node.step_down(Some((&met.address, met.term)));
+        let own = node.cluster().address();
+        let primary = met.primary().filter(|primary| *primary != own);
+        node.step_down(Some((primary.unwrap_or(&met.address), met.term)));
     }
     Ok(met)
 }

@@ -4,6 +4,8 @@
 //! | --- | --- |
 //! | `node` | the real binary, started on a free port in a directory of its own, killed on drop |
 //! | `client` | HTTP/1.1 over a bare socket, so that a test decides every byte that is sent |
+//! | `cluster` | a node that others reach by a proxy, so by one address over all its lives |
+//! | `proxy` | a link between two nodes that can be cut, slowed, halved, hung and made to lie |
 //! | `cli` | one run of a subcommand: arguments, standard input, exit code, output |
 //! | `files` | the segments of a log |
 //! | `random` | numbers that look random and are the same in every run |
@@ -16,8 +18,10 @@
 
 pub mod cli;
 pub mod client;
+pub mod cluster;
 pub mod files;
 pub mod node;
+pub mod proxy;
 pub mod random;
 
 pub use cli::pykv;

@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 /// A node in preparation.
 pub struct Setup {
+    command: &'static str,
     args: Vec<String>,
     wrapper: Vec<String>,
     data: Option<PathBuf>,
@@ -24,6 +25,7 @@ pub struct Setup {
 pub struct Server {
     home: TempDir,
     data: PathBuf,
+    command: &'static str,
     args: Vec<String>,
     wrapper: Vec<String>,
     process: Option<Process>,
@@ -41,10 +43,19 @@ impl Setup {
     /// `serve` with these arguments beside the address and the directory.
     pub fn new(args: &[&str]) -> Setup {
         Setup {
+            command: "serve",
             args: args.iter().map(|arg| arg.to_string()).collect(),
             wrapper: Vec::new(),
             data: None,
         }
+    }
+
+    /// `replica` that follows one of these, with these arguments beside.
+    pub fn replica(from: &str, args: &[&str]) -> Setup {
+        let mut setup = Setup::new(&["--from", from]);
+        setup.command = "replica";
+        setup.args.extend(args.iter().map(|arg| arg.to_string()));
+        setup
     }
 
     /// A command that ends in running what it is given after its own arguments.
@@ -66,6 +77,7 @@ impl Setup {
         let mut server = Server {
             home,
             data,
+            command: self.command,
             args: self.args,
             wrapper: self.wrapper,
             process: None,
@@ -139,7 +151,7 @@ impl Server {
             }
         };
         command
-            .args(["serve", "--listen", "127.0.0.1:0", "--dir"])
+            .args([self.command, "--listen", "127.0.0.1:0", "--dir"])
             .arg(&self.data)
             .args(&self.args)
             .stdin(Stdio::null())
@@ -255,7 +267,7 @@ impl Server {
             (None, Some(_)) => "still running".to_string(),
             (None, None) => "never started".to_string(),
         };
-        eprintln!("--- the node: {state}; serve {}", self.args.join(" "));
+        eprintln!("--- the node: {state}; {} {}", self.command, self.args.join(" "));
         for entry in std::fs::read_dir(&self.data).into_iter().flatten().flatten() {
             let bytes = entry.metadata().map_or(0, |metadata| metadata.len());
             eprintln!("--- {:>12} bytes  {}", bytes, entry.path().display());

@@ -1,0 +1,462 @@
+//! A second node has what the first has: from nothing, from where it was, and over links that fail.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::cluster::{Member, become_equal};
+use common::node::Setup;
+use common::proxy::{Mode, Proxy};
+use common::{Server, eventually, pykv};
+use rustix::process::Signal;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+/// Gives many keys a value, by pipelined requests.
+fn fill(member: &Member, prefix: &str, count: usize, value: &str) {
+    let mut client = member.server.client();
+    for first in (0..count).step_by(100) {
+        let count = 100.min(count - first);
+        let mut bytes = Vec::new();
+        for at in first..first + count {
+            let path = format!("/kv/{prefix}{at}?upsert=true");
+            bytes.extend(common::client::encode("PUT", &path, &[], value.as_bytes()));
+        }
+        client.send(&bytes).unwrap();
+        for _ in 0..count {
+            let answer = client.response(false).unwrap();
+            assert!(matches!(answer.status, 200 | 201), "{answer:?}");
+        }
+    }
+}
+
+#[test]
+fn a_replica_gets_what_was_there_and_what_comes() {
+    let primary = Member::primary(&[]);
+    primary.set("before", "1");
+    let replica = Member::replica(&[&primary], &[]);
+    replica.streams();
+    assert_eq!(replica.value("before").as_deref(), Some("1"));
+    primary.set("after", "2");
+    primary.server.client().delete("/kv/before").expect(204);
+    become_equal(&[&primary, &replica]);
+    assert_eq!(replica.value("after").as_deref(), Some("2"));
+    assert_eq!(replica.value("before"), None);
+
+    let status = primary.status();
+    assert_eq!(status["role"], "primary");
+    let followers = status["replication"]["followers"].as_array().unwrap();
+    assert_eq!(followers.len(), 1, "{status}");
+    assert_eq!(followers[0]["address"], replica.link.address());
+    let status = replica.status();
+    assert_eq!(status["role"], "replica");
+    assert_eq!(status["replication"]["primary"], primary.link.address());
+    assert_eq!(status["log"]["id"], primary.status()["log"]["id"]);
+    assert_eq!(status["log"]["term"], 1);
+}
+
+#[test]
+fn either_side_goes_on_where_it_was() {
+    let mut primary = Member::primary(&[]);
+    let mut replica = Member::replica(&[&primary], &[]);
+    fill(&primary, "a", 500, "value");
+    become_equal(&[&primary, &replica]);
+
+    replica.server.kill_9();
+    fill(&primary, "b", 500, "value");
+    replica.start_again();
+    become_equal(&[&primary, &replica]);
+
+    assert!(primary.server.sigterm().success());
+    primary.start_again();
+    fill(&primary, "c", 500, "value");
+    become_equal(&[&primary, &replica]);
+
+    primary.server.kill_9();
+    primary.start_again();
+    fill(&primary, "d", 10, "value");
+    become_equal(&[&primary, &replica]);
+
+    primary.link.set(Mode::Cut);
+    fill(&primary, "e", 500, "value");
+    assert_eq!(replica.value("e1"), None);
+    primary.link.set(Mode::Pass);
+    become_equal(&[&primary, &replica]);
+    // It has taken the state once: at its first start.
+    assert_eq!(replica.server.stderr().matches("took the state").count(), 1);
+}
+
+#[test]
+fn a_replica_that_was_away_for_too_long_takes_the_state_anew() {
+    let primary = Member::primary(&["--log-backlog", "0", "--segment-size", "64KiB"]);
+    let mut replica = Member::replica(&[&primary], &[]);
+    fill(&primary, "a", 1000, "value");
+    become_equal(&[&primary, &replica]);
+    replica.server.kill_9();
+    fill(&primary, "a", 5000, "another value");
+    pykv(&["compact"]).at(&primary.server).succeed();
+    fill(&primary, "b", 10, "value");
+    replica.start_again();
+    become_equal(&[&primary, &replica]);
+    assert!(
+        replica.server.stderr().contains("no longer holds"),
+        "{}",
+        replica.server.stderr()
+    );
+    assert_eq!(replica.value("a4999").as_deref(), Some("another value"));
+}
+
+#[test]
+fn a_replica_that_is_killed_while_it_takes_the_state_begins_anew() {
+    let primary = Member::primary(&["--log-backlog", "0"]);
+    fill(&primary, "k", 4000, &"v".repeat(500));
+    pykv(&["compact"]).at(&primary.server).succeed();
+    primary.link.slow(16 * 1024, Duration::from_millis(5));
+    let mut replica = Member::replica(&[&primary], &[]);
+    for _ in 0..3 {
+        let before = primary.link.bytes();
+        eventually("a part of the state has come", || {
+            primary.link.bytes() > before + 300_000
+        });
+        replica.server.get("/kv/k1").expect_problem(503);
+        replica.server.get("/readyz").expect_problem(503);
+        replica.server.kill_9();
+        replica.start_again();
+    }
+    primary.link.slow(64 * 1024, Duration::ZERO);
+    become_equal(&[&primary, &replica]);
+    replica.server.kill_9();
+    pykv(&["check"]).dir(replica.server.dir()).succeed();
+}
+
+#[test]
+fn a_primary_compacts_while_a_replica_catches_up() {
+    let primary = Member::primary(&["--segment-size", "64KiB", "--log-backlog", "128KiB"]);
+    let replica = Member::replica(&[&primary], &[]);
+    replica.streams();
+    primary.link.slow(32 * 1024, Duration::from_millis(2));
+    for round in 0..4 {
+        fill(&primary, "k", 2000, &format!("value of round {round}"));
+        pykv(&["compact"]).at(&primary.server).succeed();
+    }
+    primary.link.slow(64 * 1024, Duration::ZERO);
+    become_equal(&[&primary, &replica]);
+    pykv(&["compact"]).at(&replica.server).succeed();
+    fill(&primary, "l", 100, "value");
+    become_equal(&[&primary, &replica]);
+}
+
+#[test]
+fn a_replica_is_followed_itself() {
+    let first = Member::primary(&[]);
+    let second = Member::replica(&[&first], &[]);
+    second.streams();
+    let third = Member::replica(&[&second], &[]);
+    third.streams();
+    fill(&first, "k", 1000, "value");
+    become_equal(&[&first, &second, &third]);
+    first.link.break_connections();
+    second.link.break_connections();
+    fill(&first, "l", 1000, "value");
+    become_equal(&[&first, &second, &third]);
+    let answer = third.server.client().put("/kv/x?upsert=true", b"1").expect(307);
+    let location = answer.header("Location").unwrap();
+    assert!(location.contains(&first.link.address()), "{location}");
+}
+
+#[test]
+fn another_store_is_not_given_up_unless_told_to() {
+    let primary = Member::primary(&[]);
+    primary.set("theirs", "1");
+    let mut other = Server::start(&[]);
+    other.client().put("/kv/mine?upsert=true", b"1").expect(201);
+    other.kill_9();
+    let link = Proxy::start();
+    let mut replica = Member::of(
+        Setup::replica(&primary.link.address(), &["--advertise", &link.address()]).data(other.dir()),
+        link,
+    );
+    eventually("it says so", || {
+        replica.status()["replication"]["state"] == "stopped"
+    });
+    let error = replica.status()["replication"]["error"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert!(error.contains("--replace"), "{error}");
+    assert_eq!(replica.value("mine").as_deref(), Some("1"));
+    assert!(replica.server.sigterm().success());
+
+    let link = Proxy::start();
+    let advertise = link.address();
+    let setup = Setup::replica(&primary.link.address(), &["--advertise", &advertise, "--replace"]);
+    let replica = Member::of(setup.data(other.dir()), link);
+    become_equal(&[&primary, &replica]);
+    assert_eq!(replica.value("mine"), None);
+}
+
+#[test]
+fn what_was_changed_on_the_way_is_fetched_again() {
+    let primary = Member::primary(&[]);
+    let replica = Member::replica(&[&primary], &[]);
+    replica.streams();
+    for round in 0..5 {
+        // Longer than the head of an answer, so that it is a record that is hit.
+        primary.link.corrupt(1, 600);
+        fill(
+            &primary,
+            &format!("r{round}-"),
+            300,
+            "a value that is somewhat longer than a head",
+        );
+        eventually("a bit was turned", || primary.link.to_corrupt() == 0);
+        become_equal(&[&primary, &replica]);
+    }
+    let said = replica.server.stderr();
+    assert!(
+        said.contains("does not fit") || said.contains("checksum"),
+        "{said}"
+    );
+    assert!(replica.server.dir().join("LOCK").exists());
+}
+
+#[test]
+fn a_link_that_is_halved_or_slow_or_breaks_is_got_over() {
+    let primary = Member::primary(&[]);
+    let replica = Member::replica(&[&primary], &[]);
+    replica.streams();
+    for round in 0..3 {
+        fill(&primary, &format!("a{round}-"), 100, "value");
+        primary.link.half_close();
+        fill(&primary, &format!("b{round}-"), 100, "value");
+        primary.link.break_connections();
+    }
+    primary.link.slow(7, Duration::from_millis(1));
+    fill(&primary, "c", 20, "value");
+    primary.link.slow(64 * 1024, Duration::ZERO);
+    become_equal(&[&primary, &replica]);
+}
+
+#[test]
+fn a_primary_that_hangs_holds_up_neither_readers_nor_the_end() {
+    let primary = Member::primary(&[]);
+    primary.set("k", "1");
+    let mut replica = Member::replica(&[&primary], &[]);
+    become_equal(&[&primary, &replica]);
+    primary.server.signal(Signal::STOP);
+    for _ in 0..20 {
+        let begun = Instant::now();
+        assert_eq!(replica.value("k").as_deref(), Some("1"));
+        assert!(begun.elapsed() < Duration::from_secs(5));
+    }
+    let begun = Instant::now();
+    assert!(replica.server.sigterm().success());
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    primary.server.signal(Signal::CONT);
+    replica.start_again();
+    primary.set("k", "2");
+    become_equal(&[&primary, &replica]);
+}
+
+#[test]
+fn something_else_than_a_node_is_said_once_and_does_no_harm() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let answers: [&[u8]; 5] = [
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999\r\n\r\nabc",
+        b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
+        b"",
+    ];
+    let stranger = std::thread::spawn(move || {
+        for (at, stream) in listener.incoming().map_while(Result::ok).enumerate() {
+            let mut stream = stream;
+            let mut buffer = [0; 4096];
+            if stream
+                .read(&mut buffer)
+                .is_ok_and(|bytes| buffer[..bytes].starts_with(b"END"))
+            {
+                return;
+            }
+            let _ = stream.write_all(answers[(at / 2).min(answers.len() - 1)]);
+        }
+    });
+    let mut replica = Setup::replica(&address.to_string(), &[]).start();
+    eventually("it has tried a few times", || {
+        replica.stderr().matches("WARN").count() >= 3
+    });
+    // It has nothing yet, and does not know that there is nothing.
+    replica.get("/kv/k").expect_problem(503);
+    replica
+        .client()
+        .put("/kv/k?upsert=true", b"1")
+        .expect_problem(503);
+    assert_eq!(
+        pykv(&["set", "k", "1"]).at(&replica).run().code,
+        Some(6),
+        "there is no primary"
+    );
+    assert!(replica.sigterm().success());
+    let said = replica.stderr();
+    let mut said: Vec<&str> = said
+        .lines()
+        .filter_map(|line| line.split_once("[WARN ]"))
+        .map(|line| line.1)
+        .collect();
+    let count = said.len();
+    said.dedup();
+    assert_eq!(said.len(), count, "{said:?}");
+    std::net::TcpStream::connect(address)
+        .unwrap()
+        .write_all(b"END")
+        .unwrap();
+    stranger.join().unwrap();
+}
+
+#[test]
+fn a_replica_decides_nothing_by_itself() {
+    let primary = Member::primary(&["--max-capacity", "100"]);
+    let replica = Member::replica(&[&primary], &["--max-capacity", "10"]);
+    replica.streams();
+    fill(&primary, "k", 300, "value");
+    become_equal(&[&primary, &replica]);
+    assert_eq!(
+        replica.server.get("/stats").expect(200).body_json()["entries"],
+        100
+    );
+
+    let body = serde_json::json!({"value": "v", "ttl": 0.05});
+    primary
+        .server
+        .client()
+        .json("PUT", "/kv/brief?upsert=true", &body)
+        .expect(201);
+    primary.link.set(Mode::Cut);
+    eventually("it is hidden", || replica.value("brief").is_none());
+    let log = String::from_utf8(pykv(&["log"]).dir(replica.server.dir()).succeed()).unwrap();
+    assert!(!log.contains("EXPIRE"), "{log}");
+    primary.link.set(Mode::Pass);
+    become_equal(&[&primary, &replica]);
+}
+
+#[test]
+fn writes_go_to_the_primary_and_readers_see_their_own() {
+    let primary = Member::primary(&[]);
+    let replica = Member::replica(&[&primary], &[]);
+    replica.streams();
+    let answer = replica
+        .server
+        .client()
+        .put("/kv/a%20b?upsert=true", b"1")
+        .expect(307);
+    let location = format!("http://{}/kv/a%20b?upsert=true", primary.link.address());
+    assert_eq!(answer.header("Location"), Some(location.as_str()));
+    pykv(&["set", "k", "by the replica"])
+        .at(&replica.server)
+        .succeed();
+    assert_eq!(primary.value("k").as_deref(), Some("by the replica"));
+
+    for round in 0..50 {
+        let written = primary.set("k", &round.to_string());
+        let offset = written.header("Pykv-Offset").unwrap();
+        let seen = replica
+            .server
+            .client()
+            .request("GET", "/kv/k?raw", &[("Pykv-Min-Offset", offset)], b"");
+        let seen = seen.expect(200);
+        assert_eq!(seen.body, round.to_string().as_bytes());
+        let shown: u64 = seen.header("Pykv-Offset").unwrap().parse().unwrap();
+        assert!(shown >= offset.parse().unwrap());
+    }
+    let ahead = (primary.server.offset() + 1).to_string();
+    let mut client = replica.server.client();
+    client
+        .request("GET", "/kv/k", &[("Pykv-Min-Offset", &ahead)], b"")
+        .expect_problem(503);
+    client
+        .request("GET", "/kv/k", &[("Pykv-Min-Offset", "soon")], b"")
+        .expect_problem(400);
+}
+
+#[test]
+fn load_balancers_are_told_who_is_what() {
+    let primary = Member::primary(&[]);
+    let replica = Member::replica(&[&primary], &[]);
+    replica.streams();
+    primary.server.get("/primary").expect(200);
+    primary.server.get("/replica").expect_problem(503);
+    replica.server.get("/primary").expect_problem(503);
+    eventually("it is even", || {
+        replica.server.get("/replica?max_lag=2").status == 200
+    });
+    replica.server.get("/replica?max_lag=-1").expect_problem(400);
+    primary.link.set(Mode::Cut);
+    eventually("it is behind", || {
+        replica.server.get("/replica?max_lag=0.05").status == 503
+    });
+}
+
+#[test]
+fn a_write_waits_for_replicas() {
+    let primary = Member::primary(&["--sync-replicas", "1", "--sync-timeout", "200ms"]);
+    let alone = primary.set("k", "1");
+    assert_eq!(alone.header("Pykv-Replicas"), Some("0"));
+    let headers = [("Pykv-Sync-Required", "true"), ("Pykv-Sync-Timeout", "0.05")];
+    let mut client = primary.server.client();
+    client.request("PUT", "/kv/k", &headers, b"2").expect_problem(503);
+
+    let replica = Member::replica(&[&primary], &[]);
+    replica.streams();
+    let headers = [("Pykv-Sync-Required", "true"), ("Pykv-Sync-Timeout", "20")];
+    let answer = client.request("PUT", "/kv/k", &headers, b"3").expect(200);
+    assert_eq!(answer.header("Pykv-Replicas"), Some("1"));
+    assert_eq!(replica.value("k").as_deref(), Some("3"));
+    let answer = client
+        .request("PUT", "/kv/k", &[("Pykv-Sync-Replicas", "0")], b"4")
+        .expect(200);
+    assert_eq!(answer.header("Pykv-Replicas"), None);
+    for (name, value) in [
+        ("Pykv-Sync-Replicas", "17"),
+        ("Pykv-Sync-Replicas", "-1"),
+        ("Pykv-Sync-Timeout", "61"),
+        ("Pykv-Sync-Timeout", "NaN"),
+        ("Pykv-Sync-Required", "perhaps"),
+    ] {
+        client
+            .request("PUT", "/kv/k", &[(name, value)], b"5")
+            .expect_problem(400);
+    }
+}
+
+#[test]
+fn the_stream_wants_the_token_of_an_admin() {
+    let home = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = home.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let tokens = file("tokens", "write w\nadmin a\n");
+    let (admin, writer) = (file("admin", "a\n"), file("writer", "w\n"));
+    let primary = Member::primary(&["--token-file", &tokens]);
+    primary.server.get("/replication/snapshot").expect_problem(401);
+    let authorization = [("Authorization", "Bearer w")];
+    let mut client = primary.server.client();
+    client
+        .request("GET", "/replication/snapshot", &authorization, b"")
+        .expect_problem(403);
+
+    let from = primary.link.address();
+    let refused = Setup::replica(&from, &["--cluster-token-file", &writer]).start();
+    eventually("it is refused", || {
+        let error = &refused.get("/status").expect(200).body_json()["replication"]["error"];
+        error.as_str().is_some_and(|error| error.contains("token"))
+    });
+    let replica = Setup::replica(&from, &["--cluster-token-file", &admin]).start();
+    client
+        .request("PUT", "/kv/k?upsert=true", &[("Authorization", "Bearer a")], b"1")
+        .expect(201);
+    eventually("it has it", || replica.get("/kv/k").status == 200);
+}
