@@ -11,6 +11,7 @@ mod bulk;
 mod compact;
 mod data;
 mod error;
+mod reapply;
 mod replica;
 mod serve;
 mod units;
@@ -22,6 +23,7 @@ pub use bulk::{Batch, Export, Import, Shell};
 pub use compact::Compact;
 pub use data::{Del, Expire, Get, List, Persist, Set, Ttl};
 pub use error::usage_message;
+pub use reapply::Reapply;
 pub use replica::{Cluster, Promote, Replica};
 pub use serve::{Fsync, LogLevel, Serve};
 pub use units::{Size, SizeError, Span};
@@ -69,9 +71,9 @@ Exit status:
   1    the key is not there
   2    the command line, the key or the value is not what pykv takes
   3    the node cannot be reached, or did not answer in time
-  4    the key exists, does not exist, or is in another version than was asked
+  4    the key exists, does not exist, or is in another version than was asked; the node is primary already
   5    not allowed: no token, a wrong one, or one that does not allow this
-  6    the node cannot do it now: its disk is full or failing, or it is too busy
+  6    the node cannot do it now: its disk is full or failing, it is too busy, or it knows of no primary
   7    the data is damaged
   8    anything else: a file, a port or standard output failed, or the answer makes no sense
   130  a second signal ended a node at once, as a crash would";
@@ -81,9 +83,9 @@ Environment:
   PYKV_SERVER      the node to talk to, as --server
   PYKV_TOKEN       the token to show it
   PYKV_TOKEN_FILE  a file with tokens, as --token-file
-  PYKV_LISTEN      where `pykv serve` listens, as --listen
+  PYKV_LISTEN      where a node listens, as --listen
   PYKV_DIR         where the data is, as --dir
-  PYKV_LOG         how much `pykv serve` says, as --log-level
+  PYKV_LOG         how much a node says, as --log-level
   NO_COLOR         set to anything: no colours";
 
 /// What was typed.
@@ -130,6 +132,13 @@ pub enum Command {
     /// It begins a term of its own and takes writes. A primary that hears of it steps down and follows; what
     /// that one alone had is set aside in its directory.
     Promote(Promote),
+    /// Send again what a node had to set aside
+    ///
+    /// A node that is no longer primary keeps in files diverged-TERM-OFFSET.pykv what only it had. This sends the
+    /// last that such a file tells of each key, where the key was not changed since; it asks for each, unless
+    /// --yes is given. What was done about each key is printed. The exit status is 4 where keys were left alone
+    /// because they were changed since.
+    Reapply(Reapply),
     /// Print the value of a key
     ///
     /// Its bytes are printed as they are, and on a terminal a newline after them.
@@ -198,7 +207,7 @@ pub enum Command {
     Watch(Watch),
     /// Print how a node is
     ///
-    /// Its log, its store and its connections.
+    /// Its log, its store, its connections and its place in a cluster.
     Status(Status),
     /// Print the records of a log as JSON, one a line
     ///

@@ -55,6 +55,7 @@ fn exit_code(error: &Error) -> u8 {
         },
         Error::Damaged { .. } => 7,
         Error::Log(error) if error.is_damage() => 7,
+        Error::ChangedSince { .. } => 4,
         Error::NotCompacted(_) => 6,
         Error::Said(error) => exit_code(error),
         Error::Log(_) | Error::Listen(_) | Error::Io { .. } | Error::Output(_) => 8,

@@ -77,11 +77,50 @@ fn what_only_the_one_before_had_is_set_aside() {
         "{aside}"
     );
     assert!(!aside.contains("\"new\""), "{aside}");
+    send_again(&first, &second);
     // It is a replica from now on, however it was started.
     first.server.kill_9();
     first.start_again();
     assert!(!first.is_primary());
     become_equal(&[&first, &second]);
+}
+
+/// What `first` has set aside is sent to `second`, but for the key that was changed there.
+fn send_again(first: &Member, second: &Member) {
+    let aside: Vec<String> = std::fs::read_dir(first.server.dir())
+        .unwrap()
+        .map(|entry| entry.unwrap().path().to_str().unwrap().to_owned())
+        .filter(|path| path.contains("diverged-"))
+        .collect();
+    let reapply = |flags: &[&str]| {
+        let mut args = vec!["reapply"];
+        args.extend(flags);
+        args.extend(aside.iter().map(String::as_str));
+        // The replica sends writes on to the primary.
+        pykv(&args).at(&first.server).run()
+    };
+    assert_eq!(reapply(&[]).code, Some(2), "nobody can be asked");
+    second.set("both", "3");
+    become_equal(&[first, second]);
+    let plan = reapply(&["--dry-run"]);
+    assert_eq!(plan.code, Some(4));
+    let plan = String::from_utf8(plan.stdout).unwrap();
+    assert!(
+        plan.contains("would set \"lost\"") && plan.contains("left \"both\""),
+        "{plan}"
+    );
+    assert_eq!(second.value("lost"), None);
+    assert_eq!(reapply(&["--yes"]).code, Some(4));
+    assert_eq!(second.value("lost").as_deref(), Some("here"));
+    assert_eq!(second.value("both").as_deref(), Some("3"));
+    let version = second.server.get("/kv/lost").version();
+    assert_eq!(reapply(&["--yes"]).code, Some(4));
+    assert_eq!(
+        second.server.get("/kv/lost").version(),
+        version,
+        "it is there already"
+    );
+    become_equal(&[first, second]);
 }
 
 #[test]

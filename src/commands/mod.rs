@@ -17,6 +17,7 @@ mod list;
 mod log;
 mod progress;
 mod promote;
+mod reapply;
 mod serve;
 mod set;
 mod shell;
@@ -40,6 +41,7 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Serve(args) => serve::run(&args, None),
         Command::Replica(args) => serve::run(&args.serve, Some(&args)),
         Command::Promote(args) => promote::run(&args),
+        Command::Reapply(args) => reapply::run(&args),
         Command::Get(args) => get::run(&args),
         Command::Set(args) => set::run(&args),
         Command::Del(args) => del::run(&args),
@@ -81,6 +83,11 @@ pub enum Error {
     Damaged {
         /// The directory.
         dir: PathBuf,
+    },
+    /// These many keys were left alone, since somebody changed them.
+    ChangedSince {
+        /// How many.
+        keys: u64,
     },
     /// The log could not be compacted, and is as it was.
     NotCompacted(String),
@@ -133,6 +140,9 @@ impl fmt::Display for Error {
                 "{} is damaged; `pykv check --dir {0} --repair` sets the damage aside, keeping a copy of it",
                 dir.display()
             ),
+            Error::ChangedSince { keys } => {
+                write!(f, "keys that were changed since, and were left alone: {keys}")
+            }
             Error::NotCompacted(why) => write!(f, "the log could not be compacted, and is as it was: {why}"),
             Error::Listen(error) => write!(f, "{error}; --listen names another address"),
             Error::Io { doing, source } => write!(f, "{doing}: {source}"),
@@ -150,7 +160,11 @@ impl std::error::Error for Error {
             Error::Listen(error) => Some(error),
             Error::Io { source, .. } | Error::Output(source) => Some(source),
             Error::Said(error) => error.source(),
-            Error::Usage(_) | Error::Missing(_) | Error::Damaged { .. } | Error::NotCompacted(_) => None,
+            Error::Usage(_)
+            | Error::Missing(_)
+            | Error::Damaged { .. }
+            | Error::ChangedSince { .. }
+            | Error::NotCompacted(_) => None,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `pykv status`
 
 use super::{Error, connect, print, print_json};
-use crate::api::{Stats, Status};
+use crate::api::{ReplicationStatus, Stats, Status};
 use crate::cli;
 use serde::Serialize;
 use std::fmt::Write;
@@ -101,12 +101,62 @@ pub(super) fn text(status: &Status, stats: &Stats) -> String {
             ),
         ),
     ];
-    lines.iter().fold(String::new(), |mut text, (name, value)| {
+    let lines = lines
+        .into_iter()
+        .chain(replication(&status.role, &status.replication));
+    lines.fold(String::new(), |mut text, (name, value)| {
         // A node is another machine's word: nothing of it may act on the terminal.
         let value = value.replace(char::is_control, " ");
         writeln!(text, "{name:<12} {value}").expect("a string takes all");
         text
     })
+}
+
+/// A node's place in its cluster, where it has one.
+fn replication(role: &str, replication: &ReplicationStatus) -> Vec<(&'static str, String)> {
+    let mut lines = Vec::new();
+    if role == "replica" {
+        let primary = replication.primary.as_deref().unwrap_or("not known");
+        lines.push(("primary", primary.to_owned()));
+        let lag = match (replication.lag_bytes, replication.lag_ms) {
+            (Some(bytes), Some(ms)) => format!(", {} and {} behind", size(bytes), millis(ms)),
+            _ => String::new(),
+        };
+        lines.push(("replication", format!("{}{lag}", replication.state)));
+        if let Some(seconds) = replication.failover_after_seconds {
+            lines.push((
+                "failover",
+                format!("takes over after {seconds} s without the primary"),
+            ));
+        }
+        if let Some(error) = &replication.error {
+            lines.push(("trouble", error.clone()));
+        }
+    }
+    for follower in &replication.followers {
+        let successor = if follower.successor { ", takes over" } else { "" };
+        lines.push((
+            "follower",
+            format!(
+                "{} at {}, {} and {} behind, heard {} ago{successor}",
+                follower.address,
+                follower.offset,
+                size(follower.lag_bytes),
+                millis(follower.lag_ms),
+                millis(follower.last_heard_ms)
+            ),
+        ));
+    }
+    lines
+}
+
+/// A time in ms, as people say it.
+fn millis(ms: u64) -> String {
+    match ms {
+        0..1000 => format!("{ms} ms"),
+        1000..60_000 => format!("{:.1} s", ms as f64 / 1000.0),
+        _ => humantime::format_duration(Duration::from_secs(ms / 1000)).to_string(),
+    }
 }
 
 fn compaction(status: &Status) -> String {

@@ -7,7 +7,7 @@
 use super::dir::{Listing, Named};
 use super::error::Error;
 use super::file_reader::{FileReader, Next};
-use super::header::Kind;
+use super::header::{Kind, LogId};
 use crate::record::Record;
 use std::path::{Path, PathBuf};
 
@@ -45,6 +45,16 @@ impl Reader {
             dir: Some(path.to_path_buf()),
             file: FileReader::open(first)?,
         })
+    }
+
+    /// The id of the log.
+    pub fn log_id(&self) -> LogId {
+        self.file.header().id
+    }
+
+    /// Where the next record begins, if there is one.
+    pub fn offset(&self) -> u64 {
+        self.file.offset()
     }
 
     /// The next record. `None` where there is no more now: a later call sees what was written since.
