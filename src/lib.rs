@@ -11,9 +11,10 @@
 //! | [`cli`] | every subcommand, flag, default, environment variable and help text | |
 //! | [`commands`] | one file a subcommand: builds the parts and runs them | all below |
 //! | [`client`] | the HTTP client of the command line | `api` |
-//! | [`http`] | listener, connections, requests, handlers | `node`, `api` |
+//! | [`http`] | listener, connections, requests, handlers | `node`, `replication`, `api` |
+//! | [`replication`] | the threads that follow another node, call the others and take over; the whole protocol | `node`, `api` |
 //! | [`api`] | what both sides of the HTTP API speak: paths, headers, JSON | |
-//! | [`node`] | a store and its log: the one thing that handlers and commands talk to | `store`, `log` |
+//! | [`node`] | a store, its log and its role: the one thing that handlers and commands talk to | `store`, `log` |
 //! | [`store`] | memory: the LRU map, and the lock it is shared under | |
 //! | [`log`] | disk: segments, group commit, recovery, compaction, backups, check and repair | `record` |
 //! | [`digest`] | what tells two stores with the same entries from others | |
@@ -57,9 +58,12 @@
 //! Where nothing can be answered yet (a watcher waits for a change) or the answer has no end in sight (events, a
 //! backup), the handler leaves it to be done once everything before it was sent (`http::stream`).
 //!
-//! # The way of a watcher
-//! What was changed is in the log, so watchers read it there: the segments' files, beside the writer, up to
-//! what is written. Who has read everything sleeps; the writer wakes one, and that one the next.
+//! # The way of a replicated record
+//! The thread `follow` of a replica asks the primary for what comes after the end of its own log. The primary's
+//! connection answers it from the log's files, as it does a watcher, with the bytes as they are. The replica checks
+//! every record, hands the piece to its own log's writer and waits for it, then applies it to the store, and asks
+//! for what comes next: which tells the primary that it has all before. Who waits for replicas is woken by that.
+//! Everything that may happen else (histories that part, snapshots, terms) stands in [`replication`].
 //!
 //! # The way of a compaction
 //! The log goes on in a new segment, at offset N. The thread `compact` walks the store, a few entries in a
@@ -81,10 +85,11 @@
 //! | `log` | 1 | [`Node::open`](node::Node::open) | [`Node::close`](node::Node::close), which joins it |
 //! | `compact` | 1 | [`Node::open`](node::Node::open) | the same; a compaction that is going on is given up |
 //! | `sweep` | 1 | [`Node::open`](node::Node::open) | the same |
+//! | `follow`, `scout` | 1 each | [`Replication::start`](replication::Replication::start) | [`Replication::stop`](replication::Replication::stop), which joins them; idle on a node that has no others |
 //! | `ctrl-c` | 1 | `pykv serve` | the end of the process; it holds nothing |
 //!
 //! To stop: the signal's thread tells the server; connections finish what they have begun; the server's
-//! scope joins them; the node is closed, which ends `sweep`, `compact` and `log`, writes and syncs the rest,
+//! scope joins them; `follow` and `scout` are stopped; the node is closed, which ends `sweep`, `compact` and `log`, writes and syncs the rest,
 //! says so in a last record, and lets go of the directory.
 //!
 //! # What holds everywhere
