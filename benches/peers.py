@@ -136,9 +136,10 @@ def directory() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def pykv(binary: Path, data: Path, *options: str) -> Iterator[Peer]:
-    """pykv, which chooses its port by itself and says on stdout when it is ready."""
-    command = [str(binary), "serve", "--listen", "127.0.0.1:0", "--dir", str(data), *options]
+def pykv(binary: Path, data: Path, *options: str, follows: int | None = None) -> Iterator[Peer]:
+    """pykv, which chooses its port by itself and says on stdout when it is ready; perhaps a replica of a port's."""
+    role = ["serve"] if follows is None else ["replica", "--from", f"127.0.0.1:{follows}"]
+    command = [str(binary), *role, "--listen", "127.0.0.1:0", "--dir", str(data), *options]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYKV_")}
     log = data.parent / "pykv.stderr"
     with log.open("ab") as err:
