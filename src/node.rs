@@ -27,7 +27,7 @@ mod write;
 pub use batch::{BatchError, Batched, Outcome, Step};
 pub(crate) use cluster::{Change, Cluster};
 pub use cluster::{ClusterStatus, Options as ClusterOptions, Phase};
-pub use followers::{FollowerName, FollowerStatus};
+pub use followers::{FollowerName, FollowerStatus, acknowledged};
 pub use listing::{Cursor, Listed, Page, StaleCursor};
 pub use prefix::{Partly, Swept};
 pub use replica::{Poll, PollError, Polled, PromoteError, Sync};

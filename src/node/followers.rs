@@ -78,18 +78,27 @@ struct Inner {
 }
 
 impl Inner {
-    /// Followers whose log has everything before `offset`; none where the one that must have it has not.
     fn reached(&self, offset: u64) -> usize {
-        let reached = |follower: &&Follower| follower.offset >= offset;
-        let is_covered = !self.has_successor
-            || self
-                .followers
-                .values()
-                .filter(reached)
-                .any(|follower| follower.name.is_successor);
-        let count = self.followers.values().filter(reached).count();
-        if is_covered { count } else { 0 }
+        let followers = self.followers.values();
+        acknowledged(
+            followers.map(|follower| (follower.offset, follower.name.is_successor)),
+            self.has_successor,
+            offset,
+        )
     }
+}
+
+/// How many of those who follow count as having a write that ends at `offset`. Of each: up to where it has the log,
+/// and whether it takes over by itself.
+///
+/// Where one is known that takes over by itself, none count without it: it is its log that decides what is lost.
+pub fn acknowledged(followers: impl Iterator<Item = (u64, bool)>, has_successor: bool, offset: u64) -> usize {
+    let (mut count, mut is_covered) = (0, !has_successor);
+    for (_, is_successor) in followers.filter(|(reached, _)| *reached >= offset) {
+        count += 1;
+        is_covered |= is_successor;
+    }
+    if is_covered { count } else { 0 }
 }
 
 impl Followers {
