@@ -7,12 +7,14 @@
 
 mod batch;
 mod deadline;
+mod history;
 mod replication;
 
 pub use batch::{
     BATCH_BYTES_MIN, BATCH_OPERATIONS_DEFAULT, BATCH_OPERATIONS_MAX, Batch, Batched, Operation, Outcome,
 };
 pub use deadline::{DEADLINE_MS_MAX, Patch, TTL_MS_MAX, expires_at, ttl_ms};
+pub use history::{History, Samples};
 pub use replication::{
     Divergence, Follower, HEADER_LOG, HEADER_MIN_OFFSET, HEADER_REPLICAS, HEADER_SYNC_REPLICAS,
     HEADER_SYNC_REQUIRED, HEADER_SYNC_TIMEOUT, Hello, LogQuery, PATH_PRIMARY, PATH_PROMOTE, PATH_REPLICA,
@@ -41,6 +43,8 @@ pub const PATH_BACKUP: &str = "/backup";
 pub const PATH_COMPACT: &str = "/compact";
 /// What the node has counted.
 pub const PATH_STATS: &str = "/stats";
+/// What the node has kept of the last hour.
+pub const PATH_HISTORY: &str = "/history";
 /// Whether the process answers at all.
 pub const PATH_HEALTHZ: &str = "/healthz";
 /// Whether the node takes reads and writes.

@@ -413,6 +413,11 @@ impl Node {
         }
     }
 
+    /// Bytes of the log's files.
+    pub fn log_bytes(&self) -> u64 {
+        self.log.bytes()
+    }
+
     /// Whether the node takes writes.
     pub fn health(&self) -> Health {
         self.log.health()

@@ -5,7 +5,7 @@
 mod common;
 
 use common::client::{BYTES, JSON, encode};
-use common::{Response, Server, node::Setup, pykv};
+use common::{Response, Server, eventually, node::Setup, pykv};
 use serde_json::json;
 
 /// What the page and its files name as theirs: `page/…` in the HTML, `./…` in a module.
@@ -225,4 +225,35 @@ fn a_host_name_is_a_name() {
         assert_eq!(output.code, Some(2), "{wrong:?}: {output:?}");
         assert!(output.stderr.contains("host-name"), "{output:?}");
     }
+}
+
+#[test]
+fn the_last_hour_is_kept() {
+    let node = Server::start(&[]);
+    let samples = |after: &str| -> serde_json::Value {
+        let answer = node.get(&format!("/history{after}")).expect(200).body_json();
+        assert_eq!(answer["interval_ms"], 5000);
+        answer["samples"].clone()
+    };
+    assert_eq!(samples("")["at_ms"], json!([]), "rates are of two moments");
+    node.client().put("/kv/k?upsert=true", b"v").expect(201);
+    node.get("/kv/k").expect(200);
+    eventually("there is a sample", || {
+        samples("")["at_ms"].as_array().unwrap().len() == 1
+    });
+    let one = samples("");
+    assert!(one["gets"][0].as_f64().unwrap() > 0.0, "{one}");
+    assert!(one["puts"][0].as_f64().unwrap() > 0.0, "{one}");
+    assert_eq!(one["hit_ratio"][0], 1.0);
+    assert_eq!(one["entries"][0], 1);
+    assert!(one["log_bytes"][0].as_u64().unwrap() > 0, "{one}");
+    assert_eq!(one["lag_bytes"][0], serde_json::Value::Null);
+    let after = format!("?after={}", one["at_ms"][0]);
+    eventually("there is another", || {
+        samples(&after)["at_ms"].as_array().unwrap().len() == 1
+    });
+    node.get("/history?after=now").expect_problem(400);
+    node.client()
+        .request("POST", "/history", &[], b"")
+        .expect_problem(405);
 }

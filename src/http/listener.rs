@@ -6,6 +6,7 @@
 
 use super::connection;
 use super::handlers::Context;
+use super::history::History;
 use super::input::timespec;
 use super::limits::Budget;
 use super::problem::{self, Problem};
@@ -109,6 +110,7 @@ impl Server {
                     stopping: AtomicBool::new(false),
                     wake,
                 })),
+                history: History::default(),
             },
         })
     }
@@ -160,12 +162,15 @@ impl Server {
                 fds.push(PollFd::new(&self.listener, PollFlags::IN));
             }
             fds.extend(refused.streams().map(|stream| PollFd::new(stream, PollFlags::IN)));
-            let timeout = [left_alone, refused.time_left()].into_iter().flatten().min();
+            let next_sample = Some(self.shared.history.time_left());
+            let timeouts = [left_alone, refused.time_left(), next_sample];
+            let timeout = timeouts.into_iter().flatten().min();
             match rustix::event::poll(&mut fds, timeout.map(timespec).as_ref()) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => trouble.note("wait for connections", &error.into()),
             }
             refused.discard();
+            self.shared.history.take_if_due(context);
             if left_alone.is_none() {
                 self.accept_some(scope, context, &mut refused, &mut trouble);
             }

@@ -41,6 +41,7 @@ mod conditions;
 mod connection;
 mod deadline;
 mod handlers;
+mod history;
 mod input;
 mod keys;
 mod kv;
@@ -69,6 +70,7 @@ pub use limits::{HEADERS_CEILING, Limits};
 pub use listener::{Server, Stopper};
 pub use origin::Hosts;
 
+use history::History;
 use limits::Budget;
 use registry::Registry;
 use std::fmt;
@@ -97,6 +99,7 @@ struct Shared {
     budget: Budget,
     registry: Registry,
     stopper: Stopper,
+    history: History,
 }
 
 impl Shared {

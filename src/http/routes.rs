@@ -31,6 +31,7 @@ pub(super) enum Route<'a> {
     Page(&'static page::File),
     Status,
     Stats,
+    History,
     Healthz,
     Readyz,
     Primary,
@@ -56,6 +57,7 @@ impl<'a> Route<'a> {
                 api::PATH_BACKUP => Route::Backup,
                 api::PATH_STATUS => Route::Status,
                 api::PATH_STATS => Route::Stats,
+                api::PATH_HISTORY => Route::History,
                 api::PATH_HEALTHZ => Route::Healthz,
                 api::PATH_READYZ => Route::Readyz,
                 api::PATH_PRIMARY => Route::Primary,
@@ -84,6 +86,7 @@ impl<'a> Route<'a> {
             | Route::Backup
             | Route::Status
             | Route::Stats
+            | Route::History
             | Route::Healthz
             | Route::Readyz
             | Route::Primary

@@ -412,7 +412,7 @@ fn compact(shared: &Shared, source: &dyn Source) -> Result<Compacted, Error> {
 }
 
 /// Bytes of files, as far as they are there.
-fn files_bytes<'a>(files: impl Iterator<Item = &'a Named>) -> u64 {
+pub(super) fn files_bytes<'a>(files: impl Iterator<Item = &'a Named>) -> u64 {
     files
         .filter_map(|named| std::fs::metadata(&named.path).ok())
         .map(|metadata| metadata.len())

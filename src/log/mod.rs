@@ -89,7 +89,7 @@ use budget::Budget;
 use commit::Commit;
 use compaction::Compactor;
 use crossbeam_channel::Sender;
-use dir::Dir;
+use dir::{Dir, Listing};
 use keeper::Keeper;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -435,6 +435,11 @@ impl Log {
     /// How far the log is.
     pub fn position(&self) -> Position {
         self.shared.commit.position()
+    }
+
+    /// Bytes of all its files, as far as the directory can be read.
+    pub fn bytes(&self) -> u64 {
+        Listing::read(self.shared.dir.path()).map_or(0, |listing| compaction::files_bytes(listing.all()))
     }
 
     /// Whether it takes writes.

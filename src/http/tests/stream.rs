@@ -34,6 +34,7 @@ fn on_a_line(limits: Limits, work: impl FnOnce(Line<'_>, &Shared, TcpStream)) {
     let shared = Shared {
         tokens: None,
         hosts: crate::http::Hosts::default(),
+        history: Default::default(),
         budget: Budget::new(limits.in_flight_bytes_max),
         registry: Registry::new(1),
         stopper: server.stopper.clone(),

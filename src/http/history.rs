@@ -1,0 +1,185 @@
+//! `GET /history`: how the node did over the last hour, so that a page opened now shows what was.
+//!
+//! Whatever is counted anyway is looked at every [`INTERVAL`], by the thread that accepts connections, and nothing
+//! is added to the way of a request. A sample is some 100 bytes, and there are [`SAMPLES_MAX`] at most.
+
+use super::handlers::{Context, Scratch};
+use super::problem::{self, Problem};
+use super::request::Head;
+use super::response::Reply;
+use super::{admin, target};
+use crate::api;
+use crate::store::Counters;
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// How far samples lie apart.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+/// Samples that are kept: an hour of them.
+const SAMPLES_MAX: usize = 720;
+
+/// What was counted up to a moment.
+#[derive(Clone, Copy, Debug)]
+struct Sample {
+    at: Instant,
+    at_ms: u64,
+    counters: Counters,
+    answers: u64,
+    connections: u64,
+    log_bytes: u64,
+    lag_bytes: Option<u64>,
+}
+
+/// The samples. A lock of its own, held to copy them.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    /// One more than is shown: rates are of two.
+    samples: Mutex<VecDeque<Sample>>,
+}
+
+impl History {
+    /// How long it is until the next sample is due.
+    pub(super) fn time_left(&self) -> Duration {
+        let last = self.lock().back().map(|sample| sample.at);
+        last.map_or(Duration::ZERO, |at| INTERVAL.saturating_sub(at.elapsed()))
+    }
+
+    /// Takes a sample, if one is due.
+    pub(super) fn take_if_due(&self, context: Context<'_>) {
+        if !self.time_left().is_zero() {
+            return;
+        }
+        let node = context.node;
+        let (connections, answers) = context.shared.registry.stats();
+        let cluster = node.cluster_status();
+        let behind = node.followers().into_iter().map(|follower| follower.lag_bytes);
+        let sample = Sample {
+            at: Instant::now(),
+            at_ms: now_ms(),
+            counters: node.counters(),
+            answers: answers.done + answers.redirected + answers.refused + answers.failed,
+            connections: connections.open,
+            log_bytes: node.log_bytes(),
+            lag_bytes: cluster.lag_bytes.or_else(|| behind.max()),
+        };
+        let mut samples = self.lock();
+        if samples.len() > SAMPLES_MAX {
+            samples.pop_front();
+        }
+        samples.push_back(sample);
+    }
+
+    /// The samples that were taken after a moment, in ms since the Unix epoch.
+    fn after(&self, after_ms: u64) -> api::Samples {
+        let samples = self.lock();
+        let mut columns = api::Samples::default();
+        for (before, sample) in samples.iter().zip(samples.iter().skip(1)) {
+            if sample.at_ms > after_ms {
+                push(&mut columns, before, sample);
+            }
+        }
+        columns
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Sample>> {
+        self.samples
+            .lock()
+            .expect("nothing under the lock of the history panics")
+    }
+}
+
+fn push(columns: &mut api::Samples, before: &Sample, sample: &Sample) {
+    let seconds = sample.at.duration_since(before.at).as_secs_f64();
+    let (old, new) = (&before.counters, &sample.counters);
+    // A connection that is just closing may be counted a moment later: no rate is below none.
+    let rate = |old: u64, new: u64| (new.saturating_sub(old) as f64 / seconds * 10.0).round() / 10.0;
+    let hits = new.hits - old.hits;
+    let reads = hits + new.misses - old.misses;
+    columns.at_ms.push(sample.at_ms);
+    columns
+        .gets
+        .push(rate(old.hits + old.misses, new.hits + new.misses));
+    columns
+        .puts
+        .push(rate(old.adds + old.updates, new.adds + new.updates));
+    columns.deletes.push(rate(old.deletes, new.deletes));
+    columns.answers.push(rate(before.answers, sample.answers));
+    columns
+        .hit_ratio
+        .push((reads > 0).then(|| hits as f64 / reads as f64));
+    columns.entries.push(new.entries);
+    columns.bytes.push(new.bytes);
+    columns.evictions.push(rate(old.evictions, new.evictions));
+    columns.expiries.push(rate(old.expiries, new.expiries));
+    columns.log_bytes.push(sample.log_bytes);
+    columns.connections.push(sample.connections);
+    columns.lag_bytes.push(sample.lag_bytes);
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// `GET /history`
+pub(super) fn get(context: &Context<'_>, head: &Head<'_>, scratch: &mut Scratch) -> Result<Reply, Problem> {
+    let [after] = target::parameters(head.query, ["after"])?;
+    let after = after.map_or(Ok(0), |after| {
+        after.parse().map_err(|_| {
+            Problem::new(problem::BAD_QUERY, "it is a moment, in ms since the Unix epoch").field("after")
+        })
+    })?;
+    let body = api::History {
+        interval_ms: INTERVAL.as_millis() as u64,
+        samples: context.shared.history.after(after),
+    };
+    Ok(admin::json(scratch, &body))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(second: u64, hits: u64, adds: u64) -> Sample {
+        Sample {
+            at: *BEGUN.get_or_init(Instant::now) + Duration::from_secs(second),
+            at_ms: second * 1000,
+            counters: Counters {
+                hits,
+                misses: 0,
+                adds,
+                updates: 0,
+                deletes: 0,
+                evictions: 0,
+                expiries: 0,
+                entries: adds,
+                bytes: 0,
+            },
+            answers: hits + adds,
+            connections: 1,
+            log_bytes: 0,
+            lag_bytes: None,
+        }
+    }
+
+    static BEGUN: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+
+    #[test]
+    fn rates_are_of_the_time_between_two_samples() {
+        let history = History::default();
+        assert_eq!(history.after(0), api::Samples::default());
+        history
+            .lock()
+            .extend([sample(10, 0, 0), sample(15, 100, 10), sample(25, 100, 20)]);
+        let columns = history.after(0);
+        assert_eq!(columns.at_ms, [15_000, 25_000]);
+        assert_eq!(columns.gets, [20.0, 0.0]);
+        assert_eq!(columns.puts, [2.0, 1.0]);
+        assert_eq!(columns.hit_ratio, [Some(1.0), None]);
+        assert_eq!(columns.entries, [10, 20]);
+        assert_eq!(history.after(15_000).at_ms, [25_000]);
+        assert_eq!(history.after(u64::MAX), api::Samples::default());
+    }
+}
