@@ -65,6 +65,25 @@ impl Member {
         answer
     }
 
+    /// Gives many keys a value, by pipelined requests.
+    #[track_caller]
+    pub fn fill(&self, prefix: &str, count: usize, value: &str) {
+        let mut client = self.server.client();
+        for first in (0..count).step_by(100) {
+            let count = 100.min(count - first);
+            let mut bytes = Vec::new();
+            for at in first..first + count {
+                let path = format!("/kv/{prefix}{at}?upsert=true");
+                bytes.extend(super::client::encode("PUT", &path, &[], value.as_bytes()));
+            }
+            client.send(&bytes).unwrap();
+            for _ in 0..count {
+                let answer = client.response(false).unwrap();
+                assert!(matches!(answer.status, 200 | 201), "{answer:?}");
+            }
+        }
+    }
+
     /// The text of a key's value; none where it is not there.
     #[track_caller]
     pub fn value(&self, key: &str) -> Option<String> {
