@@ -5,11 +5,11 @@
 
 use super::hello::{Met, hello, met};
 use super::link::{Link, LinkError, Request, TEXT_BYTES_MAX};
+use super::trouble::{Said, Trouble};
 use super::{Settings, backoff::Backoff};
 use crate::api::{self, Divergence, Hello, LogQuery};
-use crate::log::{Error, Role, Term, TermStart};
+use crate::log::{Role, Term, TermStart};
 use crate::node::{Change, Node, Phase, ReceiveError, TakeError};
-use std::fmt;
 use std::time::{Duration, Instant};
 
 /// How long a poll waits for more of the log, at most.
@@ -32,56 +32,6 @@ const PIECE_BYTES_MAX: usize = 1 << 30;
 
 /// How long a node waits before it tries anew what will hardly come right by itself.
 const STOPPED_PAUSE: Duration = Duration::from_secs(5);
-
-/// Why following came to an end, to be begun anew.
-#[derive(Debug)]
-enum Trouble {
-    /// The node is to do something else now.
-    Turned,
-    /// There is nobody to follow.
-    Nobody(String),
-    /// The one that is followed.
-    Link(String, LinkError),
-    /// It refuses.
-    Refused(String, u16),
-    /// What it sends does not fit.
-    Invalid(String, String),
-    /// It has another store.
-    OtherStore(String),
-    /// A snapshot was not taken.
-    Snapshot(String, ReceiveError),
-    /// What diverged could not be set aside.
-    Aside(Error),
-    /// The log of this node fails.
-    Log(String),
-}
-
-impl Trouble {
-    /// Whether it will hardly come right by itself.
-    fn is_lasting(&self) -> bool {
-        matches!(self, Trouble::OtherStore(_))
-    }
-}
-
-impl fmt::Display for Trouble {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Trouble::Turned => f.write_str("the node is to do something else"),
-            Trouble::Nobody(why) => write!(f, "there is no primary to follow: {why}"),
-            Trouble::Link(address, error) => write!(f, "{address}: {error}"),
-            Trouble::Refused(address, status) => write!(f, "{address} refuses with status {status}"),
-            Trouble::Invalid(address, why) => write!(f, "what came from {address} does not fit: {why}"),
-            Trouble::OtherStore(address) => write!(
-                f,
-                "{address} has another store than this node; start it with --replace to give up its own, or in \
-                 another directory"
-            ),
-            Trouble::Snapshot(address, error) => write!(f, "{address}: {error}"),
-            Trouble::Aside(error) => write!(f, "what diverged could not be set aside: {error}"),
-            Trouble::Log(why) => f.write_str(why),
-        }
-    }
-}
 
 /// Runs until the node stops.
 pub(super) fn run(node: &Node, settings: &Settings) {
@@ -142,24 +92,6 @@ pub(super) fn run(node: &Node, settings: &Settings) {
             pause = pause.min(until_due.max(Duration::from_millis(20)));
         }
         cluster.wait_change(&change, pause);
-    }
-}
-
-/// What was said to be wrong since following last went well. A dead host is reached in turns by no route, a reset
-/// and silence; each of these is said once.
-#[derive(Default)]
-struct Said(Vec<String>);
-
-impl Said {
-    /// Reasons that are remembered; more of them are not said.
-    const REASONS_MAX: usize = 16;
-
-    fn is_news(&mut self, why: &str) -> bool {
-        let is_news = self.0.len() < Said::REASONS_MAX && !self.0.iter().any(|said| said == why);
-        if is_news {
-            self.0.push(why.to_owned());
-        }
-        is_news
     }
 }
 

@@ -7,6 +7,7 @@
 //! | `hello` | what nodes tell each other, and who gives way |
 //! | `link` | one connection to another node |
 //! | `backoff` | pauses |
+//! | `trouble` | what keeps a replica from following |
 //!
 //! What these do to a node stands in `node/replica.rs`, what it does to the log's files in `log/copy.rs` and
 //! `log/snapshot.rs`; the other end of each request in `http/replication.rs`, the words of both in
@@ -98,6 +99,7 @@ mod follow;
 mod hello;
 mod link;
 mod scout;
+mod trouble;
 
 pub use hello::{hello, meet};
 
