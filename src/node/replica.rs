@@ -8,11 +8,11 @@
 //! - A replica gives no offset and drops nothing by itself.
 
 use super::cluster::{ClusterStatus, Phase};
-use super::followers::{FollowerName, FollowerStatus};
+use super::followers::FollowerStatus;
+use super::piece::Piece;
 use super::{Cluster, Node, Refusal};
-use crate::log::{Feed, FeedError, LogId, Role, SnapshotError, Step, Term, TermStart, fork, term_before};
-use crate::record::{DecodeError, Operation, Record};
-use crate::store::{Copied, LruMap, Replay};
+use crate::log::{LogId, Role, SnapshotError, Step, Term, TermStart, fork, term_before};
+use crate::store::{LruMap, Replay};
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -30,62 +30,6 @@ pub struct Sync {
     pub timeout: Duration,
     /// Whether it counts as failed where too few have it then.
     pub is_required: bool,
-}
-
-/// What a follower asks.
-#[derive(Clone, Debug)]
-pub struct Poll {
-    /// Who asks.
-    pub name: FollowerName,
-    /// Of which log.
-    pub id: LogId,
-    /// It has everything before this offset.
-    pub after: u64,
-    /// The term of its last record.
-    pub term: Term,
-}
-
-/// What a follower gets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Polled {
-    /// The term of this node.
-    pub term: Term,
-    /// The offset of the first byte.
-    pub offset: u64,
-    /// How far the log of this node is written.
-    pub written: u64,
-}
-
-/// Why a follower gets nothing.
-#[derive(Debug)]
-pub enum PollError {
-    /// It follows another log.
-    OtherLog {
-        /// The id of this one.
-        id: LogId,
-    },
-    /// It has met a higher term than this node's, which steps down.
-    HigherTerm,
-    /// It has records that are no part of this log's history.
-    Diverged {
-        /// The terms of this log.
-        terms: Vec<TermStart>,
-        /// Where the histories part, if their terms do not tell.
-        from: Option<u64>,
-    },
-    /// What it asks for was dropped.
-    Gone {
-        /// The first offset that there is.
-        oldest: u64,
-    },
-    /// This node is a replica, and not as far itself.
-    Behind,
-    /// This node takes over another state itself.
-    NotWhole,
-    /// There are as many followers as there may be.
-    TooMany,
-    /// The log cannot be read.
-    Log(FeedError),
 }
 
 /// What became of the part of a log that is no part of another's history.
@@ -247,86 +191,6 @@ impl Node {
     pub fn wait_visible(&self, offset: u64, deadline: Instant, go_on: impl Fn() -> bool) -> bool {
         self.cluster
             .wait_applied(deadline, || self.visible() >= offset && self.is_whole(), go_on)
-    }
-
-    // What followers get.
-
-    /// Begins to answer a follower: a feed that stands where it goes on, to be left with [`Node::leave`].
-    pub(crate) fn poll(&self, poll: &Poll) -> Result<Feed<'_>, PollError> {
-        let id = self.log.id();
-        if poll.id != id {
-            return Err(PollError::OtherLog { id });
-        }
-        if !self.is_whole() {
-            return Err(PollError::NotWhole);
-        }
-        let terms = self.log.terms();
-        let term = terms.last().map_or(Term::default(), |last| last.term);
-        if poll.term > term {
-            return Err(match self.role() {
-                Role::Primary => PollError::HigherTerm,
-                Role::Replica => PollError::Behind,
-            });
-        }
-        let diverged = |from| PollError::Diverged {
-            terms: terms.clone(),
-            from,
-        };
-        if term_before(&terms, poll.after) != poll.term {
-            return Err(diverged(None));
-        }
-        let feed = match self.followers.take_place(poll.name.id) {
-            Some(place) if place.offset() == poll.after => Ok(self.log.resume(place)),
-            _ => self.log.feed(Some(poll.after)),
-        };
-        let feed = feed.map_err(|error| match error {
-            FeedError::Gone { oldest } => PollError::Gone { oldest },
-            FeedError::Hole { start, .. } => diverged(Some(start)),
-            // Another replica can be ahead; but of a primary the log has lost its end.
-            FeedError::Ahead { .. } if self.role() == Role::Replica => PollError::Behind,
-            FeedError::Ahead { written } => diverged(Some(written)),
-            // In one history every record begins where it did when it was copied.
-            FeedError::NotABoundary { .. } => diverged(None),
-            error @ FeedError::Log(_) => PollError::Log(error),
-        })?;
-        if poll.name.is_successor && !self.followers.has_successor() && self.role() == Role::Primary {
-            // Before it counts for the first time: after a restart the others must not count without it.
-            self.followers.set_has_successor();
-            self.remember(Role::Primary);
-        }
-        let written = self.log.position().written;
-        if !self.followers.note(&poll.name, poll.after, written) {
-            return Err(PollError::TooMany);
-        }
-        Ok(feed)
-    }
-
-    /// Leaves a feed for the follower's next question.
-    pub(crate) fn leave(&self, poll: &Poll, feed: &Feed<'_>) {
-        self.followers.leave_place(poll.name.id, feed.place());
-    }
-
-    /// What goes with what a follower gets.
-    pub(crate) fn polled(&self, offset: u64) -> Polled {
-        Polled {
-            term: self.log.term(),
-            offset,
-            written: self.log.position().written,
-        }
-    }
-
-    /// Waits until so many followers have everything before `offset`, but not beyond the deadline. Returns how
-    /// many have.
-    pub fn wait_followers(
-        &self,
-        offset: u64,
-        count: usize,
-        deadline: Instant,
-        go_on: impl Fn() -> bool,
-    ) -> usize {
-        self.followers.wait(offset, count, deadline, || {
-            go_on() && self.role() == Role::Primary
-        })
     }
 
     // What a replica takes.
@@ -527,7 +391,7 @@ impl Node {
 
     /// Writes down what the node is. Where that fails a start would find what it was before, which is said;
     /// the others put that right, as they would a node that was away.
-    fn remember(&self, role: Role) {
+    pub(super) fn remember(&self, role: Role) {
         let marker = self.cluster.marker(role, self.followers.has_successor());
         if let Err(error) = self.log.set_marker(&marker) {
             ::log::error!("what the node is in its cluster could not be written down: {error}");
@@ -537,50 +401,3 @@ impl Node {
 
 /// How often it is looked whether a failed log is well again.
 const RETRY_EVERY: Duration = Duration::from_millis(50);
-
-/// A piece of another node's log that was read and found whole.
-struct Piece {
-    changes: Vec<Copied>,
-    terms: Vec<TermStart>,
-    /// The offset just past it.
-    end: u64,
-    /// Where the log goes on, where its last record says so.
-    goes_on_at: Option<u64>,
-}
-
-impl Piece {
-    fn read(node: &Node, offset: u64, bytes: &[u8]) -> Result<Piece, String> {
-        let mut piece = Piece {
-            changes: Vec::new(),
-            terms: Vec::new(),
-            end: offset,
-            goes_on_at: None,
-        };
-        let (mut at, mut more) = (0, false);
-        while at < bytes.len() {
-            if piece.goes_on_at.is_some() {
-                return Err("it goes on behind the record that says where the log does".to_owned());
-            }
-            let (record, length) = match Record::decode(piece.end, &bytes[at..]) {
-                Ok(decoded) => decoded,
-                Err(error @ (DecodeError::Incomplete(_) | DecodeError::Corrupt(_))) => {
-                    return Err(format!("at offset {}: {error}", piece.end));
-                }
-            };
-            let start = piece.end;
-            at += length;
-            piece.end += length as u64;
-            more = record.more;
-            piece.changes.extend(node.store.copied(&record, piece.end));
-            piece.terms.extend(TermStart::of_record(&record, start));
-            if record.operation == Operation::Skip {
-                let goes_on_at = record.value_u64().filter(|&goes_on_at| goes_on_at >= piece.end);
-                piece.goes_on_at = Some(goes_on_at.ok_or("it says that the log goes on before its end")?);
-            }
-        }
-        if more {
-            return Err("it ends in the middle of a batch".to_owned());
-        }
-        Ok(piece)
-    }
-}
