@@ -25,15 +25,22 @@ run: build ## Start a node on 127.0.0.1:7958, its data in ./pykv-data
 test: test-tools ## Run all tests
 	$(CARGO) test --locked
 
-# Beside cargo, the tests of a full and of a failing disk make system calls fail with strace.
+# Beside cargo: strace makes system calls fail, promtool reads what is told to Prometheus.
+TEST_TOOLS = strace:strace promtool:prometheus
+
 test-tools:
-	@command -v strace >/dev/null && exit 0; \
+	@missing=; for tool in $(TEST_TOOLS); do \
+		command -v "$${tool%%:*}" >/dev/null || missing="$$missing $${tool#*:}"; \
+	done; \
+	[ -z "$$missing" ] && exit 0; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		{ apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends strace; } \
-			>/dev/null || echo 'make test: strace could not be installed' >&2; \
+		{ apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing; } \
+			>/dev/null || echo "make test: could not be installed:$$missing" >&2; \
 	fi; \
-	command -v strace >/dev/null || \
-		echo 'make test: strace is missing, so the tests of a failing disk are left out' >&2
+	for tool in $(TEST_TOOLS); do \
+		command -v "$${tool%%:*}" >/dev/null || \
+			echo "make test: $${tool%%:*} is missing, so the tests that need it are left out" >&2; \
+	done
 
 bench: build ## Measure the parts alone, then speed and memory beside other stores
 	$(CARGO) bench --locked --bench node

@@ -45,6 +45,8 @@ pub const PATH_COMPACT: &str = "/compact";
 pub const PATH_STATS: &str = "/stats";
 /// What the node has kept of the last hour.
 pub const PATH_HISTORY: &str = "/history";
+/// The same for Prometheus, in its text format.
+pub const PATH_METRICS: &str = "/metrics";
 /// Whether the process answers at all.
 pub const PATH_HEALTHZ: &str = "/healthz";
 /// Whether the node takes reads and writes.

@@ -20,6 +20,7 @@
 //! | [`digest`] | what tells two stores with the same entries from others | |
 //! | [`record`] | the one record format | |
 //! | `key`, `pair` | a key that was checked; a key and its value as one piece of memory | |
+//! | `histogram`, `waits` | how long things took; what a thread has waited for | |
 //!
 //! `store` and `log` know nothing of HTTP, `record` knows nothing of anyone, and there are no circles. (The
 //! store holds the log's [`Appender`](log), because a change and its place in the log belong to one hold of
@@ -86,6 +87,7 @@
 //! | `compact` | 1 | [`Node::open`](node::Node::open) | the same; a compaction that is going on is given up |
 //! | `sweep` | 1 | [`Node::open`](node::Node::open) | the same |
 //! | `follow`, `scout` | 1 each | [`Replication::start`](replication::Replication::start) | [`Replication::stop`](replication::Replication::stop), which joins them; idle on a node that has no others |
+//! | `access` | 1, with `--access-log` | `pykv serve` | the end of the server, once all lines are written |
 //! | `ctrl-c` | 1 | `pykv serve` | the end of the process; it holds nothing |
 //!
 //! To stop: the signal's thread tells the server; connections finish what they have begun; the server's
@@ -107,6 +109,7 @@ pub mod cli;
 pub mod client;
 pub mod commands;
 pub mod digest;
+mod histogram;
 pub mod http;
 mod key;
 pub mod log;
@@ -115,6 +118,7 @@ mod pair;
 pub mod record;
 pub mod replication;
 pub mod store;
+mod waits;
 
 pub use key::{Key, KeyError};
 pub use pair::KEY_BYTES_MAX;

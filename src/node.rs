@@ -38,6 +38,7 @@ pub(crate) use replica::{ReceiveError, TakeError};
 pub use write::{Deadline, Found, Meta, Mode, Precondition, WriteError, Written};
 
 use crate::digest::Digest;
+use crate::histogram::Counts;
 use crate::key::Key;
 use crate::log::{
     self, CompactionStatus, Finished, Health, Log, Marker, Policy, Position, Refusal, Role, Term,
@@ -364,6 +365,11 @@ impl Node {
         self.log.wait(offset)
     }
 
+    /// Whether it is worth a try to [`Node::defer`].
+    pub(crate) fn may_defer(&self, offset: u64) -> bool {
+        self.log.may_defer(offset)
+    }
+
     /// As [`Node::wait`] without the wait: leaves `then` to whoever brings the log that far. `false`, and
     /// nothing left, where nobody is at it and this thread has to wait. `then` must not block.
     pub(crate) fn defer(&self, offset: u64, then: log::Then) -> bool {
@@ -384,6 +390,11 @@ impl Node {
     /// asked again at [`Node::wake_watchers`].
     pub fn wait_compaction(&self, job: u64, deadline: Instant, go_on: impl Fn() -> bool) -> Option<Finished> {
         self.log.wait_compaction(job, deadline, go_on)
+    }
+
+    /// How long syncs of the log took.
+    pub(crate) fn syncs(&self) -> Counts {
+        self.log.syncs()
     }
 
     /// What the store has counted.

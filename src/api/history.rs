@@ -42,4 +42,13 @@ pub struct Samples {
     /// How far a replica is behind, or the last of a primary's followers, in bytes of the log; none where there is
     /// neither.
     pub lag_bytes: Vec<Option<u64>>,
+    /// How long half of the requests for keys and values took at most, in ms, since the sample before; none where
+    /// there were none. This and the next two are up to an eighth too high.
+    pub latency_p50_ms: Vec<Option<f64>>,
+    /// What 99 of a hundred took at most.
+    pub latency_p99_ms: Vec<Option<f64>>,
+    /// What 999 of a thousand took at most.
+    pub latency_p999_ms: Vec<Option<f64>>,
+    /// The longest sync of the log since the sample before, in ms; none where there was none.
+    pub sync_ms: Vec<Option<f64>>,
 }

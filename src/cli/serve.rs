@@ -191,8 +191,23 @@ pub struct Serve {
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, default_value = "10s")]
     pub shutdown_grace: Span,
 
+    /// Tell of requests that took as many milliseconds, on standard error; 0 for never
+    ///
+    /// The line says what the request waited for: the store's lock, the log, replicas. Requests that wait by
+    /// their nature (watches, backups, compactions, replicas) are not told of, and of the others at most ten a
+    /// second.
+    #[arg(long, value_name = "MS", default_value_t = 500, help_heading = "What it says")]
+    pub slow_ms: u32,
+
+    /// Append a line about every request to a file, in the Common Log Format; - for standard output
+    ///
+    /// Behind the usual fields stand the seconds that the request took. Where the file cannot be written as
+    /// fast as requests come, lines are left out. It holds keys: who may read it may know them.
+    #[arg(long, value_name = "FILE", help_heading = "What it says")]
+    pub access_log: Option<PathBuf>,
+
     /// How much to say on standard error
-    #[arg(long, value_name = "LEVEL", env = ENV_LOG, default_value = "info")]
+    #[arg(long, value_name = "LEVEL", env = ENV_LOG, default_value = "info", help_heading = "What it says")]
     pub log_level: LogLevel,
 }
 

@@ -64,6 +64,8 @@ fn bind(args: &Serve, tokens: Option<Tokens>) -> Result<Server, Error> {
         limits: args.http_limits(),
         tokens,
         hosts: args.hosts(),
+        slow_min: (args.slow_ms > 0).then(|| Duration::from_millis(args.slow_ms.into())),
+        access_log: args.access_log.clone(),
     })
     .map_err(Error::Listen)
 }

@@ -154,7 +154,7 @@ fn limits(context: &Context<'_>, store: Limits) -> api::StatusLimits {
 }
 
 /// The process's memory in RAM, where the system keeps a file that says so.
-fn resident_bytes() -> Option<u64> {
+pub(super) fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;

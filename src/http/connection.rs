@@ -22,6 +22,7 @@ use super::handlers::{Context, Scratch, handle};
 use super::input::{Got, INPUT_BYTES, Input, wait_readable};
 use super::left::Slot;
 use super::limits::{Charge, time_for};
+use super::observe::Asked;
 use super::output::Output;
 use super::problem::{self, Problem};
 use super::registry::Peer;
@@ -29,6 +30,7 @@ use super::request::{Framing, Head};
 use super::response::{Envelope, Reply};
 use super::routes;
 use super::stream::Answer;
+use super::template::Template;
 use crate::node::Sync;
 use later::Pending;
 use linger::linger;
@@ -95,7 +97,8 @@ pub(super) fn serve(context: Context<'_>, peer: &Arc<Peer>) {
         charge: context.shared.budget.charge(),
         awaited: Awaited::Request,
         started: None,
-        slot: Slot::new(Arc::clone(peer)),
+        slot: Slot::new(Arc::clone(peer), Arc::clone(&context.shared.observer)),
+        asked: Asked::new(),
         has_left: false,
         pending: None,
         awaited_offset: None,
@@ -119,6 +122,8 @@ struct Connection<'a> {
     /// Where an answer is left for another thread to send, and whether one was.
     slot: Arc<Slot>,
     has_left: bool,
+    /// The request at hand.
+    asked: Asked,
     /// Set where a step ends in [`Next::Later`].
     pending: Option<Pending<'a>>,
     /// The offset that the request at hand wants to see, once it has been waited for.
@@ -165,7 +170,8 @@ impl<'a> Connection<'a> {
             return Ok(Next::Read);
         }
         self.take_answer_back();
-        self.output.encoder.tick();
+        self.asked.came = Instant::now();
+        self.output.encoder.tick(self.asked.came);
         loop {
             match self.answer_one() {
                 Next::Go if self.input.is_empty() => return Ok(Next::Read),
@@ -231,10 +237,15 @@ impl<'a> Connection<'a> {
             is_http10: head.is_http10,
             close: !head.keep_alive || self.context.shared.is_stopping(),
         };
+        let wants_line = self.context.shared.observer.wants_lines();
         let admitted = match routes::admit(&self.context, &head) {
-            Ok(admitted) => admitted,
+            Ok(admitted) => {
+                self.asked.note(&head, admitted.route.template(), wants_line);
+                admitted
+            }
             // A body that is here already can be read over; one that is to come is not waited for.
             Err(problem) => {
+                self.asked.note(&head, Template::of_path(head.path), wants_line);
                 let Some((_, end)) = body.zip(end) else {
                     return self.refuse(problem, envelope.is_head, envelope.is_http10);
                 };
@@ -332,7 +343,8 @@ impl<'a> Connection<'a> {
             is_http10,
             close: true,
         };
-        self.output.encoder.tick();
+        self.asked.came = Instant::now();
+        self.output.encoder.tick(self.asked.came);
         self.push(envelope, &reply);
         Next::Linger
     }
@@ -340,7 +352,9 @@ impl<'a> Connection<'a> {
     fn push(&mut self, envelope: Envelope, reply: &Reply) {
         self.peer.count(reply.status.0);
         let sync = self.sync.take();
-        self.output.push(envelope, reply, &self.scratch.body, sync);
+        self.output
+            .push(&self.asked, envelope, reply, &self.scratch.body, sync);
+        self.asked.clear();
     }
 
     /// Waits until the node shows what the request wants to see; everything before it was sent.
@@ -405,7 +419,7 @@ impl<'a> Connection<'a> {
         let time = self.context.shared.limits.write_timeout;
         let shared = self.context.shared;
         self.output
-            .flush(self.context.node, &self.peer.stream, time, || {
+            .flush(self.context.node, &shared.observer, self.peer, time, || {
                 !shared.is_stopping()
             })?;
         self.settle();

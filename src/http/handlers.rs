@@ -9,7 +9,7 @@ use super::problem::Problem;
 use super::request::Head;
 use super::routes::{Admitted, Route};
 use super::stream::Answer;
-use super::{Shared, admin, backup, batch, compact, history, keys, kv, page, replication, watch};
+use super::{Shared, admin, backup, batch, compact, history, keys, kv, metrics, page, replication, watch};
 use crate::api;
 use crate::node::Node;
 use tiny_http::Method;
@@ -77,6 +77,7 @@ pub(super) fn handle<'a>(
         (Route::Page(file), _, _) => page::get(file, head, scratch),
         (Route::Status, _, _) => admin::status(&context, head, scratch),
         (Route::Stats, _, _) => admin::stats(&context, head, scratch),
+        (Route::Metrics, _, _) => metrics::get(&context, head, scratch),
         (Route::History, _, _) => history::get(&context, head, scratch),
         (Route::Healthz, _, _) => admin::healthz(head, scratch),
         (Route::Readyz, _, _) => admin::readyz(&context, head, scratch),

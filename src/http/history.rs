@@ -1,7 +1,7 @@
 //! `GET /history`: how the node did over the last hour, so that a page opened now shows what was.
 //!
 //! Whatever is counted anyway is looked at every [`INTERVAL`], by the thread that accepts connections, and nothing
-//! is added to the way of a request. A sample is some 100 bytes, and there are [`SAMPLES_MAX`] at most.
+//! is added to the way of a request. A sample is some 200 bytes, and there are [`SAMPLES_MAX`] at most.
 
 use super::handlers::{Context, Scratch};
 use super::problem::{self, Problem};
@@ -9,6 +9,7 @@ use super::request::Head;
 use super::response::Reply;
 use super::{admin, target};
 use crate::api;
+use crate::histogram::Counts;
 use crate::store::Counters;
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
@@ -30,19 +31,30 @@ struct Sample {
     connections: u64,
     log_bytes: u64,
     lag_bytes: Option<u64>,
+    /// Over the interval: what half, 99 and 99.9 of a hundred requests for keys did not pass.
+    latency: Option<[Duration; 3]>,
+    /// Over the interval: the longest sync.
+    sync: Option<Duration>,
 }
 
-/// The samples. A lock of its own, held to copy them.
+/// The samples, and what percentiles of the next one are counted from. A lock of its own, held to copy them.
 #[derive(Debug, Default)]
 pub(super) struct History {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
     /// One more than is shown: rates are of two.
-    samples: Mutex<VecDeque<Sample>>,
+    samples: VecDeque<Sample>,
+    latencies: Counts,
+    syncs: Counts,
 }
 
 impl History {
     /// How long it is until the next sample is due.
     pub(super) fn time_left(&self) -> Duration {
-        let last = self.lock().back().map(|sample| sample.at);
+        let last = self.lock().samples.back().map(|sample| sample.at);
         last.map_or(Duration::ZERO, |at| INTERVAL.saturating_sub(at.elapsed()))
     }
 
@@ -55,6 +67,11 @@ impl History {
         let (connections, answers) = context.shared.registry.stats();
         let cluster = node.cluster_status();
         let behind = node.followers().into_iter().map(|follower| follower.lag_bytes);
+        let latencies = context.shared.observer.latencies.of_data();
+        let syncs = node.syncs();
+        let mut inner = self.lock();
+        let recent = latencies.since(&inner.latencies);
+        let quantiles = [0.5, 0.99, 0.999].map(|share| recent.quantile(share).unwrap_or_default());
         let sample = Sample {
             at: Instant::now(),
             at_ms: now_ms(),
@@ -63,17 +80,21 @@ impl History {
             connections: connections.open,
             log_bytes: node.log_bytes(),
             lag_bytes: cluster.lag_bytes.or_else(|| behind.max()),
+            latency: (recent.count() > 0).then_some(quantiles),
+            sync: syncs.since(&inner.syncs).quantile(1.0),
         };
-        let mut samples = self.lock();
-        if samples.len() > SAMPLES_MAX {
-            samples.pop_front();
+        inner.latencies = latencies;
+        inner.syncs = syncs;
+        if inner.samples.len() > SAMPLES_MAX {
+            inner.samples.pop_front();
         }
-        samples.push_back(sample);
+        inner.samples.push_back(sample);
     }
 
     /// The samples that were taken after a moment, in ms since the Unix epoch.
     fn after(&self, after_ms: u64) -> api::Samples {
-        let samples = self.lock();
+        let inner = self.lock();
+        let samples = &inner.samples;
         let mut columns = api::Samples::default();
         for (before, sample) in samples.iter().zip(samples.iter().skip(1)) {
             if sample.at_ms > after_ms {
@@ -83,8 +104,8 @@ impl History {
         columns
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Sample>> {
-        self.samples
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner
             .lock()
             .expect("nothing under the lock of the history panics")
     }
@@ -116,6 +137,12 @@ fn push(columns: &mut api::Samples, before: &Sample, sample: &Sample) {
     columns.log_bytes.push(sample.log_bytes);
     columns.connections.push(sample.connections);
     columns.lag_bytes.push(sample.lag_bytes);
+    let ms = |time: Duration| time.as_micros() as f64 / 1000.0;
+    let latency = |at: usize| sample.latency.map(|quantiles| ms(quantiles[at]));
+    columns.latency_p50_ms.push(latency(0));
+    columns.latency_p99_ms.push(latency(1));
+    columns.latency_p999_ms.push(latency(2));
+    columns.sync_ms.push(sample.sync.map(ms));
 }
 
 fn now_ms() -> u64 {
@@ -161,6 +188,8 @@ mod tests {
             connections: 1,
             log_bytes: 0,
             lag_bytes: None,
+            latency: (hits > 0).then_some([1, 2, 3].map(Duration::from_millis)),
+            sync: None,
         }
     }
 
@@ -172,6 +201,7 @@ mod tests {
         assert_eq!(history.after(0), api::Samples::default());
         history
             .lock()
+            .samples
             .extend([sample(10, 0, 0), sample(15, 100, 10), sample(25, 100, 20)]);
         let columns = history.after(0);
         assert_eq!(columns.at_ms, [15_000, 25_000]);
@@ -179,6 +209,7 @@ mod tests {
         assert_eq!(columns.puts, [2.0, 1.0]);
         assert_eq!(columns.hit_ratio, [Some(1.0), None]);
         assert_eq!(columns.entries, [10, 20]);
+        assert_eq!(columns.latency_p99_ms, [Some(2.0), Some(2.0)]);
         assert_eq!(history.after(15_000).at_ms, [25_000]);
         assert_eq!(history.after(u64::MAX), api::Samples::default());
     }

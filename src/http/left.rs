@@ -12,6 +12,7 @@
 //!   the log holds.
 //! - Sending here never blocks: what the socket does not take stays for the connection's thread.
 
+use super::observe::{Marks, Observer, Spent};
 use super::problem::Problem;
 use super::registry::Peer;
 use super::response::{Encoder, Envelope};
@@ -19,6 +20,7 @@ use crate::log::Refusal;
 use crate::node::Node;
 use rustix::net::{SendFlags, send};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
 
 /// Largest answer that is left behind, in bytes: a socket has room for it at once.
 pub(super) const LEFT_BYTES_MAX: usize = 4096;
@@ -30,18 +32,24 @@ pub(super) struct LeftBehind {
     /// What must be in the log; none once it is, or once the bytes say that it is not.
     pub(super) offset: Option<u64>,
     pub(super) envelope: Envelope,
+    /// Of the request that it answers.
+    pub(super) marks: Marks,
 }
 
 /// Where a connection leaves an answer.
 pub(super) struct Slot {
     peer: Arc<Peer>,
+    observer: Arc<Observer>,
     left: Mutex<Option<LeftBehind>>,
 }
 
 impl Slot {
-    pub(super) fn new(peer: Arc<Peer>) -> Arc<Slot> {
-        let left = Mutex::new(None);
-        Arc::new(Slot { peer, left })
+    pub(super) fn new(peer: Arc<Peer>, observer: Arc<Observer>) -> Arc<Slot> {
+        Arc::new(Slot {
+            peer,
+            observer,
+            left: Mutex::new(None),
+        })
     }
 
     /// Leaves an answer for whoever covers its write; gives it back where that is for this thread to do.
@@ -49,9 +57,13 @@ impl Slot {
         let Some(offset) = answer.offset else {
             return Some(answer);
         };
+        if !node.may_defer(offset) {
+            return Some(answer);
+        }
         *self.lock() = Some(answer);
+        let begun = Instant::now();
         let slot = Arc::clone(self);
-        let is_left = node.defer(offset, Box::new(move |outcome| slot.send(offset, outcome)));
+        let is_left = node.defer(offset, Box::new(move |outcome| slot.send(offset, begun, outcome)));
         if is_left { None } else { self.take_back() }
     }
 
@@ -61,7 +73,7 @@ impl Slot {
     }
 
     /// Sends the answer to the write at `offset`, if it is still here.
-    fn send(&self, offset: u64, outcome: Result<(), Refusal>) {
+    fn send(&self, offset: u64, begun: Instant, outcome: Result<(), Refusal>) {
         let mut left = self.lock();
         let Some(answer) = left.take_if(|answer| answer.offset == Some(offset)) else {
             return;
@@ -71,14 +83,22 @@ impl Slot {
             ..answer
         };
         if let Err(refusal) = outcome {
-            answer.bytes = unknown(&refusal, answer.envelope);
+            let problem = Problem::of_refusal(&refusal);
+            answer.marks.set_status(0, problem.kind.status);
+            answer.bytes = unknown(problem, answer.envelope);
         }
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         let sent = send(&self.peer.stream, &answer.bytes, flags).unwrap_or(0);
         if sent < answer.bytes.len() {
             answer.bytes.drain(..sent);
             *left = Some(answer);
+            return;
         }
+        let spent = Spent {
+            log: begun.elapsed(),
+            ..Spent::default()
+        };
+        answer.marks.settle(&self.observer, &self.peer, spent);
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<LeftBehind>> {
@@ -87,12 +107,12 @@ impl Slot {
 }
 
 /// The answer to a write whose outcome is not known.
-fn unknown(refusal: &Refusal, envelope: Envelope) -> Vec<u8> {
+fn unknown(problem: Problem, envelope: Envelope) -> Vec<u8> {
     let mut body = Vec::new();
     let mut answer = Vec::new();
-    let reply = Problem::of_refusal(refusal).into_reply(&mut body);
+    let reply = problem.into_reply(&mut body);
     let mut encoder = Encoder::new("");
-    encoder.tick();
+    encoder.tick(Instant::now());
     encoder.encode(&mut answer, envelope, &reply, &body);
     answer
 }

@@ -9,6 +9,7 @@ use super::handlers::Context;
 use super::history::History;
 use super::input::timespec;
 use super::limits::Budget;
+use super::observe::{Access, Observer, Slow};
 use super::problem::{self, Problem};
 use super::registry::{Registry, Seat};
 use super::response::{Encoder, Envelope};
@@ -87,6 +88,11 @@ impl Server {
             address: options.listen,
             source,
         })?;
+        let access = options.access_log.as_deref().map(Access::start).transpose();
+        let access = access.map_err(|source| Error::AccessLog {
+            path: options.access_log.clone().unwrap_or_default(),
+            source,
+        })?;
         let (wake, woken) = UnixStream::pair().map_err(Error::Setup)?;
         wake.set_nonblocking(true).map_err(Error::Setup)?;
         let connections_max = options.limits.connections_max.min(descriptors_for_connections());
@@ -111,6 +117,7 @@ impl Server {
                     wake,
                 })),
                 history: History::default(),
+                observer: Arc::new(Observer::new(options.slow_min.map(Slow::new), access)),
             },
         })
     }
@@ -186,7 +193,7 @@ impl Server {
     ) {
         for _ in 0..ACCEPTED_AT_ONCE {
             match self.listener.accept() {
-                Ok((stream, _)) => match context.shared.registry.seat(stream) {
+                Ok((stream, client)) => match context.shared.registry.seat(stream, client.ip()) {
                     Ok(seat) => match spawn(scope, context, seat) {
                         Ok(()) => trouble.is_over(),
                         Err((error, stream)) => {
@@ -283,7 +290,7 @@ impl Refused {
         };
         let mut answer = Vec::new();
         let mut encoder = Encoder::new("");
-        encoder.tick();
+        encoder.tick(Instant::now());
         encoder.encode(&mut answer, envelope, &reply, &body);
         let told = stream
             .set_nonblocking(true)

@@ -13,6 +13,7 @@
 //! | `response`, `problem` | answers, and errors as answers |
 //! | `stream` | answers that wait, and answers that are sent while they are made |
 //! | `cluster` | what a request asks of the node's place in its cluster |
+//! | `observe`, `metrics`, `history` | how long requests took and what they waited for; what is told of that |
 //! | `page` | the web page: files in the binary |
 //! | `auth` | tokens |
 //! | `origin` | what pages of other sites may not do |
@@ -49,6 +50,8 @@ mod left;
 mod limits;
 mod listener;
 mod media;
+mod metrics;
+mod observe;
 mod origin;
 mod output;
 mod page;
@@ -61,6 +64,7 @@ mod response;
 mod routes;
 mod stream;
 mod target;
+mod template;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -72,10 +76,14 @@ pub use origin::Hosts;
 
 use history::History;
 use limits::Budget;
+use observe::Observer;
 use registry::Registry;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// How a server is built.
 #[derive(Clone, Debug)]
@@ -88,6 +96,10 @@ pub struct Options {
     pub tokens: Option<Tokens>,
     /// The names that the node goes by.
     pub hosts: Hosts,
+    /// From how long on a request is told of in the node's log; none for never.
+    pub slow_min: Option<Duration>,
+    /// A file that gets a line about every request; `-` for standard output.
+    pub access_log: Option<PathBuf>,
 }
 
 /// What all connections share.
@@ -100,6 +112,7 @@ struct Shared {
     registry: Registry,
     stopper: Stopper,
     history: History,
+    observer: Arc<Observer>,
 }
 
 impl Shared {
@@ -118,6 +131,13 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// The access log could not be opened.
+    AccessLog {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// What the server needs beside its listener could not be had.
     Setup(io::Error),
 }
@@ -126,6 +146,9 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Listen { address, source } => write!(f, "cannot listen on {address}: {source}"),
+            Error::AccessLog { path, source } => {
+                write!(f, "cannot write the access log {}: {source}", path.display())
+            }
             Error::Setup(source) => write!(f, "cannot set the server up: {source}"),
         }
     }
@@ -134,7 +157,9 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Error::Listen { source, .. } | Error::Setup(source) => Some(source),
+            Error::Listen { source, .. } | Error::AccessLog { source, .. } | Error::Setup(source) => {
+                Some(source)
+            }
         }
     }
 }

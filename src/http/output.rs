@@ -2,13 +2,14 @@
 
 use super::left::{LEFT_BYTES_MAX, LeftBehind};
 use super::limits::time_for;
+use super::observe::{Asked, Marks, Observer, Spent};
 use super::problem::Problem;
+use super::registry::Peer;
 use super::response::{Encoder, Envelope, Reply};
 use crate::api;
 use crate::log::{Policy, Refusal};
 use crate::node::{Node, Sync};
 use std::io::{self, Write};
-use std::net::TcpStream;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,8 @@ struct Unacknowledged {
     envelope: Envelope,
     /// What it asks of those who follow this node.
     sync: Option<Sync>,
+    /// Its place among the marks.
+    mark: usize,
 }
 
 /// Answers that were made and not sent.
@@ -30,6 +33,8 @@ struct Unacknowledged {
 pub(super) struct Output {
     bytes: Vec<u8>,
     unacknowledged: Vec<Unacknowledged>,
+    /// Of the requests that they answer.
+    marks: Marks,
     pub(super) encoder: Encoder,
 }
 
@@ -42,6 +47,7 @@ impl Output {
         Output {
             bytes: Vec::new(),
             unacknowledged: Vec::new(),
+            marks: Marks::default(),
             encoder: Encoder::new(durable),
         }
     }
@@ -55,18 +61,32 @@ impl Output {
         self.bytes.len()
     }
 
-    /// Appends an answer.
-    pub(super) fn push(&mut self, envelope: Envelope, reply: &Reply, body: &[u8], sync: Option<Sync>) {
+    /// Appends the answer to what was asked.
+    pub(super) fn push(
+        &mut self,
+        asked: &Asked,
+        envelope: Envelope,
+        reply: &Reply,
+        body: &[u8],
+        sync: Option<Sync>,
+    ) {
         let start = self.bytes.len();
         self.encoder.encode(&mut self.bytes, envelope, reply, body);
+        let mark = self.marks.push(asked, reply.status.0, self.bytes.len() - start);
         if let Some(offset) = reply.offset {
             self.unacknowledged.push(Unacknowledged {
                 answer: start..self.bytes.len(),
                 offset,
                 envelope,
                 sync: sync.filter(|sync| sync.replicas > 0),
+                mark,
             });
         }
+    }
+
+    /// Takes what is known of the requests whose answers wait: of a stream, which is answered when it has ended.
+    pub(super) fn take_marks(&mut self) -> Marks {
+        std::mem::take(&mut self.marks)
     }
 
     /// Takes out the one answer that waits, where it acknowledges a write and nothing else waits to be sent.
@@ -83,6 +103,7 @@ impl Output {
             bytes: std::mem::take(&mut self.bytes),
             offset: Some(write.offset),
             envelope: write.envelope,
+            marks: std::mem::take(&mut self.marks),
         })
     }
 
@@ -90,12 +111,14 @@ impl Output {
     pub(super) fn put_back(&mut self, left: LeftBehind) {
         debug_assert!(self.bytes.is_empty(), "taken back before other answers are made");
         self.bytes = left.bytes;
+        self.marks = left.marks;
         self.unacknowledged
             .extend(left.offset.map(|offset| Unacknowledged {
                 answer: 0..self.bytes.len(),
                 offset,
                 envelope: left.envelope,
                 sync: None,
+                mark: 0,
             }));
     }
 
@@ -110,7 +133,8 @@ impl Output {
     pub(super) fn flush(
         &mut self,
         node: &Node,
-        mut stream: &TcpStream,
+        observer: &Observer,
+        peer: &Peer,
         time: Duration,
         go_on: impl Fn() -> bool,
     ) -> io::Result<()> {
@@ -118,13 +142,20 @@ impl Output {
             return Ok(());
         }
         // Offsets grow along a connection, as its requests are handled one after the other.
+        let mut spent = Spent::default();
         if let Some(last) = self.unacknowledged.last() {
-            match node.wait(last.offset) {
-                Ok(()) => self.wait_for_replicas(node, go_on),
+            let begun = Instant::now();
+            let waited = node.wait(last.offset);
+            let has_log = Instant::now();
+            spent.log = has_log.duration_since(begun);
+            match waited {
+                Ok(()) => self.wait_for_replicas(node, has_log, go_on),
                 Err(refusal) => self.revoke(held(node), &refusal),
             }
+            spent.replicas = has_log.elapsed();
             self.unacknowledged.clear();
         }
+        let mut stream = &peer.stream;
         let mut sent = 0;
         let mut deadline = None;
         while sent < self.bytes.len() {
@@ -143,15 +174,15 @@ impl Output {
             }
         }
         self.bytes.clear();
+        self.marks.settle(observer, peer, spent);
         Ok(())
     }
 
     /// Waits for the replicas that writes ask for, and says in their answers how many have them.
-    fn wait_for_replicas(&mut self, node: &Node, go_on: impl Fn() -> bool) {
+    fn wait_for_replicas(&mut self, node: &Node, begun: Instant, go_on: impl Fn() -> bool) {
         if self.unacknowledged.iter().all(|write| write.sync.is_none()) {
             return;
         }
-        let begun = Instant::now();
         self.put_instead(|write, answer| {
             let sync = write.sync?;
             let deadline = begun + sync.timeout;
@@ -184,6 +215,7 @@ impl Output {
             match instead {
                 Instead::Bytes(bytes) => self.bytes.extend_from_slice(&bytes),
                 Instead::Problem(problem) => {
+                    self.marks.set_status(write.mark, problem.kind.status);
                     let reply = problem.into_reply(&mut body);
                     self.encoder
                         .encode(&mut self.bytes, write.envelope, &reply, &body);
@@ -196,6 +228,7 @@ impl Output {
     /// Gives memory back, except for `bytes`.
     pub(super) fn shrink_to(&mut self, bytes: usize) {
         self.bytes.shrink_to(bytes);
+        self.marks.shrink_to(bytes);
         self.unacknowledged.shrink_to(bytes / size_of::<Unacknowledged>());
     }
 }
@@ -241,7 +274,7 @@ mod tests {
         let push = |output: &mut Output, offset: Option<u64>, body: &str| {
             let mut reply = Reply::new(StatusCode(200), Body::Written(Media::Octets));
             reply.offset = offset;
-            output.push(envelope, &reply, body.as_bytes(), None);
+            output.push(&Asked::new(), envelope, &reply, body.as_bytes(), None);
         };
         push(&mut output, None, "read 1");
         push(&mut output, Some(10), "held");

@@ -21,6 +21,10 @@ pub(super) struct Kind {
 macro_rules! kinds {
     ($($constant:ident $status:literal $name:literal $title:literal;)*) => {
         $(pub(super) const $constant: &Kind = &Kind { status: $status, name: $name, title: $title };)*
+
+        /// All of them.
+        #[cfg(test)]
+        pub(super) const KINDS: &[&Kind] = &[$($constant),*];
     };
 }
 

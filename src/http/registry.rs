@@ -6,7 +6,7 @@
 
 use crate::api::{AnswerStats, ConnectionStats};
 use std::collections::HashMap;
-use std::net::{Shutdown, TcpStream};
+use std::net::{IpAddr, Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
@@ -19,15 +19,21 @@ struct Answers([AtomicU64; 4]);
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) stream: TcpStream,
+    /// Where the client is.
+    pub(super) client: IpAddr,
+    /// Where it counts how long requests took; see [`super::observe`].
+    pub(super) lane: usize,
     /// A request is in hand, whole or in part.
     at_work: AtomicBool,
     answers: Answers,
 }
 
 impl Peer {
-    pub(super) fn new(stream: TcpStream) -> Peer {
+    pub(super) fn new(stream: TcpStream, client: IpAddr, lane: usize) -> Peer {
         Peer {
             stream,
+            client,
+            lane,
             at_work: AtomicBool::new(false),
             answers: Answers::default(),
         }
@@ -90,14 +96,14 @@ impl Registry {
     }
 
     /// Takes a place for a connection; gives the stream back where all are taken.
-    pub(super) fn seat(&self, stream: TcpStream) -> Result<Seat<'_>, TcpStream> {
+    pub(super) fn seat(&self, stream: TcpStream, client: IpAddr) -> Result<Seat<'_>, TcpStream> {
         let mut inner = self.lock();
         if inner.open.len() >= self.connections_max {
             inner.refused += 1;
             return Err(stream);
         }
-        let peer = Arc::new(Peer::new(stream));
         let id = inner.next_id;
+        let peer = Arc::new(Peer::new(stream, client, id as usize));
         inner.next_id += 1;
         inner.accepted += 1;
         inner.open.insert(id, Arc::clone(&peer));

@@ -7,7 +7,7 @@
 //! needs. The fields that nearly every answer has are typed and written without allocating.
 
 use crate::api;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tiny_http::{Header, StatusCode};
 
 /// A form that a body can have.
@@ -23,6 +23,8 @@ pub(super) enum Media {
     Css,
     Script,
     Svg,
+    /// What Prometheus reads.
+    Metrics,
 }
 
 impl Media {
@@ -36,6 +38,7 @@ impl Media {
             Media::Css => "text/css; charset=utf-8",
             Media::Script => "text/javascript; charset=utf-8",
             Media::Svg => "image/svg+xml",
+            Media::Metrics => prometheus::TEXT_FORMAT,
         }
     }
 }
@@ -132,9 +135,10 @@ pub(super) struct Envelope {
 /// Writes answers one after the other.
 #[derive(Debug)]
 pub(super) struct Encoder {
-    /// `Server` and `Date`, as of `second`.
+    /// `Server` and `Date`.
     stamp: Vec<u8>,
-    second: u64,
+    /// When the second ends that the stamp tells.
+    stale_at: Option<Instant>,
     /// What the log's policy makes of an acknowledged write.
     durable: &'static str,
 }
@@ -143,22 +147,27 @@ impl Encoder {
     pub(super) fn new(durable: &'static str) -> Encoder {
         Encoder {
             stamp: Vec::new(),
-            second: u64::MAX,
+            stale_at: None,
             durable,
         }
     }
 
-    /// Brings the date up to now; once for all the answers that go out together.
-    pub(super) fn tick(&mut self) {
-        let now = SystemTime::now();
-        let second = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        if second != self.second {
-            self.second = second;
-            self.stamp.clear();
-            self.stamp.extend_from_slice(b"\r\nServer: pykv\r\nDate: ");
-            self.stamp
-                .extend_from_slice(httpdate::fmt_http_date(now).as_bytes());
+    /// Brings the date up to `now`; once for all the answers that go out together. The system's clock is asked
+    /// once a second, since the other one has to be read anyway.
+    pub(super) fn tick(&mut self, now: Instant) {
+        if self.stale_at.is_some_and(|stale_at| now < stale_at) {
+            return;
         }
+        let date = SystemTime::now();
+        let since_second = date
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.subsec_nanos());
+        let left = Duration::from_secs(1) - Duration::from_nanos(u64::from(since_second));
+        self.stale_at = Some(now + left);
+        self.stamp.clear();
+        self.stamp.extend_from_slice(b"\r\nServer: pykv\r\nDate: ");
+        self.stamp
+            .extend_from_slice(httpdate::fmt_http_date(date).as_bytes());
     }
 
     /// Appends an answer; `body` are the bytes of a [`Body::Written`].

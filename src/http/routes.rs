@@ -32,6 +32,7 @@ pub(super) enum Route<'a> {
     Status,
     Stats,
     History,
+    Metrics,
     Healthz,
     Readyz,
     Primary,
@@ -46,7 +47,7 @@ pub(super) enum Route<'a> {
 }
 
 impl<'a> Route<'a> {
-    fn of_path(path: &'a str) -> Result<Route<'a>, Problem> {
+    pub(super) fn of_path(path: &'a str) -> Result<Route<'a>, Problem> {
         Ok(match path.strip_prefix(api::PATH_KV) {
             Some("") => Route::Keys,
             Some(key) => Route::Key(target::decode(key, problem::BAD_KEY)?),
@@ -58,6 +59,7 @@ impl<'a> Route<'a> {
                 api::PATH_STATUS => Route::Status,
                 api::PATH_STATS => Route::Stats,
                 api::PATH_HISTORY => Route::History,
+                api::PATH_METRICS => Route::Metrics,
                 api::PATH_HEALTHZ => Route::Healthz,
                 api::PATH_READYZ => Route::Readyz,
                 api::PATH_PRIMARY => Route::Primary,
@@ -87,6 +89,7 @@ impl<'a> Route<'a> {
             | Route::Status
             | Route::Stats
             | Route::History
+            | Route::Metrics
             | Route::Healthz
             | Route::Readyz
             | Route::Primary

@@ -126,6 +126,7 @@ pub(super) struct Sink<'a, 'c> {
     line: Line<'a>,
     charge: &'c mut Charge<'a>,
     is_chunked: bool,
+    sent_bytes: u64,
 }
 
 impl<'a, 'c> Sink<'a, 'c> {
@@ -134,7 +135,13 @@ impl<'a, 'c> Sink<'a, 'c> {
             line,
             charge,
             is_chunked,
+            sent_bytes: 0,
         }
+    }
+
+    /// Bytes of pieces that were sent.
+    pub(super) fn sent_bytes(&self) -> u64 {
+        self.sent_bytes
     }
 
     /// The connection that it goes to.
@@ -161,11 +168,12 @@ impl<'a, 'c> Sink<'a, 'c> {
             self.send(&mut [IoSlice::new(piece)])
         };
         self.charge.release();
+        self.sent_bytes += piece.len() as u64;
         sent
     }
 
     /// Says that the body was whole.
-    pub(super) fn end(self) -> Result<(), Cut> {
+    pub(super) fn end(&self) -> Result<(), Cut> {
         if self.is_chunked {
             self.send(&mut [IoSlice::new(b"0\r\n\r\n")])?;
         }

@@ -25,6 +25,7 @@ use super::error::{Health, Refusal};
 use super::watchers::Watchers;
 use super::writer::{Failure, Flushed};
 use crate::digest::Digest;
+use crate::histogram::Histogram;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, Thread};
@@ -52,6 +53,8 @@ pub(super) struct Commit {
     pub(super) keeper: Signal,
     /// Told whenever `written` has grown.
     pub(super) watchers: Watchers,
+    /// How long syncs took, of those that follow what clients write.
+    pub(super) syncs: Histogram,
 }
 
 /// What a thread leaves behind to be done once its record is covered, or will not be.
@@ -101,6 +104,7 @@ impl Commit {
             queue: Mutex::new(queue),
             keeper: Signal::default(),
             watchers: Watchers::default(),
+            syncs: Histogram::default(),
         }
     }
 
@@ -202,6 +206,11 @@ impl Commit {
             }
             thread::park_timeout(left);
         }
+    }
+
+    /// Whether [`Commit::defer`] is worth a try: asked without the lock, so the answer may be old.
+    pub(super) fn may_defer(&self, offset: u64) -> bool {
+        self.is_led.load(Ordering::Relaxed) && !self.is_covered(offset)
     }
 
     /// Leaves `then` to be done once the log holds everything up to `offset`, by the thread that sees to it.

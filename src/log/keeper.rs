@@ -116,8 +116,12 @@ pub(super) fn sync(shared: &Shared) {
     if shared.commit.position().synced >= written {
         return;
     }
+    let begun = Instant::now();
     match disk.sync_data(&file) {
-        Ok(()) => shared.commit.advance_synced(written),
+        Ok(()) => {
+            shared.commit.syncs.count(begun.elapsed());
+            shared.commit.advance_synced(written);
+        }
         Err(error) => shared
             .commit
             .fail(&Failure::Sync(Error::io("cannot sync", &path)(error))),

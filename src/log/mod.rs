@@ -81,9 +81,12 @@ pub use recovery::{SEGMENT_BYTES_CEILING, UNWRITTEN_BYTES_CEILING};
 pub(crate) use snapshot::SnapshotError;
 pub use term::{Term, TermStart, fork, term_before};
 
-use crate::digest::Digest;
 pub use crate::record::Operation;
+
+use crate::digest::Digest;
+use crate::histogram::Counts;
 use crate::record::Record;
+use crate::waits;
 use appender::Piece;
 use budget::Budget;
 use commit::Commit;
@@ -206,7 +209,9 @@ impl Shared {
         let flushed = writer.write()?;
         self.budget.give_back(flushed.bytes);
         if self.options.policy == Policy::Always && flushed.bytes > 0 {
+            let begun = Instant::now();
             writer.sync()?;
+            self.commit.syncs.count(begun.elapsed());
         }
         Ok(flushed)
     }
@@ -343,7 +348,8 @@ impl Log {
         let mut since = None;
         while !budget.try_take(bytes) {
             self.shared.commit.check()?;
-            let waited = since.get_or_insert_with(Instant::now).elapsed();
+            let since = *since.get_or_insert_with(Instant::now);
+            let waited = since.elapsed();
             if waited > self.shared.options.wait_max {
                 return Err(Refusal::Busy { waited });
             }
@@ -356,6 +362,9 @@ impl Log {
                 Err(refusal) => return Err(refusal),
             }
         }
+        if let Some(since) = since {
+            waits::for_log_since(since);
+        }
         Ok(Reserved { budget, bytes })
     }
 
@@ -363,6 +372,11 @@ impl Log {
     /// writing itself.
     pub fn wait(&self, offset: u64) -> Result<(), Refusal> {
         self.shared.wait(offset)
+    }
+
+    /// Whether it is worth a try to [`Log::defer`].
+    pub(crate) fn may_defer(&self, offset: u64) -> bool {
+        self.shared.commit.may_defer(offset)
     }
 
     /// Leaves something to be done once the log holds everything up to `offset` as firmly as the policy asks,
@@ -440,6 +454,11 @@ impl Log {
     /// Bytes of all its files, as far as the directory can be read.
     pub fn bytes(&self) -> u64 {
         Listing::read(self.shared.dir.path()).map_or(0, |listing| compaction::files_bytes(listing.all()))
+    }
+
+    /// How long syncs of what was written took.
+    pub(crate) fn syncs(&self) -> Counts {
+        self.shared.commit.syncs.counts()
     }
 
     /// Whether it takes writes.

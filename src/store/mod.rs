@@ -39,8 +39,10 @@ pub use slab::VERSION_MAX;
 pub(crate) use slab::{Entry, Slot};
 
 use crate::log::{Appender, Batch, Source};
+use crate::waits;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, TryLockError};
+use std::time::Instant;
 
 /// Bytes of a base's record beside key and value.
 const RECORD_OVERHEAD_BYTES: u64 = 28;
@@ -109,7 +111,16 @@ impl Store {
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Locked> {
-        self.locked.lock().expect("nothing under the store's lock panics")
+        match self.locked.try_lock() {
+            Ok(locked) => locked,
+            Err(TryLockError::WouldBlock) => {
+                let begun = Instant::now();
+                let locked = self.locked.lock().expect("nothing under the store's lock panics");
+                waits::for_lock_since(begun);
+                locked
+            }
+            Err(TryLockError::Poisoned(_)) => panic!("nothing under the store's lock panics"),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ import { Axis, Chart } from "./chart.js";
 import { Curve } from "./curve.js";
 import { linkTo } from "./explorer.js";
 import { el, every } from "./ui.js";
-import { bytes, count, percent, short, span } from "./format.js";
+import { bytes, count, ms, percent, short, span } from "./format.js";
 
 const POLL_MS = 2000;
 const KEPT_MS = 3_600_000;
@@ -16,6 +16,8 @@ const bytesAxis = () => new Axis({ least: 1024 * 1024, base: 1024 });
 const CHARTS = [
   { title: "Keys a second, and answers", format: short, axis: () => new Axis({ least: 10 }),
     series: [COLUMN("gets", "get"), COLUMN("puts", "put"), COLUMN("deletes", "delete"), COLUMN("answers", "all answers")] },
+  { title: "Latency", format: ms, axis: () => new Axis({ least: 1 }),
+    series: [COLUMN("latency_p50_ms", "p50"), COLUMN("latency_p99_ms", "p99"), COLUMN("latency_p999_ms", "p99.9")] },
   { title: "Hit ratio", format: percent, axis: () => 1, series: [COLUMN("hit_ratio", "hits of reads")] },
   { title: "Entries", format: short, axis: () => new Axis({ least: 100 }), series: [COLUMN("entries", "entries")],
     limit: (stats) => stats.limits.entries_max, limitFormat: count },
@@ -23,6 +25,7 @@ const CHARTS = [
     limit: (stats) => stats.limits.bytes_max, limitFormat: bytes },
   { title: "Dropped a second", format: short, axis: () => new Axis({ least: 10 }), series: [COLUMN("evictions", "evicted"), COLUMN("expiries", "expired")] },
   { title: "Log", format: bytes, axis: bytesAxis, series: [COLUMN("log_bytes", "on disk")], note: compacted },
+  { title: "Longest sync", format: ms, axis: () => new Axis({ least: 10 }), series: [COLUMN("sync_ms", "sync")] },
   { title: "Connections", format: short, axis: () => new Axis({ least: 10 }), series: [COLUMN("connections", "open")],
     limit: (stats) => stats.connections.max, limitFormat: count },
   { title: "Replication lag", format: bytes, axis: () => new Axis({ least: 1024, base: 1024 }), series: [COLUMN("lag_bytes", "behind")], optional: true },

@@ -56,6 +56,8 @@ impl Fixture {
         });
         let node = Arc::new(node.unwrap());
         let server = Server::bind(Options {
+            slow_min: None,
+            access_log: None,
             listen: ([127, 0, 0, 1], 0).into(),
             limits,
             tokens: tokens.map(|tokens| Tokens::parse(tokens).unwrap()),

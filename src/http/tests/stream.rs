@@ -3,11 +3,13 @@
 use super::client::Fixture;
 use crate::http::handlers::Context;
 use crate::http::limits::Budget;
+use crate::http::observe::Observer;
 use crate::http::registry::{Peer, Registry};
 use crate::http::stream::{Cut, Line, Sink};
 use crate::http::{Limits, Shared};
 use std::io::{ErrorKind, Read};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What `work` sends, as the client reads it to the end of the connection.
@@ -30,8 +32,9 @@ fn on_a_line(limits: Limits, work: impl FnOnce(Line<'_>, &Shared, TcpStream)) {
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (stream, _) = listener.accept().unwrap();
     stream.set_write_timeout(Some(limits.write_timeout)).unwrap();
-    let peer = Peer::new(stream);
+    let peer = Peer::new(stream, Ipv4Addr::LOCALHOST.into(), 0);
     let shared = Shared {
+        observer: Arc::new(Observer::new(None, None)),
         tokens: None,
         hosts: crate::http::Hosts::default(),
         history: Default::default(),

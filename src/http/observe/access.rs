@@ -1,0 +1,199 @@
+//! The access log: a line about every request, in the Common Log Format and behind it the seconds that it took.
+//!
+//! A thread of its own writes it, so that no request waits for the disk that the log is on. Between the two are
+//! [`LINES_MAX`] lines; what comes while they are full is dropped, counted, and said once.
+//!
+//! The file is appended to, a whole line at a time. Where it cannot be written that is said once an episode, and
+//! tried again with the next lines.
+
+use super::Seen;
+use crate::http::registry::Peer;
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, SystemTime};
+use time::OffsetDateTime;
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
+
+/// Lines that wait to be written.
+const LINES_MAX: usize = 8192;
+
+/// Bytes that are written at once.
+const WRITE_BYTES: usize = 64 * 1024;
+
+const TIME: &[BorrowedFormatItem<'_>] =
+    format_description!("[day]/[month repr:short]/[year]:[hour]:[minute]:[second] +0000");
+
+/// One request, as the thread takes it over.
+#[derive(Debug)]
+struct Line {
+    at: SystemTime,
+    client: IpAddr,
+    request: Box<str>,
+    status: u16,
+    bytes: u64,
+    took: Duration,
+}
+
+/// The access log. Its thread is started by [`Access::start`] and ended by dropping this, which waits until all lines
+/// are written.
+#[derive(Debug)]
+pub(in crate::http) struct Access {
+    /// None only while it is dropped.
+    lines: Option<Sender<Line>>,
+    dropped: AtomicU64,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Access {
+    /// Opens the file to append to it, and starts the thread that does. `-` is standard output.
+    pub(in crate::http) fn start(path: &Path) -> io::Result<Access> {
+        let out: Box<dyn Write + Send> = if path.as_os_str() == "-" {
+            Box::new(io::stdout())
+        } else {
+            Box::new(File::options().append(true).create(true).open(path)?)
+        };
+        let (sender, lines) = bounded(LINES_MAX);
+        let path = path.to_owned();
+        let thread = thread::Builder::new()
+            .name("access".to_owned())
+            .spawn(move || Writer::new(path, out).run(&lines))?;
+        Ok(Access {
+            lines: Some(sender),
+            dropped: AtomicU64::new(0),
+            thread: Some(thread),
+        })
+    }
+
+    /// Lines that were dropped.
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped.load(Relaxed)
+    }
+
+    pub(super) fn see(&self, peer: &Peer, seen: &Seen<'_>) {
+        let line = Line {
+            at: SystemTime::now(),
+            client: peer.client,
+            request: seen.line.into(),
+            status: seen.status,
+            bytes: seen.answer_bytes,
+            took: seen.took,
+        };
+        let Some(lines) = &self.lines else { return };
+        if let Err(TrySendError::Full(_)) = lines.try_send(line)
+            && self.dropped.fetch_add(1, Relaxed) == 0
+        {
+            ::log::warn!("the access log cannot be written as fast as requests come; lines are left out");
+        }
+    }
+}
+
+impl Drop for Access {
+    fn drop(&mut self) {
+        self.lines = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic of that thread has been said where it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The thread's part.
+struct Writer {
+    path: PathBuf,
+    out: Box<dyn Write + Send>,
+    text: String,
+    is_failing: bool,
+}
+
+impl Writer {
+    fn new(path: PathBuf, out: Box<dyn Write + Send>) -> Writer {
+        Writer {
+            path,
+            out,
+            text: String::new(),
+            is_failing: false,
+        }
+    }
+
+    /// Writes until nobody is left who could send a line.
+    fn run(mut self, lines: &Receiver<Line>) {
+        while let Ok(line) = lines.recv() {
+            self.text.clear();
+            push(&mut self.text, &line);
+            while self.text.len() < WRITE_BYTES
+                && let Ok(line) = lines.try_recv()
+            {
+                push(&mut self.text, &line);
+            }
+            let written = self
+                .out
+                .write_all(self.text.as_bytes())
+                .and_then(|()| self.out.flush());
+            match written {
+                Ok(()) => self.is_failing = false,
+                Err(error) if !std::mem::replace(&mut self.is_failing, true) => {
+                    ::log::error!("cannot write the access log {}: {error}", self.path.display());
+                }
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+fn push(out: &mut String, line: &Line) {
+    let at = OffsetDateTime::from(line.at).format(TIME).unwrap_or_default();
+    let _ = write!(out, "{} - - [{at}] \"", line.client); // A string takes all.
+    match &*line.request {
+        "" => out.push('-'),
+        request => push_quoted(out, request),
+    }
+    let seconds = line.took.as_secs_f64();
+    let _ = writeln!(out, "\" {} {} {seconds:.6}", line.status, line.bytes);
+}
+
+/// A request line between quotes: what would end them, or the line, is escaped as nginx does.
+fn push_quoted(out: &mut String, request: &str) {
+    for c in request.chars() {
+        match c {
+            '"' | '\\' | '\0'..=' ' | '\x7f' if c != ' ' => {
+                let _ = write!(out, "\\x{:02X}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+    use std::time::UNIX_EPOCH;
+
+    #[test]
+    fn a_line() {
+        let mut text = String::new();
+        let mut line = Line {
+            at: UNIX_EPOCH + Duration::from_secs(1_000_000_000),
+            client: Ipv4Addr::LOCALHOST.into(),
+            request: "GET /kv/a\"b\\?x=1 HTTP/1.1".into(),
+            status: 200,
+            bytes: 5,
+            took: Duration::from_micros(1234),
+        };
+        push(&mut text, &line);
+        line.request = "".into();
+        push(&mut text, &line);
+        assert_eq!(
+            text,
+            "127.0.0.1 - - [09/Sep/2001:01:46:40 +0000] \"GET /kv/a\\x22b\\x5C?x=1 HTTP/1.1\" 200 5 0.001234\n\
+             127.0.0.1 - - [09/Sep/2001:01:46:40 +0000] \"-\" 200 5 0.001234\n"
+        );
+    }
+}

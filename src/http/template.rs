@@ -1,0 +1,122 @@
+//! The paths of the API as its descriptions name them, with what changes from request to request left open: what
+//! requests are counted by.
+
+use super::routes::Route;
+use crate::api;
+
+/// A path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Template {
+    Key,
+    Keys,
+    Batch,
+    Watch,
+    Compact,
+    Backup,
+    Page,
+    Status,
+    Stats,
+    History,
+    Metrics,
+    Healthz,
+    Readyz,
+    Primary,
+    Replica,
+    Promote,
+    Hello,
+    Log,
+    Snapshot,
+    /// No path that there is, or no request that could be read.
+    Unmatched,
+}
+
+impl Template {
+    pub(super) const ALL: [Template; 20] = [
+        Template::Key,
+        Template::Keys,
+        Template::Batch,
+        Template::Watch,
+        Template::Compact,
+        Template::Backup,
+        Template::Page,
+        Template::Status,
+        Template::Stats,
+        Template::History,
+        Template::Metrics,
+        Template::Healthz,
+        Template::Readyz,
+        Template::Primary,
+        Template::Replica,
+        Template::Promote,
+        Template::Hello,
+        Template::Log,
+        Template::Snapshot,
+        Template::Unmatched,
+    ];
+
+    /// As a label.
+    pub(super) fn path(self) -> &'static str {
+        match self {
+            Template::Key => "/kv/{key}",
+            Template::Keys => api::PATH_KV,
+            Template::Batch => api::PATH_BATCH,
+            Template::Watch => api::PATH_WATCH,
+            Template::Compact => api::PATH_COMPACT,
+            Template::Backup => api::PATH_BACKUP,
+            Template::Page => "/page/{file}",
+            Template::Status => api::PATH_STATUS,
+            Template::Stats => api::PATH_STATS,
+            Template::History => api::PATH_HISTORY,
+            Template::Metrics => api::PATH_METRICS,
+            Template::Healthz => api::PATH_HEALTHZ,
+            Template::Readyz => api::PATH_READYZ,
+            Template::Primary => api::PATH_PRIMARY,
+            Template::Replica => api::PATH_REPLICA,
+            Template::Promote => api::PATH_PROMOTE,
+            Template::Hello => api::PATH_REPLICATION_HELLO,
+            Template::Log => api::PATH_REPLICATION_LOG,
+            Template::Snapshot => api::PATH_REPLICATION_SNAPSHOT,
+            Template::Unmatched => "unmatched",
+        }
+    }
+
+    /// Whether its requests take as long as they like: they wait for what is to come, or have an answer without end.
+    pub(super) fn waits(self) -> bool {
+        matches!(
+            self,
+            Template::Watch | Template::Compact | Template::Backup | Template::Log | Template::Snapshot
+        )
+    }
+
+    /// That of a request that may not come in.
+    pub(super) fn of_path(path: &str) -> Template {
+        Route::of_path(path).map_or(Template::Unmatched, |route| route.template())
+    }
+}
+
+impl Route<'_> {
+    /// The path that it has in descriptions.
+    pub(super) fn template(&self) -> Template {
+        match self {
+            Route::Key(_) => Template::Key,
+            Route::Keys => Template::Keys,
+            Route::Batch => Template::Batch,
+            Route::Watch => Template::Watch,
+            Route::Compact => Template::Compact,
+            Route::Backup => Template::Backup,
+            Route::Page(_) => Template::Page,
+            Route::Status => Template::Status,
+            Route::Stats => Template::Stats,
+            Route::History => Template::History,
+            Route::Metrics => Template::Metrics,
+            Route::Healthz => Template::Healthz,
+            Route::Readyz => Template::Readyz,
+            Route::Primary => Template::Primary,
+            Route::Replica => Template::Replica,
+            Route::Promote => Template::Promote,
+            Route::Hello => Template::Hello,
+            Route::Log => Template::Log,
+            Route::Snapshot => Template::Snapshot,
+        }
+    }
+}
