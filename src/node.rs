@@ -23,6 +23,7 @@ mod poll;
 mod prefix;
 mod replica;
 mod sweep;
+mod usage;
 mod watch;
 mod write;
 
@@ -35,6 +36,7 @@ pub use poll::{Poll, PollError, Polled};
 pub use prefix::{Partly, Swept};
 pub use replica::{PromoteError, Sync};
 pub(crate) use replica::{ReceiveError, TakeError};
+pub use usage::Usage;
 pub use write::{Deadline, Found, Meta, Mode, Precondition, WriteError, Written};
 
 use crate::digest::Digest;
@@ -211,7 +213,7 @@ impl Node {
             let map = &mut locked.map;
             let slot = map.find(hash, key.as_bytes());
             let Some(slot) = slot.filter(|&slot| !map.entry(slot).is_expired(|| self.clock.now_ms())) else {
-                map.counters.misses += 1;
+                map.miss(hash);
                 return None;
             };
             let entry = map.entry(slot);
@@ -228,8 +230,7 @@ impl Node {
                 value.reserve(value_bytes);
                 continue;
             };
-            map.touch(slot);
-            map.counters.hits += 1;
+            map.hit(hash, slot);
             drop(locked);
             if let Some(pair) = shared {
                 value.extend_from_slice(pair.value());

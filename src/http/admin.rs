@@ -12,7 +12,7 @@ use crate::api;
 use crate::log::{Health, Policy};
 use crate::node::ClusterStatus;
 use crate::pair::KEY_BYTES_MAX;
-use crate::store::Limits;
+use crate::store::{Curve, Limits};
 use std::time::Duration;
 use tiny_http::StatusCode;
 
@@ -60,6 +60,7 @@ pub(super) fn stats(context: &Context<'_>, head: &Head<'_>, scratch: &mut Scratc
     let counters = context.node.counters();
     let status = context.node.status();
     let reads = counters.hits + counters.misses;
+    let usage = context.node.usage();
     let (connections, answers) = context.shared.registry.stats();
     let body = api::Stats {
         entries: counters.entries,
@@ -76,8 +77,31 @@ pub(super) fn stats(context: &Context<'_>, head: &Head<'_>, scratch: &mut Scratc
         limits: limits(context, status.limits),
         connections,
         answers,
+        miss_ratio_curve: usage.curve.map(curve),
+        hot_keys: usage
+            .hot_keys
+            .into_iter()
+            .map(|(key, reads)| api::HotKey { key, reads })
+            .collect(),
+        big_keys: usage
+            .big_keys
+            .into_iter()
+            .map(|(key, bytes)| api::BigKey { key, bytes })
+            .collect(),
     };
     Ok(json(scratch, &body))
+}
+
+fn curve(curve: Curve) -> api::MissRatioCurve {
+    let points = curve.points.iter().map(|point| api::CurvePoint {
+        entries: point.entries,
+        hit_ratio: (point.hit_ratio * 1e4).round() / 1e4,
+    });
+    api::MissRatioCurve {
+        sampled: curve.sampled,
+        entries: curve.entries,
+        points: points.collect(),
+    }
 }
 
 fn replication(context: &Context<'_>, cluster: ClusterStatus) -> api::ReplicationStatus {

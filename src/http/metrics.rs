@@ -198,6 +198,18 @@ fn store(families: &mut Families, node: &Node) {
         "Entries that expire.",
         status.entries_with_deadline as f64,
     );
+    if let Some(curve) = node.curve() {
+        let points = curve.points.iter().map(|point| {
+            let times = format!("{:.3}", point.entries as f64 / curve.entries as f64);
+            gauge(&[("capacity_ratio", &times)], point.hit_ratio)
+        });
+        families.push(
+            "hit_ratio_estimate",
+            "What the hit ratio would be at so many times the size of today, estimated from a sample.",
+            MetricType::GAUGE,
+            points.collect(),
+        );
+    }
     let reads = [("hit", counters.hits), ("miss", counters.misses)];
     families.push(
         "reads_total",

@@ -183,13 +183,12 @@ impl Node {
                     let slot = map.find(hash, key.as_bytes());
                     match slot.filter(|&slot| !map.entry(slot).is_expired(|| now_ms)) {
                         Some(slot) => {
-                            map.touch(slot);
-                            map.counters.hits += 1;
+                            map.hit(hash, slot);
                             let entry = map.entry(slot);
                             Outcome::Got(Some((entry.pair(), Found::of(entry))))
                         }
                         None => {
-                            map.counters.misses += 1;
+                            map.miss(hash);
                             Outcome::Got(None)
                         }
                     }

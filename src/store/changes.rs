@@ -48,7 +48,10 @@ impl Locked {
             Some(slot) => {
                 map.counters.updates += 1;
                 let version_replaced = map.entry(slot).version();
-                (slot, Some((map.replace(slot, pair, version), version_replaced)))
+                (
+                    slot,
+                    Some((map.replace(hash, slot, pair, version), version_replaced)),
+                )
             }
             None => {
                 map.counters.adds += 1;
@@ -121,9 +124,13 @@ fn evict_oldest(map: &mut LruMap, log: &mut Appender, timestamp_ms: u64) {
 /// digest needs, and the log's writer frees it outside the lock.
 fn removal(map: &mut LruMap, slot: Slot, operation: Operation) -> Change {
     let version = map.entry(slot).version();
+    let pair = match operation {
+        Operation::Evict => map.evict(slot),
+        _ => map.remove(slot),
+    };
     Change::Removed {
         operation,
-        pair: map.remove(slot),
+        pair,
         version,
     }
 }

@@ -63,14 +63,18 @@ impl Store {
                 match (change.operation, slot) {
                     (Operation::Set | Operation::Update, Some(slot)) => {
                         let version = map.entry(slot).version();
-                        replaced.push((map.replace(slot, change.pair, applied), version));
+                        replaced.push((map.replace(change.hash, slot, change.pair, applied), version));
                     }
                     (Operation::Set | Operation::Update, None) => {
                         map.insert(change.hash, change.pair, applied);
                     }
-                    (_, Some(slot)) => {
+                    (operation, Some(slot)) => {
                         let version = map.entry(slot).version();
-                        replaced.push((map.remove(slot), version));
+                        let pair = match operation {
+                            Operation::Evict => map.evict(slot),
+                            _ => map.remove(slot),
+                        };
+                        replaced.push((pair, version));
                         spent.push(change.pair);
                     }
                     (_, None) => spent.push(change.pair),

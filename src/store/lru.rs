@@ -9,11 +9,13 @@
 //! - `deadlines` has exactly the live entries that have a deadline. That one has come changes nothing here:
 //!   an entry lives until it is removed.
 
+mod samples;
 mod walk;
 
 pub(crate) use walk::Walk;
 
 use super::deadlines::{DEADLINE_OVERHEAD_BYTES, Deadlines};
+use super::samples::Samples;
 use super::slab::{Entry, NIL, Slab, Slot};
 use super::{Counters, index::Index};
 use crate::digest::{self, Digest};
@@ -55,6 +57,7 @@ pub struct LruMap {
     bytes: u64,
     /// What happened so far; `entries` and `bytes` in it are filled in by [`LruMap::counters`].
     pub(crate) counters: Counters,
+    samples: Samples,
 }
 
 /// What an entry of this pair is counted with, in bytes.
@@ -65,6 +68,15 @@ pub fn cost_bytes(pair: &Pair) -> u64 {
 fn entry_cost_bytes(allocated_bytes: usize, has_deadline: bool) -> u64 {
     let deadline = if has_deadline { DEADLINE_OVERHEAD_BYTES } else { 0 };
     allocated_bytes as u64 + ENTRY_OVERHEAD_BYTES + deadline
+}
+
+/// The size of a map, in entries, that its hit ratio is one of: how many it may hold, where that is what bounds it.
+fn size(limits: &Limits, counters: &Counters) -> u64 {
+    let is_bounded_by_bytes = counters.evictions > 0 || limits.entries_max == Limits::ENTRIES_MAX;
+    match is_bounded_by_bytes && counters.entries < limits.entries_max {
+        true => counters.entries,
+        false => limits.entries_max,
+    }
 }
 
 impl LruMap {
@@ -84,6 +96,7 @@ impl LruMap {
             walk: None,
             bytes: 0,
             counters: Counters::default(),
+            samples: Samples::default(),
         }
     }
 
@@ -123,6 +136,21 @@ impl LruMap {
         &self.slab[slot]
     }
 
+    /// Counts a read that found its key, and makes the entry the most recently used.
+    pub(crate) fn hit(&mut self, hash: u64, slot: Slot) {
+        self.counters.hits += 1;
+        self.touch(slot);
+        self.samples.hottest.read(slot);
+        let (limits, counters) = (&self.limits, &self.counters);
+        self.samples.sampler.hit(hash, || size(limits, counters));
+    }
+
+    /// Counts a read that did not.
+    pub(crate) fn miss(&mut self, hash: u64) {
+        self.counters.misses += 1;
+        self.samples.sampler.miss(hash);
+    }
+
     /// Makes an entry the most recently used.
     pub(crate) fn touch(&mut self, slot: Slot) {
         if self.newest != slot {
@@ -157,7 +185,11 @@ impl LruMap {
         self.bytes += cost_bytes(&pair);
         self.counters.entries += 1;
         let deadline_ms = pair.deadline_ms();
+        let bytes = pair.key_and_value().len() as u64;
         let slot = self.slab.insert(pair, version);
+        self.samples.largest.add(slot, bytes);
+        let (limits, counters) = (&self.limits, &self.counters);
+        self.samples.sampler.added(hash, || size(limits, counters));
         self.deadlines.insert(deadline_ms, slot);
         let (slab, hasher) = (&self.slab, &self.hasher);
         self.index
@@ -166,8 +198,13 @@ impl LruMap {
         slot
     }
 
-    /// Gives an entry a new value, makes it the most recently used, and returns what it held.
-    pub(crate) fn replace(&mut self, slot: Slot, pair: Pair, version: u64) -> Pair {
+    /// Gives an entry a new value, makes it the most recently used, and returns what it held. `hash` is its key's.
+    pub(crate) fn replace(&mut self, hash: u64, slot: Slot, pair: Pair, version: u64) -> Pair {
+        let bytes_before = self.slab[slot].key_and_value().len() as u64;
+        self.samples
+            .largest
+            .change(slot, bytes_before, pair.key_and_value().len() as u64);
+        self.note_update(hash);
         self.bytes = self.bytes - self.cost_of(slot) + cost_bytes(&pair);
         self.deadlines.remove(self.slab[slot].deadline_ms(), slot);
         self.deadlines.insert(pair.deadline_ms(), slot);
@@ -175,12 +212,25 @@ impl LruMap {
         self.slab[slot].replace(pair, version)
     }
 
-    /// Removes an entry and returns what it held.
+    /// Removes an entry that a map of any size would lose, and returns what it held.
     pub(crate) fn remove(&mut self, slot: Slot) -> Pair {
+        let hash = self.hasher.hash_one(self.slab[slot].key());
+        self.samples.sampler.removed(hash);
+        self.take_out(hash, slot)
+    }
+
+    /// Removes an entry for want of room, and returns what it held.
+    pub(crate) fn evict(&mut self, slot: Slot) -> Pair {
+        let hash = self.hasher.hash_one(self.slab[slot].key());
+        self.take_out(hash, slot)
+    }
+
+    fn take_out(&mut self, hash: u64, slot: Slot) -> Pair {
         self.bytes -= self.cost_of(slot);
         self.counters.entries -= 1;
         self.deadlines.remove(self.slab[slot].deadline_ms(), slot);
-        let hash = self.hasher.hash_one(self.slab[slot].key());
+        let bytes = self.slab[slot].key_and_value().len() as u64;
+        self.samples.vacated(slot, bytes);
         self.index.remove(hash, slot);
         self.unlink(slot);
         self.slab.remove(slot)
@@ -217,15 +267,19 @@ impl LruMap {
             (Operation::Set | Operation::Update, Some(slot)) => {
                 if deadline_ms.is_none() && self.slab[slot].overwrite(value, version) {
                     self.touch(slot);
+                    self.note_update(hash);
                 } else {
-                    self.replace(slot, Pair::with_deadline(key, value, deadline_ms), version);
+                    self.replace(hash, slot, Pair::with_deadline(key, value, deadline_ms), version);
                 }
             }
             (Operation::Set | Operation::Update, None) => {
                 self.insert(hash, Pair::with_deadline(key, value, deadline_ms), version);
             }
-            (Operation::Delete | Operation::Evict | Operation::Expire, Some(slot)) => {
+            (Operation::Delete | Operation::Expire, Some(slot)) => {
                 self.remove(slot);
+            }
+            (Operation::Evict, Some(slot)) => {
+                self.evict(slot);
             }
             (_, None) => {}
             (Operation::Term | Operation::Gap | Operation::End | Operation::Skip | Operation::Close, _) => {}
@@ -275,6 +329,11 @@ impl LruMap {
             }
         }
         (end < self.slab.slots()).then_some(end as Slot)
+    }
+
+    fn note_update(&mut self, hash: u64) {
+        let (limits, counters) = (&self.limits, &self.counters);
+        self.samples.sampler.updated(hash, || size(limits, counters));
     }
 
     fn link_newest(&mut self, slot: Slot) {

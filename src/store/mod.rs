@@ -6,6 +6,7 @@
 //! | `index` | from a key to its slot |
 //! | `deadlines` | which entry expires when |
 //! | `lru` | the map of both, with the order of use and the bounds |
+//! | `samples` | how it is used: the hit ratio at other sizes, the hottest and the largest entries |
 //! | `changes` | changes of the map and of the log in one hold of the lock |
 //! | `copied` | changes that another node has made |
 //! | `replay` | from the log into the map, many records at a time |
@@ -25,6 +26,7 @@ mod deadlines;
 mod index;
 mod lru;
 mod replay;
+mod samples;
 mod slab;
 
 #[cfg(test)]
@@ -35,6 +37,7 @@ pub(crate) use copied::Copied;
 pub(crate) use lru::Walk;
 pub use lru::{ENTRY_OVERHEAD_BYTES, Limits, LruMap, cost_bytes};
 pub(crate) use replay::Replay;
+pub use samples::{Curve, Point};
 pub use slab::VERSION_MAX;
 pub(crate) use slab::{Entry, Slot};
 

@@ -91,7 +91,7 @@ proptest! {
                     let pair = Pair::with_deadline(&[key], &value, deadline);
                     match find(&map, key) {
                         Some(slot) => {
-                            let old = map.replace(slot, pair, version);
+                            let old = map.replace(hasher.hash_one([key].as_slice()), slot, pair, version);
                             prop_assert_eq!(Some(old.value().to_vec()), model.take(&[key]).map(|entry| entry.1));
                         }
                         None => {
@@ -106,7 +106,7 @@ proptest! {
                     prop_assert_eq!(removed, model.take(&[key]).map(|entry| entry.1));
                 }
                 Step::Evict => {
-                    let evicted = map.oldest().map(|slot| map.remove(slot).key().to_vec());
+                    let evicted = map.oldest().map(|slot| map.evict(slot).key().to_vec());
                     let expected = (!model.0.is_empty()).then(|| model.0.remove(0).0);
                     prop_assert_eq!(evicted, expected);
                 }
@@ -184,7 +184,7 @@ fn a_walk_ends_under_any_use() {
     map.start_walk(walk);
     map.insert(hash(200), Pair::new(&[200], b"v"), 2);
     let replaced = map.find(hash(7), &[7]).unwrap();
-    map.replace(replaced, Pair::new(&[7], b"w"), 3);
+    map.replace(hash(7), replaced, Pair::new(&[7], b"w"), 3);
     let mut met = vec![0; 256];
     let mut turns = 0;
     while map.walk_by_use(3, |entry| {

@@ -34,7 +34,7 @@ export class Curve {
       return;
     }
     this.points = curve.points;
-    this.now = stats.limits.entries_max ?? stats.entries;
+    this.now = curve.entries;
     this.words.textContent = words(this.points, this.now);
     this.value.textContent ||= `Estimated from ${count(curve.sampled)} sampled keys.`;
     this.draw();
