@@ -10,7 +10,7 @@ BINARY = target/release/pykv
 BINDIR = $(DESTDIR)$(PREFIX)/bin
 MANDIR = $(DESTDIR)$(PREFIX)/share/man/man1
 
-.PHONY: help build run test test-tools bench lint doc man install uninstall clean
+.PHONY: help build run test test-tools screenshots bench lint doc man install uninstall clean
 .DEFAULT_GOAL := help
 
 help: ## Say what there is to do
@@ -25,8 +25,8 @@ run: build ## Start a node on 127.0.0.1:7958, its data in ./pykv-data
 test: test-tools ## Run all tests
 	$(CARGO) test --locked
 
-# Beside cargo: strace makes system calls fail, promtool reads what is told to Prometheus.
-TEST_TOOLS = strace:strace promtool:prometheus
+# Beside cargo: strace makes system calls fail, promtool reads what is told to Prometheus, the page is used in a browser.
+TEST_TOOLS = strace:strace promtool:prometheus chromium:chromium chromedriver:chromium-driver
 
 test-tools:
 	@missing=; for tool in $(TEST_TOOLS); do \
@@ -41,6 +41,9 @@ test-tools:
 		command -v "$${tool%%:*}" >/dev/null || \
 			echo "make test: $${tool%%:*} is missing, so the tests that need it are left out" >&2; \
 	done
+
+screenshots: test-tools ## Take pictures of the page, into target/screenshots
+	PYKV_SCREENSHOTS=target/screenshots $(CARGO) test --locked --test screenshots
 
 bench: build ## Measure the parts alone, then speed and memory beside other stores
 	$(CARGO) bench --locked --bench node

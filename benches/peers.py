@@ -28,6 +28,7 @@ PACKAGES = {
     "nginx": "nginx-light",
     "memcached": "memcached",
     "etcd": "etcd-server",
+    "chromedriver": "chromium-driver",
 }
 
 # What the FastAPI baseline is made of.

@@ -13,7 +13,7 @@ def figure(value: float) -> str:
 
 @dataclass(frozen=True)
 class Target:
-    """What the issue asks of a figure."""
+    """What is asked of a figure."""
 
     what: str
     value: float

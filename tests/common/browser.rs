@@ -54,7 +54,10 @@ impl Browser {
         let one = ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let Some(driver) = Driver::start() else {
             // Where a missing browser must not pass for a tested page.
-            assert!(std::env::var_os("PYKV_BROWSER_REQUIRED").is_none(), "chromedriver is missing");
+            assert!(
+                std::env::var_os("PYKV_BROWSER_REQUIRED").is_none(),
+                "chromedriver is missing"
+            );
             skip(test, "chromedriver is not installed");
             return None;
         };
@@ -81,7 +84,9 @@ impl Browser {
             "goog:loggingPrefs": {"browser": "ALL"},
         });
         let made = browser.post("/session", json!({"capabilities": {"alwaysMatch": capabilities}}));
-        let id = made["sessionId"].as_str().expect("chromedriver names the session");
+        let id = made["sessionId"]
+            .as_str()
+            .expect("chromedriver names the session");
         browser.session = format!("{}/session/{id}", browser.driver.url);
         Some(browser)
     }
@@ -195,9 +200,7 @@ impl Browser {
     pub fn type_keys(&self, text: &str) {
         let strokes: Vec<Value> = text
             .chars()
-            .flat_map(|key| {
-                ["keyDown", "keyUp"].map(|kind| json!({"type": kind, "value": key.to_string()}))
-            })
+            .flat_map(|key| ["keyDown", "keyUp"].map(|kind| json!({"type": kind, "value": key.to_string()})))
             .collect();
         self.post(
             "/actions",
@@ -247,7 +250,10 @@ impl Browser {
         for entry in entries.as_array().into_iter().flatten() {
             let message = entry["message"].as_str().unwrap_or_default();
             let is_expected = self.expected.iter().any(|said| message.contains(said));
-            assert!(entry["level"] != "SEVERE" || is_expected, "the console says: {message}");
+            assert!(
+                entry["level"] != "SEVERE" || is_expected,
+                "the console says: {message}"
+            );
         }
     }
 
@@ -318,7 +324,10 @@ impl Driver {
         };
         eventually("chromedriver says its port", || {
             let line = is_told.recv_timeout(SOON).expect("chromedriver says its port");
-            let port = line.split("successfully on port ").nth(1).map(|rest| rest.trim_end_matches('.'));
+            let port = line
+                .split("successfully on port ")
+                .nth(1)
+                .map(|rest| rest.trim_end_matches('.'));
             match port.and_then(|port| port.parse::<u16>().ok()) {
                 Some(port) => driver.url = format!("http://127.0.0.1:{port}"),
                 None => return false,

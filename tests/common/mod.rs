@@ -16,6 +16,7 @@
 // Each test file compiles this module for itself and uses a part of it.
 #![allow(dead_code, unused_imports, clippy::unwrap_used)]
 
+pub mod browser;
 pub mod cli;
 pub mod client;
 pub mod cluster;

@@ -33,14 +33,15 @@ const CHARTS = [
 
 export class Dashboard {
   constructor() {
-    this.seconds = WINDOWS[1][1];
+    this.seconds = WINDOWS[0][1];
+    this.chosen = false;
     this.columns = { at_ms: [] };
     this.charts = CHARTS.map((spec) => ({
       spec,
       chart: new Chart({ ...spec, axis: spec.axis(), pointed: (time) => this.charts.forEach(({ chart }) => chart.show(time)) }),
     }));
     this.choice = el("div", { class: "choice", role: "group", "aria-label": "Time shown" }, WINDOWS.map(([label, seconds]) =>
-      el("button", { type: "button", "data-seconds": String(seconds), onclick: () => this.choose(seconds) }, label)));
+      el("button", { type: "button", "data-seconds": String(seconds), onclick: () => this.choose(seconds, true) }, label)));
     this.says = el("p", { class: "note", role: "status", id: "dashboard-note" });
     this.curve = new Curve();
     this.hot = el("tbody");
@@ -62,8 +63,9 @@ export class Dashboard {
     this.poll.stop();
   }
 
-  choose(seconds) {
+  choose(seconds, byHand = false) {
     this.seconds = seconds;
+    this.chosen ||= byHand;
     for (const button of this.choice.children) button.setAttribute("aria-pressed", String(button.dataset.seconds === String(seconds)));
     this.draw();
   }
@@ -76,6 +78,9 @@ export class Dashboard {
       getJson("status", { quiet: true }).catch(() => null),
     ]);
     if (history) this.take(history.samples);
+    // Until somebody has chosen: the shortest time that shows all there is, up to a quarter of an hour.
+    const known = (this.columns.at_ms.at(-1) - this.columns.at_ms[0]) / 1000;
+    if (!this.chosen && known > this.seconds && this.seconds < WINDOWS[1][1]) this.choose(WINDOWS[1][1]);
     this.stats = stats ?? this.stats;
     this.status = status ?? this.status;
     this.draw();

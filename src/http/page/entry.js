@@ -238,6 +238,7 @@ export class Entry {
       else throw error;
     }
     await this.show(this.key);
+    document.getElementById("expire")?.focus();
   }
 
   async remove() {

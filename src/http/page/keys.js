@@ -80,7 +80,8 @@ export class Keys {
 
   /** The next page; where one is on its way already, that one. */
   load() {
-    if (this.complete || this.keys.length >= KEYS_MAX) return Promise.resolve();
+    // Without a cursor there is no next page: all is here, or the first one is still on its way.
+    if (this.cursor === null || this.keys.length >= KEYS_MAX) return Promise.resolve();
     this.loading ??= this.loadPage(this.stop.signal).finally(() => (this.loading = null));
     return this.loading;
   }
@@ -171,7 +172,7 @@ export class Keys {
     this.rows.replaceChildren(...this.keys.slice(first, last).map((key, offset) => this.row(key, first + offset)));
     if (this.active >= first && this.active < last) this.box.setAttribute("aria-activedescendant", `key-${this.active}`);
     else this.box.removeAttribute("aria-activedescendant");
-    this.more.hidden = this.complete || this.keys.length >= KEYS_MAX;
+    this.more.hidden = this.cursor === null || this.keys.length >= KEYS_MAX;
     this.line.textContent = this.says();
   }
 
@@ -199,6 +200,7 @@ export class Keys {
 
   says() {
     const such = this.prefix ? ` with “${this.prefix}”` : "";
+    if (this.cursor === null && !this.complete) return "Loading…";
     if (this.keys.length === 0 && this.complete) return this.prefix ? `No key begins${such}.` : "There are no keys yet.";
     if (this.complete) return plural(this.keys.length, "key") + such;
     if (this.keys.length >= KEYS_MAX) return `The first ${count(KEYS_MAX)} keys${such}. Say more of the beginning to see others.`;

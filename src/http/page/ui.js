@@ -23,17 +23,21 @@ function fill(element, props, children) {
   return element;
 }
 
-/** A button; `press` may be asynchronous: it cannot be pressed again meanwhile, and its errors are told. */
+/**
+ * A button; `press` may be asynchronous: it cannot be pressed again meanwhile, and its errors are told. It is not
+ * disabled for that, which would take the focus from it.
+ */
 export function button(label, press, props = {}) {
   const made = el("button", { type: "button", ...props }, label);
   made.addEventListener("click", async () => {
-    made.disabled = true;
+    if (made.getAttribute("aria-disabled")) return;
+    made.setAttribute("aria-disabled", "true");
     try {
       await press();
     } catch (error) {
       tell(error);
     } finally {
-      made.disabled = false;
+      made.removeAttribute("aria-disabled");
     }
   });
   return made;
