@@ -90,6 +90,28 @@ fn the_largest_keys_are_told_whatever_becomes_of_them() {
 }
 
 #[test]
+fn the_command_line_tells_of_it() {
+    let node = Server::start(&["--max-capacity", "200"]);
+    let told = || String::from_utf8(common::pykv(&["status"]).at(&node).succeed()).unwrap();
+    assert!(told().contains("too little was read to say"), "{}", told());
+    let mut client = node.client();
+    let puts: Vec<_> = (0..100).map(|key| put(key, b"value")).collect();
+    pipeline(&mut client, &puts);
+    // Every key is read as often, and one of them more.
+    let gets: Vec<_> = (0..6000)
+        .map(|turn| get(if turn % 3 == 0 { 7 } else { turn % 100 }))
+        .collect();
+    pipeline(&mut client, &gets);
+    let told = told();
+    // All keys fit today, so nothing is missed, nor would be by a larger one.
+    assert!(
+        told.contains("100.0 % hits at 200 entries, 100.0 % at 400"),
+        "{told}"
+    );
+    assert!(told.contains("most read    key7, at least "), "{told}");
+}
+
+#[test]
 fn what_more_memory_would_buy_is_what_it_then_buys() {
     // Keys by a law of chance that favours the low ones, in front of a store with room for a part of them.
     let keys = |requests: usize| {

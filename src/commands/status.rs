@@ -62,6 +62,8 @@ pub(super) fn text(status: &Status, stats: &Stats) -> String {
             "reads",
             format!("{} hits, {} misses{hit_ratio}", stats.hits, stats.misses),
         ),
+        ("more memory", more_memory(stats)),
+        ("most read", most_read(stats)),
         (
             "writes",
             format!(
@@ -110,6 +112,34 @@ pub(super) fn text(status: &Status, stats: &Stats) -> String {
         writeln!(text, "{name:<12} {value}").expect("a string takes all");
         text
     })
+}
+
+/// What twice the entries would buy.
+fn more_memory(stats: &Stats) -> String {
+    let Some(curve) = &stats.miss_ratio_curve else {
+        return "too little was read to say what it would buy".to_owned();
+    };
+    // The point next to a number of entries, which is near: there are many to each doubling.
+    let at = |entries: u64| {
+        let points = curve.points.iter();
+        points
+            .min_by_key(|point| point.entries.abs_diff(entries))
+            .map_or(0.0, |point| point.hit_ratio * 100.0)
+    };
+    let (today, twice) = (curve.entries, curve.entries.saturating_mul(2));
+    format!(
+        "{:.1} % hits at {today} entries, {:.1} % at {twice}",
+        at(today),
+        at(twice)
+    )
+}
+
+/// The key that is read most.
+fn most_read(stats: &Stats) -> String {
+    match stats.hot_keys.first() {
+        Some(hot) => format!("{}, at least {} times", hot.key, hot.reads),
+        None => "nothing yet".to_owned(),
+    }
 }
 
 /// A node's place in its cluster, where it has one.
