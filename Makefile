@@ -10,7 +10,7 @@ BINARY = target/release/pykv
 BINDIR = $(DESTDIR)$(PREFIX)/bin
 MANDIR = $(DESTDIR)$(PREFIX)/share/man/man1
 
-.PHONY: help build run test test-tools screenshots bench lint doc man install uninstall clean
+.PHONY: help build run test test-tools schemathesis screenshots bench lint doc man install uninstall clean
 .DEFAULT_GOAL := help
 
 help: ## Say what there is to do
@@ -22,7 +22,7 @@ build: ## Build target/release/pykv
 run: build ## Start a node on 127.0.0.1:7958, its data in ./pykv-data
 	$(BINARY) serve $(ARGS)
 
-test: test-tools ## Run all tests
+test: test-tools schemathesis ## Run all tests
 	$(CARGO) test --locked
 
 # Beside cargo: strace makes system calls fail, promtool reads what is told to Prometheus, the page is used in a browser.
@@ -41,6 +41,14 @@ test-tools:
 		command -v "$${tool%%:*}" >/dev/null || \
 			echo "make test: $${tool%%:*} is missing, so the tests that need it are left out" >&2; \
 	done
+
+# It makes requests up from the description of the API; in an environment of its own.
+SCHEMATHESIS = 4.32.5
+
+schemathesis:
+	@target/venv/bin/schemathesis --version 2>/dev/null | grep -qF $(SCHEMATHESIS) && exit 0; \
+	{ python3 -m venv target/venv && target/venv/bin/pip install -q schemathesis==$(SCHEMATHESIS); } >/dev/null 2>&1 || \
+		echo 'make test: schemathesis could not be installed, so its test is left out' >&2
 
 screenshots: test-tools ## Take pictures of the page, into target/screenshots
 	PYKV_SCREENSHOTS=target/screenshots $(CARGO) test --locked --test screenshots

@@ -221,7 +221,7 @@ fn the_page_is_used_with_the_keyboard_alone() {
         browser.run(script).as_str().unwrap_or_default().to_owned()
     };
     let mut order = Vec::new();
-    for _ in 0..9 {
+    for _ in 0..10 {
         browser.type_keys(keys::TAB);
         order.push(focus());
     }
@@ -233,6 +233,7 @@ fn the_page_is_used_with_the_keyboard_alone() {
             "Console",
             "Dashboard",
             "Cluster",
+            "API",
             "prefix",
             "delete-prefix",
             "new-key",

@@ -15,6 +15,7 @@ use super::problem::Problem;
 use super::request::Head;
 use super::response::{Body, Media, Reply};
 use super::target;
+use crate::store::VERSION_MAX;
 use tiny_http::StatusCode;
 use twox_hash::XxHash3_64;
 
@@ -60,15 +61,31 @@ const FILES: &[File] = files! {
     "/page/cluster.js" Script "cluster.js";
 };
 
+#[cfg(test)]
+impl File {
+    pub(super) fn bytes(&self) -> &'static [u8] {
+        self.bytes
+    }
+}
+
+/// The description of the API, and what shows it to people. No part of the page.
+const DESCRIPTION: &[File] = files! {
+    "/openapi.json" Json "openapi.json";
+    "/docs" Html "docs.html";
+    "/page/docs.js" Script "docs.js";
+};
+
 /// The file that a path names.
 pub(super) fn file(path: &str) -> Option<&'static File> {
-    FILES.iter().find(|file| file.path == path)
+    let mut files = FILES.iter().chain(DESCRIPTION);
+    files.find(|file| file.path == path)
 }
 
 pub(super) fn get(file: &File, head: &Head<'_>, scratch: &mut Scratch) -> Result<Reply, Problem> {
     let [] = target::parameters(head.query, [])?;
     // Asked for anew each time, and told that nothing changed: so a new pykv is never seen by half.
-    let version = XxHash3_64::oneshot(file.bytes);
+    // As long as a version is, which numbers in JSON hold exactly.
+    let version = XxHash3_64::oneshot(file.bytes) & VERSION_MAX;
     let reply = match conditions::for_read(head.if_match, head.if_none_match, version)? {
         Read::Go => {
             scratch.body.extend_from_slice(file.bytes);
@@ -98,7 +115,7 @@ mod tests {
     /// What the policy would not run must not be there either, nor what comes from elsewhere.
     #[test]
     fn nothing_is_inline_and_nothing_is_of_others() {
-        for file in FILES {
+        for file in FILES.iter().chain(DESCRIPTION) {
             let text = std::str::from_utf8(file.bytes).unwrap();
             for wrong in [
                 "innerHTML",
@@ -122,7 +139,7 @@ mod tests {
     /// A module that is imported and not served would leave the page dead.
     #[test]
     fn what_the_files_ask_for_is_served() {
-        for file in FILES {
+        for file in FILES.iter().chain(DESCRIPTION) {
             let text = std::str::from_utf8(file.bytes).unwrap();
             let imports = text.split(" from \"./").skip(1).map(|rest| ("/page/", rest));
             let links = text.split("=\"page/").skip(1).map(|rest| ("/page/", rest));

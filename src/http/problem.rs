@@ -14,7 +14,7 @@ use tiny_http::{Header, StatusCode};
 #[derive(Debug)]
 pub(super) struct Kind {
     pub(super) status: u16,
-    name: &'static str,
+    pub(super) name: &'static str,
     title: &'static str,
 }
 
