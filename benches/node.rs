@@ -40,6 +40,7 @@ fn filled(policy: Policy) -> (TempDir, Node, Vec<String>) {
             compact_bytes_min: 0,
             compact_ratio: 0.0,
             backlog_bytes: 0,
+            branch_spread_bytes: 0,
             wait_max: Duration::from_secs(30),
         },
     })

@@ -18,10 +18,11 @@ pub use batch::{
 pub use deadline::{DEADLINE_MS_MAX, Patch, TTL_MS_MAX, expires_at, ttl_ms};
 pub use history::{History, Samples};
 pub use replication::{
-    Divergence, Follower, HEADER_LOG, HEADER_MIN_OFFSET, HEADER_REPLICAS, HEADER_SYNC_REPLICAS,
-    HEADER_SYNC_REQUIRED, HEADER_SYNC_TIMEOUT, Hello, LogQuery, PATH_PRIMARY, PATH_PROMOTE, PATH_REPLICA,
-    PATH_REPLICATION_HELLO, PATH_REPLICATION_LOG, PATH_REPLICATION_SNAPSHOT, POLL_WAIT_MS_MAX, Piece,
-    Promoted, ReplicationStatus, SYNC_REPLICAS_MAX, SYNC_TIMEOUT_SECONDS_MAX,
+    ChunkHeader, Divergence, Follower, Forgotten, HEADER_LOG, HEADER_MIN_OFFSET, HEADER_REPLICAS,
+    HEADER_SYNC_REPLICAS, HEADER_SYNC_REQUIRED, HEADER_SYNC_TIMEOUT, Handover, HandoverOffset, Handshake,
+    LogQuery, PATH_FORGET, PATH_PRIMARY, PATH_PROMOTE, PATH_REPLICA, PATH_REPLICATION_HANDOVER,
+    PATH_REPLICATION_HELLO, PATH_REPLICATION_LOG, PATH_REPLICATION_SNAPSHOT, POLL_WAIT_MS_MAX, Promoted,
+    REPLICATION_PROTOCOL, ReplicationStatus, SYNC_REPLICAS_MAX, SYNC_TIMEOUT_SECONDS_MAX, Successor,
 };
 
 pub use status::{
@@ -284,6 +285,19 @@ pub struct Changes {
     pub changes: Vec<Change<'static>>,
     /// Where to go on: everything before it was given, or was not asked for.
     pub next: u64,
+    /// The id of the log that `next` is an offset of: asked with both, as `ID-OFFSET`, another log says so.
+    #[serde(default)]
+    pub log: String,
+}
+
+impl Changes {
+    /// What to ask with as `after` next, so that another log says that it is another one.
+    pub fn place(&self) -> String {
+        match self.log.is_empty() {
+            true => self.next.to_string(),
+            false => format!("{}-{}", self.log, self.next),
+        }
+    }
 }
 
 /// Any error (RFC 9457).

@@ -24,7 +24,7 @@ pub use compact::Compact;
 pub use data::{Del, Expire, Get, List, Persist, Set, Ttl};
 pub use error::usage_message;
 pub use reapply::Reapply;
-pub use replica::{Cluster, Promote, Replica};
+pub use replica::{Cluster, Forget, Promote, Replica};
 pub use serve::{Fsync, LogLevel, Serve};
 pub use units::{Size, SizeError, Span};
 pub(crate) use values::{key, limit, ttl, version};
@@ -129,9 +129,16 @@ pub enum Command {
     Replica(Box<Replica>),
     /// Make a replica the primary
     ///
-    /// It begins a term of its own and takes writes. A primary that hears of it steps down and follows; what
-    /// that one alone had is set aside in its directory.
+    /// The present primary holds its writers until the replica has all that they wrote; then the replica begins
+    /// a term of its own, and writers go there. Nothing is lost. --force promotes a replica whose primary is gone:
+    /// what only that one had is lost, or set aside in its directory when it comes back.
     Promote(Promote),
+    /// Make a node forget another one
+    ///
+    /// A primary counts no write as replicated without a replica that takes over by itself (--failover-after),
+    /// from the moment that it meets one, also after a restart. So a replica that is taken out of service for
+    /// good must be forgotten. It is known again as soon as it follows again.
+    Forget(Forget),
     /// Send again what a node had to set aside
     ///
     /// A node that is no longer primary keeps in files diverged-TERM-OFFSET.pykv what only it had. This sends the

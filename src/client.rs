@@ -7,17 +7,18 @@
 //! A replica answers a write with 307 and where the primary is. It is followed here, with body and token,
 //! because ureq follows such an answer without either; the nodes of a cluster share their tokens.
 
-mod address;
 mod backup;
 mod error;
 mod watch;
 
-pub use address::{Address, AddressError};
+pub use crate::address::{Address, AddressError};
 pub use backup::BackupError;
 pub use error::Error;
 pub use watch::Watched;
 
-use crate::api::{self, Batched, Deleted, Entries, HEADER_EXPIRES_AT, Keys, Patch, Promoted, Stats, Status};
+use crate::api::{
+    self, Batched, Deleted, Entries, Forgotten, HEADER_EXPIRES_AT, Keys, Patch, Promoted, Stats, Status,
+};
 use crate::record::VALUE_BYTES_MAX;
 use error::problem;
 use serde::de::DeserializeOwned;
@@ -174,10 +175,22 @@ impl Client {
         }
     }
 
-    /// Makes the node the primary.
-    pub fn promote(&self) -> Result<Promoted, Error> {
-        let mut request = Request::new(Method::POST, api::PATH_PROMOTE.to_owned());
+    /// Makes the node the primary, after the present one has handed over; with `is_forced` without that.
+    pub fn promote(&self, is_forced: bool) -> Result<Promoted, Error> {
+        let mut target = api::PATH_PROMOTE.to_owned();
+        if is_forced {
+            target.push_str("?force=true");
+        }
+        let mut request = Request::new(Method::POST, target);
         request.body = Some((b"", api::MEDIA_JSON)); // As for a compaction.
+        self.ask(request)
+    }
+
+    /// Makes the node forget another one.
+    pub fn forget(&self, node: &str) -> Result<Forgotten, Error> {
+        let target = format!("{}?node={}", api::PATH_FORGET, api::query_value(node));
+        let mut request = Request::new(Method::POST, target);
+        request.body = Some((b"", api::MEDIA_JSON));
         self.ask(request)
     }
 

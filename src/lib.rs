@@ -104,7 +104,9 @@
 
 #![warn(clippy::unwrap_used)]
 
+mod address;
 pub mod api;
+mod boot_clock;
 pub mod cli;
 pub mod client;
 pub mod commands;
@@ -117,6 +119,7 @@ pub mod node;
 mod pair;
 pub mod record;
 pub mod replication;
+mod resolver;
 pub mod store;
 mod waits;
 

@@ -14,28 +14,33 @@
 //! - A read takes the store's lock and nothing else, so it never waits for the disk.
 
 mod batch;
+mod chunk;
 mod clock;
 mod cluster;
 mod followers;
 mod listing;
-mod piece;
 mod poll;
 mod prefix;
 mod replica;
+mod role;
 mod sweep;
+mod upstream;
 mod usage;
 mod watch;
+mod watermark;
 mod write;
 
 pub use batch::{BatchError, Batched, Outcome, Step};
-pub(crate) use cluster::{Change, Cluster};
-pub use cluster::{ClusterStatus, Options as ClusterOptions, Phase};
+pub(crate) use cluster::{Change, Cluster, Hold};
+pub use cluster::{ClusterStatus, Options as ClusterOptions, Phase, Secret};
 pub use followers::{FollowerName, FollowerStatus, acknowledged};
 pub use listing::{Cursor, Listed, Page, StaleCursor};
 pub use poll::{Poll, PollError, Polled};
 pub use prefix::{Partly, Swept};
-pub use replica::{PromoteError, Sync};
+pub use replica::AckRequirement;
 pub(crate) use replica::{ReceiveError, TakeError};
+pub use role::{PromoteError, Promotion};
+pub(crate) use upstream::HEARTBEAT_EVERY;
 pub use usage::Usage;
 pub use write::{Deadline, Found, Meta, Mode, Precondition, WriteError, Written};
 
@@ -105,7 +110,7 @@ pub struct Status {
 
 /// A store, its log and its role. Shared by reference among all threads; [`Node::close`] ends it.
 ///
-/// Opening it locks the data directory and starts two threads, `log` and `sweep`, which end in
+/// Opening it locks the data directory and starts the threads `log`, `compact` and `sweep`, which end in
 /// [`Node::close`].
 pub struct Node {
     store: Arc<Store>,
@@ -160,11 +165,9 @@ impl Node {
         let cluster_id = std::hash::BuildHasher::hash_one(&hasher, "cluster");
         let cluster = Cluster::new(options.cluster, marker.as_ref(), role, log.appended(), cluster_id);
         let followers = Followers::default();
-        if marker.as_ref().is_some_and(|marker| marker.has_successor) {
-            followers.set_has_successor();
-        }
-        if role == Role::Replica && marker.is_none() {
-            log.set_marker(&cluster.marker(role, false))?;
+        let is_new_replica = role == Role::Replica && marker.is_none();
+        if let Some(marker) = marker {
+            followers.set_successors(marker.successors, marker.has_successor);
         }
         let node = Node {
             cluster,
@@ -180,9 +183,12 @@ impl Node {
             opened: Instant::now(),
             run,
         };
-        if role == Role::Replica && node.is_pristine() {
+        if is_new_replica {
+            node.remember_or_fail(role)?;
+        }
+        if role == Role::Replica && node.is_empty_store() {
             // What it has is not what it is to show.
-            node.cluster.set_whole(false);
+            node.cluster.set_synced(false);
         }
         node.evict_excess();
         Ok(node)
@@ -443,15 +449,18 @@ impl Node {
         self.log.policy()
     }
 
-    /// Brings a store that was recovered under larger bounds within those of now.
-    fn evict_excess(&self) {
+    /// Brings a store that was recovered under larger bounds within those of now. Returns how many keys it
+    /// evicted.
+    fn evict_excess(&self) -> u64 {
         let timestamp_ms = self.clock.now_ms();
+        let mut evicted = 0;
         loop {
             let mut locked = self.store.lock();
             if !locked.map.is_over(0, 0, 0) || locked.log.check().is_err() {
-                return;
+                return evicted;
             }
             locked.evict_oldest(timestamp_ms);
+            evicted += 1;
         }
     }
 }

@@ -21,8 +21,8 @@
 //! stands inside a value that somebody stored, or that the medium put in a wrong place, is not taken for
 //! one of ours. The checksum is CRC-32 (IEEE 802.3), as zlib's.
 //!
-//! The value of a TERM record is the new term (8 bytes: its number in the upper half, its mark in the lower);
-//! it has no key. A GAP stands where `pykv check
+//! The value of a TERM record is the term (8 bytes: its number in the upper half, its mark in the lower) and the
+//! nonce of the branch that begins with it (8 bytes; none in a log of format 1). It has no key. A GAP stands where `pykv check
 //! --repair` found bytes that are no record: its body is whatever was there, so its checksum covers the
 //! first 20 bytes alone. An END closes a base; its value is the number of records before it and their
 //! digest ([`crate::digest`], 8 bytes each), in a backup also the offset that it is the state at. A SKIP is the last record of its segment: its value is the offset at which
@@ -98,6 +98,9 @@ impl Operation {
         (self as u8) <= Operation::Expire as u8
     }
 }
+
+/// The largest offset, and so the largest version: 8 PiB of log, and exact as a number in JSON.
+pub const OFFSET_MAX: u64 = (1 << 53) - 1;
 
 /// Bytes of a record before its optional fields.
 pub const HEAD_BYTES: usize = 20;
@@ -232,7 +235,22 @@ impl<'a> Record<'a> {
         if checksum(position, covered) != head.crc {
             return Err(DecodeError::Corrupt("the checksum does not match"));
         }
-        Ok((head.split(record), head.total_bytes))
+        let record = head.split(record);
+        let is_within = |offset: u64| offset <= OFFSET_MAX;
+        let end = position.saturating_add(head.total_bytes as u64);
+        if !is_within(end) || !record.version.is_none_or(is_within) {
+            return Err(DecodeError::Corrupt(
+                "its offset is past the last one that a log reaches",
+            ));
+        }
+        Ok((record, head.total_bytes))
+    }
+
+    /// The length of the record that begins `bytes`, and whether the next one is of the same batch. Looks at its
+    /// head alone, and not at its checksum.
+    pub(crate) fn peek(bytes: &[u8]) -> Result<(usize, bool), DecodeError> {
+        let head = Head::decode(bytes)?;
+        Ok((head.total_bytes, head.flags & FLAG_MORE != 0))
     }
 
     /// Reads a record that [`Record::decode`] has read before from the same bytes, without checking it again.
@@ -248,6 +266,11 @@ impl<'a> Record<'a> {
     /// The number that is the value of a TERM, a SKIP or a CLOSE, or that begins the value of an END.
     pub fn value_u64(&self) -> Option<u64> {
         self.value.first_chunk().copied().map(u64::from_le_bytes)
+    }
+
+    /// Where a SKIP that ends at `end` lets the log go on; none where no log can.
+    pub fn skips_to(&self, end: u64) -> Option<u64> {
+        self.value_u64().filter(|to| (end..=OFFSET_MAX).contains(to))
     }
 
     /// The digest of the state that a CLOSE or an END tells.

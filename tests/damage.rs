@@ -43,6 +43,7 @@ fn options(dir: &Path, segment_bytes_max: u64) -> Options {
             compact_bytes_min: 0,
             compact_ratio: 0.0,
             backlog_bytes: 0,
+            branch_spread_bytes: 0,
             wait_max: common::SOON,
         },
     }

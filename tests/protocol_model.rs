@@ -23,7 +23,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use pykv::log::{Term, TermStart, fork, term_before};
+use pykv::log::{Branch, Term, fork, term_before};
 use pykv::node::acknowledged;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
@@ -118,14 +118,16 @@ struct State {
     is_given_twice: bool,
 }
 
-fn terms_of(log: &[Record]) -> Vec<TermStart> {
-    let mut terms = vec![TermStart {
+fn terms_of(log: &[Record]) -> Vec<Branch> {
+    let mut terms = vec![Branch {
         term: Term::FIRST,
+        nonce: 1,
         start: 0,
     }];
     let begun = log.iter().filter(|record| record.write.is_none());
-    terms.extend(begun.map(|record| TermStart {
+    terms.extend(begun.map(|record| Branch {
         term: record.term,
+        nonce: record.term.bits(),
         start: record.end - 1,
     }));
     terms
@@ -332,9 +334,13 @@ impl State {
                 node.was_even = true;
             }
             Answer::Diverged { terms, snapshot } => {
-                let terms: Vec<TermStart> = terms
+                let terms: Vec<Branch> = terms
                     .into_iter()
-                    .map(|(term, start)| TermStart { term, start })
+                    .map(|(term, start)| Branch {
+                        term,
+                        nonce: if term == Term::FIRST { 1 } else { term.bits() },
+                        start,
+                    })
                     .collect();
                 let from = fork(&terms_of(&node.log), &terms).unwrap_or(u64::MAX);
                 let mine = node

@@ -4,8 +4,8 @@ use super::units::Span;
 use super::{Connection, Serve};
 use crate::api::SYNC_REPLICAS_MAX;
 use crate::client::Address;
-use crate::node::ClusterOptions;
-use crate::replication::Settings;
+use crate::log::LogId;
+use crate::node::{ClusterOptions, Secret};
 use clap::Args;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -38,6 +38,12 @@ pub struct Cluster {
     #[arg(long)]
     pub sync_required: bool,
 
+    /// Answer a read once the replicas have what it shows
+    ///
+    /// Without it a read can show a write that a failover then undoes. It needs --sync-replicas.
+    #[arg(long)]
+    pub sync_reads: bool,
+
     /// A file with the token to show other nodes, which must be good for admin there [default: the first such
     /// token of --token-file]
     #[arg(long, value_name = "FILE")]
@@ -68,9 +74,18 @@ pub struct Replica {
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = failover_after, help_heading = "Replica")]
     pub failover_after: Option<Span>,
 
-    /// Give up the store in the directory where it is another one than the primary's
+    /// Follow a replica among these where no primary is
+    ///
+    /// Without it a replica follows the primary alone. A replica is followed only while it follows the primary
+    /// itself.
     #[arg(long, help_heading = "Replica")]
-    pub replace: bool,
+    pub from_replica: bool,
+
+    /// Take the store with this id in place of the one in the directory
+    ///
+    /// `pykv status` of the primary shows the id. The old store is kept in the directory replaced-ID beside.
+    #[arg(long, value_name = "ID", value_parser = log_id, help_heading = "Replica")]
+    pub replace: Option<LogId>,
 
     /// What every node is told.
     #[command(flatten)]
@@ -79,8 +94,16 @@ pub struct Replica {
 
 /// `pykv promote`
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  pykv promote --server 10.0.0.8:7958")]
+#[command(
+    after_help = "Examples:\n  pykv promote --server 10.0.0.8:7958\n  pykv promote --force --server 10.0.0.8:7958"
+)]
 pub struct Promote {
+    /// Do not ask the present primary to hand over
+    ///
+    /// For a primary that is gone. What only that one has is lost, or set aside when it comes back.
+    #[arg(long)]
+    pub force: bool,
+
     /// Print the node's answer as JSON
     #[arg(long)]
     pub json: bool,
@@ -88,6 +111,23 @@ pub struct Promote {
     /// How to reach the node.
     #[command(flatten)]
     pub connection: Connection,
+}
+
+/// `pykv forget`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  pykv forget 10.0.0.8:7958 --server 10.0.0.7:7958")]
+pub struct Forget {
+    /// The node to forget, as `pykv status` shows it
+    #[arg(value_name = "NODE")]
+    pub node: String,
+
+    /// How to reach the node that is to forget it.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+fn log_id(text: &str) -> Result<LogId, String> {
+    LogId::from_hex(text).ok_or_else(|| "it is the id of a store, of 32 hexadecimal digits".to_owned())
 }
 
 fn sync_replicas(text: &str) -> Result<usize, String> {
@@ -105,30 +145,23 @@ fn failover_after(text: &str) -> Result<Span, String> {
 
 impl Cluster {
     /// What the node is built from; how it is reached is known only once it listens.
-    pub fn options(&self, replica: Option<&Replica>) -> ClusterOptions {
+    pub fn options(&self, replica: Option<&Replica>, token: Option<String>) -> ClusterOptions {
         ClusterOptions {
             is_replica: replica.is_some(),
             address: String::new(),
             peers: replica
                 .map(|replica| replica.from.iter().map(Address::host_and_port).collect())
                 .unwrap_or_default(),
+            follows_replicas: replica.is_some_and(|replica| replica.from_replica),
             failover_after: replica
                 .and_then(|replica| replica.failover_after)
                 .map(|span| span.0),
+            replace: replica.and_then(|replica| replica.replace),
             sync_replicas: self.sync_replicas,
             sync_timeout: self.sync_timeout.0,
             sync_required: self.sync_required,
-        }
-    }
-
-    /// What the threads of the replication need beside the node.
-    pub fn settings(&self, replica: Option<&Replica>, token: Option<String>) -> Settings {
-        Settings {
-            token,
-            failover_after: replica
-                .and_then(|replica| replica.failover_after)
-                .map(|span| span.0),
-            replaces: replica.is_some_and(|replica| replica.replace),
+            sync_reads: self.sync_reads,
+            token: token.map(Secret::new),
         }
     }
 }
@@ -150,7 +183,7 @@ mod tests {
     #[test]
     fn several_nodes_may_be_named() {
         let replica = parse(&["--from", "a:1,b:2", "--failover-after=5s"]).unwrap();
-        let options = replica.serve.cluster.options(Some(&replica));
+        let options = replica.serve.cluster.options(Some(&replica), None);
         assert_eq!(options.peers, ["a:1", "b:2"]);
         assert_eq!(options.failover_after, Some(Duration::from_secs(5)));
     }
@@ -167,6 +200,7 @@ mod tests {
             &["--from", "a", "--sync-replicas=-1"],
             &["--from", "a", "--sync-timeout=0s"],
             &["--from", "a", "--advertise=host:port"],
+            &["--from", "a", "--replace=yes"],
         ] {
             assert!(parse(args).is_err(), "{args:?}");
         }

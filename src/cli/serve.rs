@@ -258,6 +258,26 @@ impl Serve {
                 self.listen
             ));
         }
+        let cluster = &self.cluster;
+        if cluster.cluster_token_file.is_some() && self.token_file.is_none() {
+            return Err(
+                "a node that shows other nodes a token must ask for one itself; give it a --token-file too"
+                    .to_owned(),
+            );
+        }
+        if let Some(advertise) = cluster
+            .advertise
+            .as_ref()
+            .filter(|address| address.is_unspecified())
+        {
+            return Err(format!(
+                "--advertise {} leads to no node; name the address that others reach this one at",
+                advertise.host_and_port()
+            ));
+        }
+        if cluster.sync_reads && cluster.sync_replicas == 0 {
+            return Err("--sync-reads waits for replicas; say for how many with --sync-replicas".to_owned());
+        }
         for (flag, given, needed) in [
             ("--max-memory", Some(self.max_memory), self.memory_needed()),
             ("--max-unwritten", self.max_unwritten, self.unwritten_needed()),
@@ -322,6 +342,7 @@ impl Serve {
                 compact_bytes_min: self.compact_min.0,
                 compact_ratio: self.compact_ratio,
                 backlog_bytes: self.log_backlog.0,
+                branch_spread_bytes: log::BRANCH_SPREAD_BYTES,
                 wait_max: self.write_timeout.0,
             },
         }
@@ -331,7 +352,14 @@ impl Serve {
     /// are given, it answers for no other.
     pub fn hosts(&self) -> Hosts {
         let by_place = self.listen.ip().is_loopback() && self.token_file.is_none();
-        Hosts::new(self.host_name.clone(), by_place || !self.host_name.is_empty())
+        // Other nodes send the name that this one advertises.
+        let advertised = self
+            .cluster
+            .advertise
+            .iter()
+            .map(|address| address.host().to_owned());
+        let names = self.host_name.iter().cloned().chain(advertised).collect();
+        Hosts::new(names, by_place || !self.host_name.is_empty())
     }
 
     /// What clients may take of the node.

@@ -16,25 +16,25 @@ pub struct Watched<'a> {
 }
 
 impl Client {
-    /// The changes behind an offset, at once where there are some, else when there are, or none after a
-    /// while.
-    pub fn watch(&self, watched: Watched<'_>, after: u64) -> Result<Changes, Error> {
+    /// The changes behind a place, `OFFSET` or `LOG-OFFSET`: at once where there are some, else when there are,
+    /// or none after a while.
+    pub fn watch(&self, watched: Watched<'_>, after: &str) -> Result<Changes, Error> {
         // The answer must be here within the time that answers have.
         let wait = (self.timeout / 2).min(api::WATCH_WAIT_DEFAULT);
         self.poll(watched, Some(after), wait)
     }
 
-    /// The offset behind the last change there is.
-    pub fn watch_from_now(&self) -> Result<u64, Error> {
+    /// The place behind the last change there is.
+    pub fn watch_from_now(&self) -> Result<String, Error> {
         let nothing = Watched {
             prefix: "",
             with_values: false,
             limit: 1,
         };
-        Ok(self.poll(nothing, None, Duration::ZERO)?.next)
+        Ok(self.poll(nothing, None, Duration::ZERO)?.place())
     }
 
-    fn poll(&self, watched: Watched<'_>, after: Option<u64>, wait: Duration) -> Result<Changes, Error> {
+    fn poll(&self, watched: Watched<'_>, after: Option<&str>, wait: Duration) -> Result<Changes, Error> {
         let mut target = format!(
             "{}?values={}&limit={}&wait={}",
             api::PATH_WATCH,

@@ -4,7 +4,7 @@ use super::progress::Progress;
 use super::{Error, connect, print, print_json};
 use crate::api::CompactionResult;
 use crate::cli::{Compact, Connection};
-use crate::log::{Options as LogOptions, Policy, Reader};
+use crate::log::{BRANCH_SPREAD_BYTES, Options as LogOptions, Policy, Reader};
 use crate::node::{ClusterOptions, Node, Options};
 use crate::record::VALUE_BYTES_MAX;
 use crate::store::Limits;
@@ -83,6 +83,7 @@ fn of_directory(dir: &Path) -> Result<CompactionResult, Error> {
             compact_bytes_min: 0,
             compact_ratio: 0.0,
             backlog_bytes: 0,
+            branch_spread_bytes: BRANCH_SPREAD_BYTES,
             wait_max: Duration::from_secs(60),
         },
         cluster: ClusterOptions::default(),

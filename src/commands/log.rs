@@ -37,6 +37,9 @@ struct Line<'a> {
     /// In ms since the Unix epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at_ms: Option<u64>,
+    /// The nonce of the branch that begins with a TERM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    branch: Option<String>,
     /// Where the log goes on behind a SKIP.
     #[serde(skip_serializing_if = "Option::is_none")]
     goes_on_at: Option<u64>,
@@ -98,6 +101,7 @@ fn line<'a>(read: &Read<'a>) -> Line<'a> {
         value,
         encoding,
         term: number_of(Term).map(|bits| log::Term::from_bits(bits).number()),
+        branch: log::Branch::of_record(record, read.offset).map(|branch| format!("{:016x}", branch.nonce)),
         timestamp: record.timestamp_ms,
         expires_at: record.deadline_ms.map(expires_at),
         expires_at_ms: record.deadline_ms,
@@ -140,9 +144,11 @@ mod tests {
                 Operation::Term,
                 7,
                 b"",
-                &log::Term::new(3, 99).bits().to_le_bytes()
+                &[log::Term::new(3, 99).bits(), 0xab]
+                    .map(u64::to_le_bytes)
+                    .concat()
             )),
-            r#"{"offset":100,"version":130,"operation":"TERM","term":3,"timestamp":7}"#
+            r#"{"offset":100,"version":130,"operation":"TERM","term":3,"branch":"00000000000000ab","timestamp":7}"#
         );
     }
 }

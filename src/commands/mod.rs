@@ -10,6 +10,7 @@ mod compact;
 mod deadline;
 mod del;
 mod export;
+mod forget;
 mod get;
 mod import;
 mod lines;
@@ -41,6 +42,7 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Serve(args) => serve::run(&args, None),
         Command::Replica(args) => serve::run(&args.serve, Some(&args)),
         Command::Promote(args) => promote::run(&args),
+        Command::Forget(args) => forget::run(&args),
         Command::Reapply(args) => reapply::run(&args),
         Command::Get(args) => get::run(&args),
         Command::Set(args) => set::run(&args),

@@ -10,7 +10,7 @@ use crate::cli::{LogLevel, Replica, Serve};
 use crate::http::{self, Server, Stopper, Tokens};
 use crate::log::Role;
 use crate::node::Node;
-use crate::replication::{Replication, Settings};
+use crate::replication::Replication;
 use ::log::{info, warn};
 use simplelog::{ColorChoice, ConfigBuilder, LevelPadding, TermLogger, TerminalMode, WriteLogger};
 use std::fs::File;
@@ -36,14 +36,14 @@ pub(super) fn run(args: &Serve, replica: Option<&Replica>) -> Result<(), Error> 
     start_logging(args.log_level);
 
     let server = bind(args, tokens)?;
-    let mut cluster = args.cluster.options(replica);
+    let mut cluster = args.cluster.options(replica, token);
     cluster.address = match &args.cluster.advertise {
         Some(address) => address.host_and_port(),
         None => reachable_address(server.address()),
     };
     let node = Node::open(args.node_options(cluster))?;
     say_role(&node, replica);
-    let served = serve(args, &server, &node, &args.cluster.settings(replica, token));
+    let served = serve(args, &server, &node);
     // Whatever came of the listener: what was acknowledged is to be synced.
     let closed = node.close();
     served?;
@@ -95,11 +95,11 @@ fn say_role(node: &Node, replica: Option<&Replica>) {
     }
 }
 
-fn serve(args: &Serve, server: &Server, node: &Node, settings: &Settings) -> Result<(), Error> {
+fn serve(args: &Serve, server: &Server, node: &Node) -> Result<(), Error> {
     // Not before: until the node is open there is nothing to end in order, and a signal ends it at once.
     stop_on_signals(server.stopper())?;
     thread::scope(|scope| {
-        let replication = Replication::start(scope, node, settings).map_err(|source| Error::Io {
+        let replication = Replication::start(scope, node).map_err(|source| Error::Io {
             doing: "cannot start the threads of the replication".to_owned(),
             source,
         })?;

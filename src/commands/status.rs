@@ -159,9 +159,19 @@ fn replication(role: &str, replication: &ReplicationStatus) -> Vec<(&'static str
                 format!("takes over after {seconds} s without the primary"),
             ));
         }
-        if let Some(error) = &replication.error {
-            lines.push(("trouble", error.clone()));
-        }
+    }
+    if let Some(error) = &replication.error {
+        lines.push(("trouble", error.clone()));
+    }
+    for successor in replication.successors.iter().filter(|one| !one.connected) {
+        let address = &successor.address;
+        lines.push((
+            "trouble",
+            format!(
+                "{address} takes over by itself and is not connected: writes that wait for replicas wait for it; \
+                 if it is gone for good, run `pykv forget {address}`"
+            ),
+        ));
     }
     for follower in &replication.followers {
         let successor = if follower.successor { ", takes over" } else { "" };

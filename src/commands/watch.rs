@@ -1,8 +1,9 @@
 //! `pykv watch`
 //!
 //! A node that goes away while it is watched comes back, as a rule: the command says so once, tries again,
-//! ever more rarely, and goes on behind the last change it has printed. Only what would fail in the same way
-//! again ends it.
+//! ever more rarely, and goes on behind the last change it has printed. It names the log with the offset, so a
+//! node that has another store by then is not taken for the same. Only what would fail in the same way again
+//! ends it.
 
 use super::{Error, connect, print};
 use crate::api::WATCH_LIMIT_MAX;
@@ -20,7 +21,7 @@ pub(super) fn run(args: &cli::Watch) -> Result<(), Error> {
     const DOING: &str = "cannot watch the node";
     let client = connect(&args.connection)?;
     let mut after = match args.after {
-        Some(after) => after,
+        Some(after) => after.to_string(),
         None => client.watch_from_now().map_err(Error::client(DOING))?,
     };
     let mut left = args.limit.map_or(u64::MAX, |limit| limit.get());
@@ -34,7 +35,7 @@ pub(super) fn run(args: &cli::Watch) -> Result<(), Error> {
             with_values: !args.no_values,
             limit: left.min(WATCH_LIMIT_MAX as u64) as usize,
         };
-        match client.watch(watched, after) {
+        match client.watch(watched, &after) {
             Ok(answer) => {
                 trouble.is_over();
                 was_reached = true;
@@ -45,7 +46,7 @@ pub(super) fn run(args: &cli::Watch) -> Result<(), Error> {
                     left -= 1;
                 }
                 print(&out)?;
-                after = answer.next;
+                after = answer.place();
             }
             Err(error) if was_reached && may_pass(&error) => trouble.wait(&error),
             Err(error) => return Err(Error::client(DOING)(error)),

@@ -29,7 +29,7 @@ pub(super) fn status(
         role: cluster.role.name().to_owned(),
         address: cluster.address.clone(),
         health: status.health.to_string(),
-        ready: status.health == Health::Ok && context.node.is_whole(),
+        ready: status.health == Health::Ok && context.node.is_synced(),
         uptime_seconds: status.uptime.as_secs(),
         dir: status.dir.display().to_string(),
         log: api::LogStatus {
@@ -120,12 +120,19 @@ fn replication(context: &Context<'_>, cluster: ClusterStatus) -> api::Replicatio
         });
     api::ReplicationStatus {
         primary: cluster.primary,
+        primary_heard_ms: cluster.primary_heard.map(ms),
         state: cluster.phase.name().to_owned(),
         error: cluster.error,
         lag_bytes: cluster.lag_bytes,
         lag_ms: cluster.lag.map(ms),
         failover_after_seconds: cluster.failover_after.map(|after| after.as_secs_f64()),
         followers: followers.collect(),
+        successors: context
+            .node
+            .successors()
+            .into_iter()
+            .map(|(address, connected)| api::Successor { address, connected })
+            .collect(),
     }
 }
 
@@ -145,7 +152,7 @@ pub(super) fn readyz(
     if context.shared.is_stopping() {
         return Err(Problem::new(problem::NOT_READY, "the node is stopping"));
     }
-    if !context.node.is_whole() {
+    if !context.node.is_synced() {
         let why = "the node is taking over the state of its primary";
         return Err(Problem::new(problem::NOT_READY, why).retry_after(1));
     }

@@ -6,7 +6,7 @@ use super::request::Head;
 use super::routes::Route;
 use crate::api;
 use crate::log::Role;
-use crate::node::Sync;
+use crate::node::AckRequirement;
 use std::str::FromStr;
 use std::time::Duration;
 use tiny_http::Method;
@@ -17,9 +17,11 @@ pub(super) const AWAIT_MAX: Duration = Duration::from_secs(5);
 /// What a request asks, and what a replica will show it.
 pub(super) struct Asked {
     /// Of a write: who must have it.
-    pub(super) sync: Option<Sync>,
+    pub(super) sync: Option<AckRequirement>,
     /// Of a read of a replica: it shows everything before this offset.
     pub(super) seen: Option<u64>,
+    /// Whether a read of the primary waits until replicas have what it shows.
+    pub(super) is_sync_read: bool,
 }
 
 /// Why a request cannot be handled now.
@@ -28,6 +30,8 @@ pub(super) enum NotYet {
     Refused(Problem),
     /// The node does not show this offset yet.
     Behind(u64),
+    /// The node holds its writers.
+    Held,
 }
 
 /// Reads what a request asks.
@@ -36,6 +40,7 @@ pub(super) fn ask(context: &Context<'_>, head: &Head<'_>, route: &Route<'_>) -> 
     let mut asked = Asked {
         sync: None,
         seen: None,
+        is_sync_read: false,
     };
     if matches!(head.method, Method::Get | Method::Head) {
         if let Some(min_offset) = head.min_offset {
@@ -47,7 +52,17 @@ pub(super) fn ask(context: &Context<'_>, head: &Head<'_>, route: &Route<'_>) -> 
         // Before the read, so that no more is promised than it shows.
         let is_read_of_replica = route.is_data() && node.role() == Role::Replica;
         asked.seen = is_read_of_replica.then(|| node.visible());
+        if route.is_data() && node.cluster().options().sync_reads && node.role() == Role::Primary {
+            asked.is_sync_read = true;
+            asked.sync = Some(AckRequirement {
+                is_required: true,
+                ..node.sync_default()
+            });
+        }
     } else if route.is_data() {
+        if node.cluster().is_held() {
+            return Err(NotYet::Held);
+        }
         asked.sync = Some(sync(context, head).map_err(NotYet::Refused)?);
     }
     Ok(asked)
@@ -60,7 +75,13 @@ pub(super) fn behind(context: &Context<'_>, offset: u64) -> Problem {
     Problem::new(problem::BEHIND, why).retry_after(1)
 }
 
-fn sync(context: &Context<'_>, head: &Head<'_>) -> Result<Sync, Problem> {
+/// The answer to a write that was held for too long.
+pub(super) fn held() -> Problem {
+    let why = "the node asks the others first whether it is still the primary, or hands over to one of them";
+    Problem::new(problem::HELD, why).retry_after(1)
+}
+
+fn sync(context: &Context<'_>, head: &Head<'_>) -> Result<AckRequirement, Problem> {
     let mut sync = context.node.sync_default();
     if let Some(replicas) = head.sync_replicas {
         sync.replicas = number(replicas, api::HEADER_SYNC_REPLICAS)?;

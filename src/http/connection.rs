@@ -31,7 +31,7 @@ use super::response::{Envelope, Reply};
 use super::routes;
 use super::stream::Answer;
 use super::template::Template;
-use crate::node::Sync;
+use crate::node::AckRequirement;
 use later::Pending;
 use linger::linger;
 use std::io;
@@ -101,7 +101,7 @@ pub(super) fn serve(context: Context<'_>, peer: &Arc<Peer>) {
         asked: Asked::new(),
         has_left: false,
         pending: None,
-        awaited_offset: None,
+        wait: None,
         sync: None,
     };
     if let Err(error) = connection.run() {
@@ -126,10 +126,19 @@ struct Connection<'a> {
     asked: Asked,
     /// Set where a step ends in [`Next::Later`].
     pending: Option<Pending<'a>>,
-    /// The offset that the request at hand wants to see, once it has been waited for.
-    awaited_offset: Option<u64>,
-    /// What the write at hand asks of replicas.
-    sync: Option<Sync>,
+    /// What the request at hand waits for, or has waited for.
+    wait: Option<Wait>,
+    /// What the request at hand asks of replicas.
+    sync: Option<AckRequirement>,
+}
+
+/// What a request waits for before it is handled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    /// A read: until the node shows everything before this offset.
+    Offset(u64),
+    /// A write: until the node holds its writers no longer.
+    Hold,
 }
 
 impl<'a> Connection<'a> {
@@ -147,7 +156,7 @@ impl<'a> Connection<'a> {
             let next = match next {
                 Next::Read => self.read()?,
                 Next::Later => self.answer_later()?,
-                Next::Await => self.await_offset(),
+                Next::Await => self.wait(),
                 next => next,
             };
             match next {
@@ -272,36 +281,52 @@ impl<'a> Connection<'a> {
             // Chunks may be here already.
             return if is_chunked { self.answer_one() } else { Next::Read };
         };
-        let (sync, seen) = match cluster::ask(&self.context, &head, &admitted.route) {
-            Ok(asked) => (asked.sync, asked.seen),
+        let asked = match cluster::ask(&self.context, &head, &admitted.route) {
+            Ok(asked) => asked,
             Err(NotYet::Refused(problem)) => {
                 self.scratch.body.clear();
                 let reply = problem.into_reply(&mut self.scratch.body);
                 return self.answer(envelope, &reply, end);
             }
-            Err(NotYet::Behind(offset)) if self.awaited_offset != Some(offset) => {
-                self.awaited_offset = Some(offset);
-                return Next::Await;
-            }
-            Err(NotYet::Behind(offset)) => {
-                self.awaited_offset = None;
+            Err(not_yet @ (NotYet::Behind(_) | NotYet::Held)) => {
+                let wait = match not_yet {
+                    NotYet::Behind(offset) => Wait::Offset(offset),
+                    _ => Wait::Hold,
+                };
+                if self.wait != Some(wait) {
+                    self.wait = Some(wait);
+                    return Next::Await;
+                }
+                self.wait = None;
+                let problem = match wait {
+                    Wait::Offset(offset) => cluster::behind(&self.context, offset),
+                    Wait::Hold => cluster::held(),
+                };
                 self.scratch.body.clear();
-                let reply = cluster::behind(&self.context, offset).into_reply(&mut self.scratch.body);
+                let reply = problem.into_reply(&mut self.scratch.body);
                 return self.answer(envelope, &reply, end);
             }
         };
-        self.awaited_offset = None;
-        self.sync = sync;
+        self.wait = None;
+        self.sync = asked.sync;
         self.scratch.body.clear();
         let reply = match handle(self.context, &head, admitted, body, &mut self.scratch) {
-            Ok(Answer::Now(reply)) if seen.is_some() => reply.seen(seen),
+            Ok(Answer::Now(reply)) if asked.seen.is_some() => reply.seen(asked.seen),
+            // Whatever it shows lies before this offset.
+            Ok(Answer::Now(reply)) if asked.is_sync_read => reply.offset(self.context.node.visible()),
             Ok(Answer::Now(reply)) => reply,
             Ok(Answer::Later(later)) => {
                 self.pending = Some(Pending { later, envelope });
                 self.consume(end);
                 return Next::Later;
             }
-            Err(problem) => problem.into_reply(&mut self.scratch.body),
+            Err(problem) => {
+                let reply = problem.into_reply(&mut self.scratch.body);
+                match asked.is_sync_read {
+                    true => reply.offset(self.context.node.visible()),
+                    false => reply,
+                }
+            }
         };
         self.answer(envelope, &reply, end)
     }
@@ -358,13 +383,16 @@ impl<'a> Connection<'a> {
     }
 
     /// Waits until the node shows what the request wants to see; everything before it was sent.
-    fn await_offset(&mut self) -> Next {
-        if let Some(offset) = self.awaited_offset {
-            let shared = self.context.shared;
-            let deadline = Instant::now() + cluster::AWAIT_MAX;
-            self.context
-                .node
-                .wait_visible(offset, deadline, || !shared.is_stopping());
+    fn wait(&mut self) -> Next {
+        let node = self.context.node;
+        match self.wait {
+            Some(Wait::Offset(offset)) => {
+                let shared = self.context.shared;
+                let deadline = Instant::now() + cluster::AWAIT_MAX;
+                node.wait_visible(offset, deadline, || !shared.is_stopping());
+            }
+            Some(Wait::Hold) => node.wait_hold(),
+            None => {}
         }
         Next::Go
     }

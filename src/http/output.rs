@@ -8,7 +8,7 @@ use super::registry::Peer;
 use super::response::{Encoder, Envelope, Reply};
 use crate::api;
 use crate::log::{Policy, Refusal};
-use crate::node::{Node, Sync};
+use crate::node::{AckRequirement, Node};
 use std::io::{self, Write};
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ struct Unacknowledged {
     offset: u64,
     envelope: Envelope,
     /// What it asks of those who follow this node.
-    sync: Option<Sync>,
+    sync: Option<AckRequirement>,
     /// Its place among the marks.
     mark: usize,
 }
@@ -68,7 +68,7 @@ impl Output {
         envelope: Envelope,
         reply: &Reply,
         body: &[u8],
-        sync: Option<Sync>,
+        sync: Option<AckRequirement>,
     ) {
         let start = self.bytes.len();
         self.encoder.encode(&mut self.bytes, envelope, reply, body);

@@ -39,6 +39,7 @@ kinds! {
     FORBIDDEN 403 "forbidden" "The token does not allow this";
     CROSS_SITE 403 "cross-site" "Pages of other sites may not write";
     NO_KEY 404 "no-such-key" "The key does not exist";
+    NO_NODE 404 "no-such-node" "The node is not known";
     NO_PATH 404 "no-such-path" "Nothing is at this path";
     METHOD 405 "method-not-allowed" "The path does not take this method";
     NOT_ACCEPTABLE 406 "not-acceptable" "No acceptable form of the value";
@@ -64,6 +65,7 @@ kinds! {
     NO_WRITES 503 "writes-refused" "The node takes no writes now";
     UNKNOWN_OUTCOME 503 "outcome-unknown" "Whether the change is kept is not known";
     NOT_COMPACTED 503 "not-compacted" "The log could not be compacted";
+    HELD 503 "held" "The node holds its writers";
     NO_PRIMARY 503 "no-primary" "No primary is known";
     BEHIND 503 "behind" "The node is not that far";
     NOT_REPLICATED 503 "not-replicated" "Too few replicas have the change";
@@ -208,9 +210,11 @@ impl Problem {
             Refusal::Unhealthy(Health::DiskFull { .. }) => (DISK_FULL, false),
             Refusal::Unknown(Health::DiskFull { .. }) => (UNKNOWN_OUTCOME_DISK_FULL, true),
             Refusal::Unknown(_) | Refusal::TimedOut { .. } => (UNKNOWN_OUTCOME, true),
-            Refusal::Unhealthy(_) | Refusal::Busy { .. } | Refusal::Full | Refusal::Replica => {
-                (NO_WRITES, false)
-            }
+            Refusal::Unhealthy(_)
+            | Refusal::Busy { .. }
+            | Refusal::Full
+            | Refusal::TermsUsedUp
+            | Refusal::Replica => (NO_WRITES, false),
         };
         let problem = Problem::new(kind, refusal.to_string()).retry_after(1);
         if unknown {

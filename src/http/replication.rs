@@ -5,24 +5,36 @@ use super::handlers::{Context, Scratch};
 use super::problem::{self, Problem};
 use super::request::Head;
 use super::response::{Body, Media, Reply, push_json};
-use super::stream::{Answer, Line, Outcome};
+use super::stream::{Answer, Cut, Line, Outcome, Sink, Stream};
 use super::target;
-use crate::api::{self, Divergence, Hello, LogQuery, Piece, Promoted};
-use crate::log::{FeedError, LogId, Role, Term};
-use crate::node::{FollowerName, Phase, Poll, PollError, PromoteError};
+use crate::address::Address;
+use crate::api::{
+    self, ChunkHeader, Divergence, Forgotten, Handover, HandoverOffset, Handshake, LogQuery, Promoted,
+    REPLICATION_PROTOCOL,
+};
+use crate::log::{Branch, Feed, FeedError, LastRecord, LogId, Role, Term};
+use crate::node::{FollowerName, Node, Phase, Poll, PollError, Polled, PromoteError};
 use crate::replication;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 use tiny_http::StatusCode;
 
-/// A piece takes no further record once it has so many bytes.
-const PIECE_BYTES: usize = 1 << 20;
+/// A chunk takes no further record once it has so many bytes. A record or batch of more is a chunk by itself,
+/// and is sent as it is read.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// Read and sent at once of such a chunk, in bytes.
+const PART_BYTES: usize = 256 * 1024;
 
 /// How often it is looked whether a follower that waits is still there.
 const GONE_EVERY: Duration = Duration::from_secs(5);
 
-/// Longest address of a node, in bytes: a name in the DNS, and a port.
-const ADDRESS_BYTES_MAX: usize = 262;
+/// Longest time for which writers can be held.
+const HOLD_MAX: Duration = Duration::from_secs(10);
+
+/// What a follower of another version is answered.
+const OTHER_PROTOCOL: &str =
+    "it speaks another version of the replication: run one version of pykv on all nodes";
 
 /// `POST /replication/hello`
 pub(super) fn hello(
@@ -32,71 +44,150 @@ pub(super) fn hello(
     scratch: &mut Scratch,
 ) -> Result<Reply, Problem> {
     let [] = target::parameters(head.query, [])?;
-    let said: Hello = serde_json::from_slice(body)
-        .map_err(|error| Problem::new(problem::SHAPE, format!("it is no hello: {error}")))?;
-    if said.address.len() > ADDRESS_BYTES_MAX {
-        return Err(Problem::new(problem::SHAPE, "no address is as long")
-            .field("address")
-            .limit(ADDRESS_BYTES_MAX as u64));
+    let said: Handshake = serde_json::from_slice(body)
+        .map_err(|_| Problem::new(problem::SHAPE, "it is no handshake of a node"))?;
+    replication::receive(context.node, &said).map_err(|why| Problem::new(problem::SHAPE, why))?;
+    Ok(json(scratch, &replication::handshake(context.node)))
+}
+
+/// `POST /replication/handover`
+pub(super) fn handover(
+    context: &Context<'_>,
+    head: &Head<'_>,
+    body: &[u8],
+    scratch: &mut Scratch,
+) -> Result<Reply, Problem> {
+    let [] = target::parameters(head.query, [])?;
+    let asked: Option<Handover> = serde_json::from_slice(body).ok();
+    let asked = asked.filter(Handover::is_sound).ok_or_else(|| {
+        Problem::new(
+            problem::SHAPE,
+            "it is no handover, or its checksum does not match",
+        )
+    })?;
+    let node = context.node;
+    if asked.id != node.log_id().to_string() {
+        let why = format!("the log of this node has the id {}", node.log_id());
+        return Err(Problem::new(problem::OTHER_LOG, why));
     }
-    replication::meet(context.node, &said).map_err(|why| Problem::new(problem::SHAPE, why))?;
-    Ok(json(scratch, &replication::hello(context.node)))
+    if node.role() != Role::Primary || asked.term != node.term().bits().to_string() {
+        return Err(Problem::new(problem::NOT_READY, "the node is not primary in that term").retry_after(1));
+    }
+    let hold = Duration::from_millis(asked.hold_ms).min(HOLD_MAX);
+    if hold.is_zero() {
+        node.release_writers();
+        return Ok(json(scratch, &HandoverOffset::new(node.written())));
+    }
+    match node.hand_over(hold) {
+        Ok(offset) => Ok(json(scratch, &HandoverOffset::new(offset))),
+        Err(error) => Err(problem_of_promote(&error)),
+    }
+}
+
+/// `POST /forget`
+pub(super) fn forget(
+    context: &Context<'_>,
+    head: &Head<'_>,
+    scratch: &mut Scratch,
+) -> Result<Reply, Problem> {
+    let [named] = target::parameters(head.query, ["node"])?;
+    let named = named.ok_or_else(|| {
+        Problem::new(problem::BAD_QUERY, "name the node to forget, as host:port").field("node")
+    })?;
+    match context.node.forget(&named) {
+        true => Ok(json(
+            scratch,
+            &Forgotten {
+                node: named.into_owned(),
+            },
+        )),
+        false => {
+            Err(Problem::new(problem::NO_NODE, "this node knows of no node with that address").field("node"))
+        }
+    }
 }
 
 /// `GET /replication/log`
 pub(super) fn log<'a>(head: &Head<'_>) -> Result<Answer<'a>, Problem> {
     let (poll, wait) = question(head)?;
     Ok(Answer::Later(Box::new(move |line, scratch| {
-        piece(line, &poll, wait, &mut scratch.body).map(Outcome::Reply)
+        chunk(line, poll, wait, &mut scratch.body)
     })))
 }
 
 fn question(head: &Head<'_>) -> Result<(Poll, Duration), Problem> {
     let names = [
+        "protocol",
         "id",
         "after",
         "term",
+        "branch",
+        "last",
+        "last_check",
         "wait",
         "follower",
         "address",
         "successor",
         "check",
     ];
-    let values = target::parameters(head.query, names)?;
-    let value = |at: usize| {
-        values[at]
-            .as_deref()
-            .ok_or_else(|| Problem::new(problem::BAD_QUERY, "it is missing").field(names[at]))
+    let [
+        protocol,
+        id,
+        after,
+        term,
+        branch,
+        last,
+        last_check,
+        wait,
+        follower,
+        address,
+        successor,
+        check,
+    ] = target::parameters(head.query, names)?;
+    let bad = |field: &'static str, why: &'static str| Problem::new(problem::BAD_QUERY, why).field(field);
+    let missing = |field| bad(field, "it is missing");
+    if protocol.as_deref() != Some(REPLICATION_PROTOCOL.to_string().as_str()) {
+        return Err(bad("protocol", OTHER_PROTOCOL));
+    }
+    let id = id.ok_or_else(|| missing("id"))?;
+    let address = address.ok_or_else(|| missing("address"))?;
+    let successor = successor.ok_or_else(|| missing("successor"))?;
+    let last = match (last, last_check) {
+        (Some(start), Some(crc)) => Some((number(&start, "last")?, number(&crc, "last_check")?)),
+        (None, None) => None,
+        _ => return Err(bad("last", "it stands with last_check, or not at all")),
+    };
+    let required = |field: &'static str, value: Option<std::borrow::Cow<'_, str>>| {
+        number(&value.ok_or_else(|| missing(field))?, field)
     };
     let query = LogQuery {
-        id: value(0)?,
-        after: number(value(1)?, names[1])?,
-        term: number(value(2)?, names[2])?,
-        wait_ms: number(value(3)?, names[3])?,
-        follower: number(value(4)?, names[4])?,
-        address: value(5)?,
-        successor: target::flag(names[6], Some(value(6)?))?,
+        protocol: REPLICATION_PROTOCOL,
+        id: &id,
+        after: required("after", after)?,
+        term: required("term", term)?,
+        branch: required("branch", branch)?,
+        last,
+        wait_ms: required("wait", wait)?,
+        follower: required("follower", follower)?,
+        address: &address,
+        successor: target::flag("successor", Some(&successor))?,
     };
-    if number::<u32>(value(7)?, names[7])? != query.check() {
-        let why = "it is not the checksum of what stands before it";
-        return Err(Problem::new(problem::BAD_QUERY, why).field(names[7]));
+    if required("check", check)? != u64::from(query.check()) {
+        return Err(bad("check", "it is not the checksum of what stands before it"));
     }
-    if query.address.len() > ADDRESS_BYTES_MAX {
-        return Err(Problem::new(problem::BAD_QUERY, "no address is as long")
-            .field(names[5])
-            .limit(ADDRESS_BYTES_MAX as u64));
-    }
-    let id = LogId::from_hex(query.id)
-        .ok_or_else(|| Problem::new(problem::BAD_QUERY, "it is no id of a log").field(names[0]))?;
+    let address =
+        Address::of_node(&address).ok_or_else(|| bad("address", "it is none that leads to a node"))?;
     let poll = Poll {
         name: FollowerName {
             id: query.follower,
-            address: query.address.to_owned(),
+            address,
             is_successor: query.successor,
         },
-        id,
+        id: LogId::from_hex(&id).ok_or_else(|| bad("id", "it is no id of a log"))?,
         after: query.after,
         term: Term::from_bits(query.term),
+        nonce: query.branch,
+        last: last.map(|(start, crc)| LastRecord { start, crc }),
     };
     let wait = Duration::from_millis(query.wait_ms.min(api::POLL_WAIT_MS_MAX));
     Ok((poll, wait))
@@ -107,18 +198,27 @@ fn number<T: FromStr>(text: &str, field: &'static str) -> Result<T, Problem> {
         .map_err(|_| Problem::new(problem::BAD_QUERY, "it is no number that can stand here").field(field))
 }
 
-fn piece(line: Line<'_>, poll: &Poll, wait: Duration, body: &mut Vec<u8>) -> Result<Reply, Problem> {
+/// Waits until there is more of the log, and answers with it: small records together, a large one as it is read.
+fn chunk<'a>(line: Line<'a>, poll: Poll, wait: Duration, body: &mut Vec<u8>) -> Result<Outcome<'a>, Problem> {
     let node = line.node();
     let deadline = Instant::now() + wait;
-    let mut feed = match node.poll(poll) {
+    let mut feed = match node.poll(&poll) {
         Ok(feed) => feed,
-        Err(PollError::Diverged { terms, from }) => return Ok(divergence(terms, from, body)),
-        Err(error) => return Err(problem_of(error, node)),
+        Err(PollError::Diverged { branches, from }) => {
+            return Ok(Outcome::Reply(divergence(&branches, from, body)));
+        }
+        Err(error) => return Err(problem_of(error, node.role())),
     };
+    let unreadable = |error| problem_of_feed(error, node.role());
     let offset = loop {
-        let offset = feed
-            .copy(PIECE_BYTES, body)
-            .map_err(|error| problem_of_feed(error, node.role()))?;
+        let offset = feed.copy(CHUNK_BYTES, body).map_err(unreadable)?;
+        if body.is_empty()
+            && let Some(bytes) = feed.item_bytes().map_err(unreadable)?
+        {
+            let head = head_of(node, feed.offset(), Body::Streamed(Media::Octets))?;
+            let body = Box::new(move |sink: &mut Sink<'a, '_>| send_item(sink, feed, bytes));
+            return Ok(Outcome::Stream(Stream { head, body }));
+        }
         let now = Instant::now();
         if !body.is_empty() || now >= deadline || line.is_stopping() {
             break offset;
@@ -128,22 +228,50 @@ fn piece(line: Line<'_>, poll: &Poll, wait: Duration, body: &mut Vec<u8>) -> Res
             break offset;
         }
     };
-    node.leave(poll, &feed);
-    let polled = node.polled(offset);
-    let piece = Piece {
-        term: polled.term.bits(),
-        offset: polled.offset,
-        written: polled.written,
-    };
-    Ok(Reply::new(StatusCode(200), Body::Written(Media::Octets)).header(api::HEADER_LOG, &piece.to_value()))
+    node.leave(&poll, &feed);
+    head_of(node, offset, Body::Written(Media::Octets)).map(Outcome::Reply)
 }
 
-fn divergence(terms: Vec<crate::log::TermStart>, from: Option<u64>, body: &mut Vec<u8>) -> Reply {
-    let terms = terms
-        .iter()
-        .map(|term| (term.term.bits().to_string(), term.start));
+/// Sends a record or batch of so many bytes as it is read.
+fn send_item(sink: &mut Sink<'_, '_>, mut feed: Feed<'_>, bytes: u64) -> Result<(), Cut> {
+    let mut left = bytes;
+    let mut part = Vec::with_capacity(PART_BYTES);
+    while left > 0 {
+        part.clear();
+        feed.read_raw(left.min(PART_BYTES as u64) as usize, &mut part)
+            .map_err(|error| Cut::Body(error.to_string()))?;
+        sink.write(&part)?;
+        left -= part.len() as u64;
+    }
+    Ok(())
+}
+
+fn head_of(node: &Node, offset: u64, body: Body) -> Result<Reply, Problem> {
+    let polled = node
+        .polled(offset)
+        .ok_or_else(|| problem_of(PollError::NoPrimary, node.role()))?;
+    let Polled {
+        term,
+        offset,
+        written,
+        primary_heard,
+    } = polled;
+    let chunk = ChunkHeader {
+        term: term.bits(),
+        offset,
+        written,
+        primary_heard_ms: primary_heard.as_millis() as u64,
+    };
+    Ok(Reply::new(StatusCode(200), body).header(api::HEADER_LOG, &chunk.to_value()))
+}
+
+fn divergence(branches: &[Branch], from: Option<u64>, body: &mut Vec<u8>) -> Reply {
+    let branches = branches.iter().map(|branch| {
+        let nonce = format!("{:016x}", branch.nonce);
+        (branch.term.bits().to_string(), nonce, branch.start)
+    });
     let divergence = Divergence {
-        terms: terms.collect(),
+        branches: branches.collect(),
         from,
         check: 0,
     };
@@ -151,27 +279,28 @@ fn divergence(terms: Vec<crate::log::TermStart>, from: Option<u64>, body: &mut V
     Reply::new(StatusCode(409), Body::Written(Media::Json))
 }
 
-fn problem_of(error: PollError, node: &crate::node::Node) -> Problem {
+fn problem_of(error: PollError, role: Role) -> Problem {
     let not_now = |why: &'static str| Problem::new(problem::NOT_READY, why).retry_after(1);
     match error {
         PollError::OtherLog { id } => Problem::new(
             problem::OTHER_LOG,
             format!("the log of this node has the id {id}"),
         ),
-        PollError::HigherTerm => {
-            node.step_down(None);
-            not_now("the follower has met a higher term: this node steps down")
+        PollError::HigherTerm => not_now("the follower is in a higher term: this node steps down"),
+        PollError::BadTerm => {
+            let why = "the term is too far above this node's to be one that a cluster has reached";
+            Problem::new(problem::BAD_QUERY, why).field("term")
         }
         PollError::Gone { oldest } => {
             let why = format!("the log no longer holds what came after this; it begins at offset {oldest}");
             Problem::new(problem::OFFSET_GONE, why).oldest(oldest)
         }
         PollError::Behind => not_now("this node is a replica, and not that far itself"),
-        PollError::NotWhole => not_now("this node is taking over the state of another"),
+        PollError::NoPrimary => not_now("this node is a replica that hears no primary"),
+        PollError::Syncing => not_now("this node is taking over the state of another"),
         PollError::TooMany => not_now("there are as many followers as there may be"),
-        // In one history and one term every record begins where it did when it was copied.
         PollError::Diverged { .. } => not_now("the histories part"),
-        PollError::Log(error) => problem_of_feed(error, node.role()),
+        PollError::Log(error) => problem_of_feed(error, role),
     }
 }
 
@@ -186,25 +315,32 @@ fn problem_of_feed(error: FeedError, role: Role) -> Problem {
 }
 
 /// `POST /promote`
-pub(super) fn promote(
-    context: &Context<'_>,
-    head: &Head<'_>,
-    scratch: &mut Scratch,
-) -> Result<Reply, Problem> {
-    let [] = target::parameters(head.query, [])?;
-    match context.node.promote() {
-        Ok((term, offset)) => Ok(json(
+pub(super) fn promote<'a>(head: &Head<'_>) -> Result<Answer<'a>, Problem> {
+    let [force] = target::parameters(head.query, ["force"])?;
+    let is_forced = target::flag("force", force.as_deref())?;
+    // The primary may take a moment to hand over.
+    Ok(Answer::Later(Box::new(move |line, scratch| {
+        let promoted = replication::promote(line.node(), is_forced, || !line.is_stopping());
+        let promotion = promoted.map_err(|error| problem_of_promote(&error))?;
+        Ok(Outcome::Reply(json(
             scratch,
             &Promoted {
-                term: term.number().into(),
-                offset,
+                term: promotion.term.number().into(),
+                offset: promotion.offset,
+                left_behind_bytes: promotion.left_behind_bytes,
+                evicted: promotion.evicted,
             },
-        )),
-        Err(error @ PromoteError::IsPrimary) => Err(Problem::new(problem::IS_PRIMARY, error.to_string())),
-        Err(error @ PromoteError::NotWhole) => {
-            Err(Problem::new(problem::NOT_READY, error.to_string()).retry_after(1))
+        )))
+    })))
+}
+
+fn problem_of_promote(error: &PromoteError) -> Problem {
+    match error {
+        PromoteError::IsPrimary => Problem::new(problem::IS_PRIMARY, error.to_string()),
+        PromoteError::Syncing | PromoteError::NoHandover(_) => {
+            Problem::new(problem::NOT_READY, error.to_string()).retry_after(1)
         }
-        Err(PromoteError::Refused(refusal)) => Err(Problem::of_refusal(&refusal)),
+        PromoteError::Refused(refusal) => Problem::of_refusal(refusal),
     }
 }
 
@@ -216,6 +352,9 @@ pub(super) fn primary(
 ) -> Result<Reply, Problem> {
     let [] = target::parameters(head.query, [])?;
     if context.node.role() == Role::Primary {
+        if context.node.cluster().is_held() {
+            return Err(super::cluster::held());
+        }
         return super::admin::readyz(context, head, scratch);
     }
     Err(Problem::new(problem::NOT_READY, "the node is a replica").retry_after(1))
@@ -235,7 +374,12 @@ pub(super) fn replica(
         _ if context.shared.is_stopping() => return not_ready("the node is stopping".to_owned()),
         Phase::Primary => return not_ready("the node is the primary".to_owned()),
         Phase::Streaming => {}
-        phase => return not_ready(format!("the node follows nobody now; it is {}", phase.name())),
+        phase => {
+            return not_ready(format!(
+                "the node does not hear the primary; it is {}",
+                phase.name()
+            ));
+        }
     }
     match (max_lag, status.lag) {
         (Some(max), Some(lag)) if lag > max => {

@@ -38,8 +38,11 @@ pub(super) enum Route<'a> {
     Primary,
     Replica,
     Promote,
+    Forget,
     /// What a node says of itself to another.
     Hello,
+    /// Asks a primary to hold its writers.
+    Handover,
     /// The log, for followers.
     Log,
     /// The state, for followers.
@@ -65,7 +68,9 @@ impl<'a> Route<'a> {
                 api::PATH_PRIMARY => Route::Primary,
                 api::PATH_REPLICA => Route::Replica,
                 api::PATH_PROMOTE => Route::Promote,
+                api::PATH_FORGET => Route::Forget,
                 api::PATH_REPLICATION_HELLO => Route::Hello,
+                api::PATH_REPLICATION_HANDOVER => Route::Handover,
                 api::PATH_REPLICATION_LOG => Route::Log,
                 api::PATH_REPLICATION_SNAPSHOT => Route::Snapshot,
                 _ => match page::file(path) {
@@ -79,7 +84,12 @@ impl<'a> Route<'a> {
     /// The methods it takes.
     pub(super) fn methods(&self) -> &'static [&'static str] {
         match self {
-            Route::Compact | Route::Promote | Route::Hello | Route::Batch => &["POST"],
+            Route::Compact
+            | Route::Promote
+            | Route::Forget
+            | Route::Hello
+            | Route::Handover
+            | Route::Batch => &["POST"],
             Route::Keys => &["GET", "HEAD", "POST", "DELETE"],
             Route::Key(_) => &["GET", "HEAD", "PUT", "PATCH", "DELETE"],
             // A HEAD of a piece of the log would be an acknowledgement.
@@ -111,7 +121,14 @@ impl<'a> Route<'a> {
         match (self, method) {
             (Route::Page(_) | Route::Healthz | Route::Readyz | Route::Primary | Route::Replica, _) => None,
             (
-                Route::Compact | Route::Backup | Route::Promote | Route::Hello | Route::Log | Route::Snapshot,
+                Route::Compact
+                | Route::Backup
+                | Route::Promote
+                | Route::Forget
+                | Route::Hello
+                | Route::Handover
+                | Route::Log
+                | Route::Snapshot,
                 _,
             ) => Some(Scope::Admin),
             (_, Method::Get | Method::Head) => Some(Scope::Read),
@@ -151,7 +168,9 @@ pub(super) fn admit<'a>(context: &Context<'_>, head: &Head<'a>) -> Result<Admitt
         check_role(context, head, route.scope(&head.method))?;
     }
     let missing = match head.method {
-        Method::Post | Method::Patch if !matches!(route, Route::Compact | Route::Promote) => None,
+        Method::Post | Method::Patch if !matches!(route, Route::Compact | Route::Promote | Route::Forget) => {
+            None
+        }
         Method::Put => Some(Sent::Octets),
         _ => {
             return match head.framing {
@@ -196,7 +215,7 @@ fn check_role(context: &Context<'_>, head: &Head<'_>, scope: Option<Scope>) -> R
     }
     if scope == Some(Scope::Write) {
         let Some(primary) = node.primary() else {
-            let why = "the node is a replica, and knows of no primary now";
+            let why = "the node is a replica, and hears no primary now";
             return Err(Problem::new(problem::NO_PRIMARY, why).retry_after(1));
         };
         let query = head.query.map_or(String::new(), |query| format!("?{query}"));
@@ -205,7 +224,7 @@ fn check_role(context: &Context<'_>, head: &Head<'_>, scope: Option<Scope>) -> R
             Problem::new(problem::NOT_PRIMARY, format!("send it to {primary}")).header("Location", location),
         );
     }
-    if !node.is_whole() {
+    if !node.is_synced() {
         let why = "the node is taking over the state of its primary";
         return Err(Problem::new(problem::NOT_READY, why).retry_after(1));
     }

@@ -23,7 +23,9 @@ pub(super) enum Template {
     Primary,
     Replica,
     Promote,
+    Forget,
     Hello,
+    Handover,
     Log,
     Snapshot,
     /// No path that there is, or no request that could be read.
@@ -31,7 +33,7 @@ pub(super) enum Template {
 }
 
 impl Template {
-    pub(super) const ALL: [Template; 20] = [
+    pub(super) const ALL: [Template; 22] = [
         Template::Key,
         Template::Keys,
         Template::Batch,
@@ -48,7 +50,9 @@ impl Template {
         Template::Primary,
         Template::Replica,
         Template::Promote,
+        Template::Forget,
         Template::Hello,
+        Template::Handover,
         Template::Log,
         Template::Snapshot,
         Template::Unmatched,
@@ -73,7 +77,9 @@ impl Template {
             Template::Primary => api::PATH_PRIMARY,
             Template::Replica => api::PATH_REPLICA,
             Template::Promote => api::PATH_PROMOTE,
+            Template::Forget => api::PATH_FORGET,
             Template::Hello => api::PATH_REPLICATION_HELLO,
+            Template::Handover => api::PATH_REPLICATION_HANDOVER,
             Template::Log => api::PATH_REPLICATION_LOG,
             Template::Snapshot => api::PATH_REPLICATION_SNAPSHOT,
             Template::Unmatched => "unmatched",
@@ -84,7 +90,12 @@ impl Template {
     pub(super) fn waits(self) -> bool {
         matches!(
             self,
-            Template::Watch | Template::Compact | Template::Backup | Template::Log | Template::Snapshot
+            Template::Watch
+                | Template::Compact
+                | Template::Backup
+                | Template::Promote
+                | Template::Log
+                | Template::Snapshot
         )
     }
 
@@ -114,7 +125,9 @@ impl Route<'_> {
             Route::Primary => Template::Primary,
             Route::Replica => Template::Replica,
             Route::Promote => Template::Promote,
+            Route::Forget => Template::Forget,
             Route::Hello => Template::Hello,
+            Route::Handover => Template::Handover,
             Route::Log => Template::Log,
             Route::Snapshot => Template::Snapshot,
         }

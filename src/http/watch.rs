@@ -18,7 +18,7 @@ use super::response::{Body, Media, Reply, push_decimal, push_json};
 use super::stream::{Answer, Cut, Line, Outcome, Sink, Stream};
 use super::target;
 use crate::api::{self, Change};
-use crate::log::{Feed, FeedError, Operation, Read};
+use crate::log::{Feed, FeedError, LogId, Operation, Read, Role};
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
 use tiny_http::{Method, StatusCode};
@@ -46,10 +46,17 @@ const RETRY_MS: u64 = 1000;
 struct Question {
     prefix: String,
     /// None: from now on.
-    after: Option<u64>,
+    after: Option<Place>,
     /// Where it was said.
     after_field: &'static str,
     with_values: bool,
+}
+
+/// A place in a log: an offset, and which log it is of where that was said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    log: Option<LogId>,
+    offset: u64,
 }
 
 pub(super) fn watch<'a>(head: &Head<'_>) -> Result<Answer<'a>, Problem> {
@@ -58,7 +65,7 @@ pub(super) fn watch<'a>(head: &Head<'_>) -> Result<Answer<'a>, Problem> {
     let with_values = values.is_none() || target::flag("values", values.as_deref())?;
     let mut question = Question {
         prefix: prefix.map(Cow::into_owned).unwrap_or_default(),
-        after: after.map(|after| offset(&after, "after")).transpose()?,
+        after: after.map(|after| place(&after, "after")).transpose()?,
         after_field: "after",
         with_values,
     };
@@ -73,7 +80,7 @@ pub(super) fn watch<'a>(head: &Head<'_>) -> Result<Answer<'a>, Problem> {
         if let Some(last) = head.last_event_id.filter(|last| !last.is_empty()) {
             question.after_field = "Last-Event-ID";
             let last = std::str::from_utf8(last).unwrap_or_default();
-            question.after = Some(offset(last, question.after_field)?);
+            question.after = Some(place(last, question.after_field)?);
         }
         return Ok(Answer::Later(Box::new(|line, _| {
             events(line, question).map(Outcome::Stream)
@@ -122,7 +129,7 @@ fn poll(
                 Ok(None) => break false,
                 // What was found is given; the next poll meets the same error with nothing in hand.
                 Err(_) if changes > 0 => break true,
-                Err(error) => return Err(question.problem(error)),
+                Err(error) => return Err(question.problem(error, line.node().role())),
             }
         };
         let now = Instant::now();
@@ -138,6 +145,8 @@ fn poll(
     }
     body.extend_from_slice(b"],\"next\":");
     push_decimal(body, feed.offset());
+    body.extend_from_slice(b",\"log\":");
+    push_json(body, &line.node().log_id().to_string());
     body.push(b'}');
     Ok(Reply::new(StatusCode(200), Body::Written(Media::Json)).header("Cache-Control", "no-store"))
 }
@@ -152,9 +161,10 @@ fn events<'a>(line: Line<'a>, question: Question) -> Result<Stream<'a>, Problem>
 
 fn send_events(sink: &mut Sink<'_, '_>, mut feed: Feed<'_>, question: &Question) -> Result<(), Cut> {
     let line = sink.line();
+    let log = line.node().log_id();
     let mut out = format!("retry: {RETRY_MS}\n").into_bytes();
     // An id without data is no event. It tells a browser where to go on if it is cut off before the first.
-    push_event_id(&mut out, feed.offset());
+    push_event_id(&mut out, log, feed.offset());
     out.push(b'\n');
     loop {
         let stride_end = feed.offset() + STRIDE_BYTES;
@@ -164,7 +174,7 @@ fn send_events(sink: &mut Sink<'_, '_>, mut feed: Feed<'_>, question: &Question)
             }
             match feed.next() {
                 Ok(Some(read)) if question.is_asked_for(&read) => {
-                    push_event(&mut out, &question.change(&read));
+                    push_event(&mut out, log, &question.change(&read));
                 }
                 Ok(Some(_)) => {}
                 Ok(None) => break false,
@@ -186,7 +196,7 @@ fn send_events(sink: &mut Sink<'_, '_>, mut feed: Feed<'_>, question: &Question)
                 return Err(Cut::Client(std::io::ErrorKind::ConnectionAborted.into()));
             }
             out.extend_from_slice(b": nothing new\n");
-            push_event_id(&mut out, feed.offset());
+            push_event_id(&mut out, log, feed.offset());
             out.push(b'\n');
         }
     }
@@ -194,8 +204,8 @@ fn send_events(sink: &mut Sink<'_, '_>, mut feed: Feed<'_>, question: &Question)
 
 /// Appends one event, as <https://html.spec.whatwg.org/multipage/server-sent-events.html> has it. JSON has
 /// no line breaks of its own, so the data is one line.
-fn push_event(out: &mut Vec<u8>, change: &Change<'_>) {
-    push_event_id(out, change.version);
+fn push_event(out: &mut Vec<u8>, log: LogId, change: &Change<'_>) {
+    push_event_id(out, log, change.version);
     out.extend_from_slice(b"event: ");
     out.extend(change.operation.bytes().map(|byte| byte.to_ascii_lowercase()));
     out.extend_from_slice(b"\ndata: ");
@@ -203,15 +213,26 @@ fn push_event(out: &mut Vec<u8>, change: &Change<'_>) {
     out.extend_from_slice(b"\n\n");
 }
 
-fn push_event_id(out: &mut Vec<u8>, offset: u64) {
-    out.extend_from_slice(b"id: ");
-    push_decimal(out, offset);
-    out.push(b'\n');
+/// An id names the log too: a browser that connects anew sends it back, and another log refuses it.
+fn push_event_id(out: &mut Vec<u8>, log: LogId, offset: u64) {
+    out.extend_from_slice(format!("id: {log}-{offset}\n").as_bytes());
 }
 
 impl Question {
     fn feed<'a>(&self, line: Line<'a>) -> Result<Feed<'a>, Problem> {
-        line.node().feed(self.after).map_err(|error| self.problem(error))
+        let node = line.node();
+        if let Some(Place { log: Some(log), .. }) = self.after
+            && log != node.log_id()
+        {
+            let why = format!(
+                "the offset is of the log {log}, and this node's log is {}",
+                node.log_id()
+            );
+            return Err(Problem::new(problem::OFFSET_GONE, why).field(self.after_field));
+        }
+        let after = self.after.map(|after| after.offset);
+        let feed = node.feed(after);
+        feed.map_err(|error| self.problem(error, node.role()))
     }
 
     fn is_asked_for(&self, read: &Read<'_>) -> bool {
@@ -241,22 +262,44 @@ impl Question {
         }
     }
 
-    fn problem(&self, error: FeedError) -> Problem {
+    fn problem(&self, error: FeedError, role: Role) -> Problem {
         let detail = error.to_string();
         match error {
+            // The primary may be that far.
+            FeedError::Ahead { .. } if role == Role::Replica => Problem::new(problem::BEHIND, detail)
+                .field(self.after_field)
+                .retry_after(1),
             FeedError::Gone { oldest }
             | FeedError::Hole {
                 goes_on_at: oldest, ..
             } => Problem::new(problem::OFFSET_GONE, detail).oldest(oldest),
+            // No version of this history: it is of another one, or made up.
             FeedError::Ahead { .. } | FeedError::NotABoundary { .. } => {
-                Problem::new(problem::BAD_QUERY, detail).field(self.after_field)
+                Problem::new(problem::OFFSET_GONE, detail).field(self.after_field)
             }
-            FeedError::Log(_) => {
+            FeedError::OtherRecord { .. } | FeedError::Log(_) => {
                 log::error!("a watcher cannot go on: {detail}");
                 Problem::new(problem::LOG_UNREADABLE, detail)
             }
         }
     }
+}
+
+/// Reads `OFFSET` or `LOG-OFFSET`.
+fn place(text: &str, field: &'static str) -> Result<Place, Problem> {
+    let Some((log, number)) = text.split_once('-').filter(|(log, _)| !log.is_empty()) else {
+        let offset = offset(text, field)?;
+        return Ok(Place { log: None, offset });
+    };
+    let log = LogId::from_hex(log).ok_or_else(|| {
+        let why = "before the offset stands the id of a log, as `log` of an answer names it";
+        Problem::new(problem::BAD_QUERY, why).field(field)
+    })?;
+    let offset = offset(number, field)?;
+    Ok(Place {
+        log: Some(log),
+        offset,
+    })
 }
 
 fn offset(text: &str, field: &'static str) -> Result<u64, Problem> {
@@ -305,6 +348,16 @@ mod tests {
         for wrong in ["", "-1", "+1", "1.0", "18446744073709551616", " 1", "0x1"] {
             assert!(offset(wrong, "after").is_err(), "{wrong:?}");
         }
+        let log = LogId::from_hex("000102030405060708090a0b0c0d0e0f");
+        let id = "000102030405060708090a0b0c0d0e0f";
+        assert_eq!(
+            place(&format!("{id}-7"), "after").unwrap(),
+            Place { log, offset: 7 }
+        );
+        assert_eq!(place("7", "after").unwrap(), Place { log: None, offset: 7 });
+        for wrong in ["", "-7", "x-7", &format!("{id}-"), id, &format!("{id}-7-7")] {
+            assert!(place(wrong, "after").is_err(), "{wrong:?}");
+        }
         assert_eq!(seconds("0.25").unwrap(), Duration::from_millis(250));
         assert_eq!(seconds("300").unwrap(), Duration::from_secs(300));
         for wrong in ["", "-0.1", "300.1", "inf", "nan", "1s"] {
@@ -325,8 +378,8 @@ mod tests {
             expires_at_ms: None,
         };
         let mut out = Vec::new();
-        push_event(&mut out, &change);
-        let expected = "id: 7\nevent: set\ndata: {\"operation\":\"SET\",\"key\":\"a\\nb\",\"value\":\"v\\r\\n\",\
+        push_event(&mut out, LogId::default(), &change);
+        let expected = "id: 00000000000000000000000000000000-7\nevent: set\ndata: {\"operation\":\"SET\",\"key\":\"a\\nb\",\"value\":\"v\\r\\n\",\
                         \"version\":7,\"timestamp\":1}\n\n";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }

@@ -1,11 +1,11 @@
 //! Where records get their offsets: the end of the log, as the store's lock guards it.
 
+use super::branch::Branch;
 use super::error::Refusal;
-use super::term::TermStart;
+use super::file_reader::LastRecord;
 use super::{Budget, Shared};
 use crate::pair::Pair;
-use crate::record::{HEAD_BYTES, Operation};
-use crate::store::VERSION_MAX;
+use crate::record::{HEAD_BYTES, OFFSET_MAX, Operation};
 use crossbeam_channel::Sender;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -59,10 +59,12 @@ pub(super) enum Piece {
     One(Entry),
     /// They count together or not at all, so they are encoded and written together.
     Batch(Vec<Entry>),
-    /// Whole records, and whole batches, as another node has written them, and the terms that begin in them.
+    /// Whole records, and whole batches, as another node has written them, and the branches that begin in them.
     Raw {
         bytes: Vec<u8>,
-        terms: Vec<TermStart>,
+        branches: Vec<Branch>,
+        /// The last of the records.
+        last: Option<LastRecord>,
     },
 }
 
@@ -172,7 +174,7 @@ impl Appender {
         }
         self.shared.commit.check()?;
         // Far more than one write and its evictions could take.
-        if self.next > VERSION_MAX - (1 << 40) {
+        if self.next > OFFSET_MAX - (1 << 40) {
             Err(Refusal::Full)
         } else {
             Ok(())

@@ -20,7 +20,7 @@ use super::recount::Recount;
 use super::recovery::BaseCount;
 use super::{Log, Refusal};
 use crate::digest::Digest;
-use crate::record::{Operation, Record};
+use crate::record::{OFFSET_MAX, Operation, Record};
 use std::fmt;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -71,12 +71,11 @@ pub(super) fn write<E>(
     drop(everything);
     log.wait(start).map_err(BackupError::Refused)?;
     let mut feed = log.feed(Some(start)).map_err(BackupError::Feed)?;
-    let terms = log.shared.history.terms();
     let header = Header {
         kind: Kind::Base,
         id: log.shared.history.id(),
         first_offset: start,
-        terms: terms.clone(),
+        branches: log.shared.history.branches(),
     };
     let mut out = Pieces {
         bytes: header.encode(),
@@ -214,8 +213,12 @@ fn read(reader: &mut FileReader) -> Result<Whole, Error> {
                 let counted = count.count(&record);
                 if record.operation == Operation::End {
                     let offset = record.value.get(16..24).and_then(|end| end.try_into().ok());
+                    let offset = offset.map_or(start, u64::from_le_bytes);
+                    if offset > OFFSET_MAX {
+                        return Err(reader.damaged(at, "it names an offset that no log reaches"));
+                    }
                     whole = Some(Whole {
-                        offset: offset.map_or(start, u64::from_le_bytes),
+                        offset,
                         entries: recount.entries(),
                         digest: recount.digest(),
                     });
@@ -244,7 +247,8 @@ pub fn restore(path: &Path, dir: &Path) -> Result<Whole, Error> {
         kind: Kind::Base,
         id: LogId::random().map_err(|error| Error::io("cannot get random bytes for", dir)(error.into()))?,
         first_offset: whole.offset,
-        terms: reader.header().terms.clone(),
+        // Another log, with a history of its own. So a store whose terms were used up has a way out.
+        branches: Vec::new(),
     };
     let from = reader.into_file();
     let dir = Dir::open_or_create(dir)?;

@@ -245,9 +245,9 @@ fn open_file(
         None => LogId::random()
             .map_err(|error| Error::io("cannot get random bytes for", &named.path)(error.into()))?,
     };
-    // The terms before this file are in the records before it; those in it are found again by a start.
-    let terms = known.map_or(Vec::new(), |header| header.terms.clone());
-    let terms = terms
+    // The branches before this file are in the records before it; a start finds those in it again.
+    let branches = known.map_or(Vec::new(), |header| header.branches.clone());
+    let branches = branches
         .into_iter()
         .filter(|term| term.start < named.first_offset)
         .collect();
@@ -255,7 +255,7 @@ fn open_file(
         kind: named.kind,
         id,
         first_offset: named.first_offset,
-        terms,
+        branches,
     };
     let file = File::open(&named.path).map_err(Error::io("cannot open", &named.path))?;
     let length = file_bytes(&named.path)?;

@@ -346,7 +346,7 @@ fn compact(shared: &Shared, source: &dyn Source) -> Result<Compacted, Error> {
             kind: Kind::Base,
             id: shared.history.id(),
             first_offset: writer.position(),
-            terms: shared.history.terms(),
+            branches: shared.history.branches(),
         };
         (header, is_new)
     };

@@ -3,24 +3,26 @@
 //! What another node has written comes in pieces of whole records. A piece goes to the writer as any record
 //! does, so all that holds of the log (group commit, retries, healing) holds of it; only once the log has it
 //! is it applied to the store. In between, the log is ahead of the store, and nobody may take the one for the
-//! other: that stretch is a [`Step`], and a base is begun between two of them.
+//! other: that stretch is a [`ReplicaAppend`], and a base is begun between two of them.
 //!
 //! # What must hold
 //! - A piece is written behind what is there, or not at all.
 //! - Between two steps the log is written up to where the store is. After a failure of the disk the log may be
-//!   ahead by the piece of the last step, all of it, or back to where the store is: [`Step::position`] tells.
+//!   ahead by the piece of the last step, all of it, or back to where the store is: [`ReplicaAppend::position`] tells.
 //! - Nothing that is set aside is taken out of the log before it is synced elsewhere.
 
 use super::appender::Piece;
+use super::branch::{self, Branch};
 use super::dir::Listing;
 use super::error::{Error, Health, Refusal};
-use super::file_reader::{FileReader, Next};
+use super::file_reader::{FileReader, LastRecord, Next};
 use super::header::{HEADER_BYTES, Header, Kind};
 use super::recovery::SKIPPED_BYTES;
-use super::term::{Term, TermStart};
+use super::term::Term;
 use super::writer::{Failure, Segment};
 use super::{Log, Shared};
 use crate::digest::Digest;
+use crate::record::OFFSET_MAX;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -30,15 +32,15 @@ use std::sync::{Arc, MutexGuard};
 const COPY_BYTES: usize = 1 << 20;
 
 /// The right to write what another node has written, and to apply it.
-pub(crate) struct Step<'a> {
+pub(crate) struct ReplicaAppend<'a> {
     shared: &'a Shared,
     _stepping: MutexGuard<'a, ()>,
 }
 
 impl Log {
     /// Begins a step. Waits for a base that is being begun.
-    pub(crate) fn step(&self) -> Step<'_> {
-        Step {
+    pub(crate) fn step(&self) -> ReplicaAppend<'_> {
+        ReplicaAppend {
             shared: &self.shared,
             _stepping: self.shared.stepping(),
         }
@@ -75,12 +77,12 @@ impl Log {
             if !has_keys {
                 continue;
             }
-            let terms = reader.header().terms.clone();
+            let branches = reader.header().branches.clone();
             let header = Header {
                 kind: Kind::Log,
                 id: reader.header().id,
                 first_offset: start,
-                terms,
+                branches,
             };
             let term = shared.history.term();
             let path = shared
@@ -159,19 +161,34 @@ impl Log {
     }
 }
 
-impl Step<'_> {
+impl ReplicaAppend<'_> {
     /// Where the next piece goes.
     pub(crate) fn position(&self) -> u64 {
         self.shared.writer().position()
     }
 
+    /// The record before that, where it is known.
+    pub(crate) fn last(&self) -> Option<LastRecord> {
+        self.shared.writer().last()
+    }
+
     /// Writes a piece that ends at `end`, and returns once the log holds it as firmly as the policy asks. After
     /// an error it may hold it or not: ask for the position in a later step, once the log is well again.
-    pub(crate) fn append(&self, bytes: Vec<u8>, terms: Vec<TermStart>, end: u64) -> Result<(), Refusal> {
+    pub(crate) fn append(
+        &self,
+        bytes: Vec<u8>,
+        branches: Vec<Branch>,
+        last: Option<LastRecord>,
+        end: u64,
+    ) -> Result<(), Refusal> {
         self.shared.commit.check()?;
         self.shared.budget.take(bytes.len() as u64);
         // The receiver is in `shared`: sending cannot fail.
-        let _ = self.shared.pieces.send(Piece::Raw { bytes, terms });
+        let _ = self.shared.pieces.send(Piece::Raw {
+            bytes,
+            branches,
+            last,
+        });
         loop {
             match self.shared.wait(end) {
                 Err(Refusal::TimedOut { waited }) => {
@@ -186,7 +203,7 @@ impl Step<'_> {
     }
 
     /// Goes on at `offset`, as the last record of the last piece says.
-    pub(crate) fn pass_to(&self, offset: u64) -> Result<(), Refusal> {
+    pub(crate) fn skip_forward(&self, offset: u64) -> Result<(), Refusal> {
         let mut writer = self.shared.writer();
         let passed = writer.pass_to(offset);
         let position = writer.position();
@@ -209,20 +226,19 @@ impl Step<'_> {
     pub(crate) fn begin_term(&self, met: Term, known: u64) -> Result<(Term, u64), Refusal> {
         self.shared.commit.check()?;
         let mut writer = self.shared.writer();
-        let term = match self.shared.history.term().max(met).begin_next() {
-            Ok(Some(term)) => term,
-            Ok(None) => return Err(Refusal::Full),
-            Err(error) => {
-                return Err(Refusal::Unhealthy(Health::WriteFailed {
-                    why: error.to_string(),
-                }));
-            }
+        let no_randomness = |error: getrandom::Error| {
+            Refusal::Unhealthy(Health::WriteFailed {
+                why: format!("no random bytes for a term: {error}"),
+            })
         };
-        // The former primary, started again, passes over as much, and may take writes before it hears of this
-        // term. By chance, then, so that the same write here and there does not get the same version.
-        let by_chance = u64::from(term.mark());
-        let goes_on_at = writer.position().max(known) + SKIPPED_BYTES + by_chance;
-        let begun = writer.begin_term(term, goes_on_at);
+        let term = self.shared.history.term().max(met).begin_next();
+        let term = term.map_err(no_randomness)?.ok_or(Refusal::TermsUsedUp)?;
+        let (nonce, chance) = branch::draw(self.shared.options.branch_spread_bytes).map_err(no_randomness)?;
+        let goes_on_at = writer.position().max(known) + SKIPPED_BYTES + chance;
+        if goes_on_at > OFFSET_MAX {
+            return Err(Refusal::Full);
+        }
+        let begun = writer.begin_branch(term, nonce, goes_on_at);
         let has_begun = self.shared.history.term() == term;
         if has_begun {
             writer.set_follows(false);

@@ -15,6 +15,7 @@
 use super::disk::Disk;
 use super::error::Error;
 use super::header::{HEADER_BYTES, Header, HeaderError, Kind};
+use crate::record::OFFSET_MAX;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -46,7 +47,10 @@ impl Named {
             .split_once('-')?;
         let kind = [Kind::Base, Kind::Log].into_iter().find(|of| of.name() == kind)?;
         let digits = offset.len() == 20 && offset.bytes().all(|byte| byte.is_ascii_digit());
-        let first_offset = offset.parse().ok().filter(|_| digits)?;
+        let first_offset = offset
+            .parse()
+            .ok()
+            .filter(|offset| digits && *offset <= OFFSET_MAX)?;
         Some(Named {
             first_offset,
             kind,

@@ -230,6 +230,8 @@ pub enum Refusal {
     },
     /// The log has used up all offsets.
     Full,
+    /// No term is above the ones that were met.
+    TermsUsedUp,
     /// The node is a replica: writes are the primary's. Refused at the door, nothing changed.
     Replica,
 }
@@ -254,6 +256,9 @@ impl fmt::Display for Refusal {
                 waited.as_secs()
             ),
             Refusal::Replica => f.write_str("the node is a replica; nothing was changed"),
+            Refusal::TermsUsedUp => f.write_str(
+                "the store has used up its terms; a backup of it restores to a store that begins anew",
+            ),
             Refusal::Full => f.write_str("the log has used up its offsets; nothing was changed"),
         }
     }

@@ -33,6 +33,26 @@ pub(super) enum Next {
 /// Why a segment has bytes behind the record that says where the log goes on.
 const BEHIND_SKIP: &str = "the segment goes on behind its last record";
 
+/// Why a SKIP is none that a node has written.
+const BAD_SKIP: &str = "it skips to an offset that no log reaches, or back";
+
+/// A record by which two logs are held against each other: see [`super::branch`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastRecord {
+    /// The offset of its first byte.
+    pub start: u64,
+    /// Its checksum, which covers all of it and its position.
+    pub crc: u32,
+}
+
+impl LastRecord {
+    /// That of a record at `start` of which these are the bytes, or the first of them.
+    pub(crate) fn of_bytes(start: u64, bytes: &[u8]) -> Option<LastRecord> {
+        let crc = u32::from_le_bytes(*bytes.first_chunk()?);
+        Some(LastRecord { start, crc })
+    }
+}
+
 /// A cursor over the records of a file.
 pub(super) struct FileReader {
     named: Named,
@@ -49,6 +69,8 @@ pub(super) struct FileReader {
     broken_batch: Option<(u64, &'static str)>,
     /// The offset that a SKIP has named, once it was read.
     goes_on_at: Option<u64>,
+    /// The record that was read last.
+    last: Option<LastRecord>,
 }
 
 impl FileReader {
@@ -89,6 +111,7 @@ impl FileReader {
             batch_end: 0,
             broken_batch: None,
             goes_on_at: None,
+            last: None,
         }
     }
 
@@ -98,7 +121,7 @@ impl FileReader {
             kind: named.kind,
             id: LogId::default(),
             first_offset: named.first_offset,
-            terms: Vec::new(),
+            branches: Vec::new(),
         };
         FileReader::with_header(named, header, file)
     }
@@ -114,6 +137,11 @@ impl FileReader {
 
     pub(super) fn header(&self) -> &Header {
         &self.header
+    }
+
+    /// The record that was read last; none where none was.
+    pub(super) fn last(&self) -> Option<LastRecord> {
+        self.last
     }
 
     /// Where in the file the next record stands, in bytes.
@@ -148,6 +176,13 @@ impl FileReader {
             let unread = &self.buffer[self.start..];
             match Record::decode(self.checksum_position(), unread) {
                 Ok(_) if self.goes_on_at.is_some() => return Ok(Next::Invalid(BEHIND_SKIP)),
+                Ok((record, bytes)) if record.operation == Operation::Skip => {
+                    let end = self.checksum_position() + bytes as u64;
+                    return Ok(match record.skips_to(end) {
+                        Some(_) => Next::Record(bytes),
+                        None => Next::Invalid(BAD_SKIP),
+                    });
+                }
                 Ok((record, bytes)) if !record.more || self.file_position < self.batch_end => {
                     return Ok(Next::Record(bytes));
                 }
@@ -210,6 +245,7 @@ impl FileReader {
     /// If the last call was not a `peek` that found one.
     pub(super) fn record(&mut self, bytes: usize) -> Record<'_> {
         let at = self.start;
+        self.last = LastRecord::of_bytes(self.checksum_position(), &self.buffer[at..]);
         self.advance(bytes);
         let record = Record::decode_checked(&self.buffer[at..at + bytes]);
         if record.operation == Operation::Skip {

@@ -176,7 +176,7 @@ fn rebase(shared: &Shared, writer: &mut Writer, source: &dyn Source) -> Result<(
         kind: Kind::Base,
         id: shared.history.id(),
         first_offset: offset,
-        terms: shared.history.terms(),
+        branches: shared.history.branches(),
     };
     let named = Named::new(writer.dir.path(), Kind::Base, offset);
     let mut entries = 0;

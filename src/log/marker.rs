@@ -45,6 +45,9 @@ pub struct Marker {
     /// acknowledgement counts without one of such a follower: see `replication`.
     #[serde(default)]
     pub has_successor: bool,
+    /// The addresses of those followers. None where an older pykv has written the file.
+    #[serde(default)]
+    pub successors: Vec<String>,
 }
 
 impl Marker {
@@ -92,11 +95,16 @@ mod tests {
         let marker = Marker {
             role: Role::Replica,
             peers: vec!["127.0.0.1:7958".to_owned()],
-            has_successor: false,
+            has_successor: true,
+            successors: vec!["127.0.0.1:7959".to_owned()],
         };
         let dir = Dir::open(temporary.path()).unwrap();
         marker.write(&dir, &Disk::default()).unwrap();
         assert_eq!(Marker::read(temporary.path()).unwrap(), Some(marker));
+        let old = r#"{"role":"primary","peers":[],"has_successor":true}"#;
+        std::fs::write(temporary.path().join(NAME), old).unwrap();
+        let marker = Marker::read(temporary.path()).unwrap().unwrap();
+        assert!(marker.has_successor && marker.successors.is_empty());
         for wrong in ["", "{}", "{\"role\":\"king\",\"peers\":[]}", "\u{0}"] {
             std::fs::write(temporary.path().join(NAME), wrong).unwrap();
             assert!(

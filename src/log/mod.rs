@@ -35,6 +35,7 @@
 mod appender;
 mod backup;
 mod base;
+mod branch;
 mod budget;
 mod check;
 mod commit;
@@ -64,22 +65,24 @@ mod tests;
 pub(crate) use appender::{Appender, BatchRoom, Change, Reserved, put_bytes, removal_bytes};
 pub use backup::{BackupError, Whole, restore, verify};
 pub(crate) use base::{Batch, Source};
+pub use branch::{BRANCH_SPREAD_BYTES, Branch, branch_before, fork, term_before};
 pub use check::{Damage, FileReport, Report, check, repair};
 pub use commit::Position;
 pub(crate) use commit::Then;
 pub use compaction::{Cause, Compacted, CompactionStatus, Finished, Progress};
-pub(crate) use copy::Step;
+pub(crate) use copy::ReplicaAppend;
 pub(crate) use disk::Disk;
 pub use error::{Error, Health, Refusal};
-pub(crate) use feed::Place;
+pub(crate) use feed::FeedPosition;
 pub use feed::{Feed, FeedError};
+pub use file_reader::LastRecord;
 pub use header::LogId;
 pub use marker::{Marker, Role};
 pub use reader::{Read, Reader};
 pub use recount::Mismatch;
 pub use recovery::{SEGMENT_BYTES_CEILING, UNWRITTEN_BYTES_CEILING};
 pub(crate) use snapshot::SnapshotError;
-pub use term::{Term, TermStart, fork, term_before};
+pub use term::Term;
 
 pub use crate::record::Operation;
 
@@ -88,6 +91,7 @@ use crate::histogram::Counts;
 use crate::record::Record;
 use crate::waits;
 use appender::Piece;
+use branch::History;
 use budget::Budget;
 use commit::Commit;
 use compaction::Compactor;
@@ -98,7 +102,6 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
-use term::History;
 use writer::{Failure, Flushed, Writer};
 
 /// When the log is synced, and so what an acknowledgement means.
@@ -138,6 +141,9 @@ pub struct Options {
     pub compact_ratio: f64,
     /// Bytes of the log that are kept behind a base, for those who read it from behind.
     pub backlog_bytes: u64,
+    /// How much further on than it must a branch begins at most, by chance, in bytes. 0 only where tests name
+    /// offsets: two histories could then give one version.
+    pub branch_spread_bytes: u64,
     /// How long a writer waits for room, and then for its record to be written, before it is told so.
     pub wait_max: Duration,
 }
@@ -240,6 +246,8 @@ pub struct Log {
     shared: Arc<Shared>,
     /// What the log says that the digest of the store is.
     digest_expected: Option<Digest>,
+    /// Where the log ended when it was opened, if no key was in it.
+    empty_at: Option<u64>,
     keeper: Option<Keeper>,
     compactor: Option<Compactor>,
 }
@@ -254,10 +262,10 @@ impl Log {
         replay: impl FnMut(&Record<'_>, u64),
     ) -> Result<(Log, Appender), Error> {
         let dir = Arc::new(Dir::open_or_create(path)?);
-        let recovered = recovery::recover(&dir, &disk, options.backlog_bytes, role, replay)?;
+        let recovered = recovery::recover(&dir, &disk, &options, role, replay)?;
         let (pieces, receiver) = crossbeam_channel::unbounded();
         let position = recovered.position;
-        let history = Arc::new(History::new(recovered.id, recovered.terms));
+        let history = Arc::new(History::new(recovered.id, recovered.branches));
         let mut writer = Writer::new(
             Arc::clone(&dir),
             disk.clone(),
@@ -268,6 +276,7 @@ impl Log {
             position,
         );
         writer.set_follows(role == Role::Replica);
+        writer.set_last(recovered.last);
         let shared = Arc::new(Shared {
             commit: Commit::new(options.policy, position),
             budget: Budget::new(options.unwritten_bytes_max),
@@ -292,6 +301,7 @@ impl Log {
             Log {
                 shared,
                 digest_expected: recovered.digest,
+                empty_at: recovered.is_empty.then_some(position),
                 keeper: None,
                 compactor: None,
             },
@@ -390,9 +400,19 @@ impl Log {
         Feed::new(&self.shared, after)
     }
 
+    /// Reads what is recorded after an offset, for a node whose last record before it is `last`: an error where
+    /// this log has another one there.
+    pub(crate) fn feed_behind(&self, after: u64, last: Option<LastRecord>) -> Result<Feed<'_>, FeedError> {
+        let feed = Feed::new(&self.shared, Some(after))?;
+        if let Some(last) = last {
+            feed::check_last(&self.shared, last)?;
+        }
+        Ok(feed)
+    }
+
     /// Goes on where a feed was left.
-    pub(crate) fn resume(&self, place: Place) -> Feed<'_> {
-        Feed::resume(&self.shared, place)
+    pub(crate) fn resume(&self, position: FeedPosition) -> Feed<'_> {
+        Feed::resume(&self.shared, position)
     }
 
     /// The offset just past the last record that was handed over; of a replica, that was applied.
@@ -471,14 +491,24 @@ impl Log {
         self.shared.options.policy
     }
 
+    /// Whether no key was ever in it.
+    pub(crate) fn is_new(&self) -> bool {
+        self.empty_at == Some(self.position().written)
+    }
+
     /// The term that it is written in.
     pub fn term(&self) -> Term {
         self.shared.history.term()
     }
 
-    /// All terms that it was written in, as far as they are remembered.
-    pub fn terms(&self) -> Vec<TermStart> {
-        self.shared.history.terms()
+    /// The branches of its history, as far as they are remembered.
+    pub fn branches(&self) -> Vec<Branch> {
+        self.shared.history.branches()
+    }
+
+    /// The branch that it is written in.
+    pub fn branch(&self) -> Option<Branch> {
+        self.shared.history.last()
     }
 
     /// Which log it is.

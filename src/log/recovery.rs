@@ -8,31 +8,32 @@
 //! (A power cut can also lose an earlier page of the last, unsynced writes and keep a later one. That looks
 //! like damage, and as damage it is left to the operator.)
 //!
-//! A log that does not end in a CLOSE was not closed in order: records may have been lost that had offsets
-//! behind its end, and readers may have seen the versions that they gave. So the log goes on a good way
-//! further ([`SKIPPED_BYTES`]), behind a SKIP that says so, and no version is ever given twice.
+//! A node that gives offsets begins a branch of the log's history ([`super::branch`]): a TERM record with a
+//! nonce of its own, and a SKIP. Records may have been lost that had offsets behind the log's end, and the
+//! directory may be a copy of one that has been written to since. So the branch begins a good way further on
+//! ([`SKIPPED_BYTES`]), and by chance a little more, and no version is ever given twice.
 //!
 //! A replica's log is the primary's, byte for byte: nothing is added to it here.
 //!
 //! Anything else that is not as it was written stops the start: see [`Error::Damaged`]. What a repair does
 //! is told in the module `repair`.
 
+use super::branch::{self, Branch};
 use super::dir::{Dir, Listing, Named};
 use super::disk::Disk;
 use super::error::Error;
-use super::file_reader::{CUT_SHORT, FileReader, Next};
+use super::file_reader::{CUT_SHORT, FileReader, LastRecord, Next};
 use super::header::{HEADER_BYTES, Kind, LogId};
 use super::marker::Role;
-use super::repair;
-use super::term::{Term, TermStart};
+use super::term::Term;
 use super::writer::{Segment, now_ms};
+use super::{Options, repair};
 use crate::digest::Digest;
-use crate::record::{Operation, Record};
+use crate::record::{OFFSET_MAX, Operation, Record};
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-/// How far the log goes on behind the end of one that was not closed in order, in bytes: more than can
-/// have been lost. That is what was not synced, at most the last segment, and what was not yet written;
+/// How far behind the log's end a branch begins at least, in bytes: more than can have been lost. That is what was not synced, at most the last segment, and what was not yet written;
 /// the command line bounds both ([`SEGMENT_BYTES_CEILING`], [`UNWRITTEN_BYTES_CEILING`]), which leaves a
 /// gibibyte for evictions, that wait without a bound of their own.
 pub(super) const SKIPPED_BYTES: u64 = 4 << 30;
@@ -46,12 +47,16 @@ pub const UNWRITTEN_BYTES_CEILING: u64 = 1 << 30;
 /// A directory that was read, and the segment to go on in.
 pub(super) struct Recovered {
     pub(super) id: LogId,
-    pub(super) terms: Vec<TermStart>,
+    pub(super) branches: Vec<Branch>,
     pub(super) segment: Segment,
     /// The end of the log.
     pub(super) position: u64,
     /// What a CLOSE at the end says the digest is.
     pub(super) digest: Option<Digest>,
+    /// The record before the end, where the log holds it.
+    pub(super) last: Option<LastRecord>,
+    /// Whether there is neither a base nor a record of a key.
+    pub(super) is_empty: bool,
 }
 
 /// Reads a directory, or makes a new log in an empty one. Each record is given to `replay` with the version
@@ -59,7 +64,7 @@ pub(super) struct Recovered {
 pub(super) fn recover(
     dir: &Dir,
     disk: &Disk,
-    backlog_bytes: u64,
+    options: &Options,
     role: Role,
     mut replay: impl FnMut(&Record<'_>, u64),
 ) -> Result<Recovered, Error> {
@@ -75,7 +80,7 @@ pub(super) fn recover(
     let files: Vec<&Named> = listing.current().collect();
     if files.is_empty() {
         return if listing.superseded().next().is_none() {
-            start_log(dir, disk)
+            start_log(dir, disk, options.branch_spread_bytes)
         } else {
             unreachable_start(dir)
         };
@@ -83,22 +88,24 @@ pub(super) fn recover(
     check_start(dir, &files)?;
     let mut log: Option<Recovered> = None;
     let mut has_lost = false;
+    let mut is_empty = files.iter().all(|named| named.kind == Kind::Log);
     let mut digest = None;
     for (at, named) in files.iter().enumerate() {
         let mut reader = FileReader::open(named)?;
         if let Some(log) = &log {
             check_follows(dir, log, &reader)?;
         }
-        let mut terms = reader.header().terms.clone();
+        let mut branches = reader.header().branches.clone();
         let is_last = at + 1 == files.len();
         has_lost |= read_file(
             dir,
             disk,
             &mut reader,
             is_last,
-            &mut terms,
+            &mut branches,
             &mut |record, version| {
                 digest = record.digest().filter(|_| record.operation == Operation::Close);
+                is_empty &= !record.operation.has_key();
                 replay(record, version);
             },
         )?;
@@ -113,10 +120,15 @@ pub(super) fn recover(
         };
         log = Some(Recovered {
             id: reader.header().id,
-            terms,
+            branches,
             segment,
             position,
             digest: None,
+            last: match named.kind {
+                Kind::Log => reader.last().or(log.and_then(|log| log.last)),
+                Kind::Base => None,
+            },
+            is_empty,
         });
     }
     let mut log = log.expect("there is at least one file");
@@ -132,51 +144,96 @@ pub(super) fn recover(
         disk.sync_data(file).map_err(Error::io("cannot sync", path))?;
     } else {
         // The process ended between making the base, or the SKIP, and the segment that follows it.
-        log.segment = Segment::create(dir, disk, log.id, &log.terms, log.position, &[])?;
+        log.segment = Segment::create(dir, disk, log.id, &log.branches, log.position, &[])?;
     }
     // A replica's log is the primary's, byte for byte: it has no say in how it goes on.
-    if log.digest.is_none() && role == Role::Primary {
-        skip_ahead(dir, disk, &mut log)?;
+    if role == Role::Primary {
+        begin_branch(dir, disk, &mut log, options.branch_spread_bytes)?;
     }
     // What a base was made of is kept where the base was damaged: somebody may want it yet.
     if !has_lost {
-        dir.remove(disk, listing.dispensable(backlog_bytes, None));
+        dir.remove(disk, listing.dispensable(options.backlog_bytes, None));
     }
     Ok(log)
 }
 
-/// Makes the first segment of a new log. It begins with the record of term 1.
-fn start_log(dir: &Dir, disk: &Disk) -> Result<Recovered, Error> {
-    let id = LogId::random()
-        .map_err(|error| Error::io("cannot get random bytes for", dir.path())(error.into()))?;
+/// Makes the first segment of a new log: the record of term 1, and a SKIP to where versions begin, which is by
+/// chance, so that those of one store are none of another.
+fn start_log(dir: &Dir, disk: &Disk, spread_bytes: u64) -> Result<Recovered, Error> {
+    let id = LogId::random().map_err(no_randomness(dir))?;
+    let (nonce, chance) = branch::draw(spread_bytes).map_err(no_randomness(dir))?;
     let term = Term::FIRST;
-    let terms = vec![TermStart { term, start: 0 }];
+    let value = Branch::record_value(term, nonce);
     let mut first = Vec::new();
-    Record::new(Operation::Term, now_ms(), &[], &term.bits().to_le_bytes()).encode(0, &mut first);
+    Record::new(Operation::Term, now_ms(), &[], &value).encode(0, &mut first);
+    let branches = vec![Branch {
+        term,
+        nonce,
+        start: 0,
+    }];
     let segment = Segment::create(dir, disk, id, &[], 0, &first)?;
     ::log::info!("made a new store in {}", dir.path().display());
-    Ok(Recovered {
+    let mut log = Recovered {
         id,
-        terms,
+        branches,
         segment,
         position: first.len() as u64,
         digest: None,
-    })
+        last: LastRecord::of_bytes(0, &first),
+        is_empty: true,
+    };
+    if chance > log.position {
+        append_and_skip(dir, disk, &mut log, Vec::new(), chance)?;
+    }
+    Ok(log)
 }
 
-/// Lets the log go on where no offset was given before.
-fn skip_ahead(dir: &Dir, disk: &Disk, log: &mut Recovered) -> Result<(), Error> {
-    let to = log.position + SKIPPED_BYTES;
-    let mut skip = Vec::new();
-    Record::new(Operation::Skip, now_ms(), &[], &to.to_le_bytes()).encode(log.position, &mut skip);
+/// Begins a branch of this start, in the term that the log is in.
+fn begin_branch(dir: &Dir, disk: &Disk, log: &mut Recovered, spread_bytes: u64) -> Result<(), Error> {
+    let (nonce, chance) = branch::draw(spread_bytes).map_err(no_randomness(dir))?;
+    let start = log.position;
+    let term = log.branches.last().map_or(Term::FIRST, |last| last.term);
+    let value = Branch::record_value(term, nonce);
+    let mut begins = Vec::new();
+    Record::new(Operation::Term, now_ms(), &[], &value).encode(start, &mut begins);
+    let to = start + SKIPPED_BYTES + chance;
+    Branch { term, nonce, start }.note(&mut log.branches);
+    append_and_skip(dir, disk, log, begins, to)?;
+    if log.digest.is_none() {
+        ::log::warn!("the log was not closed in order; it goes on at offset {to}");
+    }
+    Ok(())
+}
+
+/// Writes records to the end of the log, and a SKIP behind them, and goes on at `to` in a new segment.
+fn append_and_skip(
+    dir: &Dir,
+    disk: &Disk,
+    log: &mut Recovered,
+    mut records: Vec<u8>,
+    to: u64,
+) -> Result<(), Error> {
+    if to > OFFSET_MAX {
+        return inconsistent(
+            dir,
+            "its log has used up its offsets; a backup restores to a new one".to_owned(),
+        );
+    }
+    let start = log.position + records.len() as u64;
+    let skip_at = records.len();
+    Record::new(Operation::Skip, now_ms(), &[], &to.to_le_bytes()).encode(start, &mut records);
     let Segment { file, path, .. } = &log.segment;
-    disk.write_at(file, &skip, log.segment.file_position(log.position))
+    disk.write_at(file, &records, log.segment.file_position(log.position))
         .map_err(Error::io("cannot write", path))?;
     disk.sync_data(file).map_err(Error::io("cannot sync", path))?;
-    log.segment = Segment::create(dir, disk, log.id, &log.terms, to, &[])?;
+    log.segment = Segment::create(dir, disk, log.id, &log.branches, to, &[])?;
     log.position = to;
-    ::log::info!("the log was not closed in order; it goes on at offset {to}");
+    log.last = LastRecord::of_bytes(start, &records[skip_at..]);
     Ok(())
+}
+
+fn no_randomness(dir: &Dir) -> impl Fn(getrandom::Error) -> Error {
+    move |error| Error::io("cannot get random bytes for", dir.path())(error.into())
 }
 
 fn inconsistent<T>(dir: &Dir, why: String) -> Result<T, Error> {
@@ -230,7 +287,7 @@ fn read_file(
     disk: &Disk,
     reader: &mut FileReader,
     is_last: bool,
-    terms: &mut Vec<TermStart>,
+    branches: &mut Vec<Branch>,
     replay: &mut impl FnMut(&Record<'_>, u64),
 ) -> Result<bool, Error> {
     let is_base = reader.named().kind == Kind::Base;
@@ -242,8 +299,8 @@ fn read_file(
                 let after = start + bytes as u64;
                 let file_position = reader.file_position();
                 let record = reader.record(bytes);
-                if let Some(term) = TermStart::of_record(&record, start) {
-                    term.note(terms);
+                if let Some(branch) = Branch::of_record(&record, start) {
+                    branch.note(branches);
                 }
                 if is_base {
                     if let Err(why) = in_base.count(&record) {

@@ -13,12 +13,13 @@
 
 use super::dir::{Listing, Named};
 use super::error::Error;
+use super::file_reader::{FileReader, Next};
 use super::header::{HEADER_BYTES, Header, Kind};
 use super::recovery::BaseCount;
 use super::writer::Failure;
 use super::{Log, Shared};
 use crate::digest::Digest;
-use crate::record::{DecodeError, Operation, Record};
+use crate::record::{DecodeError, OFFSET_MAX, Operation, Record};
 use std::fmt;
 use std::fs::File;
 use std::path::PathBuf;
@@ -107,6 +108,40 @@ impl Log {
     }
 }
 
+impl Log {
+    /// Reads the log's own files, from the newest base on, where a snapshot broke off that was to replace them.
+    /// Gives each record to `each`, with the version that it gives its key, and returns the offset that they are
+    /// the state at. From then on bases are made of the store again.
+    pub(crate) fn reload(&self, mut each: impl FnMut(&Record<'_>, u64)) -> Result<u64, Error> {
+        let shared = &*self.shared;
+        let _walking = shared.walking();
+        let end = shared.commit.position().written;
+        for named in Listing::read(shared.dir.path())?.current() {
+            let mut reader = FileReader::open(named)?;
+            loop {
+                let start = reader.offset();
+                if named.kind == Kind::Log && start >= end {
+                    break;
+                }
+                match reader.peek()? {
+                    Next::Record(bytes) => {
+                        let after = start + bytes as u64;
+                        let record = reader.record(bytes);
+                        match named.kind {
+                            Kind::Base => each(&record, record.version.unwrap_or(start)),
+                            Kind::Log => each(&record, after),
+                        }
+                    }
+                    Next::End => break,
+                    Next::Invalid(why) => return Err(reader.damaged(reader.file_position(), why)),
+                }
+            }
+        }
+        shared.is_hollow.store(false, Ordering::Release);
+        Ok(end)
+    }
+}
+
 impl Snapshot<'_> {
     /// Takes what came, and gives each whole record in it to `each`, with the version that it gives its key.
     pub(crate) fn push(
@@ -133,7 +168,8 @@ impl Snapshot<'_> {
                     self.count.count(&record).map_err(invalid)?;
                     if record.operation == Operation::End {
                         let end = record.value.get(16..24).and_then(|end| end.try_into().ok());
-                        let (Some(end), Some(digest)) = (end.map(u64::from_le_bytes), record.digest()) else {
+                        let end = end.map(u64::from_le_bytes).filter(|end| *end <= OFFSET_MAX);
+                        let (Some(end), Some(digest)) = (end, record.digest()) else {
                             return Err(invalid("its last record does not say what it is the state at"));
                         };
                         self.end = Some((end, Digest(digest)));
@@ -186,7 +222,7 @@ impl Snapshot<'_> {
         let _step = shared.stepping();
         let mut writer = shared.writer();
         self.name(&header, end)?;
-        shared.history.replace(header.id, header.terms);
+        shared.history.replace(header.id, header.branches);
         shared.budget.give_back(writer.drop_waiting());
         writer.set_digest(digest);
         if let Err(error) = writer.skip_to(end) {

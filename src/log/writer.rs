@@ -14,11 +14,13 @@
 //! - `digest` is that of the store at the end of `encoded`.
 
 use super::appender::{Change, Entry, Piece};
+use super::branch::{Branch, History};
 use super::dir::{Dir, Named};
 use super::disk::Disk;
 use super::error::Error;
+use super::file_reader::LastRecord;
 use super::header::{HEADER_BYTES, Header, Kind, LogId};
-use super::term::{History, Term, TermStart};
+use super::term::Term;
 use crate::digest::Digest;
 use crate::record::{Operation, Record};
 use crossbeam_channel::Receiver;
@@ -43,8 +45,10 @@ pub(super) struct Writer {
     segment: Segment,
     segment_bytes_max: u64,
     encoded: Vec<u8>,
-    /// The terms that begin in `encoded`.
-    encoded_terms: Vec<TermStart>,
+    /// The branches that begin in `encoded`.
+    encoded_branches: Vec<Branch>,
+    /// The record before the end of `encoded`, where it is known.
+    last: Option<LastRecord>,
     digest: Digest,
     /// Whether what is written comes from another node. Then the digest is known only once it is applied.
     follows: bool,
@@ -90,7 +94,7 @@ impl Segment {
         dir: &Dir,
         disk: &Disk,
         id: LogId,
-        terms: &[TermStart],
+        branches: &[Branch],
         first_offset: u64,
         first: &[u8],
     ) -> Result<Segment, Error> {
@@ -99,7 +103,7 @@ impl Segment {
             kind: Kind::Log,
             id,
             first_offset,
-            terms: terms.to_vec(),
+            branches: branches.to_vec(),
         };
         let file = dir.make(disk, &named.path, |file| {
             let mut start = header.encode();
@@ -142,7 +146,8 @@ impl Writer {
             segment,
             segment_bytes_max,
             encoded: Vec::new(),
-            encoded_terms: Vec::new(),
+            encoded_branches: Vec::new(),
+            last: None,
             digest: Digest::default(),
             follows: false,
             position,
@@ -159,6 +164,16 @@ impl Writer {
     /// The digest of the store at the end of all that was taken from the channel.
     pub(super) fn digest(&self) -> Digest {
         self.digest
+    }
+
+    /// The record before the end of all that was taken from the channel; none where it is not known: behind a
+    /// base, or an end that was cut off.
+    pub(super) fn last(&self) -> Option<LastRecord> {
+        self.last
+    }
+
+    pub(super) fn set_last(&mut self, last: Option<LastRecord>) {
+        self.last = last;
     }
 
     pub(super) fn set_digest(&mut self, digest: Digest) {
@@ -198,9 +213,9 @@ impl Writer {
         self.position += bytes;
         self.encoded.clear();
         self.encoded.shrink_to(BUFFER_KEPT_BYTES);
-        self.encoded_terms
+        self.encoded_branches
             .drain(..)
-            .for_each(|term| self.history.note(term));
+            .for_each(|branch| self.history.note(branch));
         Ok(self.flushed(bytes))
     }
 
@@ -261,8 +276,8 @@ impl Writer {
     }
 
     fn create_segment(&self, first_offset: u64) -> Result<Segment, Error> {
-        let (id, terms) = (self.history.id(), self.history.terms());
-        Segment::create(&self.dir, &self.disk, id, &terms, first_offset, &[])
+        let (id, branches) = (self.history.id(), self.history.branches());
+        Segment::create(&self.dir, &self.disk, id, &branches, first_offset, &[])
     }
 
     /// Says at the end of the log that the node was stopped in order, and syncs it. Nothing may wait in the
@@ -282,25 +297,29 @@ impl Writer {
         self.disk
             .write_at(&self.segment.file, &encoded, at)
             .map_err(|error| Failure::Write(Error::io("cannot write", &self.segment.path)(error)))?;
+        self.last = LastRecord::of_bytes(self.position, &encoded);
         self.position += encoded.len() as u64;
         self.sync()
     }
 
-    /// Begins a term at the end of the log, and lets the log go on at `goes_on_at`, where no offset was ever
-    /// given. Nothing may wait in the channel. Has the term begun, it is in the history, even after an error.
-    pub(super) fn begin_term(&mut self, term: Term, goes_on_at: u64) -> Result<(), Failure> {
+    /// Begins a branch at the end of the log, and lets the log go on at `goes_on_at`, where no offset was ever
+    /// given. Nothing may wait in the channel. A branch that has begun is in the history, even after an error.
+    pub(super) fn begin_branch(&mut self, term: Term, nonce: u64, goes_on_at: u64) -> Result<(), Failure> {
         if self.next_segment_at.is_some() {
             self.start_segment()?;
         }
         self.cut_torn_tail()?;
         let start = self.position;
         let mut encoded = Vec::new();
-        let mut push = |operation, number: u64| {
-            let at = start + encoded.len() as u64;
-            Record::new(operation, now_ms(), &[], &number.to_le_bytes()).encode(at, &mut encoded);
-        };
-        push(Operation::Term, term.bits());
-        push(Operation::Skip, goes_on_at);
+        let mut skip = 0;
+        let value = Branch::record_value(term, nonce);
+        for (operation, value) in [
+            (Operation::Term, &value[..]),
+            (Operation::Skip, &goes_on_at.to_le_bytes()),
+        ] {
+            skip = encoded.len();
+            Record::new(operation, now_ms(), &[], value).encode(start + skip as u64, &mut encoded);
+        }
         let at = self.segment.file_position(start);
         if let Err(error) = self.disk.write_at(&self.segment.file, &encoded, at) {
             self.has_torn_tail = self.disk.set_len(&self.segment.file, at).is_err();
@@ -309,7 +328,8 @@ impl Writer {
             )));
         }
         self.sync().inspect_err(|_| self.has_torn_tail = true)?;
-        self.history.note(TermStart { term, start });
+        self.history.note(Branch { term, nonce, start });
+        self.last = LastRecord::of_bytes(start + skip as u64, &encoded[skip..]);
         self.pass_to(goes_on_at)
     }
 
@@ -332,7 +352,8 @@ impl Writer {
             }
             dropped += self.encoded.len() as u64;
             self.encoded.clear();
-            self.encoded_terms.clear();
+            self.encoded_branches.clear();
+            self.last = None;
         }
     }
 
@@ -342,6 +363,7 @@ impl Writer {
         self.position = offset;
         self.next_segment_at = None;
         self.has_torn_tail = false;
+        self.last = None;
         Ok(())
     }
 
@@ -359,6 +381,7 @@ impl Writer {
         self.position = offset;
         self.next_segment_at = None;
         self.has_torn_tail = false;
+        self.last = None;
         Ok(())
     }
 
@@ -375,9 +398,14 @@ impl Writer {
                         self.encode(entry, at < last);
                     }
                 }
-                Piece::Raw { bytes, terms } => {
+                Piece::Raw {
+                    bytes,
+                    branches,
+                    last,
+                } => {
                     self.encoded.extend_from_slice(&bytes);
-                    self.encoded_terms.extend(terms);
+                    self.encoded_branches.extend(branches);
+                    self.last = last;
                 }
             }
         }
@@ -401,7 +429,9 @@ impl Writer {
                 ..Record::new(*operation, entry.timestamp_ms, pair.key(), &[])
             },
         };
+        let at = self.encoded.len();
         record.encode(entry.start, &mut self.encoded);
+        self.last = LastRecord::of_bytes(entry.start, &self.encoded[at..]);
         let end = entry.start + record.encoded_bytes() as u64;
         match &entry.change {
             Change::Put { pair, replaced } => {

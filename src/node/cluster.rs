@@ -1,16 +1,51 @@
 //! What a node is in its cluster, and what it knows of the others.
 //!
-//! Plain state, under a lock of its own that is held to copy some words. What drives it stands in
-//! [`crate::replication`], whose threads wait here for a change of role.
+//! Plain state, under a lock of its own that is held to copy some words. The threads of [`crate::replication`]
+//! drive it, and wait here for a change of role.
+//!
+//! # What must hold
+//! - One thread changes the role at a time: the one that holds `role_change`.
+//! - Writers are held only by a primary, and never past the end of the hold.
+//! - A replica is *fed* while the node that it follows is a primary and was heard lately. Only a fed replica
+//!   gives its log to others, so replicas can never follow each other in a circle.
 
-use crate::log::{Marker, Role, Term};
+use super::upstream::Upstream;
+use super::watermark::Watermark;
+use crate::boot_clock::BootInstant;
+use crate::log::{LogId, Marker, Role, Term};
+use crate::resolver::Resolver;
+use std::fmt;
 use std::net::{Shutdown, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 /// Addresses of other nodes that are kept, beside those that the node was started with.
 const PEERS_HEARD_MAX: usize = 16;
+
+/// For how long a second primary of this log is reported after it was last heard.
+const CONFLICT_FOR: Duration = Duration::from_secs(10);
+
+/// A token that is shown to other nodes, and never printed.
+#[derive(Clone)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Keeps a text.
+    pub fn new(text: String) -> Secret {
+        Secret(text)
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
 
 /// How a node takes part in a cluster.
 #[derive(Clone, Debug, Default)]
@@ -21,14 +56,22 @@ pub struct Options {
     pub address: String,
     /// Nodes to follow, or that are to hear of this one, as `host:port`.
     pub peers: Vec<String>,
+    /// Whether it follows a replica among `peers` where it finds no primary.
+    pub follows_replicas: bool,
     /// After how long without a word of the primary it takes over by itself.
     pub failover_after: Option<Duration>,
+    /// The id of another log, for which this node's own is set aside.
+    pub replace: Option<LogId>,
     /// How many followers must have a write before it is answered.
     pub sync_replicas: usize,
     /// For how long they are waited for.
     pub sync_timeout: Duration,
     /// Whether a write that too few have then is answered with 503.
     pub sync_required: bool,
+    /// Whether a read waits until the followers have what it shows.
+    pub sync_reads: bool,
+    /// Shown to other nodes.
+    pub token: Option<Secret>,
 }
 
 /// What a node is doing about its copy of the log.
@@ -38,7 +81,7 @@ pub enum Phase {
     Primary,
     /// It looks for a node to follow.
     Connecting,
-    /// It takes over the state of the one that it follows; until that is whole it serves no reads.
+    /// It takes over the state of the one that it follows; until that is synced it serves no reads.
     Snapshot,
     /// It takes the log of the one that it follows.
     Streaming,
@@ -68,19 +111,21 @@ pub struct ClusterStatus {
     pub phase: Phase,
     /// How others reach it, as `host:port`.
     pub address: String,
-    /// How the primary is reached, as far as it is known: itself, where it is one.
+    /// How the primary is reached, while it is heard: itself, where it is one.
     pub primary: Option<String>,
-    /// What keeps a replica from going on.
+    /// How long ago a replica heard the primary.
+    pub primary_heard: Option<Duration>,
+    /// What is wrong.
     pub error: Option<String>,
-    /// How far a replica is behind, in bytes of the log.
+    /// How far a replica is behind the primary, in bytes of the log.
     pub lag_bytes: Option<u64>,
-    /// For how long it has not been even with the one that it follows, as far as it knows.
+    /// For how long it has not had all that the primary has, as far as it knows.
     pub lag: Option<Duration>,
     /// After how long without a word of the primary it takes over by itself.
     pub failover_after: Option<Duration>,
 }
 
-/// What has to be told to the threads of [`crate::replication`].
+/// What the threads of [`crate::replication`] wait to see changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Change {
     pub(crate) role: Role,
@@ -89,25 +134,39 @@ pub(crate) struct Change {
     pub(crate) to_stop: bool,
 }
 
+/// Why a primary holds its writers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hold {
+    /// It asks the others first whether one of them took over.
+    Inquiry,
+    /// A replica is about to take over.
+    Handover,
+}
+
 struct State {
     role: Role,
     phase: Phase,
     epoch: u64,
     to_stop: bool,
-    /// The one that was last heard of as a primary, and its term: to be followed before all others.
-    upstream: Option<(String, Term)>,
-    /// Where writes are to go.
-    primary: Option<String>,
+    /// The node that last said to be the primary, and its term: the first to be asked.
+    leader: Option<(String, Term)>,
+    /// The node that is followed.
+    source: Option<String>,
+    /// Whether it is a primary.
+    is_source_primary: bool,
+    upstream: Upstream,
     peers: Vec<String>,
     error: Option<String>,
-    /// The highest term that another node was heard of to be in.
-    met: Term,
-    /// How far the log of the one that is followed was written when it last said so.
-    known_written: u64,
-    /// When this node last had all that the other one had.
-    even_at: Option<Instant>,
-    /// The connection that the log comes by, to be broken where it must not be waited for.
-    line: Option<TcpStream>,
+    /// Another primary of this log and term, and when it was heard.
+    conflict: Option<(String, BootInstant)>,
+    /// The highest term that another node was in.
+    highest_seen: Term,
+    /// Why a primary holds its writers, and until when.
+    held: Option<(Hold, Instant)>,
+    /// Counts the times that the prober was asked to go to work at once.
+    calls: u64,
+    /// The connection to the node that is followed. To break it frees the thread that waits on it.
+    upstream_socket: Option<TcpStream>,
 }
 
 /// See the module.
@@ -119,14 +178,13 @@ pub(crate) struct Cluster {
     changed: Condvar,
     /// Copies of `state`, for those who ask at every request.
     is_replica: AtomicBool,
-    is_whole: AtomicBool,
+    is_synced: AtomicBool,
+    is_held: AtomicBool,
     /// Held while the role changes: one change at a time.
-    pub(super) turning: Mutex<()>,
+    pub(super) role_change: Mutex<()>,
     /// Everything before this is in the store of a replica.
-    applied: AtomicU64,
-    applied_waiters: AtomicU64,
-    applied_lock: Mutex<()>,
-    applied_grown: Condvar,
+    pub(super) applied: Watermark,
+    resolver: Resolver,
 }
 
 impl Cluster {
@@ -148,30 +206,29 @@ impl Cluster {
             id,
             state: Mutex::new(State {
                 role,
-                phase: match role {
-                    Role::Primary => Phase::Primary,
-                    Role::Replica => Phase::Connecting,
-                },
+                phase: phase_of(role),
                 epoch: 0,
                 to_stop: false,
-                upstream: None,
-                primary: None,
+                leader: None,
+                source: None,
+                is_source_primary: false,
+                upstream: Upstream::default(),
                 peers,
                 error: None,
-                met: Term::default(),
-                known_written: 0,
-                even_at: None,
-                line: None,
+                conflict: None,
+                highest_seen: Term::default(),
+                held: None,
+                calls: 0,
+                upstream_socket: None,
             }),
             options,
             changed: Condvar::new(),
             is_replica: AtomicBool::new(role == Role::Replica),
-            is_whole: AtomicBool::new(true),
-            turning: Mutex::new(()),
-            applied: AtomicU64::new(applied),
-            applied_waiters: AtomicU64::new(0),
-            applied_lock: Mutex::new(()),
-            applied_grown: Condvar::new(),
+            is_synced: AtomicBool::new(true),
+            is_held: AtomicBool::new(false),
+            role_change: Mutex::new(()),
+            applied: Watermark::new(applied),
+            resolver: Resolver::default(),
         }
     }
 
@@ -181,6 +238,14 @@ impl Cluster {
             .expect("nothing under the cluster's lock panics")
     }
 
+    pub(crate) fn options(&self) -> &Options {
+        &self.options
+    }
+
+    pub(crate) fn resolver(&self) -> &Resolver {
+        &self.resolver
+    }
+
     pub(crate) fn role(&self) -> Role {
         match self.is_replica.load(Ordering::Acquire) {
             true => Role::Replica,
@@ -188,13 +253,13 @@ impl Cluster {
         }
     }
 
-    /// Whether the store holds the whole of some state.
-    pub(crate) fn is_whole(&self) -> bool {
-        self.is_whole.load(Ordering::Acquire)
+    /// Whether the store holds all of some state.
+    pub(crate) fn is_synced(&self) -> bool {
+        self.is_synced.load(Ordering::Acquire)
     }
 
-    pub(super) fn set_whole(&self, is_whole: bool) {
-        self.is_whole.store(is_whole, Ordering::Release);
+    pub(super) fn set_synced(&self, is_synced: bool) {
+        self.is_synced.store(is_synced, Ordering::Release);
     }
 
     /// How others reach this node.
@@ -202,12 +267,17 @@ impl Cluster {
         &self.options.address
     }
 
-    /// Where writes are to go, as far as it is known.
+    /// Where writes are to go, while the primary is heard.
     pub(crate) fn primary(&self) -> Option<String> {
         match self.role() {
             Role::Primary => Some(self.options.address.clone()),
-            Role::Replica => self.state().primary.clone(),
+            Role::Replica => self.state().upstream.primary().map(str::to_owned),
         }
+    }
+
+    /// Where the primary is said to be, heard or not.
+    pub(crate) fn primary_address(&self) -> Option<String> {
+        self.state().upstream.address().map(str::to_owned)
     }
 
     /// Addresses of other nodes.
@@ -215,35 +285,57 @@ impl Cluster {
         self.state().peers.clone()
     }
 
-    /// What is to be remembered of it all.
-    pub(super) fn marker(&self, role: Role, has_successor: bool) -> Marker {
-        Marker {
-            role,
-            peers: self.peers(),
-            has_successor,
+    /// Takes in the address of another node; `true` where it is new, and there is room.
+    pub(super) fn add_peer(&self, address: &str) -> bool {
+        self.add_peer_to(&mut self.state(), address)
+    }
+
+    fn add_peer_to(&self, state: &mut State, address: &str) -> bool {
+        let is_new = address != self.options.address
+            && !state.peers.iter().any(|peer| peer == address)
+            && state.peers.len() < self.options.peers.len() + PEERS_HEARD_MAX;
+        if is_new {
+            state.peers.push(address.to_owned());
         }
+        is_new
+    }
+
+    /// Drops the address of another node; `true` where it was known.
+    pub(super) fn remove_peer(&self, address: &str) -> bool {
+        let mut state = self.state();
+        let before = state.peers.len();
+        state.peers.retain(|peer| peer != address);
+        state.peers.len() < before
     }
 
     pub(super) fn status(&self, applied: u64) -> ClusterStatus {
         let state = self.state();
         let is_replica = state.role == Role::Replica;
-        let lag_bytes = is_replica.then(|| state.known_written.saturating_sub(applied));
-        let is_even = state.phase == Phase::Streaming && lag_bytes == Some(0);
+        let (lag_bytes, lag) = match is_replica {
+            true => state.upstream.lag(applied),
+            false => (None, None),
+        };
+        let phase = match state.phase {
+            // The connection stands, and nothing comes.
+            Phase::Streaming if !state.upstream.is_heard() => Phase::Connecting,
+            phase => phase,
+        };
+        let conflict = state.conflict.as_ref();
+        let conflict = conflict.filter(|(_, at)| at.elapsed() <= CONFLICT_FOR);
         ClusterStatus {
             role: state.role,
-            phase: state.phase,
+            phase,
             address: self.options.address.clone(),
             primary: match state.role {
                 Role::Primary => Some(self.options.address.clone()),
-                Role::Replica => state.primary.clone(),
+                Role::Replica => state.upstream.primary().map(str::to_owned),
             },
-            error: state.error.clone(),
-            lag_bytes: lag_bytes.filter(|_| state.even_at.is_some() || state.known_written > 0),
-            lag: match state.even_at {
-                Some(_) if is_even => Some(Duration::ZERO),
-                Some(even_at) if is_replica => Some(even_at.elapsed()),
-                _ => None,
-            },
+            primary_heard: state.upstream.heard_for().filter(|_| is_replica),
+            error: conflict
+                .map(|(what, _)| what.clone())
+                .or_else(|| state.error.clone()),
+            lag_bytes,
+            lag,
             failover_after: self.options.failover_after,
         }
     }
@@ -252,21 +344,27 @@ impl Cluster {
 
     /// How things are; to be held against what they are later.
     pub(crate) fn change(&self) -> Change {
-        let state = self.state();
-        Change {
-            role: state.role,
-            epoch: state.epoch,
-            to_stop: state.to_stop,
-        }
+        change_of(&self.state())
     }
 
     /// Waits until things are not as they were, or for a while.
     pub(crate) fn wait_change(&self, since: &Change, timeout: Duration) -> Change {
-        let is_same =
-            |state: &mut State| !state.to_stop && (state.role, state.epoch) == (since.role, since.epoch);
+        let is_same = |state: &mut State| change_of(state) == *since;
         let waited = self.changed.wait_timeout_while(self.state(), timeout, is_same);
-        drop(waited.expect("nothing under the cluster's lock panics"));
-        self.change()
+        change_of(&waited.expect("nothing under the cluster's lock panics").0)
+    }
+
+    /// As [`Cluster::wait_change`]; ends at a call for the prober too. Returns the number of calls.
+    pub(crate) fn wait_call(&self, since: &Change, calls: u64, timeout: Duration) -> u64 {
+        let is_same = |state: &mut State| state.calls == calls && change_of(state) == *since;
+        let waited = self.changed.wait_timeout_while(self.state(), timeout, is_same);
+        waited.expect("nothing under the cluster's lock panics").0.calls
+    }
+
+    /// Makes the prober ask the other nodes at once.
+    pub(super) fn call_prober(&self) {
+        self.state().calls += 1;
+        self.changed.notify_all();
     }
 
     /// Ends what waits, and makes the threads end.
@@ -276,48 +374,49 @@ impl Cluster {
         cut(&mut state);
         drop(state);
         self.changed.notify_all();
-        self.wake_applied();
+        self.applied.wake();
     }
 
-    /// Notes the connection that the log comes by; `false` where it is not wanted any more.
-    pub(crate) fn set_line(&self, line: TcpStream, since: &Change) -> bool {
+    /// Notes the connection to the node that is followed; `false` where it is not wanted any more.
+    pub(crate) fn set_upstream_socket(&self, socket: TcpStream, since: &Change) -> bool {
         let mut state = self.state();
-        let is_wanted = !state.to_stop && (state.role, state.epoch) == (since.role, since.epoch);
+        let is_wanted = change_of(&state) == *since && !state.to_stop;
         if is_wanted {
-            state.line = Some(line);
+            state.upstream_socket = Some(socket);
         }
         is_wanted
     }
 
-    /// The one to be followed before all others, and the term that it is primary in.
-    pub(crate) fn upstream(&self) -> Option<(String, Term)> {
-        self.state().upstream.clone()
+    /// The node that is to be asked before all others.
+    pub(crate) fn leader(&self) -> Option<String> {
+        self.state().leader.as_ref().map(|(address, _)| address.clone())
     }
 
-    /// Where the log of the one that is followed was when it last said so.
+    /// How far the log of the primary was written when it last said so.
     pub(crate) fn known_written(&self) -> u64 {
-        self.state().known_written
+        self.state().upstream.written()
     }
 
-    /// Another node was heard of to be in this term.
+    /// Another node is in this term.
     pub(crate) fn note_term(&self, term: Term) {
         let mut state = self.state();
-        state.met = state.met.max(term);
+        state.highest_seen = state.highest_seen.max(term);
     }
 
-    /// The highest term that another node was heard of to be in.
-    pub(super) fn met(&self) -> Term {
-        self.state().met
+    /// The highest term that another node was in.
+    pub(super) fn highest_seen_term(&self) -> Term {
+        self.state().highest_seen
     }
 
-    /// A primary was heard of. A replica goes over to it where it is of a higher term than the one it follows.
+    /// There is a primary of a term. A replica goes over to it where the term is higher than that of the one
+    /// it follows.
     pub(crate) fn note_primary(&self, address: &str, term: Term) {
         if address == self.options.address {
             return;
         }
         let mut state = self.state();
-        let is_newer = state.upstream.as_ref().is_none_or(|(_, known)| *known < term);
-        if state.role == Role::Replica && is_newer && self.take_upstream(&mut state, address, term) {
+        let is_newer = state.leader.as_ref().is_none_or(|(_, known)| *known < term);
+        if state.role == Role::Replica && is_newer && self.set_leader(&mut state, address, term) {
             state.epoch += 1;
             cut(&mut state);
             drop(state);
@@ -326,19 +425,55 @@ impl Cluster {
     }
 
     /// Whether it is another one than before.
-    fn take_upstream(&self, state: &mut State, address: &str, term: Term) -> bool {
-        if !state.peers.iter().any(|peer| peer == address)
-            && state.peers.len() < self.options.peers.len() + PEERS_HEARD_MAX
-        {
-            state.peers.push(address.to_owned());
+    fn set_leader(&self, state: &mut State, address: &str, term: Term) -> bool {
+        self.add_peer_to(state, address);
+        state.leader = Some((address.to_owned(), term));
+        let is_other = state.upstream.address() != Some(address);
+        if is_other {
+            state.upstream.expect(address);
         }
-        state.upstream = Some((address.to_owned(), term));
-        state.primary.replace(address.to_owned()).as_deref() != Some(address)
+        is_other
     }
 
-    /// Notes whom the replica follows, and who that says is primary.
-    pub(crate) fn set_primary(&self, primary: Option<String>) {
-        self.state().primary = primary;
+    /// The node that is followed, as `host:port`.
+    pub(crate) fn source(&self) -> Option<String> {
+        self.state().source.clone()
+    }
+
+    /// The node begins to follow another one.
+    pub(crate) fn set_source(&self, address: &str, is_primary: bool, term: Term) {
+        let mut state = self.state();
+        state.source = Some(address.to_owned());
+        state.is_source_primary = is_primary;
+        if is_primary {
+            self.add_peer_to(&mut state, address);
+            state.leader = Some((address.to_owned(), term));
+        }
+    }
+
+    /// The primary has spoken: `age` ago, from this address where that is known.
+    pub(crate) fn heard(&self, primary: Option<&str>, age: Duration) {
+        self.state().upstream.heard(primary, age);
+    }
+
+    /// `age` ago the primary's log was written up to `written`, and this node has it up to `taken`.
+    pub(crate) fn took(&self, written: u64, taken: u64, age: Duration) {
+        self.state().upstream.took(written, taken, age);
+    }
+
+    /// When the primary was last heard, and when this node last had all that the primary had.
+    pub(crate) fn heard_and_caught_up(&self) -> (Option<BootInstant>, Option<BootInstant>) {
+        let state = self.state();
+        (state.upstream.heard_at(), state.upstream.caught_up_at())
+    }
+
+    /// How long ago this node heard the primary, and how far that was: what it passes on to its followers. None
+    /// where it does not follow a primary that it hears.
+    pub(super) fn fed(&self) -> Option<(Duration, u64)> {
+        let state = self.state();
+        let is_fed = state.is_source_primary && state.phase == Phase::Streaming && state.upstream.is_heard();
+        let heard = state.upstream.heard_for().filter(|_| is_fed)?;
+        Some((heard, state.upstream.written()))
     }
 
     pub(crate) fn set_phase(&self, phase: Phase) {
@@ -353,93 +488,111 @@ impl Cluster {
         self.state().error = error;
     }
 
-    /// Notes how far the log is written of the one that is followed, and whether all of it was taken.
-    pub(crate) fn set_known_written(&self, written: u64, is_even: bool) {
+    /// Another primary of this log and term was heard. `true` where that is news.
+    pub(crate) fn set_conflict(&self, what: String) -> bool {
         let mut state = self.state();
-        state.known_written = written;
-        if is_even {
-            state.even_at = Some(Instant::now());
-        }
+        let is_known = state.conflict.as_ref().is_some_and(|(known, _)| *known == what);
+        state.conflict = Some((what, BootInstant::now()));
+        !is_known
     }
 
-    /// When this node last had all of what the other one had; none where it never has since it began to follow.
-    pub(crate) fn even_at(&self) -> Option<Instant> {
-        self.state().even_at
-    }
-
-    /// Becomes something else; a replica follows `upstream` before all others.
-    pub(super) fn turn(&self, role: Role, upstream: Option<(&str, Term)>) {
+    /// Becomes something else; a replica asks `leader` before all others.
+    pub(super) fn set_role(&self, role: Role, leader: Option<(&str, Term)>) {
         let mut state = self.state();
         state.role = role;
-        state.phase = match role {
-            Role::Primary => Phase::Primary,
-            Role::Replica => Phase::Connecting,
-        };
+        state.phase = phase_of(role);
         state.epoch += 1;
         state.error = None;
-        state.even_at = None;
-        state.known_written = 0;
-        state.upstream = None;
-        state.primary = None;
-        if let Some((address, term)) = upstream {
-            self.take_upstream(&mut state, address, term);
+        state.leader = None;
+        state.source = None;
+        state.is_source_primary = false;
+        state.upstream = Upstream::default();
+        state.held = None;
+        if let Some((address, term)) = leader {
+            self.set_leader(&mut state, address, term);
         }
         cut(&mut state);
         self.is_replica.store(role == Role::Replica, Ordering::Release);
+        self.is_held.store(false, Ordering::Release);
         drop(state);
         self.changed.notify_all();
     }
 
-    // For readers that want to see a write.
+    // Writers that a primary holds.
 
-    pub(super) fn applied(&self) -> u64 {
-        self.applied.load(Ordering::Acquire)
+    /// Whether writers have to wait.
+    pub(crate) fn is_held(&self) -> bool {
+        self.is_held.load(Ordering::Acquire)
     }
 
-    pub(super) fn set_applied(&self, offset: u64) {
-        self.applied.store(offset, Ordering::SeqCst);
-        if self.applied_waiters.load(Ordering::SeqCst) > 0 {
-            self.wake_applied();
-        }
+    /// Until when writers are held.
+    pub(crate) fn held_until(&self) -> Option<Instant> {
+        self.state().held.map(|(_, until)| until)
     }
 
-    pub(super) fn wake_applied(&self) {
-        drop(self.applied_lock.lock().expect("nothing under this lock panics"));
-        self.applied_grown.notify_all();
+    /// Why writers are held.
+    pub(crate) fn hold_reason(&self) -> Option<Hold> {
+        self.state().held.map(|(reason, _)| reason)
     }
 
-    /// Waits until `is_there`, asked whenever more was applied, but not beyond the deadline.
-    pub(super) fn wait_applied(
-        &self,
-        deadline: Instant,
-        is_there: impl Fn() -> bool,
-        go_on: impl Fn() -> bool,
-    ) -> bool {
-        if is_there() {
-            return true;
-        }
-        let mut guard = self.applied_lock.lock().expect("nothing under this lock panics");
-        self.applied_waiters.fetch_add(1, Ordering::SeqCst);
-        let reached = loop {
-            if is_there() {
-                break true;
+    pub(super) fn hold(&self, reason: Hold, until: Instant) {
+        let mut state = self.state();
+        // Of two holds both must be over.
+        state.held = Some(match state.held {
+            Some((Hold::Handover, other)) => (Hold::Handover, other.max(until)),
+            Some((Hold::Inquiry, other)) => (reason, other.max(until)),
+            None => (reason, until),
+        });
+        // The prober ends the hold when it is over.
+        state.calls += 1;
+        self.is_held.store(true, Ordering::Release);
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Ends a hold; `false` where there is none.
+    pub(super) fn end_hold(&self) -> bool {
+        let mut state = self.state();
+        let was_held = state.held.take().is_some();
+        self.is_held.store(false, Ordering::Release);
+        drop(state);
+        self.changed.notify_all();
+        was_held
+    }
+
+    /// Waits until writers are not held any more, or the hold is over.
+    pub(crate) fn wait_hold(&self) {
+        let mut state = self.state();
+        while let Some((_, until)) = state.held.filter(|_| !state.to_stop) {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || !go_on() {
-                break false;
-            }
-            let waited = self.applied_grown.wait_timeout(guard, left);
-            guard = waited.expect("nothing under this lock panics").0;
-        };
-        self.applied_waiters.fetch_sub(1, Ordering::SeqCst);
-        reached
+            let waited = self.changed.wait_timeout(state, left);
+            state = waited.expect("nothing under the cluster's lock panics").0;
+        }
     }
 }
 
-/// Breaks the connection that the log comes by: whoever reads from it is not to wait for more.
+fn phase_of(role: Role) -> Phase {
+    match role {
+        Role::Primary => Phase::Primary,
+        Role::Replica => Phase::Connecting,
+    }
+}
+
+fn change_of(state: &State) -> Change {
+    Change {
+        role: state.role,
+        epoch: state.epoch,
+        to_stop: state.to_stop,
+    }
+}
+
+/// Breaks the connection to the node that is followed, so that nobody waits for more on it.
 fn cut(state: &mut State) {
-    if let Some(line) = state.line.take() {
+    if let Some(socket) = state.upstream_socket.take() {
         // It may be broken already, which is as good.
-        let _ = line.shutdown(Shutdown::Both);
+        let _ = socket.shutdown(Shutdown::Both);
     }
 }

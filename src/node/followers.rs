@@ -8,9 +8,12 @@
 //!   was made in, for what comes after it.
 //! - Where a follower is known that takes over by itself, no number of others stands in for it: it is its log
 //!   that decides what is lost when this node is.
-//! - There is a bound on followers. One that was not heard for a while is forgotten.
+//! - There is a bound on followers. One that is silent makes room for one that speaks.
+//! - A successor stays known until the operator forgets it: without its acknowledgement none counts, whatever
+//!   happened to it.
 
-use crate::log::Place;
+use crate::boot_clock::BootInstant;
+use crate::log::FeedPosition;
 use std::collections::HashMap;
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -18,11 +21,17 @@ use std::time::{Duration, Instant};
 /// Most followers.
 const FOLLOWERS_MAX: usize = 64;
 
-/// After this long without a word a follower is forgotten.
-const FORGET_AFTER: Duration = Duration::from_secs(600);
+/// Most successors that are known.
+const SUCCESSORS_MAX: usize = 16;
 
-/// After this long without a word it does not count as connected any more.
-const CONNECTED_FOR: Duration = Duration::from_secs(30);
+/// After this long without a word a follower is forgotten.
+const FORGET_AFTER: Duration = Duration::from_secs(60);
+
+/// After this long without a word it does not count as connected any more: several of its polls.
+const CONNECTED_FOR: Duration = Duration::from_secs(5);
+
+/// What stands for the address of a successor that a directory of an older pykv knows without one.
+const UNKNOWN_SUCCESSOR: &str = "unknown";
 
 /// A follower, as it says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,10 +64,10 @@ pub struct FollowerStatus {
 struct Follower {
     name: FollowerName,
     offset: u64,
-    heard: Instant,
-    behind_since: Option<Instant>,
+    heard: BootInstant,
+    behind_since: Option<BootInstant>,
     /// Where its last question was left.
-    place: Option<Place>,
+    position: Option<FeedPosition>,
 }
 
 /// The followers. One lock, held to copy some words; those who wait for acknowledgements wait on it.
@@ -73,7 +82,8 @@ struct Inner {
     followers: HashMap<u64, Follower>,
     /// Counts the times that acknowledgements lost their meaning.
     epoch: u64,
-    has_successor: bool,
+    /// Addresses of the followers that take over by themselves.
+    successors: Vec<String>,
     waiting: usize,
 }
 
@@ -82,7 +92,7 @@ impl Inner {
         let followers = self.followers.values();
         acknowledged(
             followers.map(|follower| (follower.offset, follower.name.is_successor)),
-            self.has_successor,
+            !self.successors.is_empty(),
             offset,
         )
     }
@@ -102,27 +112,42 @@ pub fn acknowledged(followers: impl Iterator<Item = (u64, bool)>, has_successor:
 }
 
 impl Followers {
+    /// Takes in a follower that takes over by itself: from now on no acknowledgement counts without a
+    /// successor's. `true` where it is new, and to be written down before it counts; false too where there are
+    /// too many of them.
+    pub(super) fn add_successor(&self, address: &str) -> bool {
+        let mut inner = self.lock();
+        inner.successors.retain(|known| known != UNKNOWN_SUCCESSOR);
+        let is_new =
+            !inner.successors.iter().any(|known| known == address) && inner.successors.len() < SUCCESSORS_MAX;
+        if is_new {
+            inner.successors.push(address.to_owned());
+        }
+        is_new
+    }
+
     /// Notes that a follower has everything before `offset`, where the log is written up to `written`.
-    /// `false` where there are too many.
+    /// `false`, and nothing noted, where there are too many.
     pub(super) fn note(&self, name: &FollowerName, offset: u64, written: u64) -> bool {
-        let now = Instant::now();
+        let now = BootInstant::now();
         let mut inner = self.lock();
         if !inner.followers.contains_key(&name.id) {
+            let is_full = inner.followers.len() >= FOLLOWERS_MAX;
+            let keep_for = if is_full { CONNECTED_FOR } else { FORGET_AFTER };
             inner.followers.retain(|_, follower| {
                 // A node that was started anew has another id and the same address.
-                now.duration_since(follower.heard) < FORGET_AFTER && follower.name.address != name.address
+                now.since(follower.heard) < keep_for && follower.name.address != name.address
             });
             if inner.followers.len() >= FOLLOWERS_MAX {
                 return false;
             }
         }
-        inner.has_successor |= name.is_successor;
         let follower = inner.followers.entry(name.id).or_insert_with(|| Follower {
             name: name.clone(),
             offset,
             heard: now,
             behind_since: None,
-            place: None,
+            position: None,
         });
         follower.name.clone_from(name);
         follower.offset = offset;
@@ -139,32 +164,58 @@ impl Followers {
         true
     }
 
-    /// Where a follower's last question was left. It is taken: two questions at once are none of one node's.
-    pub(super) fn take_place(&self, id: u64) -> Option<Place> {
-        self.lock().followers.get_mut(&id)?.place.take()
+    /// Where a follower's last question was left. It is taken: one node does not ask two questions at once.
+    pub(super) fn take_position(&self, id: u64) -> Option<FeedPosition> {
+        self.lock().followers.get_mut(&id)?.position.take()
     }
 
-    /// Leaves a place for a follower's next question.
-    pub(super) fn leave_place(&self, id: u64, place: Place) {
+    /// Leaves a position for a follower's next question.
+    pub(super) fn save_position(&self, id: u64, position: FeedPosition) {
         if let Some(follower) = self.lock().followers.get_mut(&id) {
-            follower.place = Some(place);
+            follower.position = Some(position);
         }
     }
 
-    /// From now on, or since a start before this one, no acknowledgement counts without a successor's.
-    pub(super) fn set_has_successor(&self) {
-        self.lock().has_successor = true;
+    /// Takes over the successors that a start before this one has met. `is_unnamed`: there is one without an
+    /// address.
+    pub(super) fn set_successors(&self, mut successors: Vec<String>, is_unnamed: bool) {
+        if is_unnamed && successors.is_empty() {
+            successors.push(UNKNOWN_SUCCESSOR.to_owned());
+        }
+        self.lock().successors = successors;
     }
 
-    pub(super) fn has_successor(&self) -> bool {
-        self.lock().has_successor
+    /// Addresses of the followers without which no acknowledgement counts.
+    pub(super) fn successors(&self) -> Vec<String> {
+        self.lock().successors.clone()
+    }
+
+    /// Forgets a follower, also as a successor. `false` where it was not known.
+    pub(super) fn forget(&self, address: &str) -> bool {
+        let mut inner = self.lock();
+        let before = inner.successors.len() + inner.followers.len();
+        inner.successors.retain(|known| known != address);
+        inner
+            .followers
+            .retain(|_, follower| follower.name.address != address);
+        let is_known = inner.successors.len() + inner.followers.len() < before;
+        drop(inner);
+        self.acknowledged.notify_all();
+        is_known
+    }
+
+    /// Whether a follower of this address has spoken lately.
+    pub(super) fn is_connected(&self, address: &str) -> bool {
+        let inner = self.lock();
+        let mut followers = inner.followers.values();
+        followers.any(|follower| follower.name.address == address && follower.heard.elapsed() < CONNECTED_FOR)
     }
 
     /// Forgets them all: what they said was said to a primary that this node no longer is.
     pub(super) fn reset(&self) {
         let mut inner = self.lock();
         inner.followers.clear();
-        inner.has_successor = false;
+        inner.successors.clear();
         inner.epoch += 1;
         drop(inner);
         self.acknowledged.notify_all();
@@ -283,12 +334,28 @@ mod tests {
     #[test]
     fn nobody_stands_in_for_the_one_that_takes_over() {
         let followers = Followers::default();
+        assert!(followers.add_successor("127.0.0.1:2"));
+        assert!(!followers.add_successor("127.0.0.1:2"));
         assert!(followers.note(&name(1, false), 100, 100));
         assert!(followers.note(&name(2, true), 50, 100));
         assert_eq!(reached(&followers, 50), 2);
         assert_eq!(reached(&followers, 100), 0);
         assert!(followers.note(&name(2, true), 100, 100));
         assert_eq!(reached(&followers, 100), 2);
+    }
+
+    #[test]
+    fn a_successor_counts_until_it_is_forgotten() {
+        let followers = Followers::default();
+        followers.set_successors(Vec::new(), true);
+        assert_eq!(followers.successors(), [UNKNOWN_SUCCESSOR]);
+        assert!(followers.add_successor("127.0.0.1:2"));
+        assert_eq!(followers.successors(), ["127.0.0.1:2"]);
+        assert!(followers.note(&name(1, false), 100, 100));
+        assert_eq!(reached(&followers, 100), 0);
+        assert!(followers.forget("127.0.0.1:2"));
+        assert!(!followers.forget("127.0.0.1:2"));
+        assert_eq!(reached(&followers, 100), 1);
     }
 
     #[test]

@@ -1,17 +1,16 @@
-//! A node as a copy of another: what it takes from there, what it gives to others, and how it turns.
+//! A node as a copy of another: what it takes from there.
 //!
 //! The rules stand in [`crate::replication`]; here is what they do to a store and its log.
 //!
 //! # What must hold
-//! - A record is applied only once it is in this node's own log, as firmly as its policy says.
-//! - A node is a replica before it takes anything from another, and its log is whole before it is a primary.
+//! - A record is applied only once it is in this node's own log, as durable as its policy says.
+//! - A node is a replica before it takes anything from another, and its store is synced before it is a primary.
 //! - A replica gives no offset and drops nothing by itself.
 
+use super::chunk::ReplicatedChunk;
 use super::cluster::{ClusterStatus, Phase};
-use super::followers::FollowerStatus;
-use super::piece::Piece;
 use super::{Cluster, Node, Refusal};
-use crate::log::{LogId, Role, SnapshotError, Step, Term, TermStart, fork, term_before};
+use crate::log::{Branch, LastRecord, LogId, ReplicaAppend, Role, SnapshotError, Term, branch_before, fork};
 use crate::store::{LruMap, Replay};
 use std::fmt;
 use std::io;
@@ -21,15 +20,24 @@ use std::time::{Duration, Instant};
 /// Bytes read at once of a snapshot.
 const READ_BYTES: usize = 256 * 1024;
 
-/// What a write asks of those who follow.
+/// What a write asks of the nodes that follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sync {
+pub struct AckRequirement {
     /// So many are to have it before it is answered.
     pub replicas: usize,
     /// For how long they are waited for.
     pub timeout: Duration,
     /// Whether it counts as failed where too few have it then.
     pub is_required: bool,
+}
+
+/// The end of a replica's log, as it proves it to the node that it follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct End {
+    pub(crate) offset: u64,
+    pub(crate) term: Term,
+    pub(crate) nonce: u64,
+    pub(crate) last: Option<LastRecord>,
 }
 
 /// What became of the part of a log that is no part of another's history.
@@ -41,32 +49,7 @@ pub(crate) struct Aside {
     pub(crate) is_cut: bool,
 }
 
-/// Why a node did not become primary.
-#[derive(Debug)]
-pub enum PromoteError {
-    /// It is.
-    IsPrimary,
-    /// Its store is not whole: it is taking over the state of another.
-    NotWhole,
-    /// Its log cannot begin a term.
-    Refused(Refusal),
-}
-
-impl fmt::Display for PromoteError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            PromoteError::IsPrimary => f.write_str("the node is the primary already"),
-            PromoteError::NotWhole => {
-                f.write_str("the node is taking over the state of another, and holds only a part of it")
-            }
-            PromoteError::Refused(refusal) => refusal.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for PromoteError {}
-
-/// Why a piece of another node's log was not taken.
+/// Why a chunk of another node's log was not taken.
 #[derive(Debug)]
 pub(crate) enum TakeError {
     /// It is none, or none that belongs here.
@@ -74,7 +57,7 @@ pub(crate) enum TakeError {
     /// The log could not take it now.
     Refused(Refusal),
     /// The node is no replica any more.
-    Turned,
+    RoleChanged,
 }
 
 /// Why a snapshot was not taken.
@@ -86,16 +69,21 @@ pub(crate) enum ReceiveError {
     /// What was made of it is not what it says it is.
     Digest,
     /// The node is no replica any more.
-    Turned,
+    RoleChanged,
 }
 
 impl fmt::Display for ReceiveError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            ReceiveError::Link(error)
+                if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) =>
+            {
+                f.write_str("the snapshot broke off: the other node sends too little, or nothing any more")
+            }
             ReceiveError::Link(error) => write!(f, "the snapshot broke off: {error}"),
             ReceiveError::Snapshot(error) => error.fmt(f),
             ReceiveError::Digest => f.write_str("the snapshot does not have the digest that it says"),
-            ReceiveError::Turned => f.write_str("the node is no replica any more"),
+            ReceiveError::RoleChanged => f.write_str("the node is no replica any more"),
         }
     }
 }
@@ -107,17 +95,12 @@ impl From<SnapshotError> for ReceiveError {
 }
 
 impl Node {
-    /// What the node is.
-    pub fn role(&self) -> Role {
-        self.cluster.role()
+    /// Whether there is a complete state to read from. A replica that takes one over has none.
+    pub fn is_synced(&self) -> bool {
+        self.cluster.is_synced()
     }
 
-    /// Whether there is a whole state to read from. A replica that takes one over has none.
-    pub fn is_whole(&self) -> bool {
-        self.cluster.is_whole()
-    }
-
-    /// Where writes are to go, as `host:port`, as far as it is known.
+    /// Where writes are to go, as `host:port`, while the primary is heard.
     pub fn primary(&self) -> Option<String> {
         self.cluster.primary()
     }
@@ -131,25 +114,20 @@ impl Node {
         self.cluster.status(self.visible())
     }
 
-    /// Those that follow this node.
-    pub fn followers(&self) -> Vec<FollowerStatus> {
-        self.followers.status(self.log.position().written)
-    }
-
-    /// How many of them were heard of lately.
-    pub fn followers_connected(&self) -> usize {
-        self.followers.connected()
-    }
-
     /// The id of the log.
     pub fn log_id(&self) -> LogId {
         self.log.id()
     }
 
-    /// The terms of the log.
+    /// The branches of the log's history.
     #[cfg(test)]
-    pub(crate) fn terms(&self) -> Vec<TermStart> {
-        self.log.terms()
+    pub(crate) fn branches(&self) -> Vec<Branch> {
+        self.log.branches()
+    }
+
+    /// The nonce of the branch that the log is in.
+    pub(crate) fn nonce(&self) -> u64 {
+        self.log.branch().map_or(0, |branch| branch.nonce)
     }
 
     /// How far the log is written.
@@ -162,17 +140,17 @@ impl Node {
         self.log.term()
     }
 
-    /// Whether nothing was ever stored here.
-    pub(crate) fn is_pristine(&self) -> bool {
-        self.log.terms().len() <= 1 && self.counters().entries == 0 && self.log.position().written < 64
+    /// Whether nothing was ever stored here, nor taken from another node.
+    pub(crate) fn is_empty_store(&self) -> bool {
+        self.log.is_new()
     }
 
     // What readers see.
 
     /// What is asked of the followers of every write.
-    pub fn sync_default(&self) -> Sync {
+    pub fn sync_default(&self) -> AckRequirement {
         let options = &self.cluster.options;
-        Sync {
+        AckRequirement {
             replicas: options.sync_replicas,
             timeout: options.sync_timeout,
             is_required: options.sync_required,
@@ -183,56 +161,61 @@ impl Node {
     pub fn visible(&self) -> u64 {
         match self.role() {
             Role::Primary => self.log.appended(),
-            Role::Replica => self.cluster.applied(),
+            Role::Replica => self.cluster.applied.get(),
         }
     }
 
     /// Waits until readers see everything before `offset`, but not beyond the deadline.
     pub fn wait_visible(&self, offset: u64, deadline: Instant, go_on: impl Fn() -> bool) -> bool {
-        self.cluster
-            .wait_applied(deadline, || self.visible() >= offset && self.is_whole(), go_on)
+        let is_there = || self.visible() >= offset && self.is_synced();
+        self.cluster.applied.wait(deadline, is_there, go_on)
     }
 
     // What a replica takes.
 
-    /// Where the log goes on, and the term of the last record before that.
-    pub(crate) fn end(&self) -> (u64, Term) {
-        let position = self.log.step().position();
-        (position, term_before(&self.log.terms(), position))
+    /// Where the log ends, and what proves which log it is.
+    pub(crate) fn end(&self) -> End {
+        let step = self.log.step();
+        let offset = step.position();
+        let branch = branch_before(&self.log.branches(), offset);
+        End {
+            offset,
+            term: branch.map_or(Term::default(), |branch| branch.term),
+            nonce: branch.map_or(0, |branch| branch.nonce),
+            last: step.last(),
+        }
     }
 
-    /// Takes a piece of the log of another node, which begins at `offset`: checks it, writes it, applies it.
+    /// Appends a chunk of another node's log, which begins at `offset`: checks it, writes it, applies it.
     /// Returns where the next one begins.
-    pub(crate) fn take(&self, offset: u64, bytes: Vec<u8>) -> Result<u64, TakeError> {
-        let piece = Piece::read(self, offset, &bytes).map_err(TakeError::Invalid)?;
+    pub(crate) fn append_replicated(&self, offset: u64, bytes: Vec<u8>) -> Result<u64, TakeError> {
+        let chunk = ReplicatedChunk::read(self, offset, &bytes).map_err(TakeError::Invalid)?;
         let step = self.log.step();
         if self.role() != Role::Replica {
-            return Err(TakeError::Turned);
+            return Err(TakeError::RoleChanged);
         }
         let position = step.position();
         if position != offset {
             let why = format!("it begins at offset {offset}, and the log ends at {position}");
             return Err(TakeError::Invalid(why));
         }
-        let end = piece.end;
-        let terms = piece.terms.clone();
-        if let Err(refusal) = step.append(bytes, terms, end) {
+        if let Err(refusal) = step.append(bytes, chunk.branches.clone(), chunk.last, chunk.end) {
             drop(step);
-            return self.take_again(piece, refusal);
+            return self.retry_append(chunk, refusal);
         }
-        self.apply(&step, piece)
+        self.apply(&step, chunk)
     }
 
-    /// The log has failed with a piece on its way to it. Once it is well again it holds the piece, or is back
-    /// where it was before: then the piece is to be fetched again.
-    fn take_again(&self, piece: Piece, refusal: Refusal) -> Result<u64, TakeError> {
+    /// The log has failed with a chunk on its way to it. Once it is well again it holds the chunk, or is back
+    /// where it was before: then the chunk is to be fetched again.
+    fn retry_append(&self, chunk: ReplicatedChunk, refusal: Refusal) -> Result<u64, TakeError> {
         let since = self.cluster.change();
         loop {
             let change = self.cluster.wait_change(&since, RETRY_EVERY);
             let step = self.log.step();
             if self.log.health() == crate::log::Health::Ok {
-                return if step.position() == piece.end {
-                    self.apply(&step, piece)
+                return if step.position() == chunk.end {
+                    self.apply(&step, chunk)
                 } else {
                     Err(TakeError::Refused(refusal))
                 };
@@ -244,32 +227,27 @@ impl Node {
         }
     }
 
-    fn apply(&self, step: &Step<'_>, piece: Piece) -> Result<u64, TakeError> {
+    fn apply(&self, step: &ReplicaAppend<'_>, chunk: ReplicatedChunk) -> Result<u64, TakeError> {
         let (_, mut digest) = self.log.state();
-        self.store.apply(piece.changes, piece.end, &mut digest);
-        let mut end = piece.end;
-        if let Some(goes_on_at) = piece.goes_on_at {
-            // After an error the log goes on there once it can.
-            let passed = step.pass_to(goes_on_at);
-            if let Err(refusal) = passed {
-                ::log::warn!("the log cannot go on at offset {goes_on_at} yet: {refusal}");
+        self.store.apply(chunk.changes, chunk.end, &mut digest);
+        let mut end = chunk.end;
+        if let Some(next_offset) = chunk.next_offset {
+            // After an error the log continues there once it can.
+            if let Err(refusal) = step.skip_forward(next_offset) {
+                ::log::warn!("the log cannot continue at offset {next_offset} yet: {refusal}");
             }
-            end = goes_on_at;
+            end = next_offset;
             self.store.lock().log.set_next(end);
         }
         step.applied(end, digest);
-        self.cluster.set_applied(end);
+        self.cluster.applied.set(end);
         Ok(end)
     }
 
     /// Copies the part of the log that is no part of another's history into files of its own; or drops it, where
     /// it tells of no key.
-    pub(crate) fn set_aside(
-        &self,
-        other: &[TermStart],
-        from: Option<u64>,
-    ) -> Result<Aside, crate::log::Error> {
-        let own = self.log.terms();
+    pub(crate) fn set_aside(&self, other: &[Branch], from: Option<u64>) -> Result<Aside, crate::log::Error> {
+        let own = self.log.branches();
         let end = self.log.position().written;
         let from = [fork(&own, other), from].into_iter().flatten().min();
         let Some(from) = from.filter(|&from| from < end) else {
@@ -279,23 +257,18 @@ impl Node {
         let is_cut = paths.is_empty() && self.log.cut_back(from)?;
         if is_cut {
             self.store.lock().log.set_next(from);
-            self.cluster.set_applied(from);
+            self.cluster.applied.set(from);
         }
         Ok(Aside { paths, is_cut })
     }
 
     /// Takes over the state of another node, as it comes from `link`. Until that is done nobody reads here;
-    /// after an error the store is empty, and this is to be done again.
+    /// after an error the store is empty, and [`Node::reload`] brings back what it was.
     pub(crate) fn receive(&self, link: &mut dyn io::Read) -> Result<u64, ReceiveError> {
         let mut map = LruMap::new(self.limits, self.store.hasher());
         let mut snapshot = self.log.begin_snapshot().map_err(SnapshotError::Log)?;
-        {
-            let _turning = self.turning();
-            if self.role() != Role::Replica {
-                return Err(ReceiveError::Turned);
-            }
-            self.cluster.set_whole(false);
-        }
+        self.as_replica(|| self.cluster.set_synced(false))
+            .ok_or(ReceiveError::RoleChanged)?;
         self.cluster.set_phase(Phase::Snapshot);
         let empty = LruMap::new(self.limits, self.store.hasher());
         drop(self.store.replace(empty, self.log.position().written));
@@ -317,85 +290,39 @@ impl Node {
         }
         let end = snapshot.install()?;
         drop(self.store.replace(map, end));
-        self.cluster.set_applied(end);
-        self.cluster.set_whole(true);
-        self.cluster.wake_applied();
+        self.cluster.applied.set(end);
+        self.cluster.set_synced(true);
+        self.cluster.applied.wake();
         Ok(end)
     }
 
-    // How a node turns.
-
-    /// A term was met that is higher than this node's, and a primary of it, if that is known. A primary steps
-    /// down: from here on it takes no writes.
-    pub(crate) fn step_down(&self, primary: Option<(&str, Term)>) {
-        let _turning = self.turning();
-        if self.role() == Role::Primary {
-            self.store.lock().log.set_closed(true);
-            ::log::warn!("another node is primary in a higher term: this one steps down, and follows");
-            self.cluster.turn(Role::Replica, primary);
-            self.followers.reset();
-            self.cluster.set_applied(self.log.appended());
-            self.remember(Role::Replica);
-        } else if let Some((address, term)) = primary {
-            self.cluster.note_primary(address, term);
+    /// Reads the node's own files anew, where a snapshot broke off: the state that it had before is complete,
+    /// and better than none while no primary answers.
+    pub(crate) fn reload(&self) -> Result<(), crate::log::Error> {
+        if self.is_synced() || self.is_empty_store() {
+            return Ok(());
         }
+        let mut map = LruMap::new(self.limits, self.store.hasher());
+        let mut replay = Replay::new(&mut map);
+        let end = self.log.reload(|record, version| replay.push(record, version))?;
+        replay.finish();
+        self.as_replica(|| {
+            drop(self.store.replace(map, end));
+            self.cluster.applied.set(end);
+            self.cluster.set_synced(true);
+            self.cluster.applied.wake();
+        });
+        ::log::info!(
+            "serving the state of before the snapshot, up to offset {end}, until a primary is found"
+        );
+        Ok(())
     }
 
     /// Leaves the end of the log to the primary, for a node that has stepped down.
     pub(crate) fn leave_log(&self) -> Result<(), Refusal> {
         self.log.follow()?;
-        self.cluster.set_applied(self.log.appended());
+        self.cluster.applied.set(self.log.appended());
         Ok(())
-    }
-
-    /// Makes this node the primary of a new term. Returns the term, and the offset at which it gives the first.
-    pub fn promote(&self) -> Result<(Term, u64), PromoteError> {
-        let _turning = self.turning();
-        if self.role() == Role::Primary {
-            return Err(PromoteError::IsPrimary);
-        }
-        if !self.is_whole() {
-            return Err(PromoteError::NotWhole);
-        }
-        let step = self.log.step();
-        if step.position() != self.store.lock().log.next() {
-            let why = "what came last is not applied yet".to_owned();
-            let health = crate::log::Health::WriteFailed { why };
-            return Err(PromoteError::Refused(Refusal::Unhealthy(health)));
-        }
-        let (term, offset) = step
-            .begin_term(self.cluster.met(), self.cluster.known_written())
-            .map_err(PromoteError::Refused)?;
-        drop(step);
-        self.followers.reset();
-        self.remember(Role::Primary);
-        {
-            let mut locked = self.store.lock();
-            locked.log.set_next(offset);
-            locked.log.set_closed(false);
-        }
-        self.cluster.turn(Role::Primary, None);
-        self.cluster.set_applied(offset);
-        ::log::info!("this node is the primary of term {term}, from offset {offset} on");
-        self.evict_excess();
-        self.alarm.call();
-        Ok((term, offset))
-    }
-
-    fn turning(&self) -> std::sync::MutexGuard<'_, ()> {
-        self.cluster
-            .turning
-            .lock()
-            .expect("nothing under the lock of those who turn panics")
-    }
-
-    /// Writes down what the node is. Where that fails a start would find what it was before, which is said;
-    /// the others put that right, as they would a node that was away.
-    pub(super) fn remember(&self, role: Role) {
-        let marker = self.cluster.marker(role, self.followers.has_successor());
-        if let Err(error) = self.log.set_marker(&marker) {
-            ::log::error!("what the node is in its cluster could not be written down: {error}");
-        }
     }
 }
 

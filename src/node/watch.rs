@@ -14,6 +14,6 @@ impl Node {
     pub fn wake_watchers(&self) {
         self.log.wake_watchers();
         self.followers.wake();
-        self.cluster.wake_applied();
+        self.cluster.applied.wake();
     }
 }

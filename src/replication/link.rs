@@ -4,13 +4,15 @@
 //! turns, whatever the other side does, so its socket must be at hand to be shut down; it asks thousands of
 //! times a second, and hands what comes to the log as it is, so what lies in between counts.
 //!
-//! Whoever is on the other side may be anything: what comes is bounded, and what is no answer is an error.
+//! The other side may be anything: what comes is bounded, and what is no answer is an error. A head has a
+//! deadline. A body may take as long as it likes while it comes at a fair rate ([`RATE_MIN_BYTES`]): any byte
+//! says that the other side is alive, and one that merely dribbles is none that can be followed.
 
 use crate::api;
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
-use std::time::Duration;
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
 
 /// Longest head of an answer, in bytes.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -24,13 +26,19 @@ pub(super) const TEXT_BYTES_MAX: usize = 64 * 1024;
 /// Read at once, in bytes.
 const READ_BYTES: usize = 64 * 1024;
 
+/// The least rate of a body, in bytes a second, over what its first bytes may take.
+const RATE_MIN_BYTES: u64 = 64 * 1024;
+
+/// Longest line between the chunks of a body, in bytes.
+const CHUNK_LINE_BYTES_MAX: usize = 64;
+
 /// Why another node could not be spoken to.
 #[derive(Debug)]
 pub(super) enum LinkError {
     /// It cannot be reached, or does not answer.
     Io(io::Error),
     /// What it says is no answer that a node gives.
-    Nonsense(String),
+    Invalid(String),
 }
 
 impl fmt::Display for LinkError {
@@ -42,7 +50,7 @@ impl fmt::Display for LinkError {
                 f.write_str("it does not answer")
             }
             LinkError::Io(error) => error.fmt(f),
-            LinkError::Nonsense(why) => write!(f, "what it says is no answer of pykv: {why}"),
+            LinkError::Invalid(why) => write!(f, "what it says is no answer of pykv: {why}"),
         }
     }
 }
@@ -53,18 +61,28 @@ impl From<io::Error> for LinkError {
     }
 }
 
-fn nonsense<T>(why: impl Into<String>) -> Result<T, LinkError> {
-    Err(LinkError::Nonsense(why.into()))
+fn invalid<T>(why: impl Into<String>) -> Result<T, LinkError> {
+    Err(LinkError::Invalid(why.into()))
 }
 
 /// The head of an answer.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: u16,
-    /// What goes with a piece of the log.
-    pub(super) piece: Option<api::Piece>,
-    /// Length of its body in bytes; none where it ends with the connection.
-    body_bytes: Option<usize>,
+    /// What goes with a chunk of the log.
+    pub(super) chunk: Option<api::ChunkHeader>,
+    framing: Framing,
+}
+
+/// How the end of a body is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Framing {
+    /// By its length in bytes.
+    Length(usize),
+    /// It comes in chunks, of which the last is empty.
+    Chunked,
+    /// By the end of the connection.
+    Close,
 }
 
 /// What is asked.
@@ -90,17 +108,24 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Connects to the first address of a name that takes it.
-    pub(super) fn connect(address: &str, token: Option<&str>, timeout: Duration) -> Result<Link, LinkError> {
+    /// Connects to the first of some addresses that takes it, within `timeout` in all. `host` is what they were
+    /// found by.
+    pub(super) fn connect(
+        host: &str,
+        addresses: &[SocketAddr],
+        token: Option<&str>,
+        timeout: Duration,
+    ) -> Result<Link, LinkError> {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for socket_address in address.to_socket_addrs()? {
-            match TcpStream::connect_timeout(&socket_address, timeout) {
+        let share = timeout / u32::try_from(addresses.len()).unwrap_or(1).max(1);
+        for address in addresses {
+            match TcpStream::connect_timeout(address, share.max(Duration::from_millis(1))) {
                 Ok(stream) => {
                     stream.set_nodelay(true)?;
                     stream.set_write_timeout(Some(timeout))?;
                     return Ok(Link {
                         stream,
-                        host: address.to_owned(),
+                        host: host.to_owned(),
                         token: token.map(str::to_owned),
                         buffer: Vec::new(),
                         start: 0,
@@ -112,12 +137,12 @@ impl Link {
         Err(last.into())
     }
 
-    /// The connection itself, for somebody else to break.
-    pub(super) fn line(&self) -> io::Result<TcpStream> {
+    /// The socket itself, for another thread to break.
+    pub(super) fn socket(&self) -> io::Result<TcpStream> {
         self.stream.try_clone()
     }
 
-    /// Sends a request and reads the head of its answer, of which every part may take as long as `timeout`.
+    /// Sends a request and reads the head of its answer, which may take as long as `timeout`.
     pub(super) fn ask(&mut self, request: &Request<'_>, timeout: Duration) -> Result<Answer, LinkError> {
         let version = if request.until_close { "1.0" } else { "1.1" };
         let mut bytes = format!(
@@ -136,47 +161,118 @@ impl Link {
         bytes.push_str("\r\n");
         let mut bytes = bytes.into_bytes();
         bytes.extend_from_slice(request.body);
-        self.stream.set_read_timeout(Some(timeout))?;
         self.stream.write_all(&bytes)?;
+        let pace = Pace::new(timeout);
         loop {
             if let Some((answer, bytes)) = parse(&self.buffer[self.start..])? {
                 self.start += bytes;
                 return Ok(answer);
             }
             if self.buffer.len() - self.start > HEAD_BYTES_MAX {
-                return nonsense("its head has no end");
+                return invalid("its head has no end");
             }
+            self.stream.set_read_timeout(Some(pace.left(0)?))?;
             if self.fill()? == 0 {
                 return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
             }
         }
     }
 
-    /// Reads the body of an answer, which may have at most `bytes_max`.
-    pub(super) fn body(&mut self, answer: &Answer, bytes_max: usize) -> Result<Vec<u8>, LinkError> {
-        let Some(body_bytes) = answer.body_bytes else {
-            return nonsense("its body has no length");
-        };
-        if body_bytes > bytes_max {
-            return nonsense(format!("its body has {body_bytes} bytes"));
-        }
-        let at_hand = &self.buffer[self.start..];
-        let at_hand = &at_hand[..at_hand.len().min(body_bytes)];
-        // Memory follows what comes, not what is announced.
-        let mut body = Vec::with_capacity(body_bytes.min(READ_BYTES).max(at_hand.len()));
-        body.extend_from_slice(at_hand);
-        self.start += at_hand.len();
-        while body.len() < body_bytes {
-            let have = body.len();
-            body.resize(body_bytes.min(have + have.max(READ_BYTES)), 0);
-            match self.stream.read(&mut body[have..]) {
-                Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
-                Ok(bytes) => body.truncate(have + bytes),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => body.truncate(have),
-                Err(error) => return Err(error.into()),
+    /// Reads the body of an answer, which may have at most `bytes_max`. Its first bytes may take as long as
+    /// `silence_max`, and so may any that follow; over all it must come at a fair rate. `on_bytes` is called
+    /// whenever bytes have come.
+    pub(super) fn body(
+        &mut self,
+        answer: &Answer,
+        bytes_max: usize,
+        silence_max: Duration,
+        mut on_bytes: impl FnMut(),
+    ) -> Result<Vec<u8>, LinkError> {
+        let pace = Pace::new(silence_max);
+        let mut body = Vec::new();
+        match answer.framing {
+            Framing::Close => return invalid("its body has no length"),
+            Framing::Length(bytes) if bytes > bytes_max => {
+                return invalid(format!("its body has {bytes} bytes"));
             }
+            Framing::Length(bytes) => self.take(bytes, &mut body, &pace, &mut on_bytes)?,
+            Framing::Chunked => loop {
+                let bytes = self.chunk_bytes(&body, &pace)?;
+                if bytes > bytes_max - body.len() {
+                    return invalid(format!("its body has more than {bytes_max} bytes"));
+                }
+                self.take(bytes, &mut body, &pace, &mut on_bytes)?;
+                self.line(&body, &pace)?;
+                if bytes == 0 {
+                    break;
+                }
+            },
         }
         Ok(body)
+    }
+
+    /// Appends the next `bytes` to a body. Memory follows what comes, not what is announced.
+    fn take(
+        &mut self,
+        bytes: usize,
+        body: &mut Vec<u8>,
+        pace: &Pace,
+        on_bytes: &mut impl FnMut(),
+    ) -> Result<(), LinkError> {
+        let end = body.len() + bytes;
+        loop {
+            let at_hand = &self.buffer[self.start..];
+            let taken = at_hand.len().min(end - body.len());
+            body.extend_from_slice(&at_hand[..taken]);
+            self.start += taken;
+            if body.len() == end {
+                return Ok(());
+            }
+            self.stream.set_read_timeout(Some(pace.left(body.len())?))?;
+            if self.fill()? == 0 {
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+            }
+            on_bytes();
+        }
+    }
+
+    /// Reads the line that begins a chunk: how many bytes it has.
+    fn chunk_bytes(&mut self, body: &[u8], pace: &Pace) -> Result<usize, LinkError> {
+        let line = self.line(body, pace)?;
+        match httparse::parse_chunk_size(&line) {
+            Ok(httparse::Status::Complete((_, bytes))) => {
+                usize::try_from(bytes).or_else(|_| invalid("a chunk of its body has no end"))
+            }
+            _ => invalid("a chunk of its body does not say how long it is"),
+        }
+    }
+
+    /// Reads up to the end of a line, and that.
+    fn line(&mut self, body: &[u8], pace: &Pace) -> Result<Vec<u8>, LinkError> {
+        loop {
+            let at_hand = &self.buffer[self.start..];
+            if let Some(end) = at_hand.windows(2).position(|pair| pair == b"\r\n") {
+                let line = at_hand[..end + 2].to_vec();
+                self.start += line.len();
+                return Ok(line);
+            }
+            if at_hand.len() > CHUNK_LINE_BYTES_MAX {
+                return invalid("a line between the chunks of its body has no end");
+            }
+            self.stream.set_read_timeout(Some(pace.left(body.len())?))?;
+            if self.fill()? == 0 {
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+            }
+        }
+    }
+
+    /// The rest of what comes, up to the close: the body of an answer that was asked for so.
+    pub(super) fn until_close(&mut self, silence_max: Duration) -> UntilClose<'_> {
+        UntilClose {
+            link: self,
+            pace: Pace::new(silence_max),
+            read_bytes: 0,
+        }
     }
 
     fn fill(&mut self) -> io::Result<usize> {
@@ -196,16 +292,54 @@ impl Link {
     }
 }
 
-/// The rest of what comes, up to the close: the body of an answer that was asked for so.
-impl Read for Link {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let at_hand = &self.buffer[self.start..];
-        if at_hand.is_empty() {
-            return self.stream.read(out);
+/// How long what comes may take: a silence, and the more bytes have come, the more.
+struct Pace {
+    begun: Instant,
+    silence_max: Duration,
+}
+
+impl Pace {
+    fn new(silence_max: Duration) -> Pace {
+        Pace {
+            begun: Instant::now(),
+            silence_max,
         }
-        let bytes = at_hand.len().min(out.len());
-        out[..bytes].copy_from_slice(&at_hand[..bytes]);
-        self.start += bytes;
+    }
+
+    /// For how long the next bytes may be waited for, where so many have come.
+    fn left(&self, bytes: usize) -> io::Result<Duration> {
+        let earned = Duration::from_millis(bytes as u64 * 1000 / RATE_MIN_BYTES);
+        let allowed = self.silence_max.saturating_add(earned);
+        let left = allowed.saturating_sub(self.begun.elapsed());
+        match left.is_zero() {
+            true => Err(io::ErrorKind::TimedOut.into()),
+            false => Ok(left.min(self.silence_max)),
+        }
+    }
+}
+
+/// See [`Link::until_close`].
+pub(super) struct UntilClose<'a> {
+    link: &'a mut Link,
+    pace: Pace,
+    read_bytes: usize,
+}
+
+impl Read for UntilClose<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let link = &mut *self.link;
+        let at_hand = &link.buffer[link.start..];
+        let bytes = if at_hand.is_empty() {
+            link.stream
+                .set_read_timeout(Some(self.pace.left(self.read_bytes)?))?;
+            link.stream.read(out)?
+        } else {
+            let bytes = at_hand.len().min(out.len());
+            out[..bytes].copy_from_slice(&at_hand[..bytes]);
+            link.start += bytes;
+            bytes
+        };
+        self.read_bytes += bytes;
         Ok(bytes)
     }
 }
@@ -217,26 +351,28 @@ fn parse(bytes: &[u8]) -> Result<Option<(Answer, usize)>, LinkError> {
     let head_bytes = match response.parse(bytes) {
         Ok(httparse::Status::Complete(head_bytes)) => head_bytes,
         Ok(httparse::Status::Partial) => return Ok(None),
-        Err(error) => return nonsense(error.to_string()),
+        Err(error) => return invalid(error.to_string()),
     };
     let mut answer = Answer {
         status: response.code.unwrap_or_default(),
-        piece: None,
-        body_bytes: None,
+        chunk: None,
+        framing: Framing::Close,
     };
     for field in response.headers.iter() {
         let value = std::str::from_utf8(field.value).unwrap_or_default();
         if field.name.eq_ignore_ascii_case("content-length") {
             match value.parse() {
-                Ok(length) => answer.body_bytes = Some(length),
-                Err(_) => return nonsense("the length of its body is no number"),
+                Ok(length) => answer.framing = Framing::Length(length),
+                Err(_) => return invalid("the length of its body is no number"),
             }
+        } else if field.name.eq_ignore_ascii_case("transfer-encoding") {
+            answer.framing = Framing::Chunked;
         } else if field.name.eq_ignore_ascii_case(api::HEADER_LOG) {
-            answer.piece = api::Piece::from_value(value);
+            answer.chunk = api::ChunkHeader::from_value(value);
         }
     }
     if answer.status == 204 {
-        answer.body_bytes = Some(0);
+        answer.framing = Framing::Length(0);
     }
     Ok(Some((answer, head_bytes)))
 }
@@ -259,7 +395,8 @@ mod tests {
                 let _ = stream.read(&mut request);
                 let _ = stream.write_all(said);
             });
-            let mut link = Link::connect(&address, Some("secret"), SECOND)?;
+            let to = [address.parse().unwrap()];
+            let mut link = Link::connect(&address, &to, Some("secret"), SECOND)?;
             let request = Request {
                 method: "GET",
                 target: "/",
@@ -267,7 +404,7 @@ mod tests {
                 until_close: false,
             };
             let answer = link.ask(&request, SECOND)?;
-            let body = link.body(&answer, 100)?;
+            let body = link.body(&answer, 100, SECOND, || ())?;
             Ok((answer.status, body))
         })
     }
@@ -279,18 +416,45 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_in_chunks_is_read_whole() {
+        let said = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n";
+        let (status, body) = asked(said).unwrap();
+        assert_eq!((status, body.as_slice()), (200, &b"hello"[..]));
+        for wrong in [
+            &b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n"[..],
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\nhel\r\n0\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\nhel\r\n",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n65\r\nhel\r\n",
+        ] {
+            assert!(asked(wrong).is_err(), "{}", String::from_utf8_lossy(wrong));
+        }
+    }
+
+    #[test]
+    fn a_body_that_dribbles_comes_to_its_end() {
+        let pace = Pace {
+            begun: Instant::now().checked_sub(Duration::from_secs(30)).unwrap(),
+            silence_max: SECOND,
+        };
+        assert!(pace.left(100).is_err(), "100 bytes in 30 s");
+        let fair = 30 * RATE_MIN_BYTES as usize;
+        assert!(pace.left(fair).is_ok_and(|left| left <= SECOND));
+        assert!(pace.left(2 * fair).is_ok_and(|left| left == SECOND));
+    }
+
+    #[test]
     fn what_is_no_answer_is_an_error() {
         assert!(matches!(
             asked(b"SSH-2.0-OpenSSH_9\r\n\r\n"),
-            Err(LinkError::Nonsense(_))
+            Err(LinkError::Invalid(_))
         ));
         assert!(matches!(
             asked(b"HTTP/1.1 200 OK\r\nContent-Length: 101\r\n\r\n"),
-            Err(LinkError::Nonsense(_))
+            Err(LinkError::Invalid(_))
         ));
         assert!(matches!(
             asked(b"HTTP/1.1 200 OK\r\n\r\nno length"),
-            Err(LinkError::Nonsense(_))
+            Err(LinkError::Invalid(_))
         ));
         assert!(matches!(
             asked(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel"),

@@ -50,6 +50,7 @@ impl Fixture {
                 compact_bytes_min: 0,
                 compact_ratio: 0.0,
                 backlog_bytes: 0,
+                branch_spread_bytes: 0,
                 wait_max: PATIENCE,
             },
             cluster: node::ClusterOptions::default(),

@@ -23,20 +23,21 @@ fn example() -> (TempDir, PathBuf, Vec<u64>) {
 fn a_log_is_these_bytes() {
     let (_dir, path, ends) = example();
     let bytes = std::fs::read(path).unwrap();
-    // TERM: 20 bytes and a value of 8. Then a head, a key of 1 and the value each.
-    assert_eq!(ends, [28 + 24, 28 + 24 + 24, 28 + 24 + 24 + 26]);
+    // TERM: 20 bytes and a value of 16. Then a head, a key of 1 and the value each.
+    assert_eq!(ends, [36 + 24, 36 + 24 + 24, 36 + 24 + 24 + 26]);
     assert_eq!(&bytes[..8], b"pykv log");
     let records = &bytes[HEADER_BYTES..];
     // At the end CLOSE, which has a value of 8.
-    assert_eq!(records.len(), 102 + 28);
-    assert_eq!(records[102 + 4..102 + 12], [20, 0, 0, 0, 10, 0, 0, 0]);
-    // The first term: its number in the upper half, and no mark.
+    assert_eq!(records.len(), 110 + 28);
+    assert_eq!(records[110 + 4..110 + 12], [20, 0, 0, 0, 10, 0, 0, 0]);
+    // The first term: its number in the upper half, and no mark. Then a nonce, which is random.
+    assert_ne!(records[28..36], [0; 8]);
     // length, operation, flags, key bytes; then, behind the timestamp, key and value.
     let expected: [(usize, [u8; 8], &[u8]); 4] = [
-        (0, [20, 0, 0, 0, 6, 0, 0, 0], &[0, 0, 0, 0, 1, 0, 0, 0]),
-        (28, [16, 0, 0, 0, 1, 0, 1, 0], b"aone"),
-        (52, [16, 0, 0, 0, 2, 0, 1, 0], b"atwo"),
-        (76, [18, 0, 0, 0, 1, 0, 1, 0], b"bthree"),
+        (0, [28, 0, 0, 0, 6, 0, 0, 0], &[0, 0, 0, 0, 1, 0, 0, 0]),
+        (36, [16, 0, 0, 0, 1, 0, 1, 0], b"aone"),
+        (60, [16, 0, 0, 0, 2, 0, 1, 0], b"atwo"),
+        (84, [18, 0, 0, 0, 1, 0, 1, 0], b"bthree"),
     ];
     for (at, head, body) in expected {
         assert_eq!(records[at + 4..at + 12], head, "head of the record at {at}");
@@ -148,6 +149,10 @@ fn a_repair_keeps_what_is_whole_and_saves_what_is_not() {
         let damaged = damage.file_position..damage.file_position + damage.bytes;
         assert!(damaged.contains(&(at as u64)), "byte {at}: {damage:?}");
         assert_eq!(std::fs::read(&path).unwrap(), flipped, "a check changes nothing");
+        // Most of the header is zeros, and one of them is as good as another.
+        if (128..HEADER_BYTES).contains(&at) && at % 64 != 0 {
+            continue;
+        }
 
         let repaired = repair(dir.path()).unwrap();
         let saved = std::fs::read(repaired.damage[0].saved_to.as_ref().unwrap()).unwrap();
@@ -163,7 +168,7 @@ fn a_repair_keeps_what_is_whole_and_saves_what_is_not() {
         let lost = ends
             .iter()
             .position(|end| (at as u64) < HEADER_BYTES as u64 + end);
-        let lost = lost.filter(|_| at >= HEADER_BYTES + 28);
+        let lost = lost.filter(|_| at >= HEADER_BYTES + 36);
         let a = if lost == Some(1) { "one" } else { "two" };
         let b = if lost == Some(2) { None } else { Some("three") };
         assert_eq!(

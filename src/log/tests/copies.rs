@@ -4,7 +4,7 @@
 use super::*;
 use crate::log::disk::{Disk, faults::Plan};
 use crate::log::header::HEADER_BYTES;
-use crate::log::{Role, TermStart};
+use crate::log::{Branch, Role};
 use crate::node::{ClusterOptions, ReceiveError, TakeError};
 
 const ENOSPC: i32 = 28;
@@ -53,15 +53,22 @@ fn receive(replica: &Node, bytes: &[u8]) -> Result<u64, ReceiveError> {
 /// Brings the replica all that the primary has.
 fn pump(primary: &Node, replica: &Node) -> Result<(), TakeError> {
     loop {
-        let (after, _) = replica.end();
+        let after = replica.end().offset;
         let mut bytes = Vec::new();
         let mut feed = primary.feed(Some(after)).unwrap();
         let start = feed.copy(PIECE_BYTES, &mut bytes).unwrap();
         if bytes.is_empty() {
-            return Ok(());
+            let Some(item_bytes) = feed.item_bytes().unwrap() else {
+                return Ok(());
+            };
+            assert!(item_bytes > PIECE_BYTES as u64, "a small one is copied");
+            for part in 0..item_bytes.div_ceil(16) {
+                let left = item_bytes - 16 * part;
+                feed.read_raw(left.min(16) as usize, &mut bytes).unwrap();
+            }
         }
         assert_eq!(start, after);
-        replica.take(after, bytes)?;
+        replica.append_replicated(after, bytes)?;
     }
 }
 
@@ -101,9 +108,9 @@ fn a_copy_is_the_log_byte_for_byte() {
     let primary = open(options(theirs.path(), Policy::No));
     set(&primary, "later", "than the crash").unwrap();
     let replica_node = open(replica(ours.path(), Policy::Always));
-    assert!(!replica_node.is_whole(), "nobody is to read from nothing");
+    assert!(!replica_node.is_synced(), "nobody is to read from nothing");
     receive(&replica_node, &snapshot(&primary)).unwrap();
-    let (after, _) = replica_node.end();
+    let after = replica_node.end().offset;
     assert_eq!(digest(&replica_node), digest(&primary));
 
     for n in 0..40 {
@@ -154,7 +161,7 @@ fn a_piece_that_does_not_fit_changes_nothing() {
     let primary = example(theirs.path());
     let replica_node = open(replica(ours.path(), Policy::No));
     receive(&replica_node, &snapshot(&primary)).unwrap();
-    let (after, _) = replica_node.end();
+    let after = replica_node.end().offset;
     set(&primary, "key0", "new").unwrap();
     let put = |k| node::Step::Set {
         key: key(k),
@@ -173,7 +180,7 @@ fn a_piece_that_does_not_fit_changes_nothing() {
     let before = (digest(&replica_node), contents(&replica_node));
     let is_refused = |offset, bytes: &[u8]| {
         matches!(
-            replica_node.take(offset, bytes.to_vec()),
+            replica_node.append_replicated(offset, bytes.to_vec()),
             Err(TakeError::Invalid(_))
         )
     };
@@ -189,7 +196,7 @@ fn a_piece_that_does_not_fit_changes_nothing() {
     }
     assert!(is_refused(after + 1, &bytes) && is_refused(after - 1, &bytes));
     assert_eq!((digest(&replica_node), contents(&replica_node)), before);
-    replica_node.take(after, bytes).unwrap();
+    replica_node.append_replicated(after, bytes).unwrap();
     assert_eq!(digest(&replica_node), digest(&primary));
 }
 
@@ -263,7 +270,7 @@ fn a_snapshot_that_is_not_whole_is_not_taken() {
     let replica_node = open(replica(ours.path(), Policy::No));
     for cut in (0..first.len()).step_by(7) {
         assert!(receive(&replica_node, &first[..cut]).is_err(), "cut at {cut}");
-        assert!(!replica_node.is_whole());
+        assert!(!replica_node.is_synced());
     }
     for at in (0..first.len()).step_by(11) {
         let mut flipped = first.clone();
@@ -273,7 +280,7 @@ fn a_snapshot_that_is_not_whole_is_not_taken() {
     let longer = [first.as_slice(), b"x"].concat();
     assert!(receive(&replica_node, &longer).is_err());
     receive(&replica_node, &first).unwrap();
-    assert!(replica_node.is_whole());
+    assert!(replica_node.is_synced());
     assert_eq!(contents(&replica_node), contents(&primary));
 }
 
@@ -300,12 +307,12 @@ fn a_tail_without_keys_is_cut_and_another_is_set_aside() {
     let primary = example(theirs.path());
     let replica_node = open(replica(ours.path(), Policy::No));
     receive(&replica_node, &snapshot(&primary)).unwrap();
-    let fork = replica_node.end().0;
+    let fork = replica_node.end().offset;
     let before = contents(&primary);
     primary.close().unwrap();
     replica_node.promote().unwrap();
     set(&replica_node, "key0", "of the second term").unwrap();
-    let terms: Vec<TermStart> = replica_node.terms();
+    let terms: Vec<Branch> = replica_node.branches();
 
     // Stopped in order, it has a CLOSE behind the fork, and nothing else.
     let former = open(options(theirs.path(), Policy::No));
@@ -313,7 +320,7 @@ fn a_tail_without_keys_is_cut_and_another_is_set_aside() {
     former.leave_log().unwrap();
     let aside = former.set_aside(&terms, None).unwrap();
     assert!(aside.is_cut && aside.paths.is_empty());
-    assert_eq!((former.end().0, contents(&former)), (fork, before));
+    assert_eq!((former.end().offset, contents(&former)), (fork, before));
     pump(&replica_node, &former).unwrap();
     assert_eq!(digest(&former), digest(&replica_node));
     assert_eq!(former.role(), Role::Replica);
@@ -337,7 +344,7 @@ fn a_crash_while_a_tail_is_cut_loses_nothing() {
         former.step_down(None);
         former.leave_log().unwrap();
         disk.faults.plan(Plan::Crash { at });
-        let _ = former.set_aside(&replica_node.terms(), None);
+        let _ = former.set_aside(&replica_node.branches(), None);
         drop(former);
         std::fs::remove_file(theirs.path().join("ROLE")).unwrap();
         let again = open(options(theirs.path(), Policy::No));
@@ -352,7 +359,7 @@ fn what_is_set_aside_is_there_whenever_the_machine_stops() {
     let replica_node = open(replica(ours.path(), Policy::No));
     receive(&replica_node, &snapshot(&primary)).unwrap();
     replica_node.promote().unwrap();
-    let terms = replica_node.terms();
+    let terms = replica_node.branches();
     set(&primary, "only", "here").unwrap();
     primary.close().unwrap();
     for at in 0..30 {
@@ -379,7 +386,11 @@ fn what_is_set_aside_is_there_whenever_the_machine_stops() {
             while let Some(read) = reader.next().unwrap() {
                 keys.push(String::from_utf8(read.record.key.to_vec()).unwrap());
             }
-            assert_eq!(keys, ["only", ""], "the write, and the CLOSE");
+            assert_eq!(
+                keys,
+                ["only", "", "", ""],
+                "the write, the CLOSE, and the branch of the next start"
+            );
         }
     }
 }
@@ -416,13 +427,17 @@ fn a_promotion_that_fails_can_be_made_again() {
 #[test]
 fn versions_do_not_come_back_when_another_node_takes_over() {
     let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let spread = |mut options: node::Options| {
+        options.log.branch_spread_bytes = BRANCH_SPREAD_BYTES;
+        options
+    };
     let primary = example(theirs.path());
-    let replica_node = open(replica(ours.path(), Policy::No));
+    let replica_node = open(spread(replica(ours.path(), Policy::No)));
     receive(&replica_node, &snapshot(&primary)).unwrap();
     // Written there, seen by readers, and never copied; also after a crash, before it hears of the other.
     let mut versions = vec![set(&primary, "key0", "lost").unwrap()];
     drop(primary);
-    let primary = open(options(theirs.path(), Policy::No));
+    let primary = open(spread(options(theirs.path(), Policy::No)));
     versions.push(set(&primary, "key0", "lost").unwrap());
     replica_node.promote().unwrap();
     let version = set(&replica_node, "key0", "lost").unwrap();

@@ -39,6 +39,7 @@ fn options(dir: &Path, policy: Policy) -> node::Options {
             compact_bytes_min: 0,
             compact_ratio: 0.0,
             backlog_bytes: 0,
+            branch_spread_bytes: 0,
             wait_max: Duration::from_secs(20),
         },
         cluster: node::ClusterOptions::default(),

@@ -5,6 +5,9 @@ use std::fmt;
 /// The port of a node unless one is named.
 const PORT_DEFAULT: u16 = 7958;
 
+/// Longest name of a host, in bytes: as long as the DNS lets one be.
+const HOST_BYTES_MAX: usize = 253;
+
 /// A host and a port. Read from `HOST:PORT`, `HOST` or `http://HOST:PORT`; shown as the last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
@@ -75,7 +78,10 @@ impl std::str::FromStr for Address {
             },
         };
         let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
-        if host.is_empty() || !(host.starts_with('[') || host.chars().all(is_name)) {
+        if host.is_empty()
+            || host.len() > HOST_BYTES_MAX
+            || !(host.starts_with('[') || host.chars().all(is_name))
+        {
             return Err(AddressError::Host);
         }
         let port = match port {
@@ -94,6 +100,25 @@ impl Address {
     /// As `host:port`.
     pub fn host_and_port(&self) -> String {
         format!("{}:{}", self.host, self.port)
+    }
+
+    /// The host alone.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Whether it is 0.0.0.0 or [::]: an address to listen at, and none that leads to a node.
+    pub fn is_unspecified(&self) -> bool {
+        let bare = self.host.trim_matches(['[', ']']);
+        bare.parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_unspecified())
+    }
+
+    /// Reads what another node names as the address of a node, as `host:port`. None where it is no such
+    /// address: it could not be connected to, and must stand in no header and no log.
+    pub(crate) fn of_node(text: &str) -> Option<String> {
+        let address: Address = text.parse().ok()?;
+        (address.host_and_port() == text && !address.is_unspecified()).then(|| text.to_owned())
     }
 }
 
@@ -124,6 +149,26 @@ mod tests {
                     .as_deref(),
                 Ok(url)
             );
+        }
+    }
+
+    #[test]
+    fn addresses_of_nodes_are_exact() {
+        assert_eq!(Address::of_node("10.0.0.7:1").as_deref(), Some("10.0.0.7:1"));
+        assert_eq!(Address::of_node("[fe80::1]:99").as_deref(), Some("[fe80::1]:99"));
+        let long = format!("{}:1", "x".repeat(254));
+        for wrong in [
+            "10.0.0.7",
+            "http://a:1",
+            "a:1/",
+            "0.0.0.0:1",
+            "[::]:1",
+            "a:1\r\nSet-Cookie: b",
+            "a b:1",
+            "",
+            &long,
+        ] {
+            assert_eq!(Address::of_node(wrong), None, "{wrong:?}");
         }
     }
 

@@ -1,0 +1,68 @@
+//! A chunk of another node's log on its way into this one's.
+
+use super::Node;
+use crate::log::{Branch, LastRecord};
+use crate::record::{DecodeError, Operation, Record};
+use crate::store::Copied;
+
+/// A chunk of another node's log: whole records and whole batches, each of them checked.
+pub(super) struct ReplicatedChunk {
+    pub(super) changes: Vec<Copied>,
+    pub(super) branches: Vec<Branch>,
+    /// The last of its records.
+    pub(super) last: Option<LastRecord>,
+    /// The offset just past it.
+    pub(super) end: u64,
+    /// Where the log continues, where the last record says so.
+    pub(super) next_offset: Option<u64>,
+}
+
+impl ReplicatedChunk {
+    pub(super) fn read(node: &Node, offset: u64, bytes: &[u8]) -> Result<ReplicatedChunk, String> {
+        let mut chunk = ReplicatedChunk {
+            changes: Vec::new(),
+            branches: Vec::new(),
+            last: None,
+            end: offset,
+            next_offset: None,
+        };
+        let mut term = node.term();
+        let (mut at, mut more) = (0, false);
+        while at < bytes.len() {
+            if chunk.next_offset.is_some() {
+                return Err("it continues behind its SKIP".to_owned());
+            }
+            let (record, length) = match Record::decode(chunk.end, &bytes[at..]) {
+                Ok(decoded) => decoded,
+                Err(error @ (DecodeError::Incomplete(_) | DecodeError::Corrupt(_))) => {
+                    return Err(format!("at offset {}: {error}", chunk.end));
+                }
+            };
+            let start = chunk.end;
+            chunk.last = LastRecord::of_bytes(start, &bytes[at..]);
+            at += length;
+            chunk.end += length as u64;
+            more = record.more;
+            chunk.changes.extend(node.store.copied(&record, chunk.end));
+            if let Some(branch) = Branch::of_record(&record, start) {
+                if branch.term < term || !term.may_meet(branch.term) {
+                    return Err(format!(
+                        "at offset {start}: term {} cannot follow term {term}",
+                        branch.term
+                    ));
+                }
+                term = branch.term;
+                chunk.branches.push(branch);
+            }
+            if record.operation == Operation::Skip {
+                let next_offset = record.skips_to(chunk.end);
+                chunk.next_offset =
+                    Some(next_offset.ok_or("it skips to an offset that no log reaches, or back")?);
+            }
+        }
+        if more {
+            return Err("it ends in the middle of a batch".to_owned());
+        }
+        Ok(chunk)
+    }
+}

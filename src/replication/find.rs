@@ -1,0 +1,174 @@
+//! Finds the node to follow.
+//!
+//! All addresses that are known are asked at once, and each says what it is. A node that says where the primary
+//! is has it asked too.
+//!
+//! # What must hold
+//! - Only a node of this log counts, or one whose store this node may take: where its own is empty, or where
+//!   the operator has named the other's id.
+//! - A primary of this log that is alive counts as heard, whatever becomes of following it.
+//! - Of two primaries of one term neither wins by being found first: this node keeps to the one it followed.
+
+use super::follow::Following;
+use super::follow_error::FollowError;
+use super::handshake::{PeerInfo, ask_all, report_conflict};
+use super::link::Link;
+use crate::log::Term;
+use std::time::Duration;
+
+/// A node to follow, and the connection to it.
+pub(super) struct Found {
+    pub(super) link: Link,
+    pub(super) address: String,
+    pub(super) peer: PeerInfo,
+}
+
+/// How a node that answered ranks: the highest is followed.
+type Rank = (bool, Term, bool, u64);
+
+impl Following<'_> {
+    /// Asks every address that is known, and chooses.
+    pub(super) fn find(&mut self) -> Result<Found, FollowError> {
+        let cluster = self.node.cluster();
+        let mut addresses = cluster.peers();
+        if let Some(leader) = cluster.leader()
+            && !addresses.contains(&leader)
+        {
+            addresses.push(leader);
+        }
+        let mut search = Search {
+            best: None,
+            primaries: Vec::new(),
+            other_store: None,
+            why: "no address is known; name one with --from".to_owned(),
+        };
+        let mut next = addresses.clone();
+        // The nodes that are known, then those that they name.
+        for _ in 0..2 {
+            let named = self.ask(&next, &mut search)?;
+            next = named
+                .into_iter()
+                .filter(|address| !addresses.contains(address) && address != cluster.address())
+                .collect();
+            next.sort();
+            next.dedup();
+            if next.is_empty() {
+                break;
+            }
+            addresses.extend(next.iter().cloned());
+        }
+        if let [one, other, ..] = &search.primaries[..] {
+            report_conflict(self.node, one, other, self.node.term());
+        }
+        match (search.best, search.other_store) {
+            (Some((_, found)), _) => Ok(found),
+            (None, Some(error)) => Err(error),
+            (None, None) => Err(FollowError::NoPrimary(search.why)),
+        }
+    }
+
+    /// Asks addresses at once; returns where those that answer say that the primary is.
+    fn ask(&mut self, addresses: &[String], search: &mut Search) -> Result<Vec<String>, FollowError> {
+        let cluster = self.node.cluster();
+        let mut named = Vec::new();
+        let answers = ask_all(self.node, addresses, self.times.handshake);
+        self.failover.beat(2 * self.times.handshake);
+        if cluster.change() != *self.change {
+            return Err(FollowError::RoleChanged);
+        }
+        for (address, answer) in answers {
+            match answer {
+                Err(error) => search.why = format!("{address}: {error}"),
+                Ok((link, peer)) => {
+                    named.extend(peer.primary.clone().filter(|_| !peer.is_self));
+                    self.consider(link, address, peer, search);
+                }
+            }
+        }
+        Ok(named)
+    }
+
+    fn consider(&mut self, link: Link, address: String, peer: PeerInfo, search: &mut Search) {
+        let node = self.node;
+        let cluster = node.cluster();
+        if peer.is_self {
+            search.why = format!("{address} is this node itself; name another one with --from");
+            return;
+        }
+        if peer.address == cluster.address() {
+            search.why = format!("{address} advertises this node's own address; see --advertise");
+            return;
+        }
+        let is_own = peer.id == node.log_id();
+        if !is_own && !self.may_take(&peer) {
+            if peer.is_primary {
+                search.other_store = Some(FollowError::OtherStore {
+                    address,
+                    id: peer.id,
+                    own: node.log_id(),
+                });
+            }
+            return;
+        }
+        if is_own && peer.term < node.term() {
+            search.why = format!(
+                "{address} is in term {}, and this node was in term {}",
+                peer.term,
+                node.term()
+            );
+            return;
+        }
+        if !self.may_follow(&peer) {
+            search.why = format!("{address} is a replica");
+            return;
+        }
+        if peer.is_primary && is_own {
+            self.failover.heard(node, Some(&peer.address), Duration::ZERO);
+            if peer.term == node.term() {
+                search.primaries.push(peer.address.clone());
+            }
+        }
+        let is_followed = cluster.source().is_some_and(|source| source == address);
+        let rank = (peer.is_primary, peer.term, is_followed, peer.offset);
+        if search.best.as_ref().is_none_or(|(best, _)| *best < rank) {
+            search.best = Some((rank, Found { link, address, peer }));
+        }
+    }
+
+    /// Whether this node's own store may be set aside for that of another.
+    fn may_take(&self, peer: &PeerInfo) -> bool {
+        self.node.is_empty_store() || self.node.cluster().options().replace == Some(peer.id)
+    }
+
+    /// Whether a node may be followed: a primary, or a replica that follows one, where the operator said so.
+    pub(super) fn may_follow(&self, peer: &PeerInfo) -> bool {
+        let follows_replicas = self.node.cluster().options().follows_replicas;
+        peer.is_primary || follows_replicas && peer.primary_heard.is_some()
+    }
+
+    /// A primary that answers is heard. A replica's answer says nothing of it.
+    pub(super) fn heard_if_primary(&mut self, peer: &PeerInfo) {
+        if peer.is_primary {
+            self.failover
+                .heard(self.node, Some(&peer.address), Duration::ZERO);
+        }
+    }
+
+    /// Where the primary is by what a node says that is followed.
+    pub(super) fn primary_of<'p>(&self, peer: &'p PeerInfo) -> Option<&'p str> {
+        match peer.is_primary {
+            true => Some(&peer.address),
+            false => peer.primary.as_deref(),
+        }
+    }
+}
+
+/// What the answers have come to.
+struct Search {
+    best: Option<(Rank, Found)>,
+    /// The primaries of this log and term.
+    primaries: Vec<String>,
+    other_store: Option<FollowError>,
+    /// Why the last one does not do.
+    why: String,
+}

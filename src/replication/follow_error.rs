@@ -1,0 +1,93 @@
+//! What keeps a replica from following, and how often that is said.
+
+use super::link::LinkError;
+use crate::log::{Error, LogId};
+use crate::node::ReceiveError;
+use std::fmt;
+
+/// Why following came to an end, to be begun anew.
+#[derive(Debug)]
+pub(super) enum FollowError {
+    /// The node is to do something else now.
+    RoleChanged,
+    /// There is nobody to follow.
+    NoPrimary(String),
+    /// The connection to the node that is followed.
+    Link(String, LinkError),
+    /// It refuses.
+    Refused(String, u16),
+    /// What it sends does not fit.
+    Invalid(String, String),
+    /// It has another store.
+    OtherStore { address: String, id: LogId, own: LogId },
+    /// A snapshot was not taken.
+    Snapshot(String, ReceiveError),
+    /// What diverged could not be set aside.
+    Aside(Error),
+    /// The log of this node fails.
+    Log(String),
+}
+
+impl FollowError {
+    /// Whether it will hardly come right by itself.
+    pub(super) fn is_lasting(&self) -> bool {
+        matches!(self, FollowError::OtherStore { .. })
+    }
+}
+
+impl fmt::Display for FollowError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FollowError::RoleChanged => f.write_str("the node is to do something else"),
+            FollowError::NoPrimary(why) => write!(f, "there is no primary to follow: {why}"),
+            FollowError::Link(address, error) => write!(f, "{address}: {error}"),
+            FollowError::Refused(address, status) => write!(f, "{address} refuses with status {status}"),
+            FollowError::Invalid(address, why) => write!(f, "what came from {address} does not fit: {why}"),
+            FollowError::OtherStore { address, id, own } => write!(
+                f,
+                "{address} has the store {id}, and this node the store {own}. To set this node's store aside and \
+                 take that one, start it with --replace {id}; to keep this node's store, make it the primary with \
+                 `pykv promote --force`"
+            ),
+            FollowError::Snapshot(address, error) => write!(f, "{address}: {error}"),
+            FollowError::Aside(error) => write!(f, "what diverged could not be set aside: {error}"),
+            FollowError::Log(why) => f.write_str(why),
+        }
+    }
+}
+
+/// Reasons that were logged since following last went well. A dead host is reached in turns by no route, a reset
+/// and silence; each of these is logged once.
+#[derive(Default)]
+pub(super) struct LogOnce(Vec<String>);
+
+impl LogOnce {
+    /// Reasons that are remembered; further ones are not logged.
+    const REASONS_MAX: usize = 16;
+
+    pub(super) fn is_first(&mut self, why: &str) -> bool {
+        let is_first = self.0.len() < LogOnce::REASONS_MAX && !self.0.iter().any(|logged| logged == why);
+        if is_first {
+            self.0.push(why.to_owned());
+        }
+        is_first
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_is_logged_once_and_not_without_end() {
+        let mut logged = LogOnce::default();
+        assert!(logged.is_first("no route"));
+        assert!(logged.is_first("reset"));
+        assert!(!logged.is_first("no route"));
+        for at in 0..100 {
+            logged.is_first(&at.to_string());
+        }
+        assert_eq!(logged.0.len(), LogOnce::REASONS_MAX);
+        assert!(!logged.is_first("one more"));
+    }
+}
