@@ -447,8 +447,9 @@ mod tests {
         fn decode_reads_what_encode_wrote(
             key in proptest::collection::vec(any::<u8>(), 1..50),
             value in proptest::collection::vec(any::<u8>(), 0..500),
-            timestamp_ms: u64, deadline_ms: Option<u64>, version: Option<u64>, more: bool, position: u64,
+            timestamp_ms: u64, deadline_ms: Option<u64>, version: Option<u64>, more: bool, position in 0..OFFSET_MAX / 2,
         ) {
+            let version = version.map(|version| version & OFFSET_MAX);
             let record = Record { operation: Operation::Update, timestamp_ms, deadline_ms, version, more, key: &key, value: &value };
             let mut out = Vec::new();
             record.encode(position, &mut out);

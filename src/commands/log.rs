@@ -148,7 +148,7 @@ mod tests {
                     .map(u64::to_le_bytes)
                     .concat()
             )),
-            r#"{"offset":100,"version":130,"operation":"TERM","term":3,"branch":"00000000000000ab","timestamp":7}"#
+            r#"{"offset":100,"version":130,"operation":"TERM","term":3,"timestamp":7,"branch":"00000000000000ab"}"#
         );
     }
 }

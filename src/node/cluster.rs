@@ -286,7 +286,7 @@ impl Cluster {
     }
 
     /// Takes in the address of another node; `true` where it is new, and there is room.
-    pub(super) fn add_peer(&self, address: &str) -> bool {
+    pub(crate) fn add_peer(&self, address: &str) -> bool {
         self.add_peer_to(&mut self.state(), address)
     }
 

@@ -103,6 +103,10 @@ fn act_on(node: &Node, peer: &PeerInfo) {
     if peer.is_primary && node.role() == Role::Primary && peer.term == term {
         report_conflict(node, node.cluster().address(), &peer.address, term);
     }
+    if peer.is_primary && node.role() == Role::Replica && peer.term >= term {
+        // Found by the next search, where this node hears no primary now.
+        node.cluster().add_peer(&peer.address);
+    }
     if peer.term <= term {
         return;
     }

@@ -66,8 +66,8 @@ fn an_offset_that_is_none_of_a_record_is_told_from_one_that_is_gone_or_to_come()
     let node = Node::open(small_segments(dir.path())).unwrap();
     let versions: Vec<_> = (0..60).map(|_| set(&node, "k", "value").unwrap()).collect();
     let end = *versions.last().unwrap();
-    // The log begins with a TERM, of 28 bytes.
-    let boundaries: Vec<_> = [28].iter().chain(&versions).collect();
+    // The log begins with a TERM, of 36 bytes.
+    let boundaries: Vec<_> = [36].iter().chain(&versions).collect();
     assert!(matches!(
         node.feed(Some(end + 1)),
         Err(FeedError::Ahead { written }) if written == end
