@@ -84,6 +84,42 @@ fn every_command_of_the_shell_works() {
 }
 
 #[test]
+fn an_escape_that_is_none_is_an_error_and_stores_nothing() {
+    let node = Server::start(&[]);
+    for (line, said) in [
+        (r#"set k "\u00e9""#, r"no escape \u at column 8"),
+        (r#"set k "\0""#, r"no escape \0 at column 8"),
+        (r#"set k "ok\q""#, r"no escape \q at column 10"),
+        (r#"set k "\xzz""#, r"no escape \x at column 8"),
+    ] {
+        let refused = pykv(&["shell"]).at(&node).stdin(line.as_bytes()).expect(USAGE);
+        assert!(refused.stderr.contains(said), "{line}: {refused:?}");
+        assert_eq!(refused.stdout, b"");
+    }
+    assert_eq!(pykv(&["list"]).at(&node).succeed(), b"");
+    let line = br#"set k "\n\r\t\a\b\\\"\'\x00\xff""#;
+    pykv(&["shell"]).at(&node).stdin(line).succeed();
+    assert_eq!(
+        pykv(&["get", "k"]).at(&node).succeed(),
+        b"\n\r\t\x07\x08\\\"'\0\xff"
+    );
+}
+
+#[test]
+fn a_time_below_a_millisecond_is_none() {
+    let node = Server::start(&[]);
+    pykv(&["set", "k", "v"]).at(&node).succeed();
+    for time in ["1ns", "999us", "0.5ms", "0s"] {
+        pykv(&["set", "k", "w", "--ttl", time]).at(&node).expect(USAGE);
+        pykv(&["expire", "k", time]).at(&node).expect(USAGE);
+        let line = format!("set k w ttl {time}\nexpire k {time}\n");
+        pykv(&["shell"]).at(&node).stdin(line.as_bytes()).expect(USAGE);
+    }
+    assert_eq!(pykv(&["get", "k"]).at(&node).succeed(), b"v");
+    assert_eq!(text(pykv(&["ttl", "k"]).at(&node).succeed()), "none\n");
+}
+
+#[test]
 fn a_pipe_leaves_no_history() {
     let node = Server::start(&[]);
     let home = node.home().join("home");
@@ -152,7 +188,34 @@ fn a_prefix_is_deleted_or_counted() {
     assert_eq!(del(&["--prefix", "absent"]), "0\n");
     assert_eq!(del(&["--prefix", "n/"]), "1500\n");
     assert_eq!(pykv(&["list"]).at(&node).succeed(), b"other\n");
-    assert_eq!(del(&["--prefix", ""]), "1\n");
+    // An empty prefix may be a variable that nobody has set.
+    for args in [
+        &["del", "--prefix", ""][..],
+        &["del", "--prefix="],
+        &["del", "--all", "--prefix", "o"],
+        &["del"],
+    ] {
+        pykv(args).at(&node).expect(USAGE);
+    }
+    for line in ["delprefix ''", "DELPREFIX \"\"", "delprefix oth all"] {
+        let refused = pykv(&["shell"]).at(&node).stdin(line.as_bytes()).expect(USAGE);
+        assert!(refused.stderr.contains("empty prefix"), "{refused:?}");
+    }
+    assert_eq!(
+        pykv(&["list"]).at(&node).succeed(),
+        b"other\n",
+        "nothing was deleted"
+    );
+    assert_eq!(del(&["--prefix", "", "--dry-run"]), "1\n");
+    assert_eq!(del(&["--all", "--dry-run"]), "1\n");
+    assert_eq!(del(&["--prefix", "", "--all"]), "1\n");
+    client.put("/kv/other?upsert=true", b"").expect(201);
+    assert_eq!(del(&["--all"]), "1\n");
+    client.put("/kv/other?upsert=true", b"").expect(201);
+    let shell = pykv(&["shell"])
+        .at(&node)
+        .stdin(b"DELPREFIX '' DRYRUN\nDELPREFIX '' ALL\n");
+    assert_eq!(shell.succeed(), b"1\n1\n");
     pykv(&["del", "k", "--prefix", "n/"]).at(&node).expect(USAGE);
     pykv(&["del", "k", "--dry-run"]).at(&node).expect(USAGE);
 }

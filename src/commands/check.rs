@@ -1,5 +1,6 @@
 //! `pykv check`
 
+use super::backup::no_backup;
 use super::{Error, print};
 use crate::cli::Check;
 use crate::log::{self, Damage, Mismatch, Report};
@@ -7,7 +8,7 @@ use std::fmt::Write;
 
 pub(super) fn run(args: &Check) -> Result<(), Error> {
     if let Some(file) = &args.file {
-        let whole = log::verify(file)?;
+        let whole = log::verify(file).map_err(|error| no_backup(error, file))?;
         let (entries, offset, digest) = (whole.entries, whole.offset, whole.digest);
         return print(
             format!("{entries} entries, as of offset {offset}, digest {digest}\nwhole\n").as_bytes(),

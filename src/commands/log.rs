@@ -30,8 +30,9 @@ struct Line<'a> {
     encoding: Option<Encoding>,
     #[serde(skip_serializing_if = "Option::is_none")]
     term: Option<u32>,
-    /// In ms since the Unix epoch.
-    timestamp: u64,
+    /// In ms since the Unix epoch. A base and a backup do not keep it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timestamp: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<String>,
     /// In ms since the Unix epoch.
@@ -98,7 +99,7 @@ fn line<'a>(read: &Read<'a>) -> Line<'a> {
         value,
         encoding,
         term: number_of(Term).map(|bits| log::Term::from_bits(bits).number()),
-        timestamp: record.timestamp_ms,
+        timestamp: (record.timestamp_ms > 0).then_some(record.timestamp_ms),
         expires_at: record.deadline_ms.map(expires_at),
         expires_at_ms: record.deadline_ms,
         goes_on_at: number_of(Skip),
@@ -130,6 +131,10 @@ mod tests {
         assert_eq!(
             printed(Record::new(Operation::Update, 7, b"k", b"\xff")),
             r#"{"offset":100,"version":130,"operation":"UPDATE","key":"k","value":"/w==","encoding":"base64","timestamp":7}"#
+        );
+        assert_eq!(
+            printed(Record::new(Operation::Set, 0, b"k", b"v")),
+            r#"{"offset":100,"version":130,"operation":"SET","key":"k","value":"v"}"#
         );
         assert_eq!(
             printed(Record::new(Operation::Delete, 7, b"k", b"")),

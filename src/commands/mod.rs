@@ -15,6 +15,7 @@ mod import;
 mod lines;
 mod list;
 mod log;
+mod output;
 mod progress;
 mod promote;
 mod reapply;
@@ -22,14 +23,14 @@ mod serve;
 mod set;
 mod shell;
 mod status;
+mod text;
 mod watch;
 
 use crate::cli::{self, Cli, Command, Connection};
 use crate::client::{self, Client, Token};
 use crate::http;
 use std::fmt;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// Longest file of tokens that is read, in bytes.
@@ -84,6 +85,10 @@ pub enum Error {
         /// The directory.
         dir: PathBuf,
     },
+    /// A file is no backup.
+    NoBackup(String),
+    /// What a node sent is not what it must be.
+    Broken(String),
     /// These many keys were left alone, since somebody changed them.
     ChangedSince {
         /// How many.
@@ -128,7 +133,7 @@ impl From<crate::log::Error> for Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Usage(why) => f.write_str(why),
+            Error::Usage(why) | Error::NoBackup(why) | Error::Broken(why) => f.write_str(why),
             Error::Missing(keys) => match keys.as_slice() {
                 [key] => write!(f, "the key {key:?} is not there"),
                 keys => write!(f, "these keys are not there: {keys:?}"),
@@ -145,8 +150,14 @@ impl fmt::Display for Error {
             }
             Error::NotCompacted(why) => write!(f, "the log could not be compacted, and is as it was: {why}"),
             Error::Listen(error) => write!(f, "{error}; --listen names another address"),
-            Error::Io { doing, source } => write!(f, "{doing}: {source}"),
-            Error::Output(error) => write!(f, "cannot write to standard output: {error}"),
+            Error::Io { doing, source } => write!(f, "{doing}: {}", client::system_words(source)),
+            Error::Output(error) => {
+                write!(
+                    f,
+                    "cannot write to standard output: {}",
+                    client::system_words(error)
+                )
+            }
             Error::Said(error) => error.fmt(f),
         }
     }
@@ -161,6 +172,8 @@ impl std::error::Error for Error {
             Error::Io { source, .. } | Error::Output(source) => Some(source),
             Error::Said(error) => error.source(),
             Error::Usage(_)
+            | Error::NoBackup(_)
+            | Error::Broken(_)
             | Error::Missing(_)
             | Error::Damaged { .. }
             | Error::ChangedSince { .. }
@@ -209,16 +222,16 @@ fn bad_token(path: &Path) -> Error {
 
 /// The token that a file holds, as text.
 fn token_text_of_file(path: &Path) -> Result<String, Error> {
-    let cannot_read = |source| Error::io("cannot read the token file", path)(source);
-    let file = File::open(path).map_err(cannot_read)?;
-    for line in BufReader::new(io::Read::take(file, TOKEN_FILE_BYTES_MAX)).lines() {
-        let line = line.map_err(cannot_read)?;
-        if let Some(token) = token_of_line(&line) {
-            let is_token = token.bytes().all(|byte| byte.is_ascii_graphic());
-            return is_token.then(|| token.to_owned()).ok_or_else(|| bad_token(path));
-        }
-    }
-    Err(Error::Usage(format!("there is no token in {}", path.display())))
+    let text = token_file(path)?;
+    let token = text.lines().find_map(token_of_line);
+    let token = token.ok_or_else(|| Error::Usage(format!("there is no token in {}", path.display())))?;
+    let is_token = token.bytes().all(|byte| byte.is_ascii_graphic());
+    is_token.then(|| token.to_owned()).ok_or_else(|| bad_token(path))
+}
+
+/// A file of tokens, a node's or a client's.
+fn token_file(path: &Path) -> Result<String, Error> {
+    text::read_file("a token file", path, TOKEN_FILE_BYTES_MAX)
 }
 
 /// The last word of a line that says something: in a node's own file a right stands before the token.

@@ -180,8 +180,8 @@ enum Verdict<'a> {
 }
 
 fn judge<'a>(client: &Client, story: &Story, key: &'a str, told: &'a Told) -> Result<Verdict<'a>, Error> {
-    let now = match client.get_json(key) {
-        Ok(body) => Some(entry(key, &body)?),
+    let now = match client.entry(key) {
+        Ok(entry) => Some(entry),
         Err(error) if is_missing(&error) => None,
         Err(error) => return Err(Error::client(format!("cannot look at {key:?}"))(error)),
     };
@@ -231,13 +231,6 @@ fn verdict<'a>(key: &'a str, told: &'a Told, now: Option<&Entry>, fork: u64, now
 fn is_value(now: &Entry, value: &Value) -> bool {
     now.expires_at_ms == value.deadline_ms
         && decode_value(now.value.as_str().into(), now.encoding).as_deref() == Some(&*value.bytes)
-}
-
-fn entry(key: &str, body: &[u8]) -> Result<Entry, Error> {
-    serde_json::from_slice(body).map_err(|error| Error::Io {
-        doing: format!("cannot read what the node says of {key:?}"),
-        source: error.into(),
-    })
 }
 
 fn now_ms() -> u64 {
