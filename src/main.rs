@@ -61,7 +61,7 @@ fn exit_code(error: &Error) -> u8 {
         Error::ChangedSince { .. } => 4,
         Error::NotCompacted(_) => 6,
         Error::Said(error) => exit_code(error),
-        Error::Log(_) | Error::NoBackup(_) | Error::Listen(_) | Error::Io { .. } | Error::Output(_) => 8,
+        Error::Log(_) | Error::WrongFile(_) | Error::Listen(_) | Error::Io { .. } | Error::Output(_) => 8,
     }
 }
 

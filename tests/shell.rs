@@ -4,8 +4,12 @@
 
 mod common;
 
-use common::{Server, eventually, pykv};
-use std::fs;
+use common::{Server, cli, eventually, pykv, skip};
+use std::fs::{self, Permissions};
+use std::io::Write;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 const ABSENT: i32 = 1;
 const USAGE: i32 = 2;
@@ -235,4 +239,80 @@ fn a_list_with_values_is_json_lines() {
     pykv(&["set", "c", "2"]).at(&node).succeed();
     let one = text(pykv(&["list", "--values", "--limit", "1"]).at(&node).succeed());
     assert_eq!(one.lines().count(), 1);
+}
+
+/// Types lines into a shell on a terminal; false where none can be had.
+fn typed(node: &Server, home: &Path, lines: &str) -> bool {
+    let shell = format!("umask 000; exec {} shell", env!("CARGO_BIN_EXE_pykv"));
+    let child = Command::new("script")
+        .args(["-qec", &shell, "/dev/null"])
+        .env("PYKV_SERVER", node.url())
+        .env("TERM", "xterm")
+        .env("HOME", home)
+        .env_remove("XDG_STATE_HOME")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    let Ok(mut child) = child else {
+        return false;
+    };
+    // It ends with the shell, or with its standard input.
+    child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    let mut child = cli::Background(child);
+    eventually("the shell ends", || child.0.try_wait().unwrap().is_some());
+    true
+}
+
+#[test]
+fn the_history_is_private_and_follows_links() {
+    let node = Server::start(&[]);
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let home = |name: &str| {
+        let home = node.home().join(name);
+        fs::create_dir(&home).unwrap();
+        home
+    };
+    let new = home("new");
+    if !typed(&node, &new, "set a secret\nexit\n") {
+        return skip("the_history_is_private_and_follows_links", "script is missing");
+    }
+    let history = new.join(".pykv_history");
+    assert!(fs::read_to_string(&history).unwrap().contains("set a secret"));
+    assert_eq!(mode(&history), 0o600);
+    assert_eq!(
+        fs::read_dir(&new).unwrap().count(),
+        1,
+        "nothing is left beside it"
+    );
+
+    let linked = home("linked");
+    fs::write(linked.join("elsewhere"), "#V2\n").unwrap();
+    fs::set_permissions(linked.join("elsewhere"), Permissions::from_mode(0o640)).unwrap();
+    symlink("elsewhere", linked.join(".pykv_history")).unwrap();
+    assert!(typed(&node, &linked, "get a\nexit\n"));
+    assert!(
+        fs::symlink_metadata(linked.join(".pykv_history"))
+            .unwrap()
+            .is_symlink()
+    );
+    assert!(
+        fs::read_to_string(linked.join("elsewhere"))
+            .unwrap()
+            .contains("get a")
+    );
+
+    // Those who want none, and a pipe that nobody reads.
+    let none = home("none");
+    symlink("/dev/null", none.join(".pykv_history")).unwrap();
+    assert!(typed(&node, &none, "get a\nexit\n"));
+    assert!(
+        fs::symlink_metadata(none.join(".pykv_history"))
+            .unwrap()
+            .is_symlink()
+    );
+    let pipe = home("pipe");
+    let fifo = pipe.join(".pykv_history");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    assert!(typed(&node, &pipe, "get a\nexit\n"));
 }

@@ -1,7 +1,7 @@
 //! `pykv backup` and `pykv restore`
 
 use super::output::{Existing, OutputFile};
-use super::{Error, connect, print};
+use super::{Error, connect, of_file, print};
 use crate::cli::{Backup, Restore};
 use crate::client::BackupError;
 use crate::log::{self, Whole};
@@ -53,18 +53,8 @@ fn take(
 }
 
 pub(super) fn restore(args: &Restore) -> Result<(), Error> {
-    let whole = log::restore(&args.file, &args.dir).map_err(|error| no_backup(error, &args.file))?;
+    let whole = log::restore(&args.file, &args.dir).map_err(|error| of_file(error, &args.file))?;
     print(text(&whole).as_bytes())
-}
-
-/// An error of a file that somebody names as a backup: what it says of data directories would mislead.
-pub(super) fn no_backup(error: log::Error, file: &Path) -> Error {
-    match error {
-        log::Error::NoStore { path, why } if path == file => {
-            Error::NoBackup(format!("{} is no backup: {why}", file.display()))
-        }
-        error => Error::Log(error),
-    }
 }
 
 fn text(whole: &Whole) -> String {

@@ -1,6 +1,6 @@
 //! `pykv log`
 
-use super::Error;
+use super::{Error, of_file};
 use crate::api::{Encoding, encode_value, expires_at};
 use crate::cli;
 use crate::digest::Digest;
@@ -50,7 +50,10 @@ struct Line<'a> {
 }
 
 pub(super) fn run(args: &cli::Log) -> Result<(), Error> {
-    let mut reader = Reader::open(args.file.as_ref().unwrap_or(&args.dir))?;
+    let mut reader = match &args.file {
+        Some(file) => Reader::open(file).map_err(|error| of_file(error, file))?,
+        None => Reader::open(&args.dir)?,
+    };
     let mut out = BufWriter::new(io::stdout().lock());
     loop {
         while let Some(read) = reader.next()? {

@@ -85,8 +85,8 @@ pub enum Error {
         /// The directory.
         dir: PathBuf,
     },
-    /// A file is no backup.
-    NoBackup(String),
+    /// A file is not what its argument asks for.
+    WrongFile(String),
     /// What a node sent is not what it must be.
     Broken(String),
     /// These many keys were left alone, since somebody changed them.
@@ -133,10 +133,10 @@ impl From<crate::log::Error> for Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Usage(why) | Error::NoBackup(why) | Error::Broken(why) => f.write_str(why),
+            Error::Usage(why) | Error::WrongFile(why) | Error::Broken(why) => f.write_str(why),
             Error::Missing(keys) => match keys.as_slice() {
-                [key] => write!(f, "the key {key:?} is not there"),
-                keys => write!(f, "these keys are not there: {keys:?}"),
+                [key] => write!(f, "key not found: {key:?}"),
+                keys => write!(f, "keys not found: {keys:?}"),
             },
             Error::Client { doing, source } => write!(f, "{doing}: {source}"),
             Error::Log(error) => error.fmt(f),
@@ -146,9 +146,14 @@ impl fmt::Display for Error {
                 dir.display()
             ),
             Error::ChangedSince { keys } => {
-                write!(f, "keys that were changed since, and were left alone: {keys}")
+                let keys = if *keys == 1 {
+                    "1 key was".to_owned()
+                } else {
+                    format!("{keys} keys were")
+                };
+                write!(f, "{keys} changed by somebody else since, and left alone")
             }
-            Error::NotCompacted(why) => write!(f, "the log could not be compacted, and is as it was: {why}"),
+            Error::NotCompacted(why) => write!(f, "the log was not compacted: {why}"),
             Error::Listen(error) => write!(f, "{error}; --listen names another address"),
             Error::Io { doing, source } => write!(f, "{doing}: {}", client::system_words(source)),
             Error::Output(error) => {
@@ -172,7 +177,7 @@ impl std::error::Error for Error {
             Error::Io { source, .. } | Error::Output(source) => Some(source),
             Error::Said(error) => error.source(),
             Error::Usage(_)
-            | Error::NoBackup(_)
+            | Error::WrongFile(_)
             | Error::Broken(_)
             | Error::Missing(_)
             | Error::Damaged { .. }
@@ -241,6 +246,16 @@ fn token_of_line(line: &str) -> Option<&str> {
         return None;
     }
     line.split_whitespace().next_back()
+}
+
+/// An error of a file that somebody names: what it says of data directories would mislead.
+fn of_file(error: crate::log::Error, file: &Path) -> Error {
+    match error {
+        crate::log::Error::NoStore { path, why } if path == file => {
+            Error::WrongFile(format!("cannot read {}: {why}", file.display()))
+        }
+        error => Error::Log(error),
+    }
 }
 
 /// Writes to standard output and sees that it arrives.

@@ -12,7 +12,7 @@
 //!
 //! Each is sent under the condition that it was judged by, so a write in between is never written over.
 
-use super::{Error, connect, is_missing, print};
+use super::{Error, connect, is_missing, of_file, print};
 use crate::api::{Batch, Entry, Operation, decode_value, encode_value};
 use crate::cli;
 use crate::client::{self, Client};
@@ -27,7 +27,7 @@ pub(super) fn run(args: &cli::Reapply) -> Result<(), Error> {
     let is_asking = !args.yes && !args.dry_run;
     if is_asking && !io::stdin().is_terminal() {
         return Err(Error::Usage(
-            "there is no terminal to ask on; --yes sends all, --dry-run says what that is".to_owned(),
+            "there is no terminal to ask on: --yes sends everything, --dry-run shows what that is".to_owned(),
         ));
     }
     let client = connect(&args.connection)?;
@@ -114,10 +114,10 @@ impl Story {
         };
         let mut readers = Vec::new();
         for path in files {
-            let reader = Reader::open(path)?;
+            let reader = Reader::open(path).map_err(|error| of_file(error, path))?;
             if reader.log_id().to_string() != id {
                 return Err(Error::Usage(format!(
-                    "{} is of another store than the node's",
+                    "{} was set aside by a node of another store",
                     path.display()
                 )));
             }
