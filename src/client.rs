@@ -209,9 +209,11 @@ impl Client {
         self.ask(&batch_request(body))
     }
 
-    /// As [`Client::batch`], where nobody asks for the results.
+    /// As [`Client::batch`], of operations that write, where nobody asks for the results.
     pub fn apply(&self, body: &[u8]) -> Result<(), Error> {
-        self.send(&batch_request(body)).map(drop)
+        let mut request = batch_request(body);
+        request.sign = Sign::Offset;
+        self.send(&request).map(drop)
     }
 
     /// How the node is.

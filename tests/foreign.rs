@@ -187,7 +187,12 @@ fn losing_answers(node: &Server, lost: u64) -> Fake {
             .headers
             .iter()
             .find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
-        let media = format!("Content-Type: {}\r\n", media.unwrap().1);
+        let offset = answered
+            .headers
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case("pykv-offset"));
+        let offset = offset.map_or(String::new(), |(_, offset)| format!("Pykv-Offset: {offset}\r\n"));
+        let media = format!("Content-Type: {}\r\n{offset}", media.unwrap().1);
         stream.write_all(&answer(&format!("{} Status", answered.status), &media, &body))
     })
 }
@@ -232,6 +237,8 @@ fn an_import_rides_out_what_a_proxy_says_meanwhile() {
         ("504 Gateway Timeout", NOT_NOW),
         ("429 Too Many Requests", NOT_NOW),
         ("404 Not Found", NONSENSE),
+        // JSON, and no answer to a write.
+        ("200 OK", NONSENSE),
     ] {
         let status = status.clone();
         let batches = AtomicU64::new(0);
@@ -239,9 +246,12 @@ fn an_import_rides_out_what_a_proxy_says_meanwhile() {
         let fake = Fake::start(move |asked, stream| match &*asked.target {
             "/status" => stream.write_all(&status),
             _ if is_for_good || batches.fetch_add(1, Relaxed) == 0 => {
-                stream.write_all(&answer(refusal, "Content-Type: text/html\r\n", "<html>"))
+                stream.write_all(&answer(refusal, "Content-Type: application/json\r\n", "{}"))
             }
-            _ => stream.write_all(&json("{\"results\":[],\"offset\":9}")),
+            _ => {
+                let headers = "Content-Type: application/json\r\nPykv-Offset: 9\r\n";
+                stream.write_all(&answer("200 OK", headers, "{\"results\":[],\"offset\":9}"))
+            }
         });
         let import = pykv(&["import"])
             .env("PYKV_SERVER", &fake.url())

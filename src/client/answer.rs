@@ -1,8 +1,8 @@
-//! An answer, read within the bound of what a node may send, and held to be a node's.
+//! How an answer is read: within the bound of what a node may send, and only if a node can have sent it.
 //!
-//! Whoever listens at an address may send anything, without an end. So every answer has a bound in bytes, by what was
-//! asked ([`Bound`]), and one that a node cannot have sent is no answer: the wrong media type, no version where
-//! every node says one.
+//! Whatever listens at an address may send anything, without end. So every answer has a bound in bytes, which depends on
+//! the request ([`Bound`]). And an answer that no node sends is an error ([`Sign`]): a wrong media type, or no version
+//! where every node sends one.
 
 use crate::api::{self, LIST_LIMIT_MAX};
 use crate::pair::KEY_BYTES_MAX;
@@ -80,7 +80,7 @@ pub(super) fn read(from: &mut impl Read, body: &mut Vec<u8>, bytes_max: u64) -> 
     }
 }
 
-/// What every node's answer to a request has.
+/// What a node's answer always has, by the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sign {
     /// JSON.
@@ -91,7 +91,7 @@ pub(super) enum Sign {
     Value,
     /// The version of a key; there is no body.
     Version,
-    /// The offset of a write; there is no body.
+    /// The offset of a write.
     Offset,
     /// Bytes that prove by themselves what they are.
     Bytes,

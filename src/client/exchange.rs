@@ -1,7 +1,7 @@
 //! One request: sent, followed to the node that does it, and its answer read.
 //!
-//! What failed before anything was sent is told apart from what failed later: a write of which nobody knows whether
-//! it was done is not one that a script may take for undone.
+//! A failure before anything was sent is another error than one after it: a script must not take a write whose outcome
+//! is unknown for one that never left.
 
 use super::answer::{self, Bound, ReadError, Sign};
 use super::error::problem;

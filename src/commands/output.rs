@@ -3,8 +3,8 @@
 //! What must hold:
 //! - Under its name a file is there whole, or as it was before. It is written under a name of its own in the same
 //!   directory, which no other run shares, synced, and renamed; then the directory is synced.
-//! - It is for its owner alone: it holds every value of a store. A file that is written over keeps its mode, its
-//!   owner and its group; access lists and attributes beyond those are not kept.
+//! - Only its owner may read it: it holds every value of a store. A file that is replaced keeps its mode, its owner and
+//!   its group, but not access lists and extended attributes.
 //! - A link is followed: what it leads to is written, and the link stays.
 //! - What is no plain file (a pipe, a terminal, a device) is written directly: there is no name to be changed.
 //! - A run that fails, or is ended by SIGINT, SIGTERM or SIGHUP, leaves nothing behind. (SIGKILL leaves the unfinished
@@ -23,7 +23,8 @@ const LINKS_MAX: usize = 40;
 /// The exit status of a run that a signal has ended.
 const EXIT_INTERRUPTED: i32 = 130;
 
-/// Unfinished files of this process, which a signal removes. Whoever holds this is not ended in between.
+/// Unfinished files of this process, which a signal removes. The signal's thread waits for this lock, so nothing that
+/// is done under it is cut in two.
 static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 /// Whether a file that is there is written over.
@@ -71,7 +72,7 @@ impl OutputFile {
             }
             (Some(target), Some(there)) if there.is_file() => begin(name, target, Some(&there))?,
             (Some(target), None) => begin(name, target, None)?,
-            // Behind what was written to it before, where it is a file after all: as `>>` would.
+            // Appended, as `>>` does: behind /dev/stdout may be a file that has something in it.
             _ => {
                 let file = OpenOptions::new().append(true).open(name);
                 (file.map_err(cannot_write)?, None)
@@ -202,8 +203,8 @@ fn discard(way: &Way) {
     all.retain(|other| *other != way.unfinished);
 }
 
-/// The file that a name leads to, which need not be there. None where it leads through the kernel's own links to what
-/// is open already, as /dev/stdout does: those are not to be replaced.
+/// The file that a name leads to, which need not exist. None where the name leads through /proc to a file that is
+/// open already, as /dev/stdout does: such a file is not replaced.
 fn target(name: &Path) -> io::Result<Option<PathBuf>> {
     let mut path = name.to_path_buf();
     for _ in 0..=LINKS_MAX {
@@ -234,7 +235,8 @@ fn directory(path: &Path) -> &Path {
     }
 }
 
-/// As a rename that writes over nothing. Where the file system has no second names for a file, the rename that there is.
+/// Renames a file, and fails where the new name exists. On a file system without hard links, the check and the rename
+/// are two steps.
 fn rename_to_new(from: &Path, to: &Path) -> io::Result<()> {
     match fs::hard_link(from, to) {
         Ok(()) => fs::remove_file(from),
@@ -273,7 +275,7 @@ fn remove_on_signals() -> Result<(), Error> {
     let mut result = Ok(());
     SET.call_once(|| {
         result = ctrlc::set_handler(|| {
-            // Never let go of: what is renamed now would be reported as ended by a signal.
+            // Held to the end: no file gets its name after this has decided that the run was interrupted.
             let unfinished = unfinished();
             for path in unfinished.iter() {
                 let _ = fs::remove_file(path);

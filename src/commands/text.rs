@@ -1,7 +1,7 @@
-//! Text from outside: what it is, by its first bytes, before any of it is taken for lines.
+//! Text from outside: its first bytes are looked at before any line is read.
 //!
-//! Files come from other systems: with a byte order mark, in UTF-16, compressed, as one large array. A mark is dropped.
-//! Whatever else is no text of ours is named once, by what it is, rather than line by line by what a parser makes of it.
+//! Files come from other systems: with a byte order mark, in UTF-16, compressed, as one large array. The mark is dropped.
+//! For all else there is one message that says what the file is, instead of an error for each line.
 
 use super::Error;
 use crate::json;
@@ -79,7 +79,7 @@ fn fault(start: &[u8], form: Form) -> Option<&'static str> {
 pub(super) fn checked<R: Read>(mut text: R, name: &str, form: Form) -> Result<impl Read + use<R>, Error> {
     let mut start = vec![0; START_BYTES];
     let mut bytes = 0;
-    // Somebody may wait for the answer to a first line: no more is waited for than tells what it is.
+    // The other side may wait for the answer to its first line, so this reads no more than it needs to know.
     while bytes == 0 || (bytes < START_BYTES && may_be_a_signature(&start[..bytes])) {
         match text.read(&mut start[bytes..]) {
             Ok(0) => break,

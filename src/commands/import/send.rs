@@ -3,9 +3,10 @@
 //! A batch is done whole or not at all. Where one of its operations is refused, that one is taken out and the
 //! rest is sent again: in smaller pieces the more there are such, in larger ones again the fewer. Where keys
 //! are there that are to be left alone, the node is asked for the others of the batch too, rather than found
-//! out one by one. What may go better a moment later is tried again. Where it may have been done already, that does no
-//! harm to what is set; and of keys that are to be added, those that this import has added are told from others by
-//! their versions and values.
+//! out one by one. A batch that fails for a reason that may pass is sent again. It may have been done the first time:
+//! - Keys that are set are set a second time, which does no harm.
+//! - Keys that are to be added are found there. Those whose version is behind the offset at which the import began, and
+//!   whose value is that of the line, count as added by this import.
 
 use super::super::batch::operation_at_fault;
 use super::Tally;

@@ -1,5 +1,5 @@
-//! A line of the shell: words, as redis-cli takes them apart, and the command that they come to. An escape that
-//! there is none of is an error, where redis-cli drops the backslash: a value is never altered without a word.
+//! A line of the shell: words, as redis-cli takes them apart, and the command that they come to. An unknown
+//! escape is an error. (redis-cli drops the backslash, which stores another value than was typed.)
 //!
 //! Words are bytes, because `"\xff"` says any byte; where a word must be text, as a key must, that is checked.
 
@@ -279,7 +279,7 @@ fn double_quoted(inside: &[u8]) -> Result<(Vec<u8>, &[u8]), Fault<'_>> {
                     b'b' => 0x08,
                     b'a' => 0x07,
                     b'\\' | b'"' | b'\'' => *escaped,
-                    // Not the character without its backslash: nobody means to store that.
+                    // Not the character alone: nobody means to store that.
                     _ => return Err(Fault::Escape(rest)),
                 });
                 after
