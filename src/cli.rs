@@ -68,15 +68,16 @@ Examples:
 const EXIT_STATUS: &str = "\
 Exit status:
   0    done
-  1    the key is not there
+  1    the key was not found
   2    the command line, the key or the value is not what pykv takes
-  3    the node cannot be reached, or did not answer in time
+  3    the node cannot be reached, did not answer in time, or the connection broke
   4    the key exists, does not exist, or is in another version than was asked; the node is primary already
   5    not allowed: no token, a wrong one, or one that does not allow this
-  6    the node cannot do it now: its disk is full or failing, it is too busy, or it knows of no primary
+  6    the node, or a proxy before it, cannot do it now: its disk is full or failing, it is too busy, or it
+       knows of no primary
   7    the data is damaged
-  8    anything else: a file, a port or standard output failed, or the answer makes no sense
-  130  a second signal ended a node at once, as a crash would";
+  8    anything else: a file, a port or standard output failed, or what answers is no pykv node
+  130  a signal ended an export or a backup; or a second one ended a node at once, as a crash would";
 
 const ENVIRONMENT: &str = "\
 Environment:
@@ -155,10 +156,10 @@ pub enum Command {
     /// It is stored whether the key is new or not, unless a flag says otherwise. When the command returns,
     /// the node holds the value as firmly as its --fsync says.
     Set(Set),
-    /// Delete keys, or all that begin with a prefix
+    /// Delete keys, all that begin with a prefix, or all there are
     ///
-    /// Where some are not there the others are deleted all the same, and the exit status is 1. With
-    /// --prefix the number of deleted keys is printed, and nothing is asked: --dry-run tells it before.
+    /// Where some are not there the others are deleted all the same, and the exit status is 1. With --prefix or
+    /// --all the number of deleted keys is printed, and nothing is asked: --dry-run tells it before.
     Del(Del),
     /// Print the keys
     ///
@@ -174,7 +175,7 @@ pub enum Command {
     /// Its value stays, and it gets a new version. When the time is over the key is gone; a restart of the node
     /// does not begin it anew.
     Expire(Expire),
-    /// Take a key's deadline, so that it stays
+    /// Remove a key's deadline, so that it stays
     Persist(Persist),
     /// Do several operations as one step, all of them or none
     ///
@@ -189,19 +190,21 @@ pub enum Command {
     ///
     /// A line is {"key","value"}; "encoding":"base64" says that the value is no text, and "expires_at_ms" when
     /// the key expires. The node goes on meanwhile: every key that stays from the beginning to the end is
-    /// there once, with a value that it had in between. A file appears under its name once it is whole.
+    /// there once, with a value that it had in between. The file is written under another name and renamed when it is
+    /// complete; it is readable by its owner alone, unless it replaces one, whose mode and owner it keeps.
     Export(Export),
     /// Read such lines into a node
     ///
     /// They go in by batches, on several connections. Where a key is there more than once, the last line
     /// counts. An import that was interrupted can be run again. Lines that cannot be read, or that the node
     /// refuses, are left out and named on standard error, up to 20 of them; the exit status is then 2. When the
-    /// node cannot be reached, or takes no writes for a while, the import ends.
+    /// node cannot be reached, or takes no writes for a while, the import ends. A byte order mark at the beginning is
+    /// dropped; UTF-16, a compressed file and a JSON array are refused as a whole.
     Import(Import),
     /// Give commands to a node, one after the other
     ///
     /// HELP lists the commands. Words are taken apart at blanks; "..." (with \n, \t, \", \\ and \xHH in it)
-    /// and '...' hold what has blanks. On a terminal the line can be edited, Tab completes commands and keys,
+    /// and '...' hold what has blanks; any other escape is an error. On a terminal the line can be edited, Tab completes commands and keys,
     /// and lines are remembered, except those that begin with a blank; an error leaves the shell running.
     /// Fed by a pipe it prints results alone, runs all lines and exits with the status of the first that failed.
     Shell(Shell),
@@ -229,8 +232,9 @@ pub enum Command {
     Compact(Compact),
     /// Write all that a node holds to a file
     ///
-    /// The node serves meanwhile. The file is the state at one moment, the offset that is printed, and proves to
-    /// be whole: see `pykv check`. Under its name it is there once it is whole and on disk.
+    /// The node serves meanwhile. The file is the state at one moment, the offset that is printed, and includes a
+    /// checksum that `pykv check` verifies. It is written under another name and renamed when it is complete; it is
+    /// readable by its owner alone, unless it replaces one, whose mode and owner it keeps.
     Backup(Backup),
     /// Make a data directory of a backup
     ///

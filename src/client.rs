@@ -1,40 +1,38 @@
 //! The HTTP client of the command line: blocking, one request at a time.
 //!
 //! It says no more of HTTP than its callers need: a method a request, and an [`Error`] that tells apart
-//! what they act on. Bodies are read whole, up to a bound: a node is trusted with the memory of a client
-//! no more than a client is with a node's.
+//! what they act on. Bodies are read whole, up to the bound of what a node may send (`answer`): a node is trusted
+//! with the memory of a client no more than a client is with a node's.
 //!
 //! A replica answers a write with 307 and where the primary is. It is followed here, with body and token,
 //! because ureq follows such an answer without either; the nodes of a cluster share their tokens.
 
+mod answer;
 mod backup;
 mod error;
+mod exchange;
 mod watch;
 
 pub use crate::address::{Address, AddressError};
 pub use backup::BackupError;
-pub use error::Error;
+pub(crate) use error::system_words;
+pub use error::{Error, Place};
 pub use watch::Watched;
 
 use crate::api::{
-    self, Batched, Deleted, Entries, Forgotten, HEADER_EXPIRES_AT, Keys, Patch, Promoted, Stats, Status,
+    self, Batched, Deleted, Entries, Entry, Forgotten, HEADER_EXPIRES_AT, Keys, Patch, Promoted, Stats,
+    Status,
 };
-use crate::record::VALUE_BYTES_MAX;
-use error::problem;
+use answer::{Bound, Sign};
+use exchange::{Request, nonsense};
 use serde::de::DeserializeOwned;
 use std::fmt;
 use std::time::{Duration, SystemTime};
-use ureq::http::{self, HeaderMap, HeaderValue, Method, Response, StatusCode, header};
-use ureq::{Agent, Body};
+use ureq::Agent;
+use ureq::http::{HeaderValue, Method};
 
 /// Connecting takes milliseconds or does not happen, however long an answer may be waited for.
 const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(10);
-
-/// The largest answer: the largest value, each of its bytes as an escape of six in JSON, and the rest.
-const ANSWER_BYTES_MAX: u64 = 6 * VALUE_BYTES_MAX as u64 + (1 << 20);
-
-/// Hops from node to node that a request may take before they are taken for a circle.
-const REDIRECTS_MAX: usize = 5;
 
 /// A token as it is shown to a node.
 #[derive(Clone)]
@@ -75,32 +73,6 @@ pub struct Client {
     timeout: Duration,
 }
 
-/// One request, until a node is known that it goes to.
-struct Request<'a> {
-    method: Method,
-    target: String,
-    /// The media type that is asked for.
-    accept: &'static str,
-    condition: Condition,
-    /// The body and its media type.
-    body: Option<(&'a [u8], &'static str)>,
-    /// Whether its answer takes as long as it takes, once it has begun.
-    is_endless: bool,
-}
-
-impl<'a> Request<'a> {
-    fn new(method: Method, target: String) -> Request<'a> {
-        Request {
-            method,
-            target,
-            accept: api::MEDIA_JSON,
-            condition: Condition::None,
-            body: None,
-            is_endless: false,
-        }
-    }
-}
-
 impl Client {
     /// A client of one node. Nothing is sent yet.
     pub fn new(server: Address, token: Option<Token>, timeout: Duration) -> Client {
@@ -122,14 +94,20 @@ impl Client {
 
     /// The bytes of a value.
     pub fn get(&self, key: &str) -> Result<Vec<u8>, Error> {
-        let mut request = Request::new(Method::GET, api::key_path(key));
-        request.accept = api::MEDIA_OCTETS;
-        self.send(request)
+        let request = Request::new(Method::GET, api::key_path(key), Sign::Value, Bound::Value);
+        self.send(&request)
     }
 
     /// The answer to a read, an [`api::Entry`], as the node wrote it.
     pub fn get_json(&self, key: &str) -> Result<Vec<u8>, Error> {
-        self.send(Request::new(Method::GET, api::key_path(key)))
+        let request = Request::new(Method::GET, api::key_path(key), Sign::JsonOfKey, Bound::Values);
+        self.send(&request)
+    }
+
+    /// As [`Client::get_json`], taken apart.
+    pub fn entry(&self, key: &str) -> Result<Entry, Error> {
+        let request = Request::new(Method::GET, api::key_path(key), Sign::JsonOfKey, Bound::Values);
+        self.ask(&request)
     }
 
     /// Stores a value, for a time or for good; the answer, an [`api::Written`], as the node wrote it.
@@ -144,10 +122,10 @@ impl Client {
         if let Some(ttl) = ttl {
             target.extend(["&ttl=", &seconds(ttl).to_string()]);
         }
-        let mut request = Request::new(Method::PUT, target);
+        let mut request = Request::new(Method::PUT, target, Sign::JsonOfKey, Bound::Small);
         request.condition = condition;
         request.body = Some((value, api::MEDIA_OCTETS));
-        self.send(request)
+        self.send(&request)
     }
 
     /// Gives a key a deadline, or takes it; the answer, an [`api::Written`], as the node wrote it.
@@ -156,49 +134,43 @@ impl Client {
             Some(ttl) => Patch::For { ttl: seconds(ttl) },
             None => Patch::Forever { ttl: () },
         };
-        let body = serde_json::to_vec(&patch).map_err(|error| self.nonsense(error))?;
-        let mut request = Request::new(Method::PATCH, api::key_path(key));
+        let body = serde_json::to_vec(&patch).expect("its numbers are finite");
+        let mut request = Request::new(Method::PATCH, api::key_path(key), Sign::JsonOfKey, Bound::Small);
         request.body = Some((&body, api::MEDIA_JSON));
-        self.send(request)
+        self.send(&request)
     }
 
     /// When a key expires; none where it has no deadline. Leaves its recency alone.
     pub fn deadline(&self, key: &str) -> Result<Option<SystemTime>, Error> {
-        let (headers, _) = self.exchange(Request::new(Method::HEAD, api::key_path(key)))?;
-        let Some(expires_at) = headers.get(HEADER_EXPIRES_AT) else {
+        let request = Request::new(Method::HEAD, api::key_path(key), Sign::Version, Bound::Small);
+        let (at, response) = self.exchange(&request)?;
+        let Some(expires_at) = response.headers().get(HEADER_EXPIRES_AT) else {
             return Ok(None);
         };
         let deadline = expires_at.to_str().ok().map(humantime::parse_rfc3339);
         match deadline {
             Some(Ok(deadline)) => Ok(Some(deadline)),
-            _ => Err(self.nonsense(format_args!("{HEADER_EXPIRES_AT} is no time"))),
+            _ => Err(nonsense(&at, &request, format!("{HEADER_EXPIRES_AT} is no time"))),
         }
     }
 
     /// Makes the node the primary, after the present one has handed over; with `is_forced` without that.
     pub fn promote(&self, is_forced: bool) -> Result<Promoted, Error> {
-        let mut target = api::PATH_PROMOTE.to_owned();
-        if is_forced {
-            target.push_str("?force=true");
-        }
-        let mut request = Request::new(Method::POST, target);
-        request.body = Some((b"", api::MEDIA_JSON)); // As for a compaction.
-        self.ask(request)
+        let force = if is_forced { "?force=true" } else { "" };
+        self.ask(&bodiless_post(&format!("{}{force}", api::PATH_PROMOTE)))
     }
 
     /// Makes the node forget another one.
     pub fn forget(&self, node: &str) -> Result<Forgotten, Error> {
         let target = format!("{}?node={}", api::PATH_FORGET, api::query_value(node));
-        let mut request = Request::new(Method::POST, target);
-        request.body = Some((b"", api::MEDIA_JSON));
-        self.ask(request)
+        self.ask(&bodiless_post(&target))
     }
 
     /// Deletes a key.
     pub fn delete(&self, key: &str, condition: Condition) -> Result<(), Error> {
-        let mut request = Request::new(Method::DELETE, api::key_path(key));
+        let mut request = Request::new(Method::DELETE, api::key_path(key), Sign::Offset, Bound::Small);
         request.condition = condition;
-        self.send(request).map(drop)
+        self.send(&request).map(drop)
     }
 
     /// Deletes all keys that begin with `prefix`, or counts them.
@@ -207,170 +179,92 @@ impl Client {
         if dry_run {
             target.push_str("&dry_run=true");
         }
-        self.ask(Request::new(Method::DELETE, target))
+        let mut request = Request::new(Method::DELETE, target, Sign::Json, Bound::Small);
+        request.is_write = !dry_run;
+        self.ask(&request)
     }
 
     /// A page of keys, from a cursor of the page before it.
     pub fn list(&self, prefix: &str, cursor: Option<&str>, limit: usize) -> Result<Keys, Error> {
-        self.read(list_target(prefix, cursor, limit))
+        let page: Keys = self.read(list_target(prefix, cursor, limit), Bound::Keys)?;
+        self.check_cursor(cursor, page.cursor.as_deref())?;
+        Ok(page)
     }
 
     /// A page of entries, from a cursor of the page before it. It may end before it has `limit` of them.
     pub fn list_entries(&self, prefix: &str, cursor: Option<&str>, limit: usize) -> Result<Entries, Error> {
         let target = list_target(prefix, cursor, limit) + "&values=true";
-        self.read(target)
+        let page: Entries = self.read(target, Bound::Values)?;
+        self.check_cursor(cursor, page.cursor.as_deref())?;
+        Ok(page)
+    }
+
+    /// That a page leads to another one: whoever goes on where it was would never end.
+    fn check_cursor(&self, before: Option<&str>, after: Option<&str>) -> Result<(), Error> {
+        match (before, after) {
+            (Some(before), Some(after)) if before == after => Err(Error::Nonsense {
+                at: Place::named(&self.server),
+                why: "it says that a page goes on where it began".to_owned(),
+                may_be_done: false,
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Does the operations of a body, an [`api::Batch`] in JSON: all of them, or none.
     pub fn batch(&self, body: &[u8]) -> Result<Batched, Error> {
-        self.ask(batch_request(body))
+        self.ask(&batch_request(body))
     }
 
-    /// As [`Client::batch`], where nobody asks for the results.
+    /// As [`Client::batch`], of operations that write, where nobody asks for the results.
     pub fn apply(&self, body: &[u8]) -> Result<(), Error> {
-        self.send(batch_request(body)).map(drop)
+        let mut request = batch_request(body);
+        request.sign = Sign::Offset;
+        self.send(&request).map(drop)
     }
 
     /// How the node is.
     pub fn status(&self) -> Result<Status, Error> {
-        self.read(api::PATH_STATUS.to_owned())
+        self.read(api::PATH_STATUS.to_owned(), Bound::Small)
     }
 
     /// Asks for a compaction of the log, and does not wait for it.
     pub fn compact(&self) -> Result<api::CompactionJob, Error> {
-        let mut request = Request::new(Method::POST, api::PATH_COMPACT.to_owned());
-        request.body = Some((b"", api::MEDIA_JSON)); // Or it would be sent as chunks, of which there are none.
-        self.ask(request)
+        self.ask(&bodiless_post(api::PATH_COMPACT))
     }
 
     /// What the node has counted.
     pub fn stats(&self) -> Result<Stats, Error> {
-        self.read(api::PATH_STATS.to_owned())
+        self.read(api::PATH_STATS.to_owned(), Bound::Small)
     }
 
-    fn read<T: DeserializeOwned>(&self, target: String) -> Result<T, Error> {
-        self.ask(Request::new(Method::GET, target))
+    fn read<T: DeserializeOwned>(&self, target: String, bound: Bound) -> Result<T, Error> {
+        self.ask(&Request::new(Method::GET, target, Sign::Json, bound))
     }
 
-    fn ask<T: DeserializeOwned>(&self, request: Request<'_>) -> Result<T, Error> {
-        let body = self.send(request)?;
-        serde_json::from_slice(&body).map_err(|error| self.nonsense(error))
+    fn ask<T: DeserializeOwned>(&self, request: &Request<'_>) -> Result<T, Error> {
+        let (at, mut response) = self.exchange(request)?;
+        let body = self.body(&at, request, &mut response)?;
+        serde_json::from_slice(&body)
+            .map_err(|_| nonsense(&at, request, "its answer is not the JSON that was asked for"))
     }
 
-    fn send(&self, request: Request<'_>) -> Result<Vec<u8>, Error> {
-        self.exchange(request).map(|(_, body)| body)
-    }
-
-    /// Sends a request, to other nodes where it is sent on, and returns header and body of its answer.
-    fn exchange(&self, request: Request<'_>) -> Result<(HeaderMap, Vec<u8>), Error> {
-        let mut url = format!("{}{}", self.server, request.target);
-        for _ in 0..=REDIRECTS_MAX {
-            let mut response = self.send_to(&url, &request)?;
-            let status = response.status();
-            let body = response
-                .body_mut()
-                .with_config()
-                .limit(ANSWER_BYTES_MAX)
-                .read_to_vec();
-            let body = body.map_err(|error| self.failed(error))?;
-            match status {
-                _ if status.is_success() => return Ok((std::mem::take(response.headers_mut()), body)),
-                StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => {
-                    let location = response
-                        .headers()
-                        .get(header::LOCATION)
-                        .and_then(|to| to.to_str().ok());
-                    let to = location.and_then(|location| self.resolve(location));
-                    url = to.ok_or_else(|| self.nonsense("it sends the request on, to nowhere"))?;
-                }
-                _ => return Err(Error::Refused(Box::new(problem(status, &body)))),
-            }
-        }
-        Err(self.nonsense("the nodes send the request round in a circle"))
-    }
-
-    fn send_to(&self, url: &str, request: &Request<'_>) -> Result<Response<Body>, Error> {
-        let mut parts = http::Request::builder()
-            .method(request.method.clone())
-            .uri(url)
-            .header(header::ACCEPT, request.accept);
-        if let Some(Token(bearer)) = &self.token {
-            parts = parts.header(header::AUTHORIZATION, bearer);
-        }
-        parts = match request.condition {
-            Condition::None => parts,
-            Condition::Absent => parts.header(header::IF_NONE_MATCH, "*"),
-            Condition::Version(version) => parts.header(header::IF_MATCH, format!("\"{version}\"")),
-        };
-        let sent = match request.body {
-            Some((body, media)) => parts
-                .header(header::CONTENT_TYPE, media)
-                .body(body)
-                .map(|request| self.agent.run(request)),
-            None if request.is_endless => parts.body(()).map(|request| {
-                let request = self.agent.configure_request(request);
-                self.agent.run(
-                    request
-                        .timeout_global(None)
-                        .timeout_recv_response(Some(self.timeout))
-                        .build(),
-                )
-            }),
-            None => parts.body(()).map(|request| self.agent.run(request)),
-        };
-        sent.map_err(|error| self.nonsense(error))?
-            .map_err(|error| self.failed(error))
-    }
-
-    /// Where a Location leads, if to a node.
-    fn resolve(&self, location: &str) -> Option<String> {
-        if location.starts_with('/') && !location.starts_with("//") {
-            return Some(format!("{}{location}", self.server));
-        }
-        location.starts_with("http://").then(|| location.to_owned())
-    }
-
-    fn failed(&self, error: ureq::Error) -> Error {
-        let server = self.server.clone();
-        match error {
-            ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => Error::Unreachable {
-                server,
-                why: "no answer to the attempt to connect".to_owned(),
-            },
-            ureq::Error::Timeout(_) => Error::TimedOut {
-                server,
-                waited: self.timeout,
-            },
-            ureq::Error::HostNotFound => Error::Unreachable {
-                server,
-                why: "there is no such host".to_owned(),
-            },
-            ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::TimedOut => Error::TimedOut {
-                server,
-                waited: self.timeout,
-            },
-            ureq::Error::Io(error) => Error::Unreachable {
-                server,
-                why: error.to_string(),
-            },
-            ureq::Error::ConnectionFailed => Error::Unreachable {
-                server,
-                why: error.to_string(),
-            },
-            _ => self.nonsense(error),
-        }
-    }
-
-    fn nonsense(&self, why: impl fmt::Display) -> Error {
-        Error::Nonsense {
-            server: self.server.clone(),
-            why: why.to_string(),
-        }
+    fn send(&self, request: &Request<'_>) -> Result<Vec<u8>, Error> {
+        let (at, mut response) = self.exchange(request)?;
+        self.body(&at, request, &mut response)
     }
 }
 
+/// A request that asks for something to be done, and says no more.
+fn bodiless_post(path: &str) -> Request<'static> {
+    let mut request = Request::new(Method::POST, path.to_owned(), Sign::Json, Bound::Small);
+    request.body = Some((b"", api::MEDIA_JSON)); // Or it would be sent as chunks, of which there are none.
+    request
+}
+
 fn batch_request(body: &[u8]) -> Request<'_> {
-    let mut request = Request::new(Method::POST, api::PATH_BATCH.to_owned());
+    let target = api::PATH_BATCH.to_owned();
+    let mut request = Request::new(Method::POST, target, Sign::Json, Bound::Values);
     request.body = Some((body, api::MEDIA_JSON));
     request
 }
@@ -393,7 +287,9 @@ fn list_target(prefix: &str, cursor: Option<&str>, limit: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::error::problem;
     use super::*;
+    use ureq::http::StatusCode;
 
     #[test]
     fn tokens_are_not_shown() {
@@ -406,21 +302,17 @@ mod tests {
 
     #[test]
     fn a_problem_is_said_in_one_line() {
-        let said = |status, body: &[u8]| Error::Refused(Box::new(problem(status, body))).to_string();
-        let body = br#"{"type":"t","title":"T","status":200,"detail":"two\nlines"}"#;
-        assert_eq!(said(StatusCode::CONFLICT, body), "two lines (HTTP 409)");
-        assert_eq!(said(StatusCode::BAD_GATEWAY, b"<html>"), "Bad Gateway (HTTP 502)");
-    }
-
-    #[test]
-    fn where_a_request_is_sent_on() {
-        let client = Client::new("a:1".parse().unwrap(), None, Duration::from_secs(1));
-        assert_eq!(client.resolve("/kv/k").as_deref(), Some("http://a:1/kv/k"));
+        let body = br#"{"type":"urn:pykv:problem:t","title":"T","status":200,"detail":"two\nlines"}"#;
+        let named = problem(StatusCode::CONFLICT, body).unwrap();
         assert_eq!(
-            client.resolve("http://b:2/kv/k").as_deref(),
-            Some("http://b:2/kv/k")
+            Error::Refused(Box::new(named)).to_string(),
+            "two lines (HTTP 409)"
         );
-        assert_eq!(client.resolve("https://b:2/kv/k"), None);
-        assert_eq!(client.resolve("//b:2/kv/k"), None);
+        for other in [
+            &b"<html>"[..],
+            br#"{"type":"about:blank","title":"T","status":404,"detail":""}"#,
+        ] {
+            assert!(problem(StatusCode::NOT_FOUND, other).is_none(), "no node says so");
+        }
     }
 }

@@ -19,6 +19,7 @@
 //! | [`log`] | disk: segments, group commit, recovery, compaction, backups, check and repair | `record` |
 //! | [`digest`] | what tells two stores with the same entries from others | |
 //! | [`record`] | the one record format | |
+//! | `json` | JSON from outside, its errors in plain words | |
 //! | `key`, `pair` | a key that was checked; a key and its value as one piece of memory | |
 //! | `histogram`, `waits` | how long things took; what a thread has waited for | |
 //!
@@ -113,6 +114,7 @@ pub mod commands;
 pub mod digest;
 mod histogram;
 pub mod http;
+mod json;
 mod key;
 pub mod log;
 pub mod node;

@@ -49,16 +49,19 @@ fn exit_code(error: &Error) -> u8 {
         Error::Missing(_) => 1,
         Error::Usage(_) => 2,
         Error::Client { source, .. } => match source {
-            client::Error::Unreachable { .. } | client::Error::TimedOut { .. } => 3,
+            client::Error::Unreachable { .. }
+            | client::Error::Broken { .. }
+            | client::Error::TimedOut { .. } => 3,
             client::Error::Refused(problem) => exit_code_of_status(problem.status),
+            client::Error::Foreign { status, .. } => exit_code_of_foreign(*status),
             client::Error::Nonsense { .. } => 8,
         },
-        Error::Damaged { .. } => 7,
+        Error::Damaged { .. } | Error::Broken(_) => 7,
         Error::Log(error) if error.is_damage() => 7,
         Error::ChangedSince { .. } => 4,
         Error::NotCompacted(_) => 6,
         Error::Said(error) => exit_code(error),
-        Error::Log(_) | Error::Listen(_) | Error::Io { .. } | Error::Output(_) => 8,
+        Error::Log(_) | Error::WrongFile(_) | Error::Listen(_) | Error::Io { .. } | Error::Output(_) => 8,
     }
 }
 
@@ -68,10 +71,19 @@ fn exit_code_of_status(status: u16) -> u8 {
         401 | 403 => 5,
         409 | 412 => 4,
         // It may be otherwise a moment later, or on another node.
-        408 | 410 | 429 | 503 | 507 => 6,
+        408 | 410 | 429 | 502 | 503 | 504 | 507 => 6,
         // What was sent is at fault.
         400 | 411 | 413 | 414 | 415 | 422 | 431 => 2,
         _ => 8,
+    }
+}
+
+/// The exit status that the refusal of something else than a node comes to, as of a proxy. That such a one finds
+/// nothing, or a conflict, says nothing of any key.
+fn exit_code_of_foreign(status: u16) -> u8 {
+    match status {
+        404 | 409 | 410 | 412 => 8,
+        status => exit_code_of_status(status),
     }
 }
 
@@ -84,8 +96,9 @@ mod tests {
         let unreachable = || Error::Client {
             doing: "cannot get \"k\"".to_owned(),
             source: client::Error::TimedOut {
-                server: "127.0.0.1:1".parse().unwrap(),
+                at: client::Place::named(&"127.0.0.1:1".parse().unwrap()),
                 waited: std::time::Duration::from_secs(1),
+                may_be_done: true,
             },
         };
         let locked = pykv::log::Error::Locked { dir: "d".into() };
@@ -112,12 +125,18 @@ mod tests {
             (404, 8),
             (409, 4),
             (412, 4),
+            (429, 6),
+            (502, 6),
             (503, 6),
+            (504, 6),
             (507, 6),
             (413, 2),
             (500, 8),
         ] {
             assert_eq!(exit_code_of_status(status), code, "{status}");
+        }
+        for (status, code) in [(404, 8), (412, 8), (401, 5), (413, 2), (504, 6)] {
+            assert_eq!(exit_code_of_foreign(status), code, "{status}");
         }
     }
 

@@ -73,7 +73,7 @@ fn a_batch_prints_a_result_a_line() {
     }
     let many = "{\"op\":\"get\",\"key\":\"a\"}\n".repeat(1001);
     let refused = pykv(&["batch"]).at(&node).stdin(many.as_bytes()).expect(USAGE);
-    assert!(refused.stderr.contains("1000 operations"), "{refused:?}");
+    assert!(refused.stderr.contains("as one batch: 1000"), "{refused:?}");
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn an_export_that_fails_leaves_the_file_that_was_there() {
     let node = Server::start(&[]);
     let file = node.home().join("all.jsonl");
     fs::write(&file, "old").unwrap();
-    pykv(&["export", "--server", "127.0.0.1:1"])
+    pykv(&["export", "--force", "--server", "127.0.0.1:1"])
         .arg(&file)
         .expect(UNREACHABLE);
     assert_eq!(fs::read_to_string(&file).unwrap(), "old");
@@ -153,7 +153,7 @@ fn lines_at_fault_are_named_and_the_others_go_in() {
         .stdin(lines.join("\n").as_bytes())
         .expect(USAGE);
     for (number, said) in [
-        (2, "expected"),
+        (2, "not JSON"),
         (3, "`value`"),
         (4, "longer"),
         (5, "at least one byte"),

@@ -77,6 +77,7 @@ fn what_is_not_there_is_exit_code_1_and_nothing_on_standard_output() {
     let node = Server::start(&[]);
     let get = pykv(&["get", "absent"]).at(&node).expect(ABSENT);
     assert_eq!(get.stdout, b"");
+    assert_eq!(get.stderr, "pykv: key not found: \"absent\"\n");
     assert!(get.stderr.contains("absent"), "names the key: {get:?}");
     pykv(&["del", "absent"]).at(&node).expect(ABSENT);
 }
@@ -402,6 +403,30 @@ fn directories_that_are_not_there_or_no_stores_are_errors() {
     let serve = pykv(&["serve", "--listen", "127.0.0.1:0"]).dir(&file).run();
     assert!(!matches!(serve.code, None | Some(0)), "{serve:?}");
     assert!(serve.stderr.contains(file.to_str().unwrap()), "{serve:?}");
+}
+
+#[test]
+fn a_file_that_is_none_of_pykvs_is_not_blamed_on_the_directory() {
+    let home = tempfile::TempDir::new().unwrap();
+    let file = home.path().join("README.md");
+    fs::write(&file, "# A text\n").unwrap();
+    for command in ["restore", "check", "log"] {
+        let output = pykv(&[command]).arg(&file).run();
+        assert_eq!(output.code, Some(NONSENSE), "{output:?}");
+        assert!(output.stderr.contains("README.md"), "{output:?}");
+        assert!(!output.stderr.contains("choose one with --dir"), "{output:?}");
+    }
+}
+
+#[test]
+fn commands_of_other_stores_lead_to_those_of_this_one() {
+    for (typed, meant) in [("rm", "del"), ("put", "set"), ("ls", "list"), ("keys", "list")] {
+        let output = pykv(&[typed, "k"]).expect(USAGE);
+        assert!(
+            output.stderr.contains(&format!("`pykv {meant}` does that")),
+            "{output:?}"
+        );
+    }
 }
 
 #[test]

@@ -4,8 +4,12 @@
 
 mod common;
 
-use common::{Server, eventually, pykv};
-use std::fs;
+use common::{Server, cli, eventually, pykv, skip};
+use std::fs::{self, Permissions};
+use std::io::Write;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 const ABSENT: i32 = 1;
 const USAGE: i32 = 2;
@@ -84,6 +88,42 @@ fn every_command_of_the_shell_works() {
 }
 
 #[test]
+fn an_escape_that_is_none_is_an_error_and_stores_nothing() {
+    let node = Server::start(&[]);
+    for (line, said) in [
+        (r#"set k "\u00e9""#, r"no escape \u at column 8"),
+        (r#"set k "\0""#, r"no escape \0 at column 8"),
+        (r#"set k "ok\q""#, r"no escape \q at column 10"),
+        (r#"set k "\xzz""#, r"no escape \x at column 8"),
+    ] {
+        let refused = pykv(&["shell"]).at(&node).stdin(line.as_bytes()).expect(USAGE);
+        assert!(refused.stderr.contains(said), "{line}: {refused:?}");
+        assert_eq!(refused.stdout, b"");
+    }
+    assert_eq!(pykv(&["list"]).at(&node).succeed(), b"");
+    let line = br#"set k "\n\r\t\a\b\\\"\'\x00\xff""#;
+    pykv(&["shell"]).at(&node).stdin(line).succeed();
+    assert_eq!(
+        pykv(&["get", "k"]).at(&node).succeed(),
+        b"\n\r\t\x07\x08\\\"'\0\xff"
+    );
+}
+
+#[test]
+fn a_time_below_a_millisecond_is_none() {
+    let node = Server::start(&[]);
+    pykv(&["set", "k", "v"]).at(&node).succeed();
+    for time in ["1ns", "999us", "0.5ms", "0s"] {
+        pykv(&["set", "k", "w", "--ttl", time]).at(&node).expect(USAGE);
+        pykv(&["expire", "k", time]).at(&node).expect(USAGE);
+        let line = format!("set k w ttl {time}\nexpire k {time}\n");
+        pykv(&["shell"]).at(&node).stdin(line.as_bytes()).expect(USAGE);
+    }
+    assert_eq!(pykv(&["get", "k"]).at(&node).succeed(), b"v");
+    assert_eq!(text(pykv(&["ttl", "k"]).at(&node).succeed()), "none\n");
+}
+
+#[test]
 fn a_pipe_leaves_no_history() {
     let node = Server::start(&[]);
     let home = node.home().join("home");
@@ -152,7 +192,34 @@ fn a_prefix_is_deleted_or_counted() {
     assert_eq!(del(&["--prefix", "absent"]), "0\n");
     assert_eq!(del(&["--prefix", "n/"]), "1500\n");
     assert_eq!(pykv(&["list"]).at(&node).succeed(), b"other\n");
-    assert_eq!(del(&["--prefix", ""]), "1\n");
+    // An empty prefix may be a variable that nobody has set.
+    for args in [
+        &["del", "--prefix", ""][..],
+        &["del", "--prefix="],
+        &["del", "--all", "--prefix", "o"],
+        &["del"],
+    ] {
+        pykv(args).at(&node).expect(USAGE);
+    }
+    for line in ["delprefix ''", "DELPREFIX \"\"", "delprefix oth all"] {
+        let refused = pykv(&["shell"]).at(&node).stdin(line.as_bytes()).expect(USAGE);
+        assert!(refused.stderr.contains("empty prefix"), "{refused:?}");
+    }
+    assert_eq!(
+        pykv(&["list"]).at(&node).succeed(),
+        b"other\n",
+        "nothing was deleted"
+    );
+    assert_eq!(del(&["--prefix", "", "--dry-run"]), "1\n");
+    assert_eq!(del(&["--all", "--dry-run"]), "1\n");
+    assert_eq!(del(&["--prefix", "", "--all"]), "1\n");
+    client.put("/kv/other?upsert=true", b"").expect(201);
+    assert_eq!(del(&["--all"]), "1\n");
+    client.put("/kv/other?upsert=true", b"").expect(201);
+    let shell = pykv(&["shell"])
+        .at(&node)
+        .stdin(b"DELPREFIX '' DRYRUN\nDELPREFIX '' ALL\n");
+    assert_eq!(shell.succeed(), b"1\n1\n");
     pykv(&["del", "k", "--prefix", "n/"]).at(&node).expect(USAGE);
     pykv(&["del", "k", "--dry-run"]).at(&node).expect(USAGE);
 }
@@ -172,4 +239,80 @@ fn a_list_with_values_is_json_lines() {
     pykv(&["set", "c", "2"]).at(&node).succeed();
     let one = text(pykv(&["list", "--values", "--limit", "1"]).at(&node).succeed());
     assert_eq!(one.lines().count(), 1);
+}
+
+/// Types lines into a shell on a terminal; false where none can be had.
+fn typed(node: &Server, home: &Path, lines: &str) -> bool {
+    let shell = format!("umask 000; exec {} shell", env!("CARGO_BIN_EXE_pykv"));
+    let child = Command::new("script")
+        .args(["-qec", &shell, "/dev/null"])
+        .env("PYKV_SERVER", node.url())
+        .env("TERM", "xterm")
+        .env("HOME", home)
+        .env_remove("XDG_STATE_HOME")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    let Ok(mut child) = child else {
+        return false;
+    };
+    // It ends with the shell, or with its standard input.
+    child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    let mut child = cli::Background(child);
+    eventually("the shell ends", || child.0.try_wait().unwrap().is_some());
+    true
+}
+
+#[test]
+fn the_history_is_private_and_follows_links() {
+    let node = Server::start(&[]);
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let home = |name: &str| {
+        let home = node.home().join(name);
+        fs::create_dir(&home).unwrap();
+        home
+    };
+    let new = home("new");
+    if !typed(&node, &new, "set a secret\nexit\n") {
+        return skip("the_history_is_private_and_follows_links", "script is missing");
+    }
+    let history = new.join(".pykv_history");
+    assert!(fs::read_to_string(&history).unwrap().contains("set a secret"));
+    assert_eq!(mode(&history), 0o600);
+    assert_eq!(
+        fs::read_dir(&new).unwrap().count(),
+        1,
+        "nothing is left beside it"
+    );
+
+    let linked = home("linked");
+    fs::write(linked.join("elsewhere"), "#V2\n").unwrap();
+    fs::set_permissions(linked.join("elsewhere"), Permissions::from_mode(0o640)).unwrap();
+    symlink("elsewhere", linked.join(".pykv_history")).unwrap();
+    assert!(typed(&node, &linked, "get a\nexit\n"));
+    assert!(
+        fs::symlink_metadata(linked.join(".pykv_history"))
+            .unwrap()
+            .is_symlink()
+    );
+    assert!(
+        fs::read_to_string(linked.join("elsewhere"))
+            .unwrap()
+            .contains("get a")
+    );
+
+    // Those who want none, and a pipe that nobody reads.
+    let none = home("none");
+    symlink("/dev/null", none.join(".pykv_history")).unwrap();
+    assert!(typed(&node, &none, "get a\nexit\n"));
+    assert!(
+        fs::symlink_metadata(none.join(".pykv_history"))
+            .unwrap()
+            .is_symlink()
+    );
+    let pipe = home("pipe");
+    let fifo = pipe.join(".pykv_history");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    assert!(typed(&node, &pipe, "get a\nexit\n"));
 }

@@ -15,7 +15,7 @@ pub struct Backup {
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
 
-    /// Write over a file that is there
+    /// Replace a file that is there, once the new one is complete
     #[arg(long)]
     pub force: bool,
 

@@ -25,9 +25,13 @@ pub struct Batch {
     after_help = "Examples:\n  pykv export all.jsonl\n  pykv export --prefix user: | gzip > users.jsonl.gz"
 )]
 pub struct Export {
-    /// The file to write; - or nothing for standard output
+    /// The file to write; - or nothing for standard output. A pipe or a device is written directly
     #[arg(default_value = "-", hide_default_value = true)]
     pub file: PathBuf,
+
+    /// Replace a file that is there, once the new one is complete
+    #[arg(long)]
+    pub force: bool,
 
     /// Only keys that begin with this
     #[arg(long, value_name = "PREFIX", default_value = "", hide_default_value = true)]

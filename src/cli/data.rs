@@ -60,7 +60,7 @@ pub struct Set {
     #[arg(long, value_name = "VERSION", allow_hyphen_values = true, value_parser = version)]
     pub if_version: Option<u64>,
 
-    /// How long the key lives; without it, for good
+    /// How long the key lives: 500ms, 90s, 5m, 30days; without it, for good
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = ttl)]
     pub ttl: Option<Span>,
 
@@ -77,23 +77,33 @@ pub struct Set {
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  pykv del greeting\n  pykv del a b c\n  pykv del --if-version 1234 greeting\n  \
-        pykv del --prefix session: --dry-run\n  pykv del --prefix session:"
+        pykv del --prefix session: --dry-run\n  pykv del --prefix session:\n  pykv del --all --dry-run"
 )]
 pub struct Del {
     /// The keys
-    #[arg(required_unless_present = "prefix", conflicts_with = "prefix", value_name = "KEY", value_parser = key)]
+    #[arg(
+        required_unless_present_any = ["prefix", "all"],
+        conflicts_with_all = ["prefix", "all"],
+        value_name = "KEY",
+        value_parser = key
+    )]
     pub keys: Vec<String>,
 
     /// Only if the key is in this version; exit with 4 if it is not. Takes one key
     #[arg(long, value_name = "VERSION", allow_hyphen_values = true, value_parser = version)]
     pub if_version: Option<u64>,
 
-    /// Delete all keys that begin with this, and print how many there were; '' means every key
+    /// Delete all keys that begin with this, and print how many there were
     #[arg(long, value_name = "PREFIX", conflicts_with = "if_version")]
     pub prefix: Option<String>,
 
-    /// Delete nothing: print how many keys there are that --prefix would delete
-    #[arg(long, requires = "prefix", conflicts_with = "keys")]
+    /// Delete every key, and print how many there were. An empty --prefix alone does not: a script may have meant
+    /// another
+    #[arg(long, conflicts_with = "if_version")]
+    pub all: bool,
+
+    /// Delete nothing: print how many keys --prefix or --all would delete
+    #[arg(long, conflicts_with_all = ["keys", "if_version"])]
     pub dry_run: bool,
 
     /// How to reach the node.

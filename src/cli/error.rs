@@ -6,6 +6,29 @@
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::ffi::OsString;
 
+/// Words that other stores have for commands, and the command that is meant. clap looks at letters alone.
+const OTHER_NAMES: [(&str, &str); 19] = [
+    ("rm", "del"),
+    ("delete", "del"),
+    ("remove", "del"),
+    ("unset", "del"),
+    ("put", "set"),
+    ("add", "set"),
+    ("ls", "list"),
+    ("keys", "list"),
+    ("scan", "list"),
+    ("cat", "get"),
+    ("read", "get"),
+    ("exists", "get"),
+    ("dump", "export"),
+    ("load", "import"),
+    ("info", "status"),
+    ("ping", "status"),
+    ("start", "serve"),
+    ("server", "serve"),
+    ("cli", "shell"),
+];
+
 /// Longest word that is repeated whole, in characters, and how much there is of a longer one.
 const WORD_CHARS_MAX: usize = 64;
 const WORD_CHARS_SHOWN: usize = 32;
@@ -15,6 +38,16 @@ const WORD_CHARS_SHOWN: usize = 32;
 pub fn usage_message(error: &clap::Error, args: &[OsString]) -> Option<String> {
     if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         return None;
+    }
+    if error.kind() == ErrorKind::InvalidSubcommand
+        && let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand)
+        && let Some((_, meant)) = OTHER_NAMES
+            .iter()
+            .find(|(other, _)| other.eq_ignore_ascii_case(name))
+    {
+        return Some(format!(
+            "there is no command `{name}`: `pykv {meant}` does that; see `pykv help {meant}`"
+        ));
     }
     let text = error.render().to_string();
     let text = text.strip_prefix("error: ").unwrap_or(&text);
@@ -99,7 +132,7 @@ mod tests {
         for (args, said) in [
             (
                 &["list", "--limit", "-1"][..],
-                "it is a number from 1 on; see `pykv help list`",
+                "it must be 1 or more; see `pykv help list`",
             ),
             (&["list", "--limit", "0"], "invalid value '0' for '--limit <N>'"),
             (&["del", "k", "--if-version", "x"], "a version is a number"),
@@ -108,13 +141,25 @@ mod tests {
                 "5 has no unit: write 5s, 5ms or 5m",
             ),
             (&["get", "k", "--timeout", "-1s"], "a duration is written as"),
-            (&["serve", "--max-capacity", "-1"], "it is a number between 1 and"),
-            (&["serve", "--max-value", "257MiB"], "it is between 1 and 256MiB"),
+            (
+                &["serve", "--max-capacity", "-1"],
+                "it must be a whole number between 1 and",
+            ),
+            (
+                &["serve", "--max-value", "257MiB"],
+                "it must be between 1 and 256MiB",
+            ),
             (&["serve", "--fsync", "maybe"], "always, everysec, no"),
             (&["get", &long], &shown),
             (&["get", "-k"], "'-- -k'"),
             (&["get"], "<KEY>"),
-            (&["put"], "see `pykv help`"),
+            (&["put", "k", "v"], "`pykv set` does that"),
+            (&["rm", "k"], "`pykv del` does that"),
+            (&["nonsense"], "see `pykv help`"),
+            (&["set", "k", "v", "--ttl", "1ns"], "at least 1ms"),
+            (&["set", "k", "v", "--ttl", "0.5ms"], "at least 1ms"),
+            (&["expire", "k", "999us"], "at least 1ms"),
+            (&["del", "--all", "k"], "cannot be used with"),
         ] {
             let message = message(args).unwrap();
             assert!(message.contains(said), "{args:?}: {message}");

@@ -42,8 +42,8 @@ impl fmt::Display for SizeError {
             SizeError::Unit => {
                 "the unit of a size is one of KiB, MiB, GiB, TiB, KB, MB, GB, TB, or none for bytes"
             }
-            SizeError::Fraction => "that is no whole number of bytes",
-            SizeError::TooLarge => "a size is below 16777216TiB",
+            SizeError::Fraction => "it must be a whole number of bytes",
+            SizeError::TooLarge => "a size must be below 16777216TiB",
         })
     }
 }
@@ -119,8 +119,8 @@ impl std::str::FromStr for Span {
 
     fn from_str(text: &str) -> Result<Span, String> {
         match humantime::parse_duration(text) {
-            Ok(Duration::ZERO) => Err("a duration is longer than 0".to_owned()),
-            Ok(duration) if duration > SPAN_MAX => Err("a duration is at most 365 days".to_owned()),
+            Ok(Duration::ZERO) => Err("a duration must be longer than 0".to_owned()),
+            Ok(duration) if duration > SPAN_MAX => Err("a duration must be at most 365 days".to_owned()),
             Ok(duration) => Ok(Span(duration)),
             Err(_) if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) => {
                 Err(format!("{text} has no unit: write {text}s, {text}ms or {text}m"))

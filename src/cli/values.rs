@@ -12,6 +12,7 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::str::FromStr;
+use std::time::Duration;
 
 /// Least size of a segment, in bytes: below it a log is more headers than records.
 const SEGMENT_BYTES_MIN: u64 = 4096;
@@ -31,11 +32,17 @@ pub(super) fn offset(text: &str) -> Result<u64, &'static str> {
         .map_err(|_| "an offset is a number, as the version of a change is")
 }
 
+/// Shortest time that a key lives: nodes count in milliseconds.
+const TTL_MIN: Duration = Duration::from_millis(1);
+
 /// How long a key lives: up to what a node takes, which is longer than anybody waits.
 pub(crate) fn ttl(text: &str) -> Result<Span, String> {
     match humantime::parse_duration(text) {
+        Ok(duration) if !duration.is_zero() && duration < TTL_MIN => {
+            Err("a key lives for at least 1ms".to_owned())
+        }
         Ok(duration) if duration.as_millis() > u128::from(TTL_MS_MAX) => {
-            Err("a key lives at most 100 years, or for good".to_owned())
+            Err("a key lives for at most 100 years, or for good".to_owned())
         }
         Ok(duration) if !duration.is_zero() => Ok(Span(duration)),
         _ => text.parse(), // Which says what is wrong with it.
@@ -43,7 +50,7 @@ pub(crate) fn ttl(text: &str) -> Result<Span, String> {
 }
 
 pub(crate) fn limit(text: &str) -> Result<NonZeroU64, &'static str> {
-    text.parse().map_err(|_| "it is a number from 1 on")
+    text.parse().map_err(|_| "it must be 1 or more")
 }
 
 pub(super) fn listen(text: &str) -> Result<SocketAddr, String> {
@@ -54,7 +61,7 @@ pub(super) fn listen(text: &str) -> Result<SocketAddr, String> {
     };
     address
         .parse()
-        .map_err(|_| "an address is IP:PORT, as in 127.0.0.1:7958 or [::1]:7958".to_owned())
+        .map_err(|_| "an address is IP:PORT, as in 127.0.0.1:7958, localhost:7958 or [::1]:7958".to_owned())
 }
 
 /// A name as a browser's address has it, without a port.
@@ -71,13 +78,13 @@ fn size_within(text: &str, min: u64, max: u64) -> Result<Size, String> {
     if (min..=max).contains(&size.0) {
         Ok(size)
     } else {
-        Err(format!("it is between {} and {}", Size(min), Size(max)))
+        Err(format!("it must be between {} and {}", Size(min), Size(max)))
     }
 }
 
 pub(super) fn not_zero(text: &str) -> Result<Size, String> {
     match text.parse() {
-        Ok(Size(0)) => Err("it is more than 0".to_owned()),
+        Ok(Size(0)) => Err("it must be more than 0".to_owned()),
         Ok(size) => Ok(size),
         Err(error) => Err(error.to_string()),
     }
@@ -95,7 +102,7 @@ pub(super) fn ratio(text: &str) -> Result<f64, &'static str> {
     text.parse()
         .ok()
         .filter(|ratio| *ratio == 0.0 || (1.0..=1000.0).contains(ratio))
-        .ok_or("it is 0, or between 1 and 1000")
+        .ok_or("it must be 0, or between 1 and 1000")
 }
 
 pub(super) fn unwritten(text: &str) -> Result<Size, String> {
@@ -113,7 +120,7 @@ fn count_within<T: FromStr + PartialOrd + From<u8> + Display + Copy>(
 ) -> Result<T, String> {
     match text.parse() {
         Ok(count) if (T::from(1)..=max).contains(&count) => Ok(count),
-        _ => Err(format!("it is a number between 1 and {max}")),
+        _ => Err(format!("it must be a whole number between 1 and {max}")),
     }
 }
 

@@ -3,70 +3,166 @@
 use super::Address;
 use crate::api::Problem;
 use std::fmt;
+use std::io;
 use std::time::Duration;
 use ureq::http::StatusCode;
 
-/// The problem that a node names, or what the status alone says where the answer is not a node's.
-pub(super) fn problem(status: StatusCode, body: &[u8]) -> Problem {
-    let named = serde_json::from_slice::<Problem>(body).ok();
-    let mut problem = named.unwrap_or_else(|| {
-        let reason = status.canonical_reason().unwrap_or("no reason given");
-        Problem {
-            kind: "about:blank".to_owned(),
-            title: reason.to_owned(),
-            status: status.as_u16(),
-            detail: String::new(),
-            field: None,
-            limit: None,
-            version: None,
-            index: None,
-            oldest: None,
-            deleted: None,
-            outcome: None,
-        }
-    });
+/// What the problems of a node are named with; see `http::problem`.
+const PROBLEM_PREFIX: &str = "urn:pykv:problem:";
+
+/// The problem that a node names; `None` where the answer is not a node's.
+pub(super) fn problem(status: StatusCode, body: &[u8]) -> Option<Problem> {
+    let mut problem = serde_json::from_slice::<Problem>(body).ok()?;
     problem.status = status.as_u16(); // What HTTP says counts, whatever the body does.
-    problem
+    problem.kind.starts_with(PROBLEM_PREFIX).then_some(problem)
+}
+
+/// A node as errors name it: the one that failed, which is not always the one that the command line names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// As `http://host:port`.
+    pub(super) url: String,
+    /// The node that sent the request on to it, where one did.
+    pub(super) sent_by: Option<String>,
+}
+
+impl Place {
+    /// The node that the command line names.
+    pub fn named(server: &Address) -> Place {
+        Place {
+            url: server.to_string(),
+            sent_by: None,
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.sent_by {
+            None => f.write_str(&self.url),
+            Some(by) => write!(f, "{}, to which {by} sends writes,", self.url),
+        }
+    }
 }
 
 /// Why a request was not done.
+///
+/// `may_be_done` says of a write that it was sent, and that whether the node did it is not known.
 #[derive(Debug)]
 pub enum Error {
-    /// There is no connection to the node, or it broke.
+    /// There is no connection to the node. Nothing was sent.
     Unreachable {
         /// The node.
-        server: Address,
+        at: Place,
         /// What the system said.
         why: String,
     },
-    /// The node did not answer in time. Whether it did what was asked is not known.
+    /// The connection broke before the whole answer was here.
+    Broken {
+        /// The node.
+        at: Place,
+        /// What the system said.
+        why: String,
+        /// See [`Error`].
+        may_be_done: bool,
+    },
+    /// The node did not answer in time.
     TimedOut {
         /// The node.
-        server: Address,
+        at: Place,
         /// How long it was waited for.
         waited: Duration,
+        /// See [`Error`].
+        may_be_done: bool,
     },
     /// The node said no.
     Refused(Box<Problem>),
+    /// Something else than a node said no, as a proxy in front of one does.
+    Foreign {
+        /// Where.
+        at: Place,
+        /// What it said.
+        status: u16,
+        /// See [`Error`].
+        may_be_done: bool,
+    },
     /// What answered does not speak as a node does.
     Nonsense {
-        /// The node.
-        server: Address,
+        /// Where.
+        at: Place,
         /// What is wrong with the answer.
         why: String,
+        /// See [`Error`].
+        may_be_done: bool,
     },
+}
+
+impl Error {
+    /// Whether the same request may be answered a moment later.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Error::Unreachable { .. } | Error::Broken { .. } | Error::TimedOut { .. } => true,
+            Error::Refused(problem) => is_passing(problem.status),
+            Error::Foreign { status, .. } => is_passing(*status),
+            Error::Nonsense { .. } => false,
+        }
+    }
+
+    /// Whether a write was sent, and it is not known whether the node did it.
+    pub fn may_be_done(&self) -> bool {
+        match self {
+            Error::Unreachable { .. } => false,
+            Error::Refused(problem) => problem.outcome.is_some(),
+            Error::Broken { may_be_done, .. }
+            | Error::TimedOut { may_be_done, .. }
+            | Error::Foreign { may_be_done, .. }
+            | Error::Nonsense { may_be_done, .. } => *may_be_done,
+        }
+    }
+}
+
+/// A status that says "not now": of a node, or of a proxy that does not reach it.
+fn is_passing(status: u16) -> bool {
+    matches!(status, 408 | 429 | 502 | 503 | 504)
+}
+
+/// What the system says, without the number that std puts behind it.
+pub(crate) fn system_words(error: &io::Error) -> String {
+    let said = error.to_string();
+    match error.raw_os_error() {
+        Some(code) => said
+            .strip_suffix(&format!(" (os error {code})"))
+            .unwrap_or(&said)
+            .to_owned(),
+        None => said,
+    }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Unreachable { server, why } => write!(
+            Error::Unreachable { at, why } => match &at.sent_by {
+                None => write!(
+                    f,
+                    "cannot reach a node at {}: {why}; start one with `pykv serve`, or name another with --server",
+                    at.url
+                ),
+                Some(by) => write!(
+                    f,
+                    "{by} sends writes to the primary at {}, which cannot be reached: {why}; if that node is gone, \
+                     `pykv promote` makes a replica the primary",
+                    at.url
+                ),
+            },
+            Error::Broken { at, why, .. } => {
+                write!(
+                    f,
+                    "the connection to {at} broke before the answer was here: {why}"
+                )
+            }
+            Error::TimedOut { at, waited, .. } => write!(
                 f,
-                "cannot reach a node at {server}: {why}; start one with `pykv serve`, or name another with --server"
-            ),
-            Error::TimedOut { server, waited } => write!(
-                f,
-                "the node at {server} did not answer within {}; --timeout sets how long to wait",
+                "the node at {at} did not answer within {}; --timeout sets how long to wait",
                 humantime::format_duration(*waited)
             ),
             Error::Refused(problem) => {
@@ -83,14 +179,83 @@ impl fmt::Display for Error {
                 };
                 write!(f, "{said} (HTTP {}){advice}", problem.status)
             }
-            Error::Nonsense { server, why } => {
+            Error::Foreign { at, status, .. } => {
+                let reason = StatusCode::from_u16(*status).ok();
+                let reason = reason.and_then(|status| status.canonical_reason());
+                let reason = reason.map_or(String::new(), |reason| format!("{reason} "));
                 write!(
                     f,
-                    "what answers at {server} is no pykv node, or a broken one: {why}"
+                    "{reason}(HTTP {status}), said by something at {at} that is no pykv node"
                 )
             }
+            Error::Nonsense { at, why, .. } => {
+                write!(f, "what answers at {at} is no pykv node, or a broken one: {why}")
+            }
+        }?;
+        match self {
+            // It says so itself.
+            Error::Refused(_) => Ok(()),
+            error if error.may_be_done() => {
+                f.write_str("; the change may have been made: look before you send it again")
+            }
+            _ => Ok(()),
         }
     }
 }
 
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(status: u16) -> Error {
+        let problem = serde_json::json!({"type": "", "title": "", "status": status, "detail": ""});
+        Error::Refused(Box::new(serde_json::from_value(problem).unwrap()))
+    }
+
+    #[test]
+    fn what_is_tried_again() {
+        for status in [408, 429, 502, 503, 504] {
+            assert!(refused(status).may_pass(), "{status}");
+        }
+        for status in [400, 401, 403, 404, 410, 500, 507] {
+            assert!(!refused(status).may_pass(), "{status}");
+        }
+    }
+
+    #[test]
+    fn a_write_that_may_be_done_is_said_to_be_so() {
+        let at = Place::named(&"a:1".parse().unwrap());
+        let broken = |may_be_done| Error::Broken {
+            at: at.clone(),
+            why: "the other side closed it".to_owned(),
+            may_be_done,
+        };
+        assert!(broken(true).to_string().contains("may have been made"));
+        assert!(!broken(false).to_string().contains("may have been made"));
+    }
+
+    #[test]
+    fn an_error_names_the_node_that_failed() {
+        let at = Place {
+            url: "http://primary:1".to_owned(),
+            sent_by: Some("http://replica:2".to_owned()),
+        };
+        let why = "Connection refused".to_owned();
+        assert_eq!(
+            Error::Unreachable { at, why }.to_string(),
+            "http://replica:2 sends writes to the primary at http://primary:1, which cannot be reached: Connection \
+             refused; if that node is gone, `pykv promote` makes a replica the primary"
+        );
+    }
+
+    #[test]
+    fn the_system_speaks_without_its_numbers() {
+        assert_eq!(
+            system_words(&io::Error::from_raw_os_error(111)),
+            "Connection refused"
+        );
+        assert_eq!(system_words(&io::Error::other("why")), "why");
+    }
+}

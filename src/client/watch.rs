@@ -1,5 +1,6 @@
 //! Watching a node: one long poll.
 
+use super::answer::Bound;
 use super::{Client, Error};
 use crate::api::{self, Changes};
 use std::time::Duration;
@@ -48,6 +49,6 @@ impl Client {
         if !watched.prefix.is_empty() {
             target += &format!("&prefix={}", api::query_value(watched.prefix));
         }
-        self.read(target)
+        self.read(target, Bound::Values)
     }
 }

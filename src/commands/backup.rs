@@ -1,12 +1,12 @@
 //! `pykv backup` and `pykv restore`
 
-use super::{Error, connect, print};
+use super::output::{Existing, OutputFile};
+use super::{Error, connect, of_file, print};
 use crate::cli::{Backup, Restore};
 use crate::client::BackupError;
 use crate::log::{self, Whole};
-use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 pub(super) fn backup(args: &Backup) -> Result<(), Error> {
     if args.file.as_os_str() == "-" {
@@ -14,36 +14,30 @@ pub(super) fn backup(args: &Backup) -> Result<(), Error> {
         take(args, &mut stdout, Error::Output)?;
         return stdout.flush().map_err(Error::Output);
     }
-    let file = &args.file;
-    if !args.force && file.exists() {
-        let file = file.display();
-        return Err(Error::Usage(format!("{file} is there; --force writes over it")));
-    }
-    let temporary = temporary(file);
-    let made = make(args, &temporary);
-    if made.is_err() {
-        // What is said is why there is no backup; that a part of one may lie about is next to nothing.
-        let _ = fs::remove_file(&temporary);
-    }
-    print(text(&made?).as_bytes())
+    let existing = match args.force {
+        true => Existing::Replace,
+        false => Existing::Keep,
+    };
+    let out = OutputFile::create(&args.file, existing)?;
+    take(args, &mut &out, out.cannot_write())?;
+    let whole = out.written().map(log::verify).transpose();
+    let whole = whole.map_err(|error| not_whole(error, &args.file))?;
+    out.finish()?;
+    // What went down a pipe is for whoever reads it to check.
+    whole.map_or(Ok(()), |whole| print(text(&whole).as_bytes()))
 }
 
-/// Makes the file under another name first, so that under its own it is whole or not there.
-fn make(args: &Backup, temporary: &Path) -> Result<Whole, Error> {
-    let mut out = File::create(temporary).map_err(Error::io("cannot create", temporary))?;
-    let cannot_write = |error| Error::io("cannot write", temporary)(error);
-    take(args, &mut out, cannot_write)?;
-    let whole = log::verify(temporary)?;
-    out.sync_all().map_err(Error::io("cannot sync", temporary))?;
-    fs::rename(temporary, &args.file).map_err(Error::io("cannot rename", temporary))?;
-    let dir = match args.file.parent() {
-        Some(dir) if !dir.as_os_str().is_empty() => dir,
-        _ => Path::new("."),
-    };
-    File::open(dir)
-        .and_then(|dir| dir.sync_all())
-        .map_err(Error::io("cannot sync", dir))?;
-    Ok(whole)
+/// That what the node sent is no whole backup.
+fn not_whole(error: log::Error, file: &Path) -> Error {
+    match error {
+        log::Error::NotWhole {
+            file_position, why, ..
+        } => Error::Broken(format!(
+            "what the node sent is no whole backup, from byte {file_position} on: {why}; {} was not written: try again",
+            file.display()
+        )),
+        error => Error::Log(error),
+    }
 }
 
 fn take(
@@ -58,14 +52,8 @@ fn take(
     }
 }
 
-fn temporary(file: &Path) -> PathBuf {
-    let mut name = file.as_os_str().to_owned();
-    name.push(".tmp");
-    name.into()
-}
-
 pub(super) fn restore(args: &Restore) -> Result<(), Error> {
-    let whole = log::restore(&args.file, &args.dir)?;
+    let whole = log::restore(&args.file, &args.dir).map_err(|error| of_file(error, &args.file))?;
     print(text(&whole).as_bytes())
 }
 

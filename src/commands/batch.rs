@@ -3,25 +3,28 @@
 //! The node reads the operations strictly; here they are only put together, and its errors, which count
 //! operations, are told in lines.
 
-use super::lines::{self, Line, Lines};
+use super::lines::{self, Form, Line, Lines};
 use super::{Error, connect, print};
-use crate::api::{BATCH_OPERATIONS_MAX, Problem};
+use crate::api::{Problem, StatusLimits};
 use crate::cli;
 use crate::client;
-use crate::record::VALUE_BYTES_MAX;
+use crate::json;
 use serde::de::IgnoredAny;
 use std::io::BufRead;
 
-/// The longest batch, in bytes: room for the largest value, each byte of it written in six. Nodes take less.
-const BATCH_BYTES_MAX: usize = 6 * VALUE_BYTES_MAX;
-
 pub(super) fn run(args: &cli::Batch) -> Result<(), Error> {
-    let (input, _) = lines::open(&args.file)?;
-    let batch = read(Lines::new(input, BATCH_BYTES_MAX), lines::broken(&args.file))?;
+    let input = lines::open(&args.file, Form::JsonLines)?;
+    let client = connect(&args.connection)?;
+    let limits = client
+        .status()
+        .map_err(Error::client("cannot ask for the limits"))?
+        .limits;
+    // What the node would refuse is not held: an endless line comes to an end here.
+    let batch = read(input.reader, &limits, lines::broken(&args.file))?;
     if batch.numbers.is_empty() {
         return Err(Error::Usage("there are no operations to do".to_owned()));
     }
-    let batched = connect(&args.connection)?
+    let batched = client
         .batch(&batch.body)
         .map_err(|error| refused(error, &batch.numbers))?;
     let mut out = Vec::new();
@@ -42,36 +45,36 @@ struct Batch {
 }
 
 fn read(
-    mut lines: Lines<impl BufRead>,
+    input: impl BufRead,
+    limits: &StatusLimits,
     broken: impl FnOnce(std::io::Error) -> Error,
 ) -> Result<Batch, Error> {
+    let bytes_max = usize::try_from(limits.batch_bytes_max).unwrap_or(usize::MAX);
+    let mut lines = Lines::new(input, bytes_max);
     let mut body = br#"{"operations":["#.to_vec();
     let mut numbers = Vec::new();
     loop {
         let (number, line) = match lines.next() {
             Ok(None) => break,
             Ok(Some((_, Line::Text(line)))) if line.trim_ascii().is_empty() => continue,
-            Ok(Some((number, Line::Text(line)))) if body.len() + line.len() <= BATCH_BYTES_MAX => {
+            Ok(Some((number, Line::Text(line)))) if body.len() + line.len() <= bytes_max => {
                 (number, line.trim_ascii())
             }
             Ok(Some(_)) => {
                 return Err(Error::Usage(format!(
-                    "the operations are larger than any node takes: {BATCH_BYTES_MAX} bytes"
+                    "the operations have more bytes than the node takes as one batch: {bytes_max}"
                 )));
             }
             Err(error) => return Err(broken(error)),
         };
-        if numbers.len() == BATCH_OPERATIONS_MAX {
+        if numbers.len() as u64 == limits.batch_operations_max {
             return Err(Error::Usage(format!(
-                "there are more operations than any node does as one batch: {BATCH_OPERATIONS_MAX}"
+                "there are more operations than the node does as one batch: {}; --max-batch of `pykv serve` sets that",
+                limits.batch_operations_max
             )));
         }
-        serde_json::from_slice::<IgnoredAny>(line).map_err(|error| {
-            Error::Usage(format!(
-                "line {number} is not JSON: {}",
-                lines::json_error(&error)
-            ))
-        })?;
+        serde_json::from_slice::<IgnoredAny>(line)
+            .map_err(|error| Error::Usage(format!("line {number}: {}", json::why(&error, false))))?;
         if !numbers.is_empty() {
             body.push(b',');
         }
@@ -111,10 +114,16 @@ mod tests {
     use super::*;
 
     fn read_text(text: &str) -> Result<Batch, String> {
-        read(Lines::new(text.as_bytes(), 1000), |error| {
-            Error::Usage(error.to_string())
-        })
-        .map_err(|error| error.to_string())
+        let limits = StatusLimits {
+            entries_max: None,
+            bytes_max: None,
+            key_bytes_max: 1024,
+            value_bytes_max: 1000,
+            batch_operations_max: 50,
+            batch_bytes_max: 1000,
+        };
+        read(text.as_bytes(), &limits, |error| Error::Usage(error.to_string()))
+            .map_err(|error| error.to_string())
     }
 
     #[test]
@@ -123,15 +132,16 @@ mod tests {
         assert_eq!(batch.body, br#"{"operations":[{"op":1},{"op":2}]}"#);
         assert_eq!(batch.numbers, [1, 3]);
         for (text, said) in [
-            ("{}\n{", "line 2 is not JSON"),
-            ("{},{}", "line 1 is not JSON"),
-            ("]}", "line 1 is not JSON"),
+            ("{}\n{", "line 2: the JSON is cut short"),
+            ("{},{}", "line 1: something follows"),
+            ("]}", "line 1: this is not JSON"),
         ] {
             let error = read_text(text).unwrap_err();
             assert!(error.contains(said), "{error}");
             assert!(!error.contains("at line 1"), "{error}");
         }
-        let many = "{}\n".repeat(BATCH_OPERATIONS_MAX + 1);
-        assert!(read_text(&many).unwrap_err().contains("10000"));
+        assert!(read_text(&"{}\n".repeat(51)).unwrap_err().contains("--max-batch"));
+        let endless = format!("{{\"op\":\"{}", "x".repeat(5000));
+        assert!(read_text(&endless).unwrap_err().contains("1000"));
     }
 }

@@ -1,13 +1,13 @@
 //! `pykv check`
 
-use super::{Error, print};
+use super::{Error, of_file, print};
 use crate::cli::Check;
 use crate::log::{self, Damage, Mismatch, Report};
 use std::fmt::Write;
 
 pub(super) fn run(args: &Check) -> Result<(), Error> {
     if let Some(file) = &args.file {
-        let whole = log::verify(file)?;
+        let whole = log::verify(file).map_err(|error| of_file(error, file))?;
         let (entries, offset, digest) = (whole.entries, whole.offset, whole.digest);
         return print(
             format!("{entries} entries, as of offset {offset}, digest {digest}\nwhole\n").as_bytes(),
@@ -86,7 +86,7 @@ fn text(report: &Report, repaired: bool) -> String {
     let end = match (report.damage.is_empty() && report.mismatches.is_empty(), repaired) {
         (true, _) => "whole",
         (false, true) => "repaired",
-        (false, false) if report.is_whole() => "whole but for a torn tail",
+        (false, false) if report.is_whole() => "whole, with a torn tail",
         (false, false) => "damaged",
     };
     line(&mut text, format_args!("{end}"));
@@ -124,6 +124,6 @@ mod tests {
             "d/log-0.pykv: damage at byte 164 (offset 100), 7 bytes: the checksum does not match\n\
              digest 0000000000000000\ndamaged\n"
         );
-        assert!(text(&report(true), false).ends_with("whole but for a torn tail\n"));
+        assert!(text(&report(true), false).ends_with("whole, with a torn tail\n"));
     }
 }

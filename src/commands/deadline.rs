@@ -14,14 +14,14 @@ pub(super) fn ttl(args: &Ttl) -> Result<(), Error> {
 pub(super) fn expire(args: &Expire) -> Result<(), Error> {
     let answer = connect(&args.connection)?
         .set_deadline(&args.key, Some(args.ttl.0))
-        .map_err(missing_or(&args.key, "cannot give a deadline to"))?;
+        .map_err(missing_or(&args.key, "cannot set the deadline of"))?;
     if args.json { print_json(answer) } else { Ok(()) }
 }
 
 pub(super) fn persist(args: &Persist) -> Result<(), Error> {
     let answer = connect(&args.connection)?
         .set_deadline(&args.key, None)
-        .map_err(missing_or(&args.key, "cannot take the deadline of"))?;
+        .map_err(missing_or(&args.key, "cannot remove the deadline of"))?;
     if args.json { print_json(answer) } else { Ok(()) }
 }
 

@@ -9,13 +9,16 @@ pub(super) fn run(args: &Del) -> Result<(), Error> {
             "--if-version is the version of one key; delete the others by commands of their own".to_owned(),
         ));
     }
+    let prefix = prefix(args)?;
     let client = connect(&args.connection)?;
-    if let Some(prefix) = &args.prefix {
+    if let Some(prefix) = prefix {
+        let doing = match prefix {
+            "" => "cannot delete all keys".to_owned(),
+            prefix => format!("cannot delete the keys that begin with {prefix:?}"),
+        };
         let answer = client
             .delete_prefix(prefix, args.dry_run)
-            .map_err(Error::client(format!(
-                "cannot delete the keys that begin with {prefix:?}"
-            )))?;
+            .map_err(Error::client(doing))?;
         let keys = answer.would_delete.unwrap_or(answer.deleted);
         return print(format!("{keys}\n").as_bytes());
     }
@@ -32,5 +35,19 @@ pub(super) fn run(args: &Del) -> Result<(), Error> {
         Ok(())
     } else {
         Err(Error::Missing(missing))
+    }
+}
+
+/// What the keys to delete begin with; none where they are named.
+fn prefix(args: &Del) -> Result<Option<&str>, Error> {
+    match (args.prefix.as_deref(), args.all) {
+        (Some(""), false) if !args.dry_run => Err(Error::Usage(
+            "an empty --prefix is that of every key: if they are all to be deleted, say --all".to_owned(),
+        )),
+        (Some(prefix), true) if !prefix.is_empty() => Err(Error::Usage(format!(
+            "--all deletes more than --prefix {prefix:?}: say one of them"
+        ))),
+        (None, true) => Ok(Some("")),
+        (prefix, _) => Ok(prefix),
     }
 }

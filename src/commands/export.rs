@@ -1,17 +1,14 @@
 //! `pykv export`: all entries as JSON lines, in the form that `pykv import` reads.
 
+use super::output::{Existing, OutputFile};
 use super::progress::Progress;
 use super::{Error, connect};
 use crate::api::{Encoding, Entry, LIST_LIMIT_MAX};
 use crate::cli::Export;
 use crate::client::Client;
 use serde::Serialize;
-use std::fs::{self, File};
 use std::io::{self, BufWriter, IsTerminal, Write};
-use std::path::{Path, PathBuf};
-
-/// What is added to the name of a file that is not whole.
-const UNFINISHED: &str = ".part";
+use std::path::Path;
 
 /// An entry as it is written. Its version is left out: it means nothing on another node.
 #[derive(Serialize)]
@@ -31,34 +28,13 @@ pub(super) fn run(args: &Export) -> Result<(), Error> {
         let is_seen = stdout.is_terminal();
         return export(&client, &args.prefix, stdout, is_seen, Error::Output);
     }
-    let Some(unfinished) = unfinished(&args.file) else {
-        // A pipe, or a device: there is no name to be changed.
-        let cannot_write = |error| Error::io("cannot write", &args.file)(error);
-        let file = File::options()
-            .write(true)
-            .open(&args.file)
-            .map_err(cannot_write)?;
-        return export(&client, &args.prefix, file, false, cannot_write);
+    let existing = match args.force {
+        true => Existing::Replace,
+        false => Existing::Keep,
     };
-    let cannot_write = |error| Error::io("cannot write", &unfinished)(error);
-    let file = File::create(&unfinished).map_err(cannot_write)?;
-    let done = export(&client, &args.prefix, &file, false, cannot_write)
-        .and_then(|()| file.sync_all().map_err(cannot_write))
-        .and_then(|()| fs::rename(&unfinished, &args.file).map_err(Error::io("cannot write", &args.file)));
-    if done.is_err() {
-        let _ = fs::remove_file(&unfinished); // It says nothing that the error does not.
-    }
-    done
-}
-
-/// The file to write until it is whole; none where what is there is no plain file.
-fn unfinished(path: &Path) -> Option<PathBuf> {
-    if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
-        return None;
-    }
-    let mut name = path.as_os_str().to_owned();
-    name.push(UNFINISHED);
-    Some(name.into())
+    let out = OutputFile::create(&args.file, existing)?;
+    export(&client, &args.prefix, &out, false, out.cannot_write())?;
+    out.finish()
 }
 
 fn export(

@@ -1,6 +1,8 @@
 //! Lines of a file or of standard input, each of bounded length: what is too long is never held.
 
 use super::Error;
+pub(super) use super::text::Form;
+use super::text::checked;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
@@ -8,11 +10,13 @@ use std::path::Path;
 /// How much is asked of the system at once, in bytes.
 const BUFFER_BYTES: usize = 256 * 1024;
 
+const STANDARD_INPUT: &str = "standard input";
+
 /// A line without its newline.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Line<'a> {
     Text(&'a [u8]),
-    /// It was longer than may be, and was read over.
+    /// It was longer than may be, and is read over.
     TooLong,
 }
 
@@ -22,7 +26,10 @@ pub(super) struct Lines<R> {
     bytes_max: usize,
     line: Vec<u8>,
     number: u64,
-    /// Bytes of all lines so far that were not too long, newlines included.
+    /// Whether the rest of a line that is too long is still to be read over: only if another line is asked for, as it
+    /// may have no end.
+    is_in_line: bool,
+    /// Bytes of all lines so far, newlines included.
     pub(super) bytes_read: u64,
 }
 
@@ -33,12 +40,16 @@ impl<R: BufRead> Lines<R> {
             bytes_max,
             line: Vec::new(),
             number: 0,
+            is_in_line: false,
             bytes_read: 0,
         }
     }
 
     /// The next line and its number, from 1 on; none after the last.
     pub(super) fn next(&mut self) -> io::Result<Option<(u64, Line<'_>)>> {
+        if std::mem::take(&mut self.is_in_line) {
+            self.bytes_read += self.input.skip_until(b'\n')? as u64;
+        }
         self.line.clear();
         // One byte more than a line has: its newline, or what shows that it is too long.
         let bytes = (&mut self.input)
@@ -52,41 +63,49 @@ impl<R: BufRead> Lines<R> {
         if self.line.last() == Some(&b'\n') {
             self.line.pop();
         } else if bytes > self.bytes_max {
-            self.bytes_read += self.input.skip_until(b'\n')? as u64;
+            self.is_in_line = true;
             return Ok(Some((self.number, Line::TooLong)));
         }
         Ok(Some((self.number, Line::Text(&self.line))))
     }
 }
 
-/// A file to read lines of, and its size where it has one; `-` is standard input.
-pub(super) fn open(path: &Path) -> Result<(Box<dyn BufRead>, Option<u64>), Error> {
+/// What lines are read of.
+pub(super) struct Input {
+    pub(super) reader: Box<dyn BufRead>,
+    /// The size of the file, where it has one.
+    pub(super) bytes: Option<u64>,
+}
+
+/// A file to read lines of; `-` is standard input. What is no text of this form is refused, by what it is.
+pub(super) fn open(path: &Path, form: Form) -> Result<Input, Error> {
+    fn buffered(text: impl Read + 'static, name: &str, form: Form) -> Result<Box<dyn BufRead>, Error> {
+        let text = checked(text, name, form)?;
+        Ok(Box::new(BufReader::with_capacity(BUFFER_BYTES, text)))
+    }
     if path == Path::new("-") {
-        return Ok((
-            Box::new(BufReader::with_capacity(BUFFER_BYTES, io::stdin())),
-            None,
-        ));
+        return Ok(Input {
+            reader: buffered(io::stdin(), STANDARD_INPUT, form)?,
+            bytes: None,
+        });
     }
     let cannot_read = |source| Error::io("cannot read", path)(source);
     let file = File::open(path).map_err(cannot_read)?;
     let metadata = file.metadata().map_err(cannot_read)?;
     let bytes = metadata.is_file().then_some(metadata.len());
-    Ok((Box::new(BufReader::with_capacity(BUFFER_BYTES, file)), bytes))
+    Ok(Input {
+        reader: buffered(file, &path.display().to_string(), form)?,
+        bytes,
+    })
 }
 
 /// That a file, or standard input, could not be read on.
 pub(super) fn broken(path: &Path) -> impl FnOnce(io::Error) -> Error {
     let name = match path.to_str() {
-        Some("-") => Path::new("standard input"),
+        Some("-") => Path::new(STANDARD_INPUT),
         _ => path,
     };
     Error::io("cannot read", name)
-}
-
-/// What is wrong with a line that is no JSON, or not the JSON that is asked for.
-pub(super) fn json_error(error: &serde_json::Error) -> String {
-    // For the parser every line is the first of its text.
-    error.to_string().replace(" at line 1 column ", " at column ")
 }
 
 #[cfg(test)]

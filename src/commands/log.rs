@@ -1,6 +1,6 @@
 //! `pykv log`
 
-use super::Error;
+use super::{Error, of_file};
 use crate::api::{Encoding, encode_value, expires_at};
 use crate::cli;
 use crate::digest::Digest;
@@ -30,8 +30,9 @@ struct Line<'a> {
     encoding: Option<Encoding>,
     #[serde(skip_serializing_if = "Option::is_none")]
     term: Option<u32>,
-    /// In ms since the Unix epoch.
-    timestamp: u64,
+    /// In ms since the Unix epoch. A base and a backup do not keep it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timestamp: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<String>,
     /// In ms since the Unix epoch.
@@ -52,7 +53,10 @@ struct Line<'a> {
 }
 
 pub(super) fn run(args: &cli::Log) -> Result<(), Error> {
-    let mut reader = Reader::open(args.file.as_ref().unwrap_or(&args.dir))?;
+    let mut reader = match &args.file {
+        Some(file) => Reader::open(file).map_err(|error| of_file(error, file))?,
+        None => Reader::open(&args.dir)?,
+    };
     let mut out = BufWriter::new(io::stdout().lock());
     loop {
         while let Some(read) = reader.next()? {
@@ -102,7 +106,7 @@ fn line<'a>(read: &Read<'a>) -> Line<'a> {
         encoding,
         term: number_of(Term).map(|bits| log::Term::from_bits(bits).number()),
         branch: log::Branch::of_record(record, read.offset).map(|branch| format!("{:016x}", branch.nonce)),
-        timestamp: record.timestamp_ms,
+        timestamp: (record.timestamp_ms > 0).then_some(record.timestamp_ms),
         expires_at: record.deadline_ms.map(expires_at),
         expires_at_ms: record.deadline_ms,
         goes_on_at: number_of(Skip),
@@ -134,6 +138,10 @@ mod tests {
         assert_eq!(
             printed(Record::new(Operation::Update, 7, b"k", b"\xff")),
             r#"{"offset":100,"version":130,"operation":"UPDATE","key":"k","value":"/w==","encoding":"base64","timestamp":7}"#
+        );
+        assert_eq!(
+            printed(Record::new(Operation::Set, 0, b"k", b"v")),
+            r#"{"offset":100,"version":130,"operation":"SET","key":"k","value":"v"}"#
         );
         assert_eq!(
             printed(Record::new(Operation::Delete, 7, b"k", b"")),

@@ -16,6 +16,7 @@ mod import;
 mod lines;
 mod list;
 mod log;
+mod output;
 mod progress;
 mod promote;
 mod reapply;
@@ -23,14 +24,14 @@ mod serve;
 mod set;
 mod shell;
 mod status;
+mod text;
 mod watch;
 
 use crate::cli::{self, Cli, Command, Connection};
 use crate::client::{self, Client, Token};
 use crate::http;
 use std::fmt;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// Longest file of tokens that is read, in bytes.
@@ -86,6 +87,10 @@ pub enum Error {
         /// The directory.
         dir: PathBuf,
     },
+    /// A file is not what its argument asks for.
+    WrongFile(String),
+    /// What a node sent is not what it must be.
+    Broken(String),
     /// These many keys were left alone, since somebody changed them.
     ChangedSince {
         /// How many.
@@ -130,10 +135,10 @@ impl From<crate::log::Error> for Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Usage(why) => f.write_str(why),
+            Error::Usage(why) | Error::WrongFile(why) | Error::Broken(why) => f.write_str(why),
             Error::Missing(keys) => match keys.as_slice() {
-                [key] => write!(f, "the key {key:?} is not there"),
-                keys => write!(f, "these keys are not there: {keys:?}"),
+                [key] => write!(f, "key not found: {key:?}"),
+                keys => write!(f, "keys not found: {keys:?}"),
             },
             Error::Client { doing, source } => write!(f, "{doing}: {source}"),
             Error::Log(error) => error.fmt(f),
@@ -143,12 +148,23 @@ impl fmt::Display for Error {
                 dir.display()
             ),
             Error::ChangedSince { keys } => {
-                write!(f, "keys that were changed since, and were left alone: {keys}")
+                let keys = if *keys == 1 {
+                    "1 key was".to_owned()
+                } else {
+                    format!("{keys} keys were")
+                };
+                write!(f, "{keys} changed by somebody else since, and left alone")
             }
-            Error::NotCompacted(why) => write!(f, "the log could not be compacted, and is as it was: {why}"),
+            Error::NotCompacted(why) => write!(f, "the log was not compacted: {why}"),
             Error::Listen(error) => write!(f, "{error}; --listen names another address"),
-            Error::Io { doing, source } => write!(f, "{doing}: {source}"),
-            Error::Output(error) => write!(f, "cannot write to standard output: {error}"),
+            Error::Io { doing, source } => write!(f, "{doing}: {}", client::system_words(source)),
+            Error::Output(error) => {
+                write!(
+                    f,
+                    "cannot write to standard output: {}",
+                    client::system_words(error)
+                )
+            }
             Error::Said(error) => error.fmt(f),
         }
     }
@@ -163,6 +179,8 @@ impl std::error::Error for Error {
             Error::Io { source, .. } | Error::Output(source) => Some(source),
             Error::Said(error) => error.source(),
             Error::Usage(_)
+            | Error::WrongFile(_)
+            | Error::Broken(_)
             | Error::Missing(_)
             | Error::Damaged { .. }
             | Error::ChangedSince { .. }
@@ -211,16 +229,16 @@ fn bad_token(path: &Path) -> Error {
 
 /// The token that a file holds, as text.
 fn token_text_of_file(path: &Path) -> Result<String, Error> {
-    let cannot_read = |source| Error::io("cannot read the token file", path)(source);
-    let file = File::open(path).map_err(cannot_read)?;
-    for line in BufReader::new(io::Read::take(file, TOKEN_FILE_BYTES_MAX)).lines() {
-        let line = line.map_err(cannot_read)?;
-        if let Some(token) = token_of_line(&line) {
-            let is_token = token.bytes().all(|byte| byte.is_ascii_graphic());
-            return is_token.then(|| token.to_owned()).ok_or_else(|| bad_token(path));
-        }
-    }
-    Err(Error::Usage(format!("there is no token in {}", path.display())))
+    let text = token_file(path)?;
+    let token = text.lines().find_map(token_of_line);
+    let token = token.ok_or_else(|| Error::Usage(format!("there is no token in {}", path.display())))?;
+    let is_token = token.bytes().all(|byte| byte.is_ascii_graphic());
+    is_token.then(|| token.to_owned()).ok_or_else(|| bad_token(path))
+}
+
+/// A file of tokens, a node's or a client's.
+fn token_file(path: &Path) -> Result<String, Error> {
+    text::read_file("a token file", path, TOKEN_FILE_BYTES_MAX)
 }
 
 /// The last word of a line that says something: in a node's own file a right stands before the token.
@@ -230,6 +248,16 @@ fn token_of_line(line: &str) -> Option<&str> {
         return None;
     }
     line.split_whitespace().next_back()
+}
+
+/// An error of a file that somebody names: what it says of data directories would mislead.
+fn of_file(error: crate::log::Error, file: &Path) -> Error {
+    match error {
+        crate::log::Error::NoStore { path, why } if path == file => {
+            Error::WrongFile(format!("cannot read {}: {why}", file.display()))
+        }
+        error => Error::Log(error),
+    }
 }
 
 /// Writes to standard output and sees that it arrives.

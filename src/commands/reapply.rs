@@ -12,7 +12,7 @@
 //!
 //! Each is sent under the condition that it was judged by, so a write in between is never written over.
 
-use super::{Error, connect, is_missing, print};
+use super::{Error, connect, is_missing, of_file, print};
 use crate::api::{Batch, Entry, Operation, decode_value, encode_value};
 use crate::cli;
 use crate::client::{self, Client};
@@ -27,7 +27,7 @@ pub(super) fn run(args: &cli::Reapply) -> Result<(), Error> {
     let is_asking = !args.yes && !args.dry_run;
     if is_asking && !io::stdin().is_terminal() {
         return Err(Error::Usage(
-            "there is no terminal to ask on; --yes sends all, --dry-run says what that is".to_owned(),
+            "there is no terminal to ask on: --yes sends everything, --dry-run shows what that is".to_owned(),
         ));
     }
     let client = connect(&args.connection)?;
@@ -114,10 +114,10 @@ impl Story {
         };
         let mut readers = Vec::new();
         for path in files {
-            let reader = Reader::open(path)?;
+            let reader = Reader::open(path).map_err(|error| of_file(error, path))?;
             if reader.log_id().to_string() != id {
                 return Err(Error::Usage(format!(
-                    "{} is of another store than the node's",
+                    "{} was set aside by a node of another store",
                     path.display()
                 )));
             }
@@ -180,8 +180,8 @@ enum Verdict<'a> {
 }
 
 fn judge<'a>(client: &Client, story: &Story, key: &'a str, told: &'a Told) -> Result<Verdict<'a>, Error> {
-    let now = match client.get_json(key) {
-        Ok(body) => Some(entry(key, &body)?),
+    let now = match client.entry(key) {
+        Ok(entry) => Some(entry),
         Err(error) if is_missing(&error) => None,
         Err(error) => return Err(Error::client(format!("cannot look at {key:?}"))(error)),
     };
@@ -231,13 +231,6 @@ fn verdict<'a>(key: &'a str, told: &'a Told, now: Option<&Entry>, fork: u64, now
 fn is_value(now: &Entry, value: &Value) -> bool {
     now.expires_at_ms == value.deadline_ms
         && decode_value(now.value.as_str().into(), now.encoding).as_deref() == Some(&*value.bytes)
-}
-
-fn entry(key: &str, body: &[u8]) -> Result<Entry, Error> {
-    serde_json::from_slice(body).map_err(|error| Error::Io {
-        doing: format!("cannot read what the node says of {key:?}"),
-        source: error.into(),
-    })
 }
 
 fn now_ms() -> u64 {

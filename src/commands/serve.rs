@@ -13,8 +13,7 @@ use crate::node::Node;
 use crate::replication::Replication;
 use ::log::{info, warn};
 use simplelog::{ColorChoice, ConfigBuilder, LevelPadding, TermLogger, TerminalMode, WriteLogger};
-use std::fs::File;
-use std::io::{self, IsTerminal, LineWriter, Read, Write};
+use std::io::{self, IsTerminal, LineWriter, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::thread;
@@ -140,11 +139,8 @@ fn stop_on_signals(stopper: Stopper) -> Result<(), Error> {
 }
 
 fn tokens(path: &Path) -> Result<Tokens, Error> {
-    let mut text = String::new();
-    File::open(path)
-        .and_then(|file| file.take(super::TOKEN_FILE_BYTES_MAX).read_to_string(&mut text))
-        .map_err(Error::io("cannot read the token file", path))?;
-    Tokens::parse(&text).map_err(|error| Error::Usage(format!("{}: {error}", path.display())))
+    Tokens::parse(&super::token_file(path)?)
+        .map_err(|error| Error::Usage(format!("{}: {error}", path.display())))
 }
 
 /// Sends what the node says to standard error: a time in UTC, the level, the message.

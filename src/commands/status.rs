@@ -60,7 +60,11 @@ pub(super) fn text(status: &Status, stats: &Stats) -> String {
         ),
         (
             "reads",
-            format!("{} hits, {} misses{hit_ratio}", stats.hits, stats.misses),
+            format!(
+                "{}, {}{hit_ratio}",
+                counted(stats.hits, "hit", "hits"),
+                counted(stats.misses, "miss", "misses")
+            ),
         ),
         ("more memory", more_memory(stats)),
         ("most read", most_read(stats)),
@@ -117,7 +121,7 @@ pub(super) fn text(status: &Status, stats: &Stats) -> String {
 /// What twice the entries would buy.
 fn more_memory(stats: &Stats) -> String {
     let Some(curve) = &stats.miss_ratio_curve else {
-        return "too little was read to say what it would buy".to_owned();
+        return "not known yet: too little was read to say what it would buy".to_owned();
     };
     // The point next to a number of entries, which is near: there are many to each doubling.
     let at = |entries: u64| {
@@ -137,7 +141,7 @@ fn more_memory(stats: &Stats) -> String {
 /// The key that is read most.
 fn most_read(stats: &Stats) -> String {
     match stats.hot_keys.first() {
-        Some(hot) => format!("{}, at least {} times", hot.key, hot.reads),
+        Some(hot) => format!("{}, at least {}", hot.key, counted(hot.reads, "time", "times")),
         None => "nothing yet".to_owned(),
     }
 }
@@ -190,6 +194,12 @@ fn replication(role: &str, replication: &ReplicationStatus) -> Vec<(&'static str
     lines
 }
 
+/// So many of something.
+fn counted(number: u64, one: &str, more: &str) -> String {
+    let name = if number == 1 { one } else { more };
+    format!("{number} {name}")
+}
+
 /// A time in ms, as people say it.
 fn millis(ms: u64) -> String {
     match ms {
@@ -203,7 +213,7 @@ fn compaction(status: &Status) -> String {
     if let Some(running) = &status.compaction.running {
         let (entries, total) = (running.entries, running.entries_total);
         return format!(
-            "going on for {:.1} s, {entries} of {total} entries",
+            "running for {:.1} s, {entries} of {total} entries",
             running.seconds
         );
     }

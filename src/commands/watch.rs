@@ -48,20 +48,11 @@ pub(super) fn run(args: &cli::Watch) -> Result<(), Error> {
                 print(&out)?;
                 after = answer.place();
             }
-            Err(error) if was_reached && may_pass(&error) => trouble.wait(&error),
+            Err(error) if was_reached && error.may_pass() => trouble.wait(&error),
             Err(error) => return Err(Error::client(DOING)(error)),
         }
     }
     Ok(())
-}
-
-/// Whether the same request may be answered a moment later.
-fn may_pass(error: &client::Error) -> bool {
-    match error {
-        client::Error::Unreachable { .. } | client::Error::TimedOut { .. } => true,
-        client::Error::Refused(problem) => matches!(problem.status, 408 | 429 | 502 | 503 | 504),
-        client::Error::Nonsense { .. } => false,
-    }
 }
 
 /// A node that does not answer: said once, and not asked again at once.
@@ -97,21 +88,4 @@ impl Trouble {
 /// Says something beside the data. That standard error takes nothing is no reason to end.
 fn say(what: &str) {
     let _ = writeln!(io::stderr(), "pykv: {what}");
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_tried_again() {
-        let refused = |status: u16| {
-            let problem = serde_json::json!({"type": "", "title": "", "status": status, "detail": ""});
-            client::Error::Refused(Box::new(serde_json::from_value(problem).unwrap()))
-        };
-        assert!(may_pass(&refused(503)));
-        for status in [400, 401, 403, 404, 410, 500] {
-            assert!(!may_pass(&refused(status)), "{status}");
-        }
-    }
 }

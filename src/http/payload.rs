@@ -6,6 +6,7 @@
 use super::deadline;
 use super::problem::{self, Problem};
 use crate::api::{self, Encoding};
+use crate::json::{self, Name};
 use crate::node::Deadline;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::error::Category;
@@ -69,11 +70,20 @@ impl Asked {
             Asked::Deadline => &["ttl", "expires_at_ms"],
         }
     }
+
+    /// The same for people.
+    fn words(self) -> &'static str {
+        match self {
+            Asked::Value => "`value`, `encoding`, `ttl` and `expires_at_ms`",
+            Asked::KeyAndValue => "`key`, `value`, `encoding`, `ttl` and `expires_at_ms`",
+            Asked::Deadline => "`ttl` or `expires_at_ms`",
+        }
+    }
 }
 
 fn read(body: &[u8], asked: Asked) -> Result<Fields<'_>, Problem> {
     let mut field = None;
-    let mut json = serde_json::Deserializer::from_slice(body);
+    let mut json = serde_json::Deserializer::from_slice(json::without_byte_order_mark(body));
     let shape = Shape {
         asked,
         field: &mut field,
@@ -83,14 +93,14 @@ fn read(body: &[u8], asked: Asked) -> Result<Fields<'_>, Problem> {
         .and_then(|fields| json.end().map(|()| fields))
         .map_err(|error| match error.classify() {
             Category::Data => {
-                let problem = Problem::new(problem::SHAPE, error.to_string());
+                let problem = Problem::new(problem::SHAPE, json::why(&error, true));
                 match field {
                     Some(field) => problem.field(field),
                     None => problem,
                 }
             }
             Category::Io | Category::Syntax | Category::Eof => {
-                Problem::new(problem::BAD_JSON, error.to_string())
+                Problem::new(problem::BAD_JSON, json::why(&error, true))
             }
         })
 }
@@ -105,7 +115,7 @@ impl<'de> DeserializeSeed<'de> for Shape<'_> {
     type Value = Fields<'de>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Fields<'de>, D::Error> {
-        deserializer.deserialize_map(self)
+        deserializer.deserialize_any(self)
     }
 }
 
@@ -113,49 +123,54 @@ impl<'de> Visitor<'de> for Shape<'_> {
     type Value = Fields<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.asked {
-            Asked::Value => "an object with `value`",
-            Asked::KeyAndValue => "an object with `key` and `value`",
-            Asked::Deadline => "an object with `ttl` or `expires_at_ms`",
-        })
+        f.write_str("an object")
     }
+
+    json::refuse_others!(map, "the body must be an object");
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
         let mut fields = Fields::default();
-        while let Some(Text(name)) = map.next_key()? {
+        while let Some(Name(name)) = map.next_key()? {
             let names = self.asked.names();
             let Some(&known) = names.iter().find(|known| **known == name) else {
-                let error = A::Error::custom(format_args!("there is no field {name:?} here"));
+                let error = A::Error::custom(format_args!(
+                    "there is no field {name:?} here: it takes {}",
+                    self.asked.words()
+                ));
                 *self.field = Some(name.into_owned().into());
                 return Err(error);
             };
             *self.field = Some(known.into());
             let again = match known {
-                "key" => fields.key.replace(map.next_value::<Text>()?.0).is_some(),
-                "value" => fields.value.replace(map.next_value::<Text>()?.0).is_some(),
+                "key" => fields.key.replace(json::text(&mut map, "key")?).is_some(),
+                "value" => fields.value.replace(json::text(&mut map, "value")?).is_some(),
                 "encoding" => {
                     // As text, and not as an enum: those have other forms in JSON than their name.
-                    let Text(name) = map.next_value()?;
+                    let name = json::text(&mut map, "encoding")?;
                     let encoding = Encoding::of_name(&name)
-                        .ok_or_else(|| A::Error::custom("the encoding is base64, or not said"))?;
+                        .ok_or_else(|| A::Error::custom("`encoding` is base64, or left out"))?;
                     fields.encoding.replace(encoding).is_some()
                 }
                 _ => {
                     let deadline = match (known, self.asked) {
-                        ("ttl", Asked::Deadline) => map.next_value::<Option<f64>>()?.map(deadline::of_ttl),
-                        ("ttl", _) => Some(deadline::of_ttl(map.next_value()?)),
-                        (_, Asked::Deadline) => map.next_value::<Option<u64>>()?.map(deadline::of_ms),
-                        _ => Some(deadline::of_ms(map.next_value()?)),
+                        ("ttl", Asked::Deadline) => {
+                            json::number_or_null(&mut map, "ttl")?.map(deadline::of_ttl)
+                        }
+                        ("ttl", _) => Some(deadline::of_ttl(json::number(&mut map, "ttl")?)),
+                        (name, Asked::Deadline) => json::whole_or_null(&mut map, name)?.map(deadline::of_ms),
+                        (name, _) => Some(deadline::of_ms(json::whole(&mut map, name)?)),
                     };
                     let deadline = deadline.transpose().map_err(A::Error::custom)?;
                     if fields.deadline.is_some() {
-                        return Err(A::Error::custom("the deadline is there twice"));
+                        return Err(A::Error::custom(
+                            "a deadline is there already: `ttl` or `expires_at_ms`, once",
+                        ));
                     }
                     fields.deadline.replace(deadline.unwrap_or_default()).is_some()
                 }
             };
             if again {
-                return Err(A::Error::custom("the field is there twice"));
+                return Err(A::Error::custom(format_args!("`{known}` is there twice")));
             }
         }
         let missing = [
@@ -165,16 +180,12 @@ impl<'de> Visitor<'de> for Shape<'_> {
         ];
         if let Some((name, _)) = missing.into_iter().find(|(_, missing)| *missing) {
             *self.field = Some(name.into());
-            return Err(A::Error::custom("the field is missing"));
+            return Err(A::Error::custom(format_args!("`{name}` is missing")));
         }
         *self.field = None;
         Ok(fields)
     }
 }
-
-/// A string, borrowed from the body where it has no escapes.
-#[derive(serde::Deserialize)]
-pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
 #[cfg(test)]
 mod tests {

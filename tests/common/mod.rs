@@ -7,6 +7,7 @@
 //! | `cluster` | a node that others reach by a proxy, so by one address over all its lives |
 //! | `proxy` | a link between two nodes that can be cut, slowed, halved, hung and made to lie |
 //! | `cli` | one run of a subcommand: arguments, standard input, exit code, output |
+//! | `fake` | something that is no node, where one should be |
 //! | `files` | the segments of a log |
 //! | `random` | numbers that look random and are the same in every run |
 //!
@@ -20,6 +21,7 @@ pub mod browser;
 pub mod cli;
 pub mod client;
 pub mod cluster;
+pub mod fake;
 pub mod files;
 pub mod node;
 pub mod proxy;

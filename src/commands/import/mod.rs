@@ -7,10 +7,11 @@
 //!
 //! Entries are set, whatever was there: an import that broke off can be run again from its beginning.
 
+mod entry;
 mod read;
 mod send;
 
-use super::lines::{self, Line, Lines};
+use super::lines::{self, Form, Line, Lines};
 use super::progress::{Progress, rate};
 use super::{Error, connect};
 use crate::cli::Import;
@@ -38,15 +39,16 @@ const BATCH_BYTES_MAX: u64 = 2 << 20;
 const FAULTS_NAMED_MAX: usize = 20;
 
 pub(super) fn run(args: &Import) -> Result<(), Error> {
-    let (input, bytes) = lines::open(&args.file)?;
+    let input = lines::open(&args.file, Form::JsonLines)?;
     let clients = (0..CONNECTIONS)
         .map(|_| connect(&args.connection))
         .collect::<Result<Vec<_>, _>>()?;
-    let limits = clients[0]
+    let status = clients[0]
         .status()
-        .map_err(Error::client("cannot ask for the limits"))?
-        .limits;
-    let mut lines = Lines::new(input, read::line_bytes_max(&limits));
+        .map_err(Error::client("cannot ask for the limits"))?;
+    let (limits, since) = (status.limits, status.log.offset);
+    let bytes = input.bytes;
+    let mut lines = Lines::new(input.reader, read::line_bytes_max(&limits));
     let gatherer = Gatherer::new(CONNECTIONS, args.if_absent, &limits);
     let tally = Tally::default();
     let mut progress = Progress::new(bytes);
@@ -57,7 +59,7 @@ pub(super) fn run(args: &Import) -> Result<(), Error> {
             // One under way, one that waits, and one that is being gathered.
             let (way, batches) = crossbeam_channel::bounded::<Batch>(1);
             ways.push(way);
-            let mut sender = Sender::new(client, args.if_absent, &tally);
+            let mut sender = Sender::new(client, args.if_absent, &tally, since);
             scope.spawn(move || batches.into_iter().for_each(|batch| sender.send(batch)));
         }
         read_all(&mut lines, gatherer, &tally, &mut progress, &ways)
@@ -117,6 +119,10 @@ struct Tally {
     keys: AtomicU64,
     /// Keys that were there, and were to be left alone.
     left_alone: AtomicU64,
+    /// Entries whose deadline has passed.
+    over: AtomicU64,
+    /// How often a batch was sent again because the node could not be reached, or could not do it.
+    retries: AtomicU64,
     faults: Mutex<Faults>,
     is_broken: AtomicBool,
     broken: Mutex<Option<client::Error>>,
@@ -180,6 +186,15 @@ fn summarize(tally: &Tally, time: Duration, faults: &Faults) {
         0 => String::new(),
         count => format!(", {} left as they were", HumanCount(count)),
     };
+    let over = match tally.over.load(Relaxed) {
+        0 => String::new(),
+        count => format!(", {} left out as their time is over", HumanCount(count)),
+    };
+    let retries = match tally.retries.load(Relaxed) {
+        0 => String::new(),
+        1 => ", after 1 retry".to_owned(),
+        count => format!(", after {} retries", HumanCount(count)),
+    };
     let rate = match (keys, time.as_secs()) {
         (0, _) | (_, 0) => String::new(), // It would say more of the start than of the node.
         _ => format!(" ({} a second)", rate(keys, time)),
@@ -187,7 +202,7 @@ fn summarize(tally: &Tally, time: Duration, faults: &Faults) {
     let seconds = time.as_secs_f64();
     let _ = writeln!(
         err,
-        "imported {}{left_alone}, in {seconds:.1} s{rate}",
+        "imported {}{left_alone}{over}, in {seconds:.1} s{rate}{retries}",
         HumanCount(keys)
     );
 }

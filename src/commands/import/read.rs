@@ -3,12 +3,10 @@
 //! Whatever of a line can be found wrong without the node is found here, so that one line at fault does not
 //! cost its batch a second way.
 
-use super::super::lines::json_error;
+use super::entry::Entry;
 use super::{BATCH_BYTES_MAX, BATCH_OPERATIONS_MAX};
-use crate::api::{self, DEADLINE_MS_MAX, Encoding, Operation, StatusLimits, TTL_MS_MAX};
-use crate::key::Key;
+use crate::api::{self, Encoding, Operation, Outcome, StatusLimits};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map;
@@ -19,51 +17,6 @@ use std::ops::Range;
 pub(super) fn line_bytes_max(limits: &StatusLimits) -> usize {
     let bytes = limits.key_bytes_max.saturating_add(limits.value_bytes_max);
     usize::try_from(bytes.saturating_mul(6).saturating_add(4096)).unwrap_or(usize::MAX)
-}
-
-/// A line. What a listing with values has beside what an export has may stand there; it is not looked at.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Entry<'a> {
-    #[serde(borrow)]
-    key: Cow<'a, str>,
-    #[serde(borrow)]
-    value: Cow<'a, str>,
-    encoding: Option<Encoding>,
-    ttl: Option<f64>,
-    expires_at_ms: Option<u64>,
-    #[serde(rename = "version")]
-    _version: Option<IgnoredAny>,
-    #[serde(rename = "expires_at")]
-    _expires_at: Option<IgnoredAny>,
-}
-
-impl Entry<'_> {
-    fn check(&self, value_bytes_max: u64) -> Result<(), String> {
-        Key::new(&self.key).map_err(|error| error.to_string())?;
-        let value_bytes = match self.encoding {
-            None => self.value.len(),
-            Some(_) => api::decode_value(Cow::Borrowed(&self.value), self.encoding)
-                .ok_or("the value is not base64")?
-                .len(),
-        };
-        if value_bytes as u64 > value_bytes_max {
-            return Err(format!(
-                "the value has {value_bytes} bytes, and the node takes at most {value_bytes_max}"
-            ));
-        }
-        match (self.ttl, self.expires_at_ms) {
-            (Some(_), Some(_)) => Err("`ttl` and `expires_at_ms` are both there".to_owned()),
-            (Some(ttl), None) if api::ttl_ms(ttl).is_none() => Err(format!(
-                "`ttl` is in seconds, above 0 and at most {}",
-                TTL_MS_MAX / 1000
-            )),
-            (None, Some(ms)) if ms > DEADLINE_MS_MAX => Err(format!(
-                "`expires_at_ms` is in ms since 1970, at most {DEADLINE_MS_MAX}"
-            )),
-            _ => Ok(()),
-        }
-    }
 }
 
 /// Operations on different keys, which are sent as one.
@@ -100,6 +53,36 @@ impl Batch {
         );
     }
 
+    /// Takes those of some operations out whose keys are there, as the node's answers to their questions say. With
+    /// an offset, what was written behind it with the value of its line counts as this import's own.
+    pub(super) fn take_present(
+        &mut self,
+        asked: Range<usize>,
+        answers: &[Outcome],
+        own_since: Option<u64>,
+    ) -> Present {
+        let mut present = Present::default();
+        let mut answers = answers.iter();
+        let mut index = 0;
+        let json = &self.json;
+        self.operations.retain(|operation| {
+            let is_asked = asked.contains(&index);
+            index += 1;
+            let answer = if is_asked { answers.next() } else { None };
+            let Some(answer) = answer.filter(|answer| answer.status != 404) else {
+                return true;
+            };
+            let is_behind = |since| answer.version.is_some_and(|version| version > since);
+            if own_since.is_some_and(is_behind) && has_value(&json[operation.json.clone()], answer) {
+                present.own += 1;
+            } else {
+                present.others += 1;
+            }
+            false
+        });
+        present
+    }
+
     fn join(&self, operations: &[Gathered], part: impl Fn(&Gathered) -> &Range<usize>, body: &mut Vec<u8>) {
         body.clear();
         body.extend_from_slice(br#"{"operations":["#);
@@ -118,6 +101,31 @@ impl Batch {
             .expect("its numbers are finite, and a vector takes it");
         start..self.json.len()
     }
+}
+
+/// Keys that are there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Present {
+    /// This import has added them.
+    pub(super) own: u64,
+    pub(super) others: u64,
+}
+
+/// Whether a key has the value that an operation, as it was sent, sets. An answer that had no room for the value
+/// does not deny it.
+fn has_value(operation: &[u8], answer: &Outcome) -> bool {
+    #[derive(Deserialize)]
+    struct Sent<'a> {
+        #[serde(borrow)]
+        value: Cow<'a, str>,
+        encoding: Option<Encoding>,
+    }
+    let Some(found) = &answer.value else {
+        return true;
+    };
+    let found = api::decode_value(Cow::Borrowed(found), answer.encoding);
+    serde_json::from_slice::<Sent<'_>>(operation)
+        .is_ok_and(|sent| api::decode_value(sent.value, sent.encoding) == found)
 }
 
 /// The batch of one way that is being gathered.
@@ -157,9 +165,7 @@ impl Gatherer {
         if line.is_empty() {
             return Ok(None);
         }
-        let entry: Entry<'_> = serde_json::from_slice(line).map_err(|error| json_error(&error))?;
-        entry.check(self.value_bytes_max)?;
-
+        let entry = Entry::parse(line, self.value_bytes_max)?;
         let way = (self.hasher.hash_one(&*entry.key) % self.ways.len() as u64) as usize;
         let mut full = None;
         // As much as a line can become, and what stands around the operations.
@@ -315,19 +321,58 @@ mod tests {
     }
 
     #[test]
+    fn what_this_import_has_added_is_told_from_what_was_there() {
+        let mut gatherer = Gatherer::new(
+            1,
+            true,
+            &StatusLimits {
+                batch_operations_max: 9,
+                ..limits()
+            },
+        );
+        for line in [
+            r#"{"key":"absent","value":"1"}"#,
+            r#"{"key":"own","value":"MQ==","encoding":"base64"}"#,
+            r#"{"key":"older","value":"1"}"#,
+            r#"{"key":"changed","value":"1"}"#,
+            r#"{"key":"no room","value":"1"}"#,
+        ] {
+            gatherer.add(1, line.as_bytes()).unwrap();
+        }
+        let (_, mut batch) = gatherer.into_rest().next().unwrap();
+        let answers: Vec<Outcome> = serde_json::from_str(
+            r#"[{"status":404,"key":"absent"},
+                {"status":200,"key":"own","value":"1","version":101},
+                {"status":200,"key":"older","value":"1","version":100},
+                {"status":200,"key":"changed","value":"2","version":102},
+                {"status":413,"key":"no room","version":103}]"#,
+        )
+        .unwrap();
+        let present = batch.take_present(0..5, &answers, Some(100));
+        assert_eq!(present, Present { own: 2, others: 2 });
+        assert_eq!(batch.operations.len(), 1);
+        assert!(body(&batch).contains("absent"));
+    }
+
+    #[test]
     fn what_is_no_line() {
         let mut gatherer = Gatherer::new(1, false, &limits());
         for (line, said) in [
-            ("nonsense", "column 2"),
-            ("{", "EOF"),
-            ("[]", "expected"),
+            ("nonsense", "not JSON, at column 2"),
+            ("{", "cut short"),
+            ("[]", "must be an object"),
+            (r#"["k7","v7",null,null,null,null,null]"#, "must be an object"),
+            (
+                r#"{"key":"k","value":{"a":1}}"#,
+                "`value` must be a string, not an object",
+            ),
             (r#"{"key":"k"}"#, "`value`"),
-            (r#"{"key":"k","value":5}"#, "5"),
+            (r#"{"key":"k","value":5}"#, "not a number"),
             (r#"{"key":"","value":""}"#, "at least one byte"),
             (r#"{"key":"k","value":"","value":""}"#, "`value`"),
             (r#"{"key":"k","value":"","tll":5}"#, "`tll`"),
             (r#"{"key":"k","value":"?","encoding":"base64"}"#, "base64"),
-            (r#"{"key":"k","value":"","encoding":"hex"}"#, "hex"),
+            (r#"{"key":"k","value":"","encoding":"hex"}"#, "`encoding`"),
             (r#"{"key":"k","value":"","ttl":0}"#, "`ttl`"),
             (r#"{"key":"k","value":"","ttl":1,"expires_at_ms":1}"#, "both"),
             (
@@ -338,7 +383,17 @@ mod tests {
         ] {
             let why = gatherer.add(1, line.as_bytes()).unwrap_err();
             assert!(why.contains(said), "{line}: {why}");
-            assert!(!why.contains("line 1"), "{line}: {why}");
+            for word in [
+                "line 1",
+                "expected",
+                "invalid type",
+                "EOF",
+                "f64",
+                "u64",
+                "struct",
+            ] {
+                assert!(!why.contains(word), "{line}: {why}");
+            }
         }
         assert!(gatherer.add(1, b"{\"key\":\"\xff\",\"value\":\"\"}").is_err());
         assert_eq!(gatherer.into_rest().count(), 0);

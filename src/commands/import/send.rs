@@ -3,7 +3,10 @@
 //! A batch is done whole or not at all. Where one of its operations is refused, that one is taken out and the
 //! rest is sent again: in smaller pieces the more there are such, in larger ones again the fewer. Where keys
 //! are there that are to be left alone, the node is asked for the others of the batch too, rather than found
-//! out one by one. What may go better a moment later is tried again; that it may have been done already does no harm.
+//! out one by one. A batch that fails for a reason that may pass is sent again. It may have been done the first time:
+//! - Keys that are set are set a second time, which does no harm.
+//! - Keys that are to be added are found there. Those whose version is behind the offset at which the import began, and
+//!   whose value is that of the line, count as added by this import.
 
 use super::super::batch::operation_at_fault;
 use super::Tally;
@@ -26,6 +29,8 @@ pub(super) struct Sender<'a> {
     client: &'a Client,
     if_absent: bool,
     tally: &'a Tally,
+    /// The offset of the node's log when the import began.
+    since: u64,
     body: Vec<u8>,
 }
 
@@ -43,11 +48,12 @@ enum Next {
 }
 
 impl<'a> Sender<'a> {
-    pub(super) fn new(client: &'a Client, if_absent: bool, tally: &'a Tally) -> Sender<'a> {
+    pub(super) fn new(client: &'a Client, if_absent: bool, tally: &'a Tally, since: u64) -> Sender<'a> {
         Sender {
             client,
             if_absent,
             tally,
+            since,
             body: Vec::new(),
         }
     }
@@ -57,6 +63,8 @@ impl<'a> Sender<'a> {
         let mut sent = 0;
         let mut piece = batch.operations.len();
         let mut retries = 0;
+        // Whether what is sent may have been done by an attempt before.
+        let mut may_be_done = false;
         while sent < batch.operations.len() && !self.tally.is_broken() {
             let end = batch.operations.len().min(sent.saturating_add(piece));
             batch.body(sent..end, &mut self.body);
@@ -65,10 +73,12 @@ impl<'a> Sender<'a> {
                 sent = end;
                 piece = piece.saturating_mul(2);
                 retries = 0;
+                may_be_done = false;
                 continue;
             };
             match next(&error, end - sent) {
-                Next::LeaveOut(_) if self.is_there(&error) && self.leave_alone(&mut batch, sent..end) => {}
+                Next::LeaveOut(_)
+                    if self.is_there(&error) && self.leave_alone(&mut batch, sent..end, may_be_done) => {}
                 Next::LeaveOut(index) => {
                     let operation = batch.operations.remove(sent + index);
                     self.leave_out(operation.line, &error);
@@ -79,6 +89,8 @@ impl<'a> Sender<'a> {
                 Next::Again if retries < RETRIES_MAX => {
                     thread::sleep(RETRY_PAUSE * (1 << retries));
                     retries += 1;
+                    may_be_done |= error.may_be_done();
+                    self.tally.retries.fetch_add(1, Relaxed);
                 }
                 Next::Again | Next::BreakOff => return self.tally.break_off(error),
             }
@@ -90,28 +102,24 @@ impl<'a> Sender<'a> {
         superseded.fetch_add(batch.superseded, Relaxed);
     }
 
-    /// Takes operations out whose keys are there; whether there were some.
-    fn leave_alone(&mut self, batch: &mut Batch, range: Range<usize>) -> bool {
+    /// Takes operations out whose keys are there, and counts them; whether there were some.
+    fn leave_alone(&mut self, batch: &mut Batch, range: Range<usize>, may_be_done: bool) -> bool {
         batch.questions(range.clone(), &mut self.body);
         let Ok(batched) = self.client.batch(&self.body) else {
             return false; // One by one, then.
         };
-        let mut answers = batched.results.iter();
-        let mut index = 0;
-        let before = batch.operations.len();
-        batch.operations.retain(|_| {
-            let is_asked = range.contains(&index);
-            index += 1;
-            !is_asked || answers.next().is_none_or(|answer| answer.status == 404)
-        });
-        let left_alone = before - batch.operations.len();
-        self.tally.left_alone.fetch_add(left_alone as u64, Relaxed);
-        left_alone > 0
+        let own_since = may_be_done.then_some(self.since);
+        let present = batch.take_present(range, &batched.results, own_since);
+        self.tally.keys.fetch_add(present.own, Relaxed);
+        self.tally.left_alone.fetch_add(present.others, Relaxed);
+        present.own + present.others > 0
     }
 
     fn leave_out(&self, line: u64, error: &client::Error) {
         if self.is_there(error) {
             self.tally.left_alone.fetch_add(1, Relaxed);
+        } else if is_over(error) {
+            self.tally.over.fetch_add(1, Relaxed);
         } else {
             self.tally.fault(line, error.to_string());
         }
@@ -123,11 +131,23 @@ impl<'a> Sender<'a> {
     }
 }
 
+/// Whether a node refuses an entry because its deadline, which is one, has passed.
+fn is_over(error: &client::Error) -> bool {
+    let client::Error::Refused(problem) = error else {
+        return false;
+    };
+    let field = problem.field.as_deref().unwrap_or_default();
+    problem.status == 422 && field.ends_with("].expires_at_ms")
+}
+
 fn next(error: &client::Error, operations: usize) -> Next {
     match error {
         client::Error::Refused(problem) => next_after(problem, operations),
-        client::Error::Unreachable { .. } | client::Error::TimedOut { .. } => Next::Again,
-        client::Error::Nonsense { .. } => Next::BreakOff,
+        // A proxy takes less at once than the node behind it.
+        client::Error::Foreign { status: 413, .. } if operations > 1 => Next::Fewer,
+        client::Error::Foreign { status: 413, .. } => Next::LeaveOut(0),
+        error if error.may_pass() => Next::Again,
+        _ => Next::BreakOff,
     }
 }
 
@@ -137,7 +157,7 @@ fn next_after(problem: &Problem, operations: usize) -> Next {
         // The body as a whole: more than the node takes at once, or than it has room for.
         (None, 413) if operations > 1 => Next::Fewer,
         (None, 413) => Next::LeaveOut(0),
-        (None, 408 | 429 | 503) => Next::Again,
+        (None, 408 | 429 | 502 | 503 | 504) => Next::Again,
         _ => Next::BreakOff,
     }
 }
@@ -160,12 +180,29 @@ mod tests {
             (r#""status":413"#, 5, Next::Fewer),
             (r#""status":413"#, 1, Next::LeaveOut(0)),
             (r#""status":503"#, 5, Next::Again),
+            (r#""status":429"#, 5, Next::Again),
             (r#""status":507"#, 5, Next::BreakOff),
             (r#""status":403"#, 5, Next::BreakOff),
         ] {
             let problem = format!(r#"{{"type":"t","title":"T","detail":"",{problem}}}"#);
             let problem: Problem = serde_json::from_str(&problem).unwrap();
             assert_eq!(next_after(&problem, operations), expected, "{problem:?}");
+        }
+        let foreign = |status, may_be_done| client::Error::Foreign {
+            at: client::Place::named(&"a:1".parse().unwrap()),
+            status,
+            may_be_done,
+        };
+        for (status, operations, expected) in [
+            (502, 5, Next::Again),
+            (503, 5, Next::Again),
+            (504, 5, Next::Again),
+            (429, 5, Next::Again),
+            (413, 5, Next::Fewer),
+            (413, 1, Next::LeaveOut(0)),
+            (404, 5, Next::BreakOff),
+        ] {
+            assert_eq!(next(&foreign(status, true), operations), expected, "{status}");
         }
     }
 }

@@ -45,7 +45,7 @@ pub(super) static TOPICS: [Topic; 14] = [
         true,
         "store a value",
         "TTL: for how long, as 500ms, 90s or 5m. IFABSENT: only if the key is new. IFVERSION: only if it is in\n\
-         this version. \"...\" and '...' hold a value with blanks; in \"...\" \\n, \\t, \\\" and \\xff are escapes.",
+         this version. \"...\" and '...' hold a value with blanks; in \"...\" \\n, \\r, \\t, \\\", \\\\ and \\xff are escapes.",
     ),
     topic(
         "DEL",
@@ -56,10 +56,10 @@ pub(super) static TOPICS: [Topic; 14] = [
     ),
     topic(
         "DELPREFIX",
-        "PREFIX [DRYRUN]",
+        "PREFIX [DRYRUN] [ALL]",
         true,
         "delete all keys that begin alike",
-        "Prints how many there were. DRYRUN: counts them, and deletes nothing. '' is the prefix of all keys.",
+        "Prints how many there were. DRYRUN: counts them, and deletes nothing. DELPREFIX '' ALL deletes every key.",
     ),
     topic(
         "LIST",
@@ -93,7 +93,7 @@ pub(super) static TOPICS: [Topic; 14] = [
         "PERSIST",
         "KEY",
         true,
-        "take a key's deadline, so that it stays",
+        "remove a key's deadline, so that it stays",
         "",
     ),
     topic("STATUS", "", false, "print how the node is", ""),
@@ -135,6 +135,7 @@ pub(super) fn text(topic: Option<&Topic>) -> String {
             for topic in &TOPICS {
                 let usage = match topic.name {
                     "SET" => "SET KEY VALUE [...]".to_owned(),
+                    "DELPREFIX" => "DELPREFIX PREFIX [...]".to_owned(),
                     _ => topic.usage(),
                 };
                 writeln!(text, "{usage:<26} {}", topic.about).expect("a string takes all");

@@ -1,19 +1,22 @@
 //! Where the shell keeps the lines that were typed.
 
 use std::ffi::OsString;
-use std::fs::DirBuilder;
+use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 
 /// The file of the history: under `XDG_STATE_HOME` where that is set, else `.pykv_history` at home. None
-/// where there is no home. rustyline makes the file readable to its owner alone.
+/// where there is no home, or where that name is no plain file: a link to /dev/null is how people say that they want
+/// none, and a pipe would be waited for. rustyline makes the file readable to its owner alone, follows links, and
+/// appends under a lock, so that two shells never mix their lines.
 pub(super) fn path() -> Option<PathBuf> {
     let (path, dir) = place(std::env::var_os("XDG_STATE_HOME"), std::env::var_os("HOME"))?;
     if let Some(dir) = dir {
         // Where this fails there is no history, which is no reason to stop anybody.
         let _ = DirBuilder::new().recursive(true).mode(0o700).create(dir);
     }
-    Some(path)
+    let is_usable = fs::metadata(&path).map_or(true, |metadata| metadata.is_file());
+    is_usable.then_some(path)
 }
 
 /// The file, and a directory that must be there for it.

@@ -9,7 +9,7 @@ mod help;
 mod history;
 mod parse;
 
-use super::lines::{self, Line, Lines};
+use super::lines::{self, Form, Line, Lines};
 use super::{Error, connect, deadline, missing_or, print, status};
 use crate::api::LIST_LIMIT_MAX;
 use crate::cli::{Shell, Span};
@@ -58,8 +58,8 @@ struct Session {
 impl Session {
     fn run_lines(&mut self) -> Result<(), Error> {
         let path = Path::new("-");
-        let (input, _) = lines::open(path)?;
-        let mut lines = Lines::new(input, LINE_BYTES_MAX);
+        let input = lines::open(path, Form::Words)?;
+        let mut lines = Lines::new(input.reader, LINE_BYTES_MAX);
         let mut first = None;
         while let Some((number, line)) = lines.next().map_err(lines::broken(path))? {
             let done = match line {

@@ -1,4 +1,5 @@
-//! A line of the shell: words, as redis-cli takes them apart, and the command that they come to.
+//! A line of the shell: words, as redis-cli takes them apart, and the command that they come to. An unknown
+//! escape is an error. (redis-cli drops the backslash, which stores another value than was typed.)
 //!
 //! Words are bytes, because `"\xff"` says any byte; where a word must be text, as a key must, that is checked.
 
@@ -76,14 +77,7 @@ impl Words {
                 }
                 Command::Del(keys)
             }
-            "DELPREFIX" => Command::DelPrefix {
-                prefix: self.text()?,
-                dry_run: match self.option()?.as_deref() {
-                    None => false,
-                    Some("DRYRUN") => true,
-                    Some(_) => return Err(self.wrong()),
-                },
-            },
+            "DELPREFIX" => self.delete_prefix()?,
             "LIST" | "VALUES" => self.list(name == "VALUES")?,
             "TTL" => Command::Ttl(self.key()?),
             "EXPIRE" => Command::Expire(self.key()?, self.ttl()?),
@@ -98,6 +92,28 @@ impl Words {
             }),
             _ => Command::Exit,
         })
+    }
+
+    fn delete_prefix(&mut self) -> Result<Command, Error> {
+        let prefix = self.text()?;
+        let (mut dry_run, mut all) = (false, false);
+        while let Some(option) = self.option()? {
+            match option.as_str() {
+                "DRYRUN" if !dry_run => dry_run = true,
+                "ALL" if !all => all = true,
+                _ => return Err(self.wrong()),
+            }
+        }
+        if prefix.is_empty() && !all && !dry_run {
+            return Err(Error::Usage(
+                "an empty prefix is that of every key: if they are all to be deleted, say DELPREFIX '' ALL"
+                    .to_owned(),
+            ));
+        }
+        if all && !prefix.is_empty() {
+            return Err(Error::Usage("ALL stands behind an empty prefix alone".to_owned()));
+        }
+        Ok(Command::DelPrefix { prefix, dry_run })
     }
 
     fn set(&mut self) -> Result<Command, Error> {
@@ -175,14 +191,15 @@ impl Words {
     }
 }
 
-/// Takes a line apart.
+/// Takes a line apart. An error names the column, in characters from 1 on.
 fn words(line: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
     let mut words = Vec::new();
     let mut rest = line.trim_ascii();
     while let Some(&first) = rest.first() {
+        let at = |rest: &[u8]| Column::of(line, rest);
         let (word, after) = match first {
-            b'"' => double_quoted(&rest[1..])?,
-            b'\'' => single_quoted(&rest[1..])?,
+            b'"' => double_quoted(&rest[1..]).map_err(|fault| fault.at(line))?,
+            b'\'' => single_quoted(&rest[1..]).map_err(|fault| fault.at(line))?,
             _ => {
                 let bytes = rest.iter().position(u8::is_ascii_whitespace);
                 let (word, after) = rest.split_at(bytes.unwrap_or(rest.len()));
@@ -190,9 +207,10 @@ fn words(line: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
             }
         };
         if after.first().is_some_and(|next| !next.is_ascii_whitespace()) {
-            return Err(Error::Usage(
-                "a blank follows the quote that ends a word".to_owned(),
-            ));
+            return Err(Error::Usage(format!(
+                "a blank must follow the quote that ends a word, at column {}",
+                at(after).0
+            )));
         }
         words.push(word);
         rest = after.trim_ascii_start();
@@ -200,12 +218,53 @@ fn words(line: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
     Ok(words)
 }
 
+/// A place in a line, as an editor counts it: in characters, from 1 on.
+struct Column(usize);
+
+impl Column {
+    /// Where the rest of a line begins.
+    fn of(line: &[u8], rest: &[u8]) -> Column {
+        let line = line.trim_ascii_end();
+        let before = &line[..line.len().saturating_sub(rest.len())];
+        Column(String::from_utf8_lossy(before).chars().count() + 1)
+    }
+}
+
+/// What is wrong in quotes, and the rest of the line from there on.
+#[derive(Debug)]
+enum Fault<'a> {
+    /// There is no quote at the end. The rest is what follows the first one.
+    Unclosed(char, &'a [u8]),
+    /// A backslash before something that it says nothing about.
+    Escape(&'a [u8]),
+}
+
+impl Fault<'_> {
+    fn at(&self, line: &[u8]) -> Error {
+        Error::Usage(match self {
+            Fault::Unclosed(quote, rest) => format!(
+                "the word that begins with {quote} at column {} has no {quote} at its end",
+                Column::of(line, rest).0 - 1
+            ),
+            Fault::Escape(rest) => {
+                let escape: String = String::from_utf8_lossy(rest).chars().take(2).collect();
+                format!(
+                    "there is no escape {} at column {}: write \\\\ for a backslash, and \\xHH for a byte",
+                    escape.escape_debug().to_string().replace("\\\\", "\\"),
+                    Column::of(line, rest).0
+                )
+            }
+        })
+    }
+}
+
 /// A word in `"`, and what follows it.
-fn double_quoted(mut rest: &[u8]) -> Result<(Vec<u8>, &[u8]), Error> {
+fn double_quoted(inside: &[u8]) -> Result<(Vec<u8>, &[u8]), Fault<'_>> {
+    let mut rest = inside;
     let mut word = Vec::new();
     loop {
         rest = match rest {
-            [] => return Err(unclosed('"')),
+            [] | [b'\\'] => return Err(Fault::Unclosed('"', inside)),
             [b'"', after @ ..] => return Ok((word, after)),
             [b'\\', b'x', high, low, after @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
                 let digit = |byte: &u8| char::from(*byte).to_digit(16).unwrap_or_default() as u8;
@@ -219,7 +278,9 @@ fn double_quoted(mut rest: &[u8]) -> Result<(Vec<u8>, &[u8]), Error> {
                     b't' => b'\t',
                     b'b' => 0x08,
                     b'a' => 0x07,
-                    other => *other,
+                    b'\\' | b'"' | b'\'' => *escaped,
+                    // Not the character alone: nobody means to store that.
+                    _ => return Err(Fault::Escape(rest)),
                 });
                 after
             }
@@ -231,12 +292,13 @@ fn double_quoted(mut rest: &[u8]) -> Result<(Vec<u8>, &[u8]), Error> {
     }
 }
 
-/// A word in `'`, and what follows it.
-fn single_quoted(mut rest: &[u8]) -> Result<(Vec<u8>, &[u8]), Error> {
+/// A word in `'`, and what follows it. A backslash is itself, but before a quote.
+fn single_quoted(inside: &[u8]) -> Result<(Vec<u8>, &[u8]), Fault<'_>> {
+    let mut rest = inside;
     let mut word = Vec::new();
     loop {
         rest = match rest {
-            [] => return Err(unclosed('\'')),
+            [] => return Err(Fault::Unclosed('\'', inside)),
             [b'\'', after @ ..] => return Ok((word, after)),
             [b'\\', b'\'', after @ ..] => {
                 word.push(b'\'');
@@ -248,12 +310,6 @@ fn single_quoted(mut rest: &[u8]) -> Result<(Vec<u8>, &[u8]), Error> {
             }
         }
     }
-}
-
-fn unclosed(quote: char) -> Error {
-    Error::Usage(format!(
-        "a word begins with {quote} and has no {quote} at its end"
-    ))
 }
 
 /// A word as it can be typed: in quotes where it must be. Nothing in it acts on a terminal.

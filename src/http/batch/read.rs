@@ -5,9 +5,9 @@
 //! as the field: `operations[3].key`.
 
 use super::super::deadline;
-use super::super::payload::Text;
 use super::super::problem::{self, Problem};
 use crate::api::{self, Encoding};
+use crate::json::{self, Name};
 use crate::key::Key;
 use crate::node::{Deadline, Precondition};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
@@ -52,7 +52,7 @@ impl Operation<'_> {
 /// Reads `{"operations":[...]}`, at least one and at most `operations_max`.
 pub(super) fn operations(body: &[u8], operations_max: usize) -> Result<Vec<Operation<'_>>, Problem> {
     let mut place = Place::default();
-    let mut json = serde_json::Deserializer::from_slice(body);
+    let mut json = serde_json::Deserializer::from_slice(json::without_byte_order_mark(body));
     let read = Batch {
         operations_max,
         place: &mut place,
@@ -61,7 +61,7 @@ pub(super) fn operations(body: &[u8], operations_max: usize) -> Result<Vec<Opera
     .and_then(|operations| json.end().map(|()| operations));
     let operations = read.map_err(|error| match error.classify() {
         Category::Data => {
-            let problem = Problem::new(problem::SHAPE, error.to_string());
+            let problem = Problem::new(problem::SHAPE, json::why(&error, true));
             let problem = match place.path() {
                 Some(path) => problem.field(path),
                 None => problem,
@@ -71,7 +71,9 @@ pub(super) fn operations(body: &[u8], operations_max: usize) -> Result<Vec<Opera
                 false => problem,
             }
         }
-        Category::Io | Category::Syntax | Category::Eof => Problem::new(problem::BAD_JSON, error.to_string()),
+        Category::Io | Category::Syntax | Category::Eof => {
+            Problem::new(problem::BAD_JSON, json::why(&error, true))
+        }
     })?;
     check_keys(&operations)?;
     Ok(operations)
@@ -122,7 +124,7 @@ impl<'de> DeserializeSeed<'de> for Batch<'_> {
     type Value = Vec<Operation<'de>>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_map(self)
+        deserializer.deserialize_any(self)
     }
 }
 
@@ -133,17 +135,21 @@ impl<'de> Visitor<'de> for Batch<'_> {
         f.write_str("an object with `operations`")
     }
 
+    json::refuse_others!(map, "the body must be an object with `operations`");
+
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut operations = None;
-        while let Some(Text(name)) = map.next_key()? {
+        while let Some(Name(name)) = map.next_key()? {
             if name != "operations" {
-                let error = A::Error::custom(format_args!("there is no field {name:?} here"));
+                let error = A::Error::custom(format_args!(
+                    "there is no field {name:?} here: it takes `operations`"
+                ));
                 self.place.field = Some(name.into_owned().into());
                 return Err(error);
             }
             self.place.field = Some("operations".into());
             if operations.is_some() {
-                return Err(A::Error::custom("the field is there twice"));
+                return Err(A::Error::custom("`operations` is there twice"));
             }
             operations = Some(map.next_value_seed(List {
                 operations_max: self.operations_max,
@@ -151,7 +157,7 @@ impl<'de> Visitor<'de> for Batch<'_> {
             })?);
         }
         self.place.field = Some("operations".into());
-        let operations = operations.ok_or_else(|| A::Error::custom("the field is missing"))?;
+        let operations = operations.ok_or_else(|| A::Error::custom("`operations` is missing"))?;
         if operations.is_empty() {
             return Err(A::Error::custom("a batch has at least one operation"));
         }
@@ -170,7 +176,7 @@ impl<'de> DeserializeSeed<'de> for List<'_> {
     type Value = Vec<Operation<'de>>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_seq(self)
+        deserializer.deserialize_any(self)
     }
 }
 
@@ -180,6 +186,8 @@ impl<'de> Visitor<'de> for List<'_> {
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a list of operations")
     }
+
+    json::refuse_others!(seq, "`operations` must be a list");
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
         let mut operations = Vec::with_capacity(self.operations_max.min(OPERATIONS_AHEAD));
@@ -225,7 +233,7 @@ impl<'de> DeserializeSeed<'de> for One<'_> {
                 "a batch has at most {max} operations here"
             )));
         }
-        deserializer.deserialize_map(self)
+        deserializer.deserialize_any(self)
     }
 }
 
@@ -268,9 +276,11 @@ impl<'de> Visitor<'de> for One<'_> {
         f.write_str("an operation: an object with `op` and `key`")
     }
 
+    json::refuse_others!(map, "an operation must be an object with `op` and `key`");
+
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Operation<'de>, A::Error> {
         let mut fields = Fields::default();
-        while let Some(Text(name)) = map.next_key()? {
+        while let Some(Name(name)) = map.next_key()? {
             let Some(known) = FIELDS.into_iter().find(|known| *known == name) else {
                 let error = A::Error::custom(format_args!("there is no field {name:?} in an operation"));
                 self.place.field = Some(name.into_owned().into());
@@ -278,56 +288,56 @@ impl<'de> Visitor<'de> for One<'_> {
             };
             self.place.field = Some(known.into());
             if fields.read(known, &mut map)? {
-                return Err(A::Error::custom("the field is there twice"));
+                return Err(A::Error::custom(format_args!("`{known}` is there twice")));
             }
         }
         fields.into_operation().map_err(|(field, why)| {
             self.place.field = Some(field.into());
-            A::Error::custom(why)
+            A::Error::custom(format_args!("`{field}` {why}"))
         })
     }
 }
 
 impl<'de> Fields<'de> {
     /// Reads the value of a field; whether it had one before.
-    fn read<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<bool, A::Error> {
+    fn read<A: MapAccess<'de>>(&mut self, name: &'static str, map: &mut A) -> Result<bool, A::Error> {
         Ok(match name {
             "op" => {
-                let Text(name) = map.next_value()?;
+                let name = json::text(map, name)?;
                 let op = match &*name {
                     "get" => Op::Get,
                     "set" => Op::Set,
                     "delete" => Op::Delete,
-                    _ => return Err(A::Error::custom("the operations are get, set and delete")),
+                    _ => return Err(A::Error::custom("`op` is get, set or delete")),
                 };
                 self.op.replace(op).is_some()
             }
-            "key" => self.key.replace(map.next_value::<Text>()?.0).is_some(),
-            "value" => self.value.replace(map.next_value::<Text>()?.0).is_some(),
+            "key" => self.key.replace(json::text(map, name)?).is_some(),
+            "value" => self.value.replace(json::text(map, name)?).is_some(),
             "encoding" => {
-                let Text(name) = map.next_value()?;
+                let name = json::text(map, name)?;
                 let encoding = Encoding::of_name(&name)
-                    .ok_or_else(|| A::Error::custom("the encoding is base64, or not said"))?;
+                    .ok_or_else(|| A::Error::custom("`encoding` is base64, or left out"))?;
                 self.encoding.replace(encoding).is_some()
             }
             "ttl" => {
-                let deadline = deadline::of_ttl(map.next_value()?).map_err(A::Error::custom)?;
+                let deadline = deadline::of_ttl(json::number(map, name)?).map_err(A::Error::custom)?;
                 self.ttl.replace(deadline).is_some()
             }
             "expires_at_ms" => {
-                let deadline = deadline::of_ms(map.next_value()?).map_err(A::Error::custom)?;
+                let deadline = deadline::of_ms(json::whole(map, name)?).map_err(A::Error::custom)?;
                 self.expires_at.replace(deadline).is_some()
             }
-            "if_version" => self.if_version.replace(map.next_value()?).is_some(),
-            _ => self.if_absent.replace(map.next_value()?).is_some(),
+            "if_version" => self.if_version.replace(json::whole(map, name)?).is_some(),
+            _ => self.if_absent.replace(json::flag(map, name)?).is_some(),
         })
     }
 
-    /// What the fields come to, or which of them is at fault and why.
+    /// What the fields come to, or which of them is at fault and the rest of the sentence that it begins.
     fn into_operation(self) -> Result<Operation<'de>, (&'static str, &'static str)> {
-        const MISSING: &str = "the field is missing";
+        const MISSING: &str = "is missing";
         let op = self.op.ok_or(("op", MISSING))?;
-        let not_for_this = "only a set has this field";
+        let not_for_this = "is a field of a set alone";
         for (field, is_there) in [
             ("value", self.value.is_some()),
             ("encoding", self.encoding.is_some()),
@@ -340,12 +350,12 @@ impl<'de> Fields<'de> {
             }
         }
         if op == Op::Get && self.if_version.is_some() {
-            return Err(("if_version", "a get has no such field"));
+            return Err(("if_version", "is no field of a get"));
         }
         let key = self.key.ok_or(("key", MISSING))?;
         let precondition = match (self.if_version, self.if_absent) {
             (Some(_), Some(true)) => {
-                return Err(("if_absent", "a key cannot be absent and in a version at once"));
+                return Err(("if_absent", "cannot stand beside `if_version`"));
             }
             (Some(version), _) => Precondition::Version(version),
             (None, Some(true)) => Precondition::Absent,
@@ -357,10 +367,10 @@ impl<'de> Fields<'de> {
             Op::Set => Operation::Set {
                 key,
                 value: api::decode_value(self.value.ok_or(("value", MISSING))?, self.encoding)
-                    .ok_or(("value", "the value is not base64"))?,
+                    .ok_or(("value", "is not base64"))?,
                 deadline: match (self.ttl, self.expires_at) {
                     (Some(_), Some(_)) => {
-                        return Err(("expires_at_ms", "it stands in place of a ttl, not beside one"));
+                        return Err(("expires_at_ms", "stands in place of `ttl`, not beside it"));
                     }
                     (deadline, None) | (None, deadline) => deadline.unwrap_or_default(),
                 },

@@ -9,8 +9,8 @@ fn split(line: &str) -> Vec<Vec<u8>> {
 fn words_are_those_of_redis_cli() {
     assert_eq!(split("  set  a\tb "), [&b"set"[..], b"a", b"b"]);
     assert_eq!(
-        split(r#""a b" 'c "d"' "\x00\xFF\n\"\\\q" '\'\n' """#),
-        [&b"a b"[..], b"c \"d\"", b"\0\xff\n\"\\q", b"'\\n", b""]
+        split(r#""a b" 'c "d"' "\x00\xFF\n\"\\\'" '\'\n' """#),
+        [&b"a b"[..], b"c \"d\"", b"\0\xff\n\"\\'", b"'\\n", b""]
     );
     assert_eq!(split(r#"it"s"#), [b"it\"s"], "a quote in a word is itself");
     assert!(split("   ").is_empty());
@@ -54,13 +54,18 @@ fn commands_in_any_case() {
     assert_eq!(parse("list limit 5"), list("", Some(5), false));
     assert_eq!(parse("list limit"), list("limit", None, false));
     assert_eq!(parse("values limit limit 5"), list("limit", Some(5), true));
-    assert_eq!(
-        parse("delprefix '' dryrun"),
-        Some(Command::DelPrefix {
-            prefix: String::new(),
-            dry_run: true
-        })
-    );
+    for (line, dry_run) in [
+        ("delprefix '' dryrun", true),
+        ("delprefix '' all", false),
+        ("DELPREFIX '' ALL DRYRUN", true),
+    ] {
+        let prefix = String::new();
+        assert_eq!(
+            parse(line),
+            Some(Command::DelPrefix { prefix, dry_run }),
+            "{line}"
+        );
+    }
     assert_eq!(parse("quit"), Some(Command::Exit));
     assert_eq!(parse("help"), Some(Command::Help(None)));
     assert!(matches!(parse("help set"), Some(Command::Help(Some(topic))) if topic.name == "SET"));
@@ -85,9 +90,37 @@ fn what_is_no_command() {
         ("expire k", "EXPIRE KEY TIME"),
         ("status now", "STATUS"),
         ("help nonsense", "no command"),
+        ("delprefix ''", "ALL"),
+        ("delprefix \"\"", "ALL"),
+        ("delprefix a all", "empty prefix"),
+        ("set k v ttl 1us", "at least 1ms"),
     ] {
         let error = command(line.as_bytes()).unwrap_err().to_string();
         assert!(error.contains(said), "{line}: {error}");
+    }
+}
+
+#[test]
+fn what_is_wrong_in_quotes_is_said_with_its_column() {
+    for (line, said) in [
+        (r#"set k "\u00e9""#, r"there is no escape \u at column 8:"),
+        (r#"  set é "a\0""#, r"there is no escape \0 at column 11:"),
+        (r#"set k "\q""#, r"\q at column 8"),
+        (r#"set k "\xzz""#, r"\x at column 8"),
+        (r#"set k "\x4""#, r"\x at column 8"),
+        ("set k \"\\é\"", r"\é at column 8"),
+        ("set k \"\\\x1b\"", r"\\u{1b} at column 8"),
+        (r#"set k "abc"#, r#"begins with " at column 7"#),
+        (r#"set k "abc\"#, r#"begins with " at column 7"#),
+        ("set k 'abc  ", "begins with ' at column 7"),
+        (
+            r#"set k "a"b"#,
+            "must follow the quote that ends a word, at column 10",
+        ),
+    ] {
+        let error = command(line.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains(&said.replace("\\\\", "\\")), "{line}: {error}");
+        assert!(!error.contains(char::is_control), "{line}: {error}");
     }
 }
 

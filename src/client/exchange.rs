@@ -1,0 +1,279 @@
+//! One request: sent, followed to the node that does it, and its answer read.
+//!
+//! A failure before anything was sent is another error than one after it: a script must not take a write whose outcome
+//! is unknown for one that never left.
+
+use super::answer::{self, Bound, ReadError, Sign};
+use super::error::problem;
+use super::{Address, Client, Condition, Error, Place, Token, system_words};
+use crate::api::{self, Problem};
+use std::io;
+use ureq::Body;
+use ureq::http::{self, Method, Response, StatusCode, header};
+
+/// Hops from node to node that a request may take before they are taken for a circle.
+const REDIRECTS_MAX: usize = 5;
+
+/// One request, until a node is known that it goes to.
+pub(super) struct Request<'a> {
+    pub(super) method: Method,
+    pub(super) target: String,
+    /// The media type that is asked for.
+    pub(super) accept: &'static str,
+    pub(super) condition: Condition,
+    /// The body and its media type.
+    pub(super) body: Option<(&'a [u8], &'static str)>,
+    /// Whether its answer takes as long as it takes, once it has begun.
+    pub(super) is_endless: bool,
+    /// Whether the node may have changed something, though there is no answer.
+    pub(super) is_write: bool,
+    /// What the answer must have.
+    pub(super) sign: Sign,
+    pub(super) bound: Bound,
+}
+
+impl<'a> Request<'a> {
+    pub(super) fn new(method: Method, target: String, sign: Sign, bound: Bound) -> Request<'a> {
+        Request {
+            is_write: !method.is_safe(),
+            method,
+            target,
+            accept: match sign {
+                Sign::Value => api::MEDIA_OCTETS,
+                _ => api::MEDIA_JSON,
+            },
+            condition: Condition::None,
+            body: None,
+            is_endless: false,
+            sign,
+            bound,
+        }
+    }
+}
+
+impl Client {
+    /// Sends a request, to other nodes where it is sent on, and returns an answer that says that it was done, whose
+    /// body is still to be read.
+    pub(super) fn exchange(&self, request: &Request<'_>) -> Result<(Place, Response<Body>), Error> {
+        let mut at = Place::named(&self.server);
+        let mut url = format!("{}{}", at.url, request.target);
+        for _ in 0..=REDIRECTS_MAX {
+            let mut response = self.send_to(&url, &at, request)?;
+            let status = response.status();
+            if status.is_success() {
+                return match request.sign.missing(response.headers()) {
+                    None => Ok((at, response)),
+                    Some(why) => Err(nonsense(&at, request, why)),
+                };
+            }
+            if !matches!(
+                status,
+                StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
+            ) {
+                return Err(self.refused(at, request, &mut response));
+            }
+            let location = response.headers().get(header::LOCATION);
+            let location = location.and_then(|to| to.to_str().ok());
+            let Some((origin, path)) = location.and_then(|location| resolve(&at.url, location)) else {
+                return Err(nonsense(&at, request, "it sends the request on, to nowhere"));
+            };
+            url = format!("{origin}{path}");
+            if origin != at.url {
+                at = Place {
+                    url: origin,
+                    sent_by: Some(at.url),
+                };
+            }
+        }
+        let mut error = nonsense(&at, request, "the nodes send the request round in a circle");
+        if let Error::Nonsense { may_be_done, .. } = &mut error {
+            *may_be_done = false;
+        }
+        Err(error)
+    }
+
+    /// The error of an answer that says no.
+    fn refused(&self, at: Place, request: &Request<'_>, response: &mut Response<Body>) -> Error {
+        let status = response.status();
+        let mut body = Vec::new();
+        let read = answer::read(
+            &mut response.body_mut().as_reader(),
+            &mut body,
+            Bound::Small.bytes_max(),
+        );
+        let named = match read {
+            Ok(()) if request.method == Method::HEAD => problem_of_head(response),
+            Ok(()) => problem(status, &body),
+            Err(_) => None,
+        };
+        match named {
+            Some(problem) => Error::Refused(Box::new(problem)),
+            None => Error::Foreign {
+                at,
+                status: status.as_u16(),
+                // What passes a request on may have done so; what refuses one has not.
+                may_be_done: request.is_write && status.is_server_error(),
+            },
+        }
+    }
+
+    /// Reads the body of an answer, up to what a node may send.
+    pub(super) fn body(
+        &self,
+        at: &Place,
+        request: &Request<'_>,
+        response: &mut Response<Body>,
+    ) -> Result<Vec<u8>, Error> {
+        let mut body = Vec::new();
+        let mut reader = response.body_mut().as_reader();
+        let mut bytes_max = request.bound.bytes_max();
+        let mut read = answer::read(&mut reader, &mut body, bytes_max);
+        if request.bound == Bound::Values && matches!(read, Err(ReadError::TooLong)) {
+            let limits = self.status()?.limits;
+            bytes_max = Bound::values_bytes_max(limits.value_bytes_max);
+            read = answer::read(&mut reader, &mut body, bytes_max);
+        }
+        match read {
+            Ok(()) => Ok(body),
+            Err(ReadError::TooLong) => {
+                let why = format!("its answer has over {bytes_max} bytes, more than any node sends");
+                Err(nonsense(at, request, why))
+            }
+            Err(ReadError::Io(error)) => Err(self.failed(at, request, error.into())),
+        }
+    }
+
+    fn send_to(&self, url: &str, at: &Place, request: &Request<'_>) -> Result<Response<Body>, Error> {
+        let mut parts = http::Request::builder()
+            .method(request.method.clone())
+            .uri(url)
+            .header(header::ACCEPT, request.accept);
+        if let Some(Token(bearer)) = &self.token {
+            parts = parts.header(header::AUTHORIZATION, bearer);
+        }
+        parts = match request.condition {
+            Condition::None => parts,
+            Condition::Absent => parts.header(header::IF_NONE_MATCH, "*"),
+            Condition::Version(version) => parts.header(header::IF_MATCH, format!("\"{version}\"")),
+        };
+        let sent = match request.body {
+            Some((body, media)) => parts
+                .header(header::CONTENT_TYPE, media)
+                .body(body)
+                .map(|request| self.agent.run(request)),
+            None if request.is_endless => parts.body(()).map(|request| {
+                let request = self.agent.configure_request(request);
+                self.agent.run(
+                    request
+                        .timeout_global(None)
+                        .timeout_recv_response(Some(self.timeout))
+                        .build(),
+                )
+            }),
+            None => parts.body(()).map(|request| self.agent.run(request)),
+        };
+        let sent = sent.map_err(|_| nonsense(at, request, "it cannot be asked for such a thing"))?;
+        sent.map_err(|error| self.failed(at, request, error))
+    }
+
+    /// What the failure of a request comes to, by when it failed: before anything was sent, or later.
+    pub(super) fn failed(&self, at: &Place, request: &Request<'_>, error: ureq::Error) -> Error {
+        use io::ErrorKind;
+        let unreachable = |why: &str| Error::Unreachable {
+            at: at.clone(),
+            why: why.to_owned(),
+        };
+        let timed_out = || Error::TimedOut {
+            at: at.clone(),
+            waited: self.timeout,
+            may_be_done: request.is_write,
+        };
+        match error {
+            ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => {
+                unreachable("no answer to the attempt to connect")
+            }
+            ureq::Error::Timeout(_) => timed_out(),
+            ureq::Error::HostNotFound => unreachable("there is no such host"),
+            ureq::Error::ConnectionFailed => unreachable("there is no connection"),
+            ureq::Error::Io(error) => match error.kind() {
+                ErrorKind::TimedOut => timed_out(),
+                // What only an attempt to connect ends with.
+                ErrorKind::ConnectionRefused
+                | ErrorKind::HostUnreachable
+                | ErrorKind::NetworkUnreachable
+                | ErrorKind::NetworkDown
+                | ErrorKind::AddrNotAvailable
+                | ErrorKind::PermissionDenied => unreachable(&system_words(&error)),
+                kind => Error::Broken {
+                    at: at.clone(),
+                    why: match kind {
+                        ErrorKind::UnexpectedEof => "the other side closed it".to_owned(),
+                        _ => system_words(&error),
+                    },
+                    may_be_done: request.is_write,
+                },
+            },
+            _ => nonsense(at, request, "its answer is not HTTP"),
+        }
+    }
+}
+
+pub(super) fn nonsense(at: &Place, request: &Request<'_>, why: impl Into<String>) -> Error {
+    Error::Nonsense {
+        at: at.clone(),
+        why: why.into(),
+        may_be_done: request.is_write,
+    }
+}
+
+/// What a node says no to HEAD with: there is no body to name it, but its type.
+fn problem_of_head(response: &Response<Body>) -> Option<Problem> {
+    let media = response.headers().get(header::CONTENT_TYPE)?.to_str().ok()?;
+    let status = response.status();
+    (media == api::MEDIA_PROBLEM).then(|| Problem {
+        kind: String::new(),
+        title: status.canonical_reason().unwrap_or("no reason given").to_owned(),
+        status: status.as_u16(),
+        detail: String::new(),
+        field: None,
+        limit: None,
+        version: None,
+        index: None,
+        oldest: None,
+        deleted: None,
+        outcome: None,
+    })
+}
+
+/// Where a Location leads, if to a node: its origin, and the rest. `from` is the origin of who says it.
+fn resolve(from: &str, location: &str) -> Option<(String, String)> {
+    if location.starts_with('/') && !location.starts_with("//") {
+        return Some((from.to_owned(), location.to_owned()));
+    }
+    let rest = location.strip_prefix("http://")?;
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host: Address = host.parse().ok()?;
+    Some((host.to_string(), path.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_a_request_is_sent_on() {
+        let to = |location| resolve("http://a:1", location).map(|(origin, path)| origin + &path);
+        assert_eq!(to("/kv/k").as_deref(), Some("http://a:1/kv/k"));
+        assert_eq!(to("http://b:2/kv/k?x").as_deref(), Some("http://b:2/kv/k?x"));
+        assert_eq!(to("http://[::1]:2/kv/k").as_deref(), Some("http://[::1]:2/kv/k"));
+        for other in [
+            "https://b:2/kv/k",
+            "//b:2/kv/k",
+            "http://user@b:2/kv/k",
+            "http:///kv",
+            "kv/k",
+        ] {
+            assert_eq!(to(other), None, "{other}");
+        }
+    }
+}
