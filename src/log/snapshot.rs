@@ -8,6 +8,7 @@
 //! # What must hold
 //! - Until the new base has its name the old files are what a start would find; from then on they are not
 //!   needed. (Files of another store, which were to be replaced and have higher offsets, go first.)
+//! - A store of another id that is replaced is kept, file by file, in the directory `replaced-<id>`.
 //! - Nobody makes a base of a store that is being replaced, nor of one that is left empty because a snapshot
 //!   broke off.
 
@@ -75,6 +76,8 @@ pub(crate) struct Snapshot<'a> {
     /// What the last record says: the offset and the digest.
     end: Option<(u64, Digest)>,
     is_installed: bool,
+    /// Whether the log that is replaced has anything in it.
+    replaces_content: bool,
 }
 
 impl Log {
@@ -104,6 +107,7 @@ impl Log {
             count: BaseCount::default(),
             end: None,
             is_installed: false,
+            replaces_content: !self.is_new(),
         })
     }
 }
@@ -221,6 +225,9 @@ impl Snapshot<'_> {
         let shared = self.shared;
         let _step = shared.stepping();
         let mut writer = shared.writer();
+        if self.replaces_content && header.id != shared.history.id() {
+            self.keep_replaced()?;
+        }
         self.name(&header, end)?;
         shared.history.replace(header.id, header.branches);
         shared.budget.give_back(writer.drop_waiting());
@@ -239,6 +246,29 @@ impl Snapshot<'_> {
             .dir
             .remove(&shared.disk, listing.superseded().map(|named| named.path.clone()));
         Ok(end)
+    }
+
+    /// Links the files of the log that is replaced into a directory of their own, from which they can be served.
+    fn keep_replaced(&self) -> Result<(), Error> {
+        let (disk, dir) = (&self.shared.disk, self.shared.dir.path());
+        let kept = dir.join(format!("replaced-{}", self.shared.history.id()));
+        match std::fs::create_dir(&kept) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            made => made.map_err(Error::io("cannot make", &kept))?,
+        }
+        for named in Listing::read(dir)?.all() {
+            let Some(name) = named.path.file_name() else {
+                continue;
+            };
+            let to = kept.join(name);
+            match std::fs::hard_link(&named.path, &to) {
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                linked => linked.map_err(Error::io("cannot keep the replaced store in", &to))?,
+            }
+        }
+        disk.sync_dir(&kept).map_err(Error::io("cannot sync", &kept))?;
+        ::log::warn!("the store that is replaced is kept in {}", kept.display());
+        Ok(())
     }
 
     /// Gives the file the header of a base at `offset`, and its name.
