@@ -62,7 +62,9 @@ fn what_only_the_one_before_had_is_set_aside() {
     second.link.set(Mode::Cut);
     first.set("lost", "here");
     first.set("both", "2");
-    second.promote();
+    let refused = pykv(&["promote"]).at(&second.server).run();
+    assert_eq!(refused.code, Some(6), "the primary cannot be asked: {refused:?}");
+    second.promote_by_force();
     second.set("new", "there");
     assert!(first.is_primary(), "nobody has told it");
     first.link.set(Mode::Pass);
@@ -206,7 +208,7 @@ fn of_two_that_are_promoted_one_stays() {
     std::thread::scope(|scope| {
         for member in [&second, &third] {
             // One of them may have heard of the other already.
-            scope.spawn(|| pykv(&["promote"]).at(&member.server).run());
+            scope.spawn(|| pykv(&["promote", "--force"]).at(&member.server).run());
         }
     });
     first.link.set(Mode::Pass);

@@ -169,10 +169,19 @@ fn another_store_is_not_given_up_unless_told_to() {
 
     let link = Proxy::start();
     let advertise = link.address();
-    let setup = Setup::replica(&primary.link.address(), &["--advertise", &advertise, "--replace"]);
+    let id = primary.status()["log"]["id"].as_str().unwrap().to_owned();
+    let setup = Setup::replica(
+        &primary.link.address(),
+        &["--advertise", &advertise, "--replace", &id],
+    );
     let replica = Member::of(setup.data(other.dir()), link);
     become_equal(&[&primary, &replica]);
     assert_eq!(replica.value("mine"), None);
+    // What it had can be served from where it is kept.
+    let kept = std::fs::read_dir(other.dir()).unwrap().flatten();
+    let kept = kept.map(|entry| entry.path()).find(|path| path.is_dir()).unwrap();
+    let log = String::from_utf8(pykv(&["log"]).dir(&kept).succeed()).unwrap();
+    assert!(log.contains("\"mine\""), "{log}");
 }
 
 #[test]

@@ -112,10 +112,16 @@ impl Member {
         });
     }
 
-    /// Makes it primary.
+    /// Makes it primary; the present one hands over.
     #[track_caller]
     pub fn promote(&self) {
         pykv(&["promote"]).at(&self.server).succeed();
+    }
+
+    /// Makes it primary, though the present one cannot be asked.
+    #[track_caller]
+    pub fn promote_by_force(&self) {
+        pykv(&["promote", "--force"]).at(&self.server).succeed();
     }
 
     /// What `pykv log` prints of the files that tell what this node has set aside.
