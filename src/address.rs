@@ -107,7 +107,7 @@ impl Address {
         &self.host
     }
 
-    /// Whether it is 0.0.0.0 or [::]: an address to listen at, and none that leads to a node.
+    /// Whether it is `0.0.0.0` or `[::]`: an address to listen at, and none that leads to a node.
     pub fn is_unspecified(&self) -> bool {
         let bare = self.host.trim_matches(['[', ']']);
         bare.parse::<std::net::IpAddr>()

@@ -36,7 +36,7 @@ const BEHIND_SKIP: &str = "the segment goes on behind its last record";
 /// Why a SKIP is none that a node has written.
 const BAD_SKIP: &str = "it skips to an offset that no log reaches, or back";
 
-/// A record by which two logs are held against each other: see [`super::branch`].
+/// A record by which two logs are held against each other: see `log/branch.rs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LastRecord {
     /// The offset of its first byte.

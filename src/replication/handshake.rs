@@ -167,13 +167,12 @@ pub(super) fn exchange(node: &Node, link: &mut Link, timeout: Duration) -> Resul
     Ok(peer)
 }
 
+/// What came of asking a node.
+type Answer = Result<(Link, PeerInfo), LinkError>;
+
 /// Asks nodes at once, each in a thread of its own, and waits for all of them: no longer than `timeout` and the
 /// look-up of a name.
-pub(super) fn ask_all(
-    node: &Node,
-    addresses: &[String],
-    timeout: Duration,
-) -> Vec<(String, Result<(Link, PeerInfo), LinkError>)> {
+pub(super) fn ask_all(node: &Node, addresses: &[String], timeout: Duration) -> Vec<(String, Answer)> {
     let ask = |address: &str| {
         let mut link = dial(node, address, timeout)?;
         let peer = exchange(node, &mut link, timeout)?;
