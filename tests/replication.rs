@@ -318,14 +318,23 @@ fn the_stream_wants_the_token_of_an_admin() {
         .expect_problem(403);
 
     let from = primary.link.address();
-    let refused = Setup::replica(&from, &["--cluster-token-file", &writer]).start();
+    let run = pykv(&["replica", "--from", &from, "--cluster-token-file", &admin]).dir(home.path());
+    assert_eq!(run.run().code, Some(2), "a node that shows a token asks for one");
+    let own = file("own", "read r\n");
+    let with =
+        |token: &str| Setup::replica(&from, &["--token-file", &own, "--cluster-token-file", token]).start();
+    let read = |node: &Server, path: &str| {
+        let mut client = node.client();
+        client.request("GET", path, &[("Authorization", "Bearer r")], b"")
+    };
+    let refused = with(&writer);
     eventually("it is refused", || {
-        let error = &refused.get("/status").expect(200).body_json()["replication"]["error"];
+        let error = &read(&refused, "/status").expect(200).body_json()["replication"]["error"];
         error.as_str().is_some_and(|error| error.contains("token"))
     });
-    let replica = Setup::replica(&from, &["--cluster-token-file", &admin]).start();
+    let replica = with(&admin);
     client
         .request("PUT", "/kv/k?upsert=true", &[("Authorization", "Bearer a")], b"1")
         .expect(201);
-    eventually("it has it", || replica.get("/kv/k").status == 200);
+    eventually("it has it", || read(&replica, "/kv/k").status == 200);
 }
