@@ -6,6 +6,8 @@
 //! | `client` | HTTP/1.1 over a bare socket, so that a test decides every byte that is sent |
 //! | `cluster` | a node that others reach by a proxy, so by one address over all its lives |
 //! | `proxy` | a link between two nodes that can be cut, slowed, halved, hung and made to lie |
+//! | `network` | links between all pairs of nodes, each way by itself |
+//! | `opener` | which process opened a connection |
 //! | `cli` | one run of a subcommand: arguments, standard input, exit code, output |
 //! | `files` | the segments of a log |
 //! | `random` | numbers that look random and are the same in every run |
@@ -21,7 +23,9 @@ pub mod cli;
 pub mod client;
 pub mod cluster;
 pub mod files;
+pub mod network;
 pub mod node;
+pub mod opener;
 pub mod proxy;
 pub mod random;
 
