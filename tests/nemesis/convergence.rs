@@ -40,21 +40,25 @@ pub fn has_primary(cluster: &Cluster<'_>, since: Instant, promise: &Promise) {
     );
 }
 
-/// Waits until all nodes hold the same, once nobody writes.
+/// Waits until all nodes hold the same, and still stream from one, once nobody writes.
 pub fn is_equal(cluster: &Cluster<'_>, since: Instant) {
-    let state = |node| {
-        let log = &cluster.status(node)?["log"];
-        Some([&log["digest_offset"], &log["digest"], &log["offset"]].map(Value::clone))
-    };
     let is_equal = poll(left_of(since), || {
-        let first = state(0);
-        first.is_some() && (1..cluster.count()).all(|node| state(node) == first)
+        let first = state(cluster, 0);
+        first.is_some()
+            && (1..cluster.count()).all(|node| state(cluster, node) == first)
+            && streams_from_one(cluster)
     });
     assert!(
         is_equal,
         "the nodes do not hold the same, {CONVERGES_MAX:?} after the last write:\n{}",
         describe(cluster)
     );
+}
+
+/// What a node holds, and how long its log is.
+fn state(cluster: &Cluster<'_>, node: usize) -> Option<[Value; 3]> {
+    let log = &cluster.status(node)?["log"];
+    Some([&log["digest_offset"], &log["digest"], &log["offset"]].map(Value::clone))
 }
 
 fn left_of(since: Instant) -> Duration {
