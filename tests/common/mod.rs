@@ -9,7 +9,8 @@
 //! | `network` | links between all pairs of nodes, each way by itself |
 //! | `opener` | which process opened a connection |
 //! | `cli` | one run of a subcommand: arguments, standard input, exit code, output |
-//! | `files` | the segments of a log |
+//! | `files` | the segments of a log; a copy of a directory |
+//! | `replicas` | what a replica says of its primary |
 //! | `random` | numbers that look random and are the same in every run |
 //!
 //! Nothing here sleeps for a fixed time and hopes: whatever takes time is polled until a deadline that is
@@ -28,6 +29,7 @@ pub mod node;
 pub mod opener;
 pub mod proxy;
 pub mod random;
+pub mod replicas;
 
 pub use cli::pykv;
 pub use client::{Client, Response};

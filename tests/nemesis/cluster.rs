@@ -4,13 +4,12 @@ use super::board::Board;
 use super::ledger::Promise;
 use super::schedule::{Operation, name};
 use super::timeline::Event;
+use crate::common::files::copy_dir;
 use crate::common::network::Network;
 use crate::common::node::Setup;
 use crate::common::{Client, Server, pykv};
 use rustix::process::Signal;
 use serde_json::Value;
-use std::fs;
-use std::path::Path;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -235,7 +234,7 @@ impl Cluster<'_> {
             dir: TempDir::new().unwrap(),
             taken: Instant::now(),
         };
-        copy_files(it.server.dir(), copy.dir.path());
+        copy_dir(it.server.dir(), copy.dir.path());
         it.copy = Some(copy);
         true
     }
@@ -245,19 +244,9 @@ impl Cluster<'_> {
         let Some(copy) = it.copy.as_ref().filter(|_| it.condition == Condition::IsDown) else {
             return false;
         };
-        fs::remove_dir_all(it.server.dir()).unwrap();
-        fs::create_dir(it.server.dir()).unwrap();
-        copy_files(copy.dir.path(), it.server.dir());
+        copy_dir(copy.dir.path(), it.server.dir());
         eprintln!("          the copy of {} has been put back", name(node));
         promise.put_back(node, copy.taken, self.board.was_primary(node));
         true
-    }
-}
-
-/// Copies the files of a directory, which has no others in it.
-fn copy_files(from: &Path, to: &Path) {
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
     }
 }
