@@ -86,7 +86,11 @@ fn two_primaries_of_one_copied_directory_are_told_apart_and_never_mixed() {
     });
     let is_behind_a = b.value("k5").as_deref() == Some("AAAA");
     let (mut followed, other) = if is_behind_a { (a, c) } else { (c, a) };
-    let (mine, theirs) = if is_behind_a { ("AAAA", "CCCC") } else { ("CCCC", "AAAA") };
+    let (mine, theirs) = if is_behind_a {
+        ("AAAA", "CCCC")
+    } else {
+        ("CCCC", "AAAA")
+    };
     eventually("it has it all", || b.value("k199").as_deref() == Some(mine));
     followed.server.kill_9();
     other.set("next", "1");

@@ -77,7 +77,12 @@ fn the_successor_takes_over_though_it_knows_another_replica() {
     is_followed_by(&c, &[&a, &b]);
     a.promote();
     is_followed_by(&a, &[&b, &c]);
-    for silence in [Silence::Killed, Silence::Stopped, Silence::CutOff, Silence::Frozen] {
+    for silence in [
+        Silence::Killed,
+        Silence::Stopped,
+        Silence::CutOff,
+        Silence::Frozen,
+    ] {
         eprintln!("{silence:?}");
         become_equal(&[&a, &b, &c]);
         b.is_even();
@@ -167,7 +172,9 @@ fn writers_are_not_sent_in_circles_nor_to_the_dead() {
     has_no_primary(&c);
     a.start_again();
     // It may take writes until it hears of the higher term, and then has no primary any more.
-    eventually("the first one hears that it is not the primary", || !a.is_primary());
+    eventually("the first one hears that it is not the primary", || {
+        !a.is_primary()
+    });
     has_no_primary(&a);
     has_no_primary(&c);
     b.start_again();

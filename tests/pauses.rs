@@ -36,7 +36,13 @@ fn a_successor_that_was_suspended_hears_the_primary_before_it_takes_over() {
 
 #[test]
 fn a_primary_that_was_suspended_takes_no_write_for_replicated_that_nobody_has() {
-    let a = Member::primary(&["--sync-replicas", "1", "--sync-required", "--sync-timeout", "500ms"]);
+    let a = Member::primary(&[
+        "--sync-replicas",
+        "1",
+        "--sync-required",
+        "--sync-timeout",
+        "500ms",
+    ]);
     let b = Member::replica(&[&a], &["--failover-after", "500ms"]);
     let c = Member::replica(&[&a, &b], &[]);
     a.set("k", "1");
@@ -57,6 +63,10 @@ fn a_primary_that_was_suspended_takes_no_write_for_replicated_that_nobody_has() 
     eventually("it steps down", || !a.is_primary());
     become_equal(&[&a, &b, &c]);
     for key in acknowledged {
-        assert_eq!(b.value(&key).as_deref(), Some("1"), "{key} was acknowledged, and is lost");
+        assert_eq!(
+            b.value(&key).as_deref(),
+            Some("1"),
+            "{key} was acknowledged, and is lost"
+        );
     }
 }

@@ -123,7 +123,11 @@ impl Network {
                 let ends = (connection.from, connection.to);
                 ends == (Some(one), other) || ends == (Some(other), one)
             };
-            state.connections.values().filter(|it| is_between(it)).for_each(break_it);
+            state
+                .connections
+                .values()
+                .filter(|it| is_between(it))
+                .for_each(break_it);
         });
     }
 

@@ -76,7 +76,10 @@ pub fn check(history: &History) -> Result<(), Box<Violation>> {
         let entry = moments.entries[at];
         let call = &calls[entry.call];
         if entry.is_answer {
-            if longest.as_ref().is_none_or(|longest| longest.explained.len() < order.len()) {
+            if longest
+                .as_ref()
+                .is_none_or(|longest| longest.explained.len() < order.len())
+            {
                 let explained = order.iter().map(|(at, _)| calls[moments.entries[*at].call]);
                 longest = Some(Box::new(Violation {
                     explained: explained.collect(),

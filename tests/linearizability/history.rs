@@ -27,7 +27,11 @@ impl fmt::Display for Call {
             .came
             .map_or_else(|| "         ?".to_owned(), |came| format!("{:10.3}", ms(came)));
         let (client, sent) = (self.client, ms(self.sent));
-        write!(f, "{sent:10.3} to {came} ms  client {client}  {:?}", self.operation)
+        write!(
+            f,
+            "{sent:10.3} to {came} ms  client {client}  {:?}",
+            self.operation
+        )
     }
 }
 
@@ -44,7 +48,11 @@ impl History {
     /// - a read of nothing and a refused deletion, where the write is a deletion;
     /// - a refused compare-and-set.
     pub fn without_reads_of_unacknowledged_writes(&self, failovers: &[Duration]) -> History {
-        let unknown: Vec<&Call> = self.calls.iter().filter(|call| call.operation.is_unknown()).collect();
+        let unknown: Vec<&Call> = self
+            .calls
+            .iter()
+            .filter(|call| call.operation.is_unknown())
+            .collect();
         let may_show = |call: &Call, write: &Call| {
             let decided = failovers.iter().find(|failover| **failover >= write.sent);
             let is_sent_before = call.came.is_none_or(|came| write.sent <= came);

@@ -52,13 +52,7 @@ const OPERATIONS: u64 = 1500;
 const READS_MAY_SHOW_WHAT_IS_UNDONE: bool = true;
 
 /// What both nodes are started with.
-const SYNC: [&str; 5] = [
-    "--sync-replicas",
-    "1",
-    "--sync-required",
-    "--sync-timeout",
-    "1s",
-];
+const SYNC: [&str; 5] = ["--sync-replicas", "1", "--sync-required", "--sync-timeout", "1s"];
 
 /// A node that takes over from another.
 fn successor(of: &Member, link: Proxy, dir: &Path) -> Member {
@@ -117,7 +111,9 @@ fn keys_are_registers_through_failovers() {
         }
         let wait_for_work = || {
             let before = workload.answered();
-            eventually("clients are answered", || workload.answered() >= before + OPERATIONS);
+            eventually("clients are answered", || {
+                workload.answered() >= before + OPERATIONS
+            });
         };
         for failover in 0..failovers {
             wait_for_work();

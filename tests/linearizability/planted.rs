@@ -67,12 +67,15 @@ mod tests {
 
     /// A history of operations, each with when it was sent and when its answer came, in ms.
     fn history(calls: &[(Operation, u64, u64)]) -> History {
-        let calls = calls.iter().enumerate().map(|(client, (operation, sent, came))| Call {
-            client,
-            operation: *operation,
-            sent: Duration::from_millis(*sent),
-            came: (!operation.is_unknown()).then_some(Duration::from_millis(*came)),
-        });
+        let calls = calls
+            .iter()
+            .enumerate()
+            .map(|(client, (operation, sent, came))| Call {
+                client,
+                operation: *operation,
+                sent: Duration::from_millis(*sent),
+                came: (!operation.is_unknown()).then_some(Duration::from_millis(*came)),
+            });
         History {
             calls: calls.collect(),
         }
@@ -92,7 +95,12 @@ mod tests {
     #[test]
     fn one_after_the_other() {
         passes(&[]);
-        passes(&[(Get(None), 0, 1), (Put(1, Done), 2, 3), (Get(Some(1)), 4, 5), (Delete(Done), 6, 7)]);
+        passes(&[
+            (Get(None), 0, 1),
+            (Put(1, Done), 2, 3),
+            (Get(Some(1)), 4, 5),
+            (Delete(Done), 6, 7),
+        ]);
         fails(&[(Get(Some(1)), 0, 1)]);
         fails(&[(Put(1, Done), 0, 1), (Get(None), 2, 3)]);
         fails(&[(Put(1, Done), 0, 1), (Put(2, Done), 2, 3), (Get(Some(1)), 4, 5)]);
@@ -101,8 +109,16 @@ mod tests {
 
     #[test]
     fn what_overlaps_may_be_in_any_order() {
-        passes(&[(Put(1, Done), 0, 10), (Put(2, Done), 0, 10), (Get(Some(1)), 11, 12)]);
-        passes(&[(Put(1, Done), 0, 10), (Put(2, Done), 0, 10), (Get(Some(2)), 11, 12)]);
+        passes(&[
+            (Put(1, Done), 0, 10),
+            (Put(2, Done), 0, 10),
+            (Get(Some(1)), 11, 12),
+        ]);
+        passes(&[
+            (Put(1, Done), 0, 10),
+            (Put(2, Done), 0, 10),
+            (Get(Some(2)), 11, 12),
+        ]);
         // A write that is under way is seen, and then all see it.
         passes(&[(Put(1, Done), 0, 10), (Get(None), 1, 2), (Get(Some(1)), 3, 4)]);
         fails(&[(Put(1, Done), 0, 10), (Get(Some(1)), 1, 2), (Get(None), 3, 4)]);
@@ -159,11 +175,21 @@ mod tests {
         assert!(left(&undone, 5));
         // What was shown after the failover stays.
         assert!(!left(&undone, 2));
-        let undone = [(Put(1, Done), 0, 1), (Delete(Unknown), 2, 0), (Get(None), 3, 4), (Get(Some(1)), 8, 9)];
+        let undone = [
+            (Put(1, Done), 0, 1),
+            (Delete(Unknown), 2, 0),
+            (Get(None), 3, 4),
+            (Get(Some(1)), 8, 9),
+        ];
         fails(&undone);
         assert!(left(&undone, 5));
         // A read of an acknowledged write is never left out.
-        let stale = [(Put(1, Done), 0, 1), (Put(2, Done), 2, 3), (Put(3, Unknown), 2, 0), (Get(Some(1)), 5, 6)];
+        let stale = [
+            (Put(1, Done), 0, 1),
+            (Put(2, Done), 2, 3),
+            (Put(3, Unknown), 2, 0),
+            (Get(Some(1)), 5, 6),
+        ];
         assert!(!left(&stale, 7));
     }
 
@@ -215,6 +241,9 @@ mod tests {
                 lost_writes += 1;
             }
         }
-        assert!(stale_reads > 20 && lost_writes > 5, "{stale_reads}, {lost_writes}");
+        assert!(
+            stale_reads > 20 && lost_writes > 5,
+            "{stale_reads}, {lost_writes}"
+        );
     }
 }

@@ -216,7 +216,11 @@ impl Cluster<'_> {
         }
         let run = pykv(&["promote", "--timeout", "5s"]).at(&self.nodes[node].server);
         let output = run.run();
-        eprintln!("          pykv promote: {:?} {}", output.code, output.stderr.trim());
+        eprintln!(
+            "          pykv promote: {:?} {}",
+            output.code,
+            output.stderr.trim()
+        );
         // It was primary already, or it says that it is none: any other answer may mean that it is now.
         if !matches!(output.code, Some(4 | 6)) {
             self.board.set_primary(node, true);

@@ -28,7 +28,10 @@ pub fn has_primary(cluster: &Cluster<'_>, since: Instant, promise: &Promise) {
     if promise.may_need_hand() && is_headless {
         let longest = (0..cluster.count()).max_by_key(|node| position(cluster, *node));
         let longest = longest.expect("a cluster has nodes");
-        eprintln!("           no node knows itself to be primary: {} is promoted", name(longest));
+        eprintln!(
+            "           no node knows itself to be primary: {} is promoted",
+            name(longest)
+        );
         assert!(cluster.promote_by_hand(longest), "it is not promoted");
         if poll(CONVERGES_MAX, || streams_from_one(cluster)) {
             return;
@@ -78,7 +81,9 @@ fn streams_from_one(cluster: &Cluster<'_>) -> bool {
 }
 
 fn is_primary(cluster: &Cluster<'_>, node: usize) -> bool {
-    cluster.status(node).is_some_and(|status| status["role"] == "primary")
+    cluster
+        .status(node)
+        .is_some_and(|status| status["role"] == "primary")
 }
 
 /// The term and the length of a node's log.

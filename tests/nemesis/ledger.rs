@@ -109,7 +109,9 @@ impl Promise {
     pub fn describe(&self) -> String {
         match self.void_since {
             None => "all that was acknowledged must be there".to_owned(),
-            Some(since) if since >= self.begun => "what this round has acknowledged may be missing".to_owned(),
+            Some(since) if since >= self.begun => {
+                "what this round has acknowledged may be missing".to_owned()
+            }
             Some(since) => {
                 let seconds = (self.begun - since).as_secs_f64();
                 format!("what was acknowledged since {seconds:.1} s before this round may be missing")

@@ -66,7 +66,10 @@ impl Run<'_> {
         });
 
         let acknowledged = self.ledger.count() - acknowledged;
-        eprintln!("           {acknowledged} writes acknowledged; {}", promise.describe());
+        eprintln!(
+            "           {acknowledged} writes acknowledged; {}",
+            promise.describe()
+        );
         self.check(&promise);
     }
 

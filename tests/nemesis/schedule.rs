@@ -259,8 +259,19 @@ mod tests {
             .map(|step| step.operation.to_string())
             .collect();
         for part in [
-            "kill", "order", "start", "suspend", "continue", "cut", "deaf", "slow", "heal", "promote A",
-            "promote B", "copy the", "back",
+            "kill",
+            "order",
+            "start",
+            "suspend",
+            "continue",
+            "cut",
+            "deaf",
+            "slow",
+            "heal",
+            "promote A",
+            "promote B",
+            "copy the",
+            "back",
         ] {
             assert!(all.contains(part), "{part}");
         }

@@ -101,9 +101,8 @@ pub fn deceptions(nodes: usize, events: &[(Instant, Event)]) -> Vec<Deception> {
     let mut found = Vec::new();
     for (moment, step) in steps(nodes, events) {
         if let Step::SaysEven { node, sent } = step {
-            let alone_for = known.alone_since[node].map_or(Duration::ZERO, |since| {
-                sent.saturating_duration_since(since)
-            });
+            let alone_for =
+                known.alone_since[node].map_or(Duration::ZERO, |since| sent.saturating_duration_since(since));
             if alone_for > DECEIVED_MAX {
                 found.push(Deception {
                     node,
