@@ -2,7 +2,7 @@
 
 use super::board::Board;
 use super::ledger::Promise;
-use super::schedule::{Operation, name};
+use super::schedule::Operation;
 use super::timeline::Event;
 use crate::common::files::copy_dir;
 use crate::common::network::Network;
@@ -249,8 +249,7 @@ impl Cluster<'_> {
             return false;
         };
         copy_dir(copy.dir.path(), it.server.dir());
-        eprintln!("          the copy of {} has been put back", name(node));
-        promise.put_back(node, copy.taken, self.board.was_primary(node));
+                promise.put_back(node, copy.taken, self.board.was_primary(node));
         true
     }
 }

@@ -42,6 +42,7 @@ mod board;
 mod cluster;
 mod convergence;
 mod ledger;
+mod links;
 mod round;
 mod sampler;
 mod schedule;

@@ -148,12 +148,8 @@ impl Plan<'_> {
     fn fault(&mut self) {
         let at = self.random.below(BEGIN_MS_MAX);
         let node = self.some();
-        match self.random.below(14) {
-            0..=2 => {
-                self.end(at, node);
-                let down_ms = self.between(50, 3000);
-                self.add(at + down_ms, Operation::Start(node));
-            }
+        match self.random.below(15) {
+            0..=2 => self.crash(at, node),
             3 | 4 => {
                 self.add(at, Operation::Suspend(node));
                 let suspended_ms = self.between(500, 6000);
@@ -173,8 +169,18 @@ impl Plan<'_> {
                 let node = self.other_than(self.situation.primary);
                 self.add(at, Operation::Promote(node));
             }
-            _ => self.copy_or_put_back(at, node),
+            _ => self.put_back(at),
         }
+    }
+
+    /// Ends a process, and starts it again after a while. What it leaves may be copied meanwhile.
+    fn crash(&mut self, at: u64, node: usize) {
+        self.end(at, node);
+        if self.random.below(2) == 0 {
+            self.add(at, Operation::Copy(node));
+        }
+        let down_ms = self.between(50, 3000);
+        self.add(at + down_ms, Operation::Start(node));
     }
 
     /// Ends a process, in either way.
@@ -219,14 +225,18 @@ impl Plan<'_> {
         }
     }
 
-    fn copy_or_put_back(&mut self, at: u64, node: usize) {
-        let has_copy = self.situation.has_copy[node];
-        self.end(at, node);
-        if has_copy {
-            self.add(at, Operation::PutBack(node));
-        } else {
-            self.add(at, Operation::Copy(node));
+    /// Puts the directory of a node back as it was; where there is no copy yet, a node crashes.
+    fn put_back(&mut self, at: u64) {
+        let with_copy: Vec<usize> = (0..self.nodes())
+            .filter(|node| self.situation.has_copy[*node])
+            .collect();
+        if with_copy.is_empty() {
+            let node = self.some();
+            return self.crash(at, node);
         }
+        let node = with_copy[self.random.below(with_copy.len() as u64) as usize];
+        self.end(at, node);
+        self.add(at, Operation::PutBack(node));
         let down_ms = self.random.below(1500);
         self.add(at + down_ms, Operation::Start(node));
     }
