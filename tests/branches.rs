@@ -9,7 +9,7 @@ mod common;
 use common::cluster::{Member, become_equal};
 use common::files::copy_dir;
 use common::node::Setup;
-use common::replicas::{NOTICED_MAX, Place};
+use common::replicas::{LOOKED_AT, Place};
 use common::{Server, eventually, poll, pykv};
 use std::path::Path;
 use tempfile::TempDir;
@@ -94,7 +94,7 @@ fn two_primaries_of_one_copied_directory_are_told_apart_and_never_mixed() {
     eventually("it has it all", || b.value("k199").as_deref() == Some(mine));
     followed.server.kill_9();
     other.set("next", "1");
-    assert!(!poll(NOTICED_MAX, || is_mixed(&b, &other)), "{}", b.status());
+    assert!(!poll(LOOKED_AT, || is_mixed(&b, &other)), "{}", b.status());
     match b.value("k5").as_deref() {
         // It stayed with the one that is gone, and does not follow the other.
         Some(value) if value == mine => {

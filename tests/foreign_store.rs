@@ -6,8 +6,9 @@
 mod common;
 
 use common::cluster::{Member, become_equal};
-use common::replicas::{NOTICED_MAX, has_no_primary, knock};
-use common::{Server, eventually, poll};
+use common::node::Setup;
+use common::replicas::{LOOKED_AT, has_no_primary, knock};
+use common::{Server, eventually, poll, pykv};
 
 const KEYS: u64 = 200;
 
@@ -53,6 +54,29 @@ fn it_is_no_primary() {
 }
 
 #[test]
+fn a_restored_backup_is_another_store_too() {
+    let mut a = Member::primary(&[]);
+    let b = Member::replica(&[&a], &[]);
+    a.fill("k", 100, "value");
+    let home = tempfile::tempdir().unwrap();
+    let (file, dir) = (home.path().join("backup.pykv"), home.path().join("restored"));
+    pykv(&["backup"]).arg(&file).at(&a.server).succeed();
+    a.fill("later", 100, "value");
+    become_equal(&[&a, &b]);
+    assert!(a.server.sigterm().success());
+    pykv(&["restore"]).arg(&file).dir(&dir).succeed();
+    let restored = Setup::new(&["--advertise", &a.link.address()]).data(&dir).start();
+    a.link.lead_to(restored.address());
+    has_no_primary(&b);
+    assert_eq!(entries(&b.server), KEYS);
+    assert_eq!(entries(&restored), 100);
+    // Whoever wants it followed gives it a replica with nothing of its own.
+    let c = Member::replica(&[&a], &[]);
+    c.streams();
+    assert!(c.value("k99").is_some() && c.value("later0").is_none());
+}
+
+#[test]
 fn it_does_not_keep_a_successor_from_taking_over() {
     let (b, foreign, _a) = robbed(&["--failover-after", "1s"], 3, false);
     eventually("it takes over", || b.is_primary());
@@ -67,7 +91,7 @@ fn a_replica_that_may_replace_its_store_keeps_it_all_the_same() {
         let (b, foreign, _a) = robbed(&["--replace"], keys, false);
         // What would be wrong takes a while, so a while is given to it.
         assert!(
-            !poll(NOTICED_MAX, || entries(&b.server) < KEYS),
+            !poll(LOOKED_AT, || entries(&b.server) < KEYS),
             "it gave up {KEYS} keys for a store with {keys}: {}",
             b.status()
         );

@@ -9,12 +9,11 @@ use common::cluster::{Member, become_equal};
 use common::node::Setup;
 use common::proxy::Mode;
 use common::replicas::{
-    NOTICED_MAX, Place, has_no_primary, has_no_way_to_a_primary, is_followed_by, says_even,
+    LOOKED_AT, Place, has_no_primary, has_no_way_to_a_primary, is_followed_by, says_even,
 };
 use common::{eventually, poll, pykv};
 use rustix::process::Signal;
 use std::path::Path;
-use std::time::Duration;
 
 /// Follows another replica, since its operator says so.
 const FROM_REPLICA: &str = "--from-replica";
@@ -63,7 +62,7 @@ fn replicas_that_know_each_other_do_not_take_each_other_for_the_primary() {
     a.start_again();
     is_followed_by(&a, &[&b, &c]);
     assert!(a.server.sigterm().success());
-    assert!(!poll(Duration::from_secs(1), || b.is_primary() || c.is_primary()));
+    assert!(!poll(LOOKED_AT, || b.is_primary() || c.is_primary()));
     a.start_again();
     is_followed_by(&a, &[&b, &c]);
     become_equal(&[&a, &b, &c]);
@@ -235,7 +234,7 @@ fn a_ring_knows_that_it_has_no_primary() {
     };
     let b = ring(b, &at_c, &dirs[0]);
     let c = ring(c, &at_b, &dirs[1]);
-    assert!(!poll(NOTICED_MAX, || says_even(&b) || says_even(&c)));
+    assert!(!poll(LOOKED_AT, || says_even(&b) || says_even(&c)));
     has_no_way_to_a_primary(&b);
     has_no_way_to_a_primary(&c);
     b.promote();

@@ -10,8 +10,8 @@ use std::time::Duration;
 /// few seconds late.
 pub const NOTICED_MAX: Duration = Duration::from_secs(6);
 
-/// For how long it is looked whether something happens that must not.
-const LOOKED_AT: Duration = Duration::from_secs(1);
+/// For how long it is looked whether something happens that must not: faults of this kind show within a second.
+pub const LOOKED_AT: Duration = Duration::from_millis(1500);
 
 /// A node in preparation, whose address others may be told already.
 pub struct Place {

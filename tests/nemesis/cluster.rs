@@ -123,7 +123,7 @@ impl Cluster<'_> {
                     network.slow(one, other, Duration::from_millis(ms));
                 });
             }
-            O::Heal(one, other) => self.link(one, other, |network| network.heal(one, other)),
+            O::Heal(one, other) => self.heal_link(one, other),
             O::Promote(node) => return self.promote(node, promise),
             O::Copy(node) => return self.copy(node),
             O::PutBack(node) => return self.put_back(node, promise),
@@ -135,7 +135,7 @@ impl Cluster<'_> {
     pub fn heal(&mut self, order: &[usize]) {
         for one in 0..self.count() {
             for other in 0..one {
-                self.link(one, other, |network| network.heal(one, other));
+                self.heal_link(one, other);
             }
         }
         for node in order {
@@ -201,12 +201,20 @@ impl Cluster<'_> {
         }
     }
 
+    fn heal_link(&self, one: usize, other: usize) {
+        // Noted first: what a node hears over it is no lie.
+        if !self.network.passes(one, other) {
+            self.board.timeline.note(Event::Link(one, other, true));
+        }
+        self.network.heal(one, other);
+    }
+
+    /// Makes a link worse.
     fn link(&self, one: usize, other: usize, change: impl FnOnce(&Network)) {
         let passed = self.network.passes(one, other);
         change(&self.network);
-        let passes = self.network.passes(one, other);
-        if passed != passes {
-            self.board.timeline.note(Event::Link(one, other, passes));
+        if passed && !self.network.passes(one, other) {
+            self.board.timeline.note(Event::Link(one, other, false));
         }
     }
 
@@ -249,7 +257,7 @@ impl Cluster<'_> {
             return false;
         };
         copy_dir(copy.dir.path(), it.server.dir());
-                promise.put_back(node, copy.taken, self.board.was_primary(node));
+        promise.put_back(node, copy.taken, self.board.was_primary(node));
         true
     }
 }

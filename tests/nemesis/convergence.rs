@@ -2,13 +2,16 @@
 
 use super::cluster::Cluster;
 use super::ledger::Promise;
+use super::pace;
 use super::schedule::name;
-use crate::common::poll;
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
 /// How long a cluster may take for each of the two, once everything is healed.
 pub const CONVERGES_MAX: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether the cluster is one.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// The only primary, if there is one and all nodes say what they are.
 pub fn primary(cluster: &Cluster<'_>) -> Option<usize> {
@@ -21,7 +24,7 @@ pub fn primary(cluster: &Cluster<'_>) -> Option<usize> {
 /// Waits until there is one primary and all others stream from it. A hand helps where `promise` says that it may be
 /// needed, and only after the cluster had all its time.
 pub fn has_primary(cluster: &Cluster<'_>, since: Instant, promise: &Promise) {
-    if poll(left_of(since), || streams_from_one(cluster)) {
+    if happens(since, || streams_from_one(cluster)) {
         return;
     }
     let is_headless = (0..cluster.count()).all(|node| !is_primary(cluster, node));
@@ -33,7 +36,7 @@ pub fn has_primary(cluster: &Cluster<'_>, since: Instant, promise: &Promise) {
             name(longest)
         );
         assert!(cluster.promote_by_hand(longest), "it is not promoted");
-        if poll(CONVERGES_MAX, || streams_from_one(cluster)) {
+        if happens(Instant::now(), || streams_from_one(cluster)) {
             return;
         }
     }
@@ -45,7 +48,7 @@ pub fn has_primary(cluster: &Cluster<'_>, since: Instant, promise: &Promise) {
 
 /// Waits until all nodes hold the same, and still stream from one, once nobody writes.
 pub fn is_equal(cluster: &Cluster<'_>, since: Instant) {
-    let is_equal = poll(left_of(since), || {
+    let is_equal = happens(since, || {
         let first = state(cluster, 0);
         first.is_some()
             && (1..cluster.count()).all(|node| state(cluster, node) == first)
@@ -64,8 +67,17 @@ fn state(cluster: &Cluster<'_>, node: usize) -> Option<[Value; 3]> {
     Some([&log["digest_offset"], &log["digest"], &log["offset"]].map(Value::clone))
 }
 
-fn left_of(since: Instant) -> Duration {
-    (since + CONVERGES_MAX).saturating_duration_since(Instant::now())
+/// Whether it becomes so in time. It is looked at now and then, as each look costs every node some connections.
+fn happens(since: Instant, mut condition: impl FnMut() -> bool) -> bool {
+    loop {
+        if condition() {
+            return true;
+        }
+        if since.elapsed() > CONVERGES_MAX {
+            return false;
+        }
+        pace(LOOK_EVERY);
+    }
 }
 
 fn streams_from_one(cluster: &Cluster<'_>) -> bool {
