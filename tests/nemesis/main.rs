@@ -73,7 +73,8 @@ fn a_cluster_survives_what_happens_to_it() {
         return skip("nemesis", "the kernel does not tell who opened a connection");
     }
     let rounds = setting("PYKV_NEMESIS_ROUNDS", 4);
-    let seed = setting("PYKV_NEMESIS_SEED", 1);
+    // Four rounds of this one have crashes, cuts of every kind, slow links and promotions.
+    let seed = setting("PYKV_NEMESIS_SEED", 8);
     let mut random = Random::new(seed);
     for (nodes, rounds) in [(3, rounds.div_ceil(2)), (4, rounds / 2)] {
         let mut left = rounds;
