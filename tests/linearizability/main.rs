@@ -57,11 +57,7 @@ const SYNC: [&str; 5] = ["--sync-replicas", "1", "--sync-required", "--sync-time
 /// A node that takes over from another.
 fn successor(of: &Member, link: Proxy, dir: &Path) -> Member {
     let advertise = link.address();
-    let args = [
-        &SYNC[..],
-        &["--failover-after", "500ms", "--advertise", &advertise],
-    ]
-    .concat();
+    let args = [&SYNC[..], &["--failover-after", "1s", "--advertise", &advertise]].concat();
     Member::of(Setup::replica(&of.link.address(), &args).data(dir), link)
 }
 
