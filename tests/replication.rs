@@ -250,6 +250,31 @@ fn writes_go_to_the_primary_and_readers_see_their_own() {
 }
 
 #[test]
+fn a_read_of_a_replica_says_as_of_when_it_is_also_where_nothing_is_there() {
+    let primary = Member::primary(&[]);
+    let replica = Member::replica(&[&primary], &[]);
+    let written = primary.set("there", "1");
+    become_equal(&[&primary, &replica]);
+    let mut client = replica.server.client();
+    for (method, target, status) in [
+        ("GET", "/kv/there", 200),
+        ("GET", "/kv/not-there", 404),
+        ("HEAD", "/kv/there", 200),
+        ("HEAD", "/kv/not-there", 404),
+        ("GET", "/kv/", 200),
+    ] {
+        let answer = client.request(method, target, &[], b"").expect(status);
+        assert_eq!(
+            answer.header("Pykv-Offset"),
+            written.header("Pykv-Offset"),
+            "{method} {target}"
+        );
+        let answer = primary.server.client().request(method, target, &[], b"");
+        assert_eq!(answer.header("Pykv-Offset"), None, "{method} {target}");
+    }
+}
+
+#[test]
 fn load_balancers_are_told_who_is_what() {
     let primary = Member::primary(&[]);
     let replica = Member::replica(&[&primary], &[]);

@@ -324,7 +324,7 @@ impl<'a> Connection<'a> {
                 let reply = problem.into_reply(&mut self.scratch.body);
                 match asked.is_sync_read {
                     true => reply.offset(self.context.node.visible()),
-                    false => reply,
+                    false => reply.seen(asked.seen),
                 }
             }
         };

@@ -8,10 +8,12 @@
 //! # What must hold
 //! - Until the new base has its name the old files are what a start would find; from then on they are not
 //!   needed. (Files of another store, which were to be replaced and have higher offsets, go first.)
-//! - A store of another id that is replaced is kept, file by file, in the directory `replaced-<id>`.
+//! - A store of another id that is replaced is kept, file by file, in the directory `replaced-<id>`; so is one of
+//!   the same id whose history parts from the new one before its base.
 //! - Nobody makes a base of a store that is being replaced, nor of one that is left empty because a snapshot
 //!   broke off.
 
+use super::branch::fork;
 use super::dir::{Listing, Named};
 use super::error::Error;
 use super::file_reader::{FileReader, Next};
@@ -225,7 +227,7 @@ impl Snapshot<'_> {
         let shared = self.shared;
         let _step = shared.stepping();
         let mut writer = shared.writer();
-        if self.replaces_content && header.id != shared.history.id() {
+        if self.replaces_content && self.is_kept_nowhere(&header)? {
             self.keep_replaced()?;
         }
         self.name(&header, end)?;
@@ -246,6 +248,18 @@ impl Snapshot<'_> {
             .dir
             .remove(&shared.disk, listing.superseded().map(|named| named.path.clone()));
         Ok(end)
+    }
+
+    /// Whether the log that is replaced has something that neither the new one has nor a `diverged-` file: it is
+    /// another store, or its histories part before its base.
+    fn is_kept_nowhere(&self, header: &Header) -> Result<bool, Error> {
+        let history = &self.shared.history;
+        if header.id != history.id() {
+            return Ok(true);
+        }
+        let listing = Listing::read(self.shared.dir.path())?;
+        let base = listing.bases.last().map_or(0, |base| base.first_offset);
+        Ok(fork(&history.branches(), &header.branches).is_some_and(|fork| fork < base))
     }
 
     /// Links the files of the log that is replaced into a directory of their own, from which they can be served.

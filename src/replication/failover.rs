@@ -22,6 +22,8 @@ pub(super) struct Failover {
     pulse: Pulse,
     /// For how long this node stood still since it last heard the primary.
     paused: Option<Duration>,
+    /// Whether a question was asked since then. What came before may have waited in the socket meanwhile.
+    has_asked: bool,
     /// Whether the log says so already.
     is_logged: bool,
 }
@@ -32,6 +34,7 @@ impl Failover {
             after,
             pulse: Pulse::new(after.unwrap_or_default().max(PAUSE_MIN)),
             paused: None,
+            has_asked: false,
             is_logged: false,
         }
     }
@@ -46,7 +49,13 @@ impl Failover {
         if let Some(pause) = self.pulse.beat(expected_max) {
             ::log::debug!("this node stood still for {:.1} s", pause.as_secs_f32());
             self.paused = Some(pause);
+            self.has_asked = false;
         }
+    }
+
+    /// A question is asked: an answer to it is news of now.
+    pub(super) fn ask(&mut self) {
+        self.has_asked = true;
     }
 
     /// A step has ended whose time does not matter.
@@ -56,6 +65,9 @@ impl Failover {
 
     /// The primary of this node's log has spoken, `age` ago; its address, where that is known.
     pub(super) fn heard(&mut self, node: &Node, primary: Option<&str>, age: Duration) {
+        if self.paused.is_some() && !self.has_asked {
+            return;
+        }
         node.cluster().heard(primary, age);
         self.paused = None;
         self.is_logged = false;

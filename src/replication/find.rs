@@ -71,6 +71,7 @@ impl Following<'_> {
     fn ask(&mut self, addresses: &[String], search: &mut Search) -> Result<Vec<String>, FollowError> {
         let cluster = self.node.cluster();
         let mut named = Vec::new();
+        self.failover.ask();
         let answers = ask_all(self.node, addresses, self.times.handshake);
         self.failover.beat(2 * self.times.handshake);
         if cluster.change() != *self.change {

@@ -252,6 +252,7 @@ impl Following<'_> {
         target: &str,
         is_primary: bool,
     ) -> Result<(super::link::Answer, Vec<u8>), super::link::LinkError> {
+        self.failover.ask();
         let answer_time = self.times.poll_wait + self.times.answer;
         let answer = link.ask(&get(target), answer_time);
         self.failover.beat(answer_time);

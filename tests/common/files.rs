@@ -27,3 +27,15 @@ pub fn as_if_killed(mut log: Vec<u8>) -> Vec<u8> {
     log.truncate(log.len() - CLOSE_BYTES);
     log
 }
+
+/// Copies a directory that has only files in it; what is in the other one goes.
+pub fn copy_dir(from: &Path, to: &Path) {
+    if to.exists() {
+        fs::remove_dir_all(to).unwrap();
+    }
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}

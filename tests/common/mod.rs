@@ -6,9 +6,12 @@
 //! | `client` | HTTP/1.1 over a bare socket, so that a test decides every byte that is sent |
 //! | `cluster` | a node that others reach by a proxy, so by one address over all its lives |
 //! | `proxy` | a link between two nodes that can be cut, slowed, halved, hung and made to lie |
+//! | `network` | links between all pairs of nodes, each way by itself |
+//! | `opener` | which process opened a connection |
 //! | `cli` | one run of a subcommand: arguments, standard input, exit code, output |
 //! | `fake` | something that is no node, where one should be |
-//! | `files` | the segments of a log |
+//! | `files` | the segments of a log; a copy of a directory |
+//! | `replicas` | what a replica says of its primary |
 //! | `random` | numbers that look random and are the same in every run |
 //!
 //! Nothing here sleeps for a fixed time and hopes: whatever takes time is polled until a deadline that is
@@ -23,9 +26,12 @@ pub mod client;
 pub mod cluster;
 pub mod fake;
 pub mod files;
+pub mod network;
 pub mod node;
+pub mod opener;
 pub mod proxy;
 pub mod random;
+pub mod replicas;
 
 pub use cli::pykv;
 pub use client::{Client, Response};
