@@ -182,7 +182,7 @@ fn writers_are_not_sent_in_circles_nor_to_the_dead() {
 
 #[test]
 fn a_chain_hands_down_how_far_it_is_behind_the_primary() {
-    let mut a = Place::new().primary(&[]);
+    let a = Place::new().primary(&[]);
     let b = Place::new().replica(&[&a.link.address()], &[]);
     let c = Place::new().replica(&[&b.link.address()], &[FROM_REPLICA]);
     a.set("k", "1");
