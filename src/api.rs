@@ -8,6 +8,7 @@
 mod batch;
 mod deadline;
 mod history;
+mod json;
 mod replication;
 mod status;
 mod usage;
@@ -17,6 +18,7 @@ pub use batch::{
 };
 pub use deadline::{DEADLINE_MS_MAX, Patch, TTL_MS_MAX, expires_at, ttl_ms};
 pub use history::{History, Samples};
+pub(crate) use json::json_fault;
 pub use replication::{
     Divergence, Follower, HEADER_LOG, HEADER_MIN_OFFSET, HEADER_REPLICAS, HEADER_SYNC_REPLICAS,
     HEADER_SYNC_REQUIRED, HEADER_SYNC_TIMEOUT, Hello, LogQuery, PATH_PRIMARY, PATH_PROMOTE, PATH_REPLICA,
@@ -132,6 +134,12 @@ pub fn key_path(key: &str) -> String {
         }
     }
     path
+}
+
+/// The path of a key, relative to [`PATH_KV`]: it leads to the key wherever a proxy shows that path.
+pub fn relative_key_path(key: &str) -> String {
+    // `./` since a key may begin as a scheme does, or with a slash.
+    format!("./{}", &key_path(key)[PATH_KV.len()..])
 }
 
 /// The last moment that RFC 3339 has a form for, in ms since the Unix epoch.
@@ -332,6 +340,8 @@ mod tests {
         assert_eq!(key_path("ключ"), "/kv/%D0%BA%D0%BB%D1%8E%D1%87");
         assert_eq!(key_path("../x/./y"), "/kv/%2E%2E/x/%2E/y");
         assert_eq!(key_path("..."), "/kv/...");
+        assert_eq!(relative_key_path("mailto:x"), "./mailto%3Ax");
+        assert_eq!(relative_key_path("//a"), ".///a");
     }
 
     #[test]

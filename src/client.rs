@@ -241,7 +241,7 @@ impl Client {
 
     fn ask<T: DeserializeOwned>(&self, request: Request<'_>) -> Result<T, Error> {
         let body = self.send(request)?;
-        serde_json::from_slice(&body).map_err(|error| self.nonsense(error))
+        serde_json::from_slice(&body).map_err(|error| self.nonsense(api::json_fault(&error)))
     }
 
     fn send(&self, request: Request<'_>) -> Result<Vec<u8>, Error> {

@@ -109,6 +109,10 @@ pub mod cli;
 pub mod client;
 pub mod commands;
 pub mod digest;
+mod escape;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod histogram;
 pub mod http;
 mod key;
@@ -119,6 +123,7 @@ pub mod record;
 pub mod replication;
 pub mod store;
 mod waits;
+mod wall;
 
 pub use key::{Key, KeyError};
 pub use pair::KEY_BYTES_MAX;

@@ -153,7 +153,7 @@ fn lines_at_fault_are_named_and_the_others_go_in() {
         .stdin(lines.join("\n").as_bytes())
         .expect(USAGE);
     for (number, said) in [
-        (2, "expected"),
+        (2, "no JSON value"),
         (3, "`value`"),
         (4, "longer"),
         (5, "at least one byte"),

@@ -1,6 +1,6 @@
 //! `pykv backup` and `pykv restore`
 
-use super::{Error, connect, print};
+use super::{Error, connect, print_text};
 use crate::cli::{Backup, Restore};
 use crate::client::BackupError;
 use crate::log::{self, Whole};
@@ -25,7 +25,7 @@ pub(super) fn backup(args: &Backup) -> Result<(), Error> {
         // What is said is why there is no backup; that a part of one may lie about is next to nothing.
         let _ = fs::remove_file(&temporary);
     }
-    print(text(&made?).as_bytes())
+    print_text(&text(&made?))
 }
 
 /// Makes the file under another name first, so that under its own it is whole or not there.
@@ -66,7 +66,7 @@ fn temporary(file: &Path) -> PathBuf {
 
 pub(super) fn restore(args: &Restore) -> Result<(), Error> {
     let whole = log::restore(&args.file, &args.dir)?;
-    print(text(&whole).as_bytes())
+    print_text(&text(&whole))
 }
 
 fn text(whole: &Whole) -> String {

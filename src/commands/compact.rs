@@ -1,7 +1,7 @@
 //! `pykv compact`: of a node, or of a directory that no process has open.
 
 use super::progress::Progress;
-use super::{Error, connect, print, print_json};
+use super::{Error, connect, print_json, print_text};
 use crate::api::CompactionResult;
 use crate::cli::{Compact, Connection};
 use crate::log::{Options as LogOptions, Policy, Reader};
@@ -38,7 +38,7 @@ pub(super) fn run(args: &Compact) -> Result<(), Error> {
         result.entries.unwrap_or_default(),
         result.offset.unwrap_or_default(),
     );
-    print(text.as_bytes())
+    print_text(&text)
 }
 
 fn of_node(connection: &Connection) -> Result<CompactionResult, Error> {

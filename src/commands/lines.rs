@@ -1,6 +1,7 @@
 //! Lines of a file or of standard input, each of bounded length: what is too long is never held.
 
 use super::Error;
+use crate::api::json_fault;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
@@ -86,7 +87,7 @@ pub(super) fn broken(path: &Path) -> impl FnOnce(io::Error) -> Error {
 /// What is wrong with a line that is no JSON, or not the JSON that is asked for.
 pub(super) fn json_error(error: &serde_json::Error) -> String {
     // For the parser every line is the first of its text.
-    error.to_string().replace(" at line 1 column ", " at column ")
+    json_fault(error).replace(" at line 1 column ", " at column ")
 }
 
 #[cfg(test)]

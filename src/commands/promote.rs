@@ -1,6 +1,6 @@
 //! `pykv promote`
 
-use super::{Error, connect, print, print_json};
+use super::{Error, connect, print_json, print_text};
 use crate::cli::Promote;
 
 pub(super) fn run(args: &Promote) -> Result<(), Error> {
@@ -15,5 +15,5 @@ pub(super) fn run(args: &Promote) -> Result<(), Error> {
         "the node is the primary of term {}, from offset {} on\n",
         promoted.term, promoted.offset
     );
-    print(text.as_bytes())
+    print_text(&text)
 }

@@ -5,16 +5,15 @@
 //! that is done. At the end the listener is drained before the node is closed, so
 //! that the last answer given is covered by the last sync.
 
-use super::Error;
-use crate::cli::{LogLevel, Replica, Serve};
+use super::{Error, logging};
+use crate::cli::{Replica, Serve};
 use crate::http::{self, Server, Stopper, Tokens};
 use crate::log::Role;
 use crate::node::Node;
 use crate::replication::{Replication, Settings};
 use ::log::{info, warn};
-use simplelog::{ColorChoice, ConfigBuilder, LevelPadding, TermLogger, TerminalMode, WriteLogger};
 use std::fs::File;
-use std::io::{self, IsTerminal, LineWriter, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::thread;
@@ -33,7 +32,7 @@ pub(super) fn run(args: &Serve, replica: Option<&Replica>) -> Result<(), Error> 
         Some(path) => Some(super::token_text_of_file(path)?),
         None => tokens.as_ref().and_then(Tokens::first_for_admin),
     };
-    start_logging(args.log_level);
+    logging::start(args.log_level);
 
     let server = bind(args, tokens)?;
     let mut cluster = args.cluster.options(replica);
@@ -104,9 +103,9 @@ fn serve(args: &Serve, server: &Server, node: &Node, settings: &Settings) -> Res
             source,
         })?;
         announce(server);
-        server.run(node, args.shutdown_grace.0);
+        let served = server.run(node, args.shutdown_grace.0);
         replication.stop();
-        Ok(())
+        served.map_err(Error::Listen)
     })
 }
 
@@ -124,8 +123,9 @@ fn stop_on_signals(stopper: Stopper) -> Result<(), Error> {
     ctrlc::set_handler(move || match stopping_since {
         None => {
             stopping_since = Some(Instant::now());
-            info!("stopping: requests that have begun are answered first; once more to stop at once");
+            // First of all: nothing that goes wrong in saying so may keep the node from it.
             stopper.stop();
+            info!("stopping: requests that have begun are answered first; once more to stop at once");
         }
         Some(since) if since.elapsed() < SAME_SIGNAL_MAX => {}
         Some(_) => {
@@ -145,30 +145,4 @@ fn tokens(path: &Path) -> Result<Tokens, Error> {
         .and_then(|file| file.take(super::TOKEN_FILE_BYTES_MAX).read_to_string(&mut text))
         .map_err(Error::io("cannot read the token file", path))?;
     Tokens::parse(&text).map_err(|error| Error::Usage(format!("{}: {error}", path.display())))
-}
-
-/// Sends what the node says to standard error: a time in UTC, the level, the message.
-fn start_logging(level: LogLevel) {
-    let config = ConfigBuilder::new()
-        .set_time_format_custom(simplelog::format_description!(
-            "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z"
-        ))
-        .set_thread_level(::log::LevelFilter::Debug)
-        .set_target_level(::log::LevelFilter::Debug)
-        .set_location_level(::log::LevelFilter::Off)
-        .set_level_padding(LevelPadding::Right)
-        .build();
-    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let started = if io::stderr().is_terminal() {
-        let color = if no_color {
-            ColorChoice::Never
-        } else {
-            ColorChoice::Auto
-        };
-        TermLogger::init(level.filter(), config, TerminalMode::Stderr, color)
-    } else {
-        // A line at a time: others may write to the same pipe or file.
-        WriteLogger::init(level.filter(), config, LineWriter::new(io::stderr()))
-    };
-    started.expect("logging is started once in the life of the process");
 }

@@ -4,7 +4,7 @@
 //! ever more rarely, and goes on behind the last change it has printed. Only what would fail in the same way
 //! again ends it.
 
-use super::{Error, connect, print};
+use super::{Error, connect, print_lines_of_json};
 use crate::api::WATCH_LIMIT_MAX;
 use crate::cli;
 use crate::client::{self, Watched};
@@ -44,7 +44,7 @@ pub(super) fn run(args: &cli::Watch) -> Result<(), Error> {
                     out.push(b'\n');
                     left -= 1;
                 }
-                print(&out)?;
+                print_lines_of_json(&out)?;
                 after = answer.next;
             }
             Err(error) if was_reached && may_pass(&error) => trouble.wait(&error),

@@ -5,7 +5,7 @@
 
 use super::deadline;
 use super::problem::{self, Problem};
-use crate::api::{self, Encoding};
+use crate::api::{self, Encoding, json_fault};
 use crate::node::Deadline;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::error::Category;
@@ -83,14 +83,14 @@ fn read(body: &[u8], asked: Asked) -> Result<Fields<'_>, Problem> {
         .and_then(|fields| json.end().map(|()| fields))
         .map_err(|error| match error.classify() {
             Category::Data => {
-                let problem = Problem::new(problem::SHAPE, error.to_string());
+                let problem = Problem::new(problem::SHAPE, json_fault(&error));
                 match field {
                     Some(field) => problem.field(field),
                     None => problem,
                 }
             }
             Category::Io | Category::Syntax | Category::Eof => {
-                Problem::new(problem::BAD_JSON, error.to_string())
+                Problem::new(problem::BAD_JSON, json_fault(&error))
             }
         })
 }

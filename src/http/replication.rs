@@ -32,8 +32,12 @@ pub(super) fn hello(
     scratch: &mut Scratch,
 ) -> Result<Reply, Problem> {
     let [] = target::parameters(head.query, [])?;
-    let said: Hello = serde_json::from_slice(body)
-        .map_err(|error| Problem::new(problem::SHAPE, format!("it is no hello: {error}")))?;
+    let said: Hello = serde_json::from_slice(body).map_err(|error| {
+        Problem::new(
+            problem::SHAPE,
+            format!("it is no hello: {}", api::json_fault(&error)),
+        )
+    })?;
     if said.address.len() > ADDRESS_BYTES_MAX {
         return Err(Problem::new(problem::SHAPE, "no address is as long")
             .field("address")
@@ -51,7 +55,7 @@ pub(super) fn log<'a>(head: &Head<'_>) -> Result<Answer<'a>, Problem> {
     })))
 }
 
-fn question(head: &Head<'_>) -> Result<(Poll, Duration), Problem> {
+pub(super) fn question(head: &Head<'_>) -> Result<(Poll, Duration), Problem> {
     let names = [
         "id",
         "after",

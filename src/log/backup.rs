@@ -21,6 +21,7 @@ use super::recovery::BaseCount;
 use super::{Log, Refusal};
 use crate::digest::Digest;
 use crate::record::{Operation, Record};
+use crate::store::VERSION_MAX;
 use std::fmt;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -214,8 +215,12 @@ fn read(reader: &mut FileReader) -> Result<Whole, Error> {
                 let counted = count.count(&record);
                 if record.operation == Operation::End {
                     let offset = record.value.get(16..24).and_then(|end| end.try_into().ok());
+                    let offset = offset.map_or(start, u64::from_le_bytes);
+                    if offset > VERSION_MAX {
+                        return Err(reader.damaged(at, "it ends beyond the last offset that a log has"));
+                    }
                     whole = Some(Whole {
-                        offset: offset.map_or(start, u64::from_le_bytes),
+                        offset,
                         entries: recount.entries(),
                         digest: recount.digest(),
                     });

@@ -11,10 +11,10 @@ use super::header::{HEADER_BYTES, Header, Kind, LogId};
 use super::reader::no_store;
 use super::recount::{Mismatch, Recount};
 use super::recovery::{BaseCount, check_start};
+use super::regular;
 use super::repair::{Fix, mend};
 use crate::digest::Digest;
 use crate::record::HEAD_BYTES;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// What a file holds.
@@ -174,7 +174,7 @@ fn find_useless(listing: &Listing) -> Result<Option<Named>, Error> {
 
 /// Whether there is a whole record in a file, whatever its header is.
 fn has_record(named: &Named) -> Result<bool, Error> {
-    let file = File::open(&named.path).map_err(Error::io("cannot open", &named.path))?;
+    let file = regular::open(&named.path).map_err(Error::io("cannot open", &named.path))?;
     let mut reader = FileReader::without_header(named.clone(), file);
     match reader.peek()? {
         Next::Record(_) => Ok(true),
@@ -257,7 +257,7 @@ fn open_file(
         first_offset: named.first_offset,
         terms,
     };
-    let file = File::open(&named.path).map_err(Error::io("cannot open", &named.path))?;
+    let file = regular::open(&named.path).map_err(Error::io("cannot open", &named.path))?;
     let length = file_bytes(&named.path)?;
     let mut damage = Damage {
         path: named.path.clone(),

@@ -15,6 +15,8 @@
 use super::disk::Disk;
 use super::error::Error;
 use super::header::{HEADER_BYTES, Header, HeaderError, Kind};
+use super::regular;
+use crate::store::VERSION_MAX;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -46,7 +48,10 @@ impl Named {
             .split_once('-')?;
         let kind = [Kind::Base, Kind::Log].into_iter().find(|of| of.name() == kind)?;
         let digits = offset.len() == 20 && offset.bytes().all(|byte| byte.is_ascii_digit());
-        let first_offset = offset.parse().ok().filter(|_| digits)?;
+        let first_offset = offset
+            .parse()
+            .ok()
+            .filter(|offset| digits && *offset <= VERSION_MAX)?;
         Some(Named {
             first_offset,
             kind,
@@ -69,7 +74,7 @@ impl Named {
             return Err(no_store("it is not there"));
         }
         let mut bytes = Vec::new();
-        File::open(path)
+        regular::open(path)
             .and_then(|file| file.take(HEADER_BYTES as u64).read_to_end(&mut bytes))
             .map_err(Error::io("cannot read", path))?;
         match Header::decode(&bytes) {
@@ -192,13 +197,10 @@ impl Dir {
     /// Locks a directory that is there.
     pub(super) fn open(path: &Path) -> Result<Dir, Error> {
         let lock_path = path.join("LOCK");
-        let lock = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&lock_path)
+        let mut options = OpenOptions::new();
+        let lock = regular::open_as(options.write(true).create(true).truncate(false), &lock_path)
             // Enough to lock it: a check needs no more.
-            .or_else(|_| File::open(&lock_path));
+            .or_else(|_| regular::open(&lock_path));
         let lock = lock.map_err(Error::io("cannot open", &lock_path))?;
         match lock.try_lock() {
             Ok(()) => Ok(Dir {

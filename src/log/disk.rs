@@ -9,6 +9,7 @@
 //!   is known of what was to be covered, and a second call that succeeds proves nothing.
 //! - A rename within the directory is atomic; it survives a power cut once the directory was synced.
 
+use super::regular;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -35,7 +36,7 @@ impl Disk {
 
     pub(super) fn open(&self, path: &Path) -> io::Result<File> {
         self.allow("open")?;
-        OpenOptions::new().read(true).write(true).open(path)
+        regular::open_as(OpenOptions::new().read(true).write(true), path)
     }
 
     /// Writes all bytes at a position of the file, or fails with some of them written.

@@ -9,7 +9,9 @@
 use super::dir::Named;
 use super::error::Error;
 use super::header::{HEADER_BYTES, Header, HeaderError, Kind, LogId};
+use super::regular;
 use crate::record::{DecodeError, Operation, Record};
+use crate::store::VERSION_MAX;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
@@ -29,6 +31,9 @@ pub(super) enum Next {
     /// Bytes that are no record, or not all of one.
     Invalid(&'static str),
 }
+
+/// Why a record is none that a log has, though its checksum is right.
+const BEYOND: &str = "the record is beyond the last offset that a log has";
 
 /// Why a segment has bytes behind the record that says where the log goes on.
 const BEHIND_SKIP: &str = "the segment goes on behind its last record";
@@ -54,7 +59,7 @@ pub(super) struct FileReader {
 impl FileReader {
     /// Opens a file and checks its header, also against its name.
     pub(super) fn open(named: &Named) -> Result<FileReader, Error> {
-        let file = File::open(&named.path).map_err(Error::io("cannot open", &named.path))?;
+        let file = regular::open(&named.path).map_err(Error::io("cannot open", &named.path))?;
         let mut header = vec![0; HEADER_BYTES];
         let read = read_full(&file, &mut header, 0).map_err(Error::io("cannot read", &named.path))?;
         let damaged = |why: &str| Error::Damaged {
@@ -148,6 +153,7 @@ impl FileReader {
             let unread = &self.buffer[self.start..];
             match Record::decode(self.checksum_position(), unread) {
                 Ok(_) if self.goes_on_at.is_some() => return Ok(Next::Invalid(BEHIND_SKIP)),
+                Ok((record, bytes)) if self.is_beyond(&record, bytes) => return Ok(Next::Invalid(BEYOND)),
                 Ok((record, bytes)) if !record.more || self.file_position < self.batch_end => {
                     return Ok(Next::Record(bytes));
                 }
@@ -172,6 +178,16 @@ impl FileReader {
         }
     }
 
+    /// Whether a record names a place that no log comes to, so that offsets behind it would not be numbers any more.
+    fn is_beyond(&self, record: &Record<'_>, bytes: usize) -> bool {
+        let named = match record.operation {
+            Operation::Skip => record.value_u64(),
+            _ => record.version,
+        };
+        let end = self.checksum_position().saturating_add(bytes as u64);
+        end.max(named.unwrap_or(0)) > VERSION_MAX
+    }
+
     /// Looks whether the batch that a record at the cursor is of is all there; says why if not.
     fn broken_batch(&mut self) -> Result<Option<&'static str>, Error> {
         if let Some((until, why)) = self.broken_batch
@@ -183,6 +199,7 @@ impl FileReader {
         let why = loop {
             let position = self.checksum_position() + ahead as u64;
             match Record::decode(position, &self.buffer[self.start + ahead..]) {
+                Ok((_, bytes)) if position.saturating_add(bytes as u64) > VERSION_MAX => break BEYOND,
                 Ok((record, bytes)) => {
                     ahead += bytes;
                     if !record.more {

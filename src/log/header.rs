@@ -15,6 +15,7 @@
 //! were compacted away long ago.
 
 use super::term::{Term, TermStart};
+use crate::store::VERSION_MAX;
 use std::fmt;
 
 pub(super) const HEADER_BYTES: usize = 4096;
@@ -131,6 +132,11 @@ impl Header {
         if terms > TERMS_MAX {
             return Err(HeaderError::Damaged(
                 "the header has more terms than it has room for",
+            ));
+        }
+        if u64_at(32) > VERSION_MAX {
+            return Err(HeaderError::Damaged(
+                "the file begins beyond the last offset that a log has",
             ));
         }
         Ok(Header {

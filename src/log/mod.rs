@@ -45,6 +45,8 @@ mod disk;
 mod error;
 mod feed;
 mod file_reader;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod header;
 mod keeper;
 mod marker;
@@ -52,6 +54,7 @@ mod pins;
 mod reader;
 mod recount;
 mod recovery;
+mod regular;
 mod repair;
 mod snapshot;
 mod term;

@@ -10,15 +10,15 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 pub(super) struct Clock {
     started: Instant,
-    /// How far the clock is ahead of `started`, in ns. Only grows.
-    ahead_ns: AtomicU64,
+    /// How far the clock is ahead of `started`, in µs. Only grows.
+    ahead_us: AtomicU64,
 }
 
 impl Clock {
     pub(super) fn new() -> Clock {
         Clock {
             started: Instant::now(),
-            ahead_ns: AtomicU64::new(0),
+            ahead_us: AtomicU64::new(0),
         }
     }
 
@@ -28,18 +28,18 @@ impl Clock {
         // In this order: a thread that is held up in between makes the difference smaller, never larger.
         let since = self.started.elapsed();
         self.at_ms(
-            wall.map_or(0, |wall| wall.as_nanos() as u64),
-            since.as_nanos() as u64,
+            wall.map_or(0, |wall| wall.as_micros() as u64),
+            since.as_micros() as u64,
         )
     }
 
-    fn at_ms(&self, wall_ns: u64, since_ns: u64) -> u64 {
-        let ahead_ns = wall_ns.saturating_sub(since_ns);
-        let mut known_ns = self.ahead_ns.load(Ordering::Relaxed);
-        if known_ns < ahead_ns {
-            known_ns = self.ahead_ns.fetch_max(ahead_ns, Ordering::Relaxed).max(ahead_ns);
+    fn at_ms(&self, wall_us: u64, since_us: u64) -> u64 {
+        let ahead_us = wall_us.saturating_sub(since_us);
+        let mut known_us = self.ahead_us.load(Ordering::Relaxed);
+        if known_us < ahead_us {
+            known_us = self.ahead_us.fetch_max(ahead_us, Ordering::Relaxed).max(ahead_us);
         }
-        (known_ns + since_ns) / 1_000_000
+        (known_us + since_us) / 1_000
     }
 }
 
@@ -49,7 +49,7 @@ mod tests {
 
     #[test]
     fn it_goes_forward_with_the_wall_and_never_back() {
-        const SECOND: u64 = 1_000_000_000;
+        const SECOND: u64 = 1_000_000;
         let clock = Clock::new();
         assert_eq!(clock.at_ms(1000 * SECOND, 0), 1_000_000);
         assert_eq!(clock.at_ms(1001 * SECOND, SECOND), 1_001_000);

@@ -80,6 +80,8 @@ pub(super) struct Batch {
 pub(super) struct Gathered {
     /// The number of its line.
     pub(super) line: u64,
+    /// When it expires, where it has a deadline.
+    pub(super) expires_at_ms: Option<u64>,
     json: Range<usize>,
     /// A get of its key; only where keys that are there are to be left alone.
     question: Range<usize>,
@@ -204,6 +206,7 @@ impl Gathering {
             }),
             false => 0..0,
         };
+        let expires_at_ms = entry.expires_at_ms;
         let json = batch.write(&Operation::Set {
             key: entry.key,
             value: entry.value,
@@ -213,7 +216,12 @@ impl Gathering {
             if_version: None,
             if_absent,
         });
-        let gathered = Gathered { line, json, question };
+        let gathered = Gathered {
+            line,
+            expires_at_ms,
+            json,
+            question,
+        };
         match index {
             // No batch may write a key twice; the later line counts.
             Some(index) => {
@@ -319,8 +327,8 @@ mod tests {
         let mut gatherer = Gatherer::new(1, false, &limits());
         for (line, said) in [
             ("nonsense", "column 2"),
-            ("{", "EOF"),
-            ("[]", "expected"),
+            ("{", "ends within an object"),
+            ("[]", "an object"),
             (r#"{"key":"k"}"#, "`value`"),
             (r#"{"key":"k","value":5}"#, "5"),
             (r#"{"key":"","value":""}"#, "at least one byte"),

@@ -32,6 +32,8 @@ pub(super) struct Sender<'a> {
 /// What to do after a refusal.
 #[derive(Debug, PartialEq, Eq)]
 enum Next {
+    /// Leave out this operation, whose deadline has passed, and those like it.
+    Expired(usize),
     /// Leave this operation out, counted from the first that was sent.
     LeaveOut(usize),
     /// Send fewer at once.
@@ -69,6 +71,7 @@ impl<'a> Sender<'a> {
             };
             match next(&error, end - sent) {
                 Next::LeaveOut(_) if self.is_there(&error) && self.leave_alone(&mut batch, sent..end) => {}
+                Next::Expired(index) => self.drop_expired(&mut batch, sent, sent + index),
                 Next::LeaveOut(index) => {
                     let operation = batch.operations.remove(sent + index);
                     self.leave_out(operation.line, &error);
@@ -88,6 +91,22 @@ impl<'a> Sender<'a> {
             false => &self.tally.keys,
         };
         superseded.fetch_add(batch.superseded, Relaxed);
+    }
+
+    /// Takes out, from `start` on, what expires no later than the operation at `index`: the node's clock says that this
+    /// one has expired, so the others have too.
+    fn drop_expired(&self, batch: &mut Batch, start: usize, index: usize) {
+        let passed_ms = batch.operations[index].expires_at_ms;
+        let before = batch.operations.len();
+        let mut position = 0;
+        batch.operations.retain(|operation| {
+            let is_left = position < start
+                || position != index && operation.expires_at_ms.is_none_or(|ms| Some(ms) > passed_ms);
+            position += 1;
+            is_left
+        });
+        let expired = (before - batch.operations.len()) as u64;
+        self.tally.expired.fetch_add(expired, Relaxed);
     }
 
     /// Takes operations out whose keys are there; whether there were some.
@@ -133,6 +152,9 @@ fn next(error: &client::Error, operations: usize) -> Next {
 
 fn next_after(problem: &Problem, operations: usize) -> Next {
     match (operation_at_fault(problem), problem.status) {
+        (Some(index), 422) if index < operations && problem.field.as_deref() == Some("expires_at_ms") => {
+            Next::Expired(index)
+        }
         (Some(index), _) if index < operations => Next::LeaveOut(index),
         // The body as a whole: more than the node takes at once, or than it has room for.
         (None, 413) if operations > 1 => Next::Fewer,
@@ -154,6 +176,11 @@ mod tests {
                 r#""status":422,"field":"operations[2].key""#,
                 5,
                 Next::LeaveOut(2),
+            ),
+            (
+                r#""status":422,"index":3,"field":"expires_at_ms""#,
+                5,
+                Next::Expired(3),
             ),
             (r#""status":412,"index":5"#, 5, Next::BreakOff),
             (r#""status":422,"field":"operations""#, 5, Next::BreakOff),
