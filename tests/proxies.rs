@@ -155,7 +155,7 @@ fn writes_and_conditions_come_through() {
         let tag = field(&head, "ETag").unwrap().to_owned();
         assert_eq!(status, 200, "{name}");
         let put = format!("PUT /kv/{name}");
-        let lines = format!("If-Match: \"1\"\r\nIf-Match: {tag}\r\nContent-Length: 1\r\n");
+        let lines = format!("If-Match: \"1\", {tag}\r\nContent-Length: 1\r\n");
         assert_eq!(proxy.ask(&put, &lines, "w").0, 200, "{name}");
         assert_eq!(proxy.ask(&put, &lines, "w").0, 412, "{name}");
         // A proxy may put such a framing on a request that has no body.
