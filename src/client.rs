@@ -17,12 +17,14 @@ pub use backup::BackupError;
 pub use error::Error;
 pub use watch::Watched;
 
-use crate::api::{self, Batched, Deleted, Entries, HEADER_EXPIRES_AT, Keys, Patch, Promoted, Stats, Status};
+use crate::api::{
+    self, Batched, Deleted, Entries, HEADER_EXPIRES_AT, HEADER_TTL, Keys, Patch, Promoted, Stats, Status,
+};
 use crate::record::VALUE_BYTES_MAX;
 use error::problem;
 use serde::de::DeserializeOwned;
 use std::fmt;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use ureq::http::{self, HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use ureq::{Agent, Body};
 
@@ -161,17 +163,18 @@ impl Client {
         self.send(request)
     }
 
-    /// When a key expires; none where it has no deadline. Leaves its recency alone.
-    pub fn deadline(&self, key: &str) -> Result<Option<SystemTime>, Error> {
+    /// How long a key has left, by the clock of the node; none where it has no deadline. Leaves its recency alone.
+    pub fn ttl(&self, key: &str) -> Result<Option<Duration>, Error> {
         let (headers, _) = self.exchange(Request::new(Method::HEAD, api::key_path(key)))?;
-        let Some(expires_at) = headers.get(HEADER_EXPIRES_AT) else {
+        if !headers.contains_key(HEADER_EXPIRES_AT) {
             return Ok(None);
-        };
-        let deadline = expires_at.to_str().ok().map(humantime::parse_rfc3339);
-        match deadline {
-            Some(Ok(deadline)) => Ok(Some(deadline)),
-            _ => Err(self.nonsense(format_args!("{HEADER_EXPIRES_AT} is no time"))),
         }
+        let seconds = headers
+            .get(HEADER_TTL)
+            .and_then(|ttl| ttl.to_str().ok()?.parse().ok());
+        let ttl = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        ttl.map(Some)
+            .ok_or_else(|| self.nonsense(format_args!("{HEADER_TTL} is no number of seconds")))
     }
 
     /// Makes the node the primary.

@@ -21,6 +21,7 @@ mod reapply;
 mod serve;
 mod set;
 mod shell;
+mod signals;
 mod status;
 mod watch;
 
@@ -34,6 +35,8 @@ use std::path::{Path, PathBuf};
 
 /// Longest file of tokens that is read, in bytes.
 const TOKEN_FILE_BYTES_MAX: u64 = 1 << 20;
+
+pub use signals::ignore_file_size_limit;
 
 /// Does what was typed.
 pub fn run(cli: Cli) -> Result<(), Error> {

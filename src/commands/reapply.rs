@@ -322,6 +322,7 @@ mod tests {
             version,
             expires_at: None,
             expires_at_ms: None,
+            ttl: None,
         }
     }
 

@@ -246,6 +246,7 @@ pub(super) fn replica(
             scratch,
             &api::Probe {
                 status: "ok".to_owned(),
+                detail: None,
             },
         )),
     }

@@ -1,6 +1,6 @@
 //! Where records get their offsets: the end of the log, as the store's lock guards it.
 
-use super::error::Refusal;
+use super::error::{Health, Refusal};
 use super::term::TermStart;
 use super::{Budget, Shared};
 use crate::pair::Pair;
@@ -176,6 +176,15 @@ impl Appender {
             Err(Refusal::Full)
         } else {
             Ok(())
+        }
+    }
+
+    /// As [`Appender::check`], for a record that removes something: a disk without room for others has some for
+    /// that.
+    pub(crate) fn check_removal(&self) -> Result<(), Refusal> {
+        match self.check() {
+            Err(Refusal::Unhealthy(Health::Short { .. })) => self.shared.commit.check_removal(),
+            checked => checked,
         }
     }
 

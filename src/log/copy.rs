@@ -12,7 +12,6 @@
 //! - Nothing that is set aside is taken out of the log before it is synced elsewhere.
 
 use super::appender::Piece;
-use super::dir::Listing;
 use super::error::{Error, Health, Refusal};
 use super::file_reader::{FileReader, Next};
 use super::header::{HEADER_BYTES, Header, Kind};
@@ -57,14 +56,14 @@ impl Log {
     /// it. It is synced when this returns.
     pub(crate) fn set_aside(&self, from: u64) -> Result<Vec<PathBuf>, Error> {
         let shared = &self.shared;
-        let listing = Listing::read(shared.dir.path())?;
+        let listing = shared.dir.list()?;
         let mut made = Vec::new();
         for (at, named) in listing.segments.iter().enumerate() {
             let next = listing.segments.get(at + 1);
             if next.is_some_and(|next| next.first_offset <= from) {
                 continue;
             }
-            let mut reader = FileReader::open(named)?;
+            let mut reader = FileReader::open_in(&shared.dir, named)?;
             let start = from.max(named.first_offset);
             reader.skip_to(start - named.first_offset + HEADER_BYTES as u64);
             let mut has_keys = false;
@@ -126,7 +125,7 @@ impl Log {
         let _walking = shared.walking();
         let _step = shared.stepping();
         let mut writer = shared.writer();
-        let listing = Listing::read(shared.dir.path())?;
+        let listing = shared.dir.list()?;
         let base = listing.bases.last().map_or(0, |base| base.first_offset);
         let (ahead, holds): (Vec<_>, Vec<_>) = listing
             .segments
@@ -137,12 +136,13 @@ impl Log {
         };
         let file = shared
             .disk
-            .open(&last.path)
+            .open(&shared.dir, &last.path)
             .map_err(Error::io("cannot open", &last.path))?;
+        shared.dir.forget_last_segment(&shared.disk)?;
         for segment in ahead.iter().rev() {
             shared
                 .disk
-                .remove(&segment.path)
+                .remove(&shared.dir, &segment.path)
                 .map_err(Error::io("cannot remove", &segment.path))?;
         }
         let segment = Segment {

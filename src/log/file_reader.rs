@@ -6,7 +6,7 @@
 //! Never more than a record or a batch and a buffer is held in memory, and never by a length that the file cannot
 //! back: a damaged length field allocates nothing.
 
-use super::dir::Named;
+use super::dir::{Dir, Named};
 use super::error::Error;
 use super::header::{HEADER_BYTES, Header, HeaderError, Kind, LogId};
 use crate::record::{DecodeError, Operation, Record};
@@ -52,9 +52,21 @@ pub(super) struct FileReader {
 }
 
 impl FileReader {
-    /// Opens a file and checks its header, also against its name.
+    /// Opens a file by its path and checks its header, also against its name.
     pub(super) fn open(named: &Named) -> Result<FileReader, Error> {
         let file = File::open(&named.path).map_err(Error::io("cannot open", &named.path))?;
+        FileReader::new(named, file)
+    }
+
+    /// As [`FileReader::open`], of a directory that is open.
+    pub(super) fn open_in(dir: &Dir, named: &Named) -> Result<FileReader, Error> {
+        let file = dir
+            .open_to_read_at(&named.path)
+            .map_err(Error::io("cannot open", &named.path))?;
+        FileReader::new(named, file)
+    }
+
+    fn new(named: &Named, file: File) -> Result<FileReader, Error> {
         let mut header = vec![0; HEADER_BYTES];
         let read = read_full(&file, &mut header, 0).map_err(Error::io("cannot read", &named.path))?;
         let damaged = |why: &str| Error::Damaged {
@@ -202,6 +214,21 @@ impl FileReader {
         };
         self.broken_batch = Some((self.file_position + ahead as u64, why));
         Ok(Some(why))
+    }
+
+    /// What the first fields of the damaged record at the cursor say; see [`Record::peek_head`].
+    pub(super) fn peek_head(&self) -> Option<(usize, bool, u64)> {
+        Record::peek_head(&self.buffer[self.start..])
+    }
+
+    /// Whether a whole record stands at the cursor, though its batch is not whole.
+    pub(super) fn is_record(&self) -> bool {
+        Record::decode(self.checksum_position(), &self.buffer[self.start..]).is_ok()
+    }
+
+    /// The record that [`FileReader::peek`] found.
+    pub(super) fn look(&self, bytes: usize) -> Record<'_> {
+        Record::decode_checked(&self.buffer[self.start..self.start + bytes])
     }
 
     /// The record that [`FileReader::peek`] found, and moves past it.

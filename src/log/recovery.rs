@@ -17,6 +17,7 @@
 //! Anything else that is not as it was written stops the start: see [`Error::Damaged`]. What a repair does
 //! is told in the module `repair`.
 
+use super::check;
 use super::dir::{Dir, Listing, Named};
 use super::disk::Disk;
 use super::error::Error;
@@ -43,6 +44,10 @@ pub const SEGMENT_BYTES_CEILING: u64 = 2 << 30;
 /// The most that may wait to be written, in bytes.
 pub const UNWRITTEN_BYTES_CEILING: u64 = 1 << 30;
 
+/// Said of damage that may be no fault of the medium.
+const LOST_PAGE: &str =
+    ", with whole records behind it (a power cut may leave this where the log was not synced)";
+
 /// A directory that was read, and the segment to go on in.
 pub(super) struct Recovered {
     pub(super) id: LogId,
@@ -52,18 +57,31 @@ pub(super) struct Recovered {
     pub(super) position: u64,
     /// What a CLOSE at the end says the digest is.
     pub(super) digest: Option<Digest>,
+    /// What could not be written for want of room.
+    pub(super) put_off: Option<PutOff>,
+}
+
+/// What a start leaves to be written once there is room, so that a full disk keeps nobody from reading.
+#[derive(Debug)]
+pub(super) struct PutOff {
+    /// Why it was not.
+    pub(super) error: Error,
+    /// Whether a segment is to be begun at the end of the log.
+    pub(super) begins_segment: bool,
+    /// Where the log is to go on, behind a SKIP that says so.
+    pub(super) skip_to: Option<u64>,
 }
 
 /// Reads a directory, or makes a new log in an empty one. Each record is given to `replay` with the version
-/// that it gives its key.
+/// that it gives its key. `is_new` says that a store is to be made even where one seems to be lost.
 pub(super) fn recover(
     dir: &Dir,
     disk: &Disk,
-    backlog_bytes: u64,
+    (backlog_bytes, is_new): (u64, bool),
     role: Role,
     mut replay: impl FnMut(&Record<'_>, u64),
 ) -> Result<Recovered, Error> {
-    let listing = Listing::read(dir.path())?;
+    let listing = dir.list()?;
     for path in &listing.temporary {
         ::log::warn!(
             "removing {}, which was being made when the process ended",
@@ -72,20 +90,25 @@ pub(super) fn recover(
     }
     dir.remove(disk, listing.temporary.iter().cloned());
 
+    let listing = set_bare_tail_aside(dir, disk, listing)?;
     let files: Vec<&Named> = listing.current().collect();
     if files.is_empty() {
         return if listing.superseded().next().is_none() {
+            if !is_new {
+                dir.check_is_new()?;
+            }
             start_log(dir, disk)
         } else {
             unreachable_start(dir)
         };
     }
     check_start(dir, &files)?;
+    dir.check_last_segment(&listing)?;
     let mut log: Option<Recovered> = None;
     let mut has_lost = false;
     let mut digest = None;
     for (at, named) in files.iter().enumerate() {
-        let mut reader = FileReader::open(named)?;
+        let mut reader = FileReader::open_in(dir, named)?;
         if let Some(log) = &log {
             check_follows(dir, log, &reader)?;
         }
@@ -104,7 +127,7 @@ pub(super) fn recover(
         )?;
         let position = reader.offset();
         let file = disk
-            .open(&named.path)
+            .open(dir, &named.path)
             .map_err(Error::io("cannot open", &named.path))?;
         let segment = Segment {
             first_offset: named.first_offset,
@@ -117,6 +140,7 @@ pub(super) fn recover(
             segment,
             position,
             digest: None,
+            put_off: None,
         });
     }
     let mut log = log.expect("there is at least one file");
@@ -132,7 +156,7 @@ pub(super) fn recover(
         disk.sync_data(file).map_err(Error::io("cannot sync", path))?;
     } else {
         // The process ended between making the base, or the SKIP, and the segment that follows it.
-        log.segment = Segment::create(dir, disk, log.id, &log.terms, log.position, &[])?;
+        begin_segment(dir, disk, &mut log)?;
     }
     // A replica's log is the primary's, byte for byte: it has no say in how it goes on.
     if log.digest.is_none() && role == Role::Primary {
@@ -140,9 +164,47 @@ pub(super) fn recover(
     }
     // What a base was made of is kept where the base was damaged: somebody may want it yet.
     if !has_lost {
-        dir.remove(disk, listing.dispensable(backlog_bytes, None));
+        dir.remove(disk, listing.dispensable(dir, backlog_bytes, None));
+    }
+    if log.put_off.is_none() {
+        log.segment.mark(dir, disk, log.id);
     }
     Ok(log)
+}
+
+/// Takes a last segment away that is empty, or has no header and no record, behind one that ends where it begins:
+/// nothing that was acknowledged was in it.
+fn set_bare_tail_aside(dir: &Dir, disk: &Disk, mut listing: Listing) -> Result<Listing, Error> {
+    let Some(last) = listing.current().last().cloned() else {
+        return Ok(listing);
+    };
+    if check::is_bare_tail(dir, &listing, &last)? {
+        dir.forget_last_segment(disk)?;
+        let aside = repair::set_aside(dir, disk, &last.path, last.first_offset)?;
+        ::log::warn!(
+            "{} has no header and no record, as a power cut may leave a file that was just made; it is {} now",
+            last.path.display(),
+            aside.display()
+        );
+        listing.forget(&last);
+    }
+    Ok(listing)
+}
+
+/// Begins a segment at the end of the log, or leaves that until there is room.
+fn begin_segment(dir: &Dir, disk: &Disk, log: &mut Recovered) -> Result<(), Error> {
+    match Segment::create(dir, disk, log.id, &log.terms, log.position, &[]) {
+        Ok(segment) => log.segment = segment,
+        Err(error) if error.is_disk_full() => {
+            log.put_off = Some(PutOff {
+                error,
+                begins_segment: true,
+                skip_to: None,
+            });
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(())
 }
 
 /// Makes the first segment of a new log. It begins with the record of term 1.
@@ -161,12 +223,32 @@ fn start_log(dir: &Dir, disk: &Disk) -> Result<Recovered, Error> {
         segment,
         position: first.len() as u64,
         digest: None,
+        put_off: None,
     })
 }
 
-/// Lets the log go on where no offset was given before.
+/// Lets the log go on where no offset was given before; where there is no room to say so, once there is.
 fn skip_ahead(dir: &Dir, disk: &Disk, log: &mut Recovered) -> Result<(), Error> {
     let to = log.position + SKIPPED_BYTES;
+    if let Some(put_off) = &mut log.put_off {
+        put_off.skip_to = Some(to);
+        return Ok(());
+    }
+    match write_skip(dir, disk, log, to) {
+        Ok(()) => ::log::warn!("the log was not closed in order; it goes on at offset {to}"),
+        Err(error) if error.is_disk_full() => {
+            log.put_off = Some(PutOff {
+                error,
+                begins_segment: false,
+                skip_to: Some(to),
+            });
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
+fn write_skip(dir: &Dir, disk: &Disk, log: &mut Recovered, to: u64) -> Result<(), Error> {
     let mut skip = Vec::new();
     Record::new(Operation::Skip, now_ms(), &[], &to.to_le_bytes()).encode(log.position, &mut skip);
     let Segment { file, path, .. } = &log.segment;
@@ -175,7 +257,6 @@ fn skip_ahead(dir: &Dir, disk: &Disk, log: &mut Recovered) -> Result<(), Error> 
     disk.sync_data(file).map_err(Error::io("cannot sync", path))?;
     log.segment = Segment::create(dir, disk, log.id, &log.terms, to, &[])?;
     log.position = to;
-    ::log::info!("the log was not closed in order; it goes on at offset {to}");
     Ok(())
 }
 
@@ -260,8 +341,11 @@ fn read_file(
             Next::End => return Ok(in_base.has_gap),
             Next::Invalid(why) => {
                 let at = reader.file_position();
-                if is_base || !is_last || reader.seek_valid()? {
+                if is_base || !is_last {
                     return Err(reader.damaged(at, why));
+                }
+                if reader.seek_valid()? {
+                    return Err(reader.damaged(at, &format!("{why}{LOST_PAGE}")));
                 }
                 cut_tail(dir, disk, reader, at, why)?;
                 reader.skip_to(at);
@@ -296,7 +380,7 @@ impl BaseCount {
 
 fn cut_tail(dir: &Dir, disk: &Disk, reader: &FileReader, at: u64, why: &str) -> Result<(), Error> {
     let path = &reader.named().path;
-    let file = disk.open(path).map_err(Error::io("cannot open", path))?;
+    let file = disk.open(dir, path).map_err(Error::io("cannot open", path))?;
     let end = file.metadata().map_err(Error::io("cannot read", path))?.len();
     let offset = reader.named().first_offset + at - HEADER_BYTES as u64;
     let (name, cut) = (path.display(), end - at);

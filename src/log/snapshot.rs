@@ -11,7 +11,7 @@
 //! - Nobody makes a base of a store that is being replaced, nor of one that is left empty because a snapshot
 //!   broke off.
 
-use super::dir::{Listing, Named};
+use super::dir::Named;
 use super::error::Error;
 use super::header::{HEADER_BYTES, Header, Kind};
 use super::recovery::BaseCount;
@@ -88,7 +88,7 @@ impl Log {
         let temporary = shared.dir.path().join("snapshot.tmp");
         let file = shared
             .disk
-            .create(&temporary)
+            .create(&shared.dir, &temporary)
             .map_err(Error::io("cannot create", &temporary))?;
         Ok(Snapshot {
             shared,
@@ -198,7 +198,7 @@ impl Snapshot<'_> {
         shared.commit.set_state(end, digest);
         drop(writer);
         shared.is_hollow.store(false, Ordering::Release);
-        let listing = Listing::read(shared.dir.path())?;
+        let listing = shared.dir.list()?;
         shared
             .dir
             .remove(&shared.disk, listing.superseded().map(|named| named.path.clone()));
@@ -208,6 +208,7 @@ impl Snapshot<'_> {
     /// Gives the file the header of a base at `offset`, and its name.
     fn name(&mut self, header: &Header, offset: u64) -> Result<(), Error> {
         let (disk, dir) = (&self.shared.disk, &self.shared.dir);
+        dir.check_place()?;
         let named = Named::new(dir.path(), Kind::Base, offset);
         let header = Header {
             first_offset: offset,
@@ -217,20 +218,20 @@ impl Snapshot<'_> {
         disk.write_at(&self.file, &header.encode(), 0)
             .map_err(cannot("cannot write"))?;
         disk.sync_all(&self.file).map_err(cannot("cannot sync"))?;
-        let listing = Listing::read(dir.path())?;
+        dir.forget_last_segment(disk)?;
+        let listing = dir.list()?;
         // What a start would take for newer than this; there is some only where another store is replaced.
         let ahead = listing.all().filter(|named| named.first_offset >= offset);
         let mut ahead: Vec<_> = ahead.collect();
         ahead.sort();
         for named in ahead.into_iter().rev() {
-            disk.remove(&named.path)
+            disk.remove(dir, &named.path)
                 .map_err(Error::io("cannot remove", &named.path))?;
         }
-        disk.rename(&self.temporary, &named.path)
+        disk.rename(dir, &self.temporary, &named.path)
             .map_err(cannot("cannot rename"))?;
         self.is_installed = true;
-        disk.sync_dir(dir.path())
-            .map_err(Error::io("cannot sync", dir.path()))
+        disk.sync_dir(dir).map_err(Error::io("cannot sync", dir.path()))
     }
 }
 
@@ -238,7 +239,7 @@ impl Drop for Snapshot<'_> {
     fn drop(&mut self) {
         if !self.is_installed {
             // The next start removes it anyway.
-            let _ = self.shared.disk.remove(&self.temporary);
+            let _ = self.shared.disk.remove(&self.shared.dir, &self.temporary);
         }
     }
 }

@@ -18,6 +18,8 @@ use super::dir::{Dir, Named};
 use super::disk::Disk;
 use super::error::Error;
 use super::header::{HEADER_BYTES, Header, Kind, LogId};
+use super::lock::Mark;
+use super::recovery::PutOff;
 use super::term::{History, Term, TermStart};
 use crate::digest::Digest;
 use crate::record::{Operation, Record};
@@ -56,6 +58,8 @@ pub(super) struct Writer {
     /// attempt to start it may have left its file, or a record of the one before says where the log goes on.
     /// Then `position` is there already.
     next_segment_at: Option<u64>,
+    /// Where a SKIP that is still to be written says that the log goes on: what is encoded begins there.
+    skip_to: Option<u64>,
 }
 
 /// The segment being written.
@@ -107,11 +111,19 @@ impl Segment {
             disk.write_at(file, &start, 0)
                 .map_err(Error::io("cannot write", &named.path))
         })?;
-        Ok(Segment {
+        let segment = Segment {
             first_offset,
             path: named.path,
             file: Arc::new(file),
-        })
+        };
+        segment.mark(dir, disk, id);
+        Ok(segment)
+    }
+
+    /// Names it in LOCK as the last one.
+    pub(super) fn mark(&self, dir: &Dir, disk: &Disk, id: LogId) {
+        let last_segment = Some(self.first_offset);
+        dir.set_mark(disk, Mark { id, last_segment });
     }
 
     /// Where in the file an offset is, in bytes from its start.
@@ -148,7 +160,15 @@ impl Writer {
             position,
             has_torn_tail: false,
             next_segment_at: None,
+            skip_to: None,
         }
+    }
+
+    /// Takes over what a start could not write for want of room.
+    pub(super) fn put_off(&mut self, put_off: &PutOff) {
+        self.next_segment_at = put_off.begins_segment.then_some(self.position);
+        self.skip_to = put_off.skip_to;
+        self.has_torn_tail = !put_off.begins_segment;
     }
 
     /// Where the next write goes: everything before it is written.
@@ -178,6 +198,7 @@ impl Writer {
     /// next call.
     pub(super) fn write(&mut self) -> Result<Flushed, Failure> {
         self.encode_waiting();
+        self.catch_up()?;
         if self.encoded.is_empty() && self.next_segment_at.is_none() {
             return Ok(self.flushed(0));
         }
@@ -204,6 +225,34 @@ impl Writer {
         Ok(self.flushed(bytes))
     }
 
+    /// Writes what a start could not.
+    fn catch_up(&mut self) -> Result<(), Failure> {
+        let Some(to) = self.skip_to else {
+            return Ok(());
+        };
+        if self.next_segment_at.is_some() {
+            self.start_segment()?;
+        }
+        let mut skip = Vec::new();
+        Record::new(Operation::Skip, now_ms(), &[], &to.to_le_bytes()).encode(self.position, &mut skip);
+        self.write_records(&skip)?;
+        self.skip_to = None;
+        self.pass_to(to)
+    }
+
+    /// Writes records of the log's own at its end, and syncs them.
+    fn write_records(&mut self, encoded: &[u8]) -> Result<(), Failure> {
+        self.cut_torn_tail()?;
+        let at = self.segment.file_position(self.position);
+        if let Err(error) = self.disk.write_at(&self.segment.file, encoded, at) {
+            self.has_torn_tail = self.disk.set_len(&self.segment.file, at).is_err();
+            return Err(Failure::Write(Error::io("cannot write", &self.segment.path)(
+                error,
+            )));
+        }
+        self.sync().inspect_err(|_| self.has_torn_tail = true)
+    }
+
     fn flushed(&self, bytes: u64) -> Flushed {
         Flushed {
             written: self.position,
@@ -223,14 +272,14 @@ impl Writer {
     /// under the node: a start would not find what is written.
     pub(super) fn check_linked(&self) -> Result<(), Failure> {
         let path = &self.segment.path;
-        let same = std::fs::metadata(path)
+        let same = self
+            .dir
+            .identity(path)
             .and_then(|named| Ok((named, self.segment.file.metadata()?)))
-            .and_then(
-                |(named, open)| match (named.dev(), named.ino()) == (open.dev(), open.ino()) {
-                    true => Ok(()),
-                    false => Err(std::io::ErrorKind::NotFound.into()),
-                },
-            );
+            .and_then(|(named, open)| match named == (open.dev(), open.ino()) {
+                true => Ok(()),
+                false => Err(std::io::ErrorKind::NotFound.into()),
+            });
         same.map_err(|error| Failure::Sync(Error::io("the log was removed:", path)(error)))
     }
 
@@ -253,11 +302,19 @@ impl Writer {
         self.cut_torn_tail()?;
         self.sync()?;
         self.check_linked()?;
+        self.check_alone().map_err(Failure::Write)?;
         self.next_segment_at = Some(self.position);
         self.segment = self.create_segment(self.position).map_err(Failure::Write)?;
         self.next_segment_at = None;
         ::log::info!("the log goes on in {}", self.segment.path.display());
         Ok(())
+    }
+
+    /// That the directory is this node's still, and nobody has put a file there that is ahead of it.
+    fn check_alone(&self) -> Result<(), Error> {
+        self.dir.check_place()?;
+        let end = self.next_segment_at.unwrap_or(self.position);
+        self.dir.check_ahead(&self.dir.list()?, end)
     }
 
     fn create_segment(&self, first_offset: u64) -> Result<Segment, Error> {
@@ -271,6 +328,7 @@ impl Writer {
         if self.follows {
             return self.sync();
         }
+        self.catch_up()?;
         if self.next_segment_at.is_some() {
             self.start_segment()?;
         }
@@ -289,10 +347,10 @@ impl Writer {
     /// Begins a term at the end of the log, and lets the log go on at `goes_on_at`, where no offset was ever
     /// given. Nothing may wait in the channel. Has the term begun, it is in the history, even after an error.
     pub(super) fn begin_term(&mut self, term: Term, goes_on_at: u64) -> Result<(), Failure> {
+        self.catch_up()?;
         if self.next_segment_at.is_some() {
             self.start_segment()?;
         }
-        self.cut_torn_tail()?;
         let start = self.position;
         let mut encoded = Vec::new();
         let mut push = |operation, number: u64| {
@@ -301,14 +359,7 @@ impl Writer {
         };
         push(Operation::Term, term.bits());
         push(Operation::Skip, goes_on_at);
-        let at = self.segment.file_position(start);
-        if let Err(error) = self.disk.write_at(&self.segment.file, &encoded, at) {
-            self.has_torn_tail = self.disk.set_len(&self.segment.file, at).is_err();
-            return Err(Failure::Write(Error::io("cannot write", &self.segment.path)(
-                error,
-            )));
-        }
-        self.sync().inspect_err(|_| self.has_torn_tail = true)?;
+        self.write_records(&encoded)?;
         self.history.note(TermStart { term, start });
         self.pass_to(goes_on_at)
     }
@@ -341,6 +392,7 @@ impl Writer {
         self.segment = self.create_segment(offset)?;
         self.position = offset;
         self.next_segment_at = None;
+        self.skip_to = None;
         self.has_torn_tail = false;
         Ok(())
     }
@@ -355,9 +407,11 @@ impl Writer {
         self.disk
             .sync_data(&segment.file)
             .map_err(Error::io("cannot sync", &segment.path))?;
+        segment.mark(&self.dir, &self.disk, self.history.id());
         self.segment = segment;
         self.position = offset;
         self.next_segment_at = None;
+        self.skip_to = None;
         self.has_torn_tail = false;
         Ok(())
     }
