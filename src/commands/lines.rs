@@ -62,6 +62,7 @@ impl<R: BufRead> Lines<R> {
 /// A file to read lines of, and its size where it has one; `-` is standard input.
 pub(super) fn open(path: &Path) -> Result<(Box<dyn BufRead>, Option<u64>), Error> {
     if path == Path::new("-") {
+        super::check_stdin()?;
         return Ok((
             Box::new(BufReader::with_capacity(BUFFER_BYTES, io::stdin())),
             None,

@@ -28,6 +28,7 @@ mod watch;
 use crate::cli::{self, Cli, Command, Connection};
 use crate::client::{self, Client, Token};
 use crate::http;
+use rustix::fs::OFlags;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
@@ -231,6 +232,24 @@ fn token_of_line(line: &str) -> Option<&str> {
         return None;
     }
     line.split_whitespace().next_back()
+}
+
+/// An error where standard input was closed when the program started: an empty input is then nothing that anybody
+/// meant. (Rust opens /dev/null in its place, for reading and writing, which no shell does.)
+fn check_stdin() -> Result<(), Error> {
+    let stdin = io::stdin();
+    let is_replaced = || -> rustix::io::Result<bool> {
+        let is_null = rustix::fs::fstat(&stdin)?.st_rdev == rustix::fs::stat("/dev/null")?.st_rdev;
+        let mode = rustix::fs::fcntl_getfl(&stdin)?.intersection(OFlags::RWMODE);
+        Ok(is_null && mode == OFlags::RDWR)
+    };
+    match is_replaced() {
+        Ok(true) => Err(Error::Io {
+            doing: "cannot read standard input".to_owned(),
+            source: io::Error::other("it is closed"),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Writes to standard output and sees that it arrives.

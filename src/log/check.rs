@@ -332,16 +332,15 @@ fn examine_file(
             Next::Invalid(why) => why,
         };
         recount.note_gap();
-        let head = reader.peek_head();
-        let is_in_batch = reader.is_record();
+        let broken = reader.broken();
         let is_followed = reader.seek_valid()?;
         // Where the next record begins where the damaged one ends, its first fields are right.
-        let ends_there = |bytes| at + bytes as u64 == reader.file_position();
+        let is_known = broken.end == Some(reader.file_position());
         let is_tail = !is_followed
-            || match head.filter(|(bytes, ..)| is_in_batch || ends_there(*bytes)) {
-                Some((_, false, _)) => false,
-                Some((_, true, timestamp_ms)) => !skip_rest_of_batch(reader, Some(timestamp_ms))?,
-                None => !skip_rest_of_batch(reader, None)?,
+            || match (is_known, broken.more) {
+                (true, false) => false,
+                (true, true) => !skip_rest_of_batch(reader, broken.timestamp_ms)?,
+                (false, _) => !skip_rest_of_batch(reader, broken.batch_timestamp_ms)?,
             };
         let mut damage = Damage {
             path: reader.named().path.clone(),

@@ -30,6 +30,19 @@ pub(super) enum Next {
     Invalid(&'static str),
 }
 
+/// What is known of a damaged record: its first fields may be right, and the records of its batch before it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Broken {
+    /// The timestamp of its batch, where whole records of that stand before it.
+    pub(super) batch_timestamp_ms: Option<u64>,
+    /// Where in the file it would end.
+    pub(super) end: Option<u64>,
+    /// Whether its batch would go on behind it.
+    pub(super) more: bool,
+    /// What its timestamp would be.
+    pub(super) timestamp_ms: Option<u64>,
+}
+
 /// Why a segment has bytes behind the record that says where the log goes on.
 const BEHIND_SKIP: &str = "the segment goes on behind its last record";
 
@@ -216,14 +229,21 @@ impl FileReader {
         Ok(Some(why))
     }
 
-    /// What the first fields of the damaged record at the cursor say; see [`Record::peek_head`].
-    pub(super) fn peek_head(&self) -> Option<(usize, bool, u64)> {
-        Record::peek_head(&self.buffer[self.start..])
-    }
-
-    /// Whether a whole record stands at the cursor, though its batch is not whole.
-    pub(super) fn is_record(&self) -> bool {
-        Record::decode(self.checksum_position(), &self.buffer[self.start..]).is_ok()
+    /// What is known of the damage at the cursor, where [`FileReader::peek`] has found some.
+    pub(super) fn broken(&self) -> Broken {
+        let unread = &self.buffer[self.start..];
+        let first = Record::decode(self.checksum_position(), unread).ok();
+        let ahead = match (first, self.broken_batch) {
+            (Some(_), Some((until, _))) => (until - self.file_position) as usize,
+            _ => 0,
+        };
+        let head = unread.get(ahead..).and_then(Record::peek_head);
+        Broken {
+            batch_timestamp_ms: first.map(|(record, _)| record.timestamp_ms),
+            end: head.map(|(bytes, ..)| self.file_position + (ahead + bytes) as u64),
+            more: head.is_some_and(|(_, more, _)| more),
+            timestamp_ms: head.map(|(.., timestamp_ms)| timestamp_ms),
+        }
     }
 
     /// The record that [`FileReader::peek`] found.
