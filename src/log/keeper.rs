@@ -66,6 +66,10 @@ impl Drop for Keeper {
 fn run(shared: &Shared, source: &dyn Source) {
     let mut last_sync = Instant::now();
     let mut rooms = Rooms::new();
+    if shared.commit.health() == Health::Ok {
+        // Before the first write may use it up.
+        rooms.keep_reserve(shared, source);
+    }
     loop {
         let is_well = shared.commit.health().takes_removals();
         let called = shared
@@ -91,7 +95,7 @@ fn run(shared: &Shared, source: &dyn Source) {
             Health::Short { .. } => stretch(shared, source, &mut rooms),
             Health::DiskFull { .. } => make_room(shared, source, &mut rooms),
             Health::WriteFailed { .. } => retry(shared, None),
-            Health::SyncFailed { .. } | Health::Displaced { .. } => heal(shared, source),
+            Health::SyncFailed { .. } | Health::Displaced { .. } => heal(shared, source, &mut rooms),
         }
     }
 }
@@ -127,7 +131,7 @@ fn make_room(shared: &Shared, source: &dyn Source, rooms: &mut Rooms) {
         Err(error) => ::log::debug!("cannot make room: {error}"),
     }
     match rooms.spend_reserve(shared, source) {
-        true => heal(shared, source),
+        true => heal(shared, source, rooms),
         false => retry(shared, Some((source, rooms))),
     }
 }
@@ -143,7 +147,7 @@ fn stretch(shared: &Shared, source: &dyn Source, rooms: &mut Rooms) {
             .fail(&Failure::Write(Error::io("making room in", shared.dir.path())(
                 std::io::ErrorKind::StorageFull.into(),
             )));
-        heal(shared, source);
+        heal(shared, source, rooms);
     }
 }
 
@@ -204,7 +208,7 @@ fn retry(shared: &Shared, full: Option<(&dyn Source, &mut Rooms)>) {
 }
 
 /// Makes the log anew of what memory holds, where the files cannot be relied on or are too large for the disk.
-fn heal(shared: &Shared, source: &dyn Source) {
+fn heal(shared: &Shared, source: &dyn Source, rooms: &mut Rooms) {
     // A compaction that is going on gives up, as the log has failed.
     let _walking = shared.walking();
     if shared.is_hollow() {
@@ -219,6 +223,8 @@ fn heal(shared: &Shared, source: &dyn Source) {
             shared.commit.set_position(writer.position());
             shared.commit.set_state(writer.position(), writer.digest());
             drop(writer);
+            // Before the next write may use it up.
+            rooms.renew_reserve(shared, source);
             shared.commit.recover(Health::Ok);
         }
         Err(error) if error.is_displaced() => {

@@ -22,6 +22,9 @@ use std::time::{Duration, Instant};
 /// What is kept free beside a base, in bytes: for the header of a segment, and for some thousand deletions.
 const SLACK_BYTES: u64 = 256 << 10;
 
+/// The least that a reserve has, in bytes, on a disk with four times as much.
+const FLOOR_BYTES_MAX: u64 = 64 << 20;
+
 /// A disk with so many times as much room as the reserve would have needs none.
 const AMPLE: u64 = 16;
 
@@ -92,32 +95,35 @@ pub(super) fn is_scarce(dir: &Dir, source: &dyn Source, log_bytes: u64) -> bool 
 
 /// What the log's thread remembers of the room.
 pub(super) struct Rooms {
-    looked: Instant,
+    looked: Option<Instant>,
     /// When it was last tried to make the log smaller.
     tried: Option<Instant>,
-    /// The least room that was seen since the disk was full; none where it is not.
-    least_free_bytes: Option<u64>,
+    /// Bytes of the reserve that were given up since the disk was full.
+    spent_bytes: u64,
 }
 
 impl Rooms {
     pub(super) fn new() -> Rooms {
         Rooms {
-            looked: Instant::now(),
+            looked: None,
             tried: None,
-            least_free_bytes: None,
+            spent_bytes: 0,
         }
     }
 
     /// Keeps the reserve as large as it should be, now and then.
     pub(super) fn keep_reserve(&mut self, shared: &Shared, source: &dyn Source) {
-        self.least_free_bytes = None;
-        if self.looked.elapsed() < LOOK_EVERY {
+        self.spent_bytes = 0;
+        if self.looked.is_some_and(|looked| looked.elapsed() < LOOK_EVERY) {
             return;
         }
-        self.looked = Instant::now();
+        self.looked = Some(Instant::now());
+        self.tried = None;
         let dir = &shared.dir;
         let Some(room) = dir.room() else { return };
         let (has, needed) = (dir.reserve_bytes(), base_bytes(source) + SLACK_BYTES);
+        // The store may grow by much from one look to the next.
+        let needed = needed.max((room.total_bytes / 4).min(FLOOR_BYTES_MAX));
         let wanted = match room.free_bytes.saturating_add(has) {
             ample if ample >= AMPLE * needed => 0,
             // Not all that is left: that is for writes.
@@ -130,6 +136,12 @@ impl Rooms {
                 Err(error) => ::log::debug!("cannot keep {wanted} bytes of the disk in reserve: {error}"),
             }
         }
+    }
+
+    /// Makes the reserve at once.
+    pub(super) fn renew_reserve(&mut self, shared: &Shared, source: &dyn Source) {
+        self.looked = None;
+        self.keep_reserve(shared, source);
     }
 
     /// Whether it is time to make the log smaller.
@@ -162,11 +174,12 @@ impl Rooms {
     }
 
     /// Gives up the reserve. Returns whether a base fits then that is worth it.
-    pub(super) fn spend_reserve(&self, shared: &Shared, source: &dyn Source) -> bool {
+    pub(super) fn spend_reserve(&mut self, shared: &Shared, source: &dyn Source) -> bool {
         let dir = &shared.dir;
-        if dir.reserve_bytes() > 0 {
-            // What fails here is tried again a moment later.
-            let _ = dir.set_reserve(&shared.disk, 0);
+        let reserve_bytes = dir.reserve_bytes();
+        // What fails here is tried again a moment later.
+        if reserve_bytes > 0 && dir.set_reserve(&shared.disk, 0).is_ok() {
+            self.spent_bytes += reserve_bytes;
         }
         let (Some(room), Ok(listing)) = (dir.room(), dir.list()) else {
             return false;
@@ -183,10 +196,10 @@ impl Rooms {
             total_bytes,
         } = shared.dir.room()?;
         let needed = base_bytes(source) + SLACK_BYTES;
-        let least = self.least_free_bytes.get_or_insert(free_bytes);
-        *least = free_bytes.min(*least);
-        let made = free_bytes - *least;
-        if free_bytes > needed + SLACK_BYTES || made >= (total_bytes / 64).clamp(SLACK_BYTES / 4, 64 << 20) {
+        let made_by_others = free_bytes.saturating_sub(self.spent_bytes);
+        if free_bytes > needed + SLACK_BYTES
+            || made_by_others >= (total_bytes / 64).clamp(SLACK_BYTES / 4, 64 << 20)
+        {
             return None;
         }
         let why = format!(
