@@ -143,13 +143,13 @@ pub struct Options {
     pub unwritten_bytes_max: u64,
     /// Size at which a new segment is started, in bytes.
     pub segment_bytes_max: u64,
-    /// Bytes that the log must have before it is compacted by itself; none for [`COMPACT_BYTES_MIN_DEFAULT`], or an
+    /// Bytes that the log must have before it is compacted by itself; none for 64 MiB, or an
     /// eighth of the disk where that is less.
     pub compact_bytes_min: Option<u64>,
     /// The log is compacted by itself when it has so many times the bytes of what is live; 0 for never.
     pub compact_ratio: f64,
     /// Bytes of the log that are kept behind a base, for those who read it from behind; none for
-    /// [`BACKLOG_BYTES_DEFAULT`] where there were some lately, and a tenth of what is live where there were not.
+    /// 64 MiB where there were some lately, and a tenth of what is live where there were not.
     pub backlog_bytes: Option<u64>,
     /// Makes a new store where the directory bears marks of one whose log is gone.
     pub new_store: bool,
