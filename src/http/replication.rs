@@ -5,10 +5,10 @@ use super::handlers::{Context, Scratch};
 use super::problem::{self, Problem};
 use super::request::Head;
 use super::response::{Body, Media, Reply, push_json};
-use super::stream::{Answer, Line, Outcome};
+use super::stream::{Answer, Desk, Outcome, Stream};
 use super::target;
 use crate::api::{self, Divergence, Hello, LogQuery, Piece, Promoted};
-use crate::log::{FeedError, LogId, Role, Term};
+use crate::log::{BUFFER_BYTES, FeedError, LogId, Role, Term};
 use crate::node::{FollowerName, Phase, Poll, PollError, PromoteError};
 use crate::replication;
 use std::str::FromStr;
@@ -46,9 +46,7 @@ pub(super) fn hello(
 /// `GET /replication/log`
 pub(super) fn log<'a>(head: &Head<'_>) -> Result<Answer<'a>, Problem> {
     let (poll, wait) = question(head)?;
-    Ok(Answer::Later(Box::new(move |line, scratch| {
-        piece(line, &poll, wait, &mut scratch.body).map(Outcome::Reply)
-    })))
+    Ok(Answer::Later(Box::new(move |desk| piece(desk, &poll, wait))))
 }
 
 fn question(head: &Head<'_>) -> Result<(Poll, Duration), Problem> {
@@ -107,35 +105,60 @@ fn number<T: FromStr>(text: &str, field: &'static str) -> Result<T, Problem> {
         .map_err(|_| Problem::new(problem::BAD_QUERY, "it is no number that can stand here").field(field))
 }
 
-fn piece(line: Line<'_>, poll: &Poll, wait: Duration, body: &mut Vec<u8>) -> Result<Reply, Problem> {
+fn piece<'a>(desk: &mut Desk<'a, '_>, poll: &Poll, wait: Duration) -> Result<Outcome<'a>, Problem> {
+    let line = desk.line;
     let node = line.node();
     let deadline = Instant::now() + wait;
     let mut feed = match node.poll(poll) {
         Ok(feed) => feed,
-        Err(PollError::Diverged { terms, from }) => return Ok(divergence(terms, from, body)),
+        Err(PollError::Diverged { terms, from }) => {
+            let body = &mut desk.scratch.body;
+            return Ok(Outcome::Reply(divergence(terms, from, body)));
+        }
         Err(error) => return Err(problem_of(error, node)),
     };
+    let mut body = Vec::new();
     let offset = loop {
+        // Room for a piece, or for the one record that is longer, before it is read.
+        let next_bytes = feed
+            .next_bytes()
+            .map_err(|error| problem_of_feed(error, node.role()))?;
+        if let Some(bytes) = next_bytes {
+            if bytes > BUFFER_BYTES {
+                feed.give_back();
+            }
+            let ahead = usize::try_from(feed.bytes_ahead()).unwrap_or(usize::MAX);
+            desk.hold(bytes.max(ahead.min(PIECE_BYTES)) + ahead.min(BUFFER_BYTES))?;
+        }
         let offset = feed
-            .copy(PIECE_BYTES, body)
+            .copy(PIECE_BYTES, &mut body)
             .map_err(|error| problem_of_feed(error, node.role()))?;
         let now = Instant::now();
         if !body.is_empty() || now >= deadline || line.is_stopping() {
             break offset;
         }
+        desk.charge.release();
         let has_grown = feed.wait_next(deadline.min(now + GONE_EVERY), || !line.is_stopping());
         if !has_grown && line.has_gone() {
             break offset;
         }
     };
     node.leave(poll, &feed);
+    drop(feed);
     let polled = node.polled(offset);
     let piece = Piece {
         term: polled.term.bits(),
         offset: polled.offset,
         written: polled.written,
     };
-    Ok(Reply::new(StatusCode(200), Body::Written(Media::Octets)).header(api::HEADER_LOG, &piece.to_value()))
+    let bytes = body.len();
+    Ok(Outcome::Stream(Stream {
+        head: Reply::new(StatusCode(200), Body::Measured(Media::Octets, bytes as u64))
+            .header(api::HEADER_LOG, &piece.to_value()),
+        holds: bytes,
+        is_endless: false,
+        body: Box::new(move |sink| sink.write(&body)),
+    }))
 }
 
 fn divergence(terms: Vec<crate::log::TermStart>, from: Option<u64>, body: &mut Vec<u8>) -> Reply {

@@ -27,8 +27,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Instant;
 
-/// Read at a time, in bytes. Small, as there may be a thousand feeds.
-const BUFFER_BYTES: usize = 64 * 1024;
+/// Read at a time, in bytes, but for a record that is longer. Small, as there may be a thousand feeds.
+pub(crate) const BUFFER_BYTES: usize = 64 * 1024;
 
 /// Length of a SKIP, in bytes.
 const SKIP_BYTES: usize = HEAD_BYTES + 8;
@@ -213,7 +213,9 @@ impl<'a> Feed<'a> {
             generation: shared.generation(),
         };
         // So that an offset that cannot be gone on from is refused here.
-        feed.peek_any()?;
+        if let Some(bytes) = feed.next_bytes()?.filter(|bytes| *bytes > BUFFER_BYTES) {
+            feed.check_long(bytes)?;
+        }
         Ok(feed)
     }
 
@@ -242,6 +244,35 @@ impl<'a> Feed<'a> {
         }
     }
 
+    /// Bytes of the log that are written and were not read.
+    pub fn bytes_ahead(&self) -> u64 {
+        self.shared.commit.position().written.saturating_sub(self.offset)
+    }
+
+    /// Bytes of the next record, be it of a key or not; none where nothing more is written now. Reads no more of it
+    /// than a feed reads at a time: a longer one is in memory only once it is asked for.
+    pub fn next_bytes(&mut self) -> Result<Option<usize>, FeedError> {
+        self.peek_within(BUFFER_BYTES)
+    }
+
+    /// The next record of a key, as [`Feed::next`] gives it, which then gives it again.
+    pub fn peek_next(&mut self) -> Result<Option<Read<'_>>, FeedError> {
+        let Some(bytes) = self.peek()? else {
+            return Ok(None);
+        };
+        Ok(Some(Read {
+            offset: self.offset,
+            version: self.offset + bytes as u64,
+            record: Record::decode_checked(&self.buffer[self.start..self.start + bytes]),
+        }))
+    }
+
+    /// Frees what was read ahead: it is read anew.
+    pub fn give_back(&mut self) {
+        self.buffer = Vec::new();
+        self.start = 0;
+    }
+
     /// Appends records to `out` as they stand in the log, of every operation, up to `bytes_max` and the rest of
     /// the last one's batch; none where nothing more is written now. They follow one another without a hole: a
     /// record that says where the log goes on is the last. Returns the offset of the first.
@@ -253,14 +284,32 @@ impl<'a> Feed<'a> {
             if *first + (out.len() - is_from) as u64 != self.offset {
                 break; // Behind a hole.
             }
-            out.extend_from_slice(&self.buffer[self.start..self.start + bytes]);
             let more = Record::decode_checked(&self.buffer[self.start..self.start + bytes]).more;
-            self.advance_any(bytes);
+            if out.is_empty() && bytes > BUFFER_BYTES {
+                // A long record changes hands rather than being copied.
+                let mut buffer = self.take_buffer(bytes);
+                std::mem::swap(out, &mut buffer);
+            } else {
+                out.extend_from_slice(&self.buffer[self.start..self.start + bytes]);
+                self.advance_any(bytes);
+            }
             if out.len() - is_from >= bytes_max && !more {
                 break;
             }
         }
         Ok(first.unwrap_or(self.offset))
+    }
+
+    /// Moves past a record that the buffer begins with, and gives the buffer, which then holds it alone.
+    fn take_buffer(&mut self, bytes: usize) -> Vec<u8> {
+        self.buffer.drain(..self.start);
+        self.start = 0;
+        self.advance_any(bytes);
+        let mut buffer = std::mem::take(&mut self.buffer);
+        self.start = 0;
+        self.buffer.extend_from_slice(&buffer[bytes..]);
+        buffer.truncate(bytes);
+        buffer
     }
 
     /// As [`Feed::wait`], without a rest between looks: for the few who must hear at once.
@@ -299,8 +348,7 @@ impl<'a> Feed<'a> {
     /// wait a little longer than until there is more: many feeds share how often all of them look.
     pub fn wait(&mut self, deadline: Instant, go_on: impl Fn() -> bool) -> bool {
         if self.start == self.buffer.len() {
-            self.buffer = Vec::new();
-            self.start = 0;
+            self.give_back();
         }
         let commit = &self.shared.commit;
         let watchers = &commit.watchers;
@@ -335,6 +383,11 @@ impl<'a> Feed<'a> {
 
     /// Moves to the next record and returns how many bytes it has; none where there is none now.
     fn peek_any(&mut self) -> Result<Option<usize>, FeedError> {
+        self.peek_within(usize::MAX)
+    }
+
+    /// As [`Feed::peek_any`], but does not read a record that is longer than `bytes_max`.
+    fn peek_within(&mut self, bytes_max: usize) -> Result<Option<usize>, FeedError> {
         let written = self.shared.commit.position().written;
         if self.generation != self.shared.generation() {
             // Another state was put in the place of this log.
@@ -346,6 +399,7 @@ impl<'a> Feed<'a> {
                     self.has_begun = true;
                     return Ok(Some(bytes));
                 }
+                Err(DecodeError::Incomplete(bytes)) if bytes > bytes_max => return Ok(Some(bytes)),
                 Err(DecodeError::Incomplete(bytes)) => {
                     if let Err(left) = self.fill(bytes, written)? {
                         self.follow(left)?;
@@ -386,13 +440,50 @@ impl<'a> Feed<'a> {
         self.buffer.drain(..self.start);
         self.start = 0;
         let have = self.buffer.len();
-        self.buffer
-            .resize(bytes.max(BUFFER_BYTES).min(there).max(have), 0);
+        if self.buffer.capacity() > BUFFER_BYTES && bytes <= BUFFER_BYTES {
+            self.buffer.shrink_to(BUFFER_BYTES); // A long record was before.
+        }
+        let wanted = bytes.max(BUFFER_BYTES).min(there).max(have);
+        self.buffer.reserve_exact(wanted - have);
+        self.buffer.resize(wanted, 0);
         segment
             .file
             .read_exact_at(&mut self.buffer[have..], at + have as u64)
             .map_err(cannot_read)?;
         Ok(Ok(()))
+    }
+
+    /// Checks that a record of so many bytes stands at the cursor, without holding all of it.
+    fn check_long(&mut self, bytes: usize) -> Result<(), FeedError> {
+        let Some(segment) = self.segment.clone() else {
+            return Ok(()); // Its beginning was read out of one.
+        };
+        let cannot_read = |error| Error::io("cannot read", &segment.named.path)(error);
+        let at = self.offset - segment.named.first_offset + HEADER_BYTES as u64;
+        let end = at + bytes as u64;
+        if segment.file.metadata().map_err(cannot_read)?.len() < end {
+            // What it means that the segment ends before is said where records are read.
+            return self.peek_any().map(|_| ());
+        }
+        let mut next = at;
+        let is_whole = Record::check_pieces(self.offset, || {
+            let piece_bytes = (end - next).min(BUFFER_BYTES as u64) as usize;
+            if piece_bytes == 0 {
+                return Ok(None);
+            }
+            let mut piece = vec![0; piece_bytes];
+            segment
+                .file
+                .read_exact_at(&mut piece, next)
+                .map_err(cannot_read)?;
+            next += piece_bytes as u64;
+            Ok::<_, Error>(Some(piece))
+        })?;
+        if !is_whole {
+            return Err(self.invalid("the checksum does not match"));
+        }
+        self.has_begun = true;
+        Ok(())
     }
 
     /// The segment that the cursor is in.

@@ -62,7 +62,8 @@ mod writer;
 mod tests;
 
 pub(crate) use appender::{Appender, BatchRoom, Change, Reserved, put_bytes, removal_bytes};
-pub use backup::{BackupError, Whole, restore, verify};
+pub(crate) use backup::BACKUP_BYTES;
+pub use backup::{BackupError, Take, Whole, restore, verify};
 pub(crate) use base::{Batch, Source};
 pub use check::{Damage, FileReport, Report, check, repair};
 pub use commit::Position;
@@ -71,7 +72,7 @@ pub use compaction::{Cause, Compacted, CompactionStatus, Finished, Progress};
 pub(crate) use copy::Step;
 pub(crate) use disk::Disk;
 pub use error::{Error, Health, Refusal};
-pub(crate) use feed::Place;
+pub(crate) use feed::{BUFFER_BYTES, Place};
 pub use feed::{Feed, FeedError};
 pub use header::LogId;
 pub use marker::{Marker, Role};
@@ -410,7 +411,7 @@ impl Log {
     pub(crate) fn backup<E>(
         &self,
         source: &dyn Source,
-        take: &mut dyn FnMut(&[u8]) -> Result<(), E>,
+        take: &mut dyn Take<Error = E>,
     ) -> Result<(), BackupError<E>> {
         backup::write(self, source, take)
     }

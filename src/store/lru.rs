@@ -55,6 +55,8 @@ pub struct LruMap {
     marker: Slot,
     walk: Option<Walk>,
     bytes: u64,
+    /// Bytes that are free and kept for one write.
+    kept_bytes: u64,
     /// What happened so far; `entries` and `bytes` in it are filled in by [`LruMap::counters`].
     pub(crate) counters: Counters,
     samples: Samples,
@@ -95,6 +97,7 @@ impl LruMap {
             marker,
             walk: None,
             bytes: 0,
+            kept_bytes: 0,
             counters: Counters::default(),
             samples: Samples::default(),
         }
@@ -162,7 +165,12 @@ impl LruMap {
     /// Whether another entry of `cost` bytes, in place of one of `cost_replaced`, is over a bound.
     pub(crate) fn is_over(&self, entries_more: u64, cost: u64, cost_replaced: u64) -> bool {
         self.counters.entries + entries_more > self.limits.entries_max
-            || self.bytes - cost_replaced + cost > self.limits.bytes_max
+            || self.bytes + self.kept_bytes - cost_replaced + cost > self.limits.bytes_max
+    }
+
+    /// Keeps as much of what is free for a write as it needs, so that others do not take it; none for 0.
+    pub(crate) fn keep_room(&mut self, bytes: u64) {
+        self.kept_bytes = bytes.min(self.limits.bytes_max.saturating_sub(self.bytes));
     }
 
     pub(crate) fn cost_of(&self, slot: Slot) -> u64 {
