@@ -19,8 +19,7 @@ mod repairs;
 
 use super::*;
 use crate::key::Key;
-use crate::node::Ahead;
-use crate::node::{self, Deadline, Mode, Node, Precondition, WriteError};
+use crate::node::{self, Ahead, Deadline, Mode, Node, Precondition, WriteError};
 use crate::store::Limits;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
