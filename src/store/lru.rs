@@ -16,7 +16,7 @@ pub(crate) use walk::Walk;
 
 use super::deadlines::{DEADLINE_OVERHEAD_BYTES, Deadlines};
 use super::samples::Samples;
-use super::slab::{Entry, NIL, Slab, Slot};
+use super::slab::{Entry, NIL, SLOTS_MAX, Slab, Slot};
 use super::{Counters, index::Index};
 use crate::digest::{self, Digest};
 use crate::pair::Pair;
@@ -37,8 +37,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Slots are 32-bit numbers, of which one is no slot, and one is the marker of a walk.
-    pub const ENTRIES_MAX: u64 = NIL as u64 - 1;
+    /// Slots are 32-bit numbers, of which one is the marker of a walk.
+    pub const ENTRIES_MAX: u64 = SLOTS_MAX as u64 - 1;
 }
 
 /// A least-recently-used map from keys to values.
@@ -239,7 +239,9 @@ impl LruMap {
         self.deadlines.remove(self.slab[slot].deadline_ms(), slot);
         let bytes = self.slab[slot].key_and_value().len() as u64;
         self.samples.vacated(slot, bytes);
-        self.index.remove(hash, slot);
+        let (slab, hasher) = (&self.slab, &self.hasher);
+        self.index
+            .remove(hash, slot, |&other| hasher.hash_one(slab[other].key()));
         self.unlink(slot);
         self.slab.remove(slot)
     }
@@ -329,10 +331,13 @@ impl LruMap {
         slots: usize,
         mut each: impl FnMut(Slot, &Entry) -> bool,
     ) -> Option<Slot> {
-        let end = (from as usize).saturating_add(slots).min(self.slab.slots());
-        for slot in from..end as Slot {
-            let entry = &self.slab[slot];
-            if !entry.is_vacant() && !each(slot, entry) {
+        let first = self.slab.next_live(from)?;
+        let end = (first as usize).saturating_add(slots).min(self.slab.slots());
+        for slot in first as usize..end {
+            let slot = slot as Slot;
+            if let Some(entry) = self.slab.get(slot)
+                && !each(slot, entry)
+            {
                 return Some(slot);
             }
         }
