@@ -121,7 +121,7 @@ fn piece<'a>(desk: &mut Desk<'a, '_>, poll: &Poll, wait: Duration) -> Result<Out
     let offset = loop {
         // Room for a piece, or for the one record that is longer, before it is read.
         let next_bytes = feed
-            .next_bytes()
+            .next_bytes_any()
             .map_err(|error| problem_of_feed(error, node.role()))?;
         if let Some(bytes) = next_bytes {
             if bytes > BUFFER_BYTES {

@@ -213,7 +213,7 @@ impl<'a> Feed<'a> {
             generation: shared.generation(),
         };
         // So that an offset that cannot be gone on from is refused here.
-        if let Some(bytes) = feed.next_bytes()?.filter(|bytes| *bytes > BUFFER_BYTES) {
+        if let Some(bytes) = feed.next_bytes_any()?.filter(|bytes| *bytes > BUFFER_BYTES) {
             feed.check_long(bytes)?;
         }
         Ok(feed)
@@ -251,8 +251,20 @@ impl<'a> Feed<'a> {
 
     /// Bytes of the next record, be it of a key or not; none where nothing more is written now. Reads no more of it
     /// than a feed reads at a time: a longer one is in memory only once it is asked for.
-    pub fn next_bytes(&mut self) -> Result<Option<usize>, FeedError> {
+    pub(crate) fn next_bytes_any(&mut self) -> Result<Option<usize>, FeedError> {
         self.peek_within(BUFFER_BYTES)
+    }
+
+    /// As [`Feed::next_bytes_any`], of the next record of a key: what [`Feed::next`] will hold.
+    pub fn next_bytes(&mut self) -> Result<Option<usize>, FeedError> {
+        while let Some(bytes) = self.next_bytes_any()? {
+            let record = self.buffer.get(self.start..self.start + bytes);
+            if record.is_none_or(|record| Record::decode_checked(record).operation.has_key()) {
+                return Ok(Some(bytes));
+            }
+            self.advance_any(bytes);
+        }
+        Ok(None)
     }
 
     /// The next record of a key, as [`Feed::next`] gives it, which then gives it again.
