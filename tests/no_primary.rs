@@ -182,7 +182,7 @@ fn writers_are_not_sent_in_circles_nor_to_the_dead() {
 
 #[test]
 fn a_chain_hands_down_how_far_it_is_behind_the_primary() {
-    let a = Place::new().primary(&[]);
+    let mut a = Place::new().primary(&[]);
     let b = Place::new().replica(&[&a.link.address()], &[]);
     let c = Place::new().replica(&[&b.link.address()], &[FROM_REPLICA]);
     a.set("k", "1");
@@ -197,6 +197,19 @@ fn a_chain_hands_down_how_far_it_is_behind_the_primary() {
         become_equal(&[&a, &b, &c]);
         eventually("both have a primary again", || says_even(&b) && says_even(&c));
     }
+    // The link in the middle: the replica at the end is alone.
+    b.link.set(Mode::Hang);
+    has_no_way_to_a_primary(&c);
+    assert!(says_even(&b), "{}", b.status());
+    b.link.set(Mode::Pass);
+    eventually("it has a primary again", || says_even(&c));
+
+    a.server.kill_9();
+    has_no_primary(&b);
+    has_no_way_to_a_primary(&c);
+    b.promote_by_force();
+    eventually("it follows the new one", || says_even(&c));
+    become_equal(&[&b, &c]);
 }
 
 #[test]

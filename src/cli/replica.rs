@@ -76,7 +76,8 @@ pub struct Replica {
 
     /// Follow a replica among these where no primary is
     ///
-    /// Without it a replica follows the primary alone. A replica is followed only while it follows the primary
+    /// Without it a replica follows the primary alone, and finds it through any node of its cluster. With it the
+    /// node follows the nodes of --from and no others. A replica is followed only while it follows the primary
     /// itself.
     #[arg(long, help_heading = "Replica")]
     pub from_replica: bool,

@@ -1,7 +1,8 @@
 //! Finds the node to follow.
 //!
 //! All addresses that are known are asked at once, and each says what it is. A node that says where the primary
-//! is has it asked too.
+//! is has it asked too. A node with `--from-replica` asks the nodes of its `--from` alone: its operator wants it
+//! behind these, and not behind the primary that they name.
 //!
 //! # What must hold
 //! - Only a node of this log counts, or one whose store this node may take: where its own is empty, or where
@@ -30,7 +31,12 @@ impl Following<'_> {
     /// Asks every address that is known, and chooses.
     pub(super) fn find(&mut self) -> Result<Found, FollowError> {
         let cluster = self.node.cluster();
-        let mut addresses = cluster.peers();
+        let options = cluster.options();
+        let (mut addresses, rounds) = match options.follows_replicas {
+            true => (options.peers.clone(), 1),
+            // The nodes that are known, then those that they name.
+            false => (cluster.peers(), 2),
+        };
         if let Some(leader) = cluster.leader()
             && !addresses.contains(&leader)
         {
@@ -43,8 +49,7 @@ impl Following<'_> {
             why: "no address is known; name one with --from".to_owned(),
         };
         let mut next = addresses.clone();
-        // The nodes that are known, then those that they name.
-        for _ in 0..2 {
+        for _ in 0..rounds {
             let named = self.ask(&next, &mut search)?;
             next = named
                 .into_iter()
