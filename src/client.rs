@@ -199,12 +199,12 @@ impl Client {
         Ok(page)
     }
 
-    /// That a page leads to another one: whoever goes on where it was would never end.
+    /// Checks that a page leads to another one: a cursor that leads back to its own page would never end.
     fn check_cursor(&self, before: Option<&str>, after: Option<&str>) -> Result<(), Error> {
         match (before, after) {
             (Some(before), Some(after)) if before == after => Err(Error::Nonsense {
                 at: Place::named(&self.server),
-                why: "it says that a page goes on where it began".to_owned(),
+                why: "the cursor of a page leads back to that page".to_owned(),
                 may_be_done: false,
             }),
             _ => Ok(()),

@@ -1,7 +1,7 @@
 //! `pykv watch`
 //!
 //! A node that goes away while it is watched comes back, as a rule: the command says so once, tries again,
-//! ever more rarely, and goes on behind the last change it has printed. It names the log with the offset, so a
+//! ever more rarely, and continues behind the last change it has printed. It names the log with the offset, so a
 //! node that has another store by then is not taken for the same. Only what would fail in the same way again
 //! ends it.
 

@@ -75,12 +75,6 @@ pub(super) fn behind(context: &Context<'_>, offset: u64) -> Problem {
     Problem::new(problem::BEHIND, why).retry_after(1)
 }
 
-/// The answer to a write that was held for too long.
-pub(super) fn held() -> Problem {
-    let why = "the node asks the others first whether it is still the primary, or hands over to one of them";
-    Problem::new(problem::HELD, why).retry_after(1)
-}
-
 fn sync(context: &Context<'_>, head: &Head<'_>) -> Result<AckRequirement, Problem> {
     let mut sync = context.node.sync_default();
     if let Some(replicas) = head.sync_replicas {

@@ -300,7 +300,7 @@ impl<'a> Connection<'a> {
                 self.wait = None;
                 let problem = match wait {
                     Wait::Offset(offset) => cluster::behind(&self.context, offset),
-                    Wait::Hold => cluster::held(),
+                    Wait::Hold => Problem::held(),
                 };
                 self.scratch.body.clear();
                 let reply = problem.into_reply(&mut self.scratch.body);

@@ -130,6 +130,13 @@ impl Problem {
         self.header("Retry-After", seconds.to_string())
     }
 
+    /// The node holds its writers: the answer to a write that it held for too long, and to a probe meanwhile.
+    pub(super) fn held() -> Problem {
+        let why =
+            "the node asks the others first whether it is still the primary, or hands over to one of them";
+        Problem::new(HELD, why).retry_after(1)
+    }
+
     /// Writes the body in place of whatever `body` holds.
     pub(super) fn into_reply(self, body: &mut Vec<u8>) -> Reply {
         body.clear();

@@ -353,7 +353,7 @@ pub(super) fn primary(
     let [] = target::parameters(head.query, [])?;
     if context.node.role() == Role::Primary {
         if context.node.cluster().is_held() {
-            return Err(super::cluster::held());
+            return Err(Problem::held());
         }
         return super::admin::readyz(context, head, scratch);
     }

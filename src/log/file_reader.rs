@@ -8,7 +8,8 @@
 
 use super::dir::Named;
 use super::error::Error;
-use super::header::{HEADER_BYTES, Header, HeaderError, Kind, LogId};
+use super::header::{HEADER_BYTES, Header, HeaderError, Kind};
+use super::term::LogId;
 use crate::record::{DecodeError, Operation, Record};
 use std::fs::File;
 use std::os::unix::fs::FileExt;

@@ -18,9 +18,8 @@
 //! Format 1 knows terms alone, 16 bytes each: the term and the offset. It is read, and never written.
 
 use super::branch::Branch;
-use super::term::Term;
+use super::term::{LogId, Term};
 use crate::record::OFFSET_MAX;
-use std::fmt;
 
 pub(super) const HEADER_BYTES: usize = 4096;
 const FORMAT_VERSION: u16 = 2;
@@ -28,37 +27,6 @@ const BRANCH_BYTES: usize = 24;
 const BRANCHES_MAX: usize = (HEADER_BYTES - 40) / BRANCH_BYTES;
 /// Of format 1.
 const TERM_BYTES: usize = 16;
-
-/// Names a log, as opposed to another one: a store whose directory was wiped is not the same store.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub struct LogId([u8; 16]);
-
-impl LogId {
-    pub(super) fn random() -> Result<LogId, getrandom::Error> {
-        let mut id = [0; 16];
-        getrandom::fill(&mut id)?;
-        Ok(LogId(id))
-    }
-
-    /// Reads what [`fmt::Display`] writes; none where it is not that.
-    pub fn from_hex(text: &str) -> Option<LogId> {
-        let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let number = u128::from_str_radix(text, 16).ok().filter(|_| is_hex)?;
-        Some(LogId(number.to_be_bytes()))
-    }
-}
-
-impl fmt::Display for LogId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for LogId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
 
 /// What a file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -108,7 +76,7 @@ impl Header {
         out[..8].copy_from_slice(self.kind.magic());
         out[12..14].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
         out[14..16].copy_from_slice(&(branches.len() as u16).to_le_bytes());
-        out[16..32].copy_from_slice(&self.id.0);
+        out[16..32].copy_from_slice(&self.id.bytes());
         out[32..40].copy_from_slice(&self.first_offset.to_le_bytes());
         for (field, branch) in out[40..].chunks_exact_mut(BRANCH_BYTES).zip(branches) {
             field[..8].copy_from_slice(&branch.term.bits().to_le_bytes());
@@ -161,7 +129,7 @@ impl Header {
         };
         Ok(Header {
             kind,
-            id: LogId(bytes[16..32].try_into().expect("16 bytes")),
+            id: LogId::from_bytes(bytes[16..32].try_into().expect("16 bytes")),
             first_offset,
             branches: (0..branches).map(|at| branch(40 + branch_bytes * at)).collect(),
         })
@@ -176,7 +144,7 @@ mod tests {
         let branch = |term, nonce, start| Branch { term, nonce, start };
         Header {
             kind: Kind::Log,
-            id: LogId([7; 16]),
+            id: LogId::from_bytes([7; 16]),
             first_offset: 0x200,
             branches: vec![
                 branch(Term::FIRST, 0x0506, 0),

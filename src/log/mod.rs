@@ -76,13 +76,12 @@ pub use error::{Error, Health, Refusal};
 pub(crate) use feed::FeedPosition;
 pub use feed::{Feed, FeedError};
 pub use file_reader::LastRecord;
-pub use header::LogId;
 pub use marker::{Marker, Role};
 pub use reader::{Read, Reader};
 pub use recount::Mismatch;
 pub use recovery::{SEGMENT_BYTES_CEILING, UNWRITTEN_BYTES_CEILING};
 pub(crate) use snapshot::SnapshotError;
-pub use term::Term;
+pub use term::{LogId, Term};
 
 pub use crate::record::Operation;
 

@@ -7,7 +7,8 @@
 use super::dir::{Listing, Named};
 use super::error::Error;
 use super::file_reader::{FileReader, Next};
-use super::header::{Kind, LogId};
+use super::header::Kind;
+use super::term::LogId;
 use crate::record::Record;
 use std::path::{Path, PathBuf};
 

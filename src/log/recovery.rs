@@ -23,8 +23,9 @@ use super::dir::{Dir, Listing, Named};
 use super::disk::Disk;
 use super::error::Error;
 use super::file_reader::{CUT_SHORT, FileReader, LastRecord, Next};
-use super::header::{HEADER_BYTES, Kind, LogId};
+use super::header::{HEADER_BYTES, Kind};
 use super::marker::Role;
+use super::term::LogId;
 use super::term::Term;
 use super::writer::{Segment, now_ms};
 use super::{Options, repair};
@@ -200,7 +201,7 @@ fn begin_branch(dir: &Dir, disk: &Disk, log: &mut Recovered, spread_bytes: u64) 
     Branch { term, nonce, start }.note(&mut log.branches);
     append_and_skip(dir, disk, log, begins, to)?;
     if log.digest.is_none() {
-        ::log::warn!("the log was not closed in order; it goes on at offset {to}");
+        ::log::warn!("the log was not closed in order; it continues at offset {to}");
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Terms: under whose hand a part of the log was written.
+//! Which log it is, and its terms: under whose hand a part of it was written.
 //!
 //! A node that is promoted begins a term, and a TERM record says so in the log itself. Where two nodes meet,
 //! the higher term wins. Within a term a primary begins a branch at each of its starts: see [`super::branch`].
@@ -8,6 +8,45 @@
 //! one term, and neither would win.
 
 use std::fmt;
+
+/// Names a log, as opposed to another one: a store whose directory was wiped is not the same store.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct LogId([u8; 16]);
+
+impl LogId {
+    pub(super) fn random() -> Result<LogId, getrandom::Error> {
+        let mut id = [0; 16];
+        getrandom::fill(&mut id)?;
+        Ok(LogId(id))
+    }
+
+    pub(super) const fn from_bytes(bytes: [u8; 16]) -> LogId {
+        LogId(bytes)
+    }
+
+    pub(super) const fn bytes(self) -> [u8; 16] {
+        self.0
+    }
+
+    /// Reads what [`fmt::Display`] writes; none where it is not that.
+    pub fn from_hex(text: &str) -> Option<LogId> {
+        let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let number = u128::from_str_radix(text, 16).ok().filter(|_| is_hex)?;
+        Some(LogId(number.to_be_bytes()))
+    }
+}
+
+impl fmt::Display for LogId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for LogId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
 
 /// A term, ordered as terms win over each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -10,11 +10,12 @@
 //! - A primary of this log that is alive counts as heard, whatever becomes of following it.
 //! - Of two primaries of one term neither wins by being found first: this node keeps to the one it followed.
 
-use super::follow::Following;
+use super::failover::Failover;
 use super::follow_error::FollowError;
 use super::handshake::{PeerInfo, ask_all, report_conflict};
 use super::link::Link;
 use crate::log::Term;
+use crate::node::{Change, Node};
 use std::time::Duration;
 
 /// A node to follow, and the connection to it.
@@ -24,12 +25,22 @@ pub(super) struct Found {
     pub(super) peer: PeerInfo,
 }
 
+/// A search for the node to follow.
+pub(super) struct Finder<'a> {
+    pub(super) node: &'a Node,
+    /// What the node was when the search began; it ends when that is no longer so.
+    pub(super) change: &'a Change,
+    pub(super) failover: &'a mut Failover,
+    /// How long connecting may take, and a handshake.
+    pub(super) handshake_time: Duration,
+}
+
 /// How a node that answered ranks: the highest is followed.
 type Rank = (bool, Term, bool, u64);
 
-impl Following<'_> {
+impl Finder<'_> {
     /// Asks every address that is known, and chooses.
-    pub(super) fn find(&mut self) -> Result<Found, FollowError> {
+    pub(super) fn find(mut self) -> Result<Found, FollowError> {
         let cluster = self.node.cluster();
         let options = cluster.options();
         let (mut addresses, rounds) = match options.follows_replicas {
@@ -77,8 +88,8 @@ impl Following<'_> {
         let cluster = self.node.cluster();
         let mut named = Vec::new();
         self.failover.ask();
-        let answers = ask_all(self.node, addresses, self.times.handshake);
-        self.failover.beat(2 * self.times.handshake);
+        let answers = ask_all(self.node, addresses, self.handshake_time);
+        self.failover.beat(2 * self.handshake_time);
         if cluster.change() != *self.change {
             return Err(FollowError::RoleChanged);
         }
@@ -124,7 +135,7 @@ impl Following<'_> {
             );
             return;
         }
-        if !self.may_follow(&peer) {
+        if !may_follow(node, &peer) {
             search.why = format!("{address} is a replica");
             return;
         }
@@ -145,28 +156,11 @@ impl Following<'_> {
     fn may_take(&self, peer: &PeerInfo) -> bool {
         self.node.is_empty_store() || self.node.cluster().options().replace == Some(peer.id)
     }
+}
 
-    /// Whether a node may be followed: a primary, or a replica that follows one, where the operator said so.
-    pub(super) fn may_follow(&self, peer: &PeerInfo) -> bool {
-        let follows_replicas = self.node.cluster().options().follows_replicas;
-        peer.is_primary || follows_replicas && peer.primary_heard.is_some()
-    }
-
-    /// A primary that answers is heard. A replica's answer says nothing of it.
-    pub(super) fn heard_if_primary(&mut self, peer: &PeerInfo) {
-        if peer.is_primary {
-            self.failover
-                .heard(self.node, Some(&peer.address), Duration::ZERO);
-        }
-    }
-
-    /// Where the primary is by what a node says that is followed.
-    pub(super) fn primary_of<'p>(&self, peer: &'p PeerInfo) -> Option<&'p str> {
-        match peer.is_primary {
-            true => Some(&peer.address),
-            false => peer.primary.as_deref(),
-        }
-    }
+/// Whether a node may be followed: a primary, or a replica that follows one, where the operator said so.
+pub(super) fn may_follow(node: &Node, peer: &PeerInfo) -> bool {
+    peer.is_primary || node.cluster().options().follows_replicas && peer.primary_heard.is_some()
 }
 
 /// What the answers have come to.

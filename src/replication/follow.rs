@@ -11,9 +11,9 @@
 //! - Nothing here waits without a bound while a take-over may come due.
 
 use super::failover::Failover;
-use super::find::Found;
+use super::find::{Finder, Found, may_follow};
 use super::follow_error::{FollowError, LogOnce};
-use super::handshake::exchange;
+use super::handshake::{PeerInfo, exchange};
 use super::link::{Link, Request, TEXT_BYTES_MAX};
 use super::{Times, backoff::Backoff};
 use crate::api::{self, Divergence, LogQuery, REPLICATION_PROTOCOL};
@@ -97,12 +97,12 @@ pub(super) fn run(node: &Node) {
 }
 
 /// One attempt to follow.
-pub(super) struct Following<'a> {
-    pub(super) node: &'a Node,
+struct Following<'a> {
+    node: &'a Node,
     /// What the node was when it began; it ends when that is no longer so.
-    pub(super) change: &'a Change,
-    pub(super) failover: &'a mut Failover,
-    pub(super) times: Times,
+    change: &'a Change,
+    failover: &'a mut Failover,
+    times: Times,
     /// Whether a chunk or a snapshot was taken.
     has_progressed: bool,
 }
@@ -120,8 +120,14 @@ impl Following<'_> {
 
     /// Follows until something is wrong; returns without an error once a snapshot was taken.
     fn follow(&mut self) -> Result<(), FollowError> {
-        let found = self.find()?;
         let node = self.node;
+        let finder = Finder {
+            node,
+            change: self.change,
+            failover: &mut *self.failover,
+            handshake_time: self.times.handshake,
+        };
+        let found = finder.find()?;
         let cluster = node.cluster();
         if let Ok(socket) = found.link.socket()
             && !cluster.set_upstream_socket(socket, self.change)
@@ -209,7 +215,7 @@ impl Following<'_> {
             // The primary's answer is news of now; a replica passes on how old its own are.
             let age = Duration::from_millis(chunk.primary_heard_ms);
             let age = if peer.is_primary { Duration::ZERO } else { age };
-            self.failover.heard(node, self.primary_of(&peer), age);
+            self.failover.heard(node, peer.primary(), age);
             let is_empty = body.is_empty();
             if !is_empty {
                 node.append_replicated(end.offset, body)
@@ -236,12 +242,20 @@ impl Following<'_> {
                 let shaken = exchange(node, &mut link, self.times.handshake);
                 peer = shaken.map_err(|error| FollowError::Link(address.clone(), error))?;
                 shaken_at = Instant::now();
-                if !self.may_follow(&peer) {
+                if !may_follow(node, &peer) {
                     let why = format!("{address} is a replica that follows no primary");
                     return Err(FollowError::NoPrimary(why));
                 }
                 cluster.set_source(&address, peer.is_primary, peer.term);
             }
+        }
+    }
+
+    /// A primary that answers is heard. A replica's answer says nothing of it.
+    fn heard_if_primary(&mut self, peer: &PeerInfo) {
+        if peer.is_primary {
+            self.failover
+                .heard(self.node, Some(&peer.address), Duration::ZERO);
         }
     }
 

@@ -50,6 +50,16 @@ pub(super) struct PeerInfo {
     pub(super) is_self: bool,
 }
 
+impl PeerInfo {
+    /// Where the primary is, by what this node says.
+    pub(super) fn primary(&self) -> Option<&str> {
+        match self.is_primary {
+            true => Some(&self.address),
+            false => self.primary.as_deref(),
+        }
+    }
+}
+
 /// Hears what another node says of itself. The higher term wins: a primary of a lower one steps down, and a
 /// replica goes over to a primary of a higher one.
 ///

@@ -42,8 +42,8 @@ pub(super) fn run(node: &Node) {
         if change.to_stop {
             return;
         }
-        let peers = peers_to_ask(node, change.role);
-        let is_inquiring = change.role == Role::Primary && cluster.is_held();
+        let is_inquiring = cluster.hold_reason() == Some(Hold::Inquiry);
+        let peers = peers_to_ask(node, change.role, is_inquiring);
         if is_inquiring || Instant::now() >= due {
             for (address, answer) in ask_all(node, &peers, ASK_TIME_MAX) {
                 if let Err(error) = answer {
@@ -94,12 +94,12 @@ pub(super) fn run(node: &Node) {
 }
 
 /// The nodes that this one does not hear of by itself.
-fn peers_to_ask(node: &Node, role: Role) -> Vec<String> {
+fn peers_to_ask(node: &Node, role: Role, is_inquiring: bool) -> Vec<String> {
     let cluster = node.cluster();
     let mut peers = cluster.peers();
     match role {
         // A follower asks for the log all the time.
-        Role::Primary if cluster.is_held() => {}
+        Role::Primary if is_inquiring => {}
         Role::Primary => peers.retain(|peer| !node.is_followed_by(peer)),
         Role::Replica if peers.len() == 1 => peers.clear(),
         Role::Replica => {

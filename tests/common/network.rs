@@ -226,7 +226,7 @@ impl Shared {
         drop(state);
         if passes {
             // What a slow link does; nothing is waited for in this way.
-            thread::sleep(way.delay);
+            thread::sleep(way.delay); // A slow link is slow: nothing is waited for.
         }
         passes
     }

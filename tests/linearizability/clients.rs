@@ -100,7 +100,7 @@ impl Workload {
         // The last value of each key that this client has seen, and its version.
         let mut seen: HashMap<usize, (Value, u64)> = HashMap::new();
         while !self.is_over.load(Relaxed) {
-            thread::sleep(PAUSE);
+            thread::sleep(PAUSE); // The pace of a client: nothing is waited for.
             let Some(address) = *self.primary.lock().unwrap() else {
                 connection = None;
                 continue;

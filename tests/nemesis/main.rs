@@ -64,7 +64,7 @@ const ROUNDS_MAX: u64 = 10;
 /// Lets time pass between two things that a schedule, a sampler or a writer does: the one place where this test
 /// sleeps. Nothing is waited for in this way.
 fn pace(pause: Duration) {
-    thread::sleep(pause);
+    thread::sleep(pause); // The pace of a schedule: nothing is waited for.
 }
 
 #[test]
