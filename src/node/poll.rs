@@ -132,7 +132,7 @@ impl Node {
             if is_new || is_new_successor {
                 // Before it counts for the first time. A start after this one must ask the follower before it
                 // takes writes, and must not count acknowledgements without a successor's.
-                self.remember(Role::Primary);
+                self.remember_as_primary();
             }
         }
         if !self.followers.note(&poll.name, poll.after, written) {

@@ -86,6 +86,15 @@ impl Node {
         }
     }
 
+    /// Writes down whom a primary knows. Under the lock of a role change: a node that has just stepped down must
+    /// not find itself a primary at its next start.
+    pub(super) fn remember_as_primary(&self) {
+        let _change = self.role_change();
+        if self.role() == Role::Primary {
+            self.remember(Role::Primary);
+        }
+    }
+
     /// As [`Node::remember`], for a start, which fails without it.
     pub(super) fn remember_or_fail(&self, role: Role) -> Result<(), crate::log::Error> {
         self.log.set_marker(&self.marker(role))
