@@ -80,6 +80,7 @@ pub(super) fn time_for(bytes: usize) -> Duration {
 /// Bytes that all connections together may hold.
 #[derive(Debug)]
 pub(super) struct Budget {
+    bytes_max: usize,
     left: AtomicUsize,
 }
 
@@ -93,8 +94,19 @@ pub(super) struct Charge<'a> {
 impl Budget {
     pub(super) fn new(bytes: usize) -> Budget {
         Budget {
+            bytes_max: bytes,
             left: AtomicUsize::new(bytes),
         }
+    }
+
+    /// What all connections may hold together.
+    pub(super) fn bytes_max(&self) -> usize {
+        self.bytes_max
+    }
+
+    /// What they hold at this moment.
+    pub(super) fn used_bytes(&self) -> usize {
+        self.bytes_max - self.left.load(Relaxed)
     }
 
     pub(super) fn charge(&self) -> Charge<'_> {

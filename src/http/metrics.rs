@@ -155,6 +155,17 @@ fn requests(families: &mut Families, context: &Context<'_>) {
         "Most connections open at once.",
         connections.max as f64,
     );
+    let budget = &context.shared.budget;
+    families.gauge(
+        "http_in_flight_bytes",
+        "Bytes of requests and answers that all connections together hold.",
+        budget.used_bytes() as f64,
+    );
+    families.gauge(
+        "http_in_flight_bytes_max",
+        "Most bytes of requests and answers that all connections together may hold.",
+        budget.bytes_max() as f64,
+    );
     families.counter(
         "http_connections_accepted_total",
         "Connections that were served.",
