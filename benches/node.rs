@@ -37,10 +37,11 @@ fn filled(policy: Policy) -> (TempDir, Node, Vec<String>) {
             policy,
             unwritten_bytes_max: 64 << 20,
             segment_bytes_max: 256 << 20,
-            compact_bytes_min: 0,
+            compact_bytes_min: Some(0),
             compact_ratio: 0.0,
-            backlog_bytes: 0,
+            backlog_bytes: Some(0),
             branch_spread_bytes: 0,
+            new_store: false,
             wait_max: Duration::from_secs(30),
         },
     })

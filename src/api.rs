@@ -71,6 +71,9 @@ pub const HEADER_VALUE_BYTES: &str = "Pykv-Value-Bytes";
 /// In an answer to a read or a write of a key that has a deadline: when it expires (RFC 3339).
 pub const HEADER_EXPIRES_AT: &str = "Pykv-Expires-At";
 
+/// In the same answers: how many seconds there are until then, by the node's clock.
+pub const HEADER_TTL: &str = "Pykv-Ttl";
+
 /// The operating system has taken the record: it survives a killed process.
 pub const DURABLE_WRITTEN: &str = "written";
 /// The disk has the record: it survives a power cut.
@@ -191,7 +194,7 @@ pub struct Put<'a> {
 }
 
 /// The answer to a read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
     /// The key.
     pub key: String,
@@ -208,10 +211,13 @@ pub struct Entry {
     /// The same in ms since the Unix epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at_ms: Option<u64>,
+    /// Seconds until then, by the node's clock; not in listings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<f64>,
 }
 
 /// The answer to a write that left a value.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Written {
     /// The key.
     pub key: String,
@@ -223,6 +229,9 @@ pub struct Written {
     /// The same in ms since the Unix epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at_ms: Option<u64>,
+    /// Seconds until then, by the node's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<f64>,
 }
 
 /// A page of a listing.
@@ -235,7 +244,7 @@ pub struct Keys {
 }
 
 /// A page of a listing with values (`values=true`).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entries {
     /// Entries, in no order that means anything.
     pub entries: Vec<Entry>,

@@ -20,14 +20,14 @@ pub use error::{Error, Place};
 pub use watch::Watched;
 
 use crate::api::{
-    self, Batched, Deleted, Entries, Entry, Forgotten, HEADER_EXPIRES_AT, Keys, Patch, Promoted, Stats,
-    Status,
+    self, Batched, Deleted, Entries, Entry, Forgotten, HEADER_EXPIRES_AT, HEADER_TTL, Keys, Patch, Promoted,
+    Stats, Status,
 };
 use answer::{Bound, Sign};
 use exchange::{Request, nonsense};
 use serde::de::DeserializeOwned;
 use std::fmt;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use ureq::Agent;
 use ureq::http::{HeaderValue, Method};
 
@@ -140,18 +140,20 @@ impl Client {
         self.send(&request)
     }
 
-    /// When a key expires; none where it has no deadline. Leaves its recency alone.
-    pub fn deadline(&self, key: &str) -> Result<Option<SystemTime>, Error> {
+    /// How long a key has left, by the clock of the node; none where it has no deadline. Leaves its recency alone.
+    pub fn ttl(&self, key: &str) -> Result<Option<Duration>, Error> {
         let request = Request::new(Method::HEAD, api::key_path(key), Sign::Version, Bound::Small);
         let (at, response) = self.exchange(&request)?;
-        let Some(expires_at) = response.headers().get(HEADER_EXPIRES_AT) else {
+        let headers = response.headers();
+        if !headers.contains_key(HEADER_EXPIRES_AT) {
             return Ok(None);
-        };
-        let deadline = expires_at.to_str().ok().map(humantime::parse_rfc3339);
-        match deadline {
-            Some(Ok(deadline)) => Ok(Some(deadline)),
-            _ => Err(nonsense(&at, &request, format!("{HEADER_EXPIRES_AT} is no time"))),
         }
+        let seconds = headers
+            .get(HEADER_TTL)
+            .and_then(|ttl| ttl.to_str().ok()?.parse().ok());
+        let ttl = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        ttl.map(Some)
+            .ok_or_else(|| nonsense(&at, &request, format!("{HEADER_TTL} is no number of seconds")))
     }
 
     /// Makes the node the primary, after the present one has handed over; with `is_forced` without that.

@@ -245,6 +245,28 @@ impl Node {
         }
     }
 
+    /// The time that deadlines are counted from, in ms since the Unix epoch. Brings the clock back first where it is
+    /// ahead of the system's.
+    fn now_ms(&self) -> u64 {
+        let now_ms = self.clock.now_ms();
+        if !self.clock.is_ahead() {
+            return now_ms;
+        }
+        sweep::settle_clock(&self.store, &self.clock, &self.log.waiter());
+        self.clock.now_ms()
+    }
+
+    /// How long there is until a deadline, in ms.
+    pub fn ttl_ms(&self, deadline_ms: u64) -> u64 {
+        deadline_ms.saturating_sub(self.clock.now_ms())
+    }
+
+    /// How far the node's clock has been ahead of what the system's says now, where that is more than some seconds:
+    /// the system's was set back.
+    pub fn clock_ahead(&self) -> Option<std::time::Duration> {
+        self.clock.ahead()
+    }
+
     /// What is known of a key beside its value. Leaves recency and counters alone.
     pub fn peek(&self, key: Key<'_>) -> Option<Meta> {
         let hash = self.store.hash(key.as_bytes());
@@ -266,7 +288,7 @@ impl Node {
         mode: Mode,
         precondition: Precondition,
     ) -> Result<Written, WriteError> {
-        let timestamp_ms = self.clock.now_ms();
+        let timestamp_ms = self.now_ms();
         let deadline_ms = deadline.at_ms(timestamp_ms);
         let prepared = self.prepare(key, value, deadline_ms)?;
         let bytes = log::put_bytes(&prepared.pair);
@@ -337,7 +359,7 @@ impl Node {
         let reserved = self.log.reserve(bytes)?;
 
         let mut locked = self.store.lock();
-        locked.log.check()?;
+        locked.log.check_removal()?;
         let slot = locked.find_live(hash, key.as_bytes(), timestamp_ms);
         precondition.check(slot.map(|slot| locked.map.entry(slot).version()))?;
         let slot = slot.ok_or(WriteError::Missing)?;
@@ -439,6 +461,11 @@ impl Node {
         self.log.bytes()
     }
 
+    /// How long the disk has been at a write or a sync of the log, where that is longer than it should ever take.
+    pub fn stalled_for(&self) -> Option<std::time::Duration> {
+        self.log.stalled_for()
+    }
+
     /// Whether the node takes writes.
     pub fn health(&self) -> Health {
         self.log.health()
@@ -456,7 +483,7 @@ impl Node {
         let mut evicted = 0;
         loop {
             let mut locked = self.store.lock();
-            if !locked.map.is_over(0, 0, 0) || locked.log.check().is_err() {
+            if !locked.map.is_over(0, 0, 0) || locked.log.check_removal().is_err() {
                 return evicted;
             }
             locked.evict_oldest(timestamp_ms);

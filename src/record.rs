@@ -263,6 +263,13 @@ impl<'a> Record<'a> {
             .split(record)
     }
 
+    /// What the first fields of a record say, whether the rest of it is right or not: its length in bytes, whether
+    /// its batch goes on behind it, and its timestamp.
+    pub(crate) fn peek_head(bytes: &[u8]) -> Option<(usize, bool, u64)> {
+        let head = Head::decode(bytes).ok()?;
+        Some((head.total_bytes, head.flags & FLAG_MORE != 0, head.timestamp_ms))
+    }
+
     /// The number that is the value of a TERM, a SKIP or a CLOSE, or that begins the value of an END.
     pub fn value_u64(&self) -> Option<u64> {
         self.value.first_chunk().copied().map(u64::from_le_bytes)

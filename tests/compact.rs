@@ -16,7 +16,12 @@ use std::time::Duration;
 
 fn log_bytes(dir: &Path) -> u64 {
     let files = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
-    files.map(|file| file.metadata().unwrap().len()).sum()
+    let of_the_log = files.filter(|file| {
+        file.path()
+            .extension()
+            .is_some_and(|extension| extension == "pykv")
+    });
+    of_the_log.map(|file| file.metadata().unwrap().len()).sum()
 }
 
 /// The files of a log, but for the lock.

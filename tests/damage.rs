@@ -40,10 +40,11 @@ fn options(dir: &Path, segment_bytes_max: u64) -> Options {
             policy: Policy::No,
             unwritten_bytes_max: 1 << 20,
             segment_bytes_max,
-            compact_bytes_min: 0,
+            compact_bytes_min: Some(0),
             compact_ratio: 0.0,
-            backlog_bytes: 0,
+            backlog_bytes: Some(0),
             branch_spread_bytes: 0,
+            new_store: false,
             wait_max: common::SOON,
         },
     }

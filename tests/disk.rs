@@ -27,10 +27,15 @@ struct Fault(Child);
 impl Fault {
     /// Makes calls of a node fail from now on; none where strace cannot attach.
     fn inject(node: &Server, calls: &str, error: &str) -> Result<Fault, String> {
+        Fault::tamper(node, calls, &format!("error={error}"))
+    }
+
+    /// As [`Fault::inject`], with whatever strace can do to calls.
+    fn tamper(node: &Server, calls: &str, how: &str) -> Result<Fault, String> {
         let mut child = Command::new("strace")
             .args(["-f", "-p", &node.pid().to_string(), "-o", "/dev/null"])
             .arg(format!("--trace={calls}"))
-            .arg(format!("--inject={calls}:error={error}"))
+            .arg(format!("--inject={calls}:{how}"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -268,14 +273,45 @@ fn a_disk_that_fails_under_many_writers() {
     }
 }
 
+/// A disk that hangs makes no error: the node is not ready, and reads go on.
+#[test]
+fn a_disk_that_hangs() {
+    let node = Server::start(&["--fsync", "always"]);
+    let mut ledger = Ledger::default();
+    let mut client = node.client();
+    ledger.acknowledged(&mut client, 10);
+    let fault = match Fault::tamper(&node, "fdatasync", "delay_enter=600000000") {
+        Ok(fault) => fault,
+        Err(why) => return skip("a_disk_that_hangs", &why),
+    };
+    let address = node.address();
+    let writer = thread::spawn(move || {
+        let mut client = Client::connect(address);
+        client.put("/kv/hanging?upsert=true", b"").status
+    });
+    eventually("the node is not ready", || client.get("/readyz").status == 503);
+    let detail = client.get("/readyz").expect_problem(503);
+    assert!(detail.contains("not finished"), "{detail}");
+    assert_eq!(client.get("/status").expect(200).body_json()["ready"], false);
+    client.get("/kv/key-0?raw").expect(200);
+    drop(fault);
+    eventually("the node is ready again", || client.get("/readyz").status == 200);
+    assert_eq!(writer.join().unwrap(), 201);
+    ledger.assert_kept(&node);
+}
+
 /// A tmpfs of a few hundred KiB, unmounted when dropped.
 struct SmallDisk(TempDir);
 
 impl SmallDisk {
     fn mount() -> Result<SmallDisk, String> {
+        SmallDisk::mount_of("1m")
+    }
+
+    fn mount_of(size: &str) -> Result<SmallDisk, String> {
         let dir = TempDir::new().unwrap();
         let mount = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
             .arg(dir.path())
             .output();
         match mount {
@@ -362,4 +398,110 @@ fn a_node_does_not_start_on_a_full_disk() {
     // What the failed start left behind does not keep the next from starting.
     let node = Setup::new(&[]).data(&disk.path("data")).start();
     node.get("/readyz").expect(200);
+}
+
+/// Nothing can be written, and all that was is read.
+#[test]
+fn a_node_starts_for_reads_on_a_full_disk() {
+    let disk = match SmallDisk::mount() {
+        Ok(disk) => disk,
+        Err(why) => return skip("a_node_starts_for_reads_on_a_full_disk", &why),
+    };
+    let mut node = Setup::new(&["--fsync", "always"])
+        .data(&disk.path("data"))
+        .start();
+    let mut ledger = Ledger::default();
+    ledger.acknowledged(&mut node.client(), 50);
+    node.kill_9();
+    let _ = fs::remove_file(disk.path("data/RESERVE"));
+    let _ = fs::write(disk.path("filler"), vec![0; 2 << 20]); // As much of it as fits.
+    for _ in 0..2 {
+        node.start_again();
+        let mut client = node.client();
+        ledger.assert_kept(&node);
+        client.get("/readyz").expect_problem(503);
+        ledger.refused(&mut client, 507, "full");
+        node.kill_9();
+    }
+    node.start_again();
+    fs::remove_file(disk.path("filler")).unwrap();
+    let mut client = node.client();
+    ledger.until_written_again(&mut client);
+    ledger.acknowledged(&mut client, 10);
+    for _ in 0..2 {
+        node.restart();
+        ledger.assert_kept(&node);
+    }
+    node.sigterm();
+    common::pykv(&["check"]).dir(node.dir()).succeed();
+}
+
+/// Overwrites a few values until many times the disk's size was written.
+fn overwrite(node: &Server, rounds: usize) {
+    let mut client = node.client();
+    for round in 0..rounds {
+        for n in 0..100 {
+            let value = vec![b'a' + (round % 26) as u8; 10_000];
+            eventually("the write is taken", || {
+                client.put(&format!("/kv/{n}?upsert=true"), &value).is_success()
+            });
+        }
+    }
+    for n in 0..100 {
+        let answer = client.get(&format!("/kv/{n}?raw")).expect(200);
+        assert_eq!(answer.body[0], b'a' + ((rounds - 1) % 26) as u8, "{n}");
+    }
+}
+
+#[test]
+fn a_disk_smaller_than_any_threshold_is_compacted_on_in_time() {
+    let disk = match SmallDisk::mount_of("8m") {
+        Ok(disk) => disk,
+        Err(why) => return skip("a_disk_smaller_than_any_threshold", &why),
+    };
+    for args in [
+        &[][..],
+        &["--compact-min", "64MiB"],
+        &["--segment-size", "1MiB", "--log-backlog", "64MiB"],
+    ] {
+        let mut node = Setup::new(args).data(&disk.path("data")).start();
+        overwrite(&node, 30);
+        node.restart();
+        overwrite(&node, 3);
+        node.sigterm();
+        common::pykv(&["check"]).dir(node.dir()).succeed();
+        fs::remove_dir_all(disk.path("data")).unwrap();
+    }
+}
+
+/// Where what is live fills the disk, deletions are taken, and are the way out.
+#[test]
+fn a_disk_full_of_live_data_takes_deletions() {
+    let disk = match SmallDisk::mount_of("2m") {
+        Ok(disk) => disk,
+        Err(why) => return skip("a_disk_full_of_live_data_takes_deletions", &why),
+    };
+    let mut node = Setup::new(&[]).data(&disk.path("data")).start();
+    let mut client = node.client();
+    let mut keys = 0;
+    eventually("the disk is full", || {
+        let answer = client.put(&format!("/kv/{keys}?upsert=true"), &[b'x'; 10_000]);
+        keys += usize::from(answer.is_success());
+        client.get("/readyz").status == 503
+    });
+    assert!(keys > 50, "{keys}");
+    for n in 10..keys {
+        eventually("the deletion is taken", || {
+            matches!(client.delete(&format!("/kv/{n}")).status, 204 | 404)
+        });
+    }
+    eventually("the node takes writes", || {
+        client.put("/kv/new?upsert=true", b"").is_success()
+    });
+    node.restart();
+    let mut client = node.client();
+    for n in 0..10 {
+        client.get(&format!("/kv/{n}?raw")).expect(200);
+    }
+    client.get("/kv/11").expect(404);
 }

@@ -166,10 +166,11 @@ fn open(dir: &Path) -> Node {
             policy: Policy::No,
             unwritten_bytes_max: 1 << 20,
             segment_bytes_max: 20_000,
-            compact_bytes_min: 0,
+            compact_bytes_min: Some(0),
             compact_ratio: 0.0,
-            backlog_bytes: 0,
+            backlog_bytes: Some(0),
             branch_spread_bytes: 0,
+            new_store: false,
             wait_max: Duration::from_secs(20),
         },
     })

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 pub struct Probe {
     /// `ok`: a probe that fails is answered by a [`Problem`](super::Problem).
     pub status: String,
+    /// What there is to know all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
 }
 
 /// How the node is.
@@ -23,6 +26,10 @@ pub struct Status {
     pub health: String,
     /// Whether it does.
     pub ready: bool,
+    /// How many seconds the system's clock was set back since the node was opened, where that is some: deadlines that
+    /// were given before are as much too late.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_ahead_seconds: Option<f64>,
     /// Seconds since the node was opened.
     pub uptime_seconds: u64,
     /// Where the data is.
@@ -113,6 +120,9 @@ pub struct CompactionResult {
     /// And after it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes_after: Option<u64>,
+    /// Bytes of these that are kept for watchers and replicas that read the log from behind the base.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_bytes: Option<u64>,
 }
 
 /// The answer to a request for a compaction that is not waited for.

@@ -40,6 +40,13 @@ pub struct Serve {
     #[arg(long, value_name = "DIR", env = ENV_DIR, default_value = DIR_DEFAULT)]
     pub dir: PathBuf,
 
+    /// Make a new store where the directory has none, though LOCK or ROLE say that there was one
+    ///
+    /// Without it a node refuses to start in such a directory: an empty store in the place of one that was lost
+    /// would look right to clients, and replicas might take it over.
+    #[arg(long)]
+    pub new_store: bool,
+
     /// Most entries held; the least recently used ones over that are dropped [default: no bound but memory]
     #[arg(long, value_name = "N", allow_hyphen_values = true, help_heading = "Store",
           value_parser = capacity)]
@@ -69,31 +76,23 @@ pub struct Serve {
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true, default_value = "64MiB", help_heading = "Log", value_parser = segment_size)]
     pub segment_size: Size,
 
-    /// Compact the log by itself once it has this size; see --compact-ratio
-    #[arg(
-        long,
-        value_name = "SIZE",
-        allow_hyphen_values = true,
-        default_value = "64MiB",
-        help_heading = "Log"
-    )]
-    pub compact_min: Size,
+    /// Compact the log by itself once it has this size; see --compact-ratio [default: 64MiB, or an eighth of the
+    /// disk where that is less]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, help_heading = "Log")]
+    pub compact_min: Option<Size>,
 
     /// Compact the log by itself once it has so many times the size of what is live; 0 for never
+    ///
+    /// A node compacts its log as well where the disk is nearly full and that makes room.
     #[arg(long, value_name = "N", allow_hyphen_values = true, default_value_t = 2.0, help_heading = "Log", value_parser = ratio)]
     pub compact_ratio: f64,
 
-    /// How much of the log is kept behind a compaction, for watchers that were away for a while
+    /// How much of the log is kept behind a compaction, for watchers and replicas that were away for a while
+    /// [default: 64MiB where there were some in the last ten minutes, else a tenth of what is live]
     ///
-    /// Files are kept whole, so up to one --segment-size more is kept.
-    #[arg(
-        long,
-        value_name = "SIZE",
-        allow_hyphen_values = true,
-        default_value = "64MiB",
-        help_heading = "Log"
-    )]
-    pub log_backlog: Size,
+    /// Files are kept whole, so up to one --segment-size more is kept. On a full disk none is.
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, help_heading = "Log")]
+    pub log_backlog: Option<Size>,
 
     /// How long a write may wait for the log before it is answered with an error
     #[arg(
@@ -188,7 +187,10 @@ pub struct Serve {
     pub max_in_flight: Option<Size>,
 
     /// How long requests that have begun may take to end once the node is told to stop
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true, default_value = "10s")]
+    ///
+    /// A request of which nothing comes for two seconds is given up sooner. The default is less than the ten seconds
+    /// that container runtimes wait before they kill.
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, default_value = "8s")]
     pub shutdown_grace: Span,
 
     /// Tell of requests that took as many milliseconds, on standard error; 0 for never
@@ -339,10 +341,11 @@ impl Serve {
                 },
                 unwritten_bytes_max: self.max_unwritten().0,
                 segment_bytes_max: self.segment_size.0,
-                compact_bytes_min: self.compact_min.0,
+                compact_bytes_min: self.compact_min.map(|size| size.0),
                 compact_ratio: self.compact_ratio,
-                backlog_bytes: self.log_backlog.0,
+                backlog_bytes: self.log_backlog.map(|size| size.0),
                 branch_spread_bytes: log::BRANCH_SPREAD_BYTES,
+                new_store: self.new_store,
                 wait_max: self.write_timeout.0,
             },
         }

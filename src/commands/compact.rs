@@ -8,6 +8,7 @@ use crate::log::{BRANCH_SPREAD_BYTES, Options as LogOptions, Policy, Reader};
 use crate::node::{ClusterOptions, Node, Options};
 use crate::record::VALUE_BYTES_MAX;
 use crate::store::Limits;
+use std::fmt::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -30,7 +31,7 @@ pub(super) fn run(args: &Compact) -> Result<(), Error> {
             serde_json::to_vec(&result).expect("its keys are strings, and its numbers finite"),
         );
     }
-    let text = format!(
+    let mut text = format!(
         "compacted from {} to {} bytes in {:.1} s: a base of {} entries at offset {}\n",
         result.bytes_before.unwrap_or_default(),
         result.bytes_after.unwrap_or_default(),
@@ -38,6 +39,16 @@ pub(super) fn run(args: &Compact) -> Result<(), Error> {
         result.entries.unwrap_or_default(),
         result.offset.unwrap_or_default(),
     );
+    if let Some(kept) = result.kept_bytes.filter(|kept| *kept > 0) {
+        let _ = writeln!(
+            text,
+            "{kept} bytes of the log before it are kept for watchers and replicas that are behind (--log-backlog)"
+        );
+    }
+    if result.kept_bytes == Some(0) && result.bytes_after > result.bytes_before {
+        text +=
+            "the store is so small that the heads of two files, of 4 KiB each, make it larger than one was\n";
+    }
     print(text.as_bytes())
 }
 
@@ -80,10 +91,11 @@ fn of_directory(dir: &Path) -> Result<CompactionResult, Error> {
             policy: Policy::No,
             unwritten_bytes_max: 64 << 20,
             segment_bytes_max: 64 << 20,
-            compact_bytes_min: 0,
+            compact_bytes_min: Some(0),
             compact_ratio: 0.0,
-            backlog_bytes: 0,
+            backlog_bytes: Some(0),
             branch_spread_bytes: BRANCH_SPREAD_BYTES,
+            new_store: false,
             wait_max: Duration::from_secs(60),
         },
         cluster: ClusterOptions::default(),

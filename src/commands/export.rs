@@ -99,6 +99,7 @@ mod tests {
             version: 7,
             expires_at: Some("2026-11-23T02:12:00.000Z".to_owned()),
             expires_at_ms: Some(1_795_399_920_000),
+            ttl: None,
         };
         let mut out = Vec::new();
         write(&mut out, &entry).unwrap();

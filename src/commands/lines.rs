@@ -84,6 +84,7 @@ pub(super) fn open(path: &Path, form: Form) -> Result<Input, Error> {
         Ok(Box::new(BufReader::with_capacity(BUFFER_BYTES, text)))
     }
     if path == Path::new("-") {
+        super::check_stdin()?;
         return Ok(Input {
             reader: buffered(io::stdin(), STANDARD_INPUT, form)?,
             bytes: None,

@@ -23,6 +23,7 @@ mod reapply;
 mod serve;
 mod set;
 mod shell;
+mod signals;
 mod status;
 mod text;
 mod watch;
@@ -30,12 +31,15 @@ mod watch;
 use crate::cli::{self, Cli, Command, Connection};
 use crate::client::{self, Client, Token};
 use crate::http;
+use rustix::fs::OFlags;
 use std::fmt;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// Longest file of tokens that is read, in bytes.
 const TOKEN_FILE_BYTES_MAX: u64 = 1 << 20;
+
+pub use signals::ignore_file_size_limit;
 
 /// Does what was typed.
 pub fn run(cli: Cli) -> Result<(), Error> {
@@ -257,6 +261,24 @@ fn of_file(error: crate::log::Error, file: &Path) -> Error {
             Error::WrongFile(format!("cannot read {}: {why}", file.display()))
         }
         error => Error::Log(error),
+    }
+}
+
+/// An error where standard input was closed when the program started: an empty input is then nothing that anybody
+/// meant. (Rust opens /dev/null in its place, for reading and writing, which no shell does.)
+fn check_stdin() -> Result<(), Error> {
+    let stdin = io::stdin();
+    let is_replaced = || -> rustix::io::Result<bool> {
+        let is_null = rustix::fs::fstat(&stdin)?.st_rdev == rustix::fs::stat("/dev/null")?.st_rdev;
+        let mode = rustix::fs::fcntl_getfl(&stdin)?.intersection(OFlags::RWMODE);
+        Ok(is_null && mode == OFlags::RDWR)
+    };
+    match is_replaced() {
+        Ok(true) => Err(Error::Io {
+            doing: "cannot read standard input".to_owned(),
+            source: io::Error::other("it is closed"),
+        }),
+        _ => Ok(()),
     }
 }
 

@@ -315,6 +315,7 @@ mod tests {
             version,
             expires_at: None,
             expires_at_ms: None,
+            ttl: None,
         }
     }
 

@@ -6,8 +6,9 @@
 //! that the last answer given is covered by the last sync.
 
 use super::Error;
+use super::signals::Signals;
 use crate::cli::{LogLevel, Replica, Serve};
-use crate::http::{self, Server, Stopper, Tokens};
+use crate::http::{self, Server, Tokens};
 use crate::log::Role;
 use crate::node::Node;
 use crate::replication::Replication;
@@ -15,15 +16,14 @@ use ::log::{info, warn};
 use simplelog::{ColorChoice, ConfigBuilder, LevelPadding, TermLogger, TerminalMode, WriteLogger};
 use std::io::{self, IsTerminal, LineWriter, Write};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// What a shell reports of a process that SIGINT ended.
-const EXIT_INTERRUPTED: i32 = 130;
-
-/// Signals closer to each other than this are one: `timeout` and the like signal a process and its group.
-const SAME_SIGNAL_MAX: Duration = Duration::from_secs(1);
+/// What a token should have, in characters.
+const TOKEN_BYTES_MIN: usize = 16;
 
 pub(super) fn run(args: &Serve, replica: Option<&Replica>) -> Result<(), Error> {
     args.check().map_err(Error::Usage)?;
@@ -33,8 +33,15 @@ pub(super) fn run(args: &Serve, replica: Option<&Replica>) -> Result<(), Error> 
         None => tokens.as_ref().and_then(Tokens::first_for_admin),
     };
     start_logging(args.log_level);
+    let signals = Signals::handle()?;
+    let token_files = [&args.token_file, &args.cluster.cluster_token_file];
+    token_files
+        .into_iter()
+        .flatten()
+        .for_each(|path| warn_of_open_file(path));
+    warn_of_short_tokens(tokens.as_ref());
 
-    let server = bind(args, tokens)?;
+    let server = bind(args, tokens, &signals)?;
     let mut cluster = args.cluster.options(replica, token);
     cluster.address = match &args.cluster.advertise {
         Some(address) => address.host_and_port(),
@@ -42,7 +49,7 @@ pub(super) fn run(args: &Serve, replica: Option<&Replica>) -> Result<(), Error> 
     };
     let node = Node::open(args.node_options(cluster))?;
     say_role(&node, replica);
-    let served = serve(args, &server, &node);
+    let served = serve(args, &server, &signals, &node);
     // Whatever came of the listener: what was acknowledged is to be synced.
     let closed = node.close();
     served?;
@@ -51,7 +58,7 @@ pub(super) fn run(args: &Serve, replica: Option<&Replica>) -> Result<(), Error> 
     Ok(())
 }
 
-fn bind(args: &Serve, tokens: Option<Tokens>) -> Result<Server, Error> {
+fn bind(args: &Serve, tokens: Option<Tokens>, signals: &Signals) -> Result<Server, Error> {
     if tokens.is_none() && !args.listen.ip().is_loopback() {
         warn!(
             "whoever can reach {} may read, change and delete everything: --insecure was given",
@@ -65,6 +72,7 @@ fn bind(args: &Serve, tokens: Option<Tokens>) -> Result<Server, Error> {
         hosts: args.hosts(),
         slow_min: (args.slow_ms > 0).then(|| Duration::from_millis(args.slow_ms.into())),
         access_log: args.access_log.clone(),
+        reopen_access_log: Arc::clone(&signals.to_reopen),
     })
     .map_err(Error::Listen)
 }
@@ -94,9 +102,8 @@ fn say_role(node: &Node, replica: Option<&Replica>) {
     }
 }
 
-fn serve(args: &Serve, server: &Server, node: &Node) -> Result<(), Error> {
-    // Not before: until the node is open there is nothing to end in order, and a signal ends it at once.
-    stop_on_signals(server.stopper())?;
+fn serve(args: &Serve, server: &Server, signals: &Signals, node: &Node) -> Result<(), Error> {
+    signals.serve(server.stopper());
     thread::scope(|scope| {
         let replication = Replication::start(scope, node).map_err(|source| Error::Io {
             doing: "cannot start the threads of the replication".to_owned(),
@@ -117,25 +124,27 @@ fn announce(server: &Server) {
     info!("listening on http://{}", server.address());
 }
 
-/// The first signal drains, a later one ends the process as a crash would: the log is made for that.
-fn stop_on_signals(stopper: Stopper) -> Result<(), Error> {
-    let mut stopping_since = None::<Instant>;
-    ctrlc::set_handler(move || match stopping_since {
-        None => {
-            stopping_since = Some(Instant::now());
-            info!("stopping: requests that have begun are answered first; once more to stop at once");
-            stopper.stop();
-        }
-        Some(since) if since.elapsed() < SAME_SIGNAL_MAX => {}
-        Some(_) => {
-            warn!("stopping at once");
-            std::process::exit(EXIT_INTERRUPTED);
-        }
-    })
-    .map_err(|error| Error::Io {
-        doing: "cannot handle signals".to_owned(),
-        source: io::Error::other(error),
-    })
+/// Says so where others than its owner can read a file of tokens.
+fn warn_of_open_file(path: &Path) {
+    let mode = std::fs::metadata(path).map_or(0, |metadata| metadata.permissions().mode());
+    if mode & 0o077 != 0 {
+        warn!(
+            "the tokens in {} can be read or changed by others on this machine (its mode is {:03o}); \
+             `chmod 600` keeps them to its owner",
+            path.display(),
+            mode & 0o777
+        );
+    }
+}
+
+/// Says so where a token can be found by trying.
+fn warn_of_short_tokens(tokens: Option<&Tokens>) {
+    let short = tokens.map_or(0, |tokens| tokens.shorter_than(TOKEN_BYTES_MIN));
+    if short > 0 {
+        warn!(
+            "{short} of the tokens have fewer than {TOKEN_BYTES_MIN} characters, and can be found by trying"
+        );
+    }
 }
 
 fn tokens(path: &Path) -> Result<Tokens, Error> {

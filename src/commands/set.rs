@@ -1,6 +1,6 @@
 //! `pykv set`
 
-use super::{Error, condition, connect, print_json};
+use super::{Error, check_stdin, condition, connect, print_json};
 use crate::cli::Set;
 use crate::client::{self, Condition};
 use crate::record::VALUE_BYTES_MAX;
@@ -48,7 +48,10 @@ fn value(args: &Set) -> Result<Cow<'_, [u8]>, Error> {
             let file = File::open(path).map_err(Error::io("cannot read", path))?;
             read(file, &path.display().to_string())
         }
-        _ => read(io::stdin().lock(), "standard input"),
+        _ => {
+            check_stdin()?;
+            read(io::stdin().lock(), "standard input")
+        }
     }
 }
 

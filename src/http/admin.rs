@@ -28,8 +28,12 @@ pub(super) fn status(
         version: env!("CARGO_PKG_VERSION").to_owned(),
         role: cluster.role.name().to_owned(),
         address: cluster.address.clone(),
-        health: status.health.to_string(),
-        ready: status.health == Health::Ok && context.node.is_synced(),
+        health: match stalled(context) {
+            Some(why) if status.health == Health::Ok => why,
+            _ => status.health.to_string(),
+        },
+        ready: status.health == Health::Ok && context.node.is_synced() && stalled(context).is_none(),
+        clock_ahead_seconds: context.node.clock_ahead().map(|ahead| ahead.as_secs_f64()),
         uptime_seconds: status.uptime.as_secs(),
         dir: status.dir.display().to_string(),
         log: api::LogStatus {
@@ -157,14 +161,40 @@ pub(super) fn readyz(
         return Err(Problem::new(problem::NOT_READY, why).retry_after(1));
     }
     match context.node.health() {
-        Health::Ok => Ok(json(scratch, &passed())),
+        Health::Ok => match stalled(context) {
+            Some(why) => Err(Problem::new(problem::NOT_READY, why).retry_after(1)),
+            None => Ok(json(
+                scratch,
+                &api::Probe {
+                    detail: context.node.clock_ahead().map(clock_ahead),
+                    ..passed()
+                },
+            )),
+        },
         health => Err(Problem::new(problem::NOT_READY, health.to_string()).retry_after(1)),
     }
+}
+
+/// Where the disk hangs.
+fn stalled(context: &Context<'_>) -> Option<String> {
+    let since = context.node.stalled_for()?;
+    Some(format!(
+        "the disk has not finished a write to the log for {} s",
+        since.as_secs()
+    ))
+}
+
+fn clock_ahead(ahead: Duration) -> String {
+    format!(
+        "the system's clock was set back by {} s: deadlines that were given before may be as much too late",
+        ahead.as_secs()
+    )
 }
 
 fn passed() -> api::Probe {
     api::Probe {
         status: "ok".to_owned(),
+        detail: None,
     }
 }
 

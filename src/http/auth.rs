@@ -53,6 +53,11 @@ pub enum TokensError {
 }
 
 impl Tokens {
+    /// How many have fewer bytes than that.
+    pub fn shorter_than(&self, bytes: usize) -> usize {
+        self.0.iter().filter(|(_, token)| token.len() < bytes).count()
+    }
+
     /// Reads tokens, one a line: the token, or `read`, `write` or `admin` and the token. A token without a
     /// scope is one for `admin`. None may stand there twice. Blank lines and those that start with `#` are read over.
     pub fn parse(text: &str) -> Result<Tokens, TokensError> {

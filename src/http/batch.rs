@@ -11,7 +11,7 @@ use super::response::{Body, Media, Reply, push_decimal, push_json, push_json_str
 use super::target;
 use crate::api;
 use crate::key::Key;
-use crate::node::{BatchError, Batched, Outcome, Step};
+use crate::node::{BatchError, Batched, Node, Outcome, Step};
 use read::Operation;
 use tiny_http::StatusCode;
 
@@ -38,7 +38,7 @@ pub(super) fn post(
         .node
         .batch(&steps)
         .map_err(|error| refused(error, &steps))?;
-    push_results(&mut scratch.body, &steps, &batched);
+    push_results(&mut scratch.body, context.node, &steps, &batched);
     let mut reply = Reply::new(StatusCode(200), Body::Written(Media::Json));
     reply.offset = batched.offset;
     Ok(reply)
@@ -82,14 +82,14 @@ fn refused(error: BatchError, steps: &[Step<'_>]) -> Problem {
     }
 }
 
-fn push_results(body: &mut Vec<u8>, steps: &[Step<'_>], batched: &Batched) {
+fn push_results(body: &mut Vec<u8>, node: &Node, steps: &[Step<'_>], batched: &Batched) {
     body.reserve(64 * steps.len());
     body.extend_from_slice(b"{\"results\":[");
     for (position, (step, outcome)) in steps.iter().zip(&batched.outcomes).enumerate() {
         if position > 0 {
             body.push(b',');
         }
-        push_result(body, key(step), outcome);
+        push_result(body, node, key(step), outcome);
     }
     body.push(b']');
     if let Some(offset) = batched.offset {
@@ -99,7 +99,7 @@ fn push_results(body: &mut Vec<u8>, steps: &[Step<'_>], batched: &Batched) {
     body.push(b'}');
 }
 
-fn push_result(body: &mut Vec<u8>, key: Key<'_>, outcome: &Outcome) {
+fn push_result(body: &mut Vec<u8>, node: &Node, key: Key<'_>, outcome: &Outcome) {
     let is_full = body.len() >= ANSWER_BYTES_MAX;
     let status: &[u8] = match outcome {
         Outcome::Got(Some(_)) if is_full => b"413",
@@ -125,11 +125,11 @@ fn push_result(body: &mut Vec<u8>, key: Key<'_>, outcome: &Outcome) {
                 }
             }
             push_version(body, found.version);
-            deadline::push_members(body, found.deadline_ms);
+            deadline::push_members_and_ttl(body, node, found.deadline_ms);
         }
         Outcome::Set(written) => {
             push_version(body, written.version);
-            deadline::push_members(body, written.deadline_ms);
+            deadline::push_members_and_ttl(body, node, written.deadline_ms);
         }
         Outcome::Got(None) | Outcome::Deleted(_) => {}
     }

@@ -75,6 +75,7 @@ impl From<Finished> for api::CompactionResult {
             entries: done.map(|done| done.entries),
             bytes_before: done.map(|done| done.bytes_before),
             bytes_after: done.map(|done| done.bytes_after),
+            kept_bytes: done.map(|done| done.kept_bytes),
             error: finished.result.err(),
         }
     }

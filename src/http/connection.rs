@@ -39,6 +39,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tiny_http::Method;
 
+/// How long, once the server stops, a connection that was just told that it stays open waits for the request that
+/// its client may have sent already.
+const PROMISE_KEPT: Duration = Duration::from_millis(100);
+
+/// How soon before the end a connection must have been told so.
+const PROMISE_RECENT: Duration = Duration::from_secs(2);
+
 /// How long a connection keeps its buffers when no request comes.
 const BUFFERS_KEPT: Duration = Duration::from_secs(1);
 
@@ -98,6 +105,7 @@ pub(super) fn serve(context: Context<'_>, peer: &Arc<Peer>) {
         awaited: Awaited::Request,
         started: None,
         slot: Slot::new(Arc::clone(peer), Arc::clone(&context.shared.observer)),
+        reads: 0,
         asked: Asked::new(),
         has_left: false,
         pending: None,
@@ -122,6 +130,8 @@ struct Connection<'a> {
     /// Where an answer is left for another thread to send, and whether one was.
     slot: Arc<Slot>,
     has_left: bool,
+    /// Reads that a request was waited for with that had begun.
+    reads: u64,
     /// The request at hand.
     asked: Asked,
     /// Set where a step ends in [`Next::Later`].
@@ -484,8 +494,16 @@ impl<'a> Connection<'a> {
         if !self.may_hold(0) {
             return Ok(self.refuse(overloaded(), false, false));
         }
-        match self.input.read_until(&self.peer.stream, started + time)? {
+        self.reads += 1;
+        self.peer.set_reads(self.reads);
+        let got = self.input.read_until(&self.peer.stream, started + time)?;
+        self.peer.set_reads(0);
+        match got {
             Got::Bytes => Ok(Next::Go),
+            Got::End if self.context.shared.is_stopping() => {
+                let why = "the node is stopping, and the rest of the request did not come";
+                Ok(self.refuse(Problem::new(problem::NOT_READY, why), false, false))
+            }
             Got::End => Ok(Next::Close),
             Got::TimedOut => {
                 let detail = format!("{what} did not come within {} s", time.as_secs_f32());
@@ -519,11 +537,31 @@ impl<'a> Connection<'a> {
                 got = self.input.read(stream)?;
             }
         }
+        if got != Got::Bytes && self.context.shared.is_stopping() {
+            got = self.read_promised()?;
+        }
         self.peer.set_at_work(true);
         match got {
             Got::Bytes => Ok(Next::Go),
             Got::End | Got::TimedOut => Ok(Next::Close),
         }
+    }
+}
+
+impl Connection<'_> {
+    /// Once the server stops: reads a request that a client has sent because the answer before did not say that the
+    /// connection would close. It may be on its way still.
+    fn read_promised(&mut self) -> io::Result<Got> {
+        let until = Instant::now() + PROMISE_KEPT;
+        let is_recent = self.asked.came.elapsed() < PROMISE_RECENT;
+        while is_recent && Instant::now() < until {
+            // Its end was made by this node, to wake this thread: more may come behind it.
+            if self.input.read_until(&self.peer.stream, Instant::now())? == Got::Bytes {
+                return Ok(Got::Bytes);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(Got::End)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The handlers of all keys, `/kv/`: adding one, listing, and deleting what begins alike.
 
 use super::conditions;
+use super::deadline;
 use super::handlers::Scratch;
 use super::kv;
 use super::payload;
@@ -70,7 +71,13 @@ pub(super) fn list(node: &Node, head: &Head<'_>, scratch: &mut Scratch) -> Resul
         let page = node.list_entries(prefix, cursor, limit).map_err(stale)?;
         push_list(body, "entries", &page.items, |body, listed| {
             let key = String::from_utf8_lossy(listed.pair.key());
-            kv::push_entry(body, &key, listed.pair.value(), listed.found);
+            kv::push_entry(
+                body,
+                &key,
+                listed.pair.value(),
+                listed.found,
+                deadline::push_members,
+            );
         });
         page.next
     } else {

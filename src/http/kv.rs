@@ -38,11 +38,21 @@ pub(super) fn get(node: &Node, head: &Head<'_>, key: &str, scratch: &mut Scratch
     match media {
         // The bytes change places rather than being copied.
         Media::Octets => std::mem::swap(&mut scratch.value, &mut scratch.body),
-        _ => push_entry(&mut scratch.body, key.as_str(), &scratch.value, found),
+        _ => {
+            push_entry(
+                &mut scratch.body,
+                key.as_str(),
+                &scratch.value,
+                found,
+                |body, deadline_ms| {
+                    deadline::push_members_and_ttl(body, node, deadline_ms);
+                },
+            );
+        }
     }
     Ok(Reply::new(OK, Body::Written(media))
         .version(found.version)
-        .expires_at(found.deadline_ms))
+        .expires_at(node, found.deadline_ms))
 }
 
 pub(super) fn head(node: &Node, head: &Head<'_>, key: &str) -> Result<Reply, Problem> {
@@ -59,7 +69,7 @@ pub(super) fn head(node: &Node, head: &Head<'_>, key: &str) -> Result<Reply, Pro
     };
     Ok(Reply::new(OK, body)
         .version(meta.found.version)
-        .expires_at(meta.found.deadline_ms)
+        .expires_at(node, meta.found.deadline_ms)
         .header(api::HEADER_VALUE_BYTES, &meta.value_bytes.to_string()))
 }
 
@@ -107,7 +117,7 @@ pub(super) fn patch(
     let written = node
         .set_deadline(key, deadline, precondition)
         .map_err(|error| Problem::of_write(error, wants_present(precondition)))?;
-    Ok(written_reply(key, written, scratch))
+    Ok(written_reply(node, key, written, scratch))
 }
 
 /// Puts a value, for `PUT` and `POST`.
@@ -122,21 +132,21 @@ pub(super) fn write(
     let written = node
         .put(key, &payload.value, payload.deadline, mode, precondition)
         .map_err(|error| Problem::of_write(error, wants_present(precondition)))?;
-    Ok(written_reply(key, written, scratch))
+    Ok(written_reply(node, key, written, scratch))
 }
 
-fn written_reply(key: Key<'_>, written: Written, scratch: &mut Scratch) -> Reply {
+fn written_reply(node: &Node, key: Key<'_>, written: Written, scratch: &mut Scratch) -> Reply {
     let body = &mut scratch.body;
     body.extend_from_slice(b"{\"key\":");
     push_json_string(body, key.as_str());
     body.extend_from_slice(b",\"version\":");
     push_decimal(body, written.version);
-    deadline::push_members(body, written.deadline_ms);
+    deadline::push_members_and_ttl(body, node, written.deadline_ms);
     body.push(b'}');
     let status = if written.created { CREATED } else { OK };
     Reply::new(status, Body::Written(Media::Json))
         .version(written.version)
-        .expires_at(written.deadline_ms)
+        .expires_at(node, written.deadline_ms)
         .offset(written.version)
 }
 
@@ -185,8 +195,14 @@ pub(super) fn wants_present(precondition: Precondition) -> bool {
     matches!(precondition, Precondition::Present | Precondition::Version(_))
 }
 
-/// Appends an entry as JSON.
-pub(super) fn push_entry(body: &mut Vec<u8>, key: &str, value: &[u8], found: Found) {
+/// Appends an entry as JSON; `push_deadline` appends what is said of its deadline.
+pub(super) fn push_entry(
+    body: &mut Vec<u8>,
+    key: &str,
+    value: &[u8],
+    found: Found,
+    push_deadline: impl FnOnce(&mut Vec<u8>, Option<u64>),
+) {
     let (text, encoding) = api::encode_value(value);
     body.reserve(key.len() + text.len() + 128);
     body.extend_from_slice(b"{\"key\":");
@@ -199,6 +215,6 @@ pub(super) fn push_entry(body: &mut Vec<u8>, key: &str, value: &[u8], found: Fou
     }
     body.extend_from_slice(b",\"version\":");
     push_decimal(body, found.version);
-    deadline::push_members(body, found.deadline_ms);
+    push_deadline(body, found.deadline_ms);
     body.push(b'}');
 }

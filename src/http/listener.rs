@@ -43,6 +43,9 @@ const DESCRIPTORS_KEPT: u64 = 32;
 const REFUSED_MAX: usize = 12;
 const REFUSED_TIME: Duration = Duration::from_secs(1);
 
+/// How long a request may be waited for of which nothing comes, once the server stops.
+const STILL_MAX: Duration = Duration::from_secs(2);
+
 /// How long the loop leaves the listener alone after the system refused it something.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
@@ -88,7 +91,10 @@ impl Server {
             address: options.listen,
             source,
         })?;
-        let access = options.access_log.as_deref().map(Access::start).transpose();
+        let access = options.access_log.as_deref();
+        let access = access
+            .map(|path| Access::start(path, Arc::clone(&options.reopen_access_log)))
+            .transpose();
         let access = access.map_err(|source| Error::AccessLog {
             path: options.access_log.clone().unwrap_or_default(),
             source,
@@ -148,7 +154,7 @@ impl Server {
             let registry = &self.shared.registry;
             registry.wake_idle();
             node.wake_watchers();
-            let left = registry.wait_until_empty(grace);
+            let left = registry.wait_until_empty(grace, STILL_MAX);
             if left > 0 {
                 log::warn!(
                     "{left} connections had not ended after {} s and are cut",

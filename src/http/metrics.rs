@@ -273,6 +273,16 @@ fn log(families: &mut Families, node: &Node) {
         "1 while the log takes writes.",
         f64::from(u8::from(is_healthy)),
     );
+    families.gauge(
+        "log_stalled_seconds",
+        "How long the disk has been at a write or a sync of the log, where that is too long.",
+        node.stalled_for().unwrap_or_default().as_secs_f64(),
+    );
+    families.gauge(
+        "clock_ahead_seconds",
+        "How far the node's clock has been ahead of the system's, which was set back.",
+        node.clock_ahead().unwrap_or_default().as_secs_f64(),
+    );
     families.push(
         "log_sync_duration_seconds",
         "How long it took to sync what was written.",

@@ -83,6 +83,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 /// How a server is built.
@@ -100,6 +101,8 @@ pub struct Options {
     pub slow_min: Option<Duration>,
     /// A file that gets a line about every request; `-` for standard output.
     pub access_log: Option<PathBuf>,
+    /// Set where that file is to be opened anew, since the one of before was given another name.
+    pub reopen_access_log: Arc<AtomicBool>,
 }
 
 /// What all connections share.

@@ -214,7 +214,7 @@ impl Problem {
     /// Why the log does not take a write, or did not acknowledge it.
     pub(super) fn of_refusal(refusal: &Refusal) -> Problem {
         let (kind, unknown) = match refusal {
-            Refusal::Unhealthy(Health::DiskFull { .. }) => (DISK_FULL, false),
+            Refusal::Unhealthy(Health::DiskFull { .. } | Health::Short { .. }) => (DISK_FULL, false),
             Refusal::Unknown(Health::DiskFull { .. }) => (UNKNOWN_OUTCOME_DISK_FULL, true),
             Refusal::Unknown(_) | Refusal::TimedOut { .. } => (UNKNOWN_OUTCOME, true),
             Refusal::Unhealthy(_)

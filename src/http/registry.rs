@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Answers by the class of their status: 2xx, 3xx, 4xx, 5xx.
 #[derive(Debug, Default)]
@@ -25,6 +25,8 @@ pub(super) struct Peer {
     pub(super) lane: usize,
     /// A request is in hand, whole or in part.
     at_work: AtomicBool,
+    /// Reads of a request that has not come to its end, and 1 more; 0 where none is waited for.
+    reads: AtomicU64,
     answers: Answers,
 }
 
@@ -35,6 +37,7 @@ impl Peer {
             client,
             lane,
             at_work: AtomicBool::new(false),
+            reads: AtomicU64::new(0),
             answers: Answers::default(),
         }
     }
@@ -44,6 +47,12 @@ impl Peer {
         // In one order with the flag that says that the server stops: either this connection sees that
         // flag before it waits for a request, or whoever set it sees this one and ends the wait.
         self.at_work.store(at_work, SeqCst);
+    }
+
+    /// Says that the rest of a request is waited for, and how often some of it came. Only the connection's own
+    /// thread does.
+    pub(super) fn set_reads(&self, reads: u64) {
+        self.reads.store(reads, SeqCst);
     }
 
     /// Counts an answer. Only the connection's own thread does.
@@ -130,13 +139,28 @@ impl Registry {
         }
     }
 
-    /// Waits until all connections are closed, or `grace` has passed; returns how many are left.
-    pub(super) fn wait_until_empty(&self, grace: Duration) -> usize {
-        let (inner, _) = self
-            .closed
-            .wait_timeout_while(self.lock(), grace, |inner| !inner.open.is_empty())
-            .expect("nothing under the registry's lock panics");
-        inner.open.len()
+    /// Waits until all connections are closed, or `grace` has passed; returns how many are left. Of requests of
+    /// which nothing came for `still_max` no more is waited for.
+    pub(super) fn wait_until_empty(&self, grace: Duration, still_max: Duration) -> usize {
+        let end = Instant::now() + grace;
+        let mut before = HashMap::new();
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let (inner, _) = self
+                .closed
+                .wait_timeout_while(self.lock(), left.min(still_max), |inner| !inner.open.is_empty())
+                .expect("nothing under the registry's lock panics");
+            if inner.open.is_empty() || Instant::now() >= end {
+                return inner.open.len();
+            }
+            let reads = |peer: &Arc<Peer>| peer.reads.load(SeqCst);
+            for (id, peer) in &inner.open {
+                if reads(peer) > 0 && before.get(id) == Some(&reads(peer)) {
+                    let _ = peer.stream.shutdown(Shutdown::Read); // Fails where the client has gone: as well.
+                }
+            }
+            before = inner.open.iter().map(|(id, peer)| (*id, reads(peer))).collect();
+        }
     }
 
     /// Cuts every connection.

@@ -390,6 +390,7 @@ pub(super) fn replica(
             scratch,
             &api::Probe {
                 status: "ok".to_owned(),
+                detail: None,
             },
         )),
     }

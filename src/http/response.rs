@@ -6,7 +6,9 @@
 //! does it append to a buffer that several answers share, which is what one write for a whole pipeline
 //! needs. The fields that nearly every answer has are typed and written without allocating.
 
+use super::deadline;
 use crate::api;
+use crate::node::Node;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tiny_http::{Header, StatusCode};
 
@@ -100,10 +102,12 @@ impl Reply {
         self
     }
 
-    /// Says when the key expires, if it does.
-    pub(super) fn expires_at(self, deadline_ms: Option<u64>) -> Reply {
+    /// Says when the key expires, if it does, and how long there is until then by the node's clock.
+    pub(super) fn expires_at(self, node: &Node, deadline_ms: Option<u64>) -> Reply {
         match deadline_ms {
-            Some(deadline_ms) => self.header(api::HEADER_EXPIRES_AT, &api::expires_at(deadline_ms)),
+            Some(deadline_ms) => self
+                .header(api::HEADER_EXPIRES_AT, &api::expires_at(deadline_ms))
+                .header(api::HEADER_TTL, &deadline::seconds(node.ttl_ms(deadline_ms))),
             None => self,
         }
     }

@@ -1,7 +1,7 @@
 //! Where records get their offsets: the end of the log, as the store's lock guards it.
 
 use super::branch::Branch;
-use super::error::Refusal;
+use super::error::{Health, Refusal};
 use super::file_reader::LastRecord;
 use super::{Budget, Shared};
 use crate::pair::Pair;
@@ -178,6 +178,15 @@ impl Appender {
             Err(Refusal::Full)
         } else {
             Ok(())
+        }
+    }
+
+    /// As [`Appender::check`], for a record that removes something: a disk without room for others has some for
+    /// that.
+    pub(crate) fn check_removal(&self) -> Result<(), Refusal> {
+        match self.check() {
+            Err(Refusal::Unhealthy(Health::Short { .. })) => self.shared.commit.check_removal(),
+            checked => checked,
         }
     }
 

@@ -10,12 +10,13 @@
 //! store has another id: what was written to the first one after E is not in its history.
 
 use super::base::{Batch, Source};
-use super::dir::{Dir, Listing, Named};
+use super::dir::{Dir, Named};
 use super::disk::Disk;
 use super::error::Error;
 use super::feed::FeedError;
 use super::file_reader::{FileReader, Next};
 use super::header::{HEADER_BYTES, Header, Kind};
+use super::lock::Mark;
 use super::recount::Recount;
 use super::recovery::BaseCount;
 use super::term::LogId;
@@ -252,19 +253,24 @@ pub fn restore(path: &Path, dir: &Path) -> Result<Whole, Error> {
         branches: Vec::new(),
     };
     let from = reader.into_file();
-    let dir = Dir::open_or_create(dir)?;
-    if Listing::read(dir.path())?.all().next().is_some() {
+    let disk = Disk::default();
+    let dir = Dir::open_or_create(&disk, dir)?;
+    if dir.list()?.all().next().is_some() {
         return Err(Error::Exists {
             dir: dir.path().to_path_buf(),
         });
     }
-    let disk = Disk::default();
     let named = Named::new(dir.path(), Kind::Base, whole.offset);
     dir.make(&disk, &named.path, |to| {
         disk.write_at(to, &header.encode(), 0)
             .map_err(Error::io("cannot write", &named.path))?;
         copy_records(&disk, (&from, path), (to, &named.path))
     })?;
+    let mark = Mark {
+        id: header.id,
+        last_segment: None,
+    };
+    dir.set_mark(&disk, mark);
     Ok(whole)
 }
 

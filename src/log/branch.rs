@@ -13,6 +13,7 @@
 //!   ([`SKIPPED_BYTES`](super::recovery::SKIPPED_BYTES)), and by chance. So a version or an offset of one branch
 //!   is none of another.
 
+use super::file_reader::LastRecord;
 use super::term::LogId;
 use super::term::Term;
 use crate::record::{Operation, Record};
@@ -62,6 +63,38 @@ impl Branch {
         let is_next = |last: &Branch| last.start < self.start && last.term <= self.term;
         if history.last().is_none_or(is_next) {
             history.push(self);
+        }
+    }
+}
+
+/// A branch that is to begin at the end of a log.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Beginning {
+    pub(super) term: Term,
+    pub(super) nonce: u64,
+    /// Where the log continues, behind a SKIP that says so.
+    pub(super) continues_at: u64,
+}
+
+impl Beginning {
+    /// Its TERM record and the SKIP, as they stand at offset `start`, and what the log ends in with them.
+    pub(super) fn encode(&self, start: u64, timestamp_ms: u64) -> (Vec<u8>, Option<LastRecord>) {
+        let mut encoded = Vec::new();
+        let value = Branch::record_value(self.term, self.nonce);
+        Record::new(Operation::Term, timestamp_ms, &[], &value).encode(start, &mut encoded);
+        let skip = encoded.len();
+        let value = self.continues_at.to_le_bytes();
+        Record::new(Operation::Skip, timestamp_ms, &[], &value).encode(start + skip as u64, &mut encoded);
+        let last = LastRecord::of_bytes(start + skip as u64, &encoded[skip..]);
+        (encoded, last)
+    }
+
+    /// The branch, where it begins at offset `start`.
+    pub(super) fn branch(&self, start: u64) -> Branch {
+        Branch {
+            term: self.term,
+            nonce: self.nonce,
+            start,
         }
     }
 }

@@ -15,7 +15,6 @@ use super::repair::{Fix, mend};
 use super::term::LogId;
 use crate::digest::Digest;
 use crate::record::HEAD_BYTES;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// What a file holds.
@@ -73,39 +72,45 @@ impl Report {
 }
 
 /// Reads all of a directory that no process has open. Changes nothing.
+///
+/// That a file cannot be written is no obstacle: a directory on a read-only file system is checked as any other.
 pub fn check(dir: &Path) -> Result<Report, Error> {
-    let dir = open_store(dir)?;
+    let dir = open_store(dir, Dir::open_to_read)?;
+    dir.check_last_segment(&dir.list()?)?;
     examine(&dir, &mut |_, _| Ok(None))
 }
 
 /// As [`check`], and mends what it finds. The report says what was damaged, and where it was saved to.
 pub fn repair(dir: &Path) -> Result<Report, Error> {
-    let dir = open_store(dir)?;
+    let dir = open_store(dir, Dir::open)?;
     let disk = Disk::default();
+    // A last segment that is missing, or is set aside here, is missed by nobody any more.
+    dir.forget_last_segment(&disk)?;
     examine(&dir, &mut |damage, fix| mend(&dir, &disk, damage, fix).map(Some))
 }
 
 /// Locks a directory that has a store; leaves any other as it is.
-fn open_store(path: &Path) -> Result<Dir, Error> {
+fn open_store(path: &Path, open: impl FnOnce(&Path) -> Result<Dir, Error>) -> Result<Dir, Error> {
     if !path.is_dir() || Listing::read(path)?.current().next().is_none() {
         return Err(no_store(path));
     }
-    Dir::open(path)
+    open(path)
 }
 
 type Mend<'a> = dyn FnMut(&Damage, Fix<'_>) -> Result<Option<PathBuf>, Error> + 'a;
 
 fn examine(dir: &Dir, mend: &mut Mend<'_>) -> Result<Report, Error> {
-    let mut listing = Listing::read(dir.path())?;
+    let mut listing = dir.list()?;
     let mut report = Report::default();
-    while let Some(named) = find_useless(&listing)? {
+    while let Some(named) = find_useless(dir, &listing)? {
+        let torn_tail = is_bare_tail(dir, &listing, &named)?;
         let mut damage = Damage {
             path: named.path.clone(),
             file_position: 0,
             offset: named.first_offset,
-            bytes: file_bytes(&named.path)?,
+            bytes: file_bytes(dir, &named.path)?,
             why: "what is in it is of no use; the other files are better without it".to_string(),
-            torn_tail: false,
+            torn_tail,
             saved_to: None,
         };
         damage.saved_to = mend(&damage, Fix::SetAside)?;
@@ -116,11 +121,11 @@ fn examine(dir: &Dir, mend: &mut Mend<'_>) -> Result<Report, Error> {
     check_start(dir, &files)?;
     let known = files
         .iter()
-        .find_map(|named| Some(FileReader::open(named).ok()?.header().clone()));
+        .find_map(|named| Some(FileReader::open_in(dir, named).ok()?.header().clone()));
     let mut follows: Option<(LogId, u64)> = None;
     let mut recount = Recount::default();
     for (at, named) in files.iter().enumerate() {
-        let mut reader = open_file(named, known.as_ref(), &mut report, mend)?;
+        let mut reader = open_file(dir, named, known.as_ref(), &mut report, mend)?;
         if let Some((id, end)) = follows
             && (reader.header().id, named.first_offset) != (id, end)
         {
@@ -155,14 +160,16 @@ fn examine(dir: &Dir, mend: &mut Mend<'_>) -> Result<Report, Error> {
 /// A file that a start would read and that does more harm than good: one without a header and without a
 /// single record, whose name alone says what it is; or a base that is not whole, where the files that it
 /// was made of are still there and lose nothing.
-fn find_useless(listing: &Listing) -> Result<Option<Named>, Error> {
+fn find_useless(dir: &Dir, listing: &Listing) -> Result<Option<Named>, Error> {
     for named in listing.current() {
-        let is_useless = match FileReader::open(named) {
+        let is_useless = match FileReader::open_in(dir, named) {
             Ok(_) if named.kind == Kind::Log => false,
-            Ok(_) | Err(Error::Damaged { .. }) if named.kind == Kind::Base && whole_end(named)?.is_none() => {
-                !has_record(named)? || is_reached(listing, named)?
+            Ok(_) | Err(Error::Damaged { .. })
+                if named.kind == Kind::Base && whole_end(dir, named)?.is_none() =>
+            {
+                !has_record(dir, named)? || is_reached(dir, listing, named)?
             }
-            Err(Error::Damaged { .. }) => !has_record(named)?,
+            Err(Error::Damaged { .. }) => !has_record(dir, named)?,
             Ok(_) => false,
             Err(error) => return Err(error),
         };
@@ -173,9 +180,25 @@ fn find_useless(listing: &Listing) -> Result<Option<Named>, Error> {
     Ok(None)
 }
 
+/// Whether a file is a last segment without a header and a record, and the segment before it ends where it
+/// begins: no record was ever acknowledged that is not there.
+pub(super) fn is_bare_tail(dir: &Dir, listing: &Listing, named: &Named) -> Result<bool, Error> {
+    let files: Vec<&Named> = listing.current().collect();
+    let Some((last, [.., before])) = files.split_last() else {
+        return Ok(false);
+    };
+    let is_bare = *last == named
+        && named.kind == Kind::Log
+        && matches!(FileReader::open_in(dir, named), Err(Error::Damaged { .. }))
+        && !has_record(dir, named)?;
+    Ok(is_bare && whole_end(dir, before)? == Some(named.first_offset))
+}
+
 /// Whether there is a whole record in a file, whatever its header is.
-fn has_record(named: &Named) -> Result<bool, Error> {
-    let file = File::open(&named.path).map_err(Error::io("cannot open", &named.path))?;
+fn has_record(dir: &Dir, named: &Named) -> Result<bool, Error> {
+    let file = dir
+        .open_to_read_at(&named.path)
+        .map_err(Error::io("cannot open", &named.path))?;
     let mut reader = FileReader::without_header(named.clone(), file);
     match reader.peek()? {
         Next::Record(_) => Ok(true),
@@ -185,8 +208,8 @@ fn has_record(named: &Named) -> Result<bool, Error> {
 }
 
 /// The offset just past the last record of a file that is whole; none of one that is not.
-fn whole_end(named: &Named) -> Result<Option<u64>, Error> {
-    let Ok(mut reader) = FileReader::open(named) else {
+fn whole_end(dir: &Dir, named: &Named) -> Result<Option<u64>, Error> {
+    let Ok(mut reader) = FileReader::open_in(dir, named) else {
         return Ok(None);
     };
     let mut in_base = BaseCount::default();
@@ -205,7 +228,7 @@ fn whole_end(named: &Named) -> Result<Option<u64>, Error> {
 }
 
 /// Whether the files without a base tell everything up to its offset.
-fn is_reached(listing: &Listing, base: &Named) -> Result<bool, Error> {
+fn is_reached(dir: &Dir, listing: &Listing, base: &Named) -> Result<bool, Error> {
     let mut older = listing.clone();
     older.forget(base);
     let mut end = None;
@@ -217,7 +240,7 @@ fn is_reached(listing: &Listing, base: &Named) -> Result<bool, Error> {
         if end.map_or(!starts, |end| end != named.first_offset) {
             return Ok(false);
         }
-        match whole_end(named)? {
+        match whole_end(dir, named)? {
             Some(whole) => end = Some(whole),
             None => return Ok(false),
         }
@@ -225,19 +248,18 @@ fn is_reached(listing: &Listing, base: &Named) -> Result<bool, Error> {
     Ok(end.is_some_and(|end| end >= base.first_offset))
 }
 
-fn file_bytes(path: &Path) -> Result<u64, Error> {
-    Ok(std::fs::metadata(path)
-        .map_err(Error::io("cannot read", path))?
-        .len())
+fn file_bytes(dir: &Dir, path: &Path) -> Result<u64, Error> {
+    dir.file_bytes(path).map_err(Error::io("cannot read", path))
 }
 
 fn open_file(
+    dir: &Dir,
     named: &Named,
     known: Option<&Header>,
     report: &mut Report,
     mend: &mut Mend<'_>,
 ) -> Result<FileReader, Error> {
-    let why = match FileReader::open(named) {
+    let why = match FileReader::open_in(dir, named) {
         Err(Error::Damaged { why, .. }) => why,
         opened => return opened,
     };
@@ -258,8 +280,10 @@ fn open_file(
         first_offset: named.first_offset,
         branches,
     };
-    let file = File::open(&named.path).map_err(Error::io("cannot open", &named.path))?;
-    let length = file_bytes(&named.path)?;
+    let file = dir
+        .open_to_read_at(&named.path)
+        .map_err(Error::io("cannot open", &named.path))?;
+    let length = file_bytes(dir, &named.path)?;
     let mut damage = Damage {
         path: named.path.clone(),
         file_position: 0,
@@ -309,14 +333,23 @@ fn examine_file(
             Next::Invalid(why) => why,
         };
         recount.note_gap();
-        let is_tail = !reader.seek_valid()?;
+        let broken = reader.broken();
+        let is_followed = reader.seek_valid()?;
+        // Where the next record begins where the damaged one ends, its first fields are right.
+        let is_known = broken.end == Some(reader.file_position());
+        let is_tail = !is_followed
+            || match (is_known, broken.more) {
+                (true, false) => false,
+                (true, true) => !skip_rest_of_batch(reader, broken.timestamp_ms)?,
+                (false, _) => !skip_rest_of_batch(reader, broken.batch_timestamp_ms)?,
+            };
         let mut damage = Damage {
             path: reader.named().path.clone(),
             file_position: at,
             offset,
             bytes: reader.file_position() - at,
             why: why.to_string(),
-            torn_tail: is_tail && !is_base && next_offset.is_none(),
+            torn_tail: !is_followed && !is_base && next_offset.is_none(),
             saved_to: None,
         };
         let missing = next_offset.map_or(0, |next| next.saturating_sub(offset));
@@ -348,6 +381,33 @@ fn examine_file(
             // What follows, if anything, begins where a mended file ends.
             reader.skip_to(at + missing);
             return Ok(records);
+        }
+    }
+}
+
+/// From a cursor behind damage, moves past what is left of a batch that the damage is in: a part of a batch is
+/// not to be there without the rest. `false` where nothing stands behind it.
+///
+/// Records of a batch have one timestamp. Where the damage has taken the first of them, so that the timestamp is
+/// not known, records behind it that say that their batch goes on are taken for the rest of one.
+fn skip_rest_of_batch(reader: &mut FileReader, mut timestamp_ms: Option<u64>) -> Result<bool, Error> {
+    loop {
+        match reader.peek()? {
+            Next::End => return Ok(false),
+            Next::Invalid(_) if !reader.seek_valid()? => return Ok(false),
+            Next::Invalid(_) => {}
+            Next::Record(bytes) => {
+                let record = reader.look(bytes);
+                if timestamp_ms.map_or(!record.more, |of_batch| of_batch != record.timestamp_ms) {
+                    return Ok(true);
+                }
+                let is_last = !record.more;
+                timestamp_ms = Some(record.timestamp_ms);
+                reader.record(bytes);
+                if is_last {
+                    return Ok(reader.peek()? != Next::End);
+                }
+            }
         }
     }
 }

@@ -46,6 +46,8 @@ pub(super) struct Commit {
     synced: AtomicU64,
     /// Whether `health` is other than Ok, for those who ask at every write.
     is_failed: AtomicBool,
+    /// Whether there is room for deletions alone.
+    is_short: AtomicBool,
     /// Whether a thread leads, or was told to. Changed under the queue's lock only.
     is_led: AtomicBool,
     queue: Mutex<Queue>,
@@ -100,6 +102,7 @@ impl Commit {
             written: AtomicU64::new(position),
             synced: AtomicU64::new(position),
             is_failed: AtomicBool::new(false),
+            is_short: AtomicBool::new(false),
             is_led: AtomicBool::new(false),
             queue: Mutex::new(queue),
             keeper: Signal::default(),
@@ -131,6 +134,15 @@ impl Commit {
 
     /// Whether the log takes writes.
     pub(super) fn check(&self) -> Result<(), Refusal> {
+        if self.is_failed.load(Ordering::Acquire) || self.is_short.load(Ordering::Relaxed) {
+            Err(Refusal::Unhealthy(self.health()))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Whether the log takes writes that remove something.
+    pub(super) fn check_removal(&self) -> Result<(), Refusal> {
         if self.is_failed.load(Ordering::Acquire) {
             Err(Refusal::Unhealthy(self.health()))
         } else {
@@ -165,7 +177,7 @@ impl Commit {
             if self.is_covered(offset) {
                 return Ok(());
             }
-            if queue.health != Health::Ok {
+            if !queue.health.takes_removals() {
                 return Err(Refusal::Unknown(queue.health.clone()));
             }
             if !self.is_led.swap(true, Ordering::Relaxed) {
@@ -236,7 +248,7 @@ impl Commit {
     /// it must never wait for another.
     pub(super) fn lead_if_free(&self, write: impl FnMut() -> Result<Flushed, Failure>) {
         let queue = self.queue();
-        let is_free = queue.health == Health::Ok && !self.is_led.swap(true, Ordering::Relaxed);
+        let is_free = queue.health.takes_removals() && !self.is_led.swap(true, Ordering::Relaxed);
         drop(queue);
         if is_free {
             self.lead(write);
@@ -328,6 +340,9 @@ impl Commit {
     /// known.
     pub(super) fn fail(&self, failure: &Failure) {
         let health = match failure {
+            Failure::Write(error) | Failure::Sync(error) if error.is_displaced() => Health::Displaced {
+                why: error.to_string(),
+            },
             Failure::Write(error) if error.is_disk_full() => Health::DiskFull {
                 why: error.to_string(),
             },
@@ -342,10 +357,15 @@ impl Commit {
     }
 
     fn fail_with(&self, health: Health) {
-        ::log::error!("{health}; taking no writes until that is over");
         let mut queue = self.queue();
         // A failed sync is not forgotten over a write that fails after it: it asks for more to be healed.
-        if !matches!(queue.health, Health::SyncFailed { .. }) {
+        let is_worse = match queue.health {
+            Health::SyncFailed { .. } => matches!(health, Health::Displaced { .. }),
+            Health::Displaced { .. } => false,
+            _ => true,
+        };
+        if is_worse {
+            ::log::error!("{health}; taking no writes until that is over");
             queue.health = health;
         }
         self.is_failed.store(true, Ordering::Release);
@@ -359,11 +379,15 @@ impl Commit {
             .for_each(|(_, then)| then(Err(refusal.clone())));
     }
 
-    /// The log takes writes again.
-    pub(super) fn recover(&self) {
-        ::log::info!("the log can be written again; taking writes");
+    /// The log takes writes again; only deletions where that is what the health says.
+    pub(super) fn recover(&self, health: Health) {
+        match &health {
+            Health::Ok => ::log::info!("the log can be written again; taking writes"),
+            health => ::log::warn!("{health}"),
+        }
         let mut queue = self.queue();
-        queue.health = Health::Ok;
+        self.is_short.store(health != Health::Ok, Ordering::Relaxed);
+        queue.health = health;
         self.is_failed.store(false, Ordering::Release);
     }
 }

@@ -15,12 +15,13 @@
 //! compaction at a time; who asks while one is going on joins it.
 
 use super::base::{self, Source};
-use super::dir::{Listing, Named};
+use super::dir::Named;
 use super::error::{Error, Health};
 use super::header::{Header, Kind};
 use super::keeper;
+use super::room;
 use super::writer::Failure;
-use super::{Options, Shared};
+use super::{BACKLOG_BYTES_DEFAULT, COMPACT_BYTES_MIN_DEFAULT, Shared};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -95,6 +96,8 @@ pub struct Compacted {
     pub bytes_before: u64,
     /// And after it.
     pub bytes_after: u64,
+    /// Bytes of these that are kept for those who read the log from behind.
+    pub kept_bytes: u64,
 }
 
 /// How it is with compaction.
@@ -299,29 +302,48 @@ fn run(shared: &Shared, source: &dyn Source) {
 
 /// Whether the log has outgrown what is live.
 fn is_due(shared: &Shared, source: &dyn Source) -> bool {
-    let Options {
-        compact_bytes_min,
-        compact_ratio,
-        ..
-    } = shared.options;
+    let compact_ratio = shared.options.compact_ratio;
     if compact_ratio <= 0.0 || shared.is_hollow() || shared.commit.health() != Health::Ok {
         return false;
     }
-    let Ok(listing) = Listing::read(shared.dir.path()) else {
+    let Ok(listing) = shared.dir.list() else {
         return false; // Said by whoever writes there.
     };
-    let log_bytes = files_bytes(listing.current());
-    log_bytes > compact_bytes_min && log_bytes as f64 > compact_ratio * source.size().1 as f64
+    let log_bytes = shared.dir.files_bytes(listing.current());
+    let has_outgrown =
+        log_bytes > bytes_min(shared) && log_bytes as f64 > compact_ratio * source.size().1 as f64;
+    has_outgrown || room::is_scarce(&shared.dir, source, log_bytes)
+}
+
+/// Bytes that the log must have before it is compacted by itself.
+fn bytes_min(shared: &Shared) -> u64 {
+    shared.options.compact_bytes_min.unwrap_or_else(|| {
+        let total = shared.dir.room().map_or(u64::MAX, |room| room.total_bytes);
+        COMPACT_BYTES_MIN_DEFAULT.min(total / 8)
+    })
+}
+
+/// Bytes of the log that are kept behind a base.
+fn backlog_bytes(shared: &Shared, source: &dyn Source) -> u64 {
+    let by_default = || match shared.commit.watchers.were_lately() {
+        true => BACKLOG_BYTES_DEFAULT,
+        false => source.size().1 / 10,
+    };
+    shared.options.backlog_bytes.unwrap_or_else(by_default)
 }
 
 fn compact(shared: &Shared, source: &dyn Source) -> Result<Compacted, Error> {
     let given_up = |why: &str| Error::GivenUp { why: why.to_string() };
     // Heals and compactions walk with one marker; a heal waits until this one has given up.
     let _walking = shared.walking();
-    let before = Listing::read(shared.dir.path())?;
+    let before = shared.dir.list()?;
     if shared.commit.health() != Health::Ok {
         return Err(given_up("the log cannot be written"));
     }
+    shared.dir.check_place()?;
+    shared
+        .dir
+        .check_own(&before, shared.history.id(), shared.end_max())?;
     if shared.is_hollow() {
         return Err(given_up("the node is taking over the state of another"));
     }
@@ -351,7 +373,7 @@ fn compact(shared: &Shared, source: &dyn Source) -> Result<Compacted, Error> {
         (header, is_new)
     };
     let offset = header.first_offset;
-    let bytes_before = files_bytes(before.all());
+    let bytes_before = shared.dir.files_bytes(before.all());
     if !is_new
         && before
             .bases
@@ -365,6 +387,7 @@ fn compact(shared: &Shared, source: &dyn Source) -> Result<Compacted, Error> {
             entries,
             bytes_before,
             bytes_after: bytes_before,
+            kept_bytes: bytes_before - shared.dir.files_bytes(before.current()),
         });
     }
     let named = Named::new(shared.dir.path(), Kind::Base, offset);
@@ -397,26 +420,24 @@ fn compact(shared: &Shared, source: &dyn Source) -> Result<Compacted, Error> {
             false => Err(given_up("the log could not be synced")),
         }
     })?;
-    let after = Listing::read(shared.dir.path())?;
+    let after = shared.dir.list()?;
+    shared.dir.check_place()?;
+    shared
+        .dir
+        .check_own(&after, shared.history.id(), shared.end_max())?;
     shared.dir.remove(
         &shared.disk,
-        after.dispensable(shared.options.backlog_bytes, shared.pins.lowest()),
+        after.dispensable(&shared.dir, backlog_bytes(shared, source), shared.pins.lowest()),
     );
-    let after = Listing::read(shared.dir.path())?;
+    let after = shared.dir.list()?;
+    let bytes_after = shared.dir.files_bytes(after.all());
     Ok(Compacted {
         offset,
         entries,
         bytes_before,
-        bytes_after: files_bytes(after.all()),
+        bytes_after,
+        kept_bytes: bytes_after.saturating_sub(shared.dir.files_bytes(after.current())),
     })
-}
-
-/// Bytes of files, as far as they are there.
-pub(super) fn files_bytes<'a>(files: impl Iterator<Item = &'a Named>) -> u64 {
-    files
-        .filter_map(|named| std::fs::metadata(&named.path).ok())
-        .map(|metadata| metadata.len())
-        .sum()
 }
 
 /// Rests now and then, in proportion to the work that was done.

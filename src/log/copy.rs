@@ -12,8 +12,7 @@
 //! - Nothing that is set aside is taken out of the log before it is synced elsewhere.
 
 use super::appender::Piece;
-use super::branch::{self, Branch};
-use super::dir::Listing;
+use super::branch::{self, Beginning, Branch};
 use super::error::{Error, Health, Refusal};
 use super::file_reader::{FileReader, LastRecord, Next};
 use super::header::{HEADER_BYTES, Header, Kind};
@@ -59,14 +58,14 @@ impl Log {
     /// it. It is synced when this returns.
     pub(crate) fn set_aside(&self, from: u64) -> Result<Vec<PathBuf>, Error> {
         let shared = &self.shared;
-        let listing = Listing::read(shared.dir.path())?;
+        let listing = shared.dir.list()?;
         let mut made = Vec::new();
         for (at, named) in listing.segments.iter().enumerate() {
             let next = listing.segments.get(at + 1);
             if next.is_some_and(|next| next.first_offset <= from) {
                 continue;
             }
-            let mut reader = FileReader::open(named)?;
+            let mut reader = FileReader::open_in(&shared.dir, named)?;
             let start = from.max(named.first_offset);
             reader.skip_to(start - named.first_offset + HEADER_BYTES as u64);
             let mut has_keys = false;
@@ -128,7 +127,7 @@ impl Log {
         let _walking = shared.walking();
         let _step = shared.stepping();
         let mut writer = shared.writer();
-        let listing = Listing::read(shared.dir.path())?;
+        let listing = shared.dir.list()?;
         let base = listing.bases.last().map_or(0, |base| base.first_offset);
         let (ahead, holds): (Vec<_>, Vec<_>) = listing
             .segments
@@ -139,12 +138,13 @@ impl Log {
         };
         let file = shared
             .disk
-            .open(&last.path)
+            .open(&shared.dir, &last.path)
             .map_err(Error::io("cannot open", &last.path))?;
+        shared.dir.forget_last_segment(&shared.disk)?;
         for segment in ahead.iter().rev() {
             shared
                 .disk
-                .remove(&segment.path)
+                .remove(&shared.dir, &segment.path)
                 .map_err(Error::io("cannot remove", &segment.path))?;
         }
         let segment = Segment {
@@ -234,11 +234,15 @@ impl ReplicaAppend<'_> {
         let term = self.shared.history.term().max(met).begin_next();
         let term = term.map_err(no_randomness)?.ok_or(Refusal::TermsUsedUp)?;
         let (nonce, chance) = branch::draw(self.shared.options.branch_spread_bytes).map_err(no_randomness)?;
-        let goes_on_at = writer.position().max(known) + SKIPPED_BYTES + chance;
-        if goes_on_at > OFFSET_MAX {
+        let continues_at = writer.position().max(known) + SKIPPED_BYTES + chance;
+        if continues_at > OFFSET_MAX {
             return Err(Refusal::Full);
         }
-        let begun = writer.begin_branch(term, nonce, goes_on_at);
+        let begun = writer.begin_branch(Beginning {
+            term,
+            nonce,
+            continues_at,
+        });
         let has_begun = self.shared.history.term() == term;
         if has_begun {
             writer.set_follows(false);

@@ -1,229 +1,139 @@
-//! The data directory: what its files are called, who has it open, and how a file comes to be.
+//! The data directory: who has it open, and how a file in it comes to be.
 //!
 //! ```text
-//! LOCK                      held by the process that has the directory open
+//! LOCK                      locked by the process that has the directory open; names the log: see `lock`
 //! base-<offset>.pykv        the state at an offset
 //! log-<offset>.pykv         a segment of the log, by its first offset
 //! damaged-<offset>.pykv     what `pykv check --repair` took out of a file, byte for byte
 //! diverged-<term>-<offset>.pykv  a stretch of the log that is no part of its history: see `replication`
 //! ROLE                      what the node is in its cluster, where that is not plain
+//! RESERVE                   room on a disk that is nearly full: see `room`
 //! *.tmp                     a file that was being made when the process ended; removed at the next start
 //! ```
 //!
-//! Offsets in names have 20 digits, so that names sort as their offsets do.
+//! # What must hold
+//! - Once open, the directory is reached by its descriptor and never again by its path: whatever is put in its
+//!   place later, no file of that is touched.
+//! - The directory itself is locked, and LOCK too: a process that finds no LOCK still finds the lock.
+//! - Directories and files that are made here are for the owner alone, whatever the umask.
 
 use super::disk::Disk;
 use super::error::Error;
-use super::header::{HEADER_BYTES, Header, HeaderError, Kind};
-use crate::record::OFFSET_MAX;
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::Read;
+use super::file_reader::FileReader;
+pub(super) use super::listing::{Listing, Named};
+use super::lock::Lock;
+use super::term::LogId;
+use rustix::fs::{AtFlags, Mode, OFlags, openat, statat};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// A file of the log, as its name tells it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Named {
-    pub(super) first_offset: u64,
-    pub(super) kind: Kind,
-    pub(super) path: PathBuf,
-}
-
-impl Named {
-    pub(super) fn new(dir: &Path, kind: Kind, first_offset: u64) -> Named {
-        let path = dir.join(format!("{}-{first_offset:020}.pykv", kind.name()));
-        Named {
-            first_offset,
-            kind,
-            path,
-        }
-    }
-
-    /// What a path's name says it is; `None` for files that are none of the log's.
-    pub(super) fn from_path(path: &Path) -> Option<Named> {
-        let (kind, offset) = path
-            .file_name()?
-            .to_str()?
-            .strip_suffix(".pykv")?
-            .split_once('-')?;
-        let kind = [Kind::Base, Kind::Log].into_iter().find(|of| of.name() == kind)?;
-        let digits = offset.len() == 20 && offset.bytes().all(|byte| byte.is_ascii_digit());
-        let first_offset = offset
-            .parse()
-            .ok()
-            .filter(|offset| digits && *offset <= OFFSET_MAX)?;
-        Some(Named {
-            first_offset,
-            kind,
-            path: path.to_path_buf(),
-        })
-    }
-}
-
-impl Named {
-    /// A file by itself: by its name where that is one of the log's, else by its header.
-    pub(super) fn of_file(path: &Path) -> Result<Named, Error> {
-        if let Some(named) = Named::from_path(path) {
-            return Ok(named);
-        }
-        let no_store = |why| Error::NoStore {
-            path: path.to_path_buf(),
-            why,
-        };
-        if !path.exists() {
-            return Err(no_store("it is not there"));
-        }
-        let mut bytes = Vec::new();
-        File::open(path)
-            .and_then(|file| file.take(HEADER_BYTES as u64).read_to_end(&mut bytes))
-            .map_err(Error::io("cannot read", path))?;
-        match Header::decode(&bytes) {
-            Ok(header) => Ok(Named {
-                first_offset: header.first_offset,
-                kind: header.kind,
-                path: path.to_path_buf(),
-            }),
-            Err(HeaderError::Version(found)) => Err(Error::Version {
-                path: path.to_path_buf(),
-                found,
-            }),
-            Err(HeaderError::Damaged(_)) => Err(no_store(
-                "it is no backup, base or segment, or its header is damaged",
-            )),
-        }
-    }
-}
-
-/// Bases and segments of a directory, each by ascending offset.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Listing {
-    pub(super) bases: Vec<Named>,
-    pub(super) segments: Vec<Named>,
-    /// Leftovers of a process that ended while it made a file.
-    pub(super) temporary: Vec<PathBuf>,
-}
-
-impl Listing {
-    pub(super) fn read(dir: &Path) -> Result<Listing, Error> {
-        let mut listing = Listing::default();
-        for entry in std::fs::read_dir(dir).map_err(Error::io("cannot list", dir))? {
-            let path = entry.map_err(Error::io("cannot list", dir))?.path();
-            if path.extension().is_some_and(|extension| extension == "tmp") {
-                listing.temporary.push(path);
-                continue;
-            }
-            match Named::from_path(&path) {
-                Some(named) if named.kind == Kind::Base => listing.bases.push(named),
-                Some(named) => listing.segments.push(named),
-                None => {}
-            }
-        }
-        listing.bases.sort();
-        listing.segments.sort();
-        Ok(listing)
-    }
-
-    /// Leaves a file out.
-    pub(super) fn forget(&mut self, named: &Named) {
-        self.bases.retain(|other| other != named);
-        self.segments.retain(|other| other != named);
-    }
-
-    /// What a recovery reads: the newest base, if there is one, and the segments from its offset on.
-    pub(super) fn current(&self) -> impl Iterator<Item = &Named> {
-        let base = self.bases.last();
-        let from = base.map_or(0, |base| base.first_offset);
-        base.into_iter().chain(
-            self.segments
-                .iter()
-                .filter(move |segment| segment.first_offset >= from),
-        )
-    }
-
-    /// Bases and segments.
-    pub(super) fn all(&self) -> impl Iterator<Item = &Named> {
-        self.bases.iter().chain(&self.segments)
-    }
-
-    /// What a newer base has made superfluous, but for the latest segments that together have at least
-    /// `backlog_bytes`.
-    /// Also kept is what is needed to read on from `read_from`.
-    pub(super) fn dispensable(&self, backlog_bytes: u64, read_from: Option<u64>) -> Vec<PathBuf> {
-        let from = self.bases.last().map_or(0, |base| base.first_offset);
-        let is_read = |at: usize| {
-            let end = self
-                .segments
-                .get(at + 1)
-                .map_or(u64::MAX, |next| next.first_offset);
-            read_from.is_some_and(|read_from| end > read_from)
-        };
-        let mut kept_bytes = 0;
-        let segments = self.segments.iter().enumerate().rev().filter(|(at, named)| {
-            if named.first_offset >= from || is_read(*at) {
-                return false;
-            }
-            let is_enough = kept_bytes >= backlog_bytes;
-            if !is_enough {
-                kept_bytes += std::fs::metadata(&named.path).map_or(0, |metadata| metadata.len());
-            }
-            is_enough
-        });
-        let segments: Vec<&Named> = segments.map(|(_, named)| named).collect();
-        let bases = self.bases.iter().filter(|named| named.first_offset < from);
-        // The oldest first: what is left has no hole, wherever it ends.
-        bases
-            .chain(segments.into_iter().rev())
-            .map(|named| named.path.clone())
-            .collect()
-    }
-
-    /// What a newer base has made superfluous.
-    pub(super) fn superseded(&self) -> impl Iterator<Item = &Named> {
-        let from = self.bases.last().map_or(0, |base| base.first_offset);
-        self.bases
-            .iter()
-            .chain(&self.segments)
-            .filter(move |file| file.first_offset < from)
-    }
-}
+/// Files that pykv makes are read and written by their owner alone.
+const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 
 /// An open data directory. Unlocked when dropped, or when the process ends in whatever way.
 pub(super) struct Dir {
     path: PathBuf,
-    _lock: File,
+    file: File,
+    lock: Lock,
+}
+
+/// The name that a file of the directory has in it.
+pub(super) fn name_of(path: &Path) -> io::Result<&OsStr> {
+    path.file_name().ok_or_else(|| io::ErrorKind::InvalidInput.into())
 }
 
 impl Dir {
-    /// Locks a directory that is there.
+    /// Locks a directory that is there, to change what is in it.
     pub(super) fn open(path: &Path) -> Result<Dir, Error> {
-        let lock_path = path.join("LOCK");
-        let lock = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&lock_path)
-            // Enough to lock it: a check needs no more.
-            .or_else(|_| File::open(&lock_path));
-        let lock = lock.map_err(Error::io("cannot open", &lock_path))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Dir {
-                path: path.to_path_buf(),
-                _lock: lock,
-            }),
-            Err(TryLockError::WouldBlock) => Err(Error::Locked {
-                dir: path.to_path_buf(),
-            }),
-            Err(TryLockError::Error(error)) => Err(Error::io("cannot lock", &lock_path)(error)),
-        }
+        let file = File::open(path).map_err(Error::io("cannot open", path))?;
+        Dir::lock(path, file, Lock::take)
+    }
+
+    /// Locks a directory that is there, as far as one may that cannot be written, and changes nothing.
+    pub(super) fn open_to_read(path: &Path) -> Result<Dir, Error> {
+        let file = File::open(path).map_err(Error::io("cannot open", path))?;
+        Dir::lock(path, file, Lock::take_to_read)
     }
 
     /// Makes the directory where it is not there, and locks it.
-    pub(super) fn open_or_create(path: &Path) -> Result<Dir, Error> {
-        std::fs::create_dir_all(path).map_err(Error::io("cannot make", path))?;
+    pub(super) fn open_or_create(disk: &Disk, path: &Path) -> Result<Dir, Error> {
+        disk.make_dirs(path).map_err(Error::io("cannot make", path))?;
         Dir::open(path)
     }
 
+    fn lock(
+        path: &Path,
+        file: File,
+        take: impl FnOnce(&Path, &File) -> Result<Lock, Error>,
+    ) -> Result<Dir, Error> {
+        let lock = take(path, &file)?;
+        Ok(Dir {
+            path: path.to_path_buf(),
+            file,
+            lock,
+        })
+    }
+
+    /// Where it was opened.
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The directory itself, wherever its path leads by now.
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    pub(super) fn lock_file(&self) -> &Lock {
+        &self.lock
+    }
+
+    /// Opens a file of the directory; what it makes is for the owner alone.
+    pub(super) fn open_at(&self, path: &Path, flags: OFlags) -> io::Result<File> {
+        // Where somebody has put a pipe there, opening it must not wait for its other end.
+        let flags = flags | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        Ok(openat(&self.file, name_of(path)?, flags, FILE_MODE)?.into())
+    }
+
+    /// Opens a file of the directory to read it.
+    pub(super) fn open_to_read_at(&self, path: &Path) -> io::Result<File> {
+        self.open_at(path, OFlags::RDONLY)
+    }
+
+    pub(super) fn exists(&self, path: &Path) -> bool {
+        name_of(path).is_ok_and(|name| statat(&self.file, name, AtFlags::SYMLINK_NOFOLLOW).is_ok())
+    }
+
+    /// The device and inode of a file of the directory.
+    pub(super) fn identity(&self, path: &Path) -> io::Result<(u64, u64)> {
+        let stat = statat(&self.file, name_of(path)?, AtFlags::empty())?;
+        Ok(identity_of_stat(&stat))
+    }
+
+    /// The size of a file of the directory, in bytes.
+    pub(super) fn file_bytes(&self, path: &Path) -> io::Result<u64> {
+        let stat = statat(&self.file, name_of(path)?, AtFlags::empty())?;
+        Ok(u64::try_from(stat.st_size).unwrap_or(0))
+    }
+
+    /// Bytes of files, as far as they are there.
+    pub(super) fn files_bytes<'a>(&self, files: impl Iterator<Item = &'a Named>) -> u64 {
+        files.filter_map(|named| self.file_bytes(&named.path).ok()).sum()
+    }
+
+    /// What is in it.
+    pub(super) fn list(&self) -> Result<Listing, Error> {
+        let cannot = |error: rustix::io::Errno| Error::io("cannot list", &self.path)(error.into());
+        let entries = rustix::fs::Dir::read_from(&self.file).map_err(cannot)?;
+        let paths = entries.map(|entry| {
+            let name = OsString::from_vec(entry?.file_name().to_bytes().to_vec());
+            Ok(self.path.join(name))
+        });
+        Listing::of(paths).map_err(Error::io("cannot list", &self.path))
     }
 
     /// Makes a file so that it is there whole or not at all: `write` fills a temporary one, which is synced,
@@ -236,19 +146,18 @@ impl Dir {
     ) -> Result<File, Error> {
         let temporary = path.with_extension("tmp");
         let file = disk
-            .create(&temporary)
+            .create(self, &temporary)
             .map_err(Error::io("cannot create", &temporary))?;
         let made = write(&file).and_then(|()| {
             disk.sync_all(&file)
                 .map_err(Error::io("cannot sync", &temporary))?;
-            disk.rename(&temporary, path)
+            disk.rename(self, &temporary, path)
                 .map_err(Error::io("cannot rename", &temporary))?;
-            disk.sync_dir(&self.path)
-                .map_err(Error::io("cannot sync", &self.path))
+            disk.sync_dir(self).map_err(Error::io("cannot sync", &self.path))
         });
         if let Err(error) = made {
             // On a full disk, room matters more than the leftover; the next start removes it anyway.
-            let _ = disk.remove(&temporary);
+            let _ = disk.remove(self, &temporary);
             return Err(error);
         }
         Ok(file)
@@ -258,11 +167,75 @@ impl Dir {
     /// the next start.
     pub(super) fn remove(&self, disk: &Disk, paths: impl IntoIterator<Item = PathBuf>) {
         for path in paths {
-            if let Err(error) = disk.remove(&path) {
+            if let Err(error) = disk.remove(self, &path) {
                 ::log::warn!("cannot remove {}: {error}", path.display());
             }
         }
     }
+}
+
+/// Whether the directory is still this node's: asked now and then, and before anything is built on it.
+impl Dir {
+    /// An error where the path no longer leads to the directory that is open, or LOCK is another file.
+    pub(super) fn check_place(&self) -> Result<(), Error> {
+        let here = self
+            .file
+            .metadata()
+            .map_err(Error::io("cannot look at", &self.path))?;
+        match std::fs::metadata(&self.path) {
+            Ok(there) if (there.dev(), there.ino()) == (here.dev(), here.ino()) => {}
+            Ok(_) => return Err(self.displaced("another directory is in its place".to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(self.displaced("it is no longer there".to_owned()));
+            }
+            // That tells nothing of the directory, which is open.
+            Err(error) => ::log::debug!("cannot look at {}: {error}", self.path.display()),
+        }
+        self.lock.check(&self.path, &self.file)
+    }
+
+    /// An error where a file in it is not this log's: of another log, or of an offset behind `end`, the
+    /// farthest that this log goes.
+    pub(super) fn check_own(&self, listing: &Listing, id: LogId, end: u64) -> Result<(), Error> {
+        let id_of = |named: &Named| Some(FileReader::open_in(self, named).ok()?.header().id);
+        self.check_ahead(listing, end)?;
+        let own_base = listing.bases.iter().rev().find(|base| id_of(base) == Some(id));
+        // What a base of this log has made superfluous may be of the log that it was a copy of before.
+        let from = own_base.map_or(0, |base| base.first_offset);
+        for named in listing.all().filter(|named| named.first_offset >= from) {
+            if id_of(named).is_some_and(|other| other != id) {
+                return Err(self.displaced(format!("{} is of another log", named.path.display())));
+            }
+        }
+        Ok(())
+    }
+
+    /// An error where a file in it is of an offset behind `end`.
+    pub(super) fn check_ahead(&self, listing: &Listing, end: u64) -> Result<(), Error> {
+        match listing.all().find(|named| named.first_offset > end) {
+            None => Ok(()),
+            Some(named) => Err(self.displaced(format!(
+                "{} is of a later offset than this node has written",
+                named.path.display()
+            ))),
+        }
+    }
+
+    fn displaced(&self, why: String) -> Error {
+        Error::Displaced {
+            dir: self.path.clone(),
+            why,
+        }
+    }
+}
+
+/// Device and inode.
+pub(super) fn identity_of_stat(stat: &rustix::fs::Stat) -> (u64, u64) {
+    #[allow(
+        clippy::unnecessary_cast,
+        reason = "the types differ from one system to another"
+    )]
+    (stat.st_dev as u64, stat.st_ino as u64)
 }
 
 #[cfg(test)]
@@ -270,26 +243,42 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_what_they_say() {
-        let named = Named::new(Path::new("d"), Kind::Log, 42);
-        assert_eq!(named.path, Path::new("d/log-00000000000000000042.pykv"));
-        assert_eq!(Named::from_path(&named.path), Some(named));
-        for other in [
-            "log-42.pykv",
-            "log-00000000000000000042",
-            "LOCK",
-            "log-+0000000000000000042.pykv",
-        ] {
-            assert_eq!(Named::from_path(Path::new(other)), None, "{other}");
-        }
-    }
-
-    #[test]
     fn a_second_opening_is_refused_until_the_first_ends() {
         let dir = tempfile::tempdir().unwrap();
         let first = Dir::open(dir.path()).unwrap();
         assert!(matches!(Dir::open(dir.path()), Err(Error::Locked { .. })));
+        std::fs::remove_file(dir.path().join("LOCK")).unwrap();
+        assert!(
+            matches!(Dir::open(dir.path()), Err(Error::Locked { .. })),
+            "the directory is locked as well"
+        );
         drop(first);
         Dir::open(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn what_is_put_in_its_place_is_noticed_and_not_touched() {
+        let home = tempfile::tempdir().unwrap();
+        let (path, aside) = (home.path().join("d"), home.path().join("aside"));
+        let disk = Disk::default();
+        let dir = Dir::open_or_create(&disk, &path).unwrap();
+        dir.check_place().unwrap();
+        std::fs::rename(&path, &aside).unwrap();
+        assert!(matches!(dir.check_place(), Err(Error::Displaced { .. })));
+        std::fs::create_dir(&path).unwrap();
+        assert!(matches!(dir.check_place(), Err(Error::Displaced { .. })));
+        dir.make(&disk, &path.join("f"), |_| Ok(())).unwrap();
+        assert!(aside.join("f").exists() && !path.join("f").exists());
+        std::fs::remove_dir(&path).unwrap();
+        std::fs::rename(&aside, &path).unwrap();
+        dir.check_place().unwrap();
+
+        let lock = path.join("LOCK");
+        std::fs::remove_file(&lock).unwrap();
+        dir.check_place().unwrap();
+        assert!(lock.exists(), "it is made again where nobody else has it");
+        std::fs::remove_file(&lock).unwrap();
+        std::fs::write(&lock, "").unwrap();
+        assert!(matches!(dir.check_place(), Err(Error::Displaced { .. })));
     }
 }

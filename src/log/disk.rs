@@ -9,9 +9,12 @@
 //!   is known of what was to be covered, and a second call that succeeds proves nothing.
 //! - A rename within the directory is atomic; it survives a power cut once the directory was synced.
 
-use std::fs::{File, OpenOptions};
+use super::dir::{Dir, name_of};
+use rustix::fs::{AtFlags, Mode, OFlags, linkat, mkdirat, renameat, unlinkat};
+use rustix::io::Errno;
+use std::fs::{DirBuilder, File};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::Path;
 
 /// The disk, by whose name every change of the data directory is made.
@@ -22,20 +25,42 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
-    /// Makes a file that may be left over from before, for reading and writing.
-    pub(super) fn create(&self, path: &Path) -> io::Result<File> {
-        self.allow("create")?;
-        OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(path)
+    /// Makes a directory where there is none, and all above it that are missing: for nobody but the owner, and
+    /// each synced in the one above it, so that none is lost in a power cut.
+    pub(super) fn make_dirs(&self, path: &Path) -> io::Result<()> {
+        let mut missing = Vec::new();
+        let mut above = Some(path);
+        while let Some(dir) = above.filter(|dir| !dir.as_os_str().is_empty() && !dir.is_dir()) {
+            missing.push(dir);
+            above = dir.parent();
+        }
+        for dir in missing.into_iter().rev() {
+            self.allow("make directory")?;
+            match DirBuilder::new().mode(0o700).create(dir) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => {}
+                made => made?,
+            }
+            self.allow("sync directory")?;
+            match File::open(parent_of(dir)).and_then(|parent| parent.sync_all()) {
+                // One that may be written and not read cannot be opened to sync it.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+                synced => synced?,
+            }
+        }
+        Ok(())
     }
 
-    pub(super) fn open(&self, path: &Path) -> io::Result<File> {
+    /// Makes a file that may be left over from before, for reading and writing, for nobody but the owner.
+    pub(super) fn create(&self, dir: &Dir, path: &Path) -> io::Result<File> {
+        self.allow("create")?;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW;
+        dir.open_at(path, flags)
+    }
+
+    /// Opens a file for reading and writing.
+    pub(super) fn open(&self, dir: &Dir, path: &Path) -> io::Result<File> {
         self.allow("open")?;
-        OpenOptions::new().read(true).write(true).open(path)
+        dir.open_at(path, OFlags::RDWR)
     }
 
     /// Writes all bytes at a position of the file, or fails with some of them written.
@@ -64,19 +89,39 @@ impl Disk {
         file.set_len(bytes)
     }
 
-    pub(super) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+    /// Gives a file of the directory another name in it. The directory is to be synced then.
+    pub(super) fn rename(&self, dir: &Dir, from: &Path, to: &Path) -> io::Result<()> {
         self.allow("rename")?;
-        std::fs::rename(from, to)
+        Ok(renameat(dir.file(), name_of(from)?, dir.file(), name_of(to)?)?)
     }
 
-    pub(super) fn remove(&self, path: &Path) -> io::Result<()> {
+    /// Makes a directory in the directory, for nobody but the owner, or opens the one that is there.
+    pub(super) fn make_dir_in(&self, dir: &Dir, path: &Path) -> io::Result<File> {
+        self.allow("make directory")?;
+        match mkdirat(dir.file(), name_of(path)?, Mode::RWXU) {
+            Err(Errno::EXIST) => {}
+            made => made?,
+        }
+        dir.open_at(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW)
+    }
+
+    /// Gives a file of the directory a second name: the same one in the directory `into`, which is to be synced
+    /// then.
+    pub(super) fn link(&self, dir: &Dir, path: &Path, into: &File) -> io::Result<()> {
+        self.allow("link")?;
+        let name = name_of(path)?;
+        Ok(linkat(dir.file(), name, into, name, AtFlags::empty())?)
+    }
+
+    pub(super) fn remove(&self, dir: &Dir, path: &Path) -> io::Result<()> {
         self.allow("remove")?;
-        std::fs::remove_file(path)
+        Ok(unlinkat(dir.file(), name_of(path)?, AtFlags::empty())?)
     }
 
-    pub(super) fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+    /// Makes the names in the directory durable.
+    pub(super) fn sync_dir(&self, dir: &Dir) -> io::Result<()> {
         self.allow("sync directory")?;
-        File::open(dir)?.sync_all()
+        dir.file().sync_all()
     }
 
     #[cfg(not(test))]
@@ -88,6 +133,14 @@ impl Disk {
     #[cfg(test)]
     fn allow(&self, operation: &'static str) -> io::Result<()> {
         self.faults.allow(operation)
+    }
+}
+
+fn parent_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => path,
     }
 }
 

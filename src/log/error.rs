@@ -24,6 +24,22 @@ pub enum Error {
         /// Why it is none.
         why: &'static str,
     },
+    /// The directory bears marks of a store, and the store, or the end of its log, is not there.
+    Lost {
+        /// The directory.
+        dir: PathBuf,
+        /// What is missed, and how that is known.
+        why: String,
+        /// What to do about it.
+        remedy: String,
+    },
+    /// The directory is not, or no longer, this node's alone: nothing in it is touched.
+    Displaced {
+        /// Where the directory was opened.
+        dir: PathBuf,
+        /// How that is known.
+        why: String,
+    },
     /// Another process has the directory open.
     Locked {
         /// The directory.
@@ -97,11 +113,15 @@ impl Error {
         matches!(self, Error::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded | FileTooLarge))
     }
 
+    pub(super) fn is_displaced(&self) -> bool {
+        matches!(self, Error::Displaced { .. })
+    }
+
     /// Whether the data, not the machine, is at fault.
     pub fn is_damage(&self) -> bool {
         matches!(
             self,
-            Error::Damaged { .. } | Error::Inconsistent { .. } | Error::NotWhole { .. }
+            Error::Damaged { .. } | Error::Inconsistent { .. } | Error::NotWhole { .. } | Error::Lost { .. }
         )
     }
 }
@@ -110,6 +130,12 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Io { doing, path, source } => write!(f, "{doing} {}: {source}", path.display()),
+            Error::Lost { dir, why, remedy } => {
+                write!(f, "the store in {} is not whole: {why}; {remedy}", dir.display())
+            }
+            Error::Displaced { dir, why } => {
+                write!(f, "{} is no longer this node's: {why}", dir.display())
+            }
             Error::Locked { dir } => write!(
                 f,
                 "{} is open in another process; stop that one first, or choose another directory with --dir",
@@ -197,6 +223,23 @@ pub enum Health {
         /// What the system said.
         why: String,
     },
+    /// The disk is full but for a reserve: deletions are taken, and nothing that needs more room than it gives.
+    Short {
+        /// What is short, and what would help.
+        why: String,
+    },
+    /// The data directory is no longer this node's: somebody has moved it, or put another store in its place.
+    Displaced {
+        /// How that is known.
+        why: String,
+    },
+}
+
+impl Health {
+    /// Whether the log can be written, and takes deletions at least.
+    pub fn takes_removals(&self) -> bool {
+        matches!(self, Health::Ok | Health::Short { .. })
+    }
 }
 
 impl fmt::Display for Health {
@@ -206,6 +249,11 @@ impl fmt::Display for Health {
             Health::DiskFull { why } => write!(f, "the disk is full: {why}"),
             Health::WriteFailed { why } => write!(f, "the log cannot be written: {why}"),
             Health::SyncFailed { why } => write!(f, "the log cannot be synced: {why}"),
+            Health::Short { why } => write!(f, "the disk is full: {why}"),
+            Health::Displaced { why } => write!(
+                f,
+                "{why}; no file is touched until the directory that was opened is back in its place"
+            ),
         }
     }
 }

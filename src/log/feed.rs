@@ -12,7 +12,7 @@
 //!   waits holds no buffer.
 
 use super::Shared;
-use super::dir::{Listing, Named};
+use super::dir::{Dir, Named};
 use super::error::Error;
 use super::file_reader::{FileReader, LastRecord};
 use super::header::HEADER_BYTES;
@@ -23,7 +23,6 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Instant;
 
@@ -109,14 +108,14 @@ struct Segment {
 
 /// The segments that feeds have open.
 pub(super) struct Segments {
-    dir: PathBuf,
+    dir: Arc<Dir>,
     open: Mutex<HashMap<u64, Weak<Segment>>>,
 }
 
 impl Segments {
-    pub(super) fn new(dir: &Path) -> Segments {
+    pub(super) fn new(dir: Arc<Dir>) -> Segments {
         Segments {
-            dir: dir.to_path_buf(),
+            dir,
             open: Mutex::default(),
         }
     }
@@ -128,7 +127,7 @@ impl Segments {
     ) -> Result<(Option<Arc<Segment>>, Option<u64>), Error> {
         let mut attempts = OPEN_ATTEMPTS;
         loop {
-            let listing = Listing::read(&self.dir)?;
+            let listing = self.dir.list()?;
             let oldest = listing.segments.first().map(|first| first.first_offset);
             let chosen = choose(&listing.segments).and_then(|at| listing.segments.get(at));
             let Some(named) = chosen else {
@@ -145,13 +144,13 @@ impl Segments {
 
     fn open(&self, named: &Named) -> Result<Arc<Segment>, Error> {
         let cannot_open = Error::io("cannot open", &named.path);
-        let inode = std::fs::metadata(&named.path).map_err(cannot_open)?.ino();
+        let (_, inode) = self.dir.identity(&named.path).map_err(cannot_open)?;
         let mut open = self.open.lock().expect("nothing under the segments' lock panics");
         let shared = open.get(&named.first_offset).and_then(Weak::upgrade);
         if let Some(shared) = shared.filter(|shared| shared.inode == inode) {
             return Ok(shared);
         }
-        let file = FileReader::open(named)?.into_file();
+        let file = FileReader::open_in(&self.dir, named)?.into_file();
         let metadata = file.metadata().map_err(Error::io("cannot read", &named.path))?;
         let segment = Arc::new(Segment {
             named: named.clone(),
@@ -558,7 +557,7 @@ impl<'a> Feed<'a> {
         let named = self.segment.as_ref().map(|segment| &segment.named);
         FeedError::Log(match named {
             None => Error::Inconsistent {
-                dir: self.shared.segments.dir.clone(),
+                dir: self.shared.dir.path().to_path_buf(),
                 why: why.to_owned(),
             },
             Some(named) => Error::Damaged {

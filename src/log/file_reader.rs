@@ -6,7 +6,7 @@
 //! Never more than a record or a batch and a buffer is held in memory, and never by a length that the file cannot
 //! back: a damaged length field allocates nothing.
 
-use super::dir::Named;
+use super::dir::{Dir, Named};
 use super::error::Error;
 use super::header::{HEADER_BYTES, Header, HeaderError, Kind};
 use super::term::LogId;
@@ -29,6 +29,19 @@ pub(super) enum Next {
     End,
     /// Bytes that are no record, or not all of one.
     Invalid(&'static str),
+}
+
+/// What is known of a damaged record: its first fields may be right, and the records of its batch before it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Broken {
+    /// The timestamp of its batch, where whole records of that stand before it.
+    pub(super) batch_timestamp_ms: Option<u64>,
+    /// Where in the file it would end.
+    pub(super) end: Option<u64>,
+    /// Whether its batch would go on behind it.
+    pub(super) more: bool,
+    /// What its timestamp would be.
+    pub(super) timestamp_ms: Option<u64>,
 }
 
 /// Why a segment has bytes behind the record that says where the log goes on.
@@ -75,9 +88,21 @@ pub(super) struct FileReader {
 }
 
 impl FileReader {
-    /// Opens a file and checks its header, also against its name.
+    /// Opens a file by its path and checks its header, also against its name.
     pub(super) fn open(named: &Named) -> Result<FileReader, Error> {
         let file = File::open(&named.path).map_err(Error::io("cannot open", &named.path))?;
+        FileReader::new(named, file)
+    }
+
+    /// As [`FileReader::open`], of a directory that is open.
+    pub(super) fn open_in(dir: &Dir, named: &Named) -> Result<FileReader, Error> {
+        let file = dir
+            .open_to_read_at(&named.path)
+            .map_err(Error::io("cannot open", &named.path))?;
+        FileReader::new(named, file)
+    }
+
+    fn new(named: &Named, file: File) -> Result<FileReader, Error> {
         let mut header = vec![0; HEADER_BYTES];
         let read = read_full(&file, &mut header, 0).map_err(Error::io("cannot read", &named.path))?;
         let damaged = |why: &str| Error::Damaged {
@@ -238,6 +263,28 @@ impl FileReader {
         };
         self.broken_batch = Some((self.file_position + ahead as u64, why));
         Ok(Some(why))
+    }
+
+    /// What is known of the damage at the cursor, where [`FileReader::peek`] has found some.
+    pub(super) fn broken(&self) -> Broken {
+        let unread = &self.buffer[self.start..];
+        let first = Record::decode(self.checksum_position(), unread).ok();
+        let ahead = match (first, self.broken_batch) {
+            (Some(_), Some((until, _))) => (until - self.file_position) as usize,
+            _ => 0,
+        };
+        let head = unread.get(ahead..).and_then(Record::peek_head);
+        Broken {
+            batch_timestamp_ms: first.map(|(record, _)| record.timestamp_ms),
+            end: head.map(|(bytes, ..)| self.file_position + (ahead + bytes) as u64),
+            more: head.is_some_and(|(_, more, _)| more),
+            timestamp_ms: head.map(|(.., timestamp_ms)| timestamp_ms),
+        }
+    }
+
+    /// The record that [`FileReader::peek`] found.
+    pub(super) fn look(&self, bytes: usize) -> Record<'_> {
+        Record::decode_checked(&self.buffer[self.start..self.start + bytes])
     }
 
     /// The record that [`FileReader::peek`] found, and moves past it.

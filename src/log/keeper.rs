@@ -1,15 +1,19 @@
 //! The log's thread: syncs once a second, writes what nobody waits for, and brings a failed log back.
 //!
 //! # When the log has failed
-//! - After a failed write it makes the same write again, every [`RETRY_EVERY`], until the disk takes it.
+//! - After a failed write it makes the same write again, every [`RETRY_EVERY`], until the disk takes it. On a full
+//!   disk it makes room as well, as far as it can: see [`super::room`].
 //! - After a failed sync it does not: the kernel may have dropped the pages and forgotten the error, so a
 //!   second sync that succeeds would prove nothing. Memory is the truth then. While no write is taken the
 //!   store stands still, so a new base is made of it, and the log goes on behind that.
+//! - Where the directory is no longer this node's, it touches no file, and looks whether it is again. Then it
+//!   heals in the same way: what has happened to the files meanwhile is not known.
 
 use super::base::{self, Source};
-use super::dir::{Listing, Named};
+use super::dir::Named;
 use super::error::{Error, Health};
 use super::header::{Header, Kind};
+use super::room::Rooms;
 use super::writer::{Failure, Writer};
 use super::{Policy, Shared};
 use std::sync::Arc;
@@ -61,8 +65,13 @@ impl Drop for Keeper {
 
 fn run(shared: &Shared, source: &dyn Source) {
     let mut last_sync = Instant::now();
+    let mut rooms = Rooms::new();
+    if shared.commit.health() == Health::Ok {
+        // Before the first write may use it up.
+        rooms.keep_reserve(shared, source);
+    }
     loop {
-        let is_well = shared.commit.health() == Health::Ok;
+        let is_well = shared.commit.health().takes_removals();
         let called = shared
             .commit
             .keeper
@@ -74,22 +83,71 @@ fn run(shared: &Shared, source: &dyn Source) {
             return;
         }
         let health = shared.commit.health();
-        match health {
-            Health::Ok => {
-                write_leftovers(shared);
-                if last_sync.elapsed() >= SYNC_EVERY {
-                    last_sync = Instant::now();
-                    let linked = shared.writer().check_linked();
-                    if let Err(failure) = linked {
-                        shared.commit.fail(&failure);
-                    } else if shared.options.policy == Policy::Everysec {
-                        sync(shared);
-                    }
-                }
+        if health.takes_removals() {
+            write_leftovers(shared);
+            if last_sync.elapsed() >= SYNC_EVERY {
+                last_sync = Instant::now();
+                look_after(shared);
             }
-            Health::DiskFull { .. } | Health::WriteFailed { .. } => retry(shared),
-            Health::SyncFailed { .. } => heal(shared, source),
         }
+        match health {
+            Health::Ok => rooms.keep_reserve(shared, source),
+            Health::Short { .. } => stretch(shared, source, &mut rooms),
+            Health::DiskFull { .. } => make_room(shared, source, &mut rooms),
+            Health::WriteFailed { .. } => retry(shared, None),
+            Health::SyncFailed { .. } | Health::Displaced { .. } => heal(shared, source, &mut rooms),
+        }
+    }
+}
+
+/// Looks whether the directory is this node's and the log in it, and syncs what is written.
+fn look_after(shared: &Shared) {
+    if let Err(error) = shared.dir.check_place() {
+        return shared.commit.fail(&Failure::Sync(error));
+    }
+    let linked = shared.writer().check_linked();
+    if let Err(failure) = linked {
+        shared.commit.fail(&failure);
+    } else if shared.options.policy == Policy::Everysec {
+        sync(shared);
+    }
+}
+
+/// Makes the write again that found the disk full, and gives up one thing after the other for it: see
+/// [`super::room`].
+fn make_room(shared: &Shared, source: &dyn Source, rooms: &mut Rooms) {
+    if !rooms.may_try() {
+        return retry(shared, None);
+    }
+    match rooms.drop_backlog(shared) {
+        Ok(0) => {}
+        Ok(_) => {
+            retry(shared, None);
+            if shared.commit.health().takes_removals() {
+                return;
+            }
+        }
+        Err(error) if error.is_displaced() => return shared.commit.fail(&Failure::Sync(error)),
+        Err(error) => ::log::debug!("cannot make room: {error}"),
+    }
+    match rooms.spend_reserve(shared, source) {
+        true => heal(shared, source, rooms),
+        false => retry(shared, Some((source, rooms))),
+    }
+}
+
+/// While deletions alone are taken: looks whether they, or somebody else, have made room.
+fn stretch(shared: &Shared, source: &dyn Source, rooms: &mut Rooms) {
+    if rooms.short(shared, source).is_none() {
+        shared.commit.recover(Health::Ok);
+    } else if rooms.may_try() && rooms.spend_reserve(shared, source) {
+        // Nothing is written meanwhile but by this thread.
+        shared
+            .commit
+            .fail(&Failure::Write(Error::io("making room in", shared.dir.path())(
+                std::io::ErrorKind::StorageFull.into(),
+            )));
+        heal(shared, source, rooms);
     }
 }
 
@@ -117,6 +175,8 @@ pub(super) fn sync(shared: &Shared) {
         return;
     }
     let begun = Instant::now();
+    // The log's thread and a compaction may both be at it: the one that ends first ends it, which tells too little.
+    let _at_work = shared.syncing.begin();
     match disk.sync_data(&file) {
         Ok(()) => {
             shared.commit.syncs.count(begun.elapsed());
@@ -128,8 +188,9 @@ pub(super) fn sync(shared: &Shared) {
     }
 }
 
-/// Makes the failed write again.
-fn retry(shared: &Shared) {
+/// Makes the failed write again. Where that succeeds on a disk that has no more room than for it, deletions
+/// alone are taken from then on.
+fn retry(shared: &Shared, full: Option<(&dyn Source, &mut Rooms)>) {
     match shared.write() {
         Ok(flushed) => {
             shared
@@ -138,14 +199,16 @@ fn retry(shared: &Shared) {
             if let Some(digest) = flushed.digest {
                 shared.commit.set_state(flushed.written, digest);
             }
-            shared.commit.recover();
+            let short = full.and_then(|(source, rooms)| rooms.short(shared, source));
+            shared.commit.recover(short.unwrap_or(Health::Ok));
         }
-        Err(Failure::Write(error)) => ::log::debug!("still failing: {error}"),
+        Err(Failure::Write(error)) if !error.is_displaced() => ::log::debug!("still failing: {error}"),
         Err(failure) => shared.commit.fail(&failure),
     }
 }
 
-fn heal(shared: &Shared, source: &dyn Source) {
+/// Makes the log anew of what memory holds, where the files cannot be relied on or are too large for the disk.
+fn heal(shared: &Shared, source: &dyn Source, rooms: &mut Rooms) {
     // A compaction that is going on gives up, as the log has failed.
     let _walking = shared.walking();
     if shared.is_hollow() {
@@ -160,18 +223,37 @@ fn heal(shared: &Shared, source: &dyn Source) {
             shared.commit.set_position(writer.position());
             shared.commit.set_state(writer.position(), writer.digest());
             drop(writer);
-            shared.commit.recover();
+            // Before the next write may use it up.
+            rooms.renew_reserve(shared, source);
+            shared.commit.recover(Health::Ok);
         }
-        Err(error) => ::log::debug!("still failing: {error}"),
+        Err(error) if error.is_displaced() => {
+            drop(writer);
+            shared.commit.fail(&Failure::Sync(error));
+        }
+        Err(error) => {
+            // From here on a start would begin with the new base: the log must go on behind that and nowhere else.
+            let named = Named::new(writer.dir.path(), Kind::Base, source.tip());
+            let is_named = writer.dir.exists(&named.path);
+            drop(writer);
+            if is_named {
+                shared.commit.fail(&Failure::Sync(error));
+            } else {
+                ::log::debug!("still failing: {error}");
+            }
+        }
     }
 }
 
 /// Makes a base of the store at its end, and goes on in a new segment behind it. No write may be taken
-/// meanwhile.
+/// meanwhile. What waits to be written is dropped once the base has it, and not before: where the base cannot be
+/// made, the write may still succeed.
 fn rebase(shared: &Shared, writer: &mut Writer, source: &dyn Source) -> Result<(), Error> {
     let offset = source.tip();
-    // What waits in memory is in the store; taking it in here brings the digest to the same offset.
-    shared.budget.give_back(writer.drop_waiting());
+    writer.dir.check_place()?;
+    let listing = writer.dir.list()?;
+    let end = shared.end_max().max(writer.position());
+    writer.dir.check_own(&listing, shared.history.id(), end)?;
     let header = Header {
         kind: Kind::Base,
         id: shared.history.id(),
@@ -180,12 +262,15 @@ fn rebase(shared: &Shared, writer: &mut Writer, source: &dyn Source) -> Result<(
     };
     let named = Named::new(writer.dir.path(), Kind::Base, offset);
     let mut entries = 0;
+    writer.dir.forget_last_segment(&writer.disk)?;
     writer.dir.make(&writer.disk, &named.path, |file| {
         (entries, _) = base::write(&writer.disk, (file, &named.path), &header, source, |_, _| Ok(()))?;
         Ok(())
     })?;
+    // Taking in what waits in memory, which is in the store, brings the digest to the same offset.
+    shared.budget.give_back(writer.drop_waiting());
     writer.skip_to(offset)?;
-    let listing = Listing::read(writer.dir.path())?;
+    let listing = writer.dir.list()?;
     writer
         .dir
         .remove(&writer.disk, listing.superseded().map(|named| named.path.clone()));

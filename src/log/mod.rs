@@ -48,13 +48,17 @@ mod feed;
 mod file_reader;
 mod header;
 mod keeper;
+mod listing;
+mod lock;
 mod marker;
 mod pins;
 mod reader;
 mod recount;
 mod recovery;
 mod repair;
+mod room;
 mod snapshot;
+mod stall;
 mod term;
 mod watchers;
 mod writer;
@@ -95,8 +99,9 @@ use budget::Budget;
 use commit::Commit;
 use compaction::Compactor;
 use crossbeam_channel::Sender;
-use dir::{Dir, Listing};
+use dir::Dir;
 use keeper::Keeper;
+use stall::Stall;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -125,6 +130,12 @@ impl Policy {
     }
 }
 
+/// Bytes that a log has before it is compacted by itself, where nothing else was said.
+const COMPACT_BYTES_MIN_DEFAULT: u64 = 64 << 20;
+
+/// Bytes of the log that are kept for those who read it from behind, where nothing else was said.
+const BACKLOG_BYTES_DEFAULT: u64 = 64 << 20;
+
 /// How the log is kept.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -134,15 +145,19 @@ pub struct Options {
     pub unwritten_bytes_max: u64,
     /// Size at which a new segment is started, in bytes.
     pub segment_bytes_max: u64,
-    /// Bytes that the log must have before it is compacted by itself.
-    pub compact_bytes_min: u64,
+    /// Bytes that the log must have before it is compacted by itself; none for 64 MiB, or an
+    /// eighth of the disk where that is less.
+    pub compact_bytes_min: Option<u64>,
     /// The log is compacted by itself when it has so many times the bytes of what is live; 0 for never.
     pub compact_ratio: f64,
-    /// Bytes of the log that are kept behind a base, for those who read it from behind.
-    pub backlog_bytes: u64,
+    /// Bytes of the log that are kept behind a base, for those who read it from behind; none for
+    /// 64 MiB where there were some lately, and a tenth of what is live where there were not.
+    pub backlog_bytes: Option<u64>,
     /// How much further on than it must a branch begins at most, by chance, in bytes. 0 only where tests name
     /// offsets: two histories could then give one version.
     pub branch_spread_bytes: u64,
+    /// Makes a new store where the directory bears marks of one whose log is gone.
+    pub new_store: bool,
     /// How long a writer waits for room, and then for its record to be written, before it is told so.
     pub wait_max: Duration,
 }
@@ -160,6 +175,9 @@ struct Shared {
     segments: feed::Segments,
     dir: Arc<Dir>,
     disk: Disk,
+    /// Of what is done while the writer is held, and of syncs beside it.
+    writing: Stall,
+    syncing: Stall,
     /// Which log it is. Changed by whoever holds the writer.
     history: Arc<History>,
     /// The other end of what the writer takes, for records that another node has written.
@@ -208,9 +226,15 @@ impl Shared {
         self.appended.load(Ordering::Acquire)
     }
 
+    /// The farthest that the log goes: no file of it begins behind.
+    fn end_max(&self) -> u64 {
+        self.appended().max(self.commit.position().written)
+    }
+
     /// Writes what waits in the channel, and syncs it if the policy asks for that.
     fn write(&self) -> Result<Flushed, Failure> {
         let mut writer = self.writer();
+        let _at_work = self.writing.begin();
         let flushed = writer.write()?;
         self.budget.give_back(flushed.bytes);
         if self.options.policy == Policy::Always && flushed.bytes > 0 {
@@ -260,7 +284,7 @@ impl Log {
         role: Role,
         replay: impl FnMut(&Record<'_>, u64),
     ) -> Result<(Log, Appender), Error> {
-        let dir = Arc::new(Dir::open_or_create(path)?);
+        let dir = Arc::new(Dir::open_or_create(&disk, path)?);
         let recovered = recovery::recover(&dir, &disk, &options, role, replay)?;
         let (pieces, receiver) = crossbeam_channel::unbounded();
         let position = recovered.position;
@@ -276,15 +300,25 @@ impl Log {
         );
         writer.set_follows(role == Role::Replica);
         writer.set_last(recovered.last);
+        let deferred = recovered.deferred;
+        let next = deferred
+            .as_ref()
+            .and_then(|deferred| deferred.branch)
+            .map_or(position, |branch| branch.continues_at);
+        if let Some(deferred) = &deferred {
+            writer.defer(deferred);
+        }
         let shared = Arc::new(Shared {
             commit: Commit::new(options.policy, position),
             budget: Budget::new(options.unwritten_bytes_max),
             options,
-            appended: AtomicU64::new(position),
+            appended: AtomicU64::new(next),
             writer: Mutex::new(writer),
-            segments: feed::Segments::new(path),
+            segments: feed::Segments::new(Arc::clone(&dir)),
             dir,
             disk,
+            writing: Stall::new(),
+            syncing: Stall::new(),
             history,
             pieces: pieces.clone(),
             compaction: compaction::State::new(),
@@ -294,13 +328,16 @@ impl Log {
             generation: AtomicU64::new(0),
             is_hollow: AtomicBool::new(false),
         });
-        let mut appender = Appender::new(position, pieces, Arc::clone(&shared));
+        let mut appender = Appender::new(next, pieces, Arc::clone(&shared));
         appender.set_closed(role == Role::Replica);
+        if let Some(deferred) = deferred {
+            shared.commit.fail(&Failure::Write(deferred.error));
+        }
         Ok((
             Log {
                 shared,
                 digest_expected: recovered.digest,
-                empty_at: recovered.is_empty.then_some(position),
+                empty_at: recovered.is_empty.then_some(next),
                 keeper: None,
                 compactor: None,
             },
@@ -340,7 +377,7 @@ impl Log {
         }
         let written = loop {
             match self.shared.write() {
-                Ok(Flushed { bytes: 0, .. }) if self.health() == Health::Ok => {
+                Ok(Flushed { bytes: 0, .. }) if self.health().takes_removals() => {
                     break self.shared.writer().close();
                 }
                 Ok(Flushed { bytes: 0, .. }) => break self.shared.writer().sync(),
@@ -472,12 +509,19 @@ impl Log {
 
     /// Bytes of all its files, as far as the directory can be read.
     pub fn bytes(&self) -> u64 {
-        Listing::read(self.shared.dir.path()).map_or(0, |listing| compaction::files_bytes(listing.all()))
+        let dir = &self.shared.dir;
+        dir.list().map_or(0, |listing| dir.files_bytes(listing.all()))
     }
 
     /// How long syncs of what was written took.
     pub(crate) fn syncs(&self) -> Counts {
         self.shared.commit.syncs.counts()
+    }
+
+    /// How long the disk has been at a write or a sync, where that is too long.
+    pub fn stalled_for(&self) -> Option<Duration> {
+        let shared = &self.shared;
+        shared.writing.stalled_for().max(shared.syncing.stalled_for())
     }
 
     /// Whether it takes writes.

@@ -18,7 +18,8 @@
 //! Anything else that is not as it was written stops the start: see [`Error::Damaged`]. What a repair does
 //! is told in the module `repair`.
 
-use super::branch::{self, Branch};
+use super::branch::{self, Beginning, Branch};
+use super::check;
 use super::dir::{Dir, Listing, Named};
 use super::disk::Disk;
 use super::error::Error;
@@ -28,7 +29,7 @@ use super::marker::Role;
 use super::term::LogId;
 use super::term::Term;
 use super::writer::{Segment, now_ms};
-use super::{Options, repair};
+use super::{BACKLOG_BYTES_DEFAULT, Options, repair};
 use crate::digest::Digest;
 use crate::record::{OFFSET_MAX, Operation, Record};
 use std::cmp::Ordering;
@@ -45,6 +46,10 @@ pub const SEGMENT_BYTES_CEILING: u64 = 2 << 30;
 /// The most that may wait to be written, in bytes.
 pub const UNWRITTEN_BYTES_CEILING: u64 = 1 << 30;
 
+/// Said of damage that may be no fault of the medium.
+const LOST_PAGE: &str =
+    ", with whole records behind it (a power cut may leave this where the log was not synced)";
+
 /// A directory that was read, and the segment to go on in.
 pub(super) struct Recovered {
     pub(super) id: LogId,
@@ -58,10 +63,23 @@ pub(super) struct Recovered {
     pub(super) last: Option<LastRecord>,
     /// Whether there is neither a base nor a record of a key.
     pub(super) is_empty: bool,
+    /// What could not be written for want of room.
+    pub(super) deferred: Option<Deferred>,
+}
+
+/// What a start leaves to be written once there is room, so that a full disk keeps nobody from reading.
+#[derive(Debug)]
+pub(super) struct Deferred {
+    /// Why it was not written.
+    pub(super) error: Error,
+    /// Whether a segment is to begin at the end of the log.
+    pub(super) begins_segment: bool,
+    /// The branch that is to begin there.
+    pub(super) branch: Option<Beginning>,
 }
 
 /// Reads a directory, or makes a new log in an empty one. Each record is given to `replay` with the version
-/// that it gives its key.
+/// that it gives its key. `is_new` says that a store is to be made even where one seems to be lost.
 pub(super) fn recover(
     dir: &Dir,
     disk: &Disk,
@@ -69,7 +87,7 @@ pub(super) fn recover(
     role: Role,
     mut replay: impl FnMut(&Record<'_>, u64),
 ) -> Result<Recovered, Error> {
-    let listing = Listing::read(dir.path())?;
+    let listing = dir.list()?;
     for path in &listing.temporary {
         ::log::warn!(
             "removing {}, which was being made when the process ended",
@@ -78,21 +96,26 @@ pub(super) fn recover(
     }
     dir.remove(disk, listing.temporary.iter().cloned());
 
+    let listing = set_bare_tail_aside(dir, disk, listing)?;
     let files: Vec<&Named> = listing.current().collect();
     if files.is_empty() {
         return if listing.superseded().next().is_none() {
+            if !options.new_store {
+                dir.check_is_new()?;
+            }
             start_log(dir, disk, options.branch_spread_bytes)
         } else {
             unreachable_start(dir)
         };
     }
     check_start(dir, &files)?;
+    dir.check_last_segment(&listing)?;
     let mut log: Option<Recovered> = None;
     let mut has_lost = false;
     let mut is_empty = files.iter().all(|named| named.kind == Kind::Log);
     let mut digest = None;
     for (at, named) in files.iter().enumerate() {
-        let mut reader = FileReader::open(named)?;
+        let mut reader = FileReader::open_in(dir, named)?;
         if let Some(log) = &log {
             check_follows(dir, log, &reader)?;
         }
@@ -112,7 +135,7 @@ pub(super) fn recover(
         )?;
         let position = reader.offset();
         let file = disk
-            .open(&named.path)
+            .open(dir, &named.path)
             .map_err(Error::io("cannot open", &named.path))?;
         let segment = Segment {
             first_offset: named.first_offset,
@@ -130,6 +153,7 @@ pub(super) fn recover(
                 Kind::Base => None,
             },
             is_empty,
+            deferred: None,
         });
     }
     let mut log = log.expect("there is at least one file");
@@ -145,7 +169,7 @@ pub(super) fn recover(
         disk.sync_data(file).map_err(Error::io("cannot sync", path))?;
     } else {
         // The process ended between making the base, or the SKIP, and the segment that follows it.
-        log.segment = Segment::create(dir, disk, log.id, &log.branches, log.position, &[])?;
+        begin_segment(dir, disk, &mut log)?;
     }
     // A replica's log is the primary's, byte for byte: it has no say in how it goes on.
     if role == Role::Primary {
@@ -153,9 +177,48 @@ pub(super) fn recover(
     }
     // What a base was made of is kept where the base was damaged: somebody may want it yet.
     if !has_lost {
-        dir.remove(disk, listing.dispensable(options.backlog_bytes, None));
+        let backlog_bytes = options.backlog_bytes.unwrap_or(BACKLOG_BYTES_DEFAULT);
+        dir.remove(disk, listing.dispensable(dir, backlog_bytes, None));
+    }
+    if log.deferred.is_none() {
+        log.segment.mark(dir, disk, log.id);
     }
     Ok(log)
+}
+
+/// Takes a last segment away that is empty, or has no header and no record, behind one that ends where it begins:
+/// nothing that was acknowledged was in it.
+fn set_bare_tail_aside(dir: &Dir, disk: &Disk, mut listing: Listing) -> Result<Listing, Error> {
+    let Some(last) = listing.current().last().cloned() else {
+        return Ok(listing);
+    };
+    if check::is_bare_tail(dir, &listing, &last)? {
+        dir.forget_last_segment(disk)?;
+        let aside = repair::set_aside(dir, disk, &last.path, last.first_offset)?;
+        ::log::warn!(
+            "{} has no header and no record, as a power cut may leave a file that was just made; it is {} now",
+            last.path.display(),
+            aside.display()
+        );
+        listing.forget(&last);
+    }
+    Ok(listing)
+}
+
+/// Begins a segment at the end of the log, or leaves that until there is room.
+fn begin_segment(dir: &Dir, disk: &Disk, log: &mut Recovered) -> Result<(), Error> {
+    match Segment::create(dir, disk, log.id, &log.branches, log.position, &[]) {
+        Ok(segment) => log.segment = segment,
+        Err(error) if error.is_disk_full() => {
+            log.deferred = Some(Deferred {
+                error,
+                begins_segment: true,
+                branch: None,
+            });
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(())
 }
 
 /// Makes the first segment of a new log: the record of term 1, and a SKIP to where versions begin, which is by
@@ -182,54 +245,69 @@ fn start_log(dir: &Dir, disk: &Disk, spread_bytes: u64) -> Result<Recovered, Err
         digest: None,
         last: LastRecord::of_bytes(0, &first),
         is_empty: true,
+        deferred: None,
     };
     if chance > log.position {
-        append_and_skip(dir, disk, &mut log, Vec::new(), chance)?;
+        let mut skip = Vec::new();
+        let start = log.position;
+        Record::new(Operation::Skip, now_ms(), &[], &chance.to_le_bytes()).encode(start, &mut skip);
+        append(dir, disk, &mut log, &skip, chance)?;
+        log.last = LastRecord::of_bytes(start, &skip);
     }
     Ok(log)
 }
 
-/// Begins a branch of this start, in the term that the log is in.
+/// Begins a branch of this start, in the term that the log is in; where there is no room for it, once there is.
 fn begin_branch(dir: &Dir, disk: &Disk, log: &mut Recovered, spread_bytes: u64) -> Result<(), Error> {
     let (nonce, chance) = branch::draw(spread_bytes).map_err(no_randomness(dir))?;
-    let start = log.position;
-    let term = log.branches.last().map_or(Term::FIRST, |last| last.term);
-    let value = Branch::record_value(term, nonce);
-    let mut begins = Vec::new();
-    Record::new(Operation::Term, now_ms(), &[], &value).encode(start, &mut begins);
-    let to = start + SKIPPED_BYTES + chance;
-    Branch { term, nonce, start }.note(&mut log.branches);
-    append_and_skip(dir, disk, log, begins, to)?;
-    if log.digest.is_none() {
-        ::log::warn!("the log was not closed in order; it continues at offset {to}");
-    }
-    Ok(())
-}
-
-/// Writes records to the end of the log, and a SKIP behind them, and goes on at `to` in a new segment.
-fn append_and_skip(
-    dir: &Dir,
-    disk: &Disk,
-    log: &mut Recovered,
-    mut records: Vec<u8>,
-    to: u64,
-) -> Result<(), Error> {
-    if to > OFFSET_MAX {
+    let continues_at = log.position + SKIPPED_BYTES + chance;
+    if continues_at > OFFSET_MAX {
         return inconsistent(
             dir,
             "its log has used up its offsets; a backup restores to a new one".to_owned(),
         );
     }
-    let start = log.position + records.len() as u64;
-    let skip_at = records.len();
-    Record::new(Operation::Skip, now_ms(), &[], &to.to_le_bytes()).encode(start, &mut records);
+    let beginning = Beginning {
+        term: log.branches.last().map_or(Term::FIRST, |last| last.term),
+        nonce,
+        continues_at,
+    };
+    if let Some(deferred) = &mut log.deferred {
+        deferred.branch = Some(beginning);
+        return Ok(());
+    }
+    let (records, last) = beginning.encode(log.position, now_ms());
+    let before = log.branches.clone();
+    beginning.branch(log.position).note(&mut log.branches);
+    match append(dir, disk, log, &records, continues_at) {
+        Ok(()) => {
+            log.last = last;
+            if log.digest.is_none() {
+                ::log::warn!("the log was not closed in order; it continues at offset {continues_at}");
+            }
+            Ok(())
+        }
+        Err(error) if error.is_disk_full() => {
+            log.branches = before;
+            log.deferred = Some(Deferred {
+                error,
+                begins_segment: false,
+                branch: Some(beginning),
+            });
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Writes records to the end of the log, the last of which is a SKIP, and continues at `to` in a new segment.
+fn append(dir: &Dir, disk: &Disk, log: &mut Recovered, records: &[u8], to: u64) -> Result<(), Error> {
     let Segment { file, path, .. } = &log.segment;
-    disk.write_at(file, &records, log.segment.file_position(log.position))
+    disk.write_at(file, records, log.segment.file_position(log.position))
         .map_err(Error::io("cannot write", path))?;
     disk.sync_data(file).map_err(Error::io("cannot sync", path))?;
     log.segment = Segment::create(dir, disk, log.id, &log.branches, to, &[])?;
     log.position = to;
-    log.last = LastRecord::of_bytes(start, &records[skip_at..]);
     Ok(())
 }
 
@@ -318,8 +396,11 @@ fn read_file(
             Next::End => return Ok(in_base.has_gap),
             Next::Invalid(why) => {
                 let at = reader.file_position();
-                if is_base || !is_last || reader.seek_valid()? {
+                if is_base || !is_last {
                     return Err(reader.damaged(at, why));
+                }
+                if reader.seek_valid()? {
+                    return Err(reader.damaged(at, &format!("{why}{LOST_PAGE}")));
                 }
                 cut_tail(dir, disk, reader, at, why)?;
                 reader.skip_to(at);
@@ -354,7 +435,7 @@ impl BaseCount {
 
 fn cut_tail(dir: &Dir, disk: &Disk, reader: &FileReader, at: u64, why: &str) -> Result<(), Error> {
     let path = &reader.named().path;
-    let file = disk.open(path).map_err(Error::io("cannot open", path))?;
+    let file = disk.open(dir, path).map_err(Error::io("cannot open", path))?;
     let end = file.metadata().map_err(Error::io("cannot read", path))?.len();
     let offset = reader.named().first_offset + at - HEADER_BYTES as u64;
     let (name, cut) = (path.display(), end - at);

@@ -39,14 +39,9 @@ pub(super) enum Fix<'a> {
 pub(super) fn mend(dir: &Dir, disk: &Disk, damage: &Damage, fix: Fix<'_>) -> Result<PathBuf, Error> {
     let path = &damage.path;
     if let Fix::SetAside = fix {
-        let aside = free_name(dir, damage.offset);
-        disk.rename(path, &aside)
-            .map_err(Error::io("cannot rename", path))?;
-        disk.sync_dir(dir.path())
-            .map_err(Error::io("cannot sync", dir.path()))?;
-        return Ok(aside);
+        return set_aside(dir, disk, path, damage.offset);
     }
-    let file = disk.open(path).map_err(Error::io("cannot open", path))?;
+    let file = disk.open(dir, path).map_err(Error::io("cannot open", path))?;
     let at = damage.file_position;
     let saved_to = save(dir, disk, (path, &file), damage.offset, at..at + damage.bytes)?;
     let write = |bytes: &[u8], at: u64| {
@@ -86,6 +81,15 @@ pub(super) fn mend(dir: &Dir, disk: &Disk, damage: &Damage, fix: Fix<'_>) -> Res
     Ok(saved_to)
 }
 
+/// Gives a whole file a name that no start looks for.
+pub(super) fn set_aside(dir: &Dir, disk: &Disk, path: &Path, offset: u64) -> Result<PathBuf, Error> {
+    let aside = free_name(dir, offset);
+    disk.rename(dir, path, &aside)
+        .map_err(Error::io("cannot rename", path))?;
+    disk.sync_dir(dir).map_err(Error::io("cannot sync", dir.path()))?;
+    Ok(aside)
+}
+
 /// Parts of a stretch of damaged bytes, each as long as a record may be: where it starts, how long it is.
 /// A stretch has at least the bytes of one record, as what was there were whole records.
 fn gaps(bytes: u64) -> impl Iterator<Item = (u64, usize)> {
@@ -112,7 +116,7 @@ pub(super) fn save(
 ) -> Result<PathBuf, Error> {
     let copy_path = free_name(dir, offset);
     let copy = disk
-        .create(&copy_path)
+        .create(dir, &copy_path)
         .map_err(Error::io("cannot create", &copy_path))?;
     let mut buffer = vec![0; 1 << 20];
     let mut at = range.start;
@@ -126,8 +130,7 @@ pub(super) fn save(
     }
     disk.sync_all(&copy)
         .map_err(Error::io("cannot sync", &copy_path))?;
-    disk.sync_dir(dir.path())
-        .map_err(Error::io("cannot sync", dir.path()))?;
+    disk.sync_dir(dir).map_err(Error::io("cannot sync", dir.path()))?;
     Ok(copy_path)
 }
 
@@ -137,6 +140,6 @@ fn free_name(dir: &Dir, offset: u64) -> PathBuf {
     let names = std::iter::once(format!("{stem}.pykv")).chain((1..).map(|n| format!("{stem}-{n}.pykv")));
     names
         .map(|name| dir.path().join(name))
-        .find(|path| !path.exists())
+        .find(|path| !dir.exists(path))
         .expect("names are endless")
 }

@@ -14,7 +14,7 @@
 //!   broke off.
 
 use super::branch::fork;
-use super::dir::{Listing, Named};
+use super::dir::Named;
 use super::error::Error;
 use super::file_reader::{FileReader, Next};
 use super::header::{HEADER_BYTES, Header, Kind};
@@ -25,6 +25,7 @@ use crate::digest::Digest;
 use crate::record::{DecodeError, OFFSET_MAX, Operation, Record};
 use std::fmt;
 use std::fs::File;
+use std::io;
 use std::path::PathBuf;
 use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
@@ -94,7 +95,7 @@ impl Log {
         let temporary = shared.dir.path().join("snapshot.tmp");
         let file = shared
             .disk
-            .create(&temporary)
+            .create(&shared.dir, &temporary)
             .map_err(Error::io("cannot create", &temporary))?;
         Ok(Snapshot {
             shared,
@@ -122,8 +123,8 @@ impl Log {
         let shared = &*self.shared;
         let _walking = shared.walking();
         let end = shared.commit.position().written;
-        for named in Listing::read(shared.dir.path())?.current() {
-            let mut reader = FileReader::open(named)?;
+        for named in shared.dir.list()?.current() {
+            let mut reader = FileReader::open_in(&shared.dir, named)?;
             loop {
                 let start = reader.offset();
                 if named.kind == Kind::Log && start >= end {
@@ -243,7 +244,7 @@ impl Snapshot<'_> {
         shared.commit.set_state(end, digest);
         drop(writer);
         shared.is_hollow.store(false, Ordering::Release);
-        let listing = Listing::read(shared.dir.path())?;
+        let listing = shared.dir.list()?;
         shared
             .dir
             .remove(&shared.disk, listing.superseded().map(|named| named.path.clone()));
@@ -257,30 +258,27 @@ impl Snapshot<'_> {
         if header.id != history.id() {
             return Ok(true);
         }
-        let listing = Listing::read(self.shared.dir.path())?;
+        let listing = self.shared.dir.list()?;
         let base = listing.bases.last().map_or(0, |base| base.first_offset);
         Ok(fork(&history.branches(), &header.branches).is_some_and(|fork| fork < base))
     }
 
     /// Links the files of the log that is replaced into a directory of their own, from which they can be served.
+    /// They are durable there before any of them goes from here.
     fn keep_replaced(&self) -> Result<(), Error> {
-        let (disk, dir) = (&self.shared.disk, self.shared.dir.path());
-        let kept = dir.join(format!("replaced-{}", self.shared.history.id()));
-        match std::fs::create_dir(&kept) {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            made => made.map_err(Error::io("cannot make", &kept))?,
-        }
-        for named in Listing::read(dir)?.all() {
-            let Some(name) = named.path.file_name() else {
-                continue;
-            };
-            let to = kept.join(name);
-            match std::fs::hard_link(&named.path, &to) {
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-                linked => linked.map_err(Error::io("cannot keep the replaced store in", &to))?,
+        let (disk, dir) = (&self.shared.disk, &*self.shared.dir);
+        let kept = dir.path().join(format!("replaced-{}", self.shared.history.id()));
+        let into = disk
+            .make_dir_in(dir, &kept)
+            .map_err(Error::io("cannot make", &kept))?;
+        for named in dir.list()?.all() {
+            match disk.link(dir, &named.path, &into) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                linked => linked.map_err(Error::io("cannot keep the replaced store in", &kept))?,
             }
         }
-        disk.sync_dir(&kept).map_err(Error::io("cannot sync", &kept))?;
+        disk.sync_all(&into).map_err(Error::io("cannot sync", &kept))?;
+        disk.sync_dir(dir).map_err(Error::io("cannot sync", dir.path()))?;
         ::log::warn!("the store that is replaced is kept in {}", kept.display());
         Ok(())
     }
@@ -288,6 +286,7 @@ impl Snapshot<'_> {
     /// Gives the file the header of a base at `offset`, and its name.
     fn name(&mut self, header: &Header, offset: u64) -> Result<(), Error> {
         let (disk, dir) = (&self.shared.disk, &self.shared.dir);
+        dir.check_place()?;
         let named = Named::new(dir.path(), Kind::Base, offset);
         let header = Header {
             first_offset: offset,
@@ -297,20 +296,20 @@ impl Snapshot<'_> {
         disk.write_at(&self.file, &header.encode(), 0)
             .map_err(cannot("cannot write"))?;
         disk.sync_all(&self.file).map_err(cannot("cannot sync"))?;
-        let listing = Listing::read(dir.path())?;
+        dir.forget_last_segment(disk)?;
+        let listing = dir.list()?;
         // What a start would take for newer than this; there is some only where another store is replaced.
         let ahead = listing.all().filter(|named| named.first_offset >= offset);
         let mut ahead: Vec<_> = ahead.collect();
         ahead.sort();
         for named in ahead.into_iter().rev() {
-            disk.remove(&named.path)
+            disk.remove(dir, &named.path)
                 .map_err(Error::io("cannot remove", &named.path))?;
         }
-        disk.rename(&self.temporary, &named.path)
+        disk.rename(dir, &self.temporary, &named.path)
             .map_err(cannot("cannot rename"))?;
         self.is_installed = true;
-        disk.sync_dir(dir.path())
-            .map_err(Error::io("cannot sync", dir.path()))
+        disk.sync_dir(dir).map_err(Error::io("cannot sync", dir.path()))
     }
 }
 
@@ -318,7 +317,7 @@ impl Drop for Snapshot<'_> {
     fn drop(&mut self) {
         if !self.is_installed {
             // The next start removes it anyway.
-            let _ = self.shared.disk.remove(&self.temporary);
+            let _ = self.shared.disk.remove(&self.shared.dir, &self.temporary);
         }
     }
 }

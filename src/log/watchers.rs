@@ -14,15 +14,20 @@
 //!   looks at how far the log is, and the writer looks at the count after it has said how far it is.
 //! - Nothing is done under the lock but to look at numbers, so a writer that takes it does not wait.
 
-use std::sync::atomic::{AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 /// How often all feeds together look at what is new.
 const LOOKS_A_SECOND: u32 = 10_000;
 
-#[derive(Default)]
+/// How long ago a feed may have ended of whose watcher it is still thought that it comes back.
+const LATELY: Duration = Duration::from_secs(600);
+
 pub(super) struct Watchers {
+    started: Instant,
+    /// When a feed last came or went, in ms since `started`, and 1 more; 0 for never.
+    last_ms: AtomicU64,
     /// Feeds there are: as many as share the looks.
     feeds: AtomicUsize,
     /// Threads that wait for the log to grow.
@@ -33,14 +38,42 @@ pub(super) struct Watchers {
     rested: Condvar,
 }
 
+impl Default for Watchers {
+    fn default() -> Watchers {
+        Watchers {
+            started: Instant::now(),
+            last_ms: AtomicU64::new(0),
+            feeds: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            lock: Mutex::default(),
+            grown: Condvar::new(),
+            rested: Condvar::new(),
+        }
+    }
+}
+
 impl Watchers {
+    /// Whether somebody reads the log from behind, or did lately and may come back.
+    pub(super) fn were_lately(&self) -> bool {
+        let last_ms = self.last_ms.load(Ordering::Relaxed);
+        let is_late = || self.started.elapsed() >= Duration::from_millis(last_ms) + LATELY;
+        self.feeds.load(Ordering::Relaxed) > 0 || (last_ms > 0 && !is_late())
+    }
+
+    fn note(&self) {
+        let ms = self.started.elapsed().as_millis() as u64;
+        self.last_ms.store(ms + 1, Ordering::Relaxed);
+    }
+
     /// Counts a feed in.
     pub(super) fn enter(&self) {
+        self.note();
         self.feeds.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a feed out.
     pub(super) fn leave(&self) {
+        self.note();
         self.feeds.fetch_sub(1, Ordering::Relaxed);
     }
 

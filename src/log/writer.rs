@@ -14,14 +14,15 @@
 //! - `digest` is that of the store at the end of `encoded`.
 
 use super::appender::{Change, Entry, Piece};
-use super::branch::{Branch, History};
+use super::branch::{Beginning, Branch, History};
 use super::dir::{Dir, Named};
 use super::disk::Disk;
 use super::error::Error;
 use super::file_reader::LastRecord;
 use super::header::{HEADER_BYTES, Header, Kind};
+use super::lock::Mark;
+use super::recovery::Deferred;
 use super::term::LogId;
-use super::term::Term;
 use crate::digest::Digest;
 use crate::record::{Operation, Record};
 use crossbeam_channel::Receiver;
@@ -61,6 +62,8 @@ pub(super) struct Writer {
     /// attempt to start it may have left its file, or a record of the one before says where the log goes on.
     /// Then `position` is there already.
     next_segment_at: Option<u64>,
+    /// A branch that a start could not write for want of room: what is encoded belongs behind it.
+    deferred: Option<Beginning>,
 }
 
 /// The segment being written.
@@ -112,11 +115,19 @@ impl Segment {
             disk.write_at(file, &start, 0)
                 .map_err(Error::io("cannot write", &named.path))
         })?;
-        Ok(Segment {
+        let segment = Segment {
             first_offset,
             path: named.path,
             file: Arc::new(file),
-        })
+        };
+        segment.mark(dir, disk, id);
+        Ok(segment)
+    }
+
+    /// Names it in LOCK as the last one.
+    pub(super) fn mark(&self, dir: &Dir, disk: &Disk, id: LogId) {
+        let last_segment = Some(self.first_offset);
+        dir.set_mark(disk, Mark { id, last_segment });
     }
 
     /// Where in the file an offset is, in bytes from its start.
@@ -154,7 +165,15 @@ impl Writer {
             position,
             has_torn_tail: false,
             next_segment_at: None,
+            deferred: None,
         }
+    }
+
+    /// Takes over what a start could not write for want of room.
+    pub(super) fn defer(&mut self, deferred: &Deferred) {
+        self.next_segment_at = deferred.begins_segment.then_some(self.position);
+        self.deferred = deferred.branch;
+        self.has_torn_tail = !deferred.begins_segment;
     }
 
     /// Where the next write goes: everything before it is written.
@@ -194,6 +213,7 @@ impl Writer {
     /// next call.
     pub(super) fn write(&mut self) -> Result<Flushed, Failure> {
         self.encode_waiting();
+        self.catch_up()?;
         if self.encoded.is_empty() && self.next_segment_at.is_none() {
             return Ok(self.flushed(0));
         }
@@ -220,6 +240,44 @@ impl Writer {
         Ok(self.flushed(bytes))
     }
 
+    /// Writes what a start could not.
+    fn catch_up(&mut self) -> Result<(), Failure> {
+        match self.deferred {
+            Some(beginning) => self.write_beginning(beginning),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes the beginning of a branch at the end of the log, and continues behind it.
+    fn write_beginning(&mut self, beginning: Beginning) -> Result<(), Failure> {
+        if self.next_segment_at.is_some() {
+            self.start_segment()?;
+        }
+        let start = self.position;
+        let (encoded, last) = beginning.encode(start, now_ms());
+        self.write_records(&encoded)?;
+        self.history.note(beginning.branch(start));
+        self.deferred = None;
+        // Records that wait behind it are the last ones already.
+        if self.encoded.is_empty() {
+            self.last = last;
+        }
+        self.pass_to(beginning.continues_at)
+    }
+
+    /// Writes records of the log's own at its end, and syncs them.
+    fn write_records(&mut self, encoded: &[u8]) -> Result<(), Failure> {
+        self.cut_torn_tail()?;
+        let at = self.segment.file_position(self.position);
+        if let Err(error) = self.disk.write_at(&self.segment.file, encoded, at) {
+            self.has_torn_tail = self.disk.set_len(&self.segment.file, at).is_err();
+            return Err(Failure::Write(Error::io("cannot write", &self.segment.path)(
+                error,
+            )));
+        }
+        self.sync().inspect_err(|_| self.has_torn_tail = true)
+    }
+
     fn flushed(&self, bytes: u64) -> Flushed {
         Flushed {
             written: self.position,
@@ -239,14 +297,14 @@ impl Writer {
     /// under the node: a start would not find what is written.
     pub(super) fn check_linked(&self) -> Result<(), Failure> {
         let path = &self.segment.path;
-        let same = std::fs::metadata(path)
+        let same = self
+            .dir
+            .identity(path)
             .and_then(|named| Ok((named, self.segment.file.metadata()?)))
-            .and_then(
-                |(named, open)| match (named.dev(), named.ino()) == (open.dev(), open.ino()) {
-                    true => Ok(()),
-                    false => Err(std::io::ErrorKind::NotFound.into()),
-                },
-            );
+            .and_then(|(named, open)| match named == (open.dev(), open.ino()) {
+                true => Ok(()),
+                false => Err(std::io::ErrorKind::NotFound.into()),
+            });
         same.map_err(|error| Failure::Sync(Error::io("the log was removed:", path)(error)))
     }
 
@@ -269,11 +327,19 @@ impl Writer {
         self.cut_torn_tail()?;
         self.sync()?;
         self.check_linked()?;
+        self.check_alone().map_err(Failure::Write)?;
         self.next_segment_at = Some(self.position);
         self.segment = self.create_segment(self.position).map_err(Failure::Write)?;
         self.next_segment_at = None;
         ::log::info!("the log goes on in {}", self.segment.path.display());
         Ok(())
+    }
+
+    /// That the directory is this node's still, and nobody has put a file there that is ahead of it.
+    fn check_alone(&self) -> Result<(), Error> {
+        self.dir.check_place()?;
+        let end = self.next_segment_at.unwrap_or(self.position);
+        self.dir.check_ahead(&self.dir.list()?, end)
     }
 
     fn create_segment(&self, first_offset: u64) -> Result<Segment, Error> {
@@ -287,6 +353,7 @@ impl Writer {
         if self.follows {
             return self.sync();
         }
+        self.catch_up()?;
         if self.next_segment_at.is_some() {
             self.start_segment()?;
         }
@@ -303,35 +370,11 @@ impl Writer {
         self.sync()
     }
 
-    /// Begins a branch at the end of the log, and lets the log go on at `goes_on_at`, where no offset was ever
-    /// given. Nothing may wait in the channel. A branch that has begun is in the history, even after an error.
-    pub(super) fn begin_branch(&mut self, term: Term, nonce: u64, goes_on_at: u64) -> Result<(), Failure> {
-        if self.next_segment_at.is_some() {
-            self.start_segment()?;
-        }
-        self.cut_torn_tail()?;
-        let start = self.position;
-        let mut encoded = Vec::new();
-        let mut skip = 0;
-        let value = Branch::record_value(term, nonce);
-        for (operation, value) in [
-            (Operation::Term, &value[..]),
-            (Operation::Skip, &goes_on_at.to_le_bytes()),
-        ] {
-            skip = encoded.len();
-            Record::new(operation, now_ms(), &[], value).encode(start + skip as u64, &mut encoded);
-        }
-        let at = self.segment.file_position(start);
-        if let Err(error) = self.disk.write_at(&self.segment.file, &encoded, at) {
-            self.has_torn_tail = self.disk.set_len(&self.segment.file, at).is_err();
-            return Err(Failure::Write(Error::io("cannot write", &self.segment.path)(
-                error,
-            )));
-        }
-        self.sync().inspect_err(|_| self.has_torn_tail = true)?;
-        self.history.note(Branch { term, nonce, start });
-        self.last = LastRecord::of_bytes(start + skip as u64, &encoded[skip..]);
-        self.pass_to(goes_on_at)
+    /// Begins a branch at the end of the log, and continues behind it where no offset was ever given. Nothing
+    /// may wait in the channel. A branch that has begun is in the history, even after an error.
+    pub(super) fn begin_branch(&mut self, beginning: Beginning) -> Result<(), Failure> {
+        self.catch_up()?;
+        self.write_beginning(beginning)
     }
 
     /// Goes on at `offset`, as the last record says that was written. After an error the next write tries to
@@ -360,6 +403,10 @@ impl Writer {
 
     /// Goes on at `offset` in a segment of its own: a base at that offset holds all that came before.
     pub(super) fn skip_to(&mut self, offset: u64) -> Result<(), Error> {
+        if let Some(beginning) = self.deferred.take() {
+            // Its record is superfluous behind the base; headers tell of it from here on.
+            self.history.note(beginning.branch(self.position));
+        }
         self.segment = self.create_segment(offset)?;
         self.position = offset;
         self.next_segment_at = None;
@@ -378,9 +425,11 @@ impl Writer {
         self.disk
             .sync_data(&segment.file)
             .map_err(Error::io("cannot sync", &segment.path))?;
+        segment.mark(&self.dir, &self.disk, self.history.id());
         self.segment = segment;
         self.position = offset;
         self.next_segment_at = None;
+        self.deferred = None;
         self.has_torn_tail = false;
         self.last = None;
         Ok(())

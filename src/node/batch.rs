@@ -142,7 +142,7 @@ impl Node {
     ///
     /// The store's lock is held for all of them, so their number should have a bound.
     pub fn batch(&self, steps: &[Step<'_>]) -> Result<Batched, BatchError> {
-        let now_ms = self.clock.now_ms();
+        let now_ms = self.now_ms();
         let mut made = Vec::with_capacity(steps.len());
         for (index, step) in steps.iter().enumerate() {
             let step = self.make(*step, now_ms);
@@ -158,7 +158,7 @@ impl Node {
         let mut outcomes = Vec::with_capacity(made.len());
 
         let mut locked = self.store.lock();
-        let mut is_change = false;
+        let (mut is_change, mut grows) = (false, false);
         for (index, step) in made.iter().enumerate() {
             let Some((key, hash, precondition)) = step.condition() else {
                 continue;
@@ -168,10 +168,14 @@ impl Node {
             precondition
                 .check(slot.map(|slot| locked.map.entry(slot).version()))
                 .map_err(|error| BatchError::Step { index, error })?;
-            is_change |= slot.is_some() || matches!(step, Made::Set { .. });
+            let is_set = matches!(step, Made::Set { .. });
+            is_change |= slot.is_some() || is_set;
+            grows |= is_set;
         }
-        if is_change {
-            locked.log.check()?;
+        match is_change {
+            true if grows => locked.log.check()?,
+            true => locked.log.check_removal()?,
+            false => {}
         }
         locked.log.begin_batch(room);
         let (mut spent_bytes, mut is_first) = (0, false);

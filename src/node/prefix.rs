@@ -91,7 +91,7 @@ impl Node {
         let now_ms = self.clock.now_ms();
         let mut spent_bytes = 0;
         let mut locked = self.store.lock();
-        locked.log.check()?;
+        locked.log.check_removal()?;
         for (key, hash) in keys.iter().zip(hashes) {
             // What has expired is the sweep's.
             let slot = locked.map.find(hash, key);

@@ -3,7 +3,7 @@
 //! Nobody is served such an entry, swept or not: reads look at the deadline themselves. The sweep gives the
 //! memory back, and puts into the log that the entry is gone, so that replays and followers need no clock.
 //!
-//! Its thread sleeps until the earliest deadline, and for good where there is none. It removes a few entries
+//! Its thread sleeps until the earliest deadline, or until the clock is to be looked at. It removes a few entries
 //! in a hold of the store's lock, and waits for the log now and then, so that a million deadlines at one
 //! moment neither hold up clients nor fill memory with records.
 
@@ -25,6 +25,9 @@ const RETRY_AFTER: Duration = Duration::from_millis(200);
 
 /// The longest sleep before a deadline: the wall's clock may be set forward meanwhile.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
+
+/// How often the clock is looked at where there is no deadline.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Calls the thread where an earlier deadline is made than any before.
 #[derive(Default)]
@@ -50,17 +53,11 @@ impl Alarm {
         self.changed.notify_one();
     }
 
-    /// Returns when called, or after a while; for good sleep without one. `false` where the thread is to end.
-    fn wait(&self, timeout: Option<Duration>) -> bool {
-        const UNPANICKED: &str = "nothing under the alarm's lock panics";
+    /// Returns when called, or after a while. `false` where the thread is to end.
+    fn wait(&self, timeout: Duration) -> bool {
         let is_idle = |state: &mut State| !state.is_called && !state.to_stop;
-        let mut state = match timeout {
-            None => self.changed.wait_while(self.state(), is_idle).expect(UNPANICKED),
-            Some(timeout) => {
-                let waited = self.changed.wait_timeout_while(self.state(), timeout, is_idle);
-                waited.expect(UNPANICKED).0
-            }
-        };
+        let waited = self.changed.wait_timeout_while(self.state(), timeout, is_idle);
+        let mut state = waited.expect("nothing under the alarm's lock panics").0;
         state.is_called = false;
         !state.to_stop
     }
@@ -110,7 +107,7 @@ impl Drop for Sweeper {
 }
 
 /// Removes what has expired, a good deal of it at most. Returns how long there is nothing to do.
-fn sweep(store: &Store, clock: &Clock, log: &Waiter) -> Option<Duration> {
+fn sweep(store: &Store, clock: &Clock, log: &Waiter) -> Duration {
     let mut offset = 0;
     let next_ms = 'swept: {
         for _ in 0..HOLDS_BEFORE_WAIT {
@@ -119,12 +116,21 @@ fn sweep(store: &Store, clock: &Clock, log: &Waiter) -> Option<Duration> {
             for _ in 0..HOLD_ENTRIES {
                 match locked.map.first_deadline() {
                     Some((deadline_ms, slot)) if deadline_ms <= now_ms => {
-                        if locked.log.check().is_err() {
-                            return Some(RETRY_AFTER);
+                        if locked.log.check_removal().is_err() {
+                            // Of a replica, or on a disk that takes nothing: the keys stay, and may be seen again.
+                            if clock.is_ahead() {
+                                clock.step_back();
+                            }
+                            return RETRY_AFTER;
                         }
                         offset = locked.expire(slot, now_ms);
                     }
-                    first => break 'swept first.map(|(deadline_ms, _)| deadline_ms),
+                    first => {
+                        if clock.is_ahead() {
+                            clock.step_back();
+                        }
+                        break 'swept first.map(|(deadline_ms, _)| deadline_ms);
+                    }
                 }
             }
         }
@@ -135,8 +141,16 @@ fn sweep(store: &Store, clock: &Clock, log: &Waiter) -> Option<Duration> {
     {
         // The keys are gone for readers either way; what holds the log up is said by the log.
         ::log::debug!("removing expired keys: {refusal}");
-        return Some(RETRY_AFTER);
+        return RETRY_AFTER;
     }
-    let left_ms = next_ms?.saturating_sub(clock.now_ms());
-    Some(Duration::from_millis(left_ms).min(SLEEP_MAX))
+    let left = next_ms.map(|next_ms| Duration::from_millis(next_ms.saturating_sub(clock.now_ms())));
+    left.map_or(LOOK_EVERY, |left| left.min(SLEEP_MAX))
+}
+
+/// Where the clock is far ahead of the system's, brings it back, before a deadline is counted by it: removes what has
+/// expired by it first.
+pub(super) fn settle_clock(store: &Store, clock: &Clock, log: &Waiter) {
+    while clock.is_ahead() {
+        sweep(store, clock, log);
+    }
 }

@@ -22,7 +22,7 @@ use rustyline::{CompletionType, Config, Editor};
 use std::io::{self, IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// Longest line, in bytes; `pykv set` takes larger values from files.
 const LINE_BYTES_MAX: usize = 8 << 20;
@@ -156,10 +156,8 @@ impl Session {
                 with_values,
             } => self.list(&prefix, limit, with_values),
             Command::Ttl(key) => {
-                let deadline = client
-                    .deadline(&key)
-                    .map_err(missing_or(&key, "cannot look at"))?;
-                let left = deadline::text(deadline, SystemTime::now());
+                let ttl = client.ttl(&key).map_err(missing_or(&key, "cannot look at"))?;
+                let left = deadline::text(ttl);
                 print(format!("{left}\n").as_bytes())
             }
             Command::Expire(key, ttl) => set_deadline(client, &key, Some(ttl)),

@@ -4,19 +4,22 @@
 //! [`LINES_MAX`] lines; what comes while they are full is dropped, counted, and said once.
 //!
 //! The file is appended to, a whole line at a time. Where it cannot be written that is said once an episode, and
-//! tried again with the next lines.
+//! tried again with the next lines; those that were not written are counted among the dropped.
 
 use super::Seen;
+use crate::api::DEADLINE_MS_MAX;
 use crate::http::registry::Peer;
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Write};
 use std::net::IpAddr;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
@@ -26,6 +29,9 @@ const LINES_MAX: usize = 8192;
 
 /// Bytes that are written at once.
 const WRITE_BYTES: usize = 64 * 1024;
+
+/// How soon the file is opened anew once it is to be.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 const TIME: &[BorrowedFormatItem<'_>] =
     format_description!("[day]/[month repr:short]/[year]:[hour]:[minute]:[second] +0000");
@@ -47,26 +53,24 @@ struct Line {
 pub(in crate::http) struct Access {
     /// None only while it is dropped.
     lines: Option<Sender<Line>>,
-    dropped: AtomicU64,
+    dropped: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Access {
     /// Opens the file to append to it, and starts the thread that does. `-` is standard output.
-    pub(in crate::http) fn start(path: &Path) -> io::Result<Access> {
-        let out: Box<dyn Write + Send> = if path.as_os_str() == "-" {
-            Box::new(io::stdout())
-        } else {
-            Box::new(File::options().append(true).create(true).open(path)?)
-        };
+    pub(in crate::http) fn start(path: &Path, to_reopen: Arc<AtomicBool>) -> io::Result<Access> {
+        let out = open(path)?;
+        let dropped = Arc::new(AtomicU64::new(0));
+        let of_thread = Arc::clone(&dropped);
         let (sender, lines) = bounded(LINES_MAX);
         let path = path.to_owned();
         let thread = thread::Builder::new()
             .name("access".to_owned())
-            .spawn(move || Writer::new(path, out).run(&lines))?;
+            .spawn(move || Writer::new(path, out, to_reopen, of_thread).run(&lines))?;
         Ok(Access {
             lines: Some(sender),
-            dropped: AtomicU64::new(0),
+            dropped,
             thread: Some(thread),
         })
     }
@@ -78,7 +82,8 @@ impl Access {
 
     pub(super) fn see(&self, peer: &Peer, seen: &Seen<'_>) {
         let line = Line {
-            at: SystemTime::now(),
+            // What is later has no form.
+            at: SystemTime::now().min(UNIX_EPOCH + Duration::from_millis(DEADLINE_MS_MAX)),
             client: peer.client,
             request: seen.line.into(),
             status: seen.status,
@@ -108,15 +113,35 @@ impl Drop for Access {
 struct Writer {
     path: PathBuf,
     out: Box<dyn Write + Send>,
+    to_reopen: Arc<AtomicBool>,
+    dropped: Arc<AtomicU64>,
     text: String,
     is_failing: bool,
 }
 
+/// The file, made for the owner alone; `-` is standard output.
+fn open(path: &Path) -> io::Result<Box<dyn Write + Send>> {
+    if path.as_os_str() == "-" {
+        return Ok(Box::new(io::stdout()));
+    }
+    let mut options = File::options();
+    Ok(Box::new(
+        options.append(true).create(true).mode(0o600).open(path)?,
+    ))
+}
+
 impl Writer {
-    fn new(path: PathBuf, out: Box<dyn Write + Send>) -> Writer {
+    fn new(
+        path: PathBuf,
+        out: Box<dyn Write + Send>,
+        to_reopen: Arc<AtomicBool>,
+        dropped: Arc<AtomicU64>,
+    ) -> Writer {
         Writer {
             path,
             out,
+            to_reopen,
+            dropped,
             text: String::new(),
             is_failing: false,
         }
@@ -124,8 +149,19 @@ impl Writer {
 
     /// Writes until nobody is left who could send a line.
     fn run(mut self, lines: &Receiver<Line>) {
-        while let Ok(line) = lines.recv() {
+        loop {
+            let line = lines.recv_timeout(LOOK_EVERY);
+            self.reopen_if_told();
+            let line = match line {
+                Ok(line) => line,
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
             self.text.clear();
+            if self.is_failing {
+                // What was cut short is not to run into the next line.
+                self.text.push('\n');
+            }
             push(&mut self.text, &line);
             while self.text.len() < WRITE_BYTES
                 && let Ok(line) = lines.try_recv()
@@ -138,11 +174,30 @@ impl Writer {
                 .and_then(|()| self.out.flush());
             match written {
                 Ok(()) => self.is_failing = false,
-                Err(error) if !std::mem::replace(&mut self.is_failing, true) => {
-                    ::log::error!("cannot write the access log {}: {error}", self.path.display());
-                }
-                Err(_) => {}
+                Err(error) => self.fail("write", &error),
             }
+        }
+    }
+
+    fn reopen_if_told(&mut self) {
+        if self.to_reopen.swap(false, Relaxed) {
+            match open(&self.path) {
+                Ok(out) => {
+                    self.out = out;
+                    self.is_failing = false;
+                    ::log::info!("opened the access log {} anew", self.path.display());
+                }
+                Err(error) => self.fail("open", &error),
+            }
+        }
+    }
+
+    fn fail(&mut self, doing: &str, error: &io::Error) {
+        let lines = self.text.lines().filter(|line| !line.is_empty()).count();
+        self.dropped.fetch_add(lines as u64, Relaxed);
+        self.text.clear();
+        if !std::mem::replace(&mut self.is_failing, true) {
+            ::log::error!("cannot {doing} the access log {}: {error}", self.path.display());
         }
     }
 }
@@ -174,7 +229,6 @@ fn push_quoted(out: &mut String, request: &str) {
 mod tests {
     use super::*;
     use std::net::Ipv4Addr;
-    use std::time::UNIX_EPOCH;
 
     #[test]
     fn a_line() {

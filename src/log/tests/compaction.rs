@@ -110,7 +110,7 @@ fn a_backlog_stays_for_those_who_read_from_behind() {
     let dir = tempfile::tempdir().unwrap();
     let mut small = roomy(dir.path(), Policy::No);
     small.log.segment_bytes_max = 1000;
-    small.log.backlog_bytes = 4096 + 1000 + 1;
+    small.log.backlog_bytes = Some(4096 + 1000 + 1);
     let node = Node::open(small.clone()).unwrap();
     let start = node.status().offset;
     for n in 0..500 {
@@ -327,7 +327,7 @@ fn many_compactions_beside_readers_and_writers_keep_everything() {
 fn a_log_that_has_outgrown_what_is_live_is_compacted_by_itself() {
     let dir = tempfile::tempdir().unwrap();
     let mut growing = roomy(dir.path(), Policy::No);
-    growing.log.compact_bytes_min = 100_000;
+    growing.log.compact_bytes_min = Some(100_000);
     growing.log.compact_ratio = 2.0;
     let node = Node::open(growing).unwrap();
     let value = "v".repeat(1000);

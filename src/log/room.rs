@@ -1,0 +1,211 @@
+//! Room on the disk: how much there is, what is kept of it in reserve, and what gives way when it is used up.
+//!
+//! A log that cannot grow cannot be compacted either, if the base has nowhere to go. So on a disk that is nearly
+//! full the file RESERVE holds as much as a base of the store would take. When a write finds the disk full, in
+//! this order:
+//! 1. Segments older than the newest base go: they are kept for watchers and replicas that were away, at most.
+//! 2. The reserve goes. Where a base of the store fits now, and is much smaller than the log, the node heals as
+//!    it does after a failed sync: a new base, and everything before it goes.
+//! 3. Where it does not, the reserve is what deletions are written to, and nothing else is taken
+//!    ([`Health::Short`]), until a base fits, or somebody has made room.
+
+use super::Shared;
+use super::base::Source;
+use super::dir::Dir;
+use super::disk::Disk;
+use super::error::{Error, Health};
+use rustix::fs::{FallocateFlags, OFlags};
+use std::io;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// What is kept free beside a base, in bytes: for the header of a segment, and for some thousand deletions.
+const SLACK_BYTES: u64 = 256 << 10;
+
+/// The least that a reserve has, in bytes, on a disk with four times as much.
+const FLOOR_BYTES_MAX: u64 = 64 << 20;
+
+/// A disk with so many times as much room as the reserve would have needs none.
+const AMPLE: u64 = 16;
+
+/// How often it is looked how much room there is.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// How often the log of a full disk is made smaller, in vain.
+const TRY_EVERY: Duration = Duration::from_secs(1);
+
+/// Room on the disk of a directory, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    pub(super) free_bytes: u64,
+    pub(super) total_bytes: u64,
+}
+
+impl Dir {
+    /// Room for this process on the disk that the directory is on; none where the system does not tell.
+    pub(super) fn room(&self) -> Option<Room> {
+        let stat = rustix::fs::fstatvfs(self.file()).ok()?;
+        let of = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+        // A file system without a size, as some are that lie elsewhere, has no bound that could be told.
+        (stat.f_blocks > 0).then(|| Room {
+            free_bytes: of(stat.f_bavail),
+            total_bytes: of(stat.f_blocks),
+        })
+    }
+
+    fn reserve_path(&self) -> PathBuf {
+        self.path().join("RESERVE")
+    }
+
+    fn reserve_bytes(&self) -> u64 {
+        self.file_bytes(&self.reserve_path()).unwrap_or(0)
+    }
+
+    /// Brings the reserve to a size. It is worth no sync: after a crash it is made again.
+    fn set_reserve(&self, disk: &Disk, bytes: u64) -> io::Result<()> {
+        let path = self.reserve_path();
+        if bytes == 0 {
+            return disk.remove(self, &path);
+        }
+        let file = self.open_at(&path, OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW)?;
+        rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes)?;
+        Ok(())
+    }
+}
+
+/// About what a base of the store takes, in bytes.
+fn base_bytes(source: &dyn Source) -> u64 {
+    let bytes = source.size().1;
+    bytes + bytes / 8
+}
+
+/// Whether a base would leave so much less than the log has that it is worth the trouble.
+pub(super) fn is_worth_it(log_bytes: u64, base_bytes: u64) -> bool {
+    log_bytes > base_bytes + base_bytes / 4 + SLACK_BYTES / 4
+}
+
+/// Whether the disk has so little room left that the log is to be compacted while that is possible still.
+pub(super) fn is_scarce(dir: &Dir, source: &dyn Source, log_bytes: u64) -> bool {
+    let needed = base_bytes(source);
+    is_worth_it(log_bytes, needed)
+        && dir
+            .room()
+            .is_some_and(|room| room.free_bytes < 2 * needed + SLACK_BYTES)
+}
+
+/// What the log's thread remembers of the room.
+pub(super) struct Rooms {
+    looked: Option<Instant>,
+    /// When it was last tried to make the log smaller.
+    tried: Option<Instant>,
+    /// Bytes of the reserve that were given up since the disk was full.
+    spent_bytes: u64,
+}
+
+impl Rooms {
+    pub(super) fn new() -> Rooms {
+        Rooms {
+            looked: None,
+            tried: None,
+            spent_bytes: 0,
+        }
+    }
+
+    /// Keeps the reserve as large as it should be, now and then.
+    pub(super) fn keep_reserve(&mut self, shared: &Shared, source: &dyn Source) {
+        self.spent_bytes = 0;
+        if self.looked.is_some_and(|looked| looked.elapsed() < LOOK_EVERY) {
+            return;
+        }
+        self.looked = Some(Instant::now());
+        self.tried = None;
+        let dir = &shared.dir;
+        let Some(room) = dir.room() else { return };
+        let (has, needed) = (dir.reserve_bytes(), base_bytes(source) + SLACK_BYTES);
+        // The store may grow by much from one look to the next.
+        let needed = needed.max((room.total_bytes / 4).min(FLOOR_BYTES_MAX));
+        let wanted = match room.free_bytes.saturating_add(has) {
+            ample if ample >= AMPLE * needed => 0,
+            // Not all that is left: that is for writes.
+            scarce => needed.min((scarce / 4).max(has)),
+        };
+        // Not for every entry that comes; and room that is held is not given up for a while.
+        if wanted > has + has / 8 || (wanted == 0 && has > 0) {
+            match dir.set_reserve(&shared.disk, wanted) {
+                Ok(()) => ::log::debug!("{wanted} bytes of the disk are kept in reserve"),
+                Err(error) => ::log::debug!("cannot keep {wanted} bytes of the disk in reserve: {error}"),
+            }
+        }
+    }
+
+    /// Makes the reserve at once.
+    pub(super) fn renew_reserve(&mut self, shared: &Shared, source: &dyn Source) {
+        self.looked = None;
+        self.keep_reserve(shared, source);
+    }
+
+    /// Whether it is time to make the log smaller.
+    pub(super) fn may_try(&mut self) -> bool {
+        let may = self.tried.is_none_or(|tried| tried.elapsed() >= TRY_EVERY);
+        if may {
+            self.tried = Some(Instant::now());
+        }
+        may
+    }
+
+    /// Gives up what nothing but absent readers need. Returns the bytes that it had.
+    pub(super) fn drop_backlog(&self, shared: &Shared) -> Result<u64, Error> {
+        let dir = &shared.dir;
+        dir.check_place()?;
+        let listing = dir.list()?;
+        dir.check_own(&listing, shared.history.id(), shared.end_max())?;
+        let dispensable = listing.dispensable(dir, 0, shared.pins.lowest());
+        let bytes = dispensable
+            .iter()
+            .filter_map(|path| dir.file_bytes(path).ok())
+            .sum();
+        if bytes > 0 {
+            dir.remove(&shared.disk, dispensable);
+            ::log::warn!(
+                "the disk is full: {bytes} bytes of the log that were kept for watchers and replicas are gone"
+            );
+        }
+        Ok(bytes)
+    }
+
+    /// Gives up the reserve. Returns whether a base fits then that is worth it.
+    pub(super) fn spend_reserve(&mut self, shared: &Shared, source: &dyn Source) -> bool {
+        let dir = &shared.dir;
+        let reserve_bytes = dir.reserve_bytes();
+        // What fails here is tried again a moment later.
+        if reserve_bytes > 0 && dir.set_reserve(&shared.disk, 0).is_ok() {
+            self.spent_bytes += reserve_bytes;
+        }
+        let (Some(room), Ok(listing)) = (dir.room(), dir.list()) else {
+            return false;
+        };
+        let needed = base_bytes(source);
+        room.free_bytes > needed + SLACK_BYTES / 4 && is_worth_it(dir.files_bytes(listing.all()), needed)
+    }
+
+    /// What is said while deletions alone are taken; none where there is room for more: for a base of the store, or
+    /// because somebody has made some since the disk was full.
+    pub(super) fn short(&mut self, shared: &Shared, source: &dyn Source) -> Option<Health> {
+        let Room {
+            free_bytes,
+            total_bytes,
+        } = shared.dir.room()?;
+        let needed = base_bytes(source) + SLACK_BYTES;
+        let made_by_others = free_bytes.saturating_sub(self.spent_bytes);
+        if free_bytes > needed + SLACK_BYTES
+            || made_by_others >= (total_bytes / 64).clamp(SLACK_BYTES / 4, 64 << 20)
+        {
+            return None;
+        }
+        let why = format!(
+            "{free_bytes} bytes are free, and a new base of the store takes {needed}; delete keys, which is possible, \
+             or make room on the disk"
+        );
+        Some(Health::Short { why })
+    }
+}

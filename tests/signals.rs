@@ -1,0 +1,193 @@
+//! Signals: which end a node, and how; which do not; and what a limit of the system does.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{Server, eventually, node::Setup, poll, pykv, skip};
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+
+#[test]
+fn signals_that_mean_something_else_do_not_end_a_node() {
+    let home = tempfile::tempdir().unwrap();
+    let (access, rotated) = (home.path().join("access.log"), home.path().join("access.log.1"));
+    let mut node = Server::start(&["--access-log", access.to_str().unwrap()]);
+    node.client().put("/kv/a?upsert=true", b"").expect(201);
+    let has =
+        |path: &std::path::Path, word: &str| fs::read_to_string(path).is_ok_and(|text| text.contains(word));
+    eventually("the line is there", || has(&access, "/kv/a"));
+    fs::rename(&access, &rotated).unwrap();
+    node.signal(Signal::USR2);
+    node.signal(Signal::USR1);
+    eventually("the access log is opened anew", || access.exists());
+    node.get("/kv/b").expect(404);
+    eventually("lines go there", || has(&access, "/kv/b"));
+    assert!(!has(&rotated, "/kv/b"));
+    assert!(node.is_running());
+    // A terminal that is closed ends it as SIGTERM does.
+    node.signal(Signal::HUP);
+    assert_eq!(node.wait().code(), Some(0));
+    assert!(node.stderr().contains("stopped"));
+}
+
+/// As the first process of a container, in a start that takes long: there the default action of a signal is none.
+#[test]
+fn a_signal_during_a_long_start_ends_it() {
+    let test = "a_signal_during_a_long_start_ends_it";
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("data");
+    // The first sync of a new store takes ten minutes.
+    let child = Command::new("strace")
+        .args([
+            "-f",
+            "-o",
+            "/dev/null",
+            "--trace=fsync",
+            "--inject=fsync:delay_enter=600000000",
+        ])
+        .args(["unshare", "--pid", "--fork", "--kill-child"])
+        .arg(env!("CARGO_BIN_EXE_pykv"))
+        .args(["serve", "--listen", "127.0.0.1:0", "--dir"])
+        .arg(&dir)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = match child {
+        Ok(child) => child,
+        Err(error) => return skip(test, &error.to_string()),
+    };
+    let stderr = BufReader::new(child.stderr.take().unwrap());
+    let (line, lines) = mpsc::channel();
+    std::thread::spawn(move || {
+        for text in stderr.lines().map_while(Result::ok) {
+            let _ = line.send(text);
+        }
+    });
+    let is_begun = poll(common::SOON, || {
+        node_of(&child.id().to_string()).is_some_and(catches_term) || ended(&mut child)
+    });
+    let Some(node) = node_of(&child.id().to_string()).filter(|_| is_begun) else {
+        let _ = child.kill();
+        return skip(test, "strace or unshare is not allowed");
+    };
+    let node = Pid::from_raw(node).unwrap();
+    // What it says is what counts: strace may hold up the end of a process that it holds up.
+    let has_ended = poll(common::SOON, || {
+        // More than once: one that came just before the thread was held up is not seen before that is over.
+        let _ = kill_process(node, Signal::TERM);
+        lines
+            .try_iter()
+            .any(|line| line.contains("stopped before the node had started"))
+    });
+    let _ = child.kill();
+    let _ = child.wait();
+    let _ = kill_process(node, Signal::KILL);
+    assert!(has_ended);
+}
+
+fn ended(child: &mut std::process::Child) -> bool {
+    child.try_wait().unwrap().is_some()
+}
+
+/// The process of `pykv serve` among the descendants of another.
+fn node_of(pid: &str) -> Option<i32> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+    children.split_whitespace().find_map(|child| {
+        let command = fs::read(format!("/proc/{child}/cmdline")).unwrap_or_default();
+        let is_node = command.starts_with(env!("CARGO_BIN_EXE_pykv").as_bytes());
+        if is_node {
+            child.parse().ok()
+        } else {
+            node_of(child)
+        }
+    })
+}
+
+fn catches_term(pid: i32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    caught.is_some_and(|mask| mask & (1 << 14) != 0)
+}
+
+/// A file that may not grow any more is a full disk, and no end of the process.
+#[test]
+fn a_limit_on_the_size_of_files_is_a_full_disk() {
+    let mut node = Setup::new(&["--fsync", "always"])
+        .wrapper(&["prlimit", "--fsize=300000:unlimited"])
+        .start();
+    let mut client = node.client();
+    let mut taken = 0;
+    eventually("a write is refused", || {
+        let answer = client.put(&format!("/kv/{taken}?upsert=true"), &[b'x'; 10_000]);
+        taken += usize::from(answer.is_success());
+        answer.status == 507
+    });
+    assert!(taken > 0 && node.is_running());
+    client.get("/kv/0?raw").expect(200);
+    client.get("/readyz").expect(503);
+    let lifted = Command::new("prlimit")
+        .args(["--pid", &node.pid().to_string(), "--fsize=unlimited:unlimited"])
+        .status();
+    assert!(lifted.is_ok_and(|status| status.success()));
+    eventually("the node is ready again", || client.get("/readyz").status == 200);
+    // The same holds of what the command line writes.
+    let backup = node.home().join("backup");
+    let refused = Command::new("prlimit")
+        .arg("--fsize=50000")
+        .args([env!("CARGO_BIN_EXE_pykv"), "backup"])
+        .arg(&backup)
+        .env("PYKV_SERVER", node.url())
+        .output()
+        .unwrap();
+    assert_eq!(refused.status.code(), Some(8), "{refused:?}");
+    assert!(
+        String::from_utf8_lossy(&refused.stderr).contains("too large"),
+        "{refused:?}"
+    );
+    node.restart();
+    let mut client = node.client();
+    for n in 0..taken {
+        client.get(&format!("/kv/{n}?raw")).expect(200);
+    }
+}
+
+/// A request that does not come holds nobody up for long; one that is worked on is answered.
+#[test]
+fn half_a_request_does_not_hold_up_the_end() {
+    let mut node = Server::start(&["--shutdown-grace", "600s"]);
+    let mut stuck = node.client();
+    stuck
+        .send(b"PUT /kv/k?upsert=true HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nhalf")
+        .unwrap();
+    let mut head = node.client();
+    head.send(b"GET /kv/k HTTP/1.1\r\nHo").unwrap();
+    // Both have been read by the time that a later request was answered on each of many connections.
+    for _ in 0..20 {
+        node.get("/healthz").expect(200);
+    }
+    assert_eq!(node.sigterm().code(), Some(0));
+    assert!(!node.stderr().contains("are cut"), "{}", node.stderr());
+}
+
+#[test]
+fn a_closed_standard_input_is_no_empty_value() {
+    let node = Server::start(&[]);
+    node.client().put("/kv/k?upsert=true", b"before").expect(201);
+    let inner = format!("exec {} set k - <&-", env!("CARGO_BIN_EXE_pykv"));
+    let refused = Command::new("sh")
+        .args(["-c", &inner])
+        .env("PYKV_SERVER", node.url())
+        .output()
+        .unwrap();
+    assert_eq!(refused.status.code(), Some(8), "{refused:?}");
+    assert_eq!(node.get("/kv/k?raw").expect(200).body, b"before");
+    // Nothing in it is a value, though.
+    pykv(&["set", "k", "-"]).at(&node).stdin(b"").succeed();
+    assert_eq!(node.get("/kv/k?raw").expect(200).body, b"");
+}
