@@ -20,6 +20,7 @@
 use super::disk::Disk;
 use super::error::Error;
 use super::file_reader::FileReader;
+use super::header::Header;
 pub(super) use super::listing::{Listing, Named};
 use super::lock::Lock;
 use super::term::LogId;
@@ -197,14 +198,27 @@ impl Dir {
     /// An error where a file in it is not this log's: of another log, or of an offset behind `end`, the
     /// farthest that this log goes.
     pub(super) fn check_own(&self, listing: &Listing, id: LogId, end: u64) -> Result<(), Error> {
-        let id_of = |named: &Named| Some(FileReader::open_in(self, named).ok()?.header().id);
+        let header_of = |named: &Named| FileReader::header_in(self, named).ok();
         self.check_ahead(listing, end)?;
-        let own_base = listing.bases.iter().rev().find(|base| id_of(base) == Some(id));
+        let is_own =
+            |named: &Named, header: &Header| header.id == id && header.first_offset == named.first_offset;
+        let own_base = listing
+            .bases
+            .iter()
+            .rev()
+            .find(|base| header_of(base).is_some_and(|header| is_own(base, &header)));
         // What a base of this log has made superfluous may be of the log that it was a copy of before.
         let from = own_base.map_or(0, |base| base.first_offset);
         for named in listing.all().filter(|named| named.first_offset >= from) {
-            if id_of(named).is_some_and(|other| other != id) {
-                return Err(self.displaced(format!("{} is of another log", named.path.display())));
+            if let Some(header) = header_of(named)
+                && !is_own(named, &header)
+            {
+                let what = if header.id == id {
+                    "part of this log"
+                } else {
+                    "log"
+                };
+                return Err(self.displaced(format!("{} is of another {what}", named.path.display())));
             }
         }
         Ok(())

@@ -102,24 +102,23 @@ impl FileReader {
         FileReader::new(named, file)
     }
 
+    /// The header of a file of a directory that is open, whatever its name says.
+    pub(super) fn header_in(dir: &Dir, named: &Named) -> Result<Header, Error> {
+        let file = dir
+            .open_to_read_at(&named.path)
+            .map_err(Error::io("cannot open", &named.path))?;
+        read_header(named, &file)
+    }
+
     fn new(named: &Named, file: File) -> Result<FileReader, Error> {
-        let mut header = vec![0; HEADER_BYTES];
-        let read = read_full(&file, &mut header, 0).map_err(Error::io("cannot read", &named.path))?;
-        let damaged = |why: &str| Error::Damaged {
-            path: named.path.clone(),
-            file_position: 0,
-            offset: named.first_offset,
-            why: why.to_string(),
-        };
-        let header = Header::decode(&header[..read]).map_err(|error| match error {
-            HeaderError::Damaged(why) => damaged(why),
-            HeaderError::Version(found) => Error::Version {
-                path: named.path.clone(),
-                found,
-            },
-        })?;
+        let header = read_header(named, &file)?;
         if header.kind != named.kind || header.first_offset != named.first_offset {
-            return Err(damaged("the header does not say what the file's name says"));
+            return Err(Error::Damaged {
+                path: named.path.clone(),
+                file_position: 0,
+                offset: named.first_offset,
+                why: "the header does not say what the file's name says".to_owned(),
+            });
         }
         Ok(FileReader::with_header(named.clone(), header, file))
     }
@@ -377,6 +376,23 @@ impl FileReader {
             why: why.to_string(),
         }
     }
+}
+
+fn read_header(named: &Named, file: &File) -> Result<Header, Error> {
+    let mut header = vec![0; HEADER_BYTES];
+    let read = read_full(file, &mut header, 0).map_err(Error::io("cannot read", &named.path))?;
+    Header::decode(&header[..read]).map_err(|error| match error {
+        HeaderError::Damaged(why) => Error::Damaged {
+            path: named.path.clone(),
+            file_position: 0,
+            offset: named.first_offset,
+            why: why.to_owned(),
+        },
+        HeaderError::Version(found) => Error::Version {
+            path: named.path.clone(),
+            found,
+        },
+    })
 }
 
 /// Reads until the buffer is full or the file ends; returns how much it was.
