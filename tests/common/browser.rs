@@ -3,12 +3,12 @@
 //! What a test does goes the way of a user's hands: clicks land where an element is seen, keys go to what has
 //! the focus. Nothing sleeps: what is looked for is looked for until it is there or [`SOON`] has passed.
 
-use crate::common::{SOON, eventually, poll, skip};
+use crate::common::{SOON, poll, skip};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Mutex, MutexGuard};
 use std::thread;
 use tempfile::TempDir;
@@ -18,6 +18,9 @@ static ONE: Mutex<()> = Mutex::new(());
 
 /// The name by which WebDriver hands elements over.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
+
+/// Starts of chromedriver before a test fails for it.
+const DRIVER_ATTEMPTS: usize = 5;
 
 /// Keys that are no characters, as WebDriver has them.
 pub mod keys {
@@ -302,7 +305,22 @@ fn value_of(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Va
 
 impl Driver {
     /// None where it is not installed.
+    ///
+    /// It takes a free port of IPv4, then the same one of IPv6, and ends where somebody else has that: so it has
+    /// some attempts.
     fn start() -> Option<Driver> {
+        let mut said = String::new();
+        for _ in 0..DRIVER_ATTEMPTS {
+            match Driver::try_start()? {
+                Ok(driver) => return Some(driver),
+                Err(lines) => said.push_str(&lines),
+            }
+        }
+        panic!("chromedriver does not start:\n{said}");
+    }
+
+    /// What it said, where it ended at once.
+    fn try_start() -> Option<Result<Driver, String>> {
         let mut child = Command::new("chromedriver")
             .arg("--port=0")
             .stdin(Stdio::null())
@@ -322,19 +340,24 @@ impl Driver {
             stdout: Some(reader),
             url: String::new(),
         };
-        eventually("chromedriver says its port", || {
-            let line = is_told.recv_timeout(SOON).expect("chromedriver says its port");
+        let mut said = String::new();
+        loop {
+            let line = match is_told.recv_timeout(SOON) {
+                Ok(line) => line,
+                Err(RecvTimeoutError::Disconnected) => return Some(Err(said)),
+                Err(RecvTimeoutError::Timeout) => panic!("chromedriver does not say its port:\n{said}"),
+            };
             let port = line
                 .split("successfully on port ")
                 .nth(1)
                 .map(|rest| rest.trim_end_matches('.'));
-            match port.and_then(|port| port.parse::<u16>().ok()) {
-                Some(port) => driver.url = format!("http://127.0.0.1:{port}"),
-                None => return false,
+            if let Some(Ok(port)) = port.map(str::parse::<u16>) {
+                driver.url = format!("http://127.0.0.1:{port}");
+                return Some(Ok(driver));
             }
-            true
-        });
-        Some(driver)
+            said.push_str(&line);
+            said.push('\n');
+        }
     }
 }
 
