@@ -169,6 +169,15 @@ pub fn encode_value(value: &[u8]) -> (Cow<'_, str>, Option<Encoding>) {
     }
 }
 
+/// Appends bytes in base64. Parts of a value follow one another without a seam where each but the last is a multiple of
+/// three bytes.
+pub(crate) fn push_base64(out: &mut Vec<u8>, bytes: &[u8]) {
+    let start = out.len();
+    out.resize(start + bytes.len().div_ceil(3) * 4, 0);
+    let written = BASE64.encode_slice(bytes, &mut out[start..]);
+    out.truncate(start + written.expect("room was made for four bytes of every three"));
+}
+
 /// Takes a value out of JSON's terms; `None` where it is not the base64 that it is said to be.
 pub fn decode_value(value: Cow<'_, str>, encoding: Option<Encoding>) -> Option<Cow<'_, [u8]>> {
     match encoding {

@@ -19,10 +19,12 @@ mod clock;
 mod cluster;
 mod followers;
 mod listing;
+mod pace;
 mod poll;
 mod prefix;
 mod replica;
 mod role;
+mod room;
 mod sweep;
 mod upstream;
 mod usage;
@@ -30,11 +32,11 @@ mod watch;
 mod watermark;
 mod write;
 
-pub use batch::{BatchError, Batched, Outcome, Step};
+pub use batch::{BatchError, Batched, Outcome, Reads, Step};
 pub(crate) use cluster::{Change, Cluster, Hold};
 pub use cluster::{ClusterStatus, Options as ClusterOptions, Phase, Secret};
 pub use followers::{FollowerName, FollowerStatus, acknowledged};
-pub use listing::{Cursor, Listed, Page, StaleCursor};
+pub use listing::{Ahead, Cursor, LISTER_BYTES, Listed, Lister, StaleCursor};
 pub use poll::{Poll, PollError, Polled};
 pub use prefix::{Partly, Swept};
 pub use replica::AckRequirement;
@@ -42,7 +44,7 @@ pub(crate) use replica::{ReceiveError, TakeError};
 pub use role::{PromoteError, Promotion};
 pub(crate) use upstream::HEARTBEAT_EVERY;
 pub use usage::Usage;
-pub use write::{Deadline, Found, Meta, Mode, Precondition, WriteError, Written};
+pub use write::{Deadline, Found, Got, Meta, Mode, Precondition, WriteError, Written};
 
 use crate::digest::Digest;
 use crate::histogram::Counts;
@@ -56,7 +58,7 @@ use clock::Clock;
 use followers::Followers;
 use std::hash::RandomState;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use sweep::{Alarm, Sweeper};
 
@@ -126,6 +128,8 @@ pub struct Node {
     run: u32,
     cluster: Cluster,
     followers: Followers,
+    /// Held by the one write that has room kept for it: before the store's lock.
+    room: Mutex<()>,
 }
 
 impl Node {
@@ -182,6 +186,7 @@ impl Node {
             value_bytes_max: options.value_bytes_max,
             opened: Instant::now(),
             run,
+            room: Mutex::new(()),
         };
         if is_new_replica {
             node.remember_or_fail(role)?;
@@ -213,6 +218,18 @@ impl Node {
     /// Reads a key: appends its value to `value`. Makes the key the most recently used and counts a hit or a
     /// miss. An entry whose deadline has come is not there, swept or not.
     pub fn get(&self, key: Key<'_>, value: &mut Vec<u8>) -> Option<Found> {
+        match self.read(key, value)? {
+            Got::Copied(found) => Some(found),
+            Got::Large(_) => {
+                let (pair, found) = self.pair(key)?;
+                value.extend_from_slice(pair.value());
+                Some(found)
+            }
+        }
+    }
+
+    /// As [`Node::get`], but for a large value, which is left where it is.
+    pub fn read(&self, key: Key<'_>, value: &mut Vec<u8>) -> Option<Got> {
         let hash = self.store.hash(key.as_bytes());
         loop {
             let mut locked = self.store.lock();
@@ -225,11 +242,11 @@ impl Node {
             let entry = map.entry(slot);
             let found = Found::of(entry);
             let value_bytes = entry.value().len();
-            let shared = if entry.is_shared() {
-                Some(entry.pair())
+            let got = if entry.is_shared() {
+                Got::Large(Meta { found, value_bytes })
             } else if value_bytes <= value.capacity() - value.len() {
                 value.extend_from_slice(entry.value());
-                None
+                Got::Copied(found)
             } else {
                 // Room is made outside the lock; the key is then looked up anew.
                 drop(locked);
@@ -237,11 +254,7 @@ impl Node {
                 continue;
             };
             map.hit(hash, slot);
-            drop(locked);
-            if let Some(pair) = shared {
-                value.extend_from_slice(pair.value());
-            }
-            return Some(found);
+            return Some(got);
         }
     }
 
@@ -265,6 +278,16 @@ impl Node {
     /// the system's was set back.
     pub fn clock_ahead(&self) -> Option<std::time::Duration> {
         self.clock.ahead()
+    }
+
+    /// A share of the key's pair: a copy, where it is small. Leaves recency and counters alone. Whoever holds it
+    /// keeps its memory, whatever becomes of the key.
+    pub(crate) fn pair(&self, key: Key<'_>) -> Option<(Pair, Found)> {
+        let hash = self.store.hash(key.as_bytes());
+        let locked = self.store.lock();
+        let entry = locked.map.entry(locked.map.find(hash, key.as_bytes())?);
+        let is_there = !entry.is_expired(|| self.clock.now_ms());
+        is_there.then(|| (entry.pair(), Found::of(entry)))
     }
 
     /// What is known of a key beside its value. Leaves recency and counters alone.
@@ -294,18 +317,30 @@ impl Node {
         let bytes = log::put_bytes(&prepared.pair);
         let reserved = self.log.reserve(bytes)?;
 
-        let mut locked = self.store.lock();
-        locked.log.check()?;
-        let slot = locked.find_live(prepared.hash, key.as_bytes(), timestamp_ms);
-        let version = slot.map(|slot| locked.map.entry(slot).version());
-        match (mode, version) {
-            (Mode::Update, None) => return Err(WriteError::Missing),
-            (Mode::Add, Some(version)) => return Err(WriteError::Exists { version }),
-            _ => precondition.check(version)?,
-        }
+        let mut turn = None;
+        let (mut locked, slot) = loop {
+            let mut locked = self.store.lock();
+            locked.log.check()?;
+            let slot = locked.find_live(prepared.hash, key.as_bytes(), timestamp_ms);
+            let version = slot.map(|slot| locked.map.entry(slot).version());
+            match (mode, version) {
+                (Mode::Update, None) => return Err(WriteError::Missing),
+                (Mode::Add, Some(version)) => return Err(WriteError::Exists { version }),
+                _ => precondition.check(version)?,
+            }
+            let cost_bytes = prepared.cost_bytes;
+            if !locked.map.is_over(1, cost_bytes, 0)
+                || self.make_room_for_one(&mut locked, &mut turn, slot, cost_bytes, timestamp_ms)
+            {
+                break (locked, slot);
+            }
+            drop(locked);
+            self.let_others(&mut turn)?;
+        };
         reserved.spend(bytes);
         let (version, is_first) = locked.put(slot, prepared, timestamp_ms);
         drop(locked);
+        drop(turn);
         if is_first {
             self.alarm.call();
         }
@@ -406,7 +441,7 @@ impl Node {
     }
 
     /// Writes a backup, piece by piece: the state at an offset that its end names. Clients are served meanwhile.
-    pub fn backup<E>(&self, take: &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), log::BackupError<E>> {
+    pub fn backup<E>(&self, take: &mut dyn log::Take<Error = E>) -> Result<(), log::BackupError<E>> {
         self.log.backup(&*self.store, take)
     }
 

@@ -177,6 +177,25 @@ impl<'a> Record<'a> {
     /// Appends the record as it stands at `position`.
     pub fn encode(&self, position: u64, out: &mut Vec<u8>) {
         let start = out.len();
+        self.push_fields(out);
+        out.extend_from_slice(self.value);
+        let crc = checksum(position, &out[start + 4..]);
+        out[start..start + 4].copy_from_slice(&crc.to_le_bytes());
+    }
+
+    /// As [`Record::encode`], without the value, which is to follow.
+    pub(crate) fn encode_head(&self, position: u64, out: &mut Vec<u8>) {
+        let start = out.len();
+        self.push_fields(out);
+        let mut hasher = Hasher::new();
+        hasher.update(&position.to_le_bytes());
+        hasher.update(&out[start + 4..]);
+        hasher.update(self.value);
+        out[start..start + 4].copy_from_slice(&hasher.finalize().to_le_bytes());
+    }
+
+    /// Appends everything before the value, the checksum left out.
+    fn push_fields(&self, out: &mut Vec<u8>) {
         let flags = [
             (self.deadline_ms.is_some(), FLAG_DEADLINE),
             (self.version.is_some(), FLAG_VERSION),
@@ -198,9 +217,6 @@ impl<'a> Record<'a> {
             out.extend_from_slice(&optional.to_le_bytes());
         }
         out.extend_from_slice(self.key);
-        out.extend_from_slice(self.value);
-        let crc = checksum(position, &out[start + 4..]);
-        out[start..start + 4].copy_from_slice(&crc.to_le_bytes());
     }
 
     /// The first 20 bytes of a GAP of `bytes` in all, which is laid over damaged bytes at `position`.
@@ -251,6 +267,35 @@ impl<'a> Record<'a> {
     pub(crate) fn peek(bytes: &[u8]) -> Result<(usize, bool), DecodeError> {
         let head = Head::decode(bytes)?;
         Ok((head.total_bytes, head.flags & FLAG_MORE != 0))
+    }
+
+    /// Checks a record piece by piece that is too long to be at hand as a whole. `next` gives its bytes, as they follow one
+    /// another from the first on.
+    pub(crate) fn check_pieces<E>(
+        position: u64,
+        mut next: impl FnMut() -> Result<Option<Vec<u8>>, E>,
+    ) -> Result<bool, E> {
+        let mut hasher = Hasher::new();
+        hasher.update(&position.to_le_bytes());
+        let mut expected = None;
+        while let Some(piece) = next()? {
+            let covered = match expected {
+                Some(_) => &piece[..],
+                None => {
+                    let Ok(head) = Head::decode(&piece) else {
+                        return Ok(false);
+                    };
+                    expected = Some(head.crc);
+                    if head.operation == Operation::Gap {
+                        hasher.update(&piece[4..HEAD_BYTES]);
+                        break;
+                    }
+                    &piece[4..]
+                }
+            };
+            hasher.update(covered);
+        }
+        Ok(expected == Some(hasher.finalize()))
     }
 
     /// Reads a record that [`Record::decode`] has read before from the same bytes, without checking it again.

@@ -18,7 +18,7 @@ mod common;
 use common::files::{as_if_killed, log_file, log_files};
 use pykv::Key;
 use pykv::log::{Error, Options as LogOptions, Policy};
-use pykv::node::{Deadline, Mode, Node, Options, Precondition};
+use pykv::node::{Ahead, Deadline, Mode, Node, Options, Precondition};
 use pykv::store::Limits;
 use std::collections::BTreeMap;
 use std::fs;
@@ -79,16 +79,19 @@ fn put(node: &Node, name: &str, value: &[u8]) -> u64 {
 }
 
 fn contents(node: &Node) -> Contents {
-    let page = node.list("", None, usize::MAX).unwrap();
-    assert_eq!(page.next, None);
-    page.items
-        .into_iter()
-        .map(|name| {
-            let mut value = Vec::new();
-            node.get(key(&name), &mut value).unwrap();
-            (name, value)
-        })
-        .collect()
+    let mut lister = node.lister("", None, true).unwrap();
+    let mut contents = Contents::new();
+    loop {
+        match lister.look(usize::MAX) {
+            Ahead::End => return contents,
+            Ahead::Nothing => {}
+            Ahead::Entry | Ahead::Large(_) => {
+                let listed = lister.next().unwrap();
+                let name = String::from_utf8(listed.key.to_vec()).unwrap();
+                contents.insert(name, listed.value.to_vec());
+            }
+        }
+    }
 }
 
 /// A closed store, and what it held after each of its records.

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use pykv::Key;
 use pykv::log::{self, Options as LogOptions, Policy};
-use pykv::node::{BatchError, Deadline, Mode, Node, Options, Outcome, Precondition, Step, WriteError};
+use pykv::node::{Ahead, BatchError, Deadline, Mode, Node, Options, Outcome, Precondition, Step, WriteError};
 use pykv::store::Limits;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -181,20 +181,24 @@ fn held(node: &Node) -> BTreeMap<String, Entry> {
     let mut held = BTreeMap::new();
     let mut cursor = None;
     loop {
-        let page = node.list_entries("", cursor, 7).unwrap();
-        for listed in page.items {
+        let mut lister = node.lister("", cursor, true).unwrap();
+        let mut left = 7;
+        cursor = loop {
+            match lister.look(usize::MAX) {
+                Ahead::End => return held,
+                Ahead::Nothing => continue,
+                Ahead::Entry | Ahead::Large(_) if left == 0 => break lister.cursor(),
+                Ahead::Entry | Ahead::Large(_) => left -= 1,
+            }
+            let listed = lister.next().unwrap();
             let entry = Entry {
-                value: listed.pair.value().to_vec(),
+                value: listed.value.to_vec(),
                 version: listed.found.version,
                 deadline_ms: listed.found.deadline_ms,
             };
-            let key = String::from_utf8(listed.pair.key().to_vec()).unwrap();
+            let key = String::from_utf8(listed.key.to_vec()).unwrap();
             assert!(held.insert(key, entry).is_none(), "a key is listed twice");
-        }
-        cursor = page.next;
-        if cursor.is_none() {
-            return held;
-        }
+        };
     }
 }
 

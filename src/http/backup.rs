@@ -3,26 +3,43 @@
 use super::problem::Problem;
 use super::request::Head;
 use super::response::{Body, Media, Reply};
+use super::sink::Sink;
 use super::stream::{Answer, Cut, Outcome, Stream};
 use super::target;
-use crate::log::BackupError;
+use crate::log::{BACKUP_BYTES, BackupError, Take};
 use tiny_http::StatusCode;
 
 pub(super) fn get<'a>(head: &Head<'_>) -> Result<Answer<'a>, Problem> {
     let [] = target::parameters(head.query, [])?;
-    Ok(Answer::Later(Box::new(|line, _| {
-        let node = line.node();
+    Ok(Answer::Later(Box::new(|desk| {
+        let node = desk.line.node();
         Ok(Outcome::Stream(Stream {
             head: Reply::new(StatusCode(200), Body::Streamed(Media::Octets))
                 .header("Content-Disposition", "attachment; filename=\"backup.pykv\"")
                 .header("Cache-Control", "no-store"),
+            holds: BACKUP_BYTES,
+            is_endless: true,
             body: Box::new(move |sink| {
-                node.backup(&mut |piece| sink.write(piece))
-                    .map_err(|error| match error {
-                        BackupError::Taker(cut) => cut,
-                        error => Cut::Body(error.to_string()),
-                    })
+                node.backup(&mut Taker(sink)).map_err(|error| match error {
+                    BackupError::Taker(cut) => cut,
+                    error => Cut::Body(error.to_string()),
+                })
             }),
         }))
     })))
+}
+
+/// Takes a backup as it is made.
+struct Taker<'s, 'a, 'c>(&'s mut Sink<'a, 'c>);
+
+impl Take for Taker<'_, '_, '_> {
+    type Error = Cut;
+
+    fn hold(&mut self, bytes: usize) -> Result<(), Cut> {
+        self.0.hold(BACKUP_BYTES + bytes)
+    }
+
+    fn take(&mut self, piece: &[u8]) -> Result<(), Cut> {
+        self.0.write(piece)
+    }
 }

@@ -2,29 +2,35 @@
 
 mod read;
 
+use super::connection::Room;
 use super::deadline;
 use super::handlers::{Context, Scratch};
 use super::kv::wants_present;
 use super::problem::{self, Problem};
 use super::request::Head;
-use super::response::{Body, Media, Reply, push_decimal, push_json, push_json_string};
+use super::response::{Body, Media, Reply, push_decimal, push_json_string};
+use super::sink::{Out, SINK_BYTES, push_value};
+use super::stream::{self, Answer, Stream, overloaded};
 use super::target;
-use crate::api;
 use crate::key::Key;
-use crate::node::{BatchError, Batched, Node, Outcome, Step};
+use crate::node::{BatchError, Batched, Node, Outcome, Reads, Step};
 use read::Operation;
 use tiny_http::StatusCode;
 
-/// From so many bytes on, an answer takes no further value: the batch is done, and what it read is told to be
+/// From so many bytes of values on, an answer takes no further one: the batch is done, and what it read is told to be
 /// asked for again. A batch may name one large key ten thousand times.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 
-pub(super) fn post(
-    context: &Context<'_>,
+/// What a result has at most beside key and value, in bytes.
+const RESULT_BYTES_MAX: usize = 160;
+
+pub(super) fn post<'a>(
+    context: &Context<'a>,
     head: &Head<'_>,
     body: &[u8],
     scratch: &mut Scratch,
-) -> Result<Reply, Problem> {
+    room: &mut Room<'a, '_>,
+) -> Result<Answer<'a>, Problem> {
     let [] = target::parameters(head.query, [])?;
     if head.if_match.is_some() || head.if_none_match.is_some() {
         return Err(Problem::new(
@@ -34,14 +40,42 @@ pub(super) fn post(
     }
     let operations = read::operations(body, context.shared.limits.batch_operations_max)?;
     let steps = operations.iter().map(step).collect::<Result<Vec<_>, _>>()?;
-    let batched = context
-        .node
-        .batch(&steps)
-        .map_err(|error| refused(error, &steps))?;
-    push_results(&mut scratch.body, context.node, &steps, &batched);
+    // Once it is done its answer must be made, so room for that is taken before: for the keys and what stands around
+    // them, for the values, and for the request that it is.
+    let key_bytes: usize = steps.iter().map(|step| key(step).as_str().len()).sum();
+    let base_bytes = 2 * body.len() + key_bytes + steps.len() * size_of::<Outcome>() + SINK_BYTES;
+    let json_bytes = |value_bytes: usize| 6 * (key_bytes + value_bytes) + RESULT_BYTES_MAX * steps.len();
+    let mut value_bytes = 0;
+    room.take(base_bytes)?;
+    let reads = Reads {
+        bytes_max: ANSWER_BYTES_MAX,
+        room: &mut |bytes| {
+            value_bytes = bytes;
+            room.take(base_bytes + bytes).is_ok()
+        },
+    };
+    let batched = context.node.batch_within(&steps, reads);
+    let batched = batched.map_err(|error| refused(error, &steps))?;
     let mut reply = Reply::new(StatusCode(200), Body::Written(Media::Json));
     reply.offset = batched.offset;
-    Ok(reply)
+    if json_bytes(value_bytes) <= SINK_BYTES {
+        let keys = steps.iter().map(|step| key(step).as_str());
+        let Ok(()) = push_results(&mut scratch.body, context.node, keys, &batched);
+        return Ok(Answer::Now(reply));
+    }
+    let keys: Vec<Box<str>> = steps.iter().map(|step| key(step).as_str().into()).collect();
+    reply.body = Body::Streamed(Media::Json);
+    Ok(Answer::Later(Box::new(move |_| {
+        Ok(stream::Outcome::Stream(Stream {
+            head: reply,
+            holds: base_bytes + value_bytes,
+            is_endless: false,
+            body: Box::new(move |sink| {
+                let keys = keys.iter().map(|key| &**key);
+                push_results(sink, sink.line().node(), keys, &batched)
+            }),
+        }))
+    })))
 }
 
 fn step<'a>(operation: &'a Operation<'_>) -> Result<Step<'a>, Problem> {
@@ -79,51 +113,53 @@ fn refused(error: BatchError, steps: &[Step<'_>]) -> Problem {
             Problem::of_write(error, wants_present).index(index)
         }
         BatchError::Refused(refusal) => Problem::of_refusal(&refusal),
+        BatchError::NoRoom => overloaded(),
     }
 }
 
-fn push_results(body: &mut Vec<u8>, node: &Node, steps: &[Step<'_>], batched: &Batched) {
-    body.reserve(64 * steps.len());
-    body.extend_from_slice(b"{\"results\":[");
-    for (position, (step, outcome)) in steps.iter().zip(&batched.outcomes).enumerate() {
+fn push_results<'k, O: Out>(
+    out: &mut O,
+    node: &Node,
+    keys: impl Iterator<Item = &'k str>,
+    batched: &Batched,
+) -> Result<(), O::Error> {
+    out.buffer().extend_from_slice(b"{\"results\":[");
+    for (position, (key, outcome)) in keys.zip(&batched.outcomes).enumerate() {
         if position > 0 {
-            body.push(b',');
+            out.buffer().push(b',');
         }
-        push_result(body, node, key(step), outcome);
+        push_result(out, node, key, outcome)?;
     }
+    let body = out.buffer();
     body.push(b']');
     if let Some(offset) = batched.offset {
         body.extend_from_slice(b",\"offset\":");
         push_decimal(body, offset);
     }
     body.push(b'}');
+    Ok(())
 }
 
-fn push_result(body: &mut Vec<u8>, node: &Node, key: Key<'_>, outcome: &Outcome) {
-    let is_full = body.len() >= ANSWER_BYTES_MAX;
+fn push_result<O: Out>(out: &mut O, node: &Node, key: &str, outcome: &Outcome) -> Result<(), O::Error> {
     let status: &[u8] = match outcome {
-        Outcome::Got(Some(_)) if is_full => b"413",
+        Outcome::Passed(_) => b"413",
         Outcome::Got(Some(_)) => b"200",
         Outcome::Set(written) if written.created => b"201",
         Outcome::Set(_) => b"200",
         Outcome::Deleted(true) => b"204",
         Outcome::Got(None) | Outcome::Deleted(false) => b"404",
     };
+    let body = out.buffer();
     body.extend_from_slice(b"{\"status\":");
     body.extend_from_slice(status);
     body.extend_from_slice(b",\"key\":");
-    push_json_string(body, key.as_str());
+    push_json_string(body, key);
+    if let Outcome::Got(Some((pair, _))) = outcome {
+        push_value(out, pair.value())?;
+    }
+    let body = out.buffer();
     match outcome {
-        Outcome::Got(Some((pair, found))) => {
-            if !is_full {
-                let (text, encoding) = api::encode_value(pair.value());
-                body.extend_from_slice(b",\"value\":");
-                push_json_string(body, &text);
-                if let Some(encoding) = encoding {
-                    body.extend_from_slice(b",\"encoding\":");
-                    push_json(body, &encoding);
-                }
-            }
+        Outcome::Got(Some((_, found))) | Outcome::Passed(found) => {
             push_version(body, found.version);
             deadline::push_members_and_ttl(body, node, found.deadline_ms);
         }
@@ -134,6 +170,7 @@ fn push_result(body: &mut Vec<u8>, node: &Node, key: Key<'_>, outcome: &Outcome)
         Outcome::Got(None) | Outcome::Deleted(_) => {}
     }
     body.push(b'}');
+    out.settle()
 }
 
 fn push_version(body: &mut Vec<u8>, version: u64) {

@@ -20,8 +20,8 @@ pub(super) fn post<'a>(
 ) -> Result<Answer<'a>, Problem> {
     let [wait] = target::parameters(head.query, ["wait"])?;
     if target::flag("wait", wait.as_deref())? {
-        return Ok(Answer::Later(Box::new(|line, scratch| {
-            finish(line, &mut scratch.body).map(Outcome::Reply)
+        return Ok(Answer::Later(Box::new(|desk| {
+            finish(desk.line, &mut desk.scratch.body).map(Outcome::Reply)
         })));
     }
     let job = context.node.compact();

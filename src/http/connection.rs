@@ -16,12 +16,14 @@
 mod later;
 mod linger;
 
+use super::budget::Charge;
 use super::chunked::{Chunked, ChunkedError};
 use super::cluster::{self, NotYet};
 use super::handlers::{Context, Scratch, handle};
 use super::input::{Got, INPUT_BYTES, Input, wait_readable};
 use super::left::Slot;
-use super::limits::{Charge, time_for};
+use super::limits::time_for;
+use super::media::Sent;
 use super::observe::Asked;
 use super::output::Output;
 use super::problem::{self, Problem};
@@ -29,7 +31,7 @@ use super::registry::Peer;
 use super::request::{Framing, Head};
 use super::response::{Envelope, Reply};
 use super::routes;
-use super::stream::Answer;
+use super::stream::{Answer, overloaded};
 use super::template::Template;
 use crate::node::AckRequirement;
 use later::Pending;
@@ -49,8 +51,12 @@ const PROMISE_RECENT: Duration = Duration::from_secs(2);
 /// How long a connection keeps its buffers when no request comes.
 const BUFFERS_KEPT: Duration = Duration::from_secs(1);
 
-/// How much a buffer keeps that had to grow.
-const KEPT_BYTES: usize = 2 * INPUT_BYTES;
+/// How much of what it read a connection keeps that had to grow.
+const INPUT_KEPT_BYTES: usize = 2 * INPUT_BYTES;
+
+/// How much a buffer for answers keeps that had to grow. There are several, and there may be ten thousand
+/// connections.
+const KEPT_BYTES: usize = 8 * 1024;
 
 /// What a connection may hold without being counted against the budget of all: a read, and as much of
 /// answers to it.
@@ -91,6 +97,23 @@ enum Next {
     Close,
     /// The last answer was made, and the client may be sending still.
     Linger,
+}
+
+/// What a connection may take of the budget for the request at hand, beside what it holds anyway.
+pub(super) struct Room<'a, 'c> {
+    charge: &'c mut Charge<'a>,
+    held_bytes: usize,
+}
+
+impl Room<'_, '_> {
+    /// Takes room for `more` bytes, without a wait: what is held meanwhile is the whole request.
+    pub(super) fn take(&mut self, more: usize) -> Result<(), Problem> {
+        let bytes = self.held_bytes + more;
+        match bytes <= UNCHARGED_BYTES || self.charge.raise_to(bytes) {
+            true => Ok(()),
+            false => Err(overloaded()),
+        }
+    }
 }
 
 /// Serves a connection until it ends. Errors of the socket end it too: there is nobody to tell.
@@ -320,13 +343,27 @@ impl<'a> Connection<'a> {
         self.wait = None;
         self.sync = asked.sync;
         self.scratch.body.clear();
-        let reply = match handle(self.context, &head, admitted, body, &mut self.scratch) {
+        let mut room = Room {
+            held_bytes: self.input.capacity_for_more() + self.output.len(),
+            charge: &mut self.charge,
+        };
+        // What its escapes stand for, and the pair that is made of it.
+        if admitted.sent == Some(Sent::Json) && room.take(2 * body.len()).is_err() {
+            let reply = overloaded().into_reply(&mut self.scratch.body);
+            return self.answer(envelope, &reply, end);
+        }
+        let reply = match handle(self.context, &head, admitted, body, &mut self.scratch, &mut room) {
             Ok(Answer::Now(reply)) if asked.seen.is_some() => reply.seen(asked.seen),
             // Whatever it shows lies before this offset.
             Ok(Answer::Now(reply)) if asked.is_sync_read => reply.offset(self.context.node.visible()),
             Ok(Answer::Now(reply)) => reply,
             Ok(Answer::Later(later)) => {
-                self.pending = Some(Pending { later, envelope });
+                self.pending = Some(Pending {
+                    later,
+                    envelope,
+                    seen: asked.seen,
+                    is_sync_read: asked.is_sync_read,
+                });
                 self.consume(end);
                 return Next::Later;
             }
@@ -409,8 +446,11 @@ impl<'a> Connection<'a> {
 
     /// Whether the budget of all connections has room for what this one holds, and `more`.
     fn may_hold(&mut self, more: usize) -> bool {
-        let bytes = self.input.capacity_for_more() + self.output.len() + more;
-        bytes <= UNCHARGED_BYTES || self.charge.raise_to(bytes)
+        let mut room = Room {
+            held_bytes: self.input.capacity_for_more() + self.output.len(),
+            charge: &mut self.charge,
+        };
+        room.take(more).is_ok()
     }
 
     /// Notes what must come, and starts its clock where it is something else than before.
@@ -450,23 +490,38 @@ impl<'a> Connection<'a> {
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        self.send_all()?;
+        self.settle();
+        Ok(())
+    }
+
+    fn send_all(&mut self) -> io::Result<()> {
         // A client may take its time with the answers, and this is not charged to anybody.
         if self.scratch.body.capacity().max(self.scratch.value.capacity()) > KEPT_BYTES {
             self.scratch = Scratch::default();
         }
-        let time = self.context.shared.limits.write_timeout;
         let shared = self.context.shared;
-        self.output
-            .flush(self.context.node, &shared.observer, self.peer, time, || {
+        let sent = self
+            .output
+            .send(self.context.node, &shared.observer, self.peer, || {
                 !shared.is_stopping()
             })?;
-        self.settle();
+        if self.output.len() > 0 {
+            // The client takes its time: what is not needed for it goes.
+            self.scratch = Scratch::default();
+            if self.input.is_empty() {
+                self.input = Input::default();
+            }
+            let time = shared.limits.write_timeout;
+            self.output.send_rest(sent, &shared.observer, self.peer, time)?;
+        }
         Ok(())
     }
 
     /// Gives back what answers took that are gone now.
     fn settle(&mut self) {
-        if matches!(self.awaited, Awaited::Request) {
+        // What a request that waits was granted stays its own.
+        if matches!(self.awaited, Awaited::Request) && self.pending.is_none() {
             self.charge.release();
         }
         self.output.shrink_to(KEPT_BYTES);
@@ -516,7 +571,7 @@ impl<'a> Connection<'a> {
     fn read_idle(&mut self) -> io::Result<Next> {
         let peer = self.peer;
         let stream = &peer.stream;
-        self.input.shrink_to(KEPT_BYTES);
+        self.input.shrink_to(INPUT_KEPT_BYTES);
         self.peer.set_at_work(false);
         let stopping = self.context.shared.is_stopping();
         let mut got = if stopping {
@@ -572,12 +627,4 @@ fn may_end_head(bytes: &[u8], seen: usize) -> bool {
     bytes.len() >= seen.saturating_mul(2)
         || tail.windows(2).any(|pair| pair == b"\n\n")
         || tail.windows(3).any(|three| three == b"\n\r\n")
-}
-
-fn overloaded() -> Problem {
-    Problem::new(
-        problem::OVERLOADED,
-        "requests and answers in flight take all the memory they may",
-    )
-    .retry_after(1)
 }

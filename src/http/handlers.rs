@@ -4,6 +4,7 @@
 //! takes its place. It neither reads from the connection nor writes to it, and it does not wait: one that has
 //! to returns what is to be done later ([`super::stream`]).
 
+use super::connection::Room;
 use super::media::Sent;
 use super::problem::Problem;
 use super::request::Head;
@@ -33,7 +34,12 @@ impl Context<'_> {
             Route::Batch => derived.max(api::BATCH_BYTES_MIN),
             _ => derived,
         };
-        derived.min(self.shared.limits.body_bytes_max.unwrap_or(usize::MAX))
+        let limits = &self.shared.limits;
+        // One that can never be held is refused for its size, and not for the moment.
+        let held_max = limits.in_flight_bytes_max;
+        derived
+            .min(limits.body_bytes_max.unwrap_or(held_max))
+            .min(held_max)
     }
 }
 
@@ -46,13 +52,15 @@ pub(super) struct Scratch {
     pub(super) value: Vec<u8>,
 }
 
-/// Answers a request; `body` is the whole of what came after the head.
+/// Answers a request; `body` is the whole of what came after the head. What the answer takes of memory beyond a
+/// little is taken out of `room` before it is made, or is made later and in pieces.
 pub(super) fn handle<'a>(
     context: Context<'a>,
     head: &Head<'_>,
     admitted: Admitted<'_>,
     body: &[u8],
     scratch: &mut Scratch,
+    room: &mut Room<'a, '_>,
 ) -> Result<Answer<'a>, Problem> {
     let node = context.node;
     let reply = match (&admitted.route, &head.method, admitted.sent) {
@@ -60,11 +68,11 @@ pub(super) fn handle<'a>(
         (Route::Key(key), Method::Patch, _) => kv::patch(node, head, key, body, scratch),
         (Route::Key(key), Method::Delete, _) => kv::delete(node, head, key),
         (Route::Key(key), Method::Head, _) => kv::head(node, head, key),
-        (Route::Key(key), _, _) => kv::get(node, head, key, scratch),
+        (Route::Key(key), _, _) => return kv::get(node, head, key, scratch),
         (Route::Keys, Method::Post, _) => keys::post(node, head, body, scratch),
         (Route::Keys, Method::Delete, _) => keys::delete(node, head, scratch),
-        (Route::Keys, _, _) => keys::list(node, head, scratch),
-        (Route::Batch, _, _) => batch::post(&context, head, body, scratch),
+        (Route::Keys, _, _) => return keys::list(head),
+        (Route::Batch, _, _) => return batch::post(&context, head, body, scratch, room),
         (Route::Backup, _, _) => return backup::get(head),
         (Route::Snapshot, _, _) => return backup::get(head),
         (Route::Log, _, _) => return replication::log(head),

@@ -8,12 +8,25 @@ use super::payload;
 use super::problem::{self, Problem};
 use super::request::Head;
 use super::response::{Body, Media, Reply, push_json, push_json_string};
+use super::sink::{Out, SINK_BYTES, Sink};
+use super::stream::{Answer, Cut, Outcome, Stream};
 use super::target;
 use crate::api;
-use crate::node::{Cursor, Mode, Node, Precondition, StaleCursor};
+use crate::node::{Ahead, Cursor, LISTER_BYTES, Lister, Mode, Node, Precondition, StaleCursor};
+use std::borrow::Cow;
+use std::io;
 use tiny_http::StatusCode;
 
 const OK: StatusCode = StatusCode(200);
+
+/// Values, in bytes, from which on a page has no room for more.
+const PAGE_BYTES_MAX: usize = 4 << 20;
+
+/// What a listing holds beside a large value, in bytes.
+const LIST_BYTES: usize = SINK_BYTES + LISTER_BYTES;
+
+/// Looks without a find, of a few hundred slots each, after which it is looked whether the client is still there.
+const GONE_EVERY_LOOKS: u64 = 256;
 
 pub(super) fn post(
     node: &Node,
@@ -35,10 +48,10 @@ pub(super) fn post(
     Ok(reply.header("Location", &api::key_path(&key)))
 }
 
-pub(super) fn list(node: &Node, head: &Head<'_>, scratch: &mut Scratch) -> Result<Reply, Problem> {
+pub(super) fn list<'a>(head: &Head<'_>) -> Result<Answer<'a>, Problem> {
     let names = ["prefix", "limit", "cursor", "values"];
     let [prefix, limit, cursor, values] = target::parameters(head.query, names)?;
-    let prefix = prefix.as_deref().unwrap_or("");
+    let prefix = prefix.map(Cow::into_owned).unwrap_or_default();
     let with_values = target::flag("values", values.as_deref())?;
     let limit = match limit {
         None => api::LIST_LIMIT_DEFAULT,
@@ -62,47 +75,80 @@ pub(super) fn list(node: &Node, head: &Head<'_>, scratch: &mut Scratch) -> Resul
                 .ok_or_else(|| Problem::new(problem::BAD_QUERY, "no answer gave this cursor").field("cursor"))
         })
         .transpose()?;
-    let stale = |_: StaleCursor| {
-        let detail = "the node was restarted; start the listing again";
-        Problem::new(problem::STALE_CURSOR, detail).field("cursor")
-    };
-    let body = &mut scratch.body;
-    let next = if with_values {
-        let page = node.list_entries(prefix, cursor, limit).map_err(stale)?;
-        push_list(body, "entries", &page.items, |body, listed| {
-            let key = String::from_utf8_lossy(listed.pair.key());
-            kv::push_entry(
-                body,
-                &key,
-                listed.pair.value(),
-                listed.found,
-                deadline::push_members,
-            );
-        });
-        page.next
-    } else {
-        let page = node.list(prefix, cursor, limit).map_err(stale)?;
-        push_list(body, "keys", &page.items, |body, key| push_json_string(body, key));
-        page.next
-    };
-    body.extend_from_slice(b",\"cursor\":");
-    push_json(body, &next.map(Cursor::encode));
-    body.push(b'}');
-    Ok(Reply::new(OK, Body::Written(Media::Json)))
+    Ok(Answer::Later(Box::new(move |desk| {
+        let lister = desk.line.node().lister(&prefix, cursor, with_values);
+        let lister = lister.map_err(|_: StaleCursor| {
+            let detail = "the node was restarted; start the listing again";
+            Problem::new(problem::STALE_CURSOR, detail).field("cursor")
+        })?;
+        Ok(Outcome::Stream(Stream {
+            head: Reply::new(OK, Body::Streamed(Media::Json)),
+            holds: LIST_BYTES,
+            is_endless: false,
+            body: Box::new(move |sink| send_list(sink, lister, limit, with_values)),
+        }))
+    })))
 }
 
-/// Begins an object with a list.
-fn push_list<T>(body: &mut Vec<u8>, name: &str, items: &[T], push: impl Fn(&mut Vec<u8>, &T)) {
-    body.push(b'{');
-    push_json_string(body, name);
-    body.extend_from_slice(b":[");
-    for (at, item) in items.iter().enumerate() {
-        if at > 0 {
-            body.push(b',');
+/// Sends a page: as many entries as are asked for, or as many as have values of so many bytes.
+fn send_list(
+    sink: &mut Sink<'_, '_>,
+    mut lister: Lister<'_>,
+    limit: usize,
+    with_values: bool,
+) -> Result<(), Cut> {
+    let name: &[u8] = if with_values {
+        b"{\"entries\":["
+    } else {
+        b"{\"keys\":["
+    };
+    sink.buffer().extend_from_slice(name);
+    let (mut items, mut value_bytes, mut empty_looks, mut large_bytes) = (0, 0, 0, 0);
+    let next = loop {
+        let is_full = items == limit || value_bytes >= PAGE_BYTES_MAX;
+        match lister.look(large_bytes) {
+            Ahead::End => break None,
+            Ahead::Entry | Ahead::Large(_) if is_full => break lister.cursor(),
+            Ahead::Nothing => {
+                empty_looks += 1;
+                if empty_looks % GONE_EVERY_LOOKS == 0 && sink.line().has_gone() {
+                    return Err(Cut::Client(io::ErrorKind::ConnectionAborted.into()));
+                }
+            }
+            Ahead::Large(bytes) => {
+                lister.give_back();
+                match sink.hold(LIST_BYTES + bytes) {
+                    Ok(()) => large_bytes = bytes,
+                    // The page is shorter than it might be; the next one begins with this entry.
+                    Err(Cut::Overloaded) if items > 0 => break lister.cursor(),
+                    Err(cut) => return Err(cut),
+                }
+            }
+            Ahead::Entry => {
+                let Some(listed) = lister.next() else { break None };
+                if items > 0 {
+                    sink.buffer().push(b',');
+                }
+                let key = String::from_utf8_lossy(listed.key);
+                match with_values {
+                    true => kv::push_entry(sink, &key, listed.value, listed.found, deadline::push_members)?,
+                    false => push_json_string(sink.buffer(), &key),
+                }
+                items += 1;
+                value_bytes += listed.value.len();
+                sink.settle()?;
+                if large_bytes > 0 {
+                    lister.give_back();
+                    sink.hold(LIST_BYTES)?;
+                    large_bytes = 0;
+                }
+            }
         }
-        push(body, item);
-    }
-    body.push(b']');
+    };
+    sink.buffer().extend_from_slice(b"],\"cursor\":");
+    push_json(sink.buffer(), &next.map(Cursor::encode));
+    sink.buffer().push(b'}');
+    Ok(())
 }
 
 /// Deletes all keys under a prefix, or says how many that would be.
@@ -117,6 +163,10 @@ pub(super) fn delete(node: &Node, head: &Head<'_>, scratch: &mut Scratch) -> Res
     if precondition != Precondition::None {
         let detail = "many keys have many versions: a precondition has no meaning here";
         return Err(Problem::new(problem::BAD_PRECONDITION, detail));
+    }
+    if is_bare(head.query, "prefix") {
+        let detail = "say which keys are to go; `prefix=`, with the sign and nothing after it, means all";
+        return Err(Problem::new(problem::BAD_QUERY, detail).field("prefix"));
     }
     let mut answer = api::Deleted::default();
     let mut offset = None;
@@ -133,4 +183,9 @@ pub(super) fn delete(node: &Node, head: &Head<'_>, scratch: &mut Scratch) -> Res
     let mut reply = Reply::new(OK, Body::Written(Media::Json));
     reply.offset = offset;
     Ok(reply)
+}
+
+/// Whether a parameter stands in a query without a `=`: a flag, where a value was to be.
+fn is_bare(query: Option<&str>, name: &str) -> bool {
+    query.is_some_and(|query| query.split('&').any(|pair| pair == name))
 }

@@ -11,11 +11,13 @@ use super::media::{self, Sent};
 use super::payload::{self, Payload};
 use super::problem::{self, Problem};
 use super::request::Head;
-use super::response::{Body, Media, Reply, push_decimal, push_json, push_json_string};
+use super::response::{Body, Media, Reply, push_decimal, push_json_string};
+use super::sink::{Out, SINK_BYTES, push_value};
+use super::stream::{Answer, Later, Outcome, Stream, overloaded};
 use super::target;
 use crate::api;
 use crate::key::{Key, KeyError};
-use crate::node::{Found, Mode, Node, Precondition, Written};
+use crate::node::{Found, Got, Mode, Node, Precondition, Written};
 use crate::pair::KEY_BYTES_MAX;
 use std::borrow::Cow;
 use tiny_http::StatusCode;
@@ -25,34 +27,99 @@ const CREATED: StatusCode = StatusCode(201);
 const NO_CONTENT: StatusCode = StatusCode(204);
 const NOT_MODIFIED: StatusCode = StatusCode(304);
 
-pub(super) fn get(node: &Node, head: &Head<'_>, key: &str, scratch: &mut Scratch) -> Result<Reply, Problem> {
+pub(super) fn get<'a>(
+    node: &Node,
+    head: &Head<'_>,
+    key: &str,
+    scratch: &mut Scratch,
+) -> Result<Answer<'a>, Problem> {
     let media = wanted_media(head)?;
     let key = check_key(key)?;
     scratch.value.clear();
-    let Some(found) = node.get(key, &mut scratch.value) else {
-        return Err(problem::no_key());
+    let (found, large_bytes) = match node.read(key, &mut scratch.value) {
+        None => return Err(problem::no_key()),
+        Some(Got::Copied(found)) => (found, None),
+        Some(Got::Large(meta)) => (meta.found, Some(meta.value_bytes)),
     };
     if let Some(reply) = check_conditions(head, found.version)? {
-        return Ok(reply);
+        return Ok(Answer::Now(reply));
+    }
+    if let Some(value_bytes) = large_bytes {
+        return Ok(Answer::Later(large(Large {
+            key: key.as_str().into(),
+            media,
+            value_bytes,
+            version: found.version,
+            is_conditional: head.if_match.is_some() || head.if_none_match.is_some(),
+        })));
     }
     match media {
         // The bytes change places rather than being copied.
         Media::Octets => std::mem::swap(&mut scratch.value, &mut scratch.body),
         _ => {
-            push_entry(
+            let Ok(()) = push_entry(
                 &mut scratch.body,
                 key.as_str(),
                 &scratch.value,
                 found,
-                |body, deadline_ms| {
-                    deadline::push_members_and_ttl(body, node, deadline_ms);
-                },
+                |body, deadline_ms| deadline::push_members_and_ttl(body, node, deadline_ms),
             );
         }
     }
-    Ok(Reply::new(OK, Body::Written(media))
-        .version(found.version)
-        .expires_at(node, found.deadline_ms))
+    Ok(Answer::Now(
+        Reply::new(OK, Body::Written(media))
+            .version(found.version)
+            .expires_at(node, found.deadline_ms),
+    ))
+}
+
+/// A large value that was found, to be sent without a copy of it.
+struct Large {
+    key: Box<str>,
+    media: Media,
+    value_bytes: usize,
+    version: u64,
+    is_conditional: bool,
+}
+
+/// Takes a share of a large value, once there is room for it: while it is sent it may be deleted, and is then
+/// held by the answer alone.
+fn large<'a>(large: Large) -> Later<'a> {
+    Box::new(move |desk| {
+        let node = desk.line.node();
+        let mut value_bytes = large.value_bytes;
+        let (pair, found) = loop {
+            desk.hold(value_bytes + SINK_BYTES)?;
+            let pair = node.pair(check_key(&large.key)?);
+            let (pair, found) = pair.ok_or_else(problem::no_key)?;
+            if pair.value().len() <= value_bytes {
+                break (pair, found);
+            }
+            value_bytes = pair.value().len();
+        };
+        // The condition was held against the version of before.
+        if large.is_conditional && found.version != large.version {
+            return Err(overloaded());
+        }
+        let media = large.media;
+        let body = match media {
+            Media::Octets => Body::Measured(media, pair.value().len() as u64),
+            _ => Body::Streamed(media),
+        };
+        Ok(Outcome::Stream(Stream {
+            head: Reply::new(OK, body)
+                .version(found.version)
+                .expires_at(node, found.deadline_ms),
+            holds: value_bytes + SINK_BYTES,
+            is_endless: false,
+            body: Box::new(move |sink| match media {
+                Media::Octets => sink.write(pair.value()),
+                _ => push_entry(sink, &large.key, pair.value(), found, |body, deadline_ms| {
+                    deadline::push_members_and_ttl(body, node, deadline_ms);
+                }),
+            }),
+        }))
+    })
 }
 
 pub(super) fn head(node: &Node, head: &Head<'_>, key: &str) -> Result<Reply, Problem> {
@@ -196,25 +263,22 @@ pub(super) fn wants_present(precondition: Precondition) -> bool {
 }
 
 /// Appends an entry as JSON; `push_deadline` appends what is said of its deadline.
-pub(super) fn push_entry(
-    body: &mut Vec<u8>,
+pub(super) fn push_entry<O: Out>(
+    out: &mut O,
     key: &str,
     value: &[u8],
     found: Found,
     push_deadline: impl FnOnce(&mut Vec<u8>, Option<u64>),
-) {
-    let (text, encoding) = api::encode_value(value);
-    body.reserve(key.len() + text.len() + 128);
+) -> Result<(), O::Error> {
+    let body = out.buffer();
+    body.reserve(key.len() + value.len().min(SINK_BYTES) + 128);
     body.extend_from_slice(b"{\"key\":");
     push_json_string(body, key);
-    body.extend_from_slice(b",\"value\":");
-    push_json_string(body, &text);
-    if let Some(encoding) = encoding {
-        body.extend_from_slice(b",\"encoding\":");
-        push_json(body, &encoding);
-    }
+    push_value(out, value)?;
+    let body = out.buffer();
     body.extend_from_slice(b",\"version\":");
     push_decimal(body, found.version);
     push_deadline(body, found.deadline_ms);
     body.push(b'}');
+    out.settle()
 }

@@ -2,10 +2,9 @@
 //!
 //! Every one of these has a bound, because every one can be asked for by somebody who gives nothing in
 //! return. Memory is bounded twice: per connection by the sizes below, and over all of them by a
-//! [`Budget`], which only those who hold more than a few KiB are counted against.
+//! [`Budget`](super::budget::Budget), which only those who hold more than a few KiB are counted against.
 
 use crate::api::BATCH_OPERATIONS_DEFAULT;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 /// Header fields that a request can have at all, whatever [`Limits::headers_max`] says.
@@ -75,96 +74,4 @@ impl Limits {
 /// How much longer a client may take that moves `bytes`: those who make no headway gain nothing.
 pub(super) fn time_for(bytes: usize) -> Duration {
     Duration::from_millis(bytes as u64 / 64)
-}
-
-/// Bytes that all connections together may hold.
-#[derive(Debug)]
-pub(super) struct Budget {
-    bytes_max: usize,
-    left: AtomicUsize,
-}
-
-/// What one connection has taken of a [`Budget`]; given back when dropped.
-#[derive(Debug)]
-pub(super) struct Charge<'a> {
-    budget: &'a Budget,
-    bytes: usize,
-}
-
-impl Budget {
-    pub(super) fn new(bytes: usize) -> Budget {
-        Budget {
-            bytes_max: bytes,
-            left: AtomicUsize::new(bytes),
-        }
-    }
-
-    /// What all connections may hold together.
-    pub(super) fn bytes_max(&self) -> usize {
-        self.bytes_max
-    }
-
-    /// What they hold at this moment.
-    pub(super) fn used_bytes(&self) -> usize {
-        self.bytes_max - self.left.load(Relaxed)
-    }
-
-    pub(super) fn charge(&self) -> Charge<'_> {
-        Charge {
-            budget: self,
-            bytes: 0,
-        }
-    }
-}
-
-impl Charge<'_> {
-    /// Takes enough to hold `bytes` in all; false, and nothing taken, where the budget has not that much.
-    pub(super) fn raise_to(&mut self, bytes: usize) -> bool {
-        let Some(more) = bytes.checked_sub(self.bytes) else {
-            return true;
-        };
-        let took = self
-            .budget
-            .left
-            .fetch_update(Relaxed, Relaxed, |left| left.checked_sub(more));
-        if took.is_ok() {
-            self.bytes = bytes;
-        }
-        took.is_ok()
-    }
-
-    /// Gives all back.
-    pub(super) fn release(&mut self) {
-        if self.bytes > 0 {
-            self.budget.left.fetch_add(self.bytes, Relaxed);
-            self.bytes = 0;
-        }
-    }
-}
-
-impl Drop for Charge<'_> {
-    fn drop(&mut self) {
-        self.release();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_budget_is_never_overdrawn_and_comes_back_whole() {
-        let budget = Budget::new(100);
-        let mut one = budget.charge();
-        let mut other = budget.charge();
-        assert!(one.raise_to(60));
-        assert!(!other.raise_to(41));
-        assert!(other.raise_to(40));
-        assert!(!one.raise_to(61));
-        assert!(one.raise_to(10), "what is held already needs no more");
-        drop(other);
-        assert!(one.raise_to(100));
-        one.release();
-        assert_eq!(budget.left.load(Relaxed), 100);
-    }
 }

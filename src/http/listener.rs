@@ -4,11 +4,11 @@
 //! memory or no thread to give, that is said once, and asked again after a while; connections that are open
 //! go on meanwhile.
 
+use super::budget::Budget;
 use super::connection;
 use super::handlers::Context;
 use super::history::History;
 use super::input::timespec;
-use super::limits::Budget;
 use super::observe::{Access, Observer, Slow};
 use super::problem::{self, Problem};
 use super::registry::{Registry, Seat};

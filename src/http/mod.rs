@@ -11,13 +11,13 @@
 //! | `handlers`: `kv`, `keys`, `compact`, `backup`, `watch`, `admin`, `replication` | from a request to its answer |
 //! | `target`, `payload`, `media`, `conditions`, `deadline` | paths and queries, JSON bodies, forms of bodies, entity tags, times to live |
 //! | `response`, `problem` | answers, and errors as answers |
-//! | `stream` | answers that wait, and answers that are sent while they are made |
+//! | `stream`, `sink` | answers that wait, and answers that are sent while they are made |
 //! | `cluster` | what a request asks of the node's place in its cluster |
 //! | `observe`, `metrics`, `history` | how long requests took and what they waited for; what is told of that |
 //! | `page` | the web page: files in the binary |
 //! | `auth` | tokens |
 //! | `origin` | what pages of other sites may not do |
-//! | `limits` | what clients may take |
+//! | `limits`, `budget` | what clients may take; the memory that they share |
 //!
 //! # Why a server of our own
 //! tiny_http gives the vocabulary (methods, status codes, header fields), httparse the grammar. tiny_http's
@@ -35,6 +35,7 @@ mod admin;
 mod auth;
 mod backup;
 mod batch;
+mod budget;
 mod chunked;
 mod cluster;
 mod compact;
@@ -62,6 +63,7 @@ mod replication;
 mod request;
 mod response;
 mod routes;
+mod sink;
 mod stream;
 mod target;
 mod template;
@@ -74,8 +76,8 @@ pub use limits::{HEADERS_CEILING, Limits};
 pub use listener::{Server, Stopper};
 pub use origin::Hosts;
 
+use budget::Budget;
 use history::History;
-use limits::Budget;
 use observe::Observer;
 use registry::Registry;
 use std::fmt;

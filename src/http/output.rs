@@ -9,6 +9,8 @@ use super::response::{Encoder, Envelope, Reply};
 use crate::api;
 use crate::log::{Policy, Refusal};
 use crate::node::{AckRequirement, Node};
+use rustix::io::Errno;
+use rustix::net::SendFlags;
 use std::io::{self, Write};
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -35,6 +37,10 @@ pub(super) struct Output {
     unacknowledged: Vec<Unacknowledged>,
     /// Of the requests that they answer.
     marks: Marks,
+    /// What was spent on all of them since the last flush.
+    spent: Spent,
+    /// The status of the last problem that took the place of an answer, since it was asked for.
+    revoked: Option<u16>,
     pub(super) encoder: Encoder,
 }
 
@@ -48,6 +54,8 @@ impl Output {
             bytes: Vec::new(),
             unacknowledged: Vec::new(),
             marks: Marks::default(),
+            spent: Spent::default(),
+            revoked: None,
             encoder: Encoder::new(durable),
         }
     }
@@ -127,55 +135,79 @@ impl Output {
         self.bytes.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
     }
 
-    /// Waits for the log where an answer needs it, then sends everything.
-    ///
-    /// `time` is for the client to take it; more, the more there is.
-    pub(super) fn flush(
+    /// The status of the problem that has taken the place of the last answer, if one has since this was asked.
+    pub(super) fn take_revoked(&mut self) -> Option<u16> {
+        self.revoked.take()
+    }
+
+    /// Waits for the log where an answer needs it, and then sends what the system takes at once. Returns how
+    /// many bytes that was; the rest is for [`Output::send_rest`].
+    pub(super) fn send(
         &mut self,
         node: &Node,
         observer: &Observer,
         peer: &Peer,
-        time: Duration,
         go_on: impl Fn() -> bool,
-    ) -> io::Result<()> {
+    ) -> io::Result<usize> {
         if self.bytes.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         // Offsets grow along a connection, as its requests are handled one after the other.
-        let mut spent = Spent::default();
         if let Some(last) = self.unacknowledged.last() {
             let begun = Instant::now();
             let waited = node.wait(last.offset);
             let has_log = Instant::now();
-            spent.log = has_log.duration_since(begun);
+            self.spent.log = has_log.duration_since(begun);
             match waited {
                 Ok(()) => self.wait_for_replicas(node, has_log, go_on),
                 Err(refusal) => self.revoke(held(node), &refusal),
             }
-            spent.replicas = has_log.elapsed();
+            self.spent.replicas = has_log.elapsed();
             self.unacknowledged.clear();
         }
-        let mut stream = &peer.stream;
-        let mut sent = 0;
-        let mut deadline = None;
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        let sent = match rustix::net::send(&peer.stream, &self.bytes, flags) {
+            Ok(sent) => sent,
+            Err(Errno::AGAIN | Errno::INTR) => 0,
+            Err(error) => return Err(error.into()),
+        };
+        if sent == self.bytes.len() {
+            self.settle(observer, peer);
+        }
+        Ok(sent)
+    }
+
+    /// Sends what is left behind the first `sent` bytes, as fast as the client takes it. `time` is for that;
+    /// more, the more there is.
+    pub(super) fn send_rest(
+        &mut self,
+        mut sent: usize,
+        observer: &Observer,
+        peer: &Peer,
+        time: Duration,
+    ) -> io::Result<()> {
+        let deadline = Instant::now() + time + time_for(self.bytes.len());
         while sent < self.bytes.len() {
-            match stream.write(&self.bytes[sent..]) {
+            match (&peer.stream).write(&self.bytes[sent..]) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(bytes) => sent += bytes,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
             // The socket's own timeout bounds each write, this one all of them.
-            if sent < self.bytes.len() {
-                let now = Instant::now();
-                if now >= *deadline.get_or_insert_with(|| now + time + time_for(self.bytes.len())) {
-                    return Err(io::ErrorKind::TimedOut.into());
-                }
+            if sent < self.bytes.len() && Instant::now() >= deadline {
+                return Err(io::ErrorKind::TimedOut.into());
             }
         }
-        self.bytes.clear();
-        self.marks.settle(observer, peer, spent);
+        self.settle(observer, peer);
         Ok(())
+    }
+
+    /// Everything was sent.
+    fn settle(&mut self, observer: &Observer, peer: &Peer) {
+        self.bytes.clear();
+        let spent = std::mem::take(&mut self.spent);
+        self.marks.settle(observer, peer, spent);
     }
 
     /// Waits for the replicas that writes ask for, and says in their answers how many have them.
@@ -216,6 +248,7 @@ impl Output {
                 Instead::Bytes(bytes) => self.bytes.extend_from_slice(&bytes),
                 Instead::Problem(problem) => {
                     self.marks.set_status(write.mark, problem.kind.status);
+                    self.revoked = Some(problem.kind.status);
                     let reply = problem.into_reply(&mut body);
                     self.encoder
                         .encode(&mut self.bytes, write.envelope, &reply, &body);

@@ -101,6 +101,11 @@ impl Problem {
         }
     }
 
+    /// What is wrong, for people.
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// Names the field at fault.
     pub(super) fn field(self, field: impl Into<Cow<'static, str>>) -> Problem {
         self.member("field", Member::Text(field.into()))

@@ -5,14 +5,15 @@ use super::handlers::{Context, Scratch};
 use super::problem::{self, Problem};
 use super::request::Head;
 use super::response::{Body, Media, Reply, push_json};
-use super::stream::{Answer, Cut, Line, Outcome, Sink, Stream};
+use super::sink::Sink;
+use super::stream::{Answer, Cut, Desk, Outcome, Stream};
 use super::target;
 use crate::address::Address;
 use crate::api::{
     self, ChunkHeader, Divergence, Forgotten, Handover, HandoverOffset, Handshake, LogQuery, Promoted,
     REPLICATION_PROTOCOL,
 };
-use crate::log::{Branch, Feed, FeedError, LastRecord, LogId, Role, Term};
+use crate::log::{BUFFER_BYTES, Branch, Feed, FeedError, LastRecord, LogId, Role, Term};
 use crate::node::{FollowerName, Node, Phase, Poll, PollError, Polled, PromoteError};
 use crate::replication;
 use std::str::FromStr;
@@ -110,9 +111,7 @@ pub(super) fn forget(
 /// `GET /replication/log`
 pub(super) fn log<'a>(head: &Head<'_>) -> Result<Answer<'a>, Problem> {
     let (poll, wait) = question(head)?;
-    Ok(Answer::Later(Box::new(move |line, scratch| {
-        chunk(line, poll, wait, &mut scratch.body)
-    })))
+    Ok(Answer::Later(Box::new(move |desk| chunk(desk, poll, wait))))
 }
 
 fn question(head: &Head<'_>) -> Result<(Poll, Duration), Problem> {
@@ -199,37 +198,57 @@ fn number<T: FromStr>(text: &str, field: &'static str) -> Result<T, Problem> {
 }
 
 /// Waits until there is more of the log, and answers with it: small records together, a large one as it is read.
-fn chunk<'a>(line: Line<'a>, poll: Poll, wait: Duration, body: &mut Vec<u8>) -> Result<Outcome<'a>, Problem> {
+fn chunk<'a>(desk: &mut Desk<'a, '_>, poll: Poll, wait: Duration) -> Result<Outcome<'a>, Problem> {
+    let line = desk.line;
     let node = line.node();
     let deadline = Instant::now() + wait;
     let mut feed = match node.poll(&poll) {
         Ok(feed) => feed,
         Err(PollError::Diverged { branches, from }) => {
+            let body = &mut desk.scratch.body;
             return Ok(Outcome::Reply(divergence(&branches, from, body)));
         }
         Err(error) => return Err(problem_of(error, node.role())),
     };
     let unreadable = |error| problem_of_feed(error, node.role());
+    let mut body = Vec::new();
     let offset = loop {
-        let offset = feed.copy(CHUNK_BYTES, body).map_err(unreadable)?;
+        // Room for a chunk, and for what the feed reads ahead.
+        let ahead = usize::try_from(feed.bytes_ahead()).unwrap_or(usize::MAX);
+        desk.hold(ahead.min(CHUNK_BYTES) + ahead.min(BUFFER_BYTES))?;
+        let offset = feed.copy(CHUNK_BYTES, &mut body).map_err(unreadable)?;
         if body.is_empty()
             && let Some(bytes) = feed.item_bytes().map_err(unreadable)?
         {
+            feed.give_back();
             let head = head_of(node, feed.offset(), Body::Streamed(Media::Octets))?;
-            let body = Box::new(move |sink: &mut Sink<'a, '_>| send_item(sink, feed, bytes));
-            return Ok(Outcome::Stream(Stream { head, body }));
+            return Ok(Outcome::Stream(Stream {
+                head,
+                holds: PART_BYTES,
+                is_endless: false,
+                body: Box::new(move |sink| send_item(sink, feed, bytes)),
+            }));
         }
         let now = Instant::now();
         if !body.is_empty() || now >= deadline || line.is_stopping() {
             break offset;
         }
+        desk.charge.release();
         let has_grown = feed.wait_next(deadline.min(now + GONE_EVERY), || !line.is_stopping());
         if !has_grown && line.has_gone() {
             break offset;
         }
     };
     node.leave(&poll, &feed);
-    head_of(node, offset, Body::Written(Media::Octets)).map(Outcome::Reply)
+    drop(feed);
+    let bytes = body.len();
+    let head = head_of(node, offset, Body::Measured(Media::Octets, bytes as u64))?;
+    Ok(Outcome::Stream(Stream {
+        head,
+        holds: bytes,
+        is_endless: false,
+        body: Box::new(move |sink| sink.write(&body)),
+    }))
 }
 
 /// Sends a record or batch of so many bytes as it is read.
@@ -319,11 +338,12 @@ pub(super) fn promote<'a>(head: &Head<'_>) -> Result<Answer<'a>, Problem> {
     let [force] = target::parameters(head.query, ["force"])?;
     let is_forced = target::flag("force", force.as_deref())?;
     // The primary may take a moment to hand over.
-    Ok(Answer::Later(Box::new(move |line, scratch| {
+    Ok(Answer::Later(Box::new(move |desk| {
+        let line = desk.line;
         let promoted = replication::promote(line.node(), is_forced, || !line.is_stopping());
         let promotion = promoted.map_err(|error| problem_of_promote(&error))?;
         Ok(Outcome::Reply(json(
-            scratch,
+            desk.scratch,
             &Promoted {
                 term: promotion.term.number().into(),
                 offset: promotion.offset,

@@ -1,11 +1,12 @@
-//! Answers that wait, and answers that have no end in sight.
+//! Answers that wait, answers that are large, and answers that have no end in sight.
 //!
 //! A handler must neither wait nor write. One that has to leaves behind what is to be done: a [`Later`].
 //! The connection sends everything that it has in hand, gives its buffers back, and then runs it on its own
 //! thread. What comes of it is an answer like any other, or a [`Stream`]: a head, and then pieces, each sent
-//! as it is made. Requests that stand behind it in a pipeline wait their turn.
+//! as it is made ([`super::sink`]). Requests that stand behind it in a pipeline wait their turn.
 //!
 //! # What must hold
+//! - What an answer may take of memory is charged to the connection before it is made; see [`super::budget`].
 //! - A client that does not read is cut off after the time that an answer may take. It costs its own
 //!   thread that long, and nobody else anything.
 //! - A stream that ends whole says so (the last chunk; for HTTP/1.0, which has no chunks, the close). One
@@ -14,20 +15,21 @@
 //!   stops.
 
 use super::Shared;
+use super::budget::Charge;
 use super::handlers::{Context, Scratch};
-use super::limits::{Charge, time_for};
-use super::problem::Problem;
+use super::problem::{self, Problem};
 use super::registry::Peer;
 use super::response::Reply;
+use super::sink::Sink;
 use crate::node::Node;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use std::fmt;
-use std::io::{self, IoSlice, Write};
-use std::time::Instant;
+use std::io;
+use std::time::{Duration, Instant};
 
-/// Pieces up to this size are not counted against the budget of all connections, in bytes.
-const UNCHARGED_BYTES: usize = 32 * 1024;
+/// How long a request waits for its turn where others have all the memory that answers may take.
+pub(super) const TURN_MAX: Duration = Duration::from_secs(10);
 
 /// What a handler makes of a request.
 pub(super) enum Answer<'a> {
@@ -37,9 +39,36 @@ pub(super) enum Answer<'a> {
     Later(Later<'a>),
 }
 
-/// What is done once all answers before it were sent. It may wait; a body of its answer goes into the
-/// scratch buffers, which are empty.
-pub(super) type Later<'a> = Box<dyn FnOnce(Line<'a>, &mut Scratch) -> Result<Outcome<'a>, Problem> + 'a>;
+/// What is done once all answers before it were sent. It may wait.
+pub(super) type Later<'a> = Box<dyn FnOnce(&mut Desk<'a, '_>) -> Result<Outcome<'a>, Problem> + 'a>;
+
+/// What the work of a [`Later`] is done with.
+pub(super) struct Desk<'a, 'c> {
+    pub(super) line: Line<'a>,
+    /// A small body of an answer goes in here. The buffers are empty.
+    pub(super) scratch: &'c mut Scratch,
+    pub(super) charge: &'c mut Charge<'a>,
+}
+
+impl Desk<'_, '_> {
+    /// Takes room for `bytes` in all, which may mean to wait for it. Nothing large may be held meanwhile.
+    pub(super) fn hold(&mut self, bytes: usize) -> Result<(), Problem> {
+        self.charge.lower_to(bytes);
+        match self.line.await_room(self.charge, bytes, TURN_MAX) {
+            true => Ok(()),
+            false => Err(overloaded()),
+        }
+    }
+}
+
+/// Why a request is refused that there is no room for.
+pub(super) fn overloaded() -> Problem {
+    Problem::new(
+        problem::OVERLOADED,
+        "requests and answers in flight take all the memory they may",
+    )
+    .retry_after(1)
+}
 
 /// What comes of waiting.
 pub(super) enum Outcome<'a> {
@@ -51,8 +80,14 @@ pub(super) enum Outcome<'a> {
 
 /// An answer whose body is made while it is sent.
 pub(super) struct Stream<'a> {
-    /// Its head, with a body that is [`Streamed`](super::response::Body::Streamed).
+    /// Its head, with a body that is [`Streamed`](super::response::Body::Streamed), or
+    /// [`Measured`](super::response::Body::Measured) where the length is known.
     pub(super) head: Reply,
+    /// What making and sending it takes of memory at any time, in bytes.
+    pub(super) holds: usize,
+    /// Whether it goes on for as long as the client reads: then its first piece is sent at once, and each
+    /// piece may take as long as another answer.
+    pub(super) is_endless: bool,
     /// Writes the body. Not called where the request was a HEAD.
     pub(super) body: StreamBody<'a>,
 }
@@ -65,15 +100,35 @@ pub(super) type StreamBody<'a> = Box<dyn FnOnce(&mut Sink<'a, '_>) -> Result<(),
 pub(super) enum Cut {
     /// The client does not read, or has gone.
     Client(io::Error),
+    /// Others have all the memory that answers may take.
+    Overloaded,
     /// The rest of the body cannot be made.
     Body(String),
+    /// What it shows is not had by as many as must have it.
+    Unacknowledged(Problem),
+}
+
+impl Cut {
+    /// What is answered where nothing was sent yet; the error of the connection, where nothing can be.
+    pub(super) fn into_problem(self) -> Result<Problem, io::Error> {
+        match self {
+            Cut::Client(error) => Err(error),
+            Cut::Overloaded => Ok(overloaded()),
+            Cut::Body(why) => Ok(Problem::new(problem::LOG_UNREADABLE, why)),
+            Cut::Unacknowledged(problem) => Ok(problem),
+        }
+    }
 }
 
 impl fmt::Display for Cut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Cut::Client(error) => write!(f, "the client took no more of a stream: {error}"),
+            Cut::Overloaded => {
+                f.write_str("a stream was cut: answers in flight take all the memory they may")
+            }
             Cut::Body(why) => write!(f, "a stream was cut: {why}"),
+            Cut::Unacknowledged(problem) => write!(f, "a stream was cut: {}", problem.detail()),
         }
     }
 }
@@ -96,7 +151,11 @@ impl<'a> Line<'a> {
         self.context.node
     }
 
-    fn shared(&self) -> &'a Shared {
+    pub(super) fn peer(&self) -> &'a Peer {
+        self.peer
+    }
+
+    pub(super) fn shared(&self) -> &'a Shared {
         self.context.shared
     }
 
@@ -119,86 +178,13 @@ impl<'a> Line<'a> {
             Err(error) => !matches!(error, Errno::AGAIN | Errno::INTR),
         }
     }
-}
 
-/// Where the pieces of a stream go.
-pub(super) struct Sink<'a, 'c> {
-    line: Line<'a>,
-    charge: &'c mut Charge<'a>,
-    is_chunked: bool,
-    sent_bytes: u64,
-}
-
-impl<'a, 'c> Sink<'a, 'c> {
-    pub(super) fn new(line: Line<'a>, charge: &'c mut Charge<'a>, is_chunked: bool) -> Sink<'a, 'c> {
-        Sink {
-            line,
-            charge,
-            is_chunked,
-            sent_bytes: 0,
-        }
-    }
-
-    /// Bytes of pieces that were sent.
-    pub(super) fn sent_bytes(&self) -> u64 {
-        self.sent_bytes
-    }
-
-    /// The connection that it goes to.
-    pub(super) fn line(&self) -> Line<'a> {
-        self.line
-    }
-
-    /// Sends a piece, and returns when the system has taken all of it. An error is to be returned by the
-    /// stream's body: nothing can be sent after it.
-    pub(super) fn write(&mut self, piece: &[u8]) -> Result<(), Cut> {
-        // A chunk of nothing would be the end.
-        if piece.is_empty() {
-            return Ok(());
-        }
-        if piece.len() > UNCHARGED_BYTES && !self.charge.raise_to(piece.len()) {
-            return Err(Cut::Body(
-                "answers in flight take all the memory they may".to_owned(),
-            ));
-        }
-        let sent = if self.is_chunked {
-            let head = format!("{:x}\r\n", piece.len());
-            self.send(&mut [head.as_bytes(), piece, b"\r\n"].map(IoSlice::new))
-        } else {
-            self.send(&mut [IoSlice::new(piece)])
-        };
-        self.charge.release();
-        self.sent_bytes += piece.len() as u64;
-        sent
-    }
-
-    /// Says that the body was whole.
-    pub(super) fn end(&self) -> Result<(), Cut> {
-        if self.is_chunked {
-            self.send(&mut [IoSlice::new(b"0\r\n\r\n")])?;
-        }
-        Ok(())
-    }
-
-    fn send(&self, mut slices: &mut [IoSlice<'_>]) -> Result<(), Cut> {
-        let bytes = slices.iter().map(|slice| slice.len()).sum();
-        let time = self.line.shared().limits.write_timeout + time_for(bytes);
-        let mut deadline = None;
-        loop {
-            match (&self.line.peer.stream).write_vectored(slices) {
-                Ok(0) => return Err(Cut::Client(io::ErrorKind::WriteZero.into())),
-                Ok(sent) => IoSlice::advance_slices(&mut slices, sent),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Cut::Client(error)),
-            }
-            if slices.is_empty() {
-                return Ok(());
-            }
-            // The socket's own timeout bounds each write, this one all of them.
-            let now = Instant::now();
-            if now >= *deadline.get_or_insert_with(|| now + time) {
-                return Err(Cut::Client(io::ErrorKind::TimedOut.into()));
-            }
-        }
+    /// Takes room for `bytes` in all, and waits for it up to `patience` where there is none; `false` where
+    /// there was none in the end, the client has gone or the server stops.
+    pub(super) fn await_room(&self, charge: &mut Charge<'a>, bytes: usize, patience: Duration) -> bool {
+        charge.raise_to(bytes)
+            || charge.wait_for(bytes, Instant::now() + patience, || {
+                !self.is_stopping() && !self.has_gone()
+            })
     }
 }

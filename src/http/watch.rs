@@ -11,23 +11,22 @@
 //! - An answer is bounded: by number, by the bytes of its values, and by the bytes of the log that are looked
 //!   at for it.
 
+use super::deadline;
 use super::media;
 use super::problem::{self, Problem};
 use super::request::Head;
-use super::response::{Body, Media, Reply, push_decimal, push_json};
-use super::stream::{Answer, Cut, Line, Outcome, Sink, Stream};
+use super::response::{Body, Media, Reply, push_decimal, push_json_string};
+use super::sink::{Out, SINK_BYTES, Sink, push_value};
+use super::stream::{Answer, Cut, Desk, Line, Outcome, Stream};
 use super::target;
-use crate::api::{self, Change};
-use crate::log::{Feed, FeedError, LogId, Operation, Read, Role};
+use crate::api;
+use crate::log::{BUFFER_BYTES, Feed, FeedError, LogId, Operation, Read, Role};
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
 use tiny_http::{Method, StatusCode};
 
 /// An answer takes no further change once its values have so many bytes.
 const ANSWER_BYTES: usize = 1 << 20;
-
-/// Events are sent together up to about so many bytes.
-const PIECE_BYTES: usize = 64 * 1024;
 
 /// How far is read, in bytes of the log, before a watcher looks at its clock and whether it is to stop.
 const STRIDE_BYTES: u64 = 8 << 20;
@@ -82,8 +81,8 @@ pub(super) fn watch<'a>(head: &Head<'_>) -> Result<Answer<'a>, Problem> {
             let last = std::str::from_utf8(last).unwrap_or_default();
             question.after = Some(place(last, question.after_field)?);
         }
-        return Ok(Answer::Later(Box::new(|line, _| {
-            events(line, question).map(Outcome::Stream)
+        return Ok(Answer::Later(Box::new(|desk| {
+            events(desk.line, question).map(Outcome::Stream)
         })));
     }
     let limit = limit.map_or(Ok(api::WATCH_LIMIT_DEFAULT), |limit| {
@@ -93,68 +92,162 @@ pub(super) fn watch<'a>(head: &Head<'_>) -> Result<Answer<'a>, Problem> {
     if head.method == Method::Head {
         wait = Duration::ZERO; // There is nothing to see in the end of the wait.
     }
-    Ok(Answer::Later(Box::new(move |line, scratch| {
-        poll(line, &question, limit, wait, &mut scratch.body).map(Outcome::Reply)
+    Ok(Answer::Later(Box::new(move |desk| {
+        poll(desk, question, limit, wait)
     })))
 }
 
-fn poll(
-    line: Line<'_>,
-    question: &Question,
+fn poll<'a>(
+    desk: &mut Desk<'a, '_>,
+    question: Question,
     limit: usize,
     wait: Duration,
-    body: &mut Vec<u8>,
-) -> Result<Reply, Problem> {
+) -> Result<Outcome<'a>, Problem> {
+    let line = desk.line;
     let deadline = Instant::now() + wait;
     let mut feed = question.feed(line)?;
-    body.extend_from_slice(b"{\"changes\":[");
-    let (mut changes, mut value_bytes) = (0, 0);
+    let unreadable = |error| question.problem(error, line.node().role());
     loop {
+        desk.hold(feed_bytes(&feed))?;
         let stride_end = feed.offset() + STRIDE_BYTES;
-        let more = loop {
-            if changes == limit || value_bytes >= ANSWER_BYTES || feed.offset() >= stride_end {
-                break true;
+        let found = loop {
+            if feed.offset() >= stride_end {
+                break Found::Nothing;
             }
-            match feed.next() {
-                Ok(Some(read)) => {
-                    if question.is_asked_for(&read) {
-                        if changes > 0 {
-                            body.push(b',');
-                        }
-                        push_json(body, &question.change(&read));
-                        changes += 1;
-                        value_bytes += read.record.value.len();
-                    }
-                }
-                Ok(None) => break false,
-                // What was found is given; the next poll meets the same error with nothing in hand.
-                Err(_) if changes > 0 => break true,
-                Err(error) => return Err(question.problem(error, line.node().role())),
+            let Some(bytes) = feed.next_bytes().map_err(unreadable)? else {
+                break Found::End;
+            };
+            if bytes > BUFFER_BYTES {
+                feed.give_back();
+                desk.hold(feed_bytes(&feed) + bytes)?;
+            }
+            match feed.peek_next().map_err(unreadable)? {
+                Some(read) if question.is_asked_for(&read) => break Found::Change,
+                Some(_) => drop(feed.next().map_err(unreadable)?),
+                None => break Found::End,
             }
         };
+        if matches!(found, Found::Change) {
+            return Ok(Outcome::Stream(Stream {
+                head: Reply::new(StatusCode(200), Body::Streamed(Media::Json))
+                    .header("Cache-Control", "no-store"),
+                holds: feed_bytes(&feed),
+                is_endless: false,
+                body: Box::new(move |sink| send_changes(sink, feed, &question, limit)),
+            }));
+        }
         let now = Instant::now();
-        if changes > 0 || now >= deadline || line.is_stopping() {
+        if now >= deadline || line.is_stopping() {
             break;
         }
-        if !more {
-            let grown = feed.wait(deadline.min(now + GONE_EVERY), || !line.is_stopping());
-            if !grown && Instant::now() < deadline && line.has_gone() {
+        if matches!(found, Found::Nothing) {
+            if line.has_gone() {
                 break;
             }
+            continue;
+        }
+        desk.charge.release();
+        let grown = feed.wait(deadline.min(now + GONE_EVERY), || !line.is_stopping());
+        if !grown && Instant::now() < deadline && line.has_gone() {
+            break;
         }
     }
-    body.extend_from_slice(b"],\"next\":");
+    let body = &mut desk.scratch.body;
+    body.extend_from_slice(b"{\"changes\":[],\"next\":");
     push_decimal(body, feed.offset());
-    body.extend_from_slice(b",\"log\":");
-    push_json(body, &line.node().log_id().to_string());
+    push_log(body, line.node().log_id());
     body.push(b'}');
-    Ok(Reply::new(StatusCode(200), Body::Written(Media::Json)).header("Cache-Control", "no-store"))
+    Ok(Outcome::Reply(
+        Reply::new(StatusCode(200), Body::Written(Media::Json)).header("Cache-Control", "no-store"),
+    ))
+}
+
+/// Appends which log `next` is an offset of.
+fn push_log(out: &mut Vec<u8>, log: LogId) {
+    out.extend_from_slice(b",\"log\":");
+    push_json_string(out, &log.to_string());
+}
+
+/// What a look at the log has come to.
+enum Found {
+    /// A change that is asked for, which the feed gives next.
+    Change,
+    /// Nothing so far.
+    Nothing,
+    /// Nothing, and nothing more is written.
+    End,
+}
+
+/// What a feed and a sink take to give what comes next, in bytes, but for a record that is longer than a buffer.
+fn feed_bytes(feed: &Feed<'_>) -> usize {
+    let ahead = usize::try_from(feed.bytes_ahead()).unwrap_or(usize::MAX);
+    // Each byte may come to six, and the fields of a change to more than its record has.
+    ahead.min(BUFFER_BYTES) + ahead.saturating_mul(16).min(SINK_BYTES)
+}
+
+/// Sends changes from the first one that is asked for on, which the feed gives next.
+fn send_changes(
+    sink: &mut Sink<'_, '_>,
+    mut feed: Feed<'_>,
+    question: &Question,
+    limit: usize,
+) -> Result<(), Cut> {
+    let stride_end = feed.offset() + STRIDE_BYTES;
+    let (mut changes, mut value_bytes) = (0, 0);
+    sink.buffer().extend_from_slice(b"{\"changes\":[");
+    while changes < limit && value_bytes < ANSWER_BYTES && feed.offset() < stride_end {
+        // What was found is given; the next poll meets what ended this one with nothing in hand.
+        match hold_next(sink, &mut feed) {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(Cut::Overloaded | Cut::Body(_)) if changes > 0 => break,
+            Err(cut) => return Err(cut),
+        }
+        match feed.next() {
+            Ok(Some(read)) => {
+                if question.is_asked_for(&read) {
+                    if changes > 0 {
+                        sink.buffer().push(b',');
+                    }
+                    question.push_change(sink, &read)?;
+                    changes += 1;
+                    value_bytes += read.record.value.len();
+                }
+            }
+            Ok(None) => break,
+            Err(_) if changes > 0 => break,
+            Err(error) => return Err(Cut::Body(error.to_string())),
+        }
+    }
+    sink.buffer().extend_from_slice(b"],\"next\":");
+    push_decimal(sink.buffer(), feed.offset());
+    let log = sink.line().node().log_id();
+    push_log(sink.buffer(), log);
+    sink.buffer().push(b'}');
+    Ok(())
+}
+
+/// Takes room for the next record; `false` where nothing more is written.
+fn hold_next(sink: &mut Sink<'_, '_>, feed: &mut Feed<'_>) -> Result<bool, Cut> {
+    let next_bytes = feed.next_bytes().map_err(|error| Cut::Body(error.to_string()))?;
+    let Some(bytes) = next_bytes else {
+        return Ok(false);
+    };
+    if bytes > BUFFER_BYTES {
+        feed.give_back();
+        sink.hold(BUFFER_BYTES + SINK_BYTES + bytes)?;
+    } else {
+        sink.lower_to(BUFFER_BYTES + SINK_BYTES);
+    }
+    Ok(true)
 }
 
 fn events<'a>(line: Line<'a>, question: Question) -> Result<Stream<'a>, Problem> {
     let feed = question.feed(line)?;
     Ok(Stream {
         head: Reply::new(StatusCode(200), Body::Streamed(Media::Events)).header("Cache-Control", "no-store"),
+        holds: 0,
+        is_endless: true,
         body: Box::new(move |sink| send_events(sink, feed, &question)),
     })
 }
@@ -162,32 +255,47 @@ fn events<'a>(line: Line<'a>, question: Question) -> Result<Stream<'a>, Problem>
 fn send_events(sink: &mut Sink<'_, '_>, mut feed: Feed<'_>, question: &Question) -> Result<(), Cut> {
     let line = sink.line();
     let log = line.node().log_id();
-    let mut out = format!("retry: {RETRY_MS}\n").into_bytes();
+    let out = sink.buffer();
+    out.extend_from_slice(format!("retry: {RETRY_MS}\n").as_bytes());
     // An id without data is no event. It tells a browser where to go on if it is cut off before the first.
-    push_event_id(&mut out, log, feed.offset());
+    push_event_id(out, log, feed.offset());
     out.push(b'\n');
+    sink.flush()?;
     loop {
+        sink.hold(feed_bytes(&feed))?;
         let stride_end = feed.offset() + STRIDE_BYTES;
         let more = loop {
-            if out.len() >= PIECE_BYTES || feed.offset() >= stride_end {
+            if feed.offset() >= stride_end {
                 break true;
             }
+            if !hold_next(sink, &mut feed)? {
+                break false;
+            }
             match feed.next() {
-                Ok(Some(read)) if question.is_asked_for(&read) => {
-                    push_event(&mut out, log, &question.change(&read));
-                }
+                Ok(Some(read)) if question.is_asked_for(&read) => question.push_event(sink, log, &read)?,
                 Ok(Some(_)) => {}
                 Ok(None) => break false,
                 Err(error) => {
-                    sink.write(&out)?;
+                    sink.flush()?;
                     return Err(Cut::Body(error.to_string()));
                 }
             }
         };
-        sink.write(&out)?;
-        out.clear();
-        out.shrink_to(if more { PIECE_BYTES } else { 0 });
-        let grown = more || feed.wait(Instant::now() + HEARTBEAT_EVERY, || !line.is_stopping());
+        sink.flush()?;
+        sink.give_back();
+        if line.is_stopping() {
+            return Ok(());
+        }
+        if more {
+            if line.has_gone() {
+                return Err(Cut::Client(std::io::ErrorKind::ConnectionAborted.into()));
+            }
+            continue;
+        }
+        // Nothing is held while nothing comes.
+        feed.give_back();
+        sink.hold(0)?;
+        let grown = feed.wait(Instant::now() + HEARTBEAT_EVERY, || !line.is_stopping());
         if line.is_stopping() {
             return Ok(());
         }
@@ -195,22 +303,13 @@ fn send_events(sink: &mut Sink<'_, '_>, mut feed: Feed<'_>, question: &Question)
             if line.has_gone() {
                 return Err(Cut::Client(std::io::ErrorKind::ConnectionAborted.into()));
             }
+            let out = sink.buffer();
             out.extend_from_slice(b": nothing new\n");
-            push_event_id(&mut out, log, feed.offset());
+            push_event_id(out, log, feed.offset());
             out.push(b'\n');
+            sink.flush()?;
         }
     }
-}
-
-/// Appends one event, as <https://html.spec.whatwg.org/multipage/server-sent-events.html> has it. JSON has
-/// no line breaks of its own, so the data is one line.
-fn push_event(out: &mut Vec<u8>, log: LogId, change: &Change<'_>) {
-    push_event_id(out, log, change.version);
-    out.extend_from_slice(b"event: ");
-    out.extend(change.operation.bytes().map(|byte| byte.to_ascii_lowercase()));
-    out.extend_from_slice(b"\ndata: ");
-    push_json(out, change);
-    out.extend_from_slice(b"\n\n");
 }
 
 /// An id names the log too: a browser that connects anew sends it back, and another log refuses it.
@@ -239,27 +338,45 @@ impl Question {
         read.record.key.starts_with(self.prefix.as_bytes())
     }
 
-    fn change<'r>(&self, read: &Read<'r>) -> Change<'r> {
+    /// Appends one event, as <https://html.spec.whatwg.org/multipage/server-sent-events.html> has it. JSON has
+    /// no line breaks of its own, so the data is one line.
+    fn push_event<O: Out>(&self, out: &mut O, log: LogId, read: &Read<'_>) -> Result<(), O::Error> {
+        let buffer = out.buffer();
+        push_event_id(buffer, log, read.version);
+        buffer.extend_from_slice(b"event: ");
+        buffer.extend(
+            read.record
+                .operation
+                .name()
+                .bytes()
+                .map(|byte| byte.to_ascii_lowercase()),
+        );
+        buffer.extend_from_slice(b"\ndata: ");
+        self.push_change(out, read)?;
+        out.buffer().extend_from_slice(b"\n\n");
+        out.settle()
+    }
+
+    /// Appends a change, as [`api::Change`] has it.
+    fn push_change<O: Out>(&self, out: &mut O, read: &Read<'_>) -> Result<(), O::Error> {
         let record = &read.record;
-        let has_value = matches!(record.operation, Operation::Set | Operation::Update);
-        let (value, encoding) = match has_value && self.with_values {
-            true => {
-                let (value, encoding) = api::encode_value(record.value);
-                (Some(value), encoding)
-            }
-            false => (None, None),
-        };
-        Change {
-            operation: record.operation.name().into(),
-            // What a node took for a key is UTF-8.
-            key: String::from_utf8_lossy(record.key),
-            value,
-            encoding,
-            version: read.version,
-            timestamp: record.timestamp_ms,
-            expires_at: record.deadline_ms.map(|ms| api::expires_at(ms).into()),
-            expires_at_ms: record.deadline_ms,
+        let buffer = out.buffer();
+        buffer.extend_from_slice(b"{\"operation\":");
+        push_json_string(buffer, record.operation.name());
+        buffer.extend_from_slice(b",\"key\":");
+        // What a node took for a key is UTF-8.
+        push_json_string(buffer, &String::from_utf8_lossy(record.key));
+        if self.with_values && matches!(record.operation, Operation::Set | Operation::Update) {
+            push_value(out, record.value)?;
         }
+        let buffer = out.buffer();
+        buffer.extend_from_slice(b",\"version\":");
+        push_decimal(buffer, read.version);
+        buffer.extend_from_slice(b",\"timestamp\":");
+        push_decimal(buffer, record.timestamp_ms);
+        deadline::push_members(buffer, record.deadline_ms);
+        buffer.push(b'}');
+        out.settle()
     }
 
     fn problem(&self, error: FeedError, role: Role) -> Problem {
@@ -341,6 +458,7 @@ fn seconds(text: &str) -> Result<Duration, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::Record;
 
     #[test]
     fn numbers_are_read_strictly() {
@@ -367,20 +485,52 @@ mod tests {
 
     #[test]
     fn an_event_is_three_fields_and_a_blank_line() {
-        let change = Change {
-            operation: "SET".into(),
-            key: "a\nb".into(),
-            value: Some("v\r\n".into()),
-            encoding: None,
+        let question = Question {
+            prefix: String::new(),
+            after: None,
+            after_field: "after",
+            with_values: true,
+        };
+        let read = Read {
+            offset: 0,
             version: 7,
-            timestamp: 1,
-            expires_at: None,
-            expires_at_ms: None,
+            record: Record::new(Operation::Set, 1, b"a\nb", b"v\r\n"),
         };
         let mut out = Vec::new();
-        push_event(&mut out, LogId::default(), &change);
+        let Ok(()) = question.push_event(&mut out, LogId::default(), &read);
         let expected = "id: 00000000000000000000000000000000-7\nevent: set\ndata: {\"operation\":\"SET\",\"key\":\"a\\nb\",\"value\":\"v\\r\\n\",\
                         \"version\":7,\"timestamp\":1}\n\n";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    /// What is written member by member is what the description of the API has.
+    #[test]
+    fn a_change_is_read_as_what_it_was() {
+        let question = Question {
+            prefix: String::new(),
+            after: None,
+            after_field: "after",
+            with_values: true,
+        };
+        let record = Record {
+            deadline_ms: Some(1_700_000_000_123),
+            ..Record::new(Operation::Update, 5, "ü".as_bytes(), b"\xff\0")
+        };
+        let mut out = Vec::new();
+        let Ok(()) = question.push_change(
+            &mut out,
+            &Read {
+                offset: 1,
+                version: 9,
+                record,
+            },
+        );
+        let change: api::Change<'_> = serde_json::from_slice(&out).unwrap();
+        assert_eq!((&*change.operation, &*change.key), ("UPDATE", "ü"));
+        assert_eq!(change.value.as_deref(), Some("/wA="));
+        assert_eq!(change.encoding, Some(api::Encoding::Base64));
+        assert_eq!((change.version, change.timestamp), (9, 5));
+        assert_eq!(change.expires_at_ms, Some(1_700_000_000_123));
+        assert_eq!(change.expires_at.as_deref(), Some("2023-11-14T22:13:20.123Z"));
     }
 }

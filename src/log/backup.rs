@@ -28,8 +28,34 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// Bytes given at once.
-const PIECE_BYTES: usize = 256 * 1024;
+/// Bytes given at once, but for a longer value.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// What making a backup holds, in bytes, beside one longer value: a piece, what is copied of the store, and what is read
+/// ahead of the log.
+pub(crate) const BACKUP_BYTES: usize = 3 * 64 * 1024;
+
+/// Whoever takes a backup.
+pub trait Take {
+    /// Why it takes no more.
+    type Error;
+
+    /// Is asked for room before a longer value of so many bytes is held, and told 0 once it is not any more.
+    fn hold(&mut self, _bytes: usize) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
+    /// Takes a piece.
+    fn take(&mut self, piece: &[u8]) -> Result<(), Self::Error>;
+}
+
+impl<E, F: FnMut(&[u8]) -> Result<(), E>> Take for F {
+    type Error = E;
+
+    fn take(&mut self, piece: &[u8]) -> Result<(), E> {
+        self(piece)
+    }
+}
 
 /// Why a backup was not brought to its end.
 #[derive(Debug)]
@@ -58,7 +84,7 @@ impl<E: fmt::Debug + fmt::Display> std::error::Error for BackupError<E> {}
 pub(super) fn write<E>(
     log: &Log,
     source: &dyn Source,
-    take: &mut dyn FnMut(&[u8]) -> Result<(), E>,
+    take: &mut dyn Take<Error = E>,
 ) -> Result<(), BackupError<E>> {
     let generation = log.shared.generation();
     let replaced = || {
@@ -84,6 +110,7 @@ pub(super) fn write<E>(
         given: 0,
         records: 0,
         take,
+        holds: false,
     };
     let mut batch = Batch::new();
     let mut slot = Some(0);
@@ -107,6 +134,11 @@ pub(super) fn write<E>(
         std::thread::yield_now(); // Who has written it is about to say so.
     };
     while feed.offset() < end {
+        let next_bytes = feed.next_bytes().map_err(BackupError::Feed)?;
+        if let Some(bytes) = next_bytes.filter(|bytes| *bytes > PIECE_BYTES) {
+            feed.give_back();
+            out.hold(bytes).map_err(BackupError::Taker)?;
+        }
         let Some(read) = feed.next().map_err(BackupError::Feed)? else {
             break;
         };
@@ -132,26 +164,46 @@ struct Pieces<'a, E> {
     /// Bytes that were given before those.
     given: u64,
     records: u64,
-    take: &'a mut dyn FnMut(&[u8]) -> Result<(), E>,
+    take: &'a mut dyn Take<Error = E>,
+    /// Whether room was asked for that is not needed any more once the next record is given.
+    holds: bool,
 }
 
 impl<E> Pieces<'_, E> {
     fn push(&mut self, record: &Record<'_>) -> Result<(), E> {
-        record.encode(
-            self.given + self.bytes.len() as u64 - HEADER_BYTES as u64,
-            &mut self.bytes,
-        );
+        let position = self.given + self.bytes.len() as u64 - HEADER_BYTES as u64;
         self.records += 1;
+        if record.value.len() < PIECE_BYTES {
+            record.encode(position, &mut self.bytes);
+        } else {
+            // A long value is given from where it is.
+            record.encode_head(position, &mut self.bytes);
+            self.give()?;
+            self.take.take(record.value)?;
+            self.given += record.value.len() as u64;
+        }
         if self.bytes.len() >= PIECE_BYTES {
             self.give()?;
+        }
+        if std::mem::take(&mut self.holds) {
+            self.take.hold(0)?;
         }
         Ok(())
     }
 
+    /// Asks for room for a long value.
+    fn hold(&mut self, bytes: usize) -> Result<(), E> {
+        self.give()?;
+        self.holds = true;
+        self.take.hold(bytes)
+    }
+
     fn give(&mut self) -> Result<(), E> {
-        (self.take)(&self.bytes)?;
+        if !self.bytes.is_empty() {
+            self.take.take(&self.bytes)?;
+        }
         self.given += self.bytes.len() as u64;
-        self.bytes.clear();
+        self.bytes = Vec::new();
         Ok(())
     }
 }

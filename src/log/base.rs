@@ -108,8 +108,13 @@ impl Batch {
         true
     }
 
-    /// Takes a share of an entry.
-    pub(crate) fn share(&mut self, pair: Pair, version: u64) {
+    /// Takes a share of an entry, which keeps its memory whatever becomes of it; `false` where there is another one
+    /// already.
+    pub(crate) fn share(&mut self, pair: impl FnOnce() -> Pair, version: u64) -> bool {
+        if self.items.iter().any(|item| item.shared.is_some()) {
+            return false;
+        }
+        let pair = pair();
         self.items.push(Item {
             key_and_value: 0..0,
             key_bytes: pair.key().len(),
@@ -117,6 +122,7 @@ impl Batch {
             deadline_ms: pair.deadline_ms(),
             shared: Some(pair),
         });
+        true
     }
 
     /// The entries as records, and what each adds to the digest.

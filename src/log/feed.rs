@@ -26,8 +26,8 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Instant;
 
-/// Read at a time, in bytes. Small, as there may be a thousand feeds.
-const BUFFER_BYTES: usize = 64 * 1024;
+/// Read at a time, in bytes, but for a record that is longer. Small, as there may be a thousand feeds.
+pub(crate) const BUFFER_BYTES: usize = 64 * 1024;
 
 /// Length of a SKIP, in bytes.
 const SKIP_BYTES: usize = HEAD_BYTES + 8;
@@ -218,7 +218,9 @@ impl<'a> Feed<'a> {
             generation: shared.generation(),
         };
         // So that an offset that cannot be gone on from is refused here.
-        feed.peek_any()?;
+        if let Some(bytes) = feed.next_bytes_any()?.filter(|bytes| *bytes > BUFFER_BYTES) {
+            feed.check_long(bytes)?;
+        }
         Ok(feed)
     }
 
@@ -245,6 +247,48 @@ impl<'a> Feed<'a> {
             segment: self.segment.clone(),
             generation: self.generation,
         }
+    }
+
+    /// Bytes of the log that are written and were not read.
+    pub fn bytes_ahead(&self) -> u64 {
+        self.shared.commit.position().written.saturating_sub(self.offset)
+    }
+
+    /// Bytes of the next record, be it of a key or not; none where nothing more is written now. Reads no more of it
+    /// than a feed reads at a time: a longer one is in memory only once it is asked for.
+    pub(crate) fn next_bytes_any(&mut self) -> Result<Option<usize>, FeedError> {
+        self.peek_within(BUFFER_BYTES)
+    }
+
+    /// Bytes of the next record of a key, which [`Feed::next`] will hold; none where nothing more is written now.
+    /// Reads as little ahead as a feed does.
+    pub fn next_bytes(&mut self) -> Result<Option<usize>, FeedError> {
+        while let Some(bytes) = self.next_bytes_any()? {
+            let record = self.buffer.get(self.start..self.start + bytes);
+            if record.is_none_or(|record| Record::decode_checked(record).operation.has_key()) {
+                return Ok(Some(bytes));
+            }
+            self.advance_any(bytes);
+        }
+        Ok(None)
+    }
+
+    /// The next record of a key, as [`Feed::next`] gives it, which then gives it again.
+    pub fn peek_next(&mut self) -> Result<Option<Read<'_>>, FeedError> {
+        let Some(bytes) = self.peek()? else {
+            return Ok(None);
+        };
+        Ok(Some(Read {
+            offset: self.offset,
+            version: self.offset + bytes as u64,
+            record: Record::decode_checked(&self.buffer[self.start..self.start + bytes]),
+        }))
+    }
+
+    /// Frees what was read ahead: it is read anew.
+    pub fn give_back(&mut self) {
+        self.buffer = Vec::new();
+        self.start = 0;
     }
 
     /// Appends records to `out` as they stand in the log, of every operation, up to `bytes_max` and the rest of
@@ -314,8 +358,7 @@ impl<'a> Feed<'a> {
         let Some(segment) = self.segment.clone() else {
             return Err(self.invalid("the bytes are no record"));
         };
-        self.buffer = Vec::new();
-        self.start = 0;
+        self.give_back();
         let at = self.offset - segment.named.first_offset + HEADER_BYTES as u64;
         let from = out.len();
         out.resize(from + bytes, 0);
@@ -384,8 +427,7 @@ impl<'a> Feed<'a> {
     /// wait a little longer than until there is more: many feeds share how often all of them look.
     pub fn wait(&mut self, deadline: Instant, go_on: impl Fn() -> bool) -> bool {
         if self.start == self.buffer.len() {
-            self.buffer = Vec::new();
-            self.start = 0;
+            self.give_back();
         }
         let commit = &self.shared.commit;
         let watchers = &commit.watchers;
@@ -420,6 +462,11 @@ impl<'a> Feed<'a> {
 
     /// Moves to the next record and returns how many bytes it has; none where there is none now.
     fn peek_any(&mut self) -> Result<Option<usize>, FeedError> {
+        self.peek_within(usize::MAX)
+    }
+
+    /// As [`Feed::peek_any`], but does not read a record that is longer than `bytes_max`.
+    fn peek_within(&mut self, bytes_max: usize) -> Result<Option<usize>, FeedError> {
         let written = self.shared.commit.position().written;
         if self.generation != self.shared.generation() {
             // Another state was put in the place of this log.
@@ -431,6 +478,7 @@ impl<'a> Feed<'a> {
                     self.has_begun = true;
                     return Ok(Some(bytes));
                 }
+                Err(DecodeError::Incomplete(bytes)) if bytes > bytes_max => return Ok(Some(bytes)),
                 Err(DecodeError::Incomplete(bytes)) => {
                     if let Err(left) = self.fill(bytes, written)? {
                         self.follow(left)?;
@@ -471,13 +519,50 @@ impl<'a> Feed<'a> {
         self.buffer.drain(..self.start);
         self.start = 0;
         let have = self.buffer.len();
-        self.buffer
-            .resize(bytes.max(BUFFER_BYTES).min(there).max(have), 0);
+        if self.buffer.capacity() > BUFFER_BYTES && bytes <= BUFFER_BYTES {
+            self.buffer.shrink_to(BUFFER_BYTES); // A long record was before.
+        }
+        let wanted = bytes.max(BUFFER_BYTES).min(there).max(have);
+        self.buffer.reserve_exact(wanted - have);
+        self.buffer.resize(wanted, 0);
         segment
             .file
             .read_exact_at(&mut self.buffer[have..], at + have as u64)
             .map_err(cannot_read)?;
         Ok(Ok(()))
+    }
+
+    /// Checks that a record of so many bytes stands at the cursor, without holding all of it.
+    fn check_long(&mut self, bytes: usize) -> Result<(), FeedError> {
+        let Some(segment) = self.segment.clone() else {
+            return Ok(()); // Its beginning was read out of one.
+        };
+        let cannot_read = |error| Error::io("cannot read", &segment.named.path)(error);
+        let at = self.offset - segment.named.first_offset + HEADER_BYTES as u64;
+        let end = at + bytes as u64;
+        if segment.file.metadata().map_err(cannot_read)?.len() < end {
+            // What it means that the segment ends before is said where records are read.
+            return self.peek_any().map(|_| ());
+        }
+        let mut next = at;
+        let is_whole = Record::check_pieces(self.offset, || {
+            let piece_bytes = (end - next).min(BUFFER_BYTES as u64) as usize;
+            if piece_bytes == 0 {
+                return Ok(None);
+            }
+            let mut piece = vec![0; piece_bytes];
+            segment
+                .file
+                .read_exact_at(&mut piece, next)
+                .map_err(cannot_read)?;
+            next += piece_bytes as u64;
+            Ok::<_, Error>(Some(piece))
+        })?;
+        if !is_whole {
+            return Err(self.invalid("the checksum does not match"));
+        }
+        self.has_begun = true;
+        Ok(())
     }
 
     /// The segment that the cursor is in.

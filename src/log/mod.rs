@@ -67,7 +67,8 @@ mod writer;
 mod tests;
 
 pub(crate) use appender::{Appender, BatchRoom, Change, Reserved, put_bytes, removal_bytes};
-pub use backup::{BackupError, Whole, restore, verify};
+pub(crate) use backup::BACKUP_BYTES;
+pub use backup::{BackupError, Take, Whole, restore, verify};
 pub(crate) use base::{Batch, Source};
 pub use branch::{BRANCH_SPREAD_BYTES, Branch, branch_before, fork, term_before};
 pub use check::{Damage, FileReport, Report, check, repair};
@@ -77,7 +78,7 @@ pub use compaction::{Cause, Compacted, CompactionStatus, Finished, Progress};
 pub(crate) use copy::ReplicaAppend;
 pub(crate) use disk::Disk;
 pub use error::{Error, Health, Refusal};
-pub(crate) use feed::FeedPosition;
+pub(crate) use feed::{BUFFER_BYTES, FeedPosition};
 pub use feed::{Feed, FeedError};
 pub use file_reader::LastRecord;
 pub use marker::{Marker, Role};
@@ -466,7 +467,7 @@ impl Log {
     pub(crate) fn backup<E>(
         &self,
         source: &dyn Source,
-        take: &mut dyn FnMut(&[u8]) -> Result<(), E>,
+        take: &mut dyn Take<Error = E>,
     ) -> Result<(), BackupError<E>> {
         backup::write(self, source, take)
     }

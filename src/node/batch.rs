@@ -5,12 +5,13 @@
 //! make one batch of the log: a crash keeps all of them or none. What has to give way for room, or has
 //! expired, is a part of it.
 
+use super::room::Need;
 use super::write::{Deadline, Found, Precondition, WriteError, Written};
 use super::{Node, Refusal};
 use crate::key::Key;
 use crate::log::{self, BatchRoom};
 use crate::pair::Pair;
-use crate::store::Prepared;
+use crate::store::{LruMap, Prepared};
 use std::fmt;
 
 /// One operation of a batch.
@@ -46,6 +47,8 @@ pub enum Step<'a> {
 pub enum Outcome {
     /// The value read, if the key is there.
     Got(Option<(Pair, Found)>),
+    /// The key is there, and there was no room for its value.
+    Passed(Found),
     /// A value was set.
     Set(Written),
     /// Whether the key was there to be deleted.
@@ -61,6 +64,15 @@ pub struct Batched {
     pub offset: Option<u64>,
 }
 
+/// What a batch may read.
+pub struct Reads<'a> {
+    /// A get takes no further value once those before it have so many bytes.
+    pub bytes_max: usize,
+    /// Is asked, before any value is held, for room for so many bytes of them; says whether there is some. Asked
+    /// again, with more, where values have changed meanwhile.
+    pub room: &'a mut dyn FnMut(usize) -> bool,
+}
+
 /// Why a batch was refused. Nothing changed and nothing was logged.
 #[derive(Clone, Debug)]
 pub enum BatchError {
@@ -73,6 +85,8 @@ pub enum BatchError {
     },
     /// The log takes no writes now.
     Refused(Refusal),
+    /// There is no room for what it reads.
+    NoRoom,
 }
 
 impl From<Refusal> for BatchError {
@@ -86,6 +100,7 @@ impl fmt::Display for BatchError {
         match self {
             BatchError::Step { index, error } => write!(f, "operation {index}: {error}"),
             BatchError::Refused(refusal) => refusal.fmt(f),
+            BatchError::NoRoom => f.write_str("there is no room for the values that it reads"),
         }
     }
 }
@@ -120,6 +135,14 @@ impl Made<'_> {
         }
     }
 
+    /// What the store will count the entry with that it may come to.
+    fn cost_bytes(&self) -> u64 {
+        match self {
+            Made::Set { prepared, .. } => prepared.cost_bytes,
+            Made::Get { .. } | Made::Delete { .. } => 0,
+        }
+    }
+
     fn condition(&self) -> Option<(Key<'_>, u64, Precondition)> {
         match self {
             Made::Get { .. } => None,
@@ -137,11 +160,87 @@ impl Made<'_> {
     }
 }
 
+/// What a look at the store before a batch has come to.
+struct Checked {
+    /// Whether there is anything to change.
+    is_change: bool,
+    /// Whether it sets anything: then a full disk refuses it.
+    grows: bool,
+    need: Need,
+}
+
+/// Holds all preconditions against the store.
+fn check(map: &LruMap, made: &[Made<'_>], now_ms: u64) -> Result<Checked, BatchError> {
+    let (mut is_change, mut grows) = (false, false);
+    let (mut entries, mut replaced, mut cost_bytes, mut replaced_bytes) = (0, 0, 0, 0);
+    for (index, step) in made.iter().enumerate() {
+        let Some((key, hash, precondition)) = step.condition() else {
+            continue;
+        };
+        let slot = map.find(hash, key.as_bytes());
+        let slot = slot.filter(|&slot| !map.entry(slot).is_expired(|| now_ms));
+        precondition
+            .check(slot.map(|slot| map.entry(slot).version()))
+            .map_err(|error| BatchError::Step { index, error })?;
+        let is_set = matches!(step, Made::Set { .. });
+        is_change |= slot.is_some() || is_set;
+        grows |= is_set;
+        entries += u64::from(is_set);
+        replaced += u64::from(slot.is_some());
+        cost_bytes += step.cost_bytes();
+        replaced_bytes += slot.map_or(0, |slot| map.cost_of(slot));
+    }
+    let need = Need {
+        entries: entries.saturating_sub(replaced),
+        bytes: cost_bytes.saturating_sub(replaced_bytes),
+    };
+    Ok(Checked {
+        is_change,
+        grows,
+        need,
+    })
+}
+
+/// Bytes of the values that a batch will read, up to a bound and the rest of the last one: those of before the batch,
+/// and those that it sets itself.
+fn bytes_read(map: &LruMap, made: &[Made<'_>], now_ms: u64, bytes_max: usize) -> usize {
+    let gets = made
+        .iter()
+        .filter(|step| matches!(step, Made::Get { .. }))
+        .count();
+    if gets == 0 {
+        return 0;
+    }
+    let (mut bytes, mut set_bytes_max) = (0, 0);
+    for step in made {
+        match step {
+            Made::Set { prepared, .. } => set_bytes_max = set_bytes_max.max(prepared.pair.value().len()),
+            Made::Get { key, hash } if bytes < bytes_max => {
+                let slot = map.find(*hash, key.as_bytes());
+                let slot = slot.filter(|&slot| !map.entry(slot).is_expired(|| now_ms));
+                let there = slot.map_or(0, |slot| map.entry(slot).value().len());
+                bytes += there.max(set_bytes_max);
+            }
+            Made::Get { .. } | Made::Delete { .. } => {}
+        }
+    }
+    bytes
+}
+
 impl Node {
     /// Applies all operations, or none.
     ///
     /// The store's lock is held for all of them, so their number should have a bound.
     pub fn batch(&self, steps: &[Step<'_>]) -> Result<Batched, BatchError> {
+        let reads = Reads {
+            bytes_max: usize::MAX,
+            room: &mut |_| true,
+        };
+        self.batch_within(steps, reads)
+    }
+
+    /// As [`Node::batch`], with a bound on what it reads.
+    pub fn batch_within(&self, steps: &[Step<'_>], reads: Reads<'_>) -> Result<Batched, BatchError> {
         let now_ms = self.now_ms();
         let mut made = Vec::with_capacity(steps.len());
         for (index, step) in steps.iter().enumerate() {
@@ -156,27 +255,35 @@ impl Node {
         };
         let room = BatchRoom::new(made.len());
         let mut outcomes = Vec::with_capacity(made.len());
+        let mut read_bytes = 0;
+        let mut turn = None;
 
-        let mut locked = self.store.lock();
-        let (mut is_change, mut grows) = (false, false);
-        for (index, step) in made.iter().enumerate() {
-            let Some((key, hash, precondition)) = step.condition() else {
+        let mut locked = loop {
+            let mut locked = self.store.lock();
+            let checked = check(&locked.map, &made, now_ms)?;
+            match checked.is_change {
+                true if checked.grows => locked.log.check()?,
+                true => locked.log.check_removal()?,
+                false => {}
+            }
+            let wanted_bytes = bytes_read(&locked.map, &made, now_ms, reads.bytes_max);
+            if wanted_bytes > read_bytes {
+                drop(locked);
+                if !(reads.room)(wanted_bytes) {
+                    return Err(BatchError::NoRoom);
+                }
+                read_bytes = wanted_bytes;
                 continue;
-            };
-            let slot = locked.map.find(hash, key.as_bytes());
-            let slot = slot.filter(|&slot| !locked.map.entry(slot).is_expired(|| now_ms));
-            precondition
-                .check(slot.map(|slot| locked.map.entry(slot).version()))
-                .map_err(|error| BatchError::Step { index, error })?;
-            let is_set = matches!(step, Made::Set { .. });
-            is_change |= slot.is_some() || is_set;
-            grows |= is_set;
-        }
-        match is_change {
-            true if grows => locked.log.check()?,
-            true => locked.log.check_removal()?,
-            false => {}
-        }
+            }
+            // What a little has to give way for is a part of the batch.
+            let is_little = turn.is_none() && !checked.need.is_much(&locked.map);
+            if is_little || self.make_room(&mut locked, &mut turn, checked.need, now_ms) {
+                break locked;
+            }
+            drop(locked);
+            self.let_others(&mut turn)?;
+        };
+        let mut left_bytes = reads.bytes_max;
         locked.log.begin_batch(room);
         let (mut spent_bytes, mut is_first) = (0, false);
         for step in made {
@@ -189,7 +296,13 @@ impl Node {
                         Some(slot) => {
                             map.hit(hash, slot);
                             let entry = map.entry(slot);
-                            Outcome::Got(Some((entry.pair(), Found::of(entry))))
+                            let found = Found::of(entry);
+                            let is_taken = left_bytes > 0;
+                            left_bytes = left_bytes.saturating_sub(entry.value().len());
+                            match is_taken {
+                                true => Outcome::Got(Some((entry.pair(), found))),
+                                false => Outcome::Passed(found),
+                            }
                         }
                         None => {
                             map.miss(hash);
@@ -227,6 +340,7 @@ impl Node {
         let offset = locked.log.next();
         locked.log.end_batch();
         drop(locked);
+        drop(turn);
         if is_first {
             self.alarm.call();
         }

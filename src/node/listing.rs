@@ -1,4 +1,4 @@
-//! Listings: pages of keys, or of keys and values, and where the next one goes on.
+//! Listings: keys, or keys and values, a few at a time, and where the next one goes on.
 
 use super::{Found, Node};
 use crate::pair::Pair;
@@ -9,28 +9,10 @@ pub(super) const WALK_SLOTS: usize = 256;
 
 /// What a walk may copy in one hold of the lock, in bytes; room for it is made before. It has room for any
 /// entry that is copied and not shared.
-const WALK_BYTES: usize = 256 * 1024;
+const WALK_BYTES: usize = 32 * 1024;
 
-/// Values, in bytes, from which on a page has no room for more.
-const PAGE_BYTES_MAX: usize = 4 << 20;
-
-/// An entry of a listing.
-#[derive(Clone, Debug)]
-pub struct Listed {
-    /// Key and value.
-    pub pair: Pair,
-    /// Version and deadline.
-    pub found: Found,
-}
-
-/// One page of a listing.
-#[derive(Clone, Debug)]
-pub struct Page<T> {
-    /// The keys, or entries, in no order that means anything.
-    pub items: Vec<T>,
-    /// Where the next page starts; none after the last.
-    pub next: Option<Cursor>,
-}
+/// What a [`Lister`] holds at most, in bytes, beside one large entry that it was allowed to take.
+pub const LISTER_BYTES: usize = WALK_BYTES + WALK_SLOTS * size_of::<Copied>();
 
 /// Where a listing goes on: a slot of the store, valid until the process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,113 +44,182 @@ impl Cursor {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StaleCursor;
 
-/// Where an entry that was copied under the lock ends, and what is known of it.
+/// An entry that was copied under the lock: where it ends, and what is known of it.
 struct Copied {
     slot: Slot,
     end: usize,
     key_bytes: usize,
     found: Found,
-    /// The pair itself where it is shared rather than copied.
+    /// The pair itself where it is shared rather than copied. Nothing stands beside it then.
     shared: Option<Pair>,
 }
 
-impl Node {
-    /// Keys that start with `prefix`, at most `limit` of them, from `cursor` on.
-    ///
-    /// Over the pages of one listing, a key that stays throughout is given exactly once; one that comes or
-    /// goes meanwhile may be given or not. Recency is left alone. The lock is held for a few hundred slots
-    /// at a time.
-    pub fn list(
-        &self,
-        prefix: &str,
-        cursor: Option<Cursor>,
-        limit: usize,
-    ) -> Result<Page<String>, StaleCursor> {
-        let page = self.page(prefix, cursor, limit, false)?;
-        let text = |listed: Listed| String::from_utf8_lossy(listed.pair.key()).into_owned();
-        Ok(Page {
-            items: page.items.into_iter().map(text).collect(),
-            next: page.next,
+/// An entry of a listing.
+#[derive(Clone, Copy, Debug)]
+pub struct Listed<'a> {
+    /// The key.
+    pub key: &'a [u8],
+    /// The value; empty where keys alone are listed.
+    pub value: &'a [u8],
+    /// Version and deadline.
+    pub found: Found,
+}
+
+/// What a listing has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ahead {
+    /// An entry, which [`Lister::next`] gives.
+    Entry,
+    /// A large entry of so many bytes, for which more than was allowed is needed.
+    Large(usize),
+    /// Nothing so far: it was looked at a few hundred slots, and there are more.
+    Nothing,
+    /// The end.
+    End,
+}
+
+/// Walks over the entries whose keys start alike, in no order that means anything.
+///
+/// An entry that stays throughout is given exactly once; one that comes or goes meanwhile may be given or not.
+/// Recency is left alone. The lock is held for a few hundred slots at a time.
+pub struct Lister<'a> {
+    node: &'a Node,
+    prefix: Vec<u8>,
+    with_values: bool,
+    /// Where the next walk begins; none behind the last slot.
+    from: Option<Slot>,
+    bytes: Vec<u8>,
+    copied: Vec<Copied>,
+    /// How many of them were given, and where the next one begins.
+    given: usize,
+    start: usize,
+}
+
+impl Lister<'_> {
+    /// Looks for the next entry. Of values that are shared it takes one at a time, of at most
+    /// `large_bytes_max` with its key: whoever allows it knows that so much memory may depend on this lister alone.
+    pub fn look(&mut self, large_bytes_max: usize) -> Ahead {
+        if self.given < self.copied.len() {
+            return Ahead::Entry;
+        }
+        let Some(from) = self.from else {
+            self.give_back();
+            return Ahead::End;
+        };
+        // Room for all that the walk may find, so that nothing is allocated under the lock.
+        self.bytes.clear();
+        self.bytes.reserve(WALK_BYTES);
+        self.copied.clear();
+        self.copied.reserve(WALK_SLOTS);
+        (self.given, self.start) = (0, 0);
+        let (prefix, bytes, copied) = (&self.prefix, &mut self.bytes, &mut self.copied);
+        let with_values = self.with_values;
+        let now_ms = self.node.clock.now_ms();
+        let mut large = None;
+        let mut is_full = false;
+        self.from = self.node.store.lock().map.walk(from, WALK_SLOTS, |slot, entry| {
+            if !entry.key().starts_with(prefix) || entry.is_expired(|| now_ms) {
+                return true;
+            }
+            let is_shared = with_values && entry.is_shared();
+            let part = match (with_values, is_shared) {
+                (true, false) => entry.key_and_value(),
+                (true, true) => &[],
+                (false, _) => entry.key(),
+            };
+            if is_full || bytes.len() + part.len() > WALK_BYTES {
+                return false;
+            }
+            if is_shared {
+                let needed = entry.key_and_value().len();
+                large = (needed > large_bytes_max).then_some(needed);
+                if !copied.is_empty() || large.is_some() {
+                    return false;
+                }
+                is_full = true;
+            }
+            bytes.extend_from_slice(part);
+            copied.push(Copied {
+                slot,
+                end: bytes.len(),
+                key_bytes: entry.key().len(),
+                found: Found::of(entry),
+                shared: is_shared.then(|| entry.pair()),
+            });
+            true
+        });
+        match (self.copied.is_empty(), large, self.from) {
+            (false, _, _) => Ahead::Entry,
+            (true, Some(needed), _) => Ahead::Large(needed),
+            (true, None, Some(_)) => Ahead::Nothing,
+            (true, None, None) => Ahead::End,
+        }
+    }
+
+    /// The entry that [`Lister::look`] has found.
+    #[allow(
+        clippy::should_implement_trait,
+        reason = "lends from its buffer, which Iterator cannot"
+    )]
+    pub fn next(&mut self) -> Option<Listed<'_>> {
+        let entry = self.copied.get(self.given)?;
+        let start = std::mem::replace(&mut self.start, entry.end);
+        self.given += 1;
+        let (key, value) = match &entry.shared {
+            Some(pair) => (pair.key(), pair.value()),
+            None => self.bytes[start..entry.end].split_at(entry.key_bytes),
+        };
+        Some(Listed {
+            key,
+            value,
+            found: entry.found,
         })
     }
 
-    /// As [`Node::list`], with values, of which a page has some 4 MiB at most.
-    pub fn list_entries(
-        &self,
-        prefix: &str,
-        cursor: Option<Cursor>,
-        limit: usize,
-    ) -> Result<Page<Listed>, StaleCursor> {
-        self.page(prefix, cursor, limit, true)
+    /// Where another listing goes on with what this one has not given; none at the end.
+    pub fn cursor(&self) -> Option<Cursor> {
+        let slot = match self.copied.get(self.given) {
+            Some(entry) => Some(entry.slot),
+            None => self.from,
+        };
+        slot.map(|slot| Cursor {
+            slot,
+            run: self.node.run,
+        })
     }
 
-    fn page(
+    /// Frees what it has given.
+    pub fn give_back(&mut self) {
+        if self.given == self.copied.len() {
+            (self.given, self.start) = (0, 0);
+            self.copied = Vec::new();
+            self.bytes = Vec::new();
+        }
+    }
+}
+
+impl Node {
+    /// Begins a listing of what starts with `prefix`, from `cursor` on.
+    pub fn lister(
         &self,
         prefix: &str,
         cursor: Option<Cursor>,
-        limit: usize,
         with_values: bool,
-    ) -> Result<Page<Listed>, StaleCursor> {
-        let mut from = match cursor {
+    ) -> Result<Lister<'_>, StaleCursor> {
+        let from = match cursor {
             Some(cursor) if cursor.run != self.run => return Err(StaleCursor),
-            Some(cursor) => Some(cursor.slot),
-            None => Some(0),
+            Some(cursor) => cursor.slot,
+            None => 0,
         };
-        let mut items = Vec::new();
-        let mut page_bytes = 0;
-        let mut bytes: Vec<u8> = Vec::new();
-        let mut copied: Vec<Copied> = Vec::new();
-        while let Some(slot) = from {
-            // Room for all that the walk may find, so that nothing is allocated under the lock.
-            bytes.clear();
-            bytes.reserve(WALK_BYTES);
-            copied.clear();
-            copied.reserve(WALK_SLOTS);
-            let now_ms = self.clock.now_ms();
-            from = self.store.lock().map.walk(slot, WALK_SLOTS, |slot, entry| {
-                if !entry.key().starts_with(prefix.as_bytes()) || entry.is_expired(|| now_ms) {
-                    return true;
-                }
-                let shared = (with_values && entry.is_shared()).then(|| entry.pair());
-                let part = match (with_values, &shared) {
-                    (true, None) => entry.key_and_value(),
-                    (true, Some(_)) => &[],
-                    (false, _) => entry.key(),
-                };
-                if bytes.len() + part.len() > WALK_BYTES {
-                    return false;
-                }
-                bytes.extend_from_slice(part);
-                copied.push(Copied {
-                    slot,
-                    end: bytes.len(),
-                    key_bytes: entry.key().len(),
-                    found: Found::of(entry),
-                    shared,
-                });
-                true
-            });
-            let mut start = 0;
-            for entry in copied.drain(..) {
-                if items.len() == limit || page_bytes >= PAGE_BYTES_MAX {
-                    let slot = entry.slot;
-                    return Ok(Page {
-                        items,
-                        next: Some(Cursor { slot, run: self.run }),
-                    });
-                }
-                let pair = entry.shared.unwrap_or_else(|| {
-                    let (key, value) = bytes[start..entry.end].split_at(entry.key_bytes);
-                    Pair::new(key, value)
-                });
-                start = entry.end;
-                page_bytes += pair.value().len();
-                items.push(Listed {
-                    pair,
-                    found: entry.found,
-                });
-            }
-        }
-        Ok(Page { items, next: None })
+        Ok(Lister {
+            node: self,
+            prefix: prefix.as_bytes().to_vec(),
+            with_values,
+            from: Some(from),
+            bytes: Vec::new(),
+            copied: Vec::new(),
+            given: 0,
+            start: 0,
+        })
     }
 }

@@ -5,6 +5,7 @@
 //! its own. A key that is there throughout is deleted; one that comes meanwhile may be or not.
 
 use super::listing::WALK_SLOTS;
+use super::pace::Pace;
 use super::{Node, Refusal};
 use crate::log;
 use crate::pair::KEY_BYTES_MAX;
@@ -35,7 +36,9 @@ impl Node {
     pub fn count_prefix(&self, prefix: &str) -> u64 {
         let mut keys = 0;
         let mut from = Some(0);
+        let mut pace = Pace::new();
         while let Some(slot) = from {
+            pace.rest();
             let now_ms = self.clock.now_ms();
             from = self.store.lock().map.walk(slot, WALK_SLOTS, |_, entry| {
                 let is_found = entry.key().starts_with(prefix.as_bytes()) && !entry.is_expired(|| now_ms);
@@ -52,6 +55,7 @@ impl Node {
         let mut found: Vec<u8> = Vec::new();
         let mut ends: Vec<usize> = Vec::new();
         let mut from = Some(0);
+        let mut pace = Pace::new();
         while let Some(slot) = from {
             // Room for all that the walk may find, so that nothing is allocated under the lock.
             found.clear();
@@ -65,6 +69,7 @@ impl Node {
                 }
                 true
             });
+            pace.rest();
             let mut start = 0;
             let mut keys = ends.iter().map(|&end| {
                 let key = &found[start..end];
@@ -78,6 +83,7 @@ impl Node {
                 }
                 self.delete_keys(&part, &mut done)
                     .map_err(|refusal| Partly { done, refusal })?;
+                pace.rest();
             }
         }
         Ok(done)

@@ -8,6 +8,7 @@
 //! moment neither hold up clients nor fill memory with records.
 
 use super::clock::Clock;
+use super::pace::Pace;
 use crate::log::Waiter;
 use crate::store::Store;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -109,8 +110,10 @@ impl Drop for Sweeper {
 /// Removes what has expired, a good deal of it at most. Returns how long there is nothing to do.
 fn sweep(store: &Store, clock: &Clock, log: &Waiter) -> Duration {
     let mut offset = 0;
+    let mut pace = Pace::new();
     let next_ms = 'swept: {
         for _ in 0..HOLDS_BEFORE_WAIT {
+            pace.rest();
             let now_ms = clock.now_ms();
             let mut locked = store.lock();
             for _ in 0..HOLD_ENTRIES {

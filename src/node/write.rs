@@ -89,6 +89,15 @@ pub struct Meta {
     pub value_bytes: usize,
 }
 
+/// What a read has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Got {
+    /// A value, which was copied.
+    Copied(Found),
+    /// A value that is too large to be copied.
+    Large(Meta),
+}
+
 /// Why a write was refused. Nothing changed and nothing was logged.
 #[derive(Clone, Debug)]
 pub enum WriteError {

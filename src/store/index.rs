@@ -16,6 +16,9 @@ const TABLES: usize = 1 << 14;
 /// table is chosen by bits that neither uses.
 const TABLE_SHIFT: u32 = 40;
 
+/// A table of so many places stays as it is, however few are taken.
+const KEPT_CAPACITY: usize = 16;
+
 pub(crate) struct Index {
     tables: Box<[HashTable<Slot>]>,
 }
@@ -40,12 +43,19 @@ impl Index {
         self.tables[Self::table(hash)].insert_unique(hash, slot, rehash);
     }
 
+    /// Takes a slot out. A table that has become far too large for what is left in it is made smaller, for which
+    /// `rehash` gives the hash of another slot's key.
+    ///
     /// # Panics
     /// If the slot is not in the index under this hash.
-    pub(crate) fn remove(&mut self, hash: u64, slot: Slot) {
-        self.tables[Self::table(hash)]
+    pub(crate) fn remove(&mut self, hash: u64, slot: Slot, rehash: impl Fn(&Slot) -> u64) {
+        let table = &mut self.tables[Self::table(hash)];
+        table
             .find_entry(hash, |other| *other == slot)
             .expect("every live slot is in the index")
             .remove();
+        if table.capacity() > KEPT_CAPACITY && table.len() < table.capacity() / 4 {
+            table.shrink_to(2 * table.len(), rehash);
+        }
     }
 }

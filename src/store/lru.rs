@@ -16,7 +16,7 @@ pub(crate) use walk::Walk;
 
 use super::deadlines::{DEADLINE_OVERHEAD_BYTES, Deadlines};
 use super::samples::Samples;
-use super::slab::{Entry, NIL, Slab, Slot};
+use super::slab::{Entry, NIL, SLOTS_MAX, Slab, Slot};
 use super::{Counters, index::Index};
 use crate::digest::{self, Digest};
 use crate::pair::Pair;
@@ -37,8 +37,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Slots are 32-bit numbers, of which one is no slot, and one is the marker of a walk.
-    pub const ENTRIES_MAX: u64 = NIL as u64 - 1;
+    /// Slots are 32-bit numbers, of which one is the marker of a walk.
+    pub const ENTRIES_MAX: u64 = SLOTS_MAX as u64 - 1;
 }
 
 /// A least-recently-used map from keys to values.
@@ -55,6 +55,8 @@ pub struct LruMap {
     marker: Slot,
     walk: Option<Walk>,
     bytes: u64,
+    /// Bytes that are free and kept for one write.
+    kept_bytes: u64,
     /// What happened so far; `entries` and `bytes` in it are filled in by [`LruMap::counters`].
     pub(crate) counters: Counters,
     samples: Samples,
@@ -95,6 +97,7 @@ impl LruMap {
             marker,
             walk: None,
             bytes: 0,
+            kept_bytes: 0,
             counters: Counters::default(),
             samples: Samples::default(),
         }
@@ -162,7 +165,12 @@ impl LruMap {
     /// Whether another entry of `cost` bytes, in place of one of `cost_replaced`, is over a bound.
     pub(crate) fn is_over(&self, entries_more: u64, cost: u64, cost_replaced: u64) -> bool {
         self.counters.entries + entries_more > self.limits.entries_max
-            || self.bytes - cost_replaced + cost > self.limits.bytes_max
+            || self.bytes + self.kept_bytes - cost_replaced + cost > self.limits.bytes_max
+    }
+
+    /// Keeps as much of what is free for a write as it needs, so that others do not take it; none for 0.
+    pub(crate) fn keep_room(&mut self, bytes: u64) {
+        self.kept_bytes = bytes.min(self.limits.bytes_max.saturating_sub(self.bytes));
     }
 
     pub(crate) fn cost_of(&self, slot: Slot) -> u64 {
@@ -231,7 +239,9 @@ impl LruMap {
         self.deadlines.remove(self.slab[slot].deadline_ms(), slot);
         let bytes = self.slab[slot].key_and_value().len() as u64;
         self.samples.vacated(slot, bytes);
-        self.index.remove(hash, slot);
+        let (slab, hasher) = (&self.slab, &self.hasher);
+        self.index
+            .remove(hash, slot, |&other| hasher.hash_one(slab[other].key()));
         self.unlink(slot);
         self.slab.remove(slot)
     }
@@ -321,10 +331,13 @@ impl LruMap {
         slots: usize,
         mut each: impl FnMut(Slot, &Entry) -> bool,
     ) -> Option<Slot> {
-        let end = (from as usize).saturating_add(slots).min(self.slab.slots());
-        for slot in from..end as Slot {
-            let entry = &self.slab[slot];
-            if !entry.is_vacant() && !each(slot, entry) {
+        let first = self.slab.next_live(from)?;
+        let end = (first as usize).saturating_add(slots).min(self.slab.slots());
+        for slot in first as usize..end {
+            let slot = slot as Slot;
+            if let Some(entry) = self.slab.get(slot)
+                && !each(slot, entry)
+            {
                 return Some(slot);
             }
         }

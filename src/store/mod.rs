@@ -168,8 +168,7 @@ impl Source for Store {
 /// Copies an entry, or takes a share of it where it is large; `false` where there is no room for it.
 fn take(batch: &mut Batch, entry: &Entry) -> bool {
     if entry.is_shared() {
-        batch.share(entry.pair(), entry.version());
-        return true;
+        return batch.share(|| entry.pair(), entry.version());
     }
     let key_bytes = entry.key().len();
     batch.copy(

@@ -5,7 +5,9 @@
 //!   list and a listing's cursor all speak of slots.
 //! - A vacant slot has empty bytes and is linked into the free list; a live one never has empty bytes, as
 //!   no key is empty. (A marker has empty bytes too: it is passed over like a vacant slot.)
-//! - Chunks are never moved or given back: growth costs one chunk's allocation, never a copy of the whole.
+//! - Growth costs one chunk's allocation, never a copy of the whole.
+//! - A chunk without a live slot is given back, but for one that is kept for the next insertion. Its slots are
+//!   vacant then, and have numbers still.
 
 use crate::pair::{self, Bytes, KEY_BYTES_MAX, Pair};
 
@@ -136,30 +138,72 @@ impl Entry {
     }
 }
 
-pub(crate) struct Slab {
-    chunks: Vec<Vec<Entry>>,
-    /// First vacant slot; the others follow by `older`.
+/// Slots in one allocation.
+#[derive(Default)]
+struct Chunk {
+    /// Empty where the chunk was given back.
+    entries: Vec<Entry>,
+    /// Live slots, and markers.
+    live: u32,
+    /// First vacant slot of this chunk; the others follow by `older`.
     free: Slot,
+    /// The chunks on both sides of this one in the list of those with vacant slots.
+    next: u32,
+    previous: u32,
+}
+
+/// Chunks there can be: those whose slots are all numbers below [`NIL`].
+const CHUNKS_MAX: usize = NIL as usize / CHUNK_SLOTS;
+
+/// Slots that there can be.
+pub(crate) const SLOTS_MAX: usize = CHUNKS_MAX * CHUNK_SLOTS;
+
+/// No chunk.
+const NONE: u32 = u32::MAX;
+
+pub(crate) struct Slab {
+    chunks: Vec<Chunk>,
+    /// First chunk with vacant slots; the others follow by `next`.
+    first_free: u32,
+    /// The chunk without entries that is kept.
+    spare: u32,
+    /// Chunks that were given back.
+    given_back: Vec<u32>,
 }
 
 impl Slab {
     pub(crate) fn new() -> Slab {
         Slab {
             chunks: Vec::new(),
-            free: NIL,
+            first_free: NONE,
+            spare: NONE,
+            given_back: Vec::new(),
         }
     }
 
     /// Slots ever used: every live slot is below it.
     pub(crate) fn slots(&self) -> usize {
-        self.chunks
-            .last()
-            .map_or(0, |last| (self.chunks.len() - 1) * CHUNK_SLOTS + last.len())
+        self.chunks.len() * CHUNK_SLOTS
+    }
+
+    /// The entry in a slot that may be vacant, or in a chunk that was given back.
+    pub(crate) fn get(&self, slot: Slot) -> Option<&Entry> {
+        let entry = self.chunks[slot as usize / CHUNK_SLOTS]
+            .entries
+            .get(slot as usize % CHUNK_SLOTS)?;
+        (!entry.is_vacant()).then_some(entry)
+    }
+
+    /// The first slot from `slot` on whose chunk has a live one: what a walk need not look at is passed over.
+    pub(crate) fn next_live(&self, slot: Slot) -> Option<Slot> {
+        let first = slot as usize / CHUNK_SLOTS;
+        let chunk = (first..self.chunks.len()).find(|&chunk| self.chunks[chunk].live > 0)?;
+        Some(slot.max((chunk * CHUNK_SLOTS) as Slot))
     }
 
     /// A slot that can be linked and is no entry.
     pub(crate) fn insert_marker(&mut self) -> Slot {
-        self.push(Entry {
+        self.put(Entry {
             bytes: Bytes::Owned(Box::default()),
             meta: 0,
             newer: NIL,
@@ -168,39 +212,92 @@ impl Slab {
     }
 
     /// # Panics
-    /// At 2^32 - 1 entries, which the store's capacity keeps it from reaching.
+    /// Past [`SLOTS_MAX`], which the store's capacity keeps it from reaching.
     pub(crate) fn insert(&mut self, pair: Pair, version: u64) -> Slot {
-        let entry = Entry::new(pair, version);
-        if self.free != NIL {
-            let slot = self.free;
-            self.free = self[slot].older;
-            self[slot] = entry;
-            return slot;
-        }
-        self.push(entry)
+        self.put(Entry::new(pair, version))
     }
 
-    fn push(&mut self, entry: Entry) -> Slot {
-        let slot = self.slots();
-        assert!(slot < NIL as usize, "the capacity keeps slots within 32 bits");
-        match self.chunks.last_mut() {
-            Some(last) if last.len() < CHUNK_SLOTS => last.push(entry),
-            _ => {
-                let mut chunk = Vec::with_capacity(CHUNK_SLOTS);
-                chunk.push(entry);
-                self.chunks.push(chunk);
-            }
+    fn put(&mut self, entry: Entry) -> Slot {
+        if self.first_free == NONE {
+            self.add_chunk();
         }
-        slot as Slot
+        let number = self.first_free;
+        let chunk = &mut self.chunks[number as usize];
+        let slot = if chunk.free != NIL {
+            let slot = chunk.free;
+            let at = &mut chunk.entries[slot as usize % CHUNK_SLOTS];
+            chunk.free = at.older;
+            *at = entry;
+            slot
+        } else {
+            chunk.entries.push(entry);
+            number * CHUNK_SLOTS as u32 + chunk.entries.len() as u32 - 1
+        };
+        chunk.live += 1;
+        if self.spare == number {
+            self.spare = NONE;
+        }
+        if chunk.live as usize == CHUNK_SLOTS {
+            self.unlink(number);
+        }
+        slot
+    }
+
+    /// Takes memory for a chunk: for one that was given back, or a new one.
+    fn add_chunk(&mut self) {
+        let number = self.given_back.pop().unwrap_or_else(|| {
+            let number = self.chunks.len();
+            assert!(number < CHUNKS_MAX, "the capacity keeps slots within 32 bits");
+            self.chunks.push(Chunk::default());
+            number as u32
+        });
+        let chunk = &mut self.chunks[number as usize];
+        chunk.entries = Vec::with_capacity(CHUNK_SLOTS);
+        chunk.free = NIL;
+        self.link_first(number);
+    }
+
+    /// Puts a chunk before all others that have vacant slots.
+    fn link_first(&mut self, number: u32) {
+        let next = std::mem::replace(&mut self.first_free, number);
+        let chunk = &mut self.chunks[number as usize];
+        (chunk.previous, chunk.next) = (NONE, next);
+        if next != NONE {
+            self.chunks[next as usize].previous = number;
+        }
+    }
+
+    fn unlink(&mut self, number: u32) {
+        let Chunk { previous, next, .. } = self.chunks[number as usize];
+        match previous {
+            NONE => self.first_free = next,
+            _ => self.chunks[previous as usize].next = next,
+        }
+        if next != NONE {
+            self.chunks[next as usize].previous = previous;
+        }
     }
 
     pub(crate) fn remove(&mut self, slot: Slot) -> Pair {
-        let free = self.free;
-        let entry = &mut self[slot];
+        let number = slot / CHUNK_SLOTS as u32;
+        let chunk = &mut self.chunks[number as usize];
+        let entry = &mut chunk.entries[slot as usize % CHUNK_SLOTS];
         let (key_bytes, has_deadline) = (entry.key_bytes(), entry.has_deadline());
         let bytes = std::mem::replace(&mut entry.bytes, Bytes::Owned(Box::default()));
-        entry.older = free;
-        self.free = slot;
+        entry.older = chunk.free;
+        chunk.free = slot;
+        let was_full = chunk.live as usize == CHUNK_SLOTS;
+        chunk.live -= 1;
+        let is_empty = chunk.live == 0;
+        if was_full {
+            self.link_first(number);
+        } else if is_empty && self.spare == NONE {
+            self.spare = number;
+        } else if is_empty {
+            self.chunks[number as usize].entries = Vec::new();
+            self.unlink(number);
+            self.given_back.push(number);
+        }
         Pair::from_parts(bytes, key_bytes, has_deadline)
     }
 }
@@ -208,12 +305,54 @@ impl Slab {
 impl std::ops::Index<Slot> for Slab {
     type Output = Entry;
     fn index(&self, slot: Slot) -> &Entry {
-        &self.chunks[slot as usize / CHUNK_SLOTS][slot as usize % CHUNK_SLOTS]
+        &self.chunks[slot as usize / CHUNK_SLOTS].entries[slot as usize % CHUNK_SLOTS]
     }
 }
 
 impl std::ops::IndexMut<Slot> for Slab {
     fn index_mut(&mut self, slot: Slot) -> &mut Entry {
-        &mut self.chunks[slot as usize / CHUNK_SLOTS][slot as usize % CHUNK_SLOTS]
+        &mut self.chunks[slot as usize / CHUNK_SLOTS].entries[slot as usize % CHUNK_SLOTS]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(number: usize) -> Pair {
+        Pair::new(format!("key{number}").as_bytes(), b"")
+    }
+
+    fn chunks_held(slab: &Slab) -> usize {
+        let held = slab.chunks.iter().filter(|chunk| chunk.entries.capacity() > 0);
+        held.count()
+    }
+
+    #[test]
+    fn a_chunk_without_entries_is_given_back_and_its_slots_are_used_again() {
+        let mut slab = Slab::new();
+        let slots: Vec<Slot> = (0..5 * CHUNK_SLOTS).map(|n| slab.insert(pair(n), 1)).collect();
+        assert_eq!(chunks_held(&slab), 5);
+        for &slot in &slots[CHUNK_SLOTS..4 * CHUNK_SLOTS] {
+            slab.remove(slot);
+        }
+        assert!(chunks_held(&slab) <= 3, "one is kept for what comes next");
+        assert_eq!(
+            slab.next_live(CHUNK_SLOTS as Slot),
+            Some((4 * CHUNK_SLOTS) as Slot)
+        );
+        assert!(slab.get(slots[CHUNK_SLOTS]).is_none());
+        let again: Vec<Slot> = (0..3 * CHUNK_SLOTS).map(|n| slab.insert(pair(n), 2)).collect();
+        assert_eq!((slab.slots(), chunks_held(&slab)), (5 * CHUNK_SLOTS, 5));
+        let mut all: Vec<Slot> = slots[..CHUNK_SLOTS].to_vec();
+        all.extend(&slots[4 * CHUNK_SLOTS..]);
+        all.extend(&again);
+        all.sort_unstable();
+        assert_eq!(all, slots, "each slot has one entry");
+        for &slot in &all {
+            slab.remove(slot);
+        }
+        assert!(chunks_held(&slab) <= 1);
+        assert_eq!(slab.next_live(0), None);
     }
 }

@@ -190,14 +190,39 @@ impl Client {
             body: Vec::new(),
         };
         if !is_head && ![100, 204, 304].contains(&status) {
-            let length: usize = answer.header("Content-Length").unwrap().parse().unwrap();
-            while self.bytes.len() < length {
-                assert!(self.read() > 0, "the body is cut short");
-            }
-            let rest = self.bytes.split_off(length);
-            answer.body = std::mem::replace(&mut self.bytes, rest);
+            answer.body = match answer.header("Content-Length") {
+                Some(length) => self.take(length.parse().unwrap()),
+                None => self.chunks(),
+            };
         }
         answer
+    }
+
+    fn take(&mut self, length: usize) -> Vec<u8> {
+        while self.bytes.len() < length {
+            assert!(self.read() > 0, "the body is cut short");
+        }
+        let rest = self.bytes.split_off(length);
+        std::mem::replace(&mut self.bytes, rest)
+    }
+
+    /// A body in chunks, to its end.
+    fn chunks(&mut self) -> Vec<u8> {
+        let mut body = Vec::new();
+        loop {
+            let end = loop {
+                match self.bytes.windows(2).position(|two| two == b"\r\n") {
+                    Some(end) => break end,
+                    None => assert!(self.read() > 0, "the stream is cut short"),
+                }
+            };
+            let size = usize::from_str_radix(std::str::from_utf8(&self.bytes[..end]).unwrap(), 16).unwrap();
+            let chunk = self.take(end + size + 4).split_off(end + 2);
+            body.extend_from_slice(&chunk[..size]);
+            if size == 0 {
+                return body;
+            }
+        }
     }
 
     /// Sends, and reads the head of an answer whose body is a stream.

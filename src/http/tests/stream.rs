@@ -1,23 +1,38 @@
 //! The sink of a stream, on a connection of its own: what stands on the wire, and who is cut off.
 
 use super::client::Fixture;
+use crate::http::budget::Budget;
 use crate::http::handlers::Context;
-use crate::http::limits::Budget;
 use crate::http::observe::Observer;
 use crate::http::registry::{Peer, Registry};
-use crate::http::stream::{Cut, Line, Sink};
+use crate::http::response::{Body, Encoder, Envelope, Media, Reply};
+use crate::http::sink::{Out, Sink};
+use crate::http::stream::{Cut, Line};
 use crate::http::{Limits, Shared};
 use std::io::{ErrorKind, Read};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tiny_http::StatusCode;
+
+const ENVELOPE: Envelope = Envelope {
+    is_head: false,
+    is_http10: false,
+    close: false,
+};
 
 /// What `work` sends, as the client reads it to the end of the connection.
-fn sent(is_chunked: bool, work: impl FnOnce(&mut Sink<'_, '_>)) -> String {
+fn sent(is_http10: bool, work: impl FnOnce(&mut Sink<'_, '_>)) -> String {
     let mut text = String::new();
     on_a_line(Limits::default(), |line, shared, mut client| {
         let mut charge = shared.budget.charge();
-        let mut sink = Sink::new(line, &mut charge, is_chunked);
+        let head = Reply::new(StatusCode(200), Body::Streamed(Media::Json));
+        let envelope = Envelope {
+            is_http10,
+            ..ENVELOPE
+        };
+        let encoder = Encoder::new("");
+        let mut sink = Sink::new(line, &mut charge, &encoder, envelope, Some(head));
         work(&mut sink);
         sink.end().unwrap();
         line.close();
@@ -57,12 +72,30 @@ fn pieces_come_as_chunks_and_the_end_as_an_empty_one() {
             sink.write(piece).unwrap();
         }
     };
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
     // RFC 9112, 7.1: the size in hexadecimal digits.
     assert_eq!(
-        sent(true, work),
-        "10\r\n0123456789abcdef\r\n2\r\n\r\n\r\n0\r\n\r\n"
+        sent(false, work),
+        format!("{head}Transfer-Encoding: chunked\r\n\r\n10\r\n0123456789abcdef\r\n2\r\n\r\n\r\n0\r\n\r\n")
     );
-    assert_eq!(sent(false, work), "0123456789abcdef\r\n");
+    assert_eq!(
+        sent(true, work),
+        format!("{head}Connection: close\r\n\r\n0123456789abcdef\r\n")
+    );
+}
+
+#[test]
+fn a_short_body_goes_with_its_length() {
+    let work = |sink: &mut Sink<'_, '_>| {
+        sink.buffer().extend_from_slice(b"{}");
+        sink.settle().unwrap();
+    };
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n";
+    assert_eq!(sent(false, work), format!("{head}\r\n{{}}"));
+    assert_eq!(
+        sent(true, work),
+        format!("{head}Connection: keep-alive\r\n\r\n{{}}")
+    );
 }
 
 #[test]
@@ -74,7 +107,8 @@ fn who_does_not_read_is_cut_off_and_holds_no_memory() {
     };
     on_a_line(limits, |line, shared, client| {
         let mut charge = shared.budget.charge();
-        let mut sink = Sink::new(line, &mut charge, true);
+        let encoder = Encoder::new("");
+        let mut sink = Sink::new(line, &mut charge, &encoder, ENVELOPE, None).endless();
         let begun = Instant::now();
         let cut = loop {
             if let Err(cut) = sink.write(&[b'x'; 20_000]) {
@@ -85,7 +119,16 @@ fn who_does_not_read_is_cut_off_and_holds_no_memory() {
             |error: &std::io::Error| matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock);
         assert!(matches!(&cut, Cut::Client(error) if is_timeout(error)), "{cut}");
         assert!(begun.elapsed() < Duration::from_secs(10));
-        assert!(matches!(sink.write(&vec![0; 2 << 20]), Err(Cut::Body(_))));
+        let mut other = shared.budget.charge();
+        assert!(other.raise_to(1 << 19));
+        assert!(
+            matches!(sink.hold(1 << 20), Err(Cut::Overloaded)),
+            "another has it, for longer than is waited"
+        );
+        other.release();
+        sink.hold(2 << 20).unwrap();
+        assert!(!other.raise_to(1), "what is more than all takes all");
+        sink.hold(0).unwrap();
         assert!(!line.has_gone());
         drop(client);
         let begun = Instant::now();

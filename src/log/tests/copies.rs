@@ -38,7 +38,7 @@ fn open(options: node::Options) -> Node {
 fn snapshot(primary: &Node) -> Vec<u8> {
     let mut bytes = Vec::new();
     primary
-        .backup(&mut |piece| {
+        .backup(&mut |piece: &[u8]| {
             bytes.extend_from_slice(piece);
             Ok::<(), std::convert::Infallible>(())
         })

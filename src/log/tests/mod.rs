@@ -19,7 +19,7 @@ mod repairs;
 
 use super::*;
 use crate::key::Key;
-use crate::node::{self, Deadline, Mode, Node, Precondition, WriteError};
+use crate::node::{self, Ahead, Deadline, Mode, Node, Precondition, WriteError};
 use crate::store::Limits;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -78,10 +78,19 @@ fn get(node: &Node, k: &str) -> Option<String> {
 
 /// Everything a node holds.
 fn contents(node: &Node) -> BTreeMap<String, String> {
-    let keys = node.list("", None, usize::MAX).unwrap().items;
-    keys.into_iter()
-        .map(|k| (k.clone(), get(node, &k).unwrap()))
-        .collect()
+    let mut lister = node.lister("", None, true).unwrap();
+    let mut contents = BTreeMap::new();
+    loop {
+        match lister.look(usize::MAX) {
+            Ahead::End => return contents,
+            Ahead::Nothing => {}
+            Ahead::Entry | Ahead::Large(_) => {
+                let listed = lister.next().unwrap();
+                let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+                contents.insert(text(listed.key), text(listed.value));
+            }
+        }
+    }
 }
 
 fn segments(dir: &Path) -> Vec<PathBuf> {
