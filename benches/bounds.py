@@ -2,6 +2,7 @@
 
 import contextlib
 import random
+import re
 import resource
 import socket
 import threading
@@ -9,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import growth
 import load
 import peers
 from report import Section, Target
@@ -115,7 +117,7 @@ def _ask(port: int, request: bytes, readers: int, seconds: float) -> None:
 
 
 def bounds(setup: Setup) -> Iterator[Section]:
-    """Slow readers on each route, and then of all of them at once; then values of many sizes in turn."""
+    """Slow readers on each route, and then of all of them at once; values of many sizes; waits for another's work."""
     _raise_file_limit(4 * READERS)
     readers = max(20, int(READERS * setup.scale))
     seconds = 3 if setup.scale == 1 else 1.5
@@ -141,6 +143,7 @@ def bounds(setup: Setup) -> Iterator[Section]:
         _measure(section, peer, "all of these at once, twice as many", entries, 2 * readers, ask_all)
     yield section
     yield _sizes(setup)
+    yield _waits(setup)
 
 
 def _measure(
@@ -199,6 +202,72 @@ def _sizes(setup: Setup) -> Section:
     return section
 
 
+# The longest hold of the store's lock. The longest wait of all is the scheduler's as well, so it is no measure of it.
+WAIT_MS_MAX = 2.0
+SMALL = 1_000_000
+
+
+def _waits(setup: Setup) -> Section:
+    """A probe reads a small key while one other client has a million entries evicted, listed or deleted."""
+    entries = setup.count(SMALL)
+    section = Section(f"A probe reads beside another's work on {entries:,} entries", "ms, p99")
+    # Small entries fill it, so that a value of 64 MiB takes the place of most of them.
+    options = ("--max-memory", "128MiB", "--max-value", "64MiB", "--fsync", "no", "--compact-ratio", "0")
+    works = {
+        "nothing": lambda port: time.sleep(1),
+        "a value of 64 MiB evicts": lambda port: _once(
+            port, _request("PUT", "/kv/large?upsert=true", "Content-Type: application/octet-stream", body=bytes(64 * MIB))
+        ),
+        "all are listed": _list_all,
+        "nine in ten are counted": lambda port: _prefixes(port, "&dry_run=true"),
+        "nine in ten are deleted": lambda port: _prefixes(port, ""),
+    }
+    found = {name: [] for name in works}
+    for _ in range(setup.rounds):
+        for name, work in works.items():
+            with peers.directory() as place, peers.pykv(setup.binary, place / "data", *options) as peer:
+                load.load(peer.port, load.http(growth.VALUE_BYTES), load.in_order(entries))
+                load.load(peer.port, load.http(growth.VALUE_BYTES), iter([[0]]))
+                found[name].append(growth.probed(peer, lambda port=peer.port, work=work: work(port)))
+    at_99 = {}
+    for name, rounds in found.items():
+        longest = sorted(waits[-1] for waits in rounds)[len(rounds) // 2]
+        at_99[name] = section.add(
+            name, [waits[int(len(waits) * 0.99)] for waits in rounds], f"longest {longest:.2f} ms, {len(rounds[0])} reads"
+        )
+    for name, wait in at_99.items():
+        if name != "nothing":
+            more = max(0.0, wait - at_99["nothing"])
+            section.targets.append(Target(f"{name}: p99 more than beside nothing, ms", more, WAIT_MS_MAX, at_least=False))
+    return section
+
+
+def _once(port: int, request: bytes) -> bytes:
+    """Sends one request and returns its answer, which must be a success."""
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
+        client.sendall(request.replace(b"\r\nHost", b"\r\nConnection: close\r\nHost", 1))
+        answer = b"".join(iter(lambda: client.recv(65536), b""))
+    if not answer.startswith(b"HTTP/1.1 2"):
+        raise load.LoadError(f"it answered {answer[:80]!r}")
+    return answer
+
+
+def _prefixes(port: int, query: str) -> None:
+    """Deletes by prefix all but the first tenth of a million keys, among them the one that the probe reads."""
+    for digit in range(1, 10):
+        _once(port, _request("DELETE", f"/kv/?prefix=k000000000{digit}{query}"))
+
+
+def _list_all(port: int) -> None:
+    cursor = ""
+    while True:
+        answer = _once(port, _request("GET", f"/kv/?limit=1000{cursor}"))
+        found = re.search(rb'"cursor":"([^"]+)"', answer)
+        if not found:
+            return
+        cursor = f"&cursor={found[1].decode()}"
+
+
 def _store(port: int, number: int, size: Callable[[random.Random], int], total: int) -> int:
     """Stores `total` bytes from 4 writers; returns the number of the next key."""
     source = random.Random(number)
@@ -240,10 +309,13 @@ if __name__ == "__main__":
 
     binary = Path(sys.argv[1]).resolve()
     scale = float(sys.argv[2]) if len(sys.argv) > 2 else 1
-    setup = Setup(binary, Path(), 1, 1, scale, json=False)
+    rounds = 3 if sys.argv[3:] == ["waits"] else 1
+    setup = Setup(binary, Path(), rounds, 1, scale, json=False)
     names = sys.argv[3:]
     if names == ["sizes"]:
         _sizes(setup).print()
+    elif names == ["waits"]:
+        _waits(setup).print()
     else:
         for one in list(ROUTES):
             if names and not any(name in one for name in names):

@@ -6,7 +6,7 @@ import os
 import socket
 import time
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 
 import load
@@ -32,8 +32,8 @@ def growth(setup: Setup) -> Iterator[Section]:
     for _ in range(setup.rounds):
         with peers.directory() as place, peers.pykv(setup.binary, place / "data", *CAPACITY, "--fsync", "no") as peer:
             load.load(peer.port, load.http(VALUE_BYTES), iter([[0]]))
-            growing.append(_probed(peer, entries))
-            full.append(_probed(peer, entries))
+            growing.append(probed(peer, lambda port=peer.port: _fill(port, entries)))
+            full.append(probed(peer, lambda port=peer.port: _fill(port, entries)))
     longest = {}
     for name, rounds in (("while it fills", growing), ("when it is full", full)):
         at_999 = sorted(waits[int(len(waits) * 0.999)] for waits in rounds)[len(rounds) // 2]
@@ -43,14 +43,18 @@ def growth(setup: Setup) -> Iterator[Section]:
     yield section
 
 
-def _probed(peer: peers.Peer, entries: int) -> array:
-    """The waits of a probe during one load, in ms, shortest first."""
+def _fill(port: int, entries: int) -> None:
+    load.load(port, load.http(VALUE_BYTES), load.in_order(entries))
+
+
+def probed(peer: peers.Peer, work: Callable[[], None]) -> array:
+    """The waits of a probe during some work, in ms, shortest first. It reads the first key of a load in order."""
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.Process(target=_probe, args=(peer.port, theirs), daemon=True)
     process.start()
     try:
         ours.recv()
-        load.load(peer.port, load.http(VALUE_BYTES), load.in_order(entries))
+        work()
         ours.send(None)
         return ours.recv()
     finally:
