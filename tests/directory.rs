@@ -213,8 +213,8 @@ fn an_empty_last_segment_is_a_torn_tail() {
         write(&node, 0, 10);
         node.sigterm();
         let whole = String::from_utf8(pykv(&["check"]).dir(node.dir()).succeed()).unwrap();
-        let segments = whole.lines().filter(|line| line.contains(", offsets "));
-        let end = segments.last().unwrap().rsplit(' ').next().unwrap();
+        let mut segments = whole.lines().filter(|line| line.contains(", offsets "));
+        let end = segments.next_back().unwrap().rsplit(' ').next().unwrap();
         let end: u64 = end.parse().unwrap();
         let bare = node.dir().join(format!("log-{end:020}.pykv"));
         fs::write(&bare, bytes).unwrap();

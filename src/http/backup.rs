@@ -14,8 +14,7 @@ pub(super) fn get<'a>(head: &Head<'_>) -> Result<Answer<'a>, Problem> {
         let node = line.node();
         Ok(Outcome::Stream(Stream {
             head: Reply::new(StatusCode(200), Body::Streamed(Media::Octets))
-                .header("Content-Disposition", "attachment; filename=\"backup.pykv\"")
-                .header("Cache-Control", "no-store"),
+                .header("Content-Disposition", "attachment; filename=\"backup.pykv\""),
             body: Box::new(move |sink| {
                 node.backup(&mut |piece| sink.write(piece))
                     .map_err(|error| match error {

@@ -1,6 +1,6 @@
 //! The handlers of all keys, `/kv/`: adding one, listing, and deleting what begins alike.
 
-use super::conditions;
+use super::conditions::Conditions;
 use super::deadline;
 use super::handlers::Scratch;
 use super::kv;
@@ -10,7 +10,7 @@ use super::request::Head;
 use super::response::{Body, Media, Reply, push_json, push_json_string};
 use super::target;
 use crate::api;
-use crate::node::{Cursor, Mode, Node, Precondition, StaleCursor};
+use crate::node::{Cursor, CursorError, Mode, Node};
 use tiny_http::StatusCode;
 
 const OK: StatusCode = StatusCode(200);
@@ -22,17 +22,17 @@ pub(super) fn post(
     scratch: &mut Scratch,
 ) -> Result<Reply, Problem> {
     let [] = target::parameters(head.query, [])?;
-    let precondition = conditions::for_write(head.if_match, head.if_none_match)?;
+    let conditions = Conditions::of_write(head)?;
     let (key, payload) = payload::key_and_value(body)?;
     let reply = kv::write(
         node,
         kv::check_key(&key)?,
         &payload,
         Mode::Add,
-        precondition,
+        conditions.precondition(),
         scratch,
     )?;
-    Ok(reply.header("Location", &api::key_path(&key)))
+    Ok(reply.header("Location", &api::relative_key_path(&key)))
 }
 
 pub(super) fn list(node: &Node, head: &Head<'_>, scratch: &mut Scratch) -> Result<Reply, Problem> {
@@ -62,9 +62,18 @@ pub(super) fn list(node: &Node, head: &Head<'_>, scratch: &mut Scratch) -> Resul
                 .ok_or_else(|| Problem::new(problem::BAD_QUERY, "no answer gave this cursor").field("cursor"))
         })
         .transpose()?;
-    let stale = |_: StaleCursor| {
-        let detail = "the node was restarted; start the listing again";
-        Problem::new(problem::STALE_CURSOR, detail).field("cursor")
+    let stale = |error| {
+        let (kind, detail) = match error {
+            CursorError::Stale => (
+                problem::STALE_CURSOR,
+                "the node was restarted; start the listing again",
+            ),
+            CursorError::OtherPrefix => (
+                problem::BAD_QUERY,
+                "the cursor belongs to a listing of another prefix",
+            ),
+        };
+        Problem::new(kind, detail).field("cursor")
     };
     let body = &mut scratch.body;
     let next = if with_values {
@@ -113,8 +122,7 @@ pub(super) fn delete(node: &Node, head: &Head<'_>, scratch: &mut Scratch) -> Res
         let detail = "say which keys are to go; `prefix=` with nothing after it means all";
         return Err(Problem::new(problem::BAD_QUERY, detail).field("prefix"));
     };
-    let precondition = conditions::for_write(head.if_match, head.if_none_match)?;
-    if precondition != Precondition::None {
+    if !head.if_match.is_empty() || !head.if_none_match.is_empty() {
         let detail = "many keys have many versions: a precondition has no meaning here";
         return Err(Problem::new(problem::BAD_PRECONDITION, detail));
     }

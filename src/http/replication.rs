@@ -115,7 +115,7 @@ pub(super) fn log<'a>(head: &Head<'_>) -> Result<Answer<'a>, Problem> {
     })))
 }
 
-fn question(head: &Head<'_>) -> Result<(Poll, Duration), Problem> {
+pub(super) fn question(head: &Head<'_>) -> Result<(Poll, Duration), Problem> {
     let names = [
         "protocol",
         "id",

@@ -69,7 +69,7 @@ pub(super) fn watch<'a>(head: &Head<'_>) -> Result<Answer<'a>, Problem> {
         after_field: "after",
         with_values,
     };
-    if media::prefers_events(head.accept)? {
+    if media::prefers_events(&head.accept)? {
         for (name, value) in [("wait", wait), ("limit", limit)] {
             if value.is_some() {
                 let why = "a stream of events has neither an end nor a number of them";
@@ -148,13 +148,13 @@ fn poll(
     body.extend_from_slice(b",\"log\":");
     push_json(body, &line.node().log_id().to_string());
     body.push(b'}');
-    Ok(Reply::new(StatusCode(200), Body::Written(Media::Json)).header("Cache-Control", "no-store"))
+    Ok(Reply::new(StatusCode(200), Body::Written(Media::Json)))
 }
 
 fn events<'a>(line: Line<'a>, question: Question) -> Result<Stream<'a>, Problem> {
     let feed = question.feed(line)?;
     Ok(Stream {
-        head: Reply::new(StatusCode(200), Body::Streamed(Media::Events)).header("Cache-Control", "no-store"),
+        head: Reply::new(StatusCode(200), Body::Streamed(Media::Events)),
         body: Box::new(move |sink| send_events(sink, feed, &question)),
     })
 }

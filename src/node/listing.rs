@@ -32,35 +32,43 @@ pub struct Page<T> {
     pub next: Option<Cursor>,
 }
 
-/// Where a listing goes on: a slot of the store, valid until the process ends.
+/// Where a listing goes on: a slot of the store, valid until the process ends, and in a listing of the same prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
     slot: Slot,
     run: u32,
+    /// Tells the prefix from others.
+    prefix: u32,
 }
 
 impl Cursor {
     /// As text, for a query.
     pub fn encode(self) -> String {
-        format!("{:08x}{:08x}", self.run, self.slot)
+        format!("{:08x}{:08x}{:08x}", self.run, self.prefix, self.slot)
     }
 
     /// From text; `None` where it is no cursor of any node.
     pub fn decode(text: &str) -> Option<Cursor> {
-        if text.len() != 16 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        if text.len() != 24 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return None;
         }
         let part = |range| u32::from_str_radix(&text[range], 16).ok();
         Some(Cursor {
             run: part(0..8)?,
-            slot: part(8..16)?,
+            prefix: part(8..16)?,
+            slot: part(16..24)?,
         })
     }
 }
 
-/// A cursor of another run of the node: slots are not kept over a restart.
+/// Why a listing cannot go on at a cursor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StaleCursor;
+pub enum CursorError {
+    /// It is of another run of the node: slots are not kept over a restart.
+    Stale,
+    /// It is of a listing of another prefix, whose keys before it this one never gave.
+    OtherPrefix,
+}
 
 /// Where an entry that was copied under the lock ends, and what is known of it.
 struct Copied {
@@ -83,7 +91,7 @@ impl Node {
         prefix: &str,
         cursor: Option<Cursor>,
         limit: usize,
-    ) -> Result<Page<String>, StaleCursor> {
+    ) -> Result<Page<String>, CursorError> {
         let page = self.page(prefix, cursor, limit, false)?;
         let text = |listed: Listed| String::from_utf8_lossy(listed.pair.key()).into_owned();
         Ok(Page {
@@ -98,7 +106,7 @@ impl Node {
         prefix: &str,
         cursor: Option<Cursor>,
         limit: usize,
-    ) -> Result<Page<Listed>, StaleCursor> {
+    ) -> Result<Page<Listed>, CursorError> {
         self.page(prefix, cursor, limit, true)
     }
 
@@ -108,9 +116,11 @@ impl Node {
         cursor: Option<Cursor>,
         limit: usize,
         with_values: bool,
-    ) -> Result<Page<Listed>, StaleCursor> {
+    ) -> Result<Page<Listed>, CursorError> {
+        let prefix_hash = self.store.hash(prefix.as_bytes()) as u32;
         let mut from = match cursor {
-            Some(cursor) if cursor.run != self.run => return Err(StaleCursor),
+            Some(cursor) if cursor.run != self.run => return Err(CursorError::Stale),
+            Some(cursor) if cursor.prefix != prefix_hash => return Err(CursorError::OtherPrefix),
             Some(cursor) => Some(cursor.slot),
             None => Some(0),
         };
@@ -154,7 +164,11 @@ impl Node {
                     let slot = entry.slot;
                     return Ok(Page {
                         items,
-                        next: Some(Cursor { slot, run: self.run }),
+                        next: Some(Cursor {
+                            slot,
+                            run: self.run,
+                            prefix: prefix_hash,
+                        }),
                     });
                 }
                 let pair = entry.shared.unwrap_or_else(|| {
