@@ -117,10 +117,10 @@ impl<'a> Route<'a> {
         )
     }
 
-    /// Whether no page of another site has any business with it, not even to read: it is the node's whole state, or
-    /// asking is an act (a poll of the log is an acknowledgement).
+    /// Whether no page of another site has any business with reading it: it is the node's whole state, or asking is
+    /// an act (a poll of the log is an acknowledgement).
     fn is_guarded(&self) -> bool {
-        matches!(self, Route::Backup | Route::Hello | Route::Log | Route::Snapshot)
+        matches!(self, Route::Backup | Route::Log | Route::Snapshot)
     }
 
     /// What a token must allow; none where no token is asked for.
