@@ -10,7 +10,7 @@ BINARY = target/release/pykv
 BINDIR = $(DESTDIR)$(PREFIX)/bin
 MANDIR = $(DESTDIR)$(PREFIX)/share/man/man1
 
-.PHONY: help build run test test-tools schemathesis screenshots bench lint doc man install uninstall clean
+.PHONY: help build run test test-tools schemathesis screenshots fuzz bench lint doc man install uninstall clean
 .DEFAULT_GOAL := help
 
 help: ## Say what there is to do
@@ -25,8 +25,10 @@ run: build ## Start a node on 127.0.0.1:7958, its data in ./pykv-data
 test: test-tools schemathesis ## Run all tests
 	$(CARGO) test --locked
 
-# Beside cargo: strace makes system calls fail, promtool reads what is told to Prometheus, the page is used in a browser.
-TEST_TOOLS = strace:strace promtool:prometheus chromium:chromium chromedriver:chromium-driver
+# Beside cargo: strace makes system calls fail, promtool reads what is told to Prometheus, the page is used in a browser,
+# nginx and HAProxy stand before a node, faketime gives it another clock, script a terminal.
+TEST_TOOLS = strace:strace promtool:prometheus chromium:chromium chromedriver:chromium-driver nginx:nginx-light \
+	haproxy:haproxy faketime:faketime script:bsdutils
 
 test-tools:
 	@missing=; for tool in $(TEST_TOOLS); do \
@@ -52,6 +54,20 @@ schemathesis:
 
 screenshots: test-tools ## Take pictures of the page, into target/screenshots
 	PYKV_SCREENSHOTS=target/screenshots $(CARGO) test --locked --test screenshots
+
+# How long each target is fuzzed, and which.
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?= record header base backup request_head chunked_body batch_json import_line hello
+
+fuzz: ## Fuzz what reads bytes from outside, FUZZ_SECONDS (60) for each of FUZZ_TARGETS
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-fuzz
+	@for target in $(FUZZ_TARGETS); do \
+		mkdir -p target/fuzz/corpus/$$target target/fuzz/artifacts/$$target && \
+		$(CARGO) fuzz run --fuzz-dir tests/fuzz --target-dir target/fuzz --sanitizer none $$target \
+			target/fuzz/corpus/$$target tests/fuzz/seeds/$$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=10 -print_final_stats=1 \
+			-artifact_prefix=target/fuzz/artifacts/$$target/ || exit 1; \
+	done
 
 bench: build ## Measure the parts alone, then speed and memory beside other stores
 	$(CARGO) bench --locked --bench node

@@ -138,6 +138,12 @@ pub fn key_path(key: &str) -> String {
     path
 }
 
+/// The path of a key, relative to [`PATH_KV`]: it leads to the key wherever a proxy shows that path.
+pub fn relative_key_path(key: &str) -> String {
+    // `./` since a key may begin as a scheme does, or with a slash.
+    format!("./{}", &key_path(key)[PATH_KV.len()..])
+}
+
 /// The last moment that RFC 3339 has a form for, in ms since the Unix epoch.
 pub const RFC3339_MS_MAX: u64 = 253_402_300_799_999;
 
@@ -364,6 +370,8 @@ mod tests {
         assert_eq!(key_path("ключ"), "/kv/%D0%BA%D0%BB%D1%8E%D1%87");
         assert_eq!(key_path("../x/./y"), "/kv/%2E%2E/x/%2E/y");
         assert_eq!(key_path("..."), "/kv/...");
+        assert_eq!(relative_key_path("mailto:x"), "./mailto%3Ax");
+        assert_eq!(relative_key_path("//a"), ".///a");
     }
 
     #[test]

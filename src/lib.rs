@@ -112,6 +112,10 @@ pub mod cli;
 pub mod client;
 pub mod commands;
 pub mod digest;
+mod escape;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod histogram;
 pub mod http;
 mod json;
@@ -124,6 +128,7 @@ pub mod replication;
 mod resolver;
 pub mod store;
 mod waits;
+mod wall;
 
 pub use key::{Key, KeyError};
 pub use pair::KEY_BYTES_MAX;

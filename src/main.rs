@@ -4,7 +4,7 @@ use clap::Parser;
 use pykv::cli::{self, Cli};
 use pykv::client;
 use pykv::commands::{self, Error};
-use std::io::{self, Write};
+use std::io;
 use std::process::ExitCode;
 
 /// A small key and value share an allocation; jemalloc's size classes waste the least on such.
@@ -21,7 +21,7 @@ fn main() -> ExitCode {
         Err(error) => match cli::usage_message(&error, &args) {
             None => error.exit(),
             Some(message) => {
-                let _ = writeln!(io::stderr(), "pykv: {message}");
+                commands::say(&format!("pykv: {message}"));
                 return ExitCode::from(2);
             }
         },
@@ -33,8 +33,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if !matches!(error, Error::Said(_)) {
-        // Nothing is left to be done where standard error takes no more either.
-        let _ = writeln!(io::stderr(), "pykv: {error}");
+        commands::say(&format!("pykv: {error}"));
     }
     ExitCode::from(exit_code(&error))
 }

@@ -36,7 +36,7 @@ pub use batch::{BatchError, Batched, Outcome, Reads, Step};
 pub(crate) use cluster::{Change, Cluster, Hold};
 pub use cluster::{ClusterStatus, Options as ClusterOptions, Phase, Secret};
 pub use followers::{FollowerName, FollowerStatus, acknowledged};
-pub use listing::{Ahead, Cursor, LISTER_BYTES, Listed, Lister, StaleCursor};
+pub use listing::{Ahead, Cursor, CursorError, LISTER_BYTES, Listed, Lister};
 pub use poll::{Poll, PollError, Polled};
 pub use prefix::{Partly, Swept};
 pub use replica::AckRequirement;
@@ -309,11 +309,11 @@ impl Node {
         value: &[u8],
         deadline: Deadline,
         mode: Mode,
-        precondition: Precondition,
+        precondition: Precondition<'_>,
     ) -> Result<Written, WriteError> {
         let timestamp_ms = self.now_ms();
         let deadline_ms = deadline.at_ms(timestamp_ms);
-        let prepared = self.prepare(key, value, deadline_ms)?;
+        let prepared = self.prepare(key, value, deadline_ms, timestamp_ms)?;
         let bytes = log::put_bytes(&prepared.pair);
         let reserved = self.log.reserve(bytes)?;
 
@@ -357,7 +357,7 @@ impl Node {
         &self,
         key: Key<'_>,
         deadline: Deadline,
-        precondition: Precondition,
+        precondition: Precondition<'_>,
     ) -> Result<Written, WriteError> {
         let hash = self.store.hash(key.as_bytes());
         loop {
@@ -387,7 +387,7 @@ impl Node {
     }
 
     /// Deletes a key and returns the offset to wait for.
-    pub fn delete(&self, key: Key<'_>, precondition: Precondition) -> Result<u64, WriteError> {
+    pub fn delete(&self, key: Key<'_>, precondition: Precondition<'_>) -> Result<u64, WriteError> {
         let hash = self.store.hash(key.as_bytes());
         let timestamp_ms = self.clock.now_ms();
         let bytes = log::removal_bytes(key.as_bytes());
@@ -403,7 +403,16 @@ impl Node {
     }
 
     /// Makes a pair, outside the lock.
-    fn prepare(&self, key: Key<'_>, value: &[u8], deadline_ms: Option<u64>) -> Result<Prepared, WriteError> {
+    fn prepare(
+        &self,
+        key: Key<'_>,
+        value: &[u8],
+        deadline_ms: Option<u64>,
+        now_ms: u64,
+    ) -> Result<Prepared, WriteError> {
+        if deadline_ms.is_some_and(|deadline_ms| deadline_ms <= now_ms) {
+            return Err(WriteError::Past);
+        }
         let too_large = |bytes_max| Err(WriteError::TooLarge { bytes_max });
         if value.len() > self.value_bytes_max {
             return too_large(self.value_bytes_max as u64);

@@ -419,6 +419,21 @@ impl Head {
     }
 }
 
+/// Gives the record that `bytes` begin with the checksum that it should have at `position`; returns its length in
+/// bytes, none where there is not as much.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn seal(position: u64, bytes: &mut [u8]) -> Option<usize> {
+    let head = Head::decode(bytes).ok()?;
+    let record = bytes.get_mut(..head.total_bytes)?;
+    let covered = match head.operation {
+        Operation::Gap => HEAD_BYTES,
+        _ => head.total_bytes,
+    };
+    let crc = checksum(position, &record[4..covered]);
+    record[..4].copy_from_slice(&crc.to_le_bytes());
+    Some(head.total_bytes)
+}
+
 fn checksum(position: u64, bytes: &[u8]) -> u32 {
     let mut hasher = Hasher::new();
     hasher.update(&position.to_le_bytes());

@@ -33,6 +33,13 @@ enum Until {
     Past,
 }
 
+impl Until {
+    /// Then the write is refused.
+    fn has_passed(self) -> bool {
+        matches!(self, Until::Past)
+    }
+}
+
 /// A precondition as the model can say it: the version is that of the key at that time, or another one.
 #[derive(Clone, Copy, Debug)]
 enum Condition {
@@ -123,7 +130,7 @@ fn deadline(until: Until) -> (Deadline, Option<u64>) {
 }
 
 impl Model {
-    fn precondition(&self, key: &str, condition: Condition) -> (Precondition, bool) {
+    fn precondition(&self, key: &str, condition: Condition) -> (Precondition<'_>, bool) {
         let version = self.entries.get(key).map(|entry| entry.version);
         match condition {
             Condition::None => (Precondition::None, true),
@@ -145,11 +152,7 @@ impl Model {
             version,
             deadline_ms,
         };
-        if deadline_ms == Some(1) {
-            self.entries.remove(key); // Its deadline has passed.
-        } else {
-            self.entries.insert(key.to_owned(), entry);
-        }
+        self.entries.insert(key.to_owned(), entry);
     }
 }
 
@@ -229,6 +232,7 @@ fn apply(node: &Node, model: &mut Model, action: &Action) -> Result<(), TestCase
                     node.wait(written.version).unwrap();
                     model.set(&key, value, deadline_ms, written.version);
                 }
+                Err(WriteError::Past) => prop_assert!(until.has_passed()),
                 Err(WriteError::Exists { .. }) => prop_assert!(mode == Mode::Add && is_there),
                 Err(WriteError::Missing) => prop_assert!(mode == Mode::Update && !is_there),
                 Err(error) => prop_assert!(!holds, "{}", error),
@@ -259,6 +263,7 @@ fn apply(node: &Node, model: &mut Model, action: &Action) -> Result<(), TestCase
                     model.set(&key, &entry.value, deadline_ms, written.version);
                 }
                 (Err(WriteError::Missing), None) => {}
+                (Err(WriteError::Past), Some(_)) => prop_assert!(until.has_passed()),
                 (result, before) => prop_assert!(false, "{:?} of {:?}", result, before),
             }
         }
@@ -322,6 +327,14 @@ fn batch(node: &Node, model: &mut Model, parts: &[Part]) -> Result<(), TestCaseE
             ..
         }) => {
             prop_assert!(!holds);
+            return Ok(());
+        }
+        Err(BatchError::Step {
+            error: WriteError::Past,
+            index,
+        }) => {
+            let has_passed = matches!(&parts[index], Part::Set(_, _, until, _) if until.has_passed());
+            prop_assert!(has_passed);
             return Ok(());
         }
         Err(error) => return Err(TestCaseError::fail(error.to_string())),

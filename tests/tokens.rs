@@ -158,3 +158,194 @@ fn a_token_file_that_says_nothing_protects_nothing() {
     assert!(serve.stderr.contains(path.to_str().unwrap()), "{serve:?}");
     assert!(!matches!(serve.code, None | Some(0)), "{serve:?}");
 }
+
+/// A request of the table below.
+struct Row {
+    method: &'static str,
+    /// The path as the description of the API has it.
+    path: &'static str,
+    /// What is asked for, where that is not the path itself.
+    target: &'static str,
+    body: Option<(&'static str, &'static str)>,
+    /// Without a token, with a wrong one, with one that may read, write, administer.
+    statuses: [u16; 5],
+}
+
+const OPEN: [u16; 5] = [200; 5];
+const READS: [u16; 5] = [401, 401, 200, 200, 200];
+
+/// What a writer gets that may do it, and an administrator too.
+const fn writes(status: u16) -> [u16; 5] {
+    [401, 401, 403, status, status]
+}
+
+/// What an administrator gets.
+const fn rules(status: u16) -> [u16; 5] {
+    [401, 401, 403, 403, status]
+}
+
+const fn row(method: &'static str, path: &'static str, statuses: [u16; 5]) -> Row {
+    Row {
+        method,
+        path,
+        target: path,
+        body: None,
+        statuses,
+    }
+}
+
+impl Row {
+    const fn at(mut self, target: &'static str) -> Row {
+        self.target = target;
+        self
+    }
+
+    const fn json(mut self, body: &'static str) -> Row {
+        self.body = Some(("application/json", body));
+        self
+    }
+}
+
+/// All routes of a primary that has the key `k`, each by every method that it takes but HEAD, which is as GET.
+const TABLE: [Row; 31] = [
+    row("GET", "/", OPEN),
+    row("GET", "/page/{file}", OPEN).at("/page/app.js"),
+    row("GET", "/docs", OPEN),
+    row("GET", "/openapi.json", OPEN),
+    row("GET", "/healthz", OPEN),
+    row("GET", "/readyz", OPEN),
+    row("GET", "/primary", OPEN),
+    row("GET", "/replica", [503; 5]),
+    row("GET", "/status", READS),
+    row("GET", "/stats", READS),
+    row("GET", "/history", READS),
+    row("GET", "/metrics", READS),
+    row("GET", "/watch", READS).at("/watch?wait=0"),
+    row("GET", "/kv/", READS),
+    row("GET", "/kv/", READS).at("/kv/?values=true&prefix=z"),
+    row("POST", "/kv/", writes(409)).json(r#"{"key":"k","value":"v"}"#),
+    row("DELETE", "/kv/", writes(400)),
+    row("DELETE", "/kv/", writes(200)).at("/kv/?prefix=zzz"),
+    row("GET", "/kv/{key}", READS).at("/kv/k"),
+    row("PUT", "/kv/{key}", writes(200))
+        .at("/kv/k")
+        .json(r#"{"value":"v"}"#),
+    row("PATCH", "/kv/{key}", writes(200))
+        .at("/kv/k")
+        .json(r#"{"ttl":null}"#),
+    row("DELETE", "/kv/{key}", writes(204)).at("/kv/k"),
+    row("POST", "/batch", writes(200)).json(r#"{"operations":[{"op":"get","key":"k"}]}"#),
+    row("POST", "/compact", rules(202)),
+    row("GET", "/backup", rules(200)),
+    row("POST", "/promote", rules(409)),
+    row("POST", "/forget", rules(404)).at("/forget?node=h:1"),
+    row("POST", "/replication/hello", rules(422)).json("{}"),
+    row("POST", "/replication/handover", rules(422)).json("{}"),
+    row("GET", "/replication/log", rules(400)),
+    row("GET", "/replication/snapshot", rules(200)),
+];
+
+const BEARERS: [Option<&str>; 5] = [
+    None,
+    Some("Bearer nonsense"),
+    Some("Bearer reader-token"),
+    Some("Bearer writer-token"),
+    Some("Bearer admin-token"),
+];
+
+/// Its parts that are methods, in capitals, of each path.
+fn described(node: &Server) -> Vec<(String, Vec<String>)> {
+    let api = node.get("/openapi.json").expect(200).body_json();
+    let paths = api["paths"].as_object().unwrap();
+    let methods = ["get", "head", "put", "post", "patch", "delete"];
+    paths
+        .iter()
+        .map(|(path, item)| {
+            let taken = methods.iter().filter(|method| !item[**method].is_null());
+            (path.clone(), taken.map(|method| method.to_uppercase()).collect())
+        })
+        .collect()
+}
+
+#[test]
+fn every_route_asks_for_the_token_that_it_should() {
+    let (_dir, path) = token_file(TOKENS);
+    let node = Setup::new(&["--token-file", path.to_str().unwrap()]).start();
+    let ask = |method: &str, target: &str, body: Option<(&str, &str)>, bearer: Option<&str>| {
+        let mut headers = Vec::new();
+        headers.extend(bearer.map(|value| ("Authorization", value)));
+        headers.extend(body.map(|(media, _)| ("Content-Type", media)));
+        let body = body.map_or("", |(_, body)| body);
+        node.client().request(method, target, &headers, body.as_bytes())
+    };
+    for row in &TABLE {
+        // A poll or a snapshot is an act of a follower, which a HEAD is not.
+        let has_head = row.method == "GET" && !row.path.starts_with("/replication/");
+        let methods = [Some(row.method), has_head.then_some("HEAD")];
+        for method in methods.into_iter().flatten() {
+            for (bearer, status) in BEARERS.into_iter().zip(row.statuses) {
+                let value = Some(("application/octet-stream", "v"));
+                let put = ask("PUT", "/kv/k?upsert=true", value, BEARERS[4]);
+                assert!(put.is_success(), "{put:?}");
+                let answer = ask(method, row.target, row.body, bearer);
+                let what = format!("{method} {} with {bearer:?}: {answer:?}", row.target);
+                assert_eq!(answer.status, status, "{what}");
+                // RFC 6750, 3: a token that is missing, or does not do, is asked for.
+                assert_eq!(
+                    answer.header("WWW-Authenticate").is_some(),
+                    [401, 403].contains(&status),
+                    "{what}"
+                );
+            }
+        }
+    }
+    // No token opens what is not there, and what is refused before the token is asked for tells nothing.
+    for target in [
+        "/nope",
+        "/kv",
+        "/favicon.ico",
+        "/page/nope",
+        "/replication/nope",
+        "/status/",
+    ] {
+        for bearer in BEARERS {
+            ask("GET", target, None, bearer).expect_problem(404);
+        }
+    }
+}
+
+/// A route that is not in the table is one whose token nobody has thought of.
+#[test]
+fn no_route_is_without_a_row_and_no_other_method_is_taken() {
+    let (_dir, path) = token_file(TOKENS);
+    let node = Setup::new(&["--token-file", path.to_str().unwrap()]).start();
+    let described = described(&node);
+    assert!(described.len() > 20, "{described:?}");
+    for (path, taken) in &described {
+        for method in taken.iter().filter(|method| *method != "HEAD") {
+            let is_in_table = TABLE.iter().any(|row| row.path == path && row.method == method);
+            assert!(is_in_table, "{method} {path} has no row in the table");
+        }
+        let row = TABLE.iter().find(|row| row.path == path).unwrap();
+        let is_read = taken.iter().any(|method| method == "GET") && !path.starts_with("/replication/");
+        for method in [
+            "GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY",
+        ] {
+            if taken.iter().any(|other| other == method) || is_read && method == "HEAD" {
+                continue;
+            }
+            for bearer in BEARERS {
+                let headers: Vec<_> = bearer.map(|value| ("Authorization", value)).into_iter().collect();
+                let answer = node.client().request(method, row.target, &headers, b"");
+                assert_eq!(answer.status, 405, "{method} {path} with {bearer:?}: {answer:?}");
+                assert!(answer.header("Allow").is_some(), "{answer:?}");
+            }
+        }
+    }
+    for row in &TABLE {
+        let is_described = described
+            .iter()
+            .any(|(path, taken)| path == row.path && taken.iter().any(|method| method == row.method));
+        assert!(is_described, "{} {} is not described", row.method, row.path);
+    }
+}

@@ -5,7 +5,7 @@
 mod common;
 
 use common::client::{BYTES, JSON};
-use common::{Client, Response, Server, cli, eventually};
+use common::{Client, Response, Server, cli, eventually, pykv};
 use serde_json::json;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -104,9 +104,58 @@ fn a_deadline_is_given_and_taken_without_the_value() {
         .request("PATCH", "/kv/k", &stale, br#"{"ttl":1}"#)
         .expect_problem(412);
     patch(&mut client, "/kv/absent", &json!({"ttl": 1})).expect_problem(404);
-    // One that has passed takes the key at once.
-    patch(&mut client, "/kv/k", &json!({"expires_at_ms": 1})).expect(200);
-    client.get("/kv/k").expect(404);
+    // A deadline that has passed is a mistake, of a field left at 0 or of a clock: nothing is changed.
+    for wrong in [
+        json!({"expires_at_ms": 1}),
+        json!({"expires_at_ms": 0}),
+        json!({"ttl": 1e-9}),
+        json!({"ttl": 0.0009}),
+    ] {
+        patch(&mut client, "/kv/k", &wrong).expect_problem(422);
+        let mut put = wrong.clone();
+        put["value"] = json!("other");
+        client.json("PUT", "/kv/k", &put).expect_problem(422);
+        put["key"] = json!("new");
+        client.json("POST", "/kv/", &put).expect_problem(422);
+        put["op"] = json!("set");
+        let refused = client.json(
+            "POST",
+            "/batch",
+            &json!({"operations": [{"op": "delete", "key": "k"}, put]}),
+        );
+        refused.expect_problem(422);
+    }
+    client
+        .request("PUT", "/kv/k?ttl=0.0001", &[], b"other")
+        .expect_problem(400);
+    client.get("/kv/k").expect(200);
+    client.get("/kv/new").expect(404);
+    for ttl in ["1ns", "0.5ms", "999us"] {
+        pykv(&["set", "--ttl", ttl, "k", "v"]).at(&node).expect(2);
+    }
+    pykv(&["set", "--ttl", "1ms", "k", "v"]).at(&node).expect(0);
+}
+
+#[test]
+fn an_import_leaves_out_what_has_expired() {
+    let node = Server::start(&[]);
+    let mut lines = String::new();
+    for at in 0..500u64 {
+        let until = if at % 3 == 0 {
+            4_102_444_800_000
+        } else {
+            1 + at * 7919 % 1000
+        };
+        lines += &format!("{{\"key\":\"k{at}\",\"value\":\"v\",\"expires_at_ms\":{until}}}\n");
+    }
+    let import = pykv(&["import"]).at(&node).stdin(lines.as_bytes()).expect(0);
+    assert!(
+        import
+            .stderr
+            .contains("imported 167, 333 that had expired left out"),
+        "{import:?}"
+    );
+    assert_eq!(node.get("/stats").body_json()["entries"], 167);
 }
 
 #[test]

@@ -18,12 +18,12 @@ pub fn expires_at(deadline_ms: u64) -> String {
     humantime::format_rfc3339_millis(UNIX_EPOCH + since_epoch).to_string()
 }
 
-/// A time to live in ms, from seconds; a part of a millisecond counts as a whole one. `None` where it is not
-/// above 0, or over [`TTL_MS_MAX`].
+/// A time to live in ms, from seconds; what is over a whole number of milliseconds counts as one more. `None` where
+/// it is below 1 ms, or over [`TTL_MS_MAX`].
 pub fn ttl_ms(seconds: f64) -> Option<u64> {
     // 0.07 * 1000 is a little over 70: what is closer to a whole number than a float can tell is one.
     let ms = (seconds * 1000.0 * (1.0 - 2.0 * f64::EPSILON)).ceil();
-    (seconds > 0.0 && ms <= TTL_MS_MAX as f64).then_some((ms as u64).max(1))
+    (seconds >= 0.001 && ms <= TTL_MS_MAX as f64).then_some(ms as u64)
 }
 
 /// What a client sends with PATCH, to give a key a deadline or to take it.
@@ -65,9 +65,11 @@ mod tests {
             (90.0, Some(90_000)),
             (0.07, Some(70)),
             (1.005, Some(1005)),
-            (0.0001, Some(1)),
+            (0.001, Some(1)),
+            (0.0011, Some(2)),
+            (0.0009, None),
             (1.0001, Some(1001)),
-            (1e-320, Some(1)),
+            (1e-320, None),
             (3_155_760_000.0, Some(TTL_MS_MAX)),
             (3_155_760_000.001, None),
             (0.0, None),

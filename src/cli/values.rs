@@ -44,8 +44,10 @@ pub(crate) fn ttl(text: &str) -> Result<Span, String> {
         Ok(duration) if duration.as_millis() > u128::from(TTL_MS_MAX) => {
             Err("a key lives for at most 100 years, or for good".to_owned())
         }
-        Ok(duration) if !duration.is_zero() => Ok(Span(duration)),
-        _ => text.parse(), // Which says what is wrong with it.
+        Ok(duration) if duration.is_zero() => text.parse(), // Which says what is wrong with it.
+        Ok(duration) if duration.as_millis() == 0 => Err("a key lives at least 1ms".to_owned()),
+        Ok(duration) => Ok(Span(duration)),
+        Err(_) => text.parse(),
     }
 }
 

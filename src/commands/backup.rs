@@ -1,7 +1,7 @@
 //! `pykv backup` and `pykv restore`
 
 use super::output::{Existing, OutputFile};
-use super::{Error, connect, of_file, print};
+use super::{Error, connect, of_file, print_text};
 use crate::cli::{Backup, Restore};
 use crate::client::BackupError;
 use crate::log::{self, Whole};
@@ -24,7 +24,7 @@ pub(super) fn backup(args: &Backup) -> Result<(), Error> {
     let whole = whole.map_err(|error| not_whole(error, &args.file))?;
     out.finish()?;
     // What went down a pipe is for whoever reads it to check.
-    whole.map_or(Ok(()), |whole| print(text(&whole).as_bytes()))
+    whole.map_or(Ok(()), |whole| print_text(&text(&whole)))
 }
 
 /// That what the node sent is no whole backup.
@@ -54,7 +54,7 @@ fn take(
 
 pub(super) fn restore(args: &Restore) -> Result<(), Error> {
     let whole = log::restore(&args.file, &args.dir).map_err(|error| of_file(error, &args.file))?;
-    print(text(&whole).as_bytes())
+    print_text(&text(&whole))
 }
 
 fn text(whole: &Whole) -> String {

@@ -1,6 +1,6 @@
 //! `pykv check`
 
-use super::{Error, of_file, print};
+use super::{Error, of_file, print, print_text};
 use crate::cli::Check;
 use crate::log::{self, Damage, Mismatch, Report};
 use std::fmt::Write;
@@ -18,7 +18,7 @@ pub(super) fn run(args: &Check) -> Result<(), Error> {
     } else {
         log::check(&args.dir)?
     };
-    print(text(&report, args.repair).as_bytes())?;
+    print_text(&text(&report, args.repair))?;
     if args.repair || report.is_whole() {
         Ok(())
     } else {

@@ -1,7 +1,7 @@
 //! `pykv compact`: of a node, or of a directory that no process has open.
 
 use super::progress::Progress;
-use super::{Error, connect, print, print_json};
+use super::{Error, connect, print_json, print_text};
 use crate::api::CompactionResult;
 use crate::cli::{Compact, Connection};
 use crate::log::{BRANCH_SPREAD_BYTES, Options as LogOptions, Policy, Reader};
@@ -49,7 +49,7 @@ pub(super) fn run(args: &Compact) -> Result<(), Error> {
         text +=
             "the store is so small that the heads of two files, of 4 KiB each, make it larger than one was\n";
     }
-    print(text.as_bytes())
+    print_text(&text)
 }
 
 fn of_node(connection: &Connection) -> Result<CompactionResult, Error> {

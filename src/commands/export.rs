@@ -2,7 +2,7 @@
 
 use super::output::{Existing, OutputFile};
 use super::progress::Progress;
-use super::{Error, connect};
+use super::{Error, connect, terminal};
 use crate::api::{Encoding, Entry, LIST_LIMIT_MAX};
 use crate::cli::Export;
 use crate::client::Client;
@@ -58,7 +58,7 @@ fn export(
             .list_entries(prefix, cursor.as_deref(), LIST_LIMIT_MAX)
             .map_err(Error::client("cannot list the entries"))?;
         for entry in &page.entries {
-            write(&mut out, entry).map_err(&cannot_write)?;
+            write(&mut out, entry, is_seen).map_err(&cannot_write)?;
         }
         keys += page.entries.len() as u64;
         if let Some(progress) = &mut progress {
@@ -75,14 +75,18 @@ fn export(
     out.flush().map_err(cannot_write)
 }
 
-fn write(out: &mut impl Write, entry: &Entry) -> io::Result<()> {
+fn write(out: &mut impl Write, entry: &Entry, is_seen: bool) -> io::Result<()> {
     let line = Line {
         key: &entry.key,
         value: &entry.value,
         encoding: entry.encoding,
         expires_at_ms: entry.expires_at_ms,
     };
-    serde_json::to_writer(&mut *out, &line)?;
+    if is_seen {
+        out.write_all(&terminal::json(&serde_json::to_vec(&line)?))?;
+    } else {
+        serde_json::to_writer(&mut *out, &line)?;
+    }
     out.write_all(b"\n")
 }
 
@@ -102,7 +106,7 @@ mod tests {
             ttl: None,
         };
         let mut out = Vec::new();
-        write(&mut out, &entry).unwrap();
+        write(&mut out, &entry, false).unwrap();
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "{\"key\":\"a\\nb\",\"value\":\"/w==\",\"encoding\":\"base64\",\"expires_at_ms\":1795399920000}\n"
@@ -110,7 +114,7 @@ mod tests {
         entry.encoding = None;
         entry.expires_at_ms = None;
         let mut out = Vec::new();
-        write(&mut out, &entry).unwrap();
+        write(&mut out, &entry, false).unwrap();
         assert_eq!(out, b"{\"key\":\"a\\nb\",\"value\":\"/w==\"}\n");
     }
 }

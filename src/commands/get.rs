@@ -1,8 +1,7 @@
 //! `pykv get`
 
-use super::{Error, connect, missing_or, print, print_json};
+use super::{Error, connect, missing_or, print, print_json, terminal};
 use crate::cli::Get;
-use std::io::{self, IsTerminal};
 
 pub(super) fn run(args: &Get) -> Result<(), Error> {
     let client = connect(&args.connection)?;
@@ -15,9 +14,12 @@ pub(super) fn run(args: &Get) -> Result<(), Error> {
     if args.json {
         return print_json(answer);
     }
-    // A pipe or a file gets the exact bytes; a person gets the prompt on a line of its own.
-    if io::stdout().is_terminal() && answer.last() != Some(&b'\n') {
-        answer.push(b'\n');
+    // A pipe or a file gets the exact bytes; a person gets what does not act on the terminal, on a line of its own.
+    if terminal::is_seen() {
+        answer = terminal::value(answer);
+        if answer.last() != Some(&b'\n') {
+            answer.push(b'\n');
+        }
     }
     print(&answer)
 }

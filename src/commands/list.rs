@@ -1,6 +1,6 @@
 //! `pykv list`
 
-use super::{Error, connect, print};
+use super::{Error, connect, print, print_lines_of_json, terminal};
 use crate::api::LIST_LIMIT_MAX;
 use crate::cli::List;
 
@@ -9,6 +9,7 @@ pub(super) fn run(args: &List) -> Result<(), Error> {
     let mut left = args.limit.map_or(u64::MAX, |limit| limit.get());
     let mut cursor: Option<String> = None;
     let mut out = Vec::new();
+    let is_seen = terminal::is_seen() && !args.null;
     loop {
         let page_keys = left.min(LIST_LIMIT_MAX as u64) as usize;
         let from = cursor.as_deref();
@@ -32,6 +33,8 @@ pub(super) fn run(args: &List) -> Result<(), Error> {
             for key in page.keys.iter().take(page_keys) {
                 if args.json {
                     out.extend(serde_json::Value::from(key.as_str()).to_string().bytes());
+                } else if is_seen {
+                    out.extend_from_slice(terminal::key(key).as_bytes());
                 } else {
                     out.extend_from_slice(key.as_bytes());
                 }
@@ -39,7 +42,11 @@ pub(super) fn run(args: &List) -> Result<(), Error> {
             }
             cursor = page.cursor;
         }
-        print(&out)?;
+        if args.values || args.json {
+            print_lines_of_json(&out)?;
+        } else {
+            print(&out)?;
+        }
         left -= listed.min(page_keys) as u64;
         if left == 0 || cursor.is_none() {
             return Ok(());

@@ -1,6 +1,6 @@
 //! `pykv log`
 
-use super::{Error, of_file};
+use super::{Error, of_file, terminal};
 use crate::api::{Encoding, encode_value, expires_at};
 use crate::cli;
 use crate::digest::Digest;
@@ -57,6 +57,7 @@ pub(super) fn run(args: &cli::Log) -> Result<(), Error> {
         Some(file) => Reader::open(file).map_err(|error| of_file(error, file))?,
         None => Reader::open(&args.dir)?,
     };
+    let is_seen = terminal::is_seen();
     let mut out = BufWriter::new(io::stdout().lock());
     loop {
         while let Some(read) = reader.next()? {
@@ -65,7 +66,7 @@ pub(super) fn run(args: &cli::Log) -> Result<(), Error> {
                 .as_ref()
                 .is_none_or(|key| read.record.key == key.as_bytes())
             {
-                print(&mut out, &read).map_err(Error::Output)?;
+                print(&mut out, &read, is_seen).map_err(Error::Output)?;
             }
         }
         out.flush().map_err(Error::Output)?;
@@ -76,8 +77,13 @@ pub(super) fn run(args: &cli::Log) -> Result<(), Error> {
     }
 }
 
-fn print(out: &mut impl Write, read: &Read<'_>) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, &line(read))?;
+fn print(out: &mut impl Write, read: &Read<'_>, is_seen: bool) -> io::Result<()> {
+    if is_seen {
+        let line = serde_json::to_vec(&line(read))?;
+        out.write_all(&terminal::json(&line))?;
+    } else {
+        serde_json::to_writer(&mut *out, &line(read))?;
+    }
     out.write_all(b"\n")
 }
 

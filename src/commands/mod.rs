@@ -16,6 +16,7 @@ mod import;
 mod lines;
 mod list;
 mod log;
+mod logging;
 mod output;
 mod progress;
 mod promote;
@@ -25,12 +26,16 @@ mod set;
 mod shell;
 mod signals;
 mod status;
+mod terminal;
 mod text;
 mod watch;
 
+#[cfg(any(test, fuzzing))]
+pub use import::fuzz_line as fuzz_import_line;
+
 use crate::cli::{self, Cli, Command, Connection};
 use crate::client::{self, Client, Token};
-use crate::http;
+use crate::{escape, http};
 use rustix::fs::OFlags;
 use std::fmt;
 use std::io::{self, Write};
@@ -102,7 +107,7 @@ pub enum Error {
     },
     /// The log could not be compacted, and is as it was.
     NotCompacted(String),
-    /// The listener could not be made.
+    /// The listener could not be made, or has failed.
     Listen(http::Error),
     /// The operating system refused something beside the log.
     Io {
@@ -160,7 +165,10 @@ impl fmt::Display for Error {
                 write!(f, "{keys} changed by somebody else since, and left alone")
             }
             Error::NotCompacted(why) => write!(f, "the log was not compacted: {why}"),
-            Error::Listen(error) => write!(f, "{error}; --listen names another address"),
+            Error::Listen(error @ http::Error::Listen { .. }) => {
+                write!(f, "{error}; --listen names another address")
+            }
+            Error::Listen(error) => error.fmt(f),
             Error::Io { doing, source } => write!(f, "{doing}: {}", client::system_words(source)),
             Error::Output(error) => {
                 write!(
@@ -296,7 +304,26 @@ fn print_json(mut json: Vec<u8>) -> Result<(), Error> {
     if json.last() != Some(&b'\n') {
         json.push(b'\n');
     }
-    print(&json)
+    print_lines_of_json(&json)
+}
+
+/// Writes JSON texts, one a line, to standard output.
+fn print_lines_of_json(lines: &[u8]) -> Result<(), Error> {
+    if terminal::is_seen() {
+        print(&terminal::json(lines))
+    } else {
+        print(lines)
+    }
+}
+
+/// Writes what is for people to standard output.
+fn print_text(text: &str) -> Result<(), Error> {
+    print(escape::lines(text).as_bytes())
+}
+
+/// Says something on standard error, on a line of its own. Nothing is left to be done where that takes no more.
+pub fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "{}", escape::line(text));
 }
 
 /// How a node is asked to compare versions.

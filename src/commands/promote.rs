@@ -1,6 +1,6 @@
 //! `pykv promote`
 
-use super::{Error, connect, print, print_json};
+use super::{Error, connect, print_json, print_text};
 use crate::cli::Promote;
 
 pub(super) fn run(args: &Promote) -> Result<(), Error> {
@@ -27,5 +27,5 @@ pub(super) fn run(args: &Promote) -> Result<(), Error> {
             "it evicted {keys} keys: its bounds are smaller than the former primary's\n"
         ));
     }
-    print(text.as_bytes())
+    print_text(&text)
 }

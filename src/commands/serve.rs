@@ -5,16 +5,15 @@
 //! that is done. At the end the listener is drained before the node is closed, so
 //! that the last answer given is covered by the last sync.
 
-use super::Error;
 use super::signals::Signals;
-use crate::cli::{LogLevel, Replica, Serve};
+use super::{Error, logging};
+use crate::cli::{Replica, Serve};
 use crate::http::{self, Server, Tokens};
 use crate::log::Role;
 use crate::node::Node;
 use crate::replication::Replication;
 use ::log::{info, warn};
-use simplelog::{ColorChoice, ConfigBuilder, LevelPadding, TermLogger, TerminalMode, WriteLogger};
-use std::io::{self, IsTerminal, LineWriter, Write};
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -32,7 +31,7 @@ pub(super) fn run(args: &Serve, replica: Option<&Replica>) -> Result<(), Error> 
         Some(path) => Some(super::token_text_of_file(path)?),
         None => tokens.as_ref().and_then(Tokens::first_for_admin),
     };
-    start_logging(args.log_level);
+    logging::start(args.log_level);
     let signals = Signals::handle()?;
     let token_files = [&args.token_file, &args.cluster.cluster_token_file];
     token_files
@@ -110,9 +109,9 @@ fn serve(args: &Serve, server: &Server, signals: &Signals, node: &Node) -> Resul
             source,
         })?;
         announce(server);
-        server.run(node, args.shutdown_grace.0);
+        let served = server.run(node, args.shutdown_grace.0);
         replication.stop();
-        Ok(())
+        served.map_err(Error::Listen)
     })
 }
 
@@ -150,30 +149,4 @@ fn warn_of_short_tokens(tokens: Option<&Tokens>) {
 fn tokens(path: &Path) -> Result<Tokens, Error> {
     Tokens::parse(&super::token_file(path)?)
         .map_err(|error| Error::Usage(format!("{}: {error}", path.display())))
-}
-
-/// Sends what the node says to standard error: a time in UTC, the level, the message.
-fn start_logging(level: LogLevel) {
-    let config = ConfigBuilder::new()
-        .set_time_format_custom(simplelog::format_description!(
-            "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z"
-        ))
-        .set_thread_level(::log::LevelFilter::Debug)
-        .set_target_level(::log::LevelFilter::Debug)
-        .set_location_level(::log::LevelFilter::Off)
-        .set_level_padding(LevelPadding::Right)
-        .build();
-    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let started = if io::stderr().is_terminal() {
-        let color = if no_color {
-            ColorChoice::Never
-        } else {
-            ColorChoice::Auto
-        };
-        TermLogger::init(level.filter(), config, TerminalMode::Stderr, color)
-    } else {
-        // A line at a time: others may write to the same pipe or file.
-        WriteLogger::init(level.filter(), config, LineWriter::new(io::stderr()))
-    };
-    started.expect("logging is started once in the life of the process");
 }

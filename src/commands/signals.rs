@@ -80,11 +80,12 @@ fn on_signal(stage: &mut Stage) {
             std::process::exit(0);
         }
         Stage::Serving(stopper) => {
-            info!("stopping: requests that have begun are answered first; once more to stop at once");
+            // First of all: nothing that goes wrong in saying so may keep the node from it.
             stopper.stop();
             *stage = Stage::Stopping {
                 since: Instant::now(),
             };
+            info!("stopping: requests that have begun are answered first; once more to stop at once");
         }
         Stage::Stopping { since } if since.elapsed() < SAME_SIGNAL_MAX => {}
         Stage::Stopping { .. } => {

@@ -1,6 +1,6 @@
 //! `pykv status`
 
-use super::{Error, connect, print, print_json};
+use super::{Error, connect, print_json, print_text};
 use crate::api::{ReplicationStatus, Stats, Status};
 use crate::cli;
 use serde::Serialize;
@@ -31,7 +31,7 @@ pub(super) fn run(args: &cli::Status) -> Result<(), Error> {
         let json = serde_json::to_vec(&answers).expect("its keys are strings, and its numbers finite");
         return print_json(json);
     }
-    print(text(&status, &stats).as_bytes())
+    print_text(&text(&status, &stats))
 }
 
 /// For people: what they ask first stands first.

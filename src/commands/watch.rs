@@ -5,7 +5,7 @@
 //! node that has another store by then is not taken for the same. Only what would fail in the same way again
 //! ends it.
 
-use super::{Error, connect, print};
+use super::{Error, connect, print_lines_of_json};
 use crate::api::WATCH_LIMIT_MAX;
 use crate::cli;
 use crate::client::{self, Watched};
@@ -45,7 +45,7 @@ pub(super) fn run(args: &cli::Watch) -> Result<(), Error> {
                     out.push(b'\n');
                     left -= 1;
                 }
-                print(&out)?;
+                print_lines_of_json(&out)?;
                 after = answer.place();
             }
             Err(error) if was_reached && error.may_pass() => trouble.wait(&error),

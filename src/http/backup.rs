@@ -15,8 +15,7 @@ pub(super) fn get<'a>(head: &Head<'_>) -> Result<Answer<'a>, Problem> {
         let node = desk.line.node();
         Ok(Outcome::Stream(Stream {
             head: Reply::new(StatusCode(200), Body::Streamed(Media::Octets))
-                .header("Content-Disposition", "attachment; filename=\"backup.pykv\"")
-                .header("Cache-Control", "no-store"),
+                .header("Content-Disposition", "attachment; filename=\"backup.pykv\""),
             holds: BACKUP_BYTES,
             is_endless: true,
             body: Box::new(move |sink| {

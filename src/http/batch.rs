@@ -2,10 +2,12 @@
 
 mod read;
 
+#[cfg(any(test, fuzzing))]
+pub(super) use read::operations;
+
 use super::connection::Room;
 use super::deadline;
 use super::handlers::{Context, Scratch};
-use super::kv::wants_present;
 use super::problem::{self, Problem};
 use super::request::Head;
 use super::response::{Body, Media, Reply, push_decimal, push_json_string};
@@ -32,7 +34,7 @@ pub(super) fn post<'a>(
     room: &mut Room<'a, '_>,
 ) -> Result<Answer<'a>, Problem> {
     let [] = target::parameters(head.query, [])?;
-    if head.if_match.is_some() || head.if_none_match.is_some() {
+    if !head.if_match.is_empty() || !head.if_none_match.is_empty() {
         return Err(Problem::new(
             problem::BAD_PRECONDITION,
             "the operations of a batch have their own: `if_version` and `if_absent`",
@@ -106,7 +108,7 @@ fn refused(error: BatchError, steps: &[Step<'_>]) -> Problem {
         BatchError::Step { index, error } => {
             let wants_present = match steps.get(index) {
                 Some(Step::Set { precondition, .. } | Step::Delete { precondition, .. }) => {
-                    wants_present(*precondition)
+                    precondition.wants_present()
                 }
                 Some(Step::Get { .. }) | None => false,
             };

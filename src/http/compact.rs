@@ -10,6 +10,9 @@ use crate::log::{CompactionStatus, Finished};
 use std::time::{Duration, Instant};
 use tiny_http::StatusCode;
 
+/// Where a compaction can be followed: `/status`, relative to `/compact`, since a proxy may show both below a path.
+const LOCATION: &str = "./status";
+
 /// How often it is looked whether a client that waits is still there.
 const GONE_EVERY: Duration = Duration::from_secs(5);
 
@@ -27,7 +30,7 @@ pub(super) fn post<'a>(
     let job = context.node.compact();
     push_json(&mut scratch.body, &api::CompactionJob { job });
     let reply = Reply::new(StatusCode(202), Body::Written(Media::Json));
-    Ok(Answer::Now(reply.header("Location", api::PATH_STATUS)))
+    Ok(Answer::Now(reply.header("Location", LOCATION)))
 }
 
 fn finish(line: Line<'_>, body: &mut Vec<u8>) -> Result<Reply, Problem> {

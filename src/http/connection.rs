@@ -19,7 +19,7 @@ mod linger;
 use super::budget::Charge;
 use super::chunked::{Chunked, ChunkedError};
 use super::cluster::{self, NotYet};
-use super::handlers::{Context, Scratch, handle};
+use super::handlers::{self, Context, Scratch, handle};
 use super::input::{Got, INPUT_BYTES, Input, wait_readable};
 use super::left::Slot;
 use super::limits::time_for;
@@ -297,6 +297,10 @@ impl<'a> Connection<'a> {
             }
         };
         let Some((body, end)) = body.zip(end) else {
+            let asks_first = head.expects_continue && self.input.unread().len() == head_bytes;
+            if asks_first && let Err(problem) = handlers::foresee(self.context, &head, &admitted.route) {
+                return self.refuse(problem, envelope.is_head, envelope.is_http10);
+            }
             let body_bytes_max = admitted.body_bytes_max;
             let awaited = match end {
                 Some(end) => Awaited::Length { end },
@@ -307,7 +311,7 @@ impl<'a> Connection<'a> {
                 },
             };
             let is_chunked = end.is_none();
-            if head.expects_continue && self.input.unread().len() == head_bytes {
+            if asks_first {
                 self.output.push_continue();
             }
             self.await_more(awaited);

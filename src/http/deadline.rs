@@ -5,7 +5,7 @@ use super::response::push_decimal;
 use crate::api;
 use crate::node::{Deadline, Node};
 
-const TTL_RANGE: &str = "a time to live is a number of seconds above 0, up to a hundred years";
+const TTL_RANGE: &str = "a time to live is a number of seconds, from 0.001 up to a hundred years";
 
 /// A time to live in seconds.
 pub(super) fn of_ttl(seconds: f64) -> Result<Deadline, &'static str> {

@@ -52,6 +52,14 @@ pub(super) struct Scratch {
     pub(super) value: Vec<u8>,
 }
 
+/// Refuses a request whose body need not be asked for, since it would be refused with it too.
+pub(super) fn foresee(context: Context<'_>, head: &Head<'_>, route: &Route<'_>) -> Result<(), Problem> {
+    match route {
+        Route::Key(key) => kv::foresee(context.node, head, key),
+        _ => Ok(()),
+    }
+}
+
 /// Answers a request; `body` is the whole of what came after the head. What the answer takes of memory beyond a
 /// little is taken out of `room` before it is made, or is made later and in pieces.
 pub(super) fn handle<'a>(

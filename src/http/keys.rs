@@ -1,6 +1,6 @@
 //! The handlers of all keys, `/kv/`: adding one, listing, and deleting what begins alike.
 
-use super::conditions;
+use super::conditions::Conditions;
 use super::deadline;
 use super::handlers::Scratch;
 use super::kv;
@@ -12,7 +12,7 @@ use super::sink::{Out, SINK_BYTES, Sink};
 use super::stream::{Answer, Cut, Outcome, Stream};
 use super::target;
 use crate::api;
-use crate::node::{Ahead, Cursor, LISTER_BYTES, Lister, Mode, Node, Precondition, StaleCursor};
+use crate::node::{Ahead, Cursor, CursorError, LISTER_BYTES, Lister, Mode, Node};
 use std::borrow::Cow;
 use std::io;
 use tiny_http::StatusCode;
@@ -35,17 +35,17 @@ pub(super) fn post(
     scratch: &mut Scratch,
 ) -> Result<Reply, Problem> {
     let [] = target::parameters(head.query, [])?;
-    let precondition = conditions::for_write(head.if_match, head.if_none_match)?;
+    let conditions = Conditions::of_write(head)?;
     let (key, payload) = payload::key_and_value(body)?;
     let reply = kv::write(
         node,
         kv::check_key(&key)?,
         &payload,
         Mode::Add,
-        precondition,
+        conditions.precondition(),
         scratch,
     )?;
-    Ok(reply.header("Location", &api::key_path(&key)))
+    Ok(reply.header("Location", &api::relative_key_path(&key)))
 }
 
 pub(super) fn list<'a>(head: &Head<'_>) -> Result<Answer<'a>, Problem> {
@@ -77,9 +77,18 @@ pub(super) fn list<'a>(head: &Head<'_>) -> Result<Answer<'a>, Problem> {
         .transpose()?;
     Ok(Answer::Later(Box::new(move |desk| {
         let lister = desk.line.node().lister(&prefix, cursor, with_values);
-        let lister = lister.map_err(|_: StaleCursor| {
-            let detail = "the node was restarted; start the listing again";
-            Problem::new(problem::STALE_CURSOR, detail).field("cursor")
+        let lister = lister.map_err(|error| {
+            let (kind, detail) = match error {
+                CursorError::Stale => (
+                    problem::STALE_CURSOR,
+                    "the node was restarted; start the listing again",
+                ),
+                CursorError::OtherPrefix => (
+                    problem::BAD_QUERY,
+                    "the cursor belongs to a listing of another prefix",
+                ),
+            };
+            Problem::new(kind, detail).field("cursor")
         })?;
         Ok(Outcome::Stream(Stream {
             head: Reply::new(OK, Body::Streamed(Media::Json)),
@@ -159,8 +168,7 @@ pub(super) fn delete(node: &Node, head: &Head<'_>, scratch: &mut Scratch) -> Res
         let detail = "say which keys are to go; `prefix=` with nothing after it means all";
         return Err(Problem::new(problem::BAD_QUERY, detail).field("prefix"));
     };
-    let precondition = conditions::for_write(head.if_match, head.if_none_match)?;
-    if precondition != Precondition::None {
+    if !head.if_match.is_empty() || !head.if_none_match.is_empty() {
         let detail = "many keys have many versions: a precondition has no meaning here";
         return Err(Problem::new(problem::BAD_PRECONDITION, detail));
     }

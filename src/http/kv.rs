@@ -4,7 +4,7 @@
 //! [`Reply`]. That of a write says which offset must be waited for; the connection does so, once for all
 //! the requests it has in hand.
 
-use super::conditions::{self, Read};
+use super::conditions::{self, Conditions, Fetch};
 use super::deadline;
 use super::handlers::Scratch;
 use super::media::{self, Sent};
@@ -17,10 +17,10 @@ use super::stream::{Answer, Later, Outcome, Stream, overloaded};
 use super::target;
 use crate::api;
 use crate::key::{Key, KeyError};
-use crate::node::{Found, Got, Mode, Node, Precondition, Written};
+use crate::node::{Found, Got, Mode, Node, Precondition, WriteError, Written};
 use crate::pair::KEY_BYTES_MAX;
 use std::borrow::Cow;
-use tiny_http::StatusCode;
+use tiny_http::{Method, StatusCode};
 
 const OK: StatusCode = StatusCode(200);
 const CREATED: StatusCode = StatusCode(201);
@@ -50,7 +50,7 @@ pub(super) fn get<'a>(
             media,
             value_bytes,
             version: found.version,
-            is_conditional: head.if_match.is_some() || head.if_none_match.is_some(),
+            is_conditional: !head.if_match.is_empty() || !head.if_none_match.is_empty(),
         })));
     }
     match media {
@@ -148,13 +148,9 @@ pub(super) fn put(
     sent: Sent,
     scratch: &mut Scratch,
 ) -> Result<Reply, Problem> {
-    let [upsert, ttl] = target::parameters(head.query, ["upsert", "ttl"])?;
-    let mode = match target::flag("upsert", upsert.as_deref())? {
-        true => Mode::Upsert,
-        false => Mode::Update,
-    };
+    let (mode, ttl) = put_query(head)?;
     let key = check_key(key)?;
-    let precondition = conditions::for_write(head.if_match, head.if_none_match)?;
+    let conditions = Conditions::of_write(head)?;
     let payload = match sent {
         Sent::Octets => Payload {
             value: Cow::Borrowed(body),
@@ -166,7 +162,34 @@ pub(super) fn put(
         }
         Sent::Json => payload::value(body)?,
     };
-    write(node, key, &payload, mode, precondition, scratch)
+    write(node, key, &payload, mode, conditions.precondition(), scratch)
+}
+
+/// Refuses a PUT or PATCH that fails whatever its body is, as things stand.
+pub(super) fn foresee(node: &Node, head: &Head<'_>, key: &str) -> Result<(), Problem> {
+    let is_upsert = match head.method {
+        Method::Put => put_query(head)?.0 == Mode::Upsert,
+        _ => false,
+    };
+    let key = check_key(key)?;
+    let conditions = Conditions::of_write(head)?;
+    let precondition = conditions.precondition();
+    let version = node.peek(key).map(|meta| meta.found.version);
+    let foreseen = match version {
+        None if !is_upsert => Err(WriteError::Missing),
+        version => precondition.check(version),
+    };
+    foreseen.map_err(|error| Problem::of_write(error, precondition.wants_present()))
+}
+
+/// What the query of a PUT says: how it is meant, and until when the value is kept.
+fn put_query<'a>(head: &Head<'a>) -> Result<(Mode, Option<Cow<'a, str>>), Problem> {
+    let [upsert, ttl] = target::parameters(head.query, ["upsert", "ttl"])?;
+    let mode = match target::flag("upsert", upsert.as_deref())? {
+        true => Mode::Upsert,
+        false => Mode::Update,
+    };
+    Ok((mode, ttl))
 }
 
 /// Gives a key another deadline, or none.
@@ -179,11 +202,12 @@ pub(super) fn patch(
 ) -> Result<Reply, Problem> {
     let [] = target::parameters(head.query, [])?;
     let key = check_key(key)?;
-    let precondition = conditions::for_write(head.if_match, head.if_none_match)?;
+    let conditions = Conditions::of_write(head)?;
+    let precondition = conditions.precondition();
     let deadline = payload::deadline(body)?;
     let written = node
         .set_deadline(key, deadline, precondition)
-        .map_err(|error| Problem::of_write(error, wants_present(precondition)))?;
+        .map_err(|error| Problem::of_write(error, precondition.wants_present()))?;
     Ok(written_reply(node, key, written, scratch))
 }
 
@@ -193,12 +217,12 @@ pub(super) fn write(
     key: Key<'_>,
     payload: &Payload<'_>,
     mode: Mode,
-    precondition: Precondition,
+    precondition: Precondition<'_>,
     scratch: &mut Scratch,
 ) -> Result<Reply, Problem> {
     let written = node
         .put(key, &payload.value, payload.deadline, mode, precondition)
-        .map_err(|error| Problem::of_write(error, wants_present(precondition)))?;
+        .map_err(|error| Problem::of_write(error, precondition.wants_present()))?;
     Ok(written_reply(node, key, written, scratch))
 }
 
@@ -220,10 +244,11 @@ fn written_reply(node: &Node, key: Key<'_>, written: Written, scratch: &mut Scra
 pub(super) fn delete(node: &Node, head: &Head<'_>, key: &str) -> Result<Reply, Problem> {
     let [] = target::parameters(head.query, [])?;
     let key = check_key(key)?;
-    let precondition = conditions::for_write(head.if_match, head.if_none_match)?;
+    let conditions = Conditions::of_write(head)?;
+    let precondition = conditions.precondition();
     let offset = node
         .delete(key, precondition)
-        .map_err(|error| Problem::of_write(error, wants_present(precondition)))?;
+        .map_err(|error| Problem::of_write(error, precondition.wants_present()))?;
     Ok(Reply::new(NO_CONTENT, Body::None).offset(offset))
 }
 
@@ -245,21 +270,16 @@ fn wanted_media(head: &Head<'_>) -> Result<Media, Problem> {
             return Ok(Media::Octets);
         }
     }
-    media::preferred(head.accept)
+    media::preferred(&head.accept)
 }
 
 /// The answer to a read whose conditions say that there is nothing to send.
 fn check_conditions(head: &Head<'_>, version: u64) -> Result<Option<Reply>, Problem> {
-    match conditions::for_read(head.if_match, head.if_none_match, version)? {
-        Read::Go => Ok(None),
-        Read::NotModified => Ok(Some(Reply::new(NOT_MODIFIED, Body::None).version(version))),
-        Read::Failed => Err(Problem::precondition_failed(version)),
+    match conditions::of_read(head, version)? {
+        Fetch::Go => Ok(None),
+        Fetch::NotModified => Ok(Some(Reply::new(NOT_MODIFIED, Body::None).version(version))),
+        Fetch::Failed => Err(Problem::precondition_failed(version)),
     }
-}
-
-/// Whether a write asked for a key that is there: without one, it is its condition that fails.
-pub(super) fn wants_present(precondition: Precondition) -> bool {
-    matches!(precondition, Precondition::Present | Precondition::Version(_))
 }
 
 /// Appends an entry as JSON; `push_deadline` appends what is said of its deadline.

@@ -56,6 +56,8 @@ pub struct Stopper(Arc<Stop>);
 #[derive(Debug)]
 struct Stop {
     stopping: AtomicBool,
+    #[cfg(test)]
+    is_to_panic: AtomicBool,
     /// A byte in it wakes the accept loop.
     wake: UnixStream,
 }
@@ -66,6 +68,13 @@ impl Stopper {
     pub fn stop(&self) {
         self.0.stopping.store(true, SeqCst);
         // Where the pipe is full, there is enough in it to wake the loop.
+        let _ = (&self.0.wake).write(&[0]);
+    }
+
+    /// Makes the accept loop panic at its next turn.
+    #[cfg(test)]
+    pub(super) fn panic(&self) {
+        self.0.is_to_panic.store(true, SeqCst);
         let _ = (&self.0.wake).write(&[0]);
     }
 
@@ -120,6 +129,8 @@ impl Server {
                 hosts: options.hosts,
                 stopper: Stopper(Arc::new(Stop {
                     stopping: AtomicBool::new(false),
+                    #[cfg(test)]
+                    is_to_panic: AtomicBool::new(false),
                     wake,
                 })),
                 history: History::default(),
@@ -140,13 +151,17 @@ impl Server {
 
     /// Serves `node` until told to stop: then accepts no more, lets requests in flight finish within
     /// `grace`, cuts what is left, and returns when every connection's thread has ended. To be run once.
-    pub fn run(&self, node: &Node, grace: Duration) {
+    ///
+    /// An error says that accepting has failed, for a bug of pykv alone; the connections were drained all the same.
+    pub fn run(&self, node: &Node, grace: Duration) -> Result<(), Error> {
         let context = Context {
             node,
             shared: &self.shared,
         };
         thread::scope(|scope| {
-            self.accept_until_stopped(scope, context);
+            let accepted = catch_unwind(AssertUnwindSafe(|| self.accept_until_stopped(scope, context)));
+            // Where it ended of itself, all others learn of it as they do of a signal.
+            self.shared.stopper.stop();
             // From here on the kernel refuses who comes.
             if let Err(error) = SockRef::from(&self.listener).shutdown(Shutdown::Both) {
                 log::debug!("cannot stop listening: {error}");
@@ -162,13 +177,16 @@ impl Server {
                 );
                 registry.cut_all();
             }
-        });
+            accepted.map_err(|_| Error::Panicked)
+        })
     }
 
     fn accept_until_stopped<'scope, 'env>(&self, scope: &'scope Scope<'scope, 'env>, context: Context<'env>) {
         let mut refused = Refused::default();
         let mut trouble = Trouble::default();
         while !self.shared.is_stopping() {
+            #[cfg(test)]
+            assert!(!self.shared.stopper.0.is_to_panic.load(SeqCst), "a test wants it");
             let left_alone = trouble.time_left();
             let mut fds = vec![PollFd::new(&self.woken, PollFlags::IN)];
             if left_alone.is_none() {

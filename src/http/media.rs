@@ -1,6 +1,7 @@
 //! Which form a body has, and which form of a value a client would rather have.
 
 use super::problem::{self, Problem};
+use super::request::Lines;
 use super::response::Media;
 use crate::api;
 
@@ -57,11 +58,10 @@ pub(super) fn check_coding(content_encoding: Option<&[u8]>) -> Result<(), Proble
 }
 
 /// The form of a value that an `Accept` asks for: JSON, unless the bytes alone are liked better.
-pub(super) fn preferred(accept: Option<&[u8]>) -> Result<Media, Problem> {
-    let accept = match accept {
-        None | Some(b"*/*") => return Ok(Media::Json),
-        Some(accept) => accept,
-    };
+pub(super) fn preferred(accept: &Lines<'_>) -> Result<Media, Problem> {
+    if accept.is_empty() || accept.single() == Some(b"*/*") {
+        return Ok(Media::Json);
+    }
     let json = quality(accept, b"application/json");
     let octets = quality(accept, b"application/octet-stream");
     match (json, octets) {
@@ -76,10 +76,10 @@ pub(super) fn preferred(accept: Option<&[u8]>) -> Result<Media, Problem> {
 }
 
 /// Whether an `Accept` asks for server-sent events rather than JSON.
-pub(super) fn prefers_events(accept: Option<&[u8]>) -> Result<bool, Problem> {
-    let Some(accept) = accept else {
+pub(super) fn prefers_events(accept: &Lines<'_>) -> Result<bool, Problem> {
+    if accept.is_empty() {
         return Ok(false);
-    };
+    }
     let json = quality(accept, b"application/json");
     let events = quality(accept, b"text/event-stream");
     if (json, events) == (0, 0) {
@@ -93,10 +93,10 @@ pub(super) fn prefers_events(accept: Option<&[u8]>) -> Result<bool, Problem> {
 }
 
 /// How much a media type is liked, in thousandths: what the most specific range that has it says.
-fn quality(accept: &[u8], media: &[u8]) -> u32 {
+fn quality(accept: &Lines<'_>, media: &[u8]) -> u32 {
     let kind = media.split(|&byte| byte == b'/').next().unwrap_or_default();
     let mut best = (0, 0);
-    for range in accept.split(|&byte| byte == b',') {
+    for range in accept.iter().flat_map(|line| line.split(|&byte| byte == b',')) {
         let mut parts = range.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
         let name = parts.next().unwrap_or_default();
         let specific = if name.eq_ignore_ascii_case(media) {
@@ -149,9 +149,11 @@ mod tests {
             ("*/*;q=0", None),
             ("", None),
         ] {
-            assert_eq!(preferred(Some(accept.as_bytes())).ok(), media, "{accept:?}");
+            assert_eq!(preferred(&Lines::of([accept])).ok(), media, "{accept:?}");
         }
-        assert_eq!(preferred(None).ok(), Some(Media::Json));
+        assert_eq!(preferred(&Lines::default()).ok(), Some(Media::Json));
+        let lines = ["application/json;q=0.5", "application/octet-stream"];
+        assert_eq!(preferred(&Lines::of(lines)).ok(), Some(Media::Octets));
     }
 
     #[test]
@@ -163,9 +165,9 @@ mod tests {
             ("application/json, text/event-stream", Some(false)),
             ("image/png", None),
         ] {
-            assert_eq!(prefers_events(Some(accept.as_bytes())).ok(), events, "{accept:?}");
+            assert_eq!(prefers_events(&Lines::of([accept])).ok(), events, "{accept:?}");
         }
-        assert_eq!(prefers_events(None).ok(), Some(false));
+        assert_eq!(prefers_events(&Lines::default()).ok(), Some(false));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! | `registry` | the connections that are open, and what they count |
 //! | `connection` | the loop of one connection |
 //! | `input`, `output` | its two buffers: what came, and what goes out |
-//! | `request`, `chunked` | the head of a request, and bodies that come in chunks |
+//! | `request`, `authority`, `chunked` | the head of a request, the host in it, and bodies that come in chunks |
 //! | `routes` | which request is which, and whether it may come in |
 //! | `handlers`: `kv`, `keys`, `compact`, `backup`, `watch`, `admin`, `replication` | from a request to its answer |
 //! | `target`, `payload`, `media`, `conditions`, `deadline` | paths and queries, JSON bodies, forms of bodies, entity tags, times to live |
@@ -33,6 +33,7 @@
 
 mod admin;
 mod auth;
+mod authority;
 mod backup;
 mod batch;
 mod budget;
@@ -42,6 +43,8 @@ mod compact;
 mod conditions;
 mod connection;
 mod deadline;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod handlers;
 mod history;
 mod input;
@@ -143,6 +146,8 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// The loop that accepts connections has panicked.
+    Panicked,
     /// What the server needs beside its listener could not be had.
     Setup(io::Error),
 }
@@ -154,6 +159,9 @@ impl fmt::Display for Error {
             Error::AccessLog { path, source } => {
                 write!(f, "cannot write the access log {}: {source}", path.display())
             }
+            Error::Panicked => f.write_str(
+                "the loop that accepts connections has failed, which is a bug in pykv; start the node anew",
+            ),
             Error::Setup(source) => write!(f, "cannot set the server up: {source}"),
         }
     }
@@ -165,6 +173,7 @@ impl std::error::Error for Error {
             Error::Listen { source, .. } | Error::AccessLog { source, .. } | Error::Setup(source) => {
                 Some(source)
             }
+            Error::Panicked => None,
         }
     }
 }

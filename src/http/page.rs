@@ -9,11 +9,11 @@
 //!   to fail in that, the policy below lets nothing run, load or be sent but what is of this node.
 //! - All files together stay below [`PAGE_BYTES_MAX`].
 
-use super::conditions::{self, Read};
+use super::conditions::{self, Fetch};
 use super::handlers::Scratch;
 use super::problem::Problem;
 use super::request::Head;
-use super::response::{Body, Media, Reply};
+use super::response::{Body, Caching, Media, Reply};
 use super::target;
 use crate::store::VERSION_MAX;
 use tiny_http::StatusCode;
@@ -86,19 +86,18 @@ pub(super) fn get(file: &File, head: &Head<'_>, scratch: &mut Scratch) -> Result
     // Asked for anew each time, and told that nothing changed: so a new pykv is never seen by half.
     // As long as a version is, which numbers in JSON hold exactly.
     let version = XxHash3_64::oneshot(file.bytes) & VERSION_MAX;
-    let reply = match conditions::for_read(head.if_match, head.if_none_match, version)? {
-        Read::Go => {
+    let mut reply = match conditions::of_read(head, version)? {
+        Fetch::Go => {
             scratch.body.extend_from_slice(file.bytes);
             Reply::new(StatusCode(200), Body::Written(file.media))
         }
-        Read::NotModified => Reply::new(StatusCode(304), Body::None),
-        Read::Failed => return Err(Problem::precondition_failed(version)),
+        Fetch::NotModified => Reply::new(StatusCode(304), Body::None),
+        Fetch::Failed => return Err(Problem::precondition_failed(version)),
     };
+    reply.caching = Caching::Revalidated;
     Ok(reply
         .version(version)
-        .header("Cache-Control", "no-cache")
         .header("Content-Security-Policy", POLICY)
-        .header("X-Content-Type-Options", "nosniff")
         .header("Referrer-Policy", "no-referrer"))
 }
 

@@ -5,6 +5,7 @@
 //! ones allocates nothing: a cache answers a good part of its reads with 404.
 
 use super::response::{Body, Media, Reply, push_decimal, push_json_string};
+use crate::escape;
 use crate::log::{Health, Refusal};
 use crate::node::WriteError;
 use std::borrow::Cow;
@@ -37,7 +38,7 @@ kinds! {
     BAD_PRECONDITION 400 "bad-precondition" "The precondition is not understood";
     UNAUTHORIZED 401 "unauthorized" "A token is needed";
     FORBIDDEN 403 "forbidden" "The token does not allow this";
-    CROSS_SITE 403 "cross-site" "Pages of other sites may not write";
+    CROSS_SITE 403 "cross-site" "Pages of other sites may not do this";
     NO_KEY 404 "no-such-key" "The key does not exist";
     NO_NODE 404 "no-such-node" "The node is not known";
     NO_PATH 404 "no-such-path" "Nothing is at this path";
@@ -152,7 +153,8 @@ impl Problem {
         body.extend_from_slice(b",\"status\":");
         push_decimal(body, u64::from(self.kind.status));
         body.extend_from_slice(b",\"detail\":");
-        push_json_string(body, &self.detail);
+        // It may name what a stranger sent, and ends up on terminals and in logs.
+        push_json_string(body, &escape::line(&self.detail));
         for (name, member) in &self.members {
             body.push(b',');
             push_json_string(body, name);
@@ -183,6 +185,7 @@ impl Problem {
             WriteError::Precondition {
                 version: Some(version),
             } => Problem::exists(PRECONDITION, version, ""),
+            WriteError::Past => Problem::new(SHAPE, error.to_string()).field("expires_at_ms"),
             WriteError::TooLarge { bytes_max } => value_too_large(bytes_max),
             WriteError::Refused(refusal) => Problem::of_refusal(&refusal),
         }
@@ -261,11 +264,15 @@ mod tests {
 
     #[test]
     fn a_problem_reads_as_what_a_client_expects() {
-        let problem = body(Problem::new(SHAPE, "not \"this\"\n").field("ttl").limit(7));
+        let problem = body(
+            Problem::new(SHAPE, "not \"this\"\n\u{202e}")
+                .field("ttl")
+                .limit(7),
+        );
         assert_eq!(problem.kind, "urn:pykv:problem:wrong-shape");
         assert_eq!((problem.status, problem.limit), (422, Some(7)));
         assert_eq!(problem.field.as_deref(), Some("ttl"));
-        assert_eq!(problem.detail, "not \"this\"\n");
+        assert_eq!(problem.detail, "not \"this\"\\u{a}\\u{202e}");
     }
 
     #[test]

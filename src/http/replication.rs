@@ -114,7 +114,7 @@ pub(super) fn log<'a>(head: &Head<'_>) -> Result<Answer<'a>, Problem> {
     Ok(Answer::Later(Box::new(move |desk| chunk(desk, poll, wait))))
 }
 
-fn question(head: &Head<'_>) -> Result<(Poll, Duration), Problem> {
+pub(super) fn question(head: &Head<'_>) -> Result<(Poll, Duration), Problem> {
     let names = [
         "protocol",
         "id",

@@ -2,8 +2,9 @@
 //!
 //! Two readings of one request are how requests are smuggled past a proxy. So everything that could be
 //! read in two ways is refused: a length given twice, a length beside a transfer coding, a host given
-//! twice, line breaks inside a field. Nothing is guessed.
+//! twice or no host at all, line breaks inside a field, lines that end in LF alone. Nothing is guessed.
 
+use super::authority::Authority;
 use super::limits::{HEADERS_CEILING, Limits};
 use super::problem::{self, Problem};
 use crate::api;
@@ -22,6 +23,43 @@ pub(super) enum Framing {
     Chunked,
 }
 
+/// The values of a field that may stand on several lines, in their order.
+#[derive(Debug, Default)]
+pub(super) struct Lines<'a> {
+    first: Option<&'a [u8]>,
+    /// Nearly always empty, and then without an allocation.
+    more: Vec<&'a [u8]>,
+}
+
+impl<'a> Lines<'a> {
+    pub(super) fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    /// The value, where there is one line.
+    pub(super) fn single(&self) -> Option<&'a [u8]> {
+        self.first.filter(|_| self.more.is_empty())
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &'a [u8]> {
+        self.first.into_iter().chain(self.more.iter().copied())
+    }
+
+    #[cfg(test)]
+    pub(super) fn of<const N: usize>(values: [&'a str; N]) -> Lines<'a> {
+        let mut lines = Lines::default();
+        values.iter().for_each(|value| lines.push(value.as_bytes()));
+        lines
+    }
+
+    fn push(&mut self, value: &'a [u8]) {
+        match self.first {
+            None => self.first = Some(value),
+            Some(_) => self.more.push(value),
+        }
+    }
+}
+
 /// The head of a request, borrowed from the bytes it came in.
 #[derive(Debug)]
 pub(super) struct Head<'a> {
@@ -35,19 +73,20 @@ pub(super) struct Head<'a> {
     pub(super) framing: Framing,
     /// The client waits for a 100 before it sends the body.
     pub(super) expects_continue: bool,
-    pub(super) accept: Option<&'a [u8]>,
+    pub(super) accept: Lines<'a>,
     pub(super) authorization: Option<&'a [u8]>,
     pub(super) content_type: Option<&'a [u8]>,
     pub(super) content_encoding: Option<&'a [u8]>,
-    pub(super) if_match: Option<&'a [u8]>,
-    pub(super) if_none_match: Option<&'a [u8]>,
+    pub(super) if_match: Lines<'a>,
+    pub(super) if_none_match: Lines<'a>,
     pub(super) last_event_id: Option<&'a [u8]>,
     /// What is asked of the node's place in its cluster; see [`super::cluster`].
     pub(super) min_offset: Option<&'a [u8]>,
     pub(super) sync_replicas: Option<&'a [u8]>,
     pub(super) sync_timeout: Option<&'a [u8]>,
     pub(super) sync_required: Option<&'a [u8]>,
-    pub(super) host: Option<&'a [u8]>,
+    /// The host that the request is for: the authority of an absolute target, else `Host`.
+    pub(super) host: Option<Authority<'a>>,
     /// What a browser says of the page that asks.
     pub(super) origin: Option<&'a [u8]>,
     pub(super) sec_fetch_site: Option<&'a [u8]>,
@@ -77,7 +116,14 @@ impl<'a> Head<'a> {
         check_sizes(line_bytes, head_bytes - line_bytes, limits)?;
         let method = Method::from_str(method)
             .map_err(|()| Problem::new(problem::MALFORMED, "the method is not a token"))?;
-        let (path, query) = split_target(target)?;
+        if has_bare_lf(&bytes[..head_bytes]) {
+            return Err(Problem::new(problem::MALFORMED, "a line ends in LF without CR"));
+        }
+        let Target {
+            authority,
+            path,
+            query,
+        } = Target::parse(target)?;
         let mut head = Head {
             method,
             path,
@@ -86,18 +132,18 @@ impl<'a> Head<'a> {
             keep_alive: false,
             framing: Framing::None,
             expects_continue: false,
-            accept: None,
+            accept: Lines::default(),
             authorization: None,
             content_type: None,
             content_encoding: None,
-            if_match: None,
-            if_none_match: None,
+            if_match: Lines::default(),
+            if_none_match: Lines::default(),
             last_event_id: None,
             min_offset: None,
             sync_replicas: None,
             sync_timeout: None,
             sync_required: None,
-            host: None,
+            host: authority,
             origin: None,
             sec_fetch_site: None,
             bytes: head_bytes,
@@ -107,6 +153,7 @@ impl<'a> Head<'a> {
     }
 
     fn read_fields(&mut self, fields: &[httparse::Header<'a>]) -> Result<(), Problem> {
+        let mut host = None;
         let mut length = None;
         let mut coding = None;
         let mut expect = None;
@@ -115,14 +162,14 @@ impl<'a> Head<'a> {
             let is = |name: &str| field.name.eq_ignore_ascii_case(name);
             // By length first: most fields of most requests are none of these.
             match field.name.len() {
-                4 if is("host") => once(&mut self.host, field)?,
-                6 if is("accept") => once(&mut self.accept, field)?,
+                4 if is("host") => once(&mut host, field)?,
+                6 if is("accept") => self.accept.push(field.value),
                 6 if is("origin") => once(&mut self.origin, field)?,
                 6 if is("expect") => once(&mut expect, field)?,
-                8 if is("if-match") => once(&mut self.if_match, field)?,
+                8 if is("if-match") => self.if_match.push(field.value),
                 10 if is("connection") => connection.read(field.value),
                 12 if is("content-type") => once(&mut self.content_type, field)?,
-                13 if is("if-none-match") => once(&mut self.if_none_match, field)?,
+                13 if is("if-none-match") => self.if_none_match.push(field.value),
                 13 if is("last-event-id") => once(&mut self.last_event_id, field)?,
                 13 if is("authorization") => once(&mut self.authorization, field)?,
                 14 if is("content-length") => once(&mut length, field)?,
@@ -136,14 +183,13 @@ impl<'a> Head<'a> {
                 _ => {}
             }
         }
-        match self.host {
-            None if !self.is_http10 => {
-                return Err(Problem::new(problem::MALFORMED, "HTTP/1.1 asks for a Host").field("Host"));
-            }
-            Some(host) if host.iter().any(|byte| b" \t/,@".contains(byte)) => {
-                return Err(Problem::new(problem::MALFORMED, "the Host is not one").field("Host"));
-            }
-            _ => {}
+        let bad_host = |detail| Err(Problem::new(problem::MALFORMED, detail).field("Host"));
+        match host.map(Authority::parse) {
+            None if self.is_http10 => {}
+            None => return bad_host("HTTP/1.1 asks for a Host"),
+            Some(None) => return bad_host("it is a name or an address, and a port where there is one"),
+            // An absolute target says itself whom it is for (RFC 9112, 3.2.2).
+            Some(host) => self.host = self.host.or(host),
         }
         self.keep_alive = !connection.close && (!self.is_http10 || connection.keep_alive);
         self.framing = framing(length, coding, self.is_http10)?;
@@ -215,32 +261,54 @@ fn decimal(digits: &[u8]) -> Option<u64> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// Path and query of an origin-form or absolute-form target.
-fn split_target(target: &str) -> Result<(&str, Option<&str>), Problem> {
-    let refused = |why| Err(Problem::new(problem::MALFORMED, why));
-    let origin = if target.starts_with('/') {
-        target
-    } else {
-        let scheme = |name: &str| {
-            let (scheme, rest) = target.split_at_checked(name.len())?;
-            scheme.eq_ignore_ascii_case(name).then_some(rest)
+/// The parts of a target.
+struct Target<'a> {
+    /// Of an absolute one.
+    authority: Option<Authority<'a>>,
+    path: &'a str,
+    query: Option<&'a str>,
+}
+
+impl<'a> Target<'a> {
+    /// Splits a target in origin form or in absolute form.
+    fn parse(target: &'a str) -> Result<Target<'a>, Problem> {
+        let refused = |why| Err(Problem::new(problem::MALFORMED, why));
+        let (authority, origin) = if target.starts_with('/') {
+            (None, target)
+        } else {
+            let scheme = |name: &str| {
+                let (scheme, rest) = target.split_at_checked(name.len())?;
+                scheme.eq_ignore_ascii_case(name).then_some(rest)
+            };
+            let Some(rest) = scheme("http://").or_else(|| scheme("https://")) else {
+                return refused("the target is not a path");
+            };
+            let (authority, origin) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+            match Authority::parse(authority.as_bytes()) {
+                Some(authority) if !authority.host.is_empty() => (Some(authority), origin),
+                _ => return refused("the target names no host"),
+            }
         };
-        let Some(rest) = scheme("http://").or_else(|| scheme("https://")) else {
-            return refused("the target is not a path");
-        };
-        match rest.find(['/', '?']) {
-            Some(0) => return refused("the target names no host"),
-            Some(end) => &rest[end..],
-            None => "/",
+        if origin.contains('#') {
+            return refused("a fragment is not sent to a server");
         }
-    };
-    if origin.contains('#') {
-        return refused("a fragment is not sent to a server");
+        let (path, query) = match origin.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (origin, None),
+        };
+        Ok(Target {
+            authority,
+            path: if path.is_empty() { "/" } else { path },
+            query,
+        })
     }
-    Ok(match origin.split_once('?') {
-        Some((path, query)) => (if path.is_empty() { "/" } else { path }, Some(query)),
-        None => (origin, None),
-    })
+}
+
+/// Whether a line of a head ends in LF alone. The parser has seen to it that every CR stands before an LF, so
+/// counting says it, and counting is cheap.
+fn has_bare_lf(head: &[u8]) -> bool {
+    let count = |wanted: u8| head.iter().filter(|&&byte| byte == wanted).count();
+    count(b'\n') != count(b'\r')
 }
 
 fn check_sizes(line_bytes: usize, fields_bytes: usize, limits: &Limits) -> Result<(), Problem> {

@@ -9,7 +9,8 @@
 use super::deadline;
 use crate::api;
 use crate::node::Node;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use crate::wall;
+use std::time::{Duration, Instant, UNIX_EPOCH};
 use tiny_http::{Header, StatusCode};
 
 /// A form that a body can have.
@@ -69,6 +70,7 @@ pub(super) struct Reply {
     pub(super) version: Option<u64>,
     /// For a write: what must be waited for before this answer may go out.
     pub(super) offset: Option<u64>,
+    pub(super) caching: Caching,
     /// What few answers have.
     pub(super) headers: Vec<Header>,
 }
@@ -80,6 +82,7 @@ impl Reply {
             body,
             version: None,
             offset: None,
+            caching: Caching::None,
             headers: Vec::new(),
         }
     }
@@ -118,11 +121,28 @@ impl Reply {
     }
 }
 
-/// A header of ASCII text; none where a value is not that, which no caller's is.
+/// A field of an answer's head; none where its value is not one line of visible ASCII. This is the one place where
+/// fields are made of text, so a value that comes from outside cannot end its field and begin another.
 pub(super) fn header(name: &'static str, value: &str) -> Option<Header> {
-    let header = Header::from_bytes(name, value).ok();
-    debug_assert!(header.is_some(), "{name}: {value:?} is no header");
+    let is_field = value.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    let header = Header::from_bytes(name, value).ok().filter(|_| is_field);
+    if header.is_none() {
+        log::error!("the header field {name} is left out, since its value cannot be in one: {value:?}");
+    }
     header
+}
+
+/// What keeps browsers from taking an answer for something else than it is. All answers have it: a value has the
+/// origin of the node's page, and a page of another site may not load one as an image or a script of its own.
+const GUARD: &[u8] = b"\r\nX-Content-Type-Options: nosniff\r\nCross-Origin-Resource-Policy: same-origin";
+
+/// Who may keep an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Caching {
+    /// Nobody: it holds data, or says how the node is.
+    None,
+    /// A browser, which asks before each use whether it is still so.
+    Revalidated,
 }
 
 /// What the connection adds to an answer.
@@ -139,7 +159,7 @@ pub(super) struct Envelope {
 /// Writes answers one after the other.
 #[derive(Debug)]
 pub(super) struct Encoder {
-    /// `Server` and `Date`.
+    /// `Server`, `Date` and [`GUARD`].
     stamp: Vec<u8>,
     /// When the second ends that the stamp tells.
     stale_at: Option<Instant>,
@@ -162,13 +182,14 @@ impl Encoder {
         if self.stale_at.is_some_and(|stale_at| now < stale_at) {
             return;
         }
-        let date = SystemTime::now();
+        let date = wall::now();
         let since_second = date
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.subsec_nanos());
         let left = Duration::from_secs(1) - Duration::from_nanos(u64::from(since_second));
         self.stale_at = Some(now + left);
         self.stamp.clear();
+        self.stamp.extend_from_slice(GUARD);
         self.stamp.extend_from_slice(b"\r\nServer: pykv\r\nDate: ");
         self.stamp
             .extend_from_slice(httpdate::fmt_http_date(date).as_bytes());
@@ -196,18 +217,22 @@ impl Encoder {
         if let Some(media) = media {
             out.extend_from_slice(b"\r\nContent-Type: ");
             out.extend_from_slice(media.name().as_bytes());
-            if media == Media::Octets {
-                // A value has the page's origin: no browser may take it for a script of the page.
-                out.extend_from_slice(b"\r\nX-Content-Type-Options: nosniff");
-            }
         }
         if let Some(length) = length {
             out.extend_from_slice(b"\r\nContent-Length: ");
             push_decimal(out, length);
         }
-        if matches!(reply.body, Body::Streamed(_)) && !envelope.is_http10 {
-            out.extend_from_slice(b"\r\nTransfer-Encoding: chunked");
+        if matches!(reply.body, Body::Streamed(_)) {
+            // nginx gathers an answer up before it passes it on, and a stream may never have enough for that.
+            out.extend_from_slice(b"\r\nX-Accel-Buffering: no");
+            if !envelope.is_http10 {
+                out.extend_from_slice(b"\r\nTransfer-Encoding: chunked");
+            }
         }
+        out.extend_from_slice(match reply.caching {
+            Caching::None => b"\r\nCache-Control: no-store",
+            Caching::Revalidated => b"\r\nCache-Control: no-cache",
+        });
         if let Some(version) = reply.version {
             out.extend_from_slice(b"\r\nETag: \"");
             push_decimal(out, version);
@@ -290,8 +315,8 @@ mod tests {
             .header("Location", "/kv/a");
         assert_eq!(
             encoded(PLAIN, &reply, b"{}"),
-            "HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: 2\r\nETag: \"7\"\r\n\
-             Pykv-Offset: 7\r\nPykv-Durable: written\r\nLocation: /kv/a\r\n\r\n{}"
+            "HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\
+             Cache-Control: no-store\r\nETag: \"7\"\r\nPykv-Offset: 7\r\nPykv-Durable: written\r\nLocation: /kv/a\r\n\r\n{}"
         );
     }
 
@@ -306,7 +331,7 @@ mod tests {
         assert_eq!(
             encoded(head, &reply, b"abc"),
             "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\n\
-             X-Content-Type-Options: nosniff\r\nContent-Length: 3\r\nConnection: close\r\n\r\n"
+             Content-Length: 3\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n"
         );
     }
 
@@ -318,8 +343,24 @@ mod tests {
         };
         assert_eq!(
             encoded(http10, &Reply::new(StatusCode(204), Body::None), b"stale"),
-            "HTTP/1.1 204 No Content\r\nConnection: keep-alive\r\n\r\n"
+            "HTTP/1.1 204 No Content\r\nCache-Control: no-store\r\nConnection: keep-alive\r\n\r\n"
         );
+    }
+
+    #[test]
+    fn a_value_that_would_end_its_field_is_left_out() {
+        for wrong in ["a\r\nSet-Cookie: b", "a\nb", "\0", "a\tb", "\x7f", "é"] {
+            let reply = Reply::new(StatusCode(204), Body::None).header("Location", wrong);
+            let head = encoded(PLAIN, &reply, b"");
+            assert!(!head.contains("Location"), "{head:?}");
+        }
+    }
+
+    #[test]
+    fn a_stream_is_not_to_be_gathered_up() {
+        let reply = Reply::new(StatusCode(200), Body::Streamed(Media::Events));
+        let head = encoded(PLAIN, &reply, b"");
+        assert!(head.contains("\r\nX-Accel-Buffering: no\r\n"), "{head:?}");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::request::{Framing, Head};
 use super::target;
 use crate::api;
 use crate::log::Role;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use std::borrow::Cow;
 use tiny_http::Method;
 
@@ -116,6 +117,12 @@ impl<'a> Route<'a> {
         )
     }
 
+    /// Whether no page of another site has any business with reading it: it is the node's whole state, or asking is
+    /// an act (a poll of the log is an acknowledgement).
+    fn is_guarded(&self) -> bool {
+        matches!(self, Route::Backup | Route::Log | Route::Snapshot)
+    }
+
     /// What a token must allow; none where no token is asked for.
     fn scope(&self, method: &Method) -> Option<Scope> {
         match (self, method) {
@@ -155,8 +162,16 @@ pub(super) fn admit<'a>(context: &Context<'_>, head: &Head<'a>) -> Result<Admitt
     {
         return Err(Problem::new(problem::UNKNOWN_METHOD, "HTTP has no such method"));
     }
-    context.shared.hosts.check(head)?;
+    let hosts = &context.shared.hosts;
+    hosts.check_name(head)?;
+    let is_read = matches!(head.method, Method::Get | Method::Head);
+    if !is_read {
+        hosts.check_site(head)?;
+    }
     let route = Route::of_path(head.path)?;
+    if is_read && route.is_guarded() {
+        hosts.check_site(head)?;
+    }
     if !route.methods().contains(&head.method.as_str()) {
         let allowed = route.methods().join(", ");
         return Err(Problem::new(problem::METHOD, format!("it takes {allowed}")).header("Allow", allowed));
@@ -174,15 +189,13 @@ pub(super) fn admit<'a>(context: &Context<'_>, head: &Head<'a>) -> Result<Admitt
         Method::Put => Some(Sent::Octets),
         _ => {
             return match head.framing {
-                Framing::None | Framing::Length(0) => Ok(Admitted {
+                // A body in chunks may turn out to be empty, as some proxies make one of every DELETE.
+                Framing::None | Framing::Length(0) | Framing::Chunked => Ok(Admitted {
                     route,
                     sent: None,
                     body_bytes_max: 0,
                 }),
-                _ => Err(Problem::new(
-                    problem::MALFORMED,
-                    format!("{} takes no body here", head.method),
-                )),
+                Framing::Length(_) => Err(no_body()),
             };
         }
     };
@@ -218,8 +231,12 @@ fn check_role(context: &Context<'_>, head: &Head<'_>, scope: Option<Scope>) -> R
             let why = "the node is a replica, and hears no primary now";
             return Err(Problem::new(problem::NO_PRIMARY, why).retry_after(1));
         };
-        let query = head.query.map_or(String::new(), |query| format!("?{query}"));
-        let location = format!("http://{primary}{}{query}", head.path);
+        let path = utf8_percent_encode(head.path, NOT_OF_URI);
+        let mut location = format!("http://{primary}{path}");
+        if let Some(query) = head.query {
+            location.push('?');
+            location.extend(utf8_percent_encode(query, NOT_OF_URI));
+        }
         return Err(
             Problem::new(problem::NOT_PRIMARY, format!("send it to {primary}")).header("Location", location),
         );
@@ -231,7 +248,31 @@ fn check_role(context: &Context<'_>, head: &Head<'_>, scope: Option<Scope>) -> R
     Ok(())
 }
 
+/// What stands in no URI as itself (RFC 3986). A client may have sent it in a target all the same.
+const NOT_OF_URI: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'<')
+    .add(b'>')
+    .add(b'[')
+    .add(b'\\')
+    .add(b']')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+
+/// There is a body where none is taken.
+fn no_body() -> Problem {
+    Problem::new(problem::MALFORMED, "the method takes no body here")
+}
+
+/// A body is longer than `body_bytes_max`, which is 0 where none is taken.
 pub(super) fn body_too_large(body_bytes_max: usize) -> Problem {
+    if body_bytes_max == 0 {
+        return no_body();
+    }
     Problem::new(
         problem::TOO_LARGE,
         format!("the body may have at most {body_bytes_max} bytes"),

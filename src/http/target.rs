@@ -29,22 +29,32 @@ pub(super) fn decode<'a>(text: &'a str, kind: &'static Kind) -> Result<Cow<'a, s
         .map_err(|_| Problem::new(kind, "what the escapes stand for is not UTF-8"))
 }
 
+/// Parameters that may stand without a `=`; see [`flag`].
+const FLAGS: [&str; 5] = ["dry_run", "raw", "upsert", "values", "wait"];
+
 /// The values of the parameters `names`, in their order; none for one that is not there.
 ///
-/// A parameter without a `=` has the empty value.
+/// Only a flag may stand without a `=`. Of others that says nothing, and for a prefix nothing would mean all keys.
 pub(super) fn parameters<'a, const N: usize>(
     query: Option<&'a str>,
     names: [&'static str; N],
 ) -> Result<[Option<Cow<'a, str>>; N], Problem> {
     let mut values = [const { None }; N];
     for pair in query.unwrap_or("").split('&').filter(|pair| !pair.is_empty()) {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let (name, value) = match pair.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (pair, None),
+        };
         let name = decode_parameter(name)?;
         let Some(index) = names.iter().position(|known| *known == name) else {
             return Err(
                 Problem::new(problem::BAD_QUERY, format!("there is no parameter {name:?} here"))
                     .field(name.into_owned()),
             );
+        };
+        let Some(value) = value.or(FLAGS.contains(&names[index]).then_some("")) else {
+            let why = "the parameter has no value; one that is empty is written with a `=`";
+            return Err(Problem::new(problem::BAD_QUERY, why).field(names[index]));
         };
         let value = decode_parameter(value)?;
         if values[index].replace(value).is_some() {
@@ -95,11 +105,14 @@ mod tests {
             read("limit=5&prefix=a+b%2Bc").unwrap(),
             [Some("a b+c".into()), Some("5".into())]
         );
-        assert_eq!(read("prefix").unwrap(), [Some("".into()), None]);
+        assert_eq!(read("prefix=").unwrap(), [Some("".into()), None]);
+        assert_eq!(parameters(Some("raw"), ["raw"]).unwrap(), [Some("".into())]);
         assert_eq!(read("&&").unwrap(), [None, None]);
         for wrong in [
             "limit=1&limit=1",
             "limt=1",
+            "prefix",
+            "prefix&limit=1",
             "prefix=%",
             "prefix=%ff",
             "=1",

@@ -68,7 +68,7 @@ pub(super) fn watch<'a>(head: &Head<'_>) -> Result<Answer<'a>, Problem> {
         after_field: "after",
         with_values,
     };
-    if media::prefers_events(head.accept)? {
+    if media::prefers_events(&head.accept)? {
         for (name, value) in [("wait", wait), ("limit", limit)] {
             if value.is_some() {
                 let why = "a stream of events has neither an end nor a number of them";
@@ -129,8 +129,7 @@ fn poll<'a>(
         };
         if matches!(found, Found::Change) {
             return Ok(Outcome::Stream(Stream {
-                head: Reply::new(StatusCode(200), Body::Streamed(Media::Json))
-                    .header("Cache-Control", "no-store"),
+                head: Reply::new(StatusCode(200), Body::Streamed(Media::Json)),
                 holds: feed_bytes(&feed),
                 is_endless: false,
                 body: Box::new(move |sink| send_changes(sink, feed, &question, limit)),
@@ -157,9 +156,10 @@ fn poll<'a>(
     push_decimal(body, feed.offset());
     push_log(body, line.node().log_id());
     body.push(b'}');
-    Ok(Outcome::Reply(
-        Reply::new(StatusCode(200), Body::Written(Media::Json)).header("Cache-Control", "no-store"),
-    ))
+    Ok(Outcome::Reply(Reply::new(
+        StatusCode(200),
+        Body::Written(Media::Json),
+    )))
 }
 
 /// Appends which log `next` is an offset of.
@@ -245,7 +245,7 @@ fn hold_next(sink: &mut Sink<'_, '_>, feed: &mut Feed<'_>) -> Result<bool, Cut> 
 fn events<'a>(line: Line<'a>, question: Question) -> Result<Stream<'a>, Problem> {
     let feed = question.feed(line)?;
     Ok(Stream {
-        head: Reply::new(StatusCode(200), Body::Streamed(Media::Events)).header("Cache-Control", "no-store"),
+        head: Reply::new(StatusCode(200), Body::Streamed(Media::Events)),
         holds: 0,
         is_endless: true,
         body: Box::new(move |sink| send_events(sink, feed, &question)),

@@ -23,6 +23,7 @@ use super::file_reader::FileReader;
 use super::header::Header;
 pub(super) use super::listing::{Listing, Named};
 use super::lock::Lock;
+use super::regular;
 use super::term::LogId;
 use rustix::fs::{AtFlags, Mode, OFlags, openat, statat};
 use std::ffi::{OsStr, OsString};
@@ -102,7 +103,7 @@ impl Dir {
 
     /// Opens a file of the directory to read it.
     pub(super) fn open_to_read_at(&self, path: &Path) -> io::Result<File> {
-        self.open_at(path, OFlags::RDONLY)
+        regular::checked(self.open_at(path, OFlags::RDONLY)?)
     }
 
     pub(super) fn exists(&self, path: &Path) -> bool {

@@ -10,6 +10,7 @@
 //! - A rename within the directory is atomic; it survives a power cut once the directory was synced.
 
 use super::dir::{Dir, name_of};
+use super::regular;
 use rustix::fs::{AtFlags, Mode, OFlags, linkat, mkdirat, renameat, unlinkat};
 use rustix::io::Errno;
 use std::fs::{DirBuilder, File};
@@ -54,13 +55,13 @@ impl Disk {
     pub(super) fn create(&self, dir: &Dir, path: &Path) -> io::Result<File> {
         self.allow("create")?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW;
-        dir.open_at(path, flags)
+        regular::checked(dir.open_at(path, flags)?)
     }
 
     /// Opens a file for reading and writing.
     pub(super) fn open(&self, dir: &Dir, path: &Path) -> io::Result<File> {
         self.allow("open")?;
-        dir.open_at(path, OFlags::RDWR)
+        regular::checked(dir.open_at(path, OFlags::RDWR)?)
     }
 
     /// Writes all bytes at a position of the file, or fails with some of them written.

@@ -9,6 +9,7 @@
 use super::dir::{Dir, Named};
 use super::error::Error;
 use super::header::{HEADER_BYTES, Header, HeaderError, Kind};
+use super::regular;
 use super::term::LogId;
 use crate::record::{DecodeError, Operation, Record};
 use std::fs::File;
@@ -90,7 +91,7 @@ pub(super) struct FileReader {
 impl FileReader {
     /// Opens a file by its path and checks its header, also against its name.
     pub(super) fn open(named: &Named) -> Result<FileReader, Error> {
-        let file = File::open(&named.path).map_err(Error::io("cannot open", &named.path))?;
+        let file = regular::open(&named.path).map_err(Error::io("cannot open", &named.path))?;
         FileReader::new(named, file)
     }
 

@@ -5,8 +5,8 @@
 use super::dir::Dir;
 use super::error::Error;
 use super::header::{HEADER_BYTES, Header, HeaderError, Kind};
+use super::regular;
 use crate::record::OFFSET_MAX;
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -63,7 +63,7 @@ impl Named {
             return Err(no_store("it is not there"));
         }
         let mut bytes = Vec::new();
-        File::open(path)
+        regular::open(path)
             .and_then(|file| file.take(HEADER_BYTES as u64).read_to_end(&mut bytes))
             .map_err(Error::io("cannot read", path))?;
         match Header::decode(&bytes) {

@@ -20,6 +20,7 @@ use super::disk::Disk;
 use super::error::Error;
 use super::file_reader::FileReader;
 use super::header::Kind;
+use super::regular;
 use super::term::LogId;
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, openat, statat};
 use rustix::io::Errno;
@@ -240,11 +241,7 @@ impl Dir {
 fn open(dir: &File, flags: OFlags) -> io::Result<File> {
     // Not by way of a link, and not waiting for the other end of a pipe.
     let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let file = File::from(openat(dir, NAME, flags, Mode::RUSR | Mode::WUSR)?);
-    match file.metadata()?.is_file() {
-        true => Ok(file),
-        false => Err(io::Error::other("it is no file")),
-    }
+    regular::checked(openat(dir, NAME, flags, Mode::RUSR | Mode::WUSR)?.into())
 }
 
 fn lock_dir(path: &Path, dir: &File) -> Result<(), Error> {

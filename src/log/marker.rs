@@ -6,7 +6,9 @@
 use super::dir::Dir;
 use super::disk::Disk;
 use super::error::Error;
+use super::regular;
 use serde::{Deserialize, Serialize};
+use std::io::Read;
 use std::path::Path;
 
 const NAME: &str = "ROLE";
@@ -55,13 +57,18 @@ impl Marker {
     pub fn read(dir: &Path) -> Result<Option<Marker>, Error> {
         let path = dir.join(NAME);
         let cannot_read = Error::io("cannot read", &path);
-        match std::fs::metadata(&path) {
+        let file = match regular::open(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(cannot_read(error)),
-            Ok(metadata) if metadata.len() > BYTES_MAX => return Err(unreadable(&path, "it is too long")),
-            Ok(_) => {}
+            Ok(file) => file,
+        };
+        let mut bytes = Vec::new();
+        file.take(BYTES_MAX + 1)
+            .read_to_end(&mut bytes)
+            .map_err(cannot_read)?;
+        if bytes.len() as u64 > BYTES_MAX {
+            return Err(unreadable(&path, "it is too long"));
         }
-        let bytes = std::fs::read(&path).map_err(cannot_read)?;
         serde_json::from_slice(&bytes).map_err(|error| unreadable(&path, &error.to_string()))
     }
 

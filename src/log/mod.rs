@@ -46,6 +46,8 @@ mod disk;
 mod error;
 mod feed;
 mod file_reader;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod header;
 mod keeper;
 mod listing;
@@ -55,6 +57,7 @@ mod pins;
 mod reader;
 mod recount;
 mod recovery;
+mod regular;
 mod repair;
 mod room;
 mod snapshot;

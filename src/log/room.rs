@@ -14,6 +14,7 @@ use super::base::Source;
 use super::dir::Dir;
 use super::disk::Disk;
 use super::error::{Error, Health};
+use super::regular;
 use rustix::fs::{FallocateFlags, OFlags};
 use std::io;
 use std::path::PathBuf;
@@ -67,7 +68,7 @@ impl Dir {
         if bytes == 0 {
             return disk.remove(self, &path);
         }
-        let file = self.open_at(&path, OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW)?;
+        let file = regular::checked(self.open_at(&path, OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW)?)?;
         rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes)?;
         Ok(())
     }

@@ -31,14 +31,14 @@ pub enum Step<'a> {
         /// Until when it is kept.
         deadline: Deadline,
         /// What must hold before the batch.
-        precondition: Precondition,
+        precondition: Precondition<'a>,
     },
     /// Deletes a key, if it is there.
     Delete {
         /// The key.
         key: Key<'a>,
         /// What must hold before the batch.
-        precondition: Precondition,
+        precondition: Precondition<'a>,
     },
 }
 
@@ -116,12 +116,12 @@ enum Made<'a> {
     Set {
         key: Key<'a>,
         prepared: Prepared,
-        precondition: Precondition,
+        precondition: Precondition<'a>,
     },
     Delete {
         key: Key<'a>,
         hash: u64,
-        precondition: Precondition,
+        precondition: Precondition<'a>,
     },
 }
 
@@ -143,7 +143,7 @@ impl Made<'_> {
         }
     }
 
-    fn condition(&self) -> Option<(Key<'_>, u64, Precondition)> {
+    fn condition(&self) -> Option<(Key<'_>, u64, Precondition<'_>)> {
         match self {
             Made::Get { .. } => None,
             Made::Set {
@@ -361,7 +361,7 @@ impl Node {
                 precondition,
             } => Made::Set {
                 key,
-                prepared: self.prepare(key, value, deadline.at_ms(now_ms))?,
+                prepared: self.prepare(key, value, deadline.at_ms(now_ms), now_ms)?,
                 precondition,
             },
             Step::Delete { key, precondition } => Made::Delete {

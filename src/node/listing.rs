@@ -14,35 +14,43 @@ const WALK_BYTES: usize = 32 * 1024;
 /// What a [`Lister`] holds at most, in bytes, beside one large entry that it was allowed to take.
 pub const LISTER_BYTES: usize = WALK_BYTES + WALK_SLOTS * size_of::<Copied>();
 
-/// Where a listing goes on: a slot of the store, valid until the process ends.
+/// Where a listing goes on: a slot of the store, valid until the process ends, and in a listing of the same prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
     slot: Slot,
     run: u32,
+    /// Tells the prefix from others.
+    prefix: u32,
 }
 
 impl Cursor {
     /// As text, for a query.
     pub fn encode(self) -> String {
-        format!("{:08x}{:08x}", self.run, self.slot)
+        format!("{:08x}{:08x}{:08x}", self.run, self.prefix, self.slot)
     }
 
     /// From text; `None` where it is no cursor of any node.
     pub fn decode(text: &str) -> Option<Cursor> {
-        if text.len() != 16 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        if text.len() != 24 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return None;
         }
         let part = |range| u32::from_str_radix(&text[range], 16).ok();
         Some(Cursor {
             run: part(0..8)?,
-            slot: part(8..16)?,
+            prefix: part(8..16)?,
+            slot: part(16..24)?,
         })
     }
 }
 
-/// A cursor of another run of the node: slots are not kept over a restart.
+/// Why a listing cannot go on at a cursor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StaleCursor;
+pub enum CursorError {
+    /// It is of another run of the node: slots are not kept over a restart.
+    Stale,
+    /// It is of a listing of another prefix, whose keys before it this one never gave.
+    OtherPrefix,
+}
 
 /// An entry that was copied under the lock: where it ends, and what is known of it.
 struct Copied {
@@ -85,6 +93,7 @@ pub enum Ahead {
 pub struct Lister<'a> {
     node: &'a Node,
     prefix: Vec<u8>,
+    prefix_hash: u32,
     with_values: bool,
     /// Where the next walk begins; none behind the last slot.
     from: Option<Slot>,
@@ -185,6 +194,7 @@ impl Lister<'_> {
         slot.map(|slot| Cursor {
             slot,
             run: self.node.run,
+            prefix: self.prefix_hash,
         })
     }
 
@@ -205,15 +215,18 @@ impl Node {
         prefix: &str,
         cursor: Option<Cursor>,
         with_values: bool,
-    ) -> Result<Lister<'_>, StaleCursor> {
+    ) -> Result<Lister<'_>, CursorError> {
+        let prefix_hash = self.store.hash(prefix.as_bytes()) as u32;
         let from = match cursor {
-            Some(cursor) if cursor.run != self.run => return Err(StaleCursor),
+            Some(cursor) if cursor.run != self.run => return Err(CursorError::Stale),
+            Some(cursor) if cursor.prefix != prefix_hash => return Err(CursorError::OtherPrefix),
             Some(cursor) => cursor.slot,
             None => 0,
         };
         Ok(Lister {
             node: self,
             prefix: prefix.as_bytes().to_vec(),
+            prefix_hash,
             with_values,
             from: Some(from),
             bytes: Vec::new(),

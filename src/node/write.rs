@@ -12,7 +12,7 @@ pub enum Deadline {
     Never,
     /// For so long from now on, in ms.
     In(u64),
-    /// Until then, in ms since the Unix epoch. Where that has passed, the key is gone at once.
+    /// Until then, in ms since the Unix epoch. A write whose deadline has passed is refused.
     At(u64),
 }
 
@@ -39,7 +39,7 @@ pub enum Mode {
 
 /// What a write asks of the version it replaces, beside its [`Mode`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Precondition {
+pub enum Precondition<'a> {
     /// Nothing.
     #[default]
     None,
@@ -49,6 +49,15 @@ pub enum Precondition {
     Present,
     /// The key must be there in this version.
     Version(u64),
+    /// The key must be there in one of these versions; with none of them nothing is written.
+    OneOf(&'a [u64]),
+    /// The key must not be there in one of these versions.
+    NoneOf {
+        /// The versions.
+        versions: &'a [u64],
+        /// Whether a key that is not there fails the precondition too.
+        must_exist: bool,
+    },
 }
 
 /// A write that was applied; [`Node::wait`](super::Node::wait) for its version before it is acknowledged.
@@ -113,6 +122,8 @@ pub enum WriteError {
         /// The version the key has, if it is there.
         version: Option<u64>,
     },
+    /// The deadline is not after now.
+    Past,
     /// The value is over the limit of a value, or the entry over that of the whole store.
     TooLarge {
         /// The limit, in bytes.
@@ -137,6 +148,7 @@ impl fmt::Display for WriteError {
                 version: Some(version),
             } => write!(f, "the key is in version {version}"),
             WriteError::Precondition { version: None } => f.write_str("the key does not exist"),
+            WriteError::Past => f.write_str("the deadline has passed already"),
             WriteError::TooLarge { bytes_max } => write!(f, "the limit is {bytes_max} bytes"),
             WriteError::Refused(refusal) => refusal.fmt(f),
         }
@@ -145,14 +157,28 @@ impl fmt::Display for WriteError {
 
 impl std::error::Error for WriteError {}
 
-impl Precondition {
+impl Precondition<'_> {
+    /// Whether it asks for a key that is there.
+    pub fn wants_present(self) -> bool {
+        match self {
+            Precondition::None | Precondition::Absent => false,
+            Precondition::Present | Precondition::Version(_) | Precondition::OneOf(_) => true,
+            Precondition::NoneOf { must_exist, .. } => must_exist,
+        }
+    }
+
     /// Holds it against the version that the key has, if it is there.
-    pub(super) fn check(self, version: Option<u64>) -> Result<(), WriteError> {
-        let holds = match self {
-            Precondition::None => true,
-            Precondition::Absent => version.is_none(),
-            Precondition::Present => version.is_some(),
-            Precondition::Version(wanted) => version == Some(wanted),
+    pub(crate) fn check(self, version: Option<u64>) -> Result<(), WriteError> {
+        let holds = match (self, version) {
+            (Precondition::None, _) => true,
+            (Precondition::Absent, version) => version.is_none(),
+            (Precondition::Present, version) => version.is_some(),
+            (Precondition::Version(wanted), version) => version == Some(wanted),
+            (Precondition::OneOf(wanted), version) => {
+                version.is_some_and(|version| wanted.contains(&version))
+            }
+            (Precondition::NoneOf { must_exist, .. }, None) => !must_exist,
+            (Precondition::NoneOf { versions, .. }, Some(version)) => !versions.contains(&version),
         };
         if holds {
             Ok(())

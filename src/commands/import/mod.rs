@@ -119,8 +119,8 @@ struct Tally {
     keys: AtomicU64,
     /// Keys that were there, and were to be left alone.
     left_alone: AtomicU64,
-    /// Entries whose deadline has passed.
-    over: AtomicU64,
+    /// Lines whose deadline has passed.
+    expired: AtomicU64,
     /// How often a batch was sent again because the node could not be reached, or could not do it.
     retries: AtomicU64,
     faults: Mutex<Faults>,
@@ -174,7 +174,7 @@ fn summarize(tally: &Tally, time: Duration, faults: &Faults) {
     let mut err = io::stderr().lock();
     for (number, why) in &faults.named {
         // What a line or a node says must not act on the terminal.
-        let why = why.replace(char::is_control, " ");
+        let why = crate::escape::line(why);
         let _ = writeln!(err, "line {number}: {why}");
     }
     let more = faults.count - faults.named.len() as u64;
@@ -186,9 +186,9 @@ fn summarize(tally: &Tally, time: Duration, faults: &Faults) {
         0 => String::new(),
         count => format!(", {} left as they were", HumanCount(count)),
     };
-    let over = match tally.over.load(Relaxed) {
+    let expired = match tally.expired.load(Relaxed) {
         0 => String::new(),
-        count => format!(", {} left out as their time is over", HumanCount(count)),
+        count => format!(", {} that had expired left out", HumanCount(count)),
     };
     let retries = match tally.retries.load(Relaxed) {
         0 => String::new(),
@@ -202,9 +202,31 @@ fn summarize(tally: &Tally, time: Duration, faults: &Faults) {
     let seconds = time.as_secs_f64();
     let _ = writeln!(
         err,
-        "imported {}{left_alone}{over}, in {seconds:.1} s{rate}{retries}",
+        "imported {}{left_alone}{expired}, in {seconds:.1} s{rate}{retries}",
         HumanCount(keys)
     );
+}
+
+/// A line, for fuzzing.
+#[cfg(any(test, fuzzing))]
+pub fn fuzz_line(bytes: &[u8]) {
+    let limits = crate::api::StatusLimits {
+        entries_max: None,
+        bytes_max: None,
+        key_bytes_max: 1024,
+        value_bytes_max: 100,
+        batch_operations_max: 10,
+        batch_bytes_max: 1 << 20,
+    };
+    let mut gatherer = Gatherer::new(2, bytes.len().is_multiple_of(2), &limits);
+    for line in bytes.split(|&byte| byte == b'\n') {
+        let _ = gatherer.add(1, line);
+    }
+    let mut body = Vec::new();
+    for (_, batch) in gatherer.into_rest() {
+        batch.body(0..batch.operations.len(), &mut body);
+        assert!(serde_json::from_slice::<serde_json::Value>(&body).is_ok());
+    }
 }
 
 #[cfg(test)]

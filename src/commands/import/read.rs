@@ -33,6 +33,8 @@ pub(super) struct Batch {
 pub(super) struct Gathered {
     /// The number of its line.
     pub(super) line: u64,
+    /// When it expires, where it has a deadline.
+    pub(super) expires_at_ms: Option<u64>,
     json: Range<usize>,
     /// A get of its key; only where keys that are there are to be left alone.
     question: Range<usize>,
@@ -210,6 +212,7 @@ impl Gathering {
             }),
             false => 0..0,
         };
+        let expires_at_ms = entry.expires_at_ms;
         let json = batch.write(&Operation::Set {
             key: entry.key,
             value: entry.value,
@@ -219,7 +222,12 @@ impl Gathering {
             if_version: None,
             if_absent,
         });
-        let gathered = Gathered { line, json, question };
+        let gathered = Gathered {
+            line,
+            expires_at_ms,
+            json,
+            question,
+        };
         match index {
             // No batch may write a key twice; the later line counts.
             Some(index) => {

@@ -37,6 +37,8 @@ pub(super) struct Sender<'a> {
 /// What to do after a refusal.
 #[derive(Debug, PartialEq, Eq)]
 enum Next {
+    /// Leave out this operation, whose deadline has passed, and those like it.
+    Expired(usize),
     /// Leave this operation out, counted from the first that was sent.
     LeaveOut(usize),
     /// Send fewer at once.
@@ -79,6 +81,7 @@ impl<'a> Sender<'a> {
             match next(&error, end - sent) {
                 Next::LeaveOut(_)
                     if self.is_there(&error) && self.leave_alone(&mut batch, sent..end, may_be_done) => {}
+                Next::Expired(index) => self.drop_expired(&mut batch, sent, sent + index),
                 Next::LeaveOut(index) => {
                     let operation = batch.operations.remove(sent + index);
                     self.leave_out(operation.line, &error);
@@ -102,6 +105,22 @@ impl<'a> Sender<'a> {
         superseded.fetch_add(batch.superseded, Relaxed);
     }
 
+    /// Takes out, from `start` on, what expires no later than the operation at `index`: the node's clock says that this
+    /// one has expired, so the others have too.
+    fn drop_expired(&self, batch: &mut Batch, start: usize, index: usize) {
+        let passed_ms = batch.operations[index].expires_at_ms;
+        let before = batch.operations.len();
+        let mut position = 0;
+        batch.operations.retain(|operation| {
+            let is_left = position < start
+                || position != index && operation.expires_at_ms.is_none_or(|ms| Some(ms) > passed_ms);
+            position += 1;
+            is_left
+        });
+        let expired = (before - batch.operations.len()) as u64;
+        self.tally.expired.fetch_add(expired, Relaxed);
+    }
+
     /// Takes operations out whose keys are there, and counts them; whether there were some.
     fn leave_alone(&mut self, batch: &mut Batch, range: Range<usize>, may_be_done: bool) -> bool {
         batch.questions(range.clone(), &mut self.body);
@@ -118,8 +137,6 @@ impl<'a> Sender<'a> {
     fn leave_out(&self, line: u64, error: &client::Error) {
         if self.is_there(error) {
             self.tally.left_alone.fetch_add(1, Relaxed);
-        } else if is_over(error) {
-            self.tally.over.fetch_add(1, Relaxed);
         } else {
             self.tally.fault(line, error.to_string());
         }
@@ -129,15 +146,6 @@ impl<'a> Sender<'a> {
     fn is_there(&self, error: &client::Error) -> bool {
         self.if_absent && matches!(error, client::Error::Refused(problem) if problem.status == 412)
     }
-}
-
-/// Whether a node refuses an entry because its deadline, which is one, has passed.
-fn is_over(error: &client::Error) -> bool {
-    let client::Error::Refused(problem) = error else {
-        return false;
-    };
-    let field = problem.field.as_deref().unwrap_or_default();
-    problem.status == 422 && field.ends_with("].expires_at_ms")
 }
 
 fn next(error: &client::Error, operations: usize) -> Next {
@@ -153,6 +161,9 @@ fn next(error: &client::Error, operations: usize) -> Next {
 
 fn next_after(problem: &Problem, operations: usize) -> Next {
     match (operation_at_fault(problem), problem.status) {
+        (Some(index), 422) if index < operations && problem.field.as_deref() == Some("expires_at_ms") => {
+            Next::Expired(index)
+        }
         (Some(index), _) if index < operations => Next::LeaveOut(index),
         // The body as a whole: more than the node takes at once, or than it has room for.
         (None, 413) if operations > 1 => Next::Fewer,
@@ -174,6 +185,11 @@ mod tests {
                 r#""status":422,"field":"operations[2].key""#,
                 5,
                 Next::LeaveOut(2),
+            ),
+            (
+                r#""status":422,"index":3,"field":"expires_at_ms""#,
+                5,
+                Next::Expired(3),
             ),
             (r#""status":412,"index":5"#, 5, Next::BreakOff),
             (r#""status":422,"field":"operations""#, 5, Next::BreakOff),

@@ -10,12 +10,15 @@ mod history;
 mod parse;
 
 use super::lines::{self, Form, Line, Lines};
-use super::{Error, connect, deadline, missing_or, print, status};
+use super::{Error, connect, deadline, missing_or, print, print_text, status, terminal};
 use crate::api::LIST_LIMIT_MAX;
 use crate::cli::{Shell, Span};
 use crate::client::{Client, Condition};
+use crate::escape;
 use complete::NodeCompleter;
 use parse::{Command, quoted};
+
+pub(super) use parse::in_quotes;
 use rustyline::error::ReadlineError;
 use rustyline::history::DefaultHistory;
 use rustyline::{CompletionType, Config, Editor};
@@ -74,7 +77,7 @@ impl Session {
                 // Nobody reads what comes of the rest.
                 Err(error @ Error::Output(_)) => return Err(error),
                 Err(error) => {
-                    let _ = writeln!(io::stderr(), "pykv: line {number}: {error}");
+                    super::say(&format!("pykv: line {number}: {error}"));
                     first.get_or_insert(error);
                 }
             }
@@ -112,7 +115,7 @@ impl Session {
                 Ok(ControlFlow::Continue(())) => {}
                 Ok(ControlFlow::Break(())) => return Ok(()),
                 Err(error @ Error::Output(_)) => return Err(error),
-                Err(error) => drop(writeln!(io::stderr(), "error: {error}")),
+                Err(error) => super::say(&format!("error: {error}")),
             }
         }
     }
@@ -131,7 +134,7 @@ impl Session {
             Command::Get(key) => {
                 let mut value = client.get(&key).map_err(missing_or(&key, "cannot get"))?;
                 if self.is_terminal {
-                    value = shown(value);
+                    value = terminal::value(value);
                 }
                 value.push(b'\n');
                 print(&value)
@@ -166,7 +169,7 @@ impl Session {
                 let doing = "cannot ask for the status";
                 let status = client.status().map_err(Error::client(doing))?;
                 let stats = client.stats().map_err(Error::client(doing))?;
-                print(status::text(&status, &stats).as_bytes())
+                print_text(&status::text(&status, &stats))
             }
             Command::Stats => {
                 let stats = client
@@ -223,10 +226,14 @@ impl Session {
                 .list_entries(prefix, cursor.as_deref(), limit)
                 .map_err(cannot_list)?;
             *cursor = page.cursor;
-            let lines = page.entries.iter().map(serde_json::to_string);
-            return Ok(lines
-                .map(|line| line.expect("plain data has a form in JSON"))
-                .collect());
+            let lines = page.entries.iter().map(|entry| {
+                let line = serde_json::to_string(entry).expect("plain data has a form in JSON");
+                match self.is_terminal {
+                    true => escape::json(&line).into_owned(),
+                    false => line,
+                }
+            });
+            return Ok(lines.collect());
         }
         let page = self
             .client
@@ -275,25 +282,4 @@ fn set_deadline(client: &Client, key: &str, ttl: Option<Duration>) -> Result<(),
         .set_deadline(key, ttl)
         .map_err(missing_or(key, "cannot change the deadline of"))?;
     print(b"OK\n")
-}
-
-/// A value on a terminal: as it is where it is plain text of any lines, else in quotes.
-fn shown(value: Vec<u8>) -> Vec<u8> {
-    let is_plain = |c: char| !c.is_control() || c == '\n' || c == '\t';
-    match std::str::from_utf8(&value) {
-        Ok(text) if text.chars().all(is_plain) => value,
-        _ => quoted(&value).into_bytes(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_acts_on_a_terminal_is_quoted() {
-        assert_eq!(shown("two\nlines\té".into()), "two\nlines\té".as_bytes());
-        assert_eq!(shown(b"\x1b[2J".to_vec()), b"\"\\x1b[2J\"");
-        assert_eq!(shown(b"\xff".to_vec()), b"\"\\xff\"");
-    }
 }

@@ -7,6 +7,7 @@ use super::super::Error;
 use super::help;
 use crate::cli;
 use crate::client::Condition;
+use crate::escape;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -322,12 +323,12 @@ pub(super) fn quoted(word: &[u8]) -> String {
 
 /// Whether a word is itself without quotes.
 pub(super) fn is_plain(word: &str) -> bool {
-    let is_plain = |c: char| !c.is_whitespace() && !c.is_control() && c != '"' && c != '\'' && c != '\\';
+    let is_plain = |c: char| !c.is_whitespace() && !escape::acts(c) && c != '"' && c != '\'' && c != '\\';
     !word.is_empty() && word.chars().all(is_plain)
 }
 
 /// A word as it can be typed in quotes.
-pub(super) fn in_quotes(word: &[u8]) -> String {
+pub(in crate::commands) fn in_quotes(word: &[u8]) -> String {
     let mut quoted = String::from('"');
     for chunk in word.utf8_chunks() {
         for c in chunk.valid().chars() {
@@ -336,7 +337,7 @@ pub(super) fn in_quotes(word: &[u8]) -> String {
                 '\n' => quoted.push_str("\\n"),
                 '\r' => quoted.push_str("\\r"),
                 '\t' => quoted.push_str("\\t"),
-                c if c.is_control() => c
+                c if escape::acts(c) => c
                     .encode_utf8(&mut [0; 4])
                     .bytes()
                     .for_each(|byte| push_byte(&mut quoted, byte)),

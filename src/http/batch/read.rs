@@ -21,7 +21,7 @@ const OPERATIONS_AHEAD: usize = 128;
 
 /// One operation. Its key is one that a node takes, and no two operations of a batch write the same.
 #[derive(Debug, PartialEq)]
-pub(super) enum Operation<'a> {
+pub(in crate::http) enum Operation<'a> {
     Get {
         key: Cow<'a, str>,
     },
@@ -29,16 +29,16 @@ pub(super) enum Operation<'a> {
         key: Cow<'a, str>,
         value: Cow<'a, [u8]>,
         deadline: Deadline,
-        precondition: Precondition,
+        precondition: Precondition<'static>,
     },
     Delete {
         key: Cow<'a, str>,
-        precondition: Precondition,
+        precondition: Precondition<'static>,
     },
 }
 
 impl Operation<'_> {
-    pub(super) fn key(&self) -> &str {
+    pub(in crate::http) fn key(&self) -> &str {
         match self {
             Operation::Get { key } | Operation::Set { key, .. } | Operation::Delete { key, .. } => key,
         }
@@ -50,7 +50,7 @@ impl Operation<'_> {
 }
 
 /// Reads `{"operations":[...]}`, at least one and at most `operations_max`.
-pub(super) fn operations(body: &[u8], operations_max: usize) -> Result<Vec<Operation<'_>>, Problem> {
+pub(in crate::http) fn operations(body: &[u8], operations_max: usize) -> Result<Vec<Operation<'_>>, Problem> {
     let mut place = Place::default();
     let mut json = serde_json::Deserializer::from_slice(json::without_byte_order_mark(body));
     let read = Batch {

@@ -7,8 +7,9 @@
 //! tried again with the next lines; those that were not written are counted among the dropped.
 
 use super::Seen;
-use crate::api::DEADLINE_MS_MAX;
+use crate::escape;
 use crate::http::registry::Peer;
+use crate::wall;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use std::fmt::Write as _;
 use std::fs::File;
@@ -19,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
@@ -82,8 +83,7 @@ impl Access {
 
     pub(super) fn see(&self, peer: &Peer, seen: &Seen<'_>) {
         let line = Line {
-            // What is later has no form.
-            at: SystemTime::now().min(UNIX_EPOCH + Duration::from_millis(DEADLINE_MS_MAX)),
+            at: wall::now(),
             client: peer.client,
             request: seen.line.into(),
             status: seen.status,
@@ -213,14 +213,16 @@ fn push(out: &mut String, line: &Line) {
     let _ = writeln!(out, "\" {} {} {seconds:.6}", line.status, line.bytes);
 }
 
-/// A request line between quotes: what would end them, or the line, is escaped as nginx does.
+/// A request line between quotes: what would end them, or the line, or acts on a terminal, is escaped byte by byte, as
+/// nginx does.
 fn push_quoted(out: &mut String, request: &str) {
     for c in request.chars() {
-        match c {
-            '"' | '\\' | '\0'..=' ' | '\x7f' if c != ' ' => {
-                let _ = write!(out, "\\x{:02X}", u32::from(c));
+        if matches!(c, '"' | '\\') || escape::acts(c) {
+            for byte in c.encode_utf8(&mut [0; 4]).bytes() {
+                let _ = write!(out, "\\x{byte:02X}");
             }
-            c => out.push(c),
+        } else {
+            out.push(c);
         }
     }
 }
@@ -229,6 +231,7 @@ fn push_quoted(out: &mut String, request: &str) {
 mod tests {
     use super::*;
     use std::net::Ipv4Addr;
+    use std::time::UNIX_EPOCH;
 
     #[test]
     fn a_line() {
@@ -236,7 +239,7 @@ mod tests {
         let mut line = Line {
             at: UNIX_EPOCH + Duration::from_secs(1_000_000_000),
             client: Ipv4Addr::LOCALHOST.into(),
-            request: "GET /kv/a\"b\\?x=1 HTTP/1.1".into(),
+            request: "GET /kv/a\"b\\é\u{9b}\u{202e}?x=1 HTTP/1.1".into(),
             status: 200,
             bytes: 5,
             took: Duration::from_micros(1234),
@@ -246,7 +249,7 @@ mod tests {
         push(&mut text, &line);
         assert_eq!(
             text,
-            "127.0.0.1 - - [09/Sep/2001:01:46:40 +0000] \"GET /kv/a\\x22b\\x5C?x=1 HTTP/1.1\" 200 5 0.001234\n\
+            "127.0.0.1 - - [09/Sep/2001:01:46:40 +0000] \"GET /kv/a\\x22b\\x5Cé\\xC2\\x9B\\xE2\\x80\\xAE?x=1 HTTP/1.1\" 200 5 0.001234\n\
              127.0.0.1 - - [09/Sep/2001:01:46:40 +0000] \"-\" 200 5 0.001234\n"
         );
     }

@@ -34,7 +34,7 @@ fn a_key_lives_from_post_to_delete() {
 
     let added = post(&mut client, r#"{"key":"a b/ö","value":"v1"}"#);
     assert_eq!(added.status, 201);
-    assert_eq!(added.header("Location"), Some("/kv/a%20b/%C3%B6"));
+    assert_eq!(added.header("Location"), Some("./a%20b/%C3%B6"));
     assert_eq!(added.header("Pykv-Durable"), Some("written"));
     assert_eq!(added.header("Server"), Some("pykv"));
     assert!(httpdate::parse_http_date(added.header("Date").unwrap()).is_ok());
@@ -179,10 +179,19 @@ fn conditions_hold_or_nothing_changes() {
     assert_eq!(ask("PUT", "/kv/k", "If-Match: abc"), 400);
     assert_eq!(ask("PUT", "/kv/k", "If-None-Match: *"), 412);
     assert_eq!(ask("PUT", "/kv/k?upsert", "If-None-Match: *"), 412);
-    assert_eq!(ask("PUT", "/kv/k", &same), 400);
+    assert_eq!(ask("PUT", "/kv/k", &same), 412);
+    assert_eq!(ask("PUT", "/kv/k", "If-None-Match: 1"), 400);
     assert_eq!(ask("PUT", "/kv/other?upsert", "If-Match: *"), 412);
     assert_eq!(ask("PUT", "/kv/other", "If-Match: *"), 412);
     assert_eq!(ask("PUT", "/kv/new?upsert", "If-None-Match: *"), 201);
+    let list = format!("If-Match: \"1\"\r\nIf-Match: W/\"2\", {tag}");
+    assert_eq!(ask("GET", "/kv/k", &list), 200);
+    assert_eq!(ask("PUT", "/kv/k", &list), 200);
+    assert_eq!(ask("DELETE", "/kv/k", &list), 412);
+    let tag = format!("\"{}\"", server.node.status().offset);
+    assert_eq!(ask("PUT", "/kv/k", &format!("If-None-Match: \"1\", {tag}")), 412);
+    assert_eq!(ask("PUT", "/kv/k", "If-Match: *\r\nIf-None-Match: \"1\""), 200);
+    let tag = format!("\"{}\"", server.node.status().offset);
     assert_eq!(ask("PUT", "/kv/k", &format!("If-Match: {tag}")), 200);
     assert_eq!(ask("PUT", "/kv/k", &format!("If-Match: {tag}")), 412);
     assert_eq!(ask("DELETE", "/kv/k", &format!("If-Match: {tag}")), 412);
@@ -224,13 +233,25 @@ fn a_listing_pages_through_every_key_once() {
         ("values=yes", 400),
         ("prefix=a&prefix=b", 400),
         ("prefix=%ff", 400),
-        ("cursor=0000000000000000", 410),
+        ("prefix", 400),
+        ("cursor=000000000000000000000000", 410),
     ] {
         let answer = client.ask(get(&format!("/kv/?{query}")));
         assert_eq!(answer.status, status, "{query}");
         problem(&answer);
     }
     assert_eq!(problem(&client.ask(get("/kv/?limit=1001"))).limit, Some(1000));
+
+    // A cursor is a place in the listing of its own prefix: in another one, keys before it would be missing.
+    let page: api::Keys = client.ask(get("/kv/?prefix=a&limit=10")).json();
+    let cursor = page.cursor.unwrap();
+    for (prefix, status) in [("a", 200), ("b", 400), ("", 400), ("a1", 400)] {
+        let answer = client.ask(get(&format!("/kv/?prefix={prefix}&cursor={cursor}")));
+        assert_eq!(answer.status, status, "{prefix}");
+    }
+    let answer = client.ask(request("DELETE", "/kv/?prefix", "", ""));
+    assert_eq!(answer.status, 400, "a prefix without a value is none");
+    assert_eq!(server.node.counters().entries, 500);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A server on a port of its own, and a client that says exactly the bytes it is told to.
 
-use crate::http::{Hosts, Limits, Options, Server, Stopper, Tokens};
+use crate::http::{Error, Hosts, Limits, Options, Server, Stopper, Tokens};
 use crate::log::{self, Policy};
 use crate::node::{self, Node};
 use crate::store;
@@ -21,7 +21,7 @@ pub struct Fixture {
     pub address: SocketAddr,
     pub node: Arc<Node>,
     pub stopper: Stopper,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<Result<(), Error>>>,
     _dir: tempfile::TempDir,
 }
 
@@ -95,9 +95,15 @@ impl Fixture {
     /// Stops the server and waits for its threads.
     pub fn stop(&mut self) {
         self.stopper.stop();
-        if let Some(thread) = self.thread.take() {
-            thread.join().expect("the server does not panic");
+        if self.thread.is_some() {
+            self.end().expect("the accept loop does not fail");
         }
+    }
+
+    /// Waits until the server ends of itself.
+    pub fn end(&mut self) -> Result<(), Error> {
+        let thread = self.thread.take().expect("it is waited for once");
+        thread.join().expect("the server does not panic")
     }
 }
 

@@ -164,12 +164,23 @@ fn stopping_finishes_what_is_in_flight() {
 fn stopping_cuts_what_does_not_end() {
     let mut server = Fixture::with_grace(Limits::default(), None, Duration::from_millis(50));
     let mut held = server.connect();
-    held.send("PUT /kv/k HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n");
+    held.send("PUT /kv/k?upsert HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n");
     assert_eq!(held.answer(false).status, 100);
     let begun = Instant::now();
     server.stop();
     assert!(begun.elapsed() < Duration::from_secs(5));
     assert!(!matches!(held.stream.read(&mut [0]), Ok(1..)));
+}
+
+#[test]
+fn an_accept_loop_that_panics_ends_the_server_in_order() {
+    let mut server = Fixture::start();
+    let mut open = server.connect();
+    assert_eq!(open.ask(get("/healthz")).status, 200);
+    server.stopper.panic();
+    let error = server.end().unwrap_err();
+    assert!(error.to_string().contains("start the node anew"), "{error}");
+    assert!(open.is_closed());
 }
 
 #[test]

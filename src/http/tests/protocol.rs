@@ -104,6 +104,19 @@ fn what_can_be_read_in_two_ways_is_refused() {
         ),
         ("GET /kv/k HTTP/1.1\r\n\r\n".into(), 400),
         ("GET /kv/k HTTP/1.1\r\nHost: a b\r\n\r\n".into(), 400),
+        ("GET /kv/k HTTP/1.1\r\nHost: [::1\r\n\r\n".into(), 400),
+        ("GET /kv/k HTTP/1.1\r\nHost: a:99999\r\n\r\n".into(), 400),
+        (
+            "GET /kv/k HTTP/1.1\r\nHost: localhost:80#evil\r\n\r\n".into(),
+            400,
+        ),
+        ("GET http://a<b>/kv/k HTTP/1.1\r\nHost: h\r\n\r\n".into(), 400),
+        ("GET http://u@a/kv/k HTTP/1.1\r\nHost: h\r\n\r\n".into(), 400),
+        ("GET /kv/k HTTP/1.1\nHost: h\n\n".into(), 400),
+        ("GET /kv/k HTTP/1.1\r\nHost: h\r\n\n".into(), 400),
+        ("GET /kv/k HTTP/1.1\nHost: h\r\n\r\n".into(), 400),
+        ("\nGET /kv/k HTTP/1.1\r\nHost: h\r\n\r\n".into(), 400),
+        (put("X: a\nContent-Length: 3\r\n", "abc"), 400),
         ("GET kv/k HTTP/1.1\r\nHost: h\r\n\r\n".into(), 400),
         ("GET /kv/k#x HTTP/1.1\r\nHost: h\r\n\r\n".into(), 400),
         ("GET  /kv/k HTTP/1.1\r\nHost: h\r\n\r\n".into(), 400),
@@ -223,6 +236,152 @@ fn a_length_is_needed_where_a_body_is_and_a_body_only_there() {
         let answer = client.ask(request(method, "/kv/k", "Content-Length: 0\r\n", ""));
         assert_eq!(answer.status, 404, "{method}: the body before was read over");
     }
+}
+
+#[test]
+fn a_chunked_body_of_nothing_is_no_body() {
+    let server = Fixture::start();
+    let mut client = server.connect();
+    let chunked = |method: &str, chunks: &str| {
+        format!("{method} /kv/k HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}")
+    };
+    assert_eq!(client.ask(request("PUT", "/kv/k?upsert", "", "v")).status, 201);
+    // As some proxies make one of every request; what stands behind it is answered.
+    client.send(chunked("GET", "0\r\n\r\n") + &chunked("DELETE", "0\r\n\r\n") + &get("/healthz"));
+    let statuses = [(); 3].map(|()| client.answer(false).status);
+    assert_eq!(statuses, [200, 204, 200]);
+    let mut in_pieces = server.connect();
+    in_pieces.send(chunked("DELETE", "0\r\n"));
+    in_pieces.send("\r\n");
+    assert_eq!(in_pieces.answer(false).status, 404);
+    for body in ["2\r\n{}\r\n0\r\n\r\n", "ffffffffffffffffff\r\n"] {
+        assert_eq!(
+            refused(&server, chunked("DELETE", body).as_bytes()),
+            400,
+            "{body}"
+        );
+    }
+}
+
+#[test]
+fn a_body_is_not_asked_for_where_the_write_fails_whatever_it_is() {
+    let server = Fixture::start();
+    let mut client = server.connect();
+    assert_eq!(client.ask(request("PUT", "/kv/k?upsert", "", "v")).status, 201);
+    let ahead = |method: &str, target: &str, fields: &str| {
+        format!(
+            "{method} {target} HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\
+             Content-Type: application/json\r\n{fields}\r\n"
+        )
+    };
+    for (method, target, fields, status) in [
+        ("PUT", "/kv/none", "", 404),
+        ("PATCH", "/kv/none", "", 404),
+        ("PUT", "/kv/none?upsert", "If-Match: *\r\n", 412),
+        ("PUT", "/kv/k", "If-Match: \"1\"\r\n", 412),
+        ("PATCH", "/kv/k", "If-Match: \"1\"\r\n", 412),
+        ("PUT", "/kv/k?upsert", "If-None-Match: *\r\n", 412),
+        ("PUT", "/kv/k", "If-Match: 1\r\n", 400),
+        ("PUT", "/kv/k?upsrt", "", 400),
+    ] {
+        let bytes = ahead(method, target, fields);
+        assert_eq!(refused(&server, bytes.as_bytes()), status, "{bytes}");
+    }
+    for (target, fields) in [
+        ("/kv/k", "If-Match: *\r\n"),
+        ("/kv/new?upsert", "If-None-Match: *\r\n"),
+    ] {
+        let answer = server.connect().ask(ahead("PUT", target, fields));
+        assert_eq!(answer.status, 100, "{target}");
+    }
+}
+
+#[test]
+fn every_answer_says_what_browsers_may_make_of_it() {
+    let server = Fixture::start();
+    let mut client = server.connect();
+    assert_eq!(
+        client.ask(request("PUT", "/kv/k?upsert", "", "<script>")).status,
+        201
+    );
+    for (target, caching) in [
+        ("/kv/", "no-store"),
+        ("/kv/k", "no-store"),
+        ("/kv/k?raw", "no-store"),
+        ("/kv/none", "no-store"),
+        ("/nothing", "no-store"),
+        ("/watch?after=0", "no-store"),
+        ("/status", "no-store"),
+        ("/stats", "no-store"),
+        ("/history", "no-store"),
+        ("/metrics", "no-store"),
+        ("/healthz", "no-store"),
+        ("/replication/log", "no-store"),
+        ("/", "no-cache"),
+        ("/openapi.json", "no-cache"),
+    ] {
+        let answer = client.ask(get(target));
+        assert_eq!(
+            answer.header("X-Content-Type-Options"),
+            Some("nosniff"),
+            "{target}"
+        );
+        assert_eq!(
+            answer.header("Cross-Origin-Resource-Policy"),
+            Some("same-origin"),
+            "{target}"
+        );
+        assert_eq!(answer.header("Cache-Control"), Some(caching), "{target}");
+    }
+    let deleted = client.ask(request("DELETE", "/kv/k", "", ""));
+    assert_eq!(deleted.header("Cache-Control"), Some("no-store"));
+}
+
+#[test]
+fn pages_of_other_sites_get_neither_backups_nor_the_log() {
+    let server = Fixture::start();
+    for target in ["/backup", "/replication/snapshot", "/replication/log?id=0"] {
+        for fields in [
+            "Sec-Fetch-Site: cross-site\r\n",
+            "Sec-Fetch-Site: same-site\r\n",
+            "Origin: http://evil\r\n",
+        ] {
+            let answer = server.connect().ask(request("GET", target, fields, ""));
+            assert_eq!(answer.status, 403, "{target} {fields}");
+        }
+    }
+    let mut client = server.connect();
+    client.send(request("HEAD", "/backup", "Sec-Fetch-Site: same-origin\r\n", ""));
+    assert_eq!(client.answer(true).status, 200);
+    // What only reads a key moves nothing but recency, and the browser keeps the answer from the page.
+    let read = request("GET", "/kv/k", "Sec-Fetch-Site: cross-site\r\n", "");
+    assert_eq!(server.connect().ask(read).status, 404);
+}
+
+#[test]
+fn json_of_any_depth_is_refused() {
+    let server = Fixture::with(
+        Limits {
+            body_bytes_max: None,
+            ..Limits::default()
+        },
+        None,
+    );
+    for (method, target, before) in [
+        ("POST", "/kv/", "{\"key\":\"k\",\"value\":"),
+        ("POST", "/batch", "{\"operations\":"),
+        ("POST", "/batch", "{\"operations\":[{\"op\":"),
+        ("PUT", "/kv/k", ""),
+        ("POST", "/replication/hello", "{\"id\":"),
+    ] {
+        for (open, status) in [("[", [400, 422]), ("{\"a\":", [400, 422])] {
+            let body = format!("{before}{}", open.repeat(300_000 / open.len()));
+            let fields = "Content-Type: application/json\r\n";
+            let answer = server.connect().ask(request(method, target, fields, &body));
+            assert!(status.contains(&answer.status), "{method} {target}: {answer:?}");
+        }
+    }
+    assert_eq!(server.connect().ask(get("/healthz")).status, 200);
 }
 
 #[test]

@@ -235,7 +235,7 @@ proptest! {
     }
 }
 
-fn wanted(if_version: Option<u64>, if_absent: bool) -> Precondition {
+fn wanted(if_version: Option<u64>, if_absent: bool) -> Precondition<'static> {
     match if_version {
         Some(version) => Precondition::Version(version),
         None if if_absent => Precondition::Absent,

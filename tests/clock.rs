@@ -1,0 +1,117 @@
+//! A machine's clock may say anything, as it does on a board without a battery: a node answers whatever it says, and a
+//! signal ends it.
+//!
+//! `faketime` gives the node another clock.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::node::Setup;
+use common::{Server, eventually, skip};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// A node whose clock starts at this time; none where `faketime` is missing.
+fn node_at(time: &str, args: &[&str]) -> Option<Server> {
+    // Asked for its library, since it stays beside what it runs: a signal would end it and not the node.
+    let said = Command::new("faketime")
+        .args(["-f", "+0", "printenv", "LD_PRELOAD"])
+        .stderr(Stdio::null())
+        .output();
+    let library = String::from_utf8(said.ok()?.stdout).unwrap();
+    let library = format!("LD_PRELOAD={}", library.trim());
+    let time = format!("FAKETIME={time}");
+    let wrapper = ["env", &library, &time, "DONT_FAKE_MONOTONIC=1"];
+    Some(Setup::new(args).wrapper(&wrapper).start())
+}
+
+#[test]
+fn a_node_answers_and_stops_whatever_its_clock_says() {
+    for (time, date) in [
+        ("@1900-01-01 00:00:00", "Thu, 01 Jan 1970 00:00:00 GMT"),
+        ("@1969-12-31 12:00:00", "Thu, 01 Jan 1970 00:00:00 GMT"),
+        ("+10000y", "Fri, 31 Dec 9999 23:59:59 GMT"),
+    ] {
+        let home = tempfile::tempdir().unwrap();
+        let access = home.path().join("access");
+        let args = ["--max-connections", "1", "--access-log", access.to_str().unwrap()];
+        let Some(mut node) = node_at(time, &args) else {
+            return skip(
+                "a_node_answers_and_stops_whatever_its_clock_says",
+                "faketime is not installed",
+            );
+        };
+        let mut client = node.client();
+        let added = client.add("k", "v").expect(201);
+        assert_eq!(added.header("Date"), Some(date), "{time}");
+        client
+            .request("PUT", "/kv/brief?upsert&ttl=100", &[], b"v")
+            .expect(201);
+        assert_eq!(
+            client.get("/kv/brief").expect(200).body_json()["value"],
+            "v",
+            "{time}"
+        );
+        client.get("/metrics").expect(200);
+        client.get("/history").expect(200);
+        // The second client is told by the accept loop itself that there is no room.
+        let refused = common::Client::connect(node.address()).response(false).unwrap();
+        assert_eq!(
+            (refused.status, refused.header("Date")),
+            (503, Some(date)),
+            "{time}"
+        );
+        drop(client);
+        let status = node.sigterm();
+        assert_eq!(status.code(), Some(0), "{time}: {}", node.stderr());
+        assert!(!node.stderr().contains("panicked"), "{time}: {}", node.stderr());
+        assert!(std::fs::read_to_string(&access).unwrap().lines().count() >= 4);
+    }
+}
+
+/// The time that all threads of a process have been running, in ticks of 10 ms.
+fn cpu_ticks(node: &Server) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", node.pid())).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+    fields[11..13]
+        .iter()
+        .map(|ticks| ticks.parse::<u64>().unwrap())
+        .sum()
+}
+
+/// Whoever waits until a moment that its clock never shows, or has shown long ago, would run all the time.
+#[test]
+fn a_node_that_has_nothing_to_do_rests_whatever_its_clock_says() {
+    let nodes: Option<Vec<(Server, common::Client)>> = ["@1900-01-01 00:00:00", "+10000y"]
+        .into_iter()
+        .map(|time| {
+            let node = node_at(time, &["--max-connections", "1"])?;
+            let mut client = node.client();
+            client
+                .request("PUT", "/kv/brief?upsert&ttl=0.5", &[], b"v")
+                .expect(201);
+            client
+                .request("PUT", "/kv/long?upsert&ttl=3000000000", &[], b"v")
+                .expect(201);
+            eventually("a deadline comes whatever the clock says", || {
+                client.get("/stats").body_json()["entries"] == 1
+            });
+            client.get("/kv/long").expect(200);
+            Some((node, client))
+        })
+        .collect();
+    let Some(nodes) = nodes else {
+        return skip(
+            "a_node_that_has_nothing_to_do_rests_whatever_its_clock_says",
+            "faketime is not installed",
+        );
+    };
+    let before: Vec<u64> = nodes.iter().map(|(node, _)| cpu_ticks(node)).collect();
+    // One that runs all the time has many times as much of the machine meanwhile, also of a busy one.
+    common::poll(Duration::from_secs(2), || false);
+    for ((node, _), before) in nodes.iter().zip(before) {
+        let ticks = cpu_ticks(node) - before;
+        assert!(ticks < 20, "{ticks} ticks of 200");
+    }
+}
