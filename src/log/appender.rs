@@ -1,72 +1,14 @@
 //! Where records get their offsets: the end of the log, as the store's lock guards it.
 
-use super::branch::Branch;
+use super::budget::Budget;
+use super::entry::{Change, Entry, WriteRequest, put_bytes};
 use super::error::{Health, Refusal};
-use super::file_reader::LastRecord;
-use super::{Budget, Shared};
+use super::shared::Shared;
 use crate::pair::Pair;
-use crate::record::{HEAD_BYTES, OFFSET_MAX, Operation};
+use crate::record::OFFSET_MAX;
 use crossbeam_channel::Sender;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-
-/// What became of an entry, with all that the log's writer needs to tell it, and to keep the digest.
-pub(crate) enum Change {
-    /// A pair was put, in place of another one if there was one.
-    Put {
-        pair: Pair,
-        replaced: Option<(Pair, u64)>,
-    },
-    /// A pair was removed that had this version.
-    Removed {
-        operation: Operation,
-        pair: Pair,
-        version: u64,
-    },
-}
-
-impl Change {
-    /// Bytes of the record that tells it.
-    fn record_bytes(&self) -> u64 {
-        match self {
-            Change::Put { pair, .. } => put_bytes(pair),
-            Change::Removed { pair, .. } => removal_bytes(pair.key()),
-        }
-    }
-}
-
-/// Bytes of the record of a pair that is put.
-pub(crate) fn put_bytes(pair: &Pair) -> u64 {
-    let deadline = if pair.deadline_ms().is_some() { 8 } else { 0 };
-    (HEAD_BYTES + deadline + pair.key().len() + pair.value().len()) as u64
-}
-
-/// Bytes of the record of a key that is removed.
-pub(crate) fn removal_bytes(key: &[u8]) -> u64 {
-    (HEAD_BYTES + key.len()) as u64
-}
-
-/// A change on its way to the log's end.
-pub(super) struct Entry {
-    /// The offset of the record's first byte.
-    pub(super) start: u64,
-    pub(super) timestamp_ms: u64,
-    pub(super) change: Change,
-}
-
-/// What the channel carries.
-pub(super) enum Piece {
-    One(Entry),
-    /// They count together or not at all, so they are encoded and written together.
-    Batch(Vec<Entry>),
-    /// Whole records, and whole batches, as another node has written them, and the branches that begin in them.
-    Raw {
-        bytes: Vec<u8>,
-        branches: Vec<Branch>,
-        /// The last of the records.
-        last: Option<LastRecord>,
-    },
-}
 
 /// Room in the budget for records to come, given back as far as they are not made.
 pub(crate) struct Reserved<'a> {
@@ -90,7 +32,7 @@ impl Drop for Reserved<'_> {
 /// The place where records get their offsets. There is one, and it belongs under the store's lock.
 pub(crate) struct Appender {
     next: u64,
-    pieces: Sender<Piece>,
+    requests: Sender<WriteRequest>,
     /// Where a batch is being made: what it has so far.
     batch: Option<Vec<Entry>>,
     /// Whether the node is a replica: offsets are given elsewhere.
@@ -99,10 +41,10 @@ pub(crate) struct Appender {
 }
 
 impl Appender {
-    pub(super) fn new(next: u64, pieces: Sender<Piece>, shared: Arc<Shared>) -> Appender {
+    pub(super) fn new(next: u64, requests: Sender<WriteRequest>, shared: Arc<Shared>) -> Appender {
         Appender {
             next,
-            pieces,
+            requests,
             batch: None,
             is_closed: false,
             shared,
@@ -120,7 +62,7 @@ impl Appender {
         };
         match &mut self.batch {
             Some(batch) => batch.push(entry),
-            None => self.send(Piece::One(entry)),
+            None => self.send(WriteRequest::One(entry)),
         }
         self.next
     }
@@ -145,13 +87,13 @@ impl Appender {
     /// Hands the batch over.
     pub(crate) fn end_batch(&mut self) {
         if let Some(batch) = self.batch.take().filter(|batch| !batch.is_empty()) {
-            self.send(Piece::Batch(batch));
+            self.send(WriteRequest::Batch(batch));
         }
     }
 
-    fn send(&mut self, piece: Piece) {
+    fn send(&mut self, request: WriteRequest) {
         // The receiver is in `shared`, which this holds: sending cannot fail.
-        let _ = self.pieces.send(piece);
+        let _ = self.requests.send(request);
         self.shared.appended.store(self.next, Ordering::Release);
     }
 

@@ -9,18 +9,18 @@
 //! To restore one is to check all of it, and to write it anew as the base at E of a store of its own. That
 //! store has another id: what was written to the first one after E is not in its history.
 
-use super::base::{Batch, Source};
-use super::dir::{Dir, Named};
+use super::base::{BaseCount, Batch, Source};
+use super::dir::Dir;
 use super::disk::Disk;
-use super::error::Error;
+use super::error::{Error, Refusal};
 use super::feed::FeedError;
 use super::file_reader::{FileReader, Next};
+use super::handle::Log;
 use super::header::{HEADER_BYTES, Header, Kind};
+use super::listing::Named;
 use super::lock::Mark;
 use super::recount::Recount;
-use super::recovery::BaseCount;
 use super::term::LogId;
-use super::{Log, Refusal};
 use crate::digest::Digest;
 use crate::record::{OFFSET_MAX, Operation, Record};
 use std::fmt;
@@ -81,11 +81,18 @@ impl<E: fmt::Display> fmt::Display for BackupError<E> {
 impl<E: fmt::Debug + fmt::Display> std::error::Error for BackupError<E> {}
 
 /// Writes a backup, piece by piece. Holds up nobody; what of the log it needs is kept meanwhile.
-pub(super) fn write<E>(
-    log: &Log,
-    source: &dyn Source,
-    take: &mut dyn Take<Error = E>,
-) -> Result<(), BackupError<E>> {
+impl Log {
+    /// Writes a backup of the store that the log is of, piece by piece.
+    pub(crate) fn backup<E>(
+        &self,
+        source: &dyn Source,
+        take: &mut dyn Take<Error = E>,
+    ) -> Result<(), BackupError<E>> {
+        write(self, source, take)
+    }
+}
+
+fn write<E>(log: &Log, source: &dyn Source, take: &mut dyn Take<Error = E>) -> Result<(), BackupError<E>> {
     let generation = log.shared.generation();
     let replaced = || {
         let is_replaced = log.shared.is_hollow() || log.shared.generation() != generation;

@@ -229,3 +229,26 @@ impl Output<'_> {
         Ok(())
     }
 }
+
+/// Counts the records of a base against what its last record says.
+#[derive(Default)]
+pub(super) struct BaseCount {
+    records: u64,
+    pub(super) has_gap: bool,
+    pub(super) is_ended: bool,
+}
+
+impl BaseCount {
+    pub(super) fn count(&mut self, record: &Record<'_>) -> Result<(), &'static str> {
+        match record.operation {
+            _ if self.is_ended => return Err("the base goes on behind its last record"),
+            Operation::End if record.value_u64() != Some(self.records) && !self.has_gap => {
+                return Err("the base does not have as many records as it says");
+            }
+            Operation::End => self.is_ended = true,
+            Operation::Gap => self.has_gap = true,
+            _ => self.records += 1,
+        }
+        Ok(())
+    }
+}

@@ -13,7 +13,7 @@
 //!   ([`SKIPPED_BYTES`](super::recovery::SKIPPED_BYTES)), and by chance. So a version or an offset of one branch
 //!   is none of another.
 
-use super::file_reader::LastRecord;
+use super::last_record::LastRecord;
 use super::term::LogId;
 use super::term::Term;
 use crate::record::{Operation, Record};

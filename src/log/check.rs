@@ -3,73 +3,21 @@
 //! This file finds what is damaged and decides how it is to be mended; the mending is in `repair`. Both
 //! follow the rules of a start ([`super::recovery`]), so that what is whole here opens there.
 
-use super::dir::{Dir, Listing, Named};
+use super::base::BaseCount;
+use super::dir::Dir;
 use super::disk::Disk;
 use super::error::Error;
 use super::file_reader::{FileReader, Next};
 use super::header::{HEADER_BYTES, Header, Kind};
+use super::inspect::{check_start, find_useless, is_bare_tail};
+use super::listing::{Listing, Named};
 use super::reader::no_store;
-use super::recount::{Mismatch, Recount};
-use super::recovery::{BaseCount, check_start};
+use super::recount::Recount;
 use super::repair::{Fix, mend};
+use super::report::{Damage, FileReport, Report};
 use super::term::LogId;
-use crate::digest::Digest;
 use crate::record::HEAD_BYTES;
 use std::path::{Path, PathBuf};
-
-/// What a file holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileReport {
-    /// The file.
-    pub path: PathBuf,
-    /// `base` or `log`.
-    pub kind: &'static str,
-    /// The offset it begins at, or is the state at.
-    pub first_offset: u64,
-    /// The offset just past its last whole record.
-    pub end_offset: u64,
-    /// Whole records in it.
-    pub records: u64,
-}
-
-/// Bytes that are not what was written there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Damage {
-    /// The file.
-    pub path: PathBuf,
-    /// Where in the file, in bytes from its start.
-    pub file_position: u64,
-    /// The offset in the log; in a base, that of the base.
-    pub offset: u64,
-    /// How many bytes.
-    pub bytes: u64,
-    /// What is wrong with them.
-    pub why: String,
-    /// Whether they are a torn tail: a start cuts it off by itself, and nothing acknowledged is in it.
-    pub torn_tail: bool,
-    /// Where a repair has saved them.
-    pub saved_to: Option<PathBuf>,
-}
-
-/// What a directory holds, and what of it is damaged.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
-    /// The files that a start would read, in its order.
-    pub files: Vec<FileReport>,
-    /// What is damaged, in the same order.
-    pub damage: Vec<Damage>,
-    /// Where the digest is not what the files say.
-    pub mismatches: Vec<Mismatch>,
-    /// The digest of what a start would find.
-    pub digest: Digest,
-}
-
-impl Report {
-    /// Whether nothing is damaged but for a torn tail, and the digest is right.
-    pub fn is_whole(&self) -> bool {
-        self.damage.iter().all(|damage| damage.torn_tail) && self.mismatches.is_empty()
-    }
-}
 
 /// Reads all of a directory that no process has open. Changes nothing.
 ///
@@ -155,97 +103,6 @@ fn examine(dir: &Dir, mend: &mut Mend<'_>) -> Result<Report, Error> {
     }
     report.digest = recount.digest();
     Ok(report)
-}
-
-/// A file that a start would read and that does more harm than good: one without a header and without a
-/// single record, whose name alone says what it is; or a base that is not whole, where the files that it
-/// was made of are still there and lose nothing.
-fn find_useless(dir: &Dir, listing: &Listing) -> Result<Option<Named>, Error> {
-    for named in listing.current() {
-        let is_useless = match FileReader::open_in(dir, named) {
-            Ok(_) if named.kind == Kind::Log => false,
-            Ok(_) | Err(Error::Damaged { .. })
-                if named.kind == Kind::Base && whole_end(dir, named)?.is_none() =>
-            {
-                !has_record(dir, named)? || is_reached(dir, listing, named)?
-            }
-            Err(Error::Damaged { .. }) => !has_record(dir, named)?,
-            Ok(_) => false,
-            Err(error) => return Err(error),
-        };
-        if is_useless {
-            return Ok(Some(named.clone()));
-        }
-    }
-    Ok(None)
-}
-
-/// Whether a file is a last segment without a header and a record, and the segment before it ends where it
-/// begins: no record was ever acknowledged that is not there.
-pub(super) fn is_bare_tail(dir: &Dir, listing: &Listing, named: &Named) -> Result<bool, Error> {
-    let files: Vec<&Named> = listing.current().collect();
-    let Some((last, [.., before])) = files.split_last() else {
-        return Ok(false);
-    };
-    let is_bare = *last == named
-        && named.kind == Kind::Log
-        && matches!(FileReader::open_in(dir, named), Err(Error::Damaged { .. }))
-        && !has_record(dir, named)?;
-    Ok(is_bare && whole_end(dir, before)? == Some(named.first_offset))
-}
-
-/// Whether there is a whole record in a file, whatever its header is.
-fn has_record(dir: &Dir, named: &Named) -> Result<bool, Error> {
-    let file = dir
-        .open_to_read_at(&named.path)
-        .map_err(Error::io("cannot open", &named.path))?;
-    let mut reader = FileReader::without_header(named.clone(), file);
-    match reader.peek()? {
-        Next::Record(_) => Ok(true),
-        Next::End => Ok(false),
-        Next::Invalid(_) => reader.seek_valid(),
-    }
-}
-
-/// The offset just past the last record of a file that is whole; none of one that is not.
-fn whole_end(dir: &Dir, named: &Named) -> Result<Option<u64>, Error> {
-    let Ok(mut reader) = FileReader::open_in(dir, named) else {
-        return Ok(None);
-    };
-    let mut in_base = BaseCount::default();
-    loop {
-        match reader.peek()? {
-            Next::Record(bytes) => {
-                let record = reader.record(bytes);
-                if named.kind == Kind::Base && in_base.count(&record).is_err() {
-                    return Ok(None);
-                }
-            }
-            Next::End if named.kind == Kind::Log || in_base.is_ended => return Ok(Some(reader.offset())),
-            Next::End | Next::Invalid(_) => return Ok(None),
-        }
-    }
-}
-
-/// Whether the files without a base tell everything up to its offset.
-fn is_reached(dir: &Dir, listing: &Listing, base: &Named) -> Result<bool, Error> {
-    let mut older = listing.clone();
-    older.forget(base);
-    let mut end = None;
-    for named in older.current() {
-        if named.first_offset >= base.first_offset && end == Some(base.first_offset) {
-            return Ok(true);
-        }
-        let starts = named.kind == Kind::Base || named.first_offset == 0;
-        if end.map_or(!starts, |end| end != named.first_offset) {
-            return Ok(false);
-        }
-        match whole_end(dir, named)? {
-            Some(whole) => end = Some(whole),
-            None => return Ok(false),
-        }
-    }
-    Ok(end.is_some_and(|end| end >= base.first_offset))
 }
 
 fn file_bytes(dir: &Dir, path: &Path) -> Result<u64, Error> {

@@ -20,8 +20,8 @@
 //! - At most one thread leads, and while anyone waits someone leads: a leader ends by naming the next.
 //! - While the log has failed nobody leads and nobody waits: see [`Commit::fail`].
 
-use super::Policy;
 use super::error::{Health, Refusal};
+use super::options::Policy;
 use super::watchers::Watchers;
 use super::writer::{Failure, Flushed};
 use crate::digest::Digest;

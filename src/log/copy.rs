@@ -11,15 +11,17 @@
 //!   ahead by the piece of the last step, all of it, or back to where the store is: [`ReplicaAppend::position`] tells.
 //! - Nothing that is set aside is taken out of the log before it is synced elsewhere.
 
-use super::appender::Piece;
 use super::branch::{self, Beginning, Branch};
+use super::entry::WriteRequest;
 use super::error::{Error, Health, Refusal};
-use super::file_reader::{FileReader, LastRecord, Next};
+use super::file_reader::{FileReader, Next};
+use super::handle::Log;
 use super::header::{HEADER_BYTES, Header, Kind};
+use super::last_record::LastRecord;
 use super::recovery::SKIPPED_BYTES;
+use super::shared::Shared;
 use super::term::Term;
 use super::writer::{Failure, Segment};
-use super::{Log, Shared};
 use crate::digest::Digest;
 use crate::record::OFFSET_MAX;
 use std::os::unix::fs::FileExt;
@@ -184,7 +186,7 @@ impl ReplicaAppend<'_> {
         self.shared.commit.check()?;
         self.shared.budget.take(bytes.len() as u64);
         // The receiver is in `shared`: sending cannot fail.
-        let _ = self.shared.pieces.send(Piece::Raw {
+        let _ = self.shared.requests.send(WriteRequest::Raw {
             bytes,
             branches,
             last,

@@ -17,35 +17,36 @@
 //! - The directory itself is locked, and LOCK too: a process that finds no LOCK still finds the lock.
 //! - Directories and files that are made here are for the owner alone, whatever the umask.
 
+use super::dir_handle::DirHandle;
 use super::disk::Disk;
 use super::error::Error;
 use super::file_reader::FileReader;
 use super::header::Header;
-pub(super) use super::listing::{Listing, Named};
+use super::listing::{Listing, Named};
 use super::lock::Lock;
-use super::regular;
 use super::term::LogId;
-use rustix::fs::{AtFlags, Mode, OFlags, openat, statat};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
+use std::ops::Deref;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Files that pykv makes are read and written by their owner alone.
-const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
-
 /// An open data directory. Unlocked when dropped, or when the process ends in whatever way.
+///
+/// What is done with files in it alone stands in [`DirHandle`], which this is as well.
 pub(super) struct Dir {
-    path: PathBuf,
-    file: File,
+    handle: DirHandle,
     lock: Lock,
 }
 
-/// The name that a file of the directory has in it.
-pub(super) fn name_of(path: &Path) -> io::Result<&OsStr> {
-    path.file_name().ok_or_else(|| io::ErrorKind::InvalidInput.into())
+impl Deref for Dir {
+    type Target = DirHandle;
+
+    fn deref(&self) -> &DirHandle {
+        &self.handle
+    }
 }
 
 impl Dir {
@@ -74,52 +75,13 @@ impl Dir {
     ) -> Result<Dir, Error> {
         let lock = take(path, &file)?;
         Ok(Dir {
-            path: path.to_path_buf(),
-            file,
+            handle: DirHandle::new(path, file),
             lock,
         })
     }
 
-    /// Where it was opened.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The directory itself, wherever its path leads by now.
-    pub(super) fn file(&self) -> &File {
-        &self.file
-    }
-
     pub(super) fn lock_file(&self) -> &Lock {
         &self.lock
-    }
-
-    /// Opens a file of the directory; what it makes is for the owner alone.
-    pub(super) fn open_at(&self, path: &Path, flags: OFlags) -> io::Result<File> {
-        // Where somebody has put a pipe there, opening it must not wait for its other end.
-        let flags = flags | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        Ok(openat(&self.file, name_of(path)?, flags, FILE_MODE)?.into())
-    }
-
-    /// Opens a file of the directory to read it.
-    pub(super) fn open_to_read_at(&self, path: &Path) -> io::Result<File> {
-        regular::checked(self.open_at(path, OFlags::RDONLY)?)
-    }
-
-    pub(super) fn exists(&self, path: &Path) -> bool {
-        name_of(path).is_ok_and(|name| statat(&self.file, name, AtFlags::SYMLINK_NOFOLLOW).is_ok())
-    }
-
-    /// The device and inode of a file of the directory.
-    pub(super) fn identity(&self, path: &Path) -> io::Result<(u64, u64)> {
-        let stat = statat(&self.file, name_of(path)?, AtFlags::empty())?;
-        Ok(identity_of_stat(&stat))
-    }
-
-    /// The size of a file of the directory, in bytes.
-    pub(super) fn file_bytes(&self, path: &Path) -> io::Result<u64> {
-        let stat = statat(&self.file, name_of(path)?, AtFlags::empty())?;
-        Ok(u64::try_from(stat.st_size).unwrap_or(0))
     }
 
     /// Bytes of files, as far as they are there.
@@ -129,13 +91,13 @@ impl Dir {
 
     /// What is in it.
     pub(super) fn list(&self) -> Result<Listing, Error> {
-        let cannot = |error: rustix::io::Errno| Error::io("cannot list", &self.path)(error.into());
-        let entries = rustix::fs::Dir::read_from(&self.file).map_err(cannot)?;
+        let cannot = |error: rustix::io::Errno| Error::io("cannot list", self.path())(error.into());
+        let entries = rustix::fs::Dir::read_from(self.file()).map_err(cannot)?;
         let paths = entries.map(|entry| {
             let name = OsString::from_vec(entry?.file_name().to_bytes().to_vec());
-            Ok(self.path.join(name))
+            Ok(self.path().join(name))
         });
-        Listing::of(paths).map_err(Error::io("cannot list", &self.path))
+        Listing::of(paths).map_err(Error::io("cannot list", self.path()))
     }
 
     /// Makes a file so that it is there whole or not at all: `write` fills a temporary one, which is synced,
@@ -155,7 +117,7 @@ impl Dir {
                 .map_err(Error::io("cannot sync", &temporary))?;
             disk.rename(self, &temporary, path)
                 .map_err(Error::io("cannot rename", &temporary))?;
-            disk.sync_dir(self).map_err(Error::io("cannot sync", &self.path))
+            disk.sync_dir(self).map_err(Error::io("cannot sync", self.path()))
         });
         if let Err(error) = made {
             // On a full disk, room matters more than the leftover; the next start removes it anyway.
@@ -181,19 +143,19 @@ impl Dir {
     /// An error where the path no longer leads to the directory that is open, or LOCK is another file.
     pub(super) fn check_place(&self) -> Result<(), Error> {
         let here = self
-            .file
+            .file()
             .metadata()
-            .map_err(Error::io("cannot look at", &self.path))?;
-        match std::fs::metadata(&self.path) {
+            .map_err(Error::io("cannot look at", self.path()))?;
+        match std::fs::metadata(self.path()) {
             Ok(there) if (there.dev(), there.ino()) == (here.dev(), here.ino()) => {}
             Ok(_) => return Err(self.displaced("another directory is in its place".to_owned())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(self.displaced("it is no longer there".to_owned()));
             }
             // That tells nothing of the directory, which is open.
-            Err(error) => ::log::debug!("cannot look at {}: {error}", self.path.display()),
+            Err(error) => ::log::debug!("cannot look at {}: {error}", self.path().display()),
         }
-        self.lock.check(&self.path, &self.file)
+        self.lock.check(self.path(), self.file())
     }
 
     /// An error where a file in it is not this log's: of another log, or of an offset behind `end`, the
@@ -238,19 +200,10 @@ impl Dir {
 
     fn displaced(&self, why: String) -> Error {
         Error::Displaced {
-            dir: self.path.clone(),
+            dir: self.path().to_path_buf(),
             why,
         }
     }
-}
-
-/// Device and inode.
-pub(super) fn identity_of_stat(stat: &rustix::fs::Stat) -> (u64, u64) {
-    #[allow(
-        clippy::unnecessary_cast,
-        reason = "the types differ from one system to another"
-    )]
-    (stat.st_dev as u64, stat.st_ino as u64)
 }
 
 #[cfg(test)]

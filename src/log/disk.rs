@@ -9,7 +9,7 @@
 //!   is known of what was to be covered, and a second call that succeeds proves nothing.
 //! - A rename within the directory is atomic; it survives a power cut once the directory was synced.
 
-use super::dir::{Dir, name_of};
+use super::dir_handle::{DirHandle, name_of};
 use super::regular;
 use rustix::fs::{AtFlags, Mode, OFlags, linkat, mkdirat, renameat, unlinkat};
 use rustix::io::Errno;
@@ -52,14 +52,14 @@ impl Disk {
     }
 
     /// Makes a file that may be left over from before, for reading and writing, for nobody but the owner.
-    pub(super) fn create(&self, dir: &Dir, path: &Path) -> io::Result<File> {
+    pub(super) fn create(&self, dir: &DirHandle, path: &Path) -> io::Result<File> {
         self.allow("create")?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW;
         regular::checked(dir.open_at(path, flags)?)
     }
 
     /// Opens a file for reading and writing.
-    pub(super) fn open(&self, dir: &Dir, path: &Path) -> io::Result<File> {
+    pub(super) fn open(&self, dir: &DirHandle, path: &Path) -> io::Result<File> {
         self.allow("open")?;
         regular::checked(dir.open_at(path, OFlags::RDWR)?)
     }
@@ -91,13 +91,13 @@ impl Disk {
     }
 
     /// Gives a file of the directory another name in it. The directory is to be synced then.
-    pub(super) fn rename(&self, dir: &Dir, from: &Path, to: &Path) -> io::Result<()> {
+    pub(super) fn rename(&self, dir: &DirHandle, from: &Path, to: &Path) -> io::Result<()> {
         self.allow("rename")?;
         Ok(renameat(dir.file(), name_of(from)?, dir.file(), name_of(to)?)?)
     }
 
     /// Makes a directory in the directory, for nobody but the owner, or opens the one that is there.
-    pub(super) fn make_dir_in(&self, dir: &Dir, path: &Path) -> io::Result<File> {
+    pub(super) fn make_dir_in(&self, dir: &DirHandle, path: &Path) -> io::Result<File> {
         self.allow("make directory")?;
         match mkdirat(dir.file(), name_of(path)?, Mode::RWXU) {
             Err(Errno::EXIST) => {}
@@ -108,19 +108,19 @@ impl Disk {
 
     /// Gives a file of the directory a second name: the same one in the directory `into`, which is to be synced
     /// then.
-    pub(super) fn link(&self, dir: &Dir, path: &Path, into: &File) -> io::Result<()> {
+    pub(super) fn link(&self, dir: &DirHandle, path: &Path, into: &File) -> io::Result<()> {
         self.allow("link")?;
         let name = name_of(path)?;
         Ok(linkat(dir.file(), name, into, name, AtFlags::empty())?)
     }
 
-    pub(super) fn remove(&self, dir: &Dir, path: &Path) -> io::Result<()> {
+    pub(super) fn remove(&self, dir: &DirHandle, path: &Path) -> io::Result<()> {
         self.allow("remove")?;
         Ok(unlinkat(dir.file(), name_of(path)?, AtFlags::empty())?)
     }
 
     /// Makes the names in the directory durable.
-    pub(super) fn sync_dir(&self, dir: &Dir) -> io::Result<()> {
+    pub(super) fn sync_dir(&self, dir: &DirHandle) -> io::Result<()> {
         self.allow("sync directory")?;
         dir.file().sync_all()
     }

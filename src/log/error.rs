@@ -126,6 +126,14 @@ impl Error {
     }
 }
 
+/// An [`Error::Inconsistent`].
+pub(super) fn inconsistent<T>(dir: &Path, why: String) -> Result<T, Error> {
+    Err(Error::Inconsistent {
+        dir: dir.to_path_buf(),
+        why,
+    })
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -6,9 +6,11 @@
 //! Never more than a record or a batch and a buffer is held in memory, and never by a length that the file cannot
 //! back: a damaged length field allocates nothing.
 
-use super::dir::{Dir, Named};
+use super::dir_handle::DirHandle;
 use super::error::Error;
 use super::header::{HEADER_BYTES, Header, HeaderError, Kind};
+use super::last_record::LastRecord;
+use super::listing::Named;
 use super::regular;
 use super::term::LogId;
 use crate::record::{DecodeError, Operation, Record};
@@ -51,23 +53,6 @@ const BEHIND_SKIP: &str = "the segment goes on behind its last record";
 /// Why a SKIP is none that a node has written.
 const BAD_SKIP: &str = "it skips to an offset that no log reaches, or back";
 
-/// A record by which two logs are held against each other: see `log/branch.rs`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LastRecord {
-    /// The offset of its first byte.
-    pub start: u64,
-    /// Its checksum, which covers all of it and its position.
-    pub crc: u32,
-}
-
-impl LastRecord {
-    /// That of a record at `start` of which these are the bytes, or the first of them.
-    pub(crate) fn of_bytes(start: u64, bytes: &[u8]) -> Option<LastRecord> {
-        let crc = u32::from_le_bytes(*bytes.first_chunk()?);
-        Some(LastRecord { start, crc })
-    }
-}
-
 /// A cursor over the records of a file.
 pub(super) struct FileReader {
     named: Named,
@@ -96,7 +81,7 @@ impl FileReader {
     }
 
     /// As [`FileReader::open`], of a directory that is open.
-    pub(super) fn open_in(dir: &Dir, named: &Named) -> Result<FileReader, Error> {
+    pub(super) fn open_in(dir: &DirHandle, named: &Named) -> Result<FileReader, Error> {
         let file = dir
             .open_to_read_at(&named.path)
             .map_err(Error::io("cannot open", &named.path))?;
@@ -104,7 +89,7 @@ impl FileReader {
     }
 
     /// The header of a file of a directory that is open, whatever its name says.
-    pub(super) fn header_in(dir: &Dir, named: &Named) -> Result<Header, Error> {
+    pub(super) fn header_in(dir: &DirHandle, named: &Named) -> Result<Header, Error> {
         let file = dir
             .open_to_read_at(&named.path)
             .map_err(Error::io("cannot open", &named.path))?;

@@ -2,11 +2,11 @@
 
 use super::backup::{restore, verify};
 use super::branch::Branch;
-use super::dir::Named;
+use super::check::{check, repair};
 use super::header::{HEADER_BYTES, Header, Kind};
+use super::listing::Named;
 use super::reader::Reader;
 use super::term::{LogId, Term};
-use super::{check, repair};
 use crate::record::seal;
 use std::fs;
 use std::path::Path;

@@ -10,12 +10,13 @@
 //!   heals in the same way: what has happened to the files meanwhile is not known.
 
 use super::base::{self, Source};
-use super::dir::Named;
 use super::error::{Error, Health};
 use super::header::{Header, Kind};
+use super::listing::Named;
+use super::options::Policy;
 use super::room::Rooms;
+use super::shared::Shared;
 use super::writer::{Failure, Writer};
-use super::{Policy, Shared};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};

@@ -2,7 +2,7 @@
 //!
 //! Offsets in names have 20 digits, so that names sort as their offsets do.
 
-use super::dir::Dir;
+use super::dir_handle::DirHandle;
 use super::error::Error;
 use super::header::{HEADER_BYTES, Header, HeaderError, Kind};
 use super::regular;
@@ -145,7 +145,12 @@ impl Listing {
     /// What a newer base has made superfluous, but for the latest segments that together have at least
     /// `backlog_bytes`.
     /// Also kept is what is needed to read on from `read_from`.
-    pub(super) fn dispensable(&self, dir: &Dir, backlog_bytes: u64, read_from: Option<u64>) -> Vec<PathBuf> {
+    pub(super) fn dispensable(
+        &self,
+        dir: &DirHandle,
+        backlog_bytes: u64,
+        read_from: Option<u64>,
+    ) -> Vec<PathBuf> {
         let from = self.bases.last().map_or(0, |base| base.first_offset);
         let is_read = |at: usize| {
             let end = self

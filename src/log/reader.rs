@@ -4,10 +4,10 @@
 //! changes nothing, so it may run beside a node; a record that the node is just writing is one that is not
 //! there yet.
 
-use super::dir::{Listing, Named};
 use super::error::Error;
 use super::file_reader::{FileReader, Next};
 use super::header::Kind;
+use super::listing::{Listing, Named};
 use super::term::LogId;
 use crate::record::Record;
 use std::path::{Path, PathBuf};

@@ -18,18 +18,22 @@
 //! Anything else that is not as it was written stops the start: see [`Error::Damaged`]. What a repair does
 //! is told in the module `repair`.
 
+use super::base::BaseCount;
 use super::branch::{self, Beginning, Branch};
-use super::check;
-use super::dir::{Dir, Listing, Named};
+use super::dir::Dir;
 use super::disk::Disk;
-use super::error::Error;
-use super::file_reader::{CUT_SHORT, FileReader, LastRecord, Next};
+use super::error::{Error, inconsistent};
+use super::file_reader::{CUT_SHORT, FileReader, Next};
 use super::header::{HEADER_BYTES, Kind};
+use super::inspect::{check_start, is_bare_tail};
+use super::last_record::LastRecord;
+use super::listing::{Listing, Named};
 use super::marker::Role;
+use super::options::{BACKLOG_BYTES_DEFAULT, Options};
+use super::repair;
 use super::term::LogId;
 use super::term::Term;
-use super::writer::{Segment, now_ms};
-use super::{BACKLOG_BYTES_DEFAULT, Options, repair};
+use super::writer::{Deferred, Segment, now_ms};
 use crate::digest::Digest;
 use crate::record::{OFFSET_MAX, Operation, Record};
 use std::cmp::Ordering;
@@ -65,17 +69,6 @@ pub(super) struct Recovered {
     pub(super) is_empty: bool,
     /// What could not be written for want of room.
     pub(super) deferred: Option<Deferred>,
-}
-
-/// What a start leaves to be written once there is room, so that a full disk keeps nobody from reading.
-#[derive(Debug)]
-pub(super) struct Deferred {
-    /// Why it was not written.
-    pub(super) error: Error,
-    /// Whether a segment is to begin at the end of the log.
-    pub(super) begins_segment: bool,
-    /// The branch that is to begin there.
-    pub(super) branch: Option<Beginning>,
 }
 
 /// Reads a directory, or makes a new log in an empty one. Each record is given to `replay` with the version
@@ -192,7 +185,7 @@ fn set_bare_tail_aside(dir: &Dir, disk: &Disk, mut listing: Listing) -> Result<L
     let Some(last) = listing.current().last().cloned() else {
         return Ok(listing);
     };
-    if check::is_bare_tail(dir, &listing, &last)? {
+    if is_bare_tail(dir, &listing, &last)? {
         dir.forget_last_segment(disk)?;
         let aside = repair::set_aside(dir, disk, &last.path, last.first_offset)?;
         ::log::warn!(
@@ -263,7 +256,7 @@ fn begin_branch(dir: &Dir, disk: &Disk, log: &mut Recovered, spread_bytes: u64) 
     let continues_at = log.position + SKIPPED_BYTES + chance;
     if continues_at > OFFSET_MAX {
         return inconsistent(
-            dir,
+            dir.path(),
             "its log has used up its offsets; a backup restores to a new one".to_owned(),
         );
     }
@@ -315,17 +308,10 @@ fn no_randomness(dir: &Dir) -> impl Fn(getrandom::Error) -> Error {
     move |error| Error::io("cannot get random bytes for", dir.path())(error.into())
 }
 
-fn inconsistent<T>(dir: &Dir, why: String) -> Result<T, Error> {
-    Err(Error::Inconsistent {
-        dir: dir.path().to_path_buf(),
-        why,
-    })
-}
-
 fn check_follows(dir: &Dir, log: &Recovered, reader: &FileReader) -> Result<(), Error> {
     let (header, name) = (reader.header(), reader.named().path.display());
     if header.id != log.id {
-        return inconsistent(dir, format!("{name} is of another log"));
+        return inconsistent(dir.path(), format!("{name} is of another log"));
     }
     match header.first_offset.cmp(&log.position) {
         Ordering::Equal => Ok(()),
@@ -338,24 +324,10 @@ fn check_follows(dir: &Dir, log: &Recovered, reader: &FileReader) -> Result<(), 
         _ => {
             let end = log.position;
             inconsistent(
-                dir,
+                dir.path(),
                 format!("{name} does not begin where the file before it ends, at offset {end}"),
             )
         }
-    }
-}
-
-/// Whether the files of a directory begin where a log can: at a base, or at offset 0.
-pub(super) fn check_start(dir: &Dir, files: &[&Named]) -> Result<(), Error> {
-    match files.first() {
-        Some(first) if first.kind == Kind::Log && first.first_offset != 0 => {
-            let offset = first.first_offset;
-            inconsistent(
-                dir,
-                format!("the log begins at offset {offset}, and no base stands before it"),
-            )
-        }
-        _ => Ok(()),
     }
 }
 
@@ -410,29 +382,6 @@ fn read_file(
     }
 }
 
-/// Counts the records of a base against what its last record says.
-#[derive(Default)]
-pub(super) struct BaseCount {
-    records: u64,
-    pub(super) has_gap: bool,
-    pub(super) is_ended: bool,
-}
-
-impl BaseCount {
-    pub(super) fn count(&mut self, record: &Record<'_>) -> Result<(), &'static str> {
-        match record.operation {
-            _ if self.is_ended => return Err("the base goes on behind its last record"),
-            Operation::End if record.value_u64() != Some(self.records) && !self.has_gap => {
-                return Err("the base does not have as many records as it says");
-            }
-            Operation::End => self.is_ended = true,
-            Operation::Gap => self.has_gap = true,
-            _ => self.records += 1,
-        }
-        Ok(())
-    }
-}
-
 fn cut_tail(dir: &Dir, disk: &Disk, reader: &FileReader, at: u64, why: &str) -> Result<(), Error> {
     let path = &reader.named().path;
     let file = disk.open(dir, path).map_err(Error::io("cannot open", path))?;
@@ -458,7 +407,7 @@ fn cut_tail(dir: &Dir, disk: &Disk, reader: &FileReader, at: u64, why: &str) -> 
 
 fn unreachable_start(dir: &Dir) -> Result<Recovered, Error> {
     inconsistent(
-        dir,
+        dir.path(),
         "there are files of a log, and none that it could begin with".to_string(),
     )
 }

@@ -9,11 +9,12 @@
 //! - a header is written anew from the file's name and the other files' headers;
 //! - a file that is of no use at all is set aside whole.
 
-use super::check::Damage;
-use super::dir::{Dir, Named};
+use super::dir::Dir;
 use super::disk::Disk;
 use super::error::Error;
 use super::header::{HEADER_BYTES, Header, Kind};
+use super::listing::Named;
+use super::report::Damage;
 use crate::record::{HEAD_BYTES, Operation, RECORD_BYTES_MAX, Record};
 use std::fs::File;
 use std::ops::Range;

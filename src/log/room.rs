@@ -9,12 +9,12 @@
 //! 3. Where it does not, the reserve is what deletions are written to, and nothing else is taken
 //!    ([`Health::Short`]), until a base fits, or somebody has made room.
 
-use super::Shared;
 use super::base::Source;
 use super::dir::Dir;
 use super::disk::Disk;
 use super::error::{Error, Health};
 use super::regular;
+use super::shared::Shared;
 use rustix::fs::{FallocateFlags, OFlags};
 use std::io;
 use std::path::PathBuf;

@@ -13,14 +13,15 @@
 //! - Nobody makes a base of a store that is being replaced, nor of one that is left empty because a snapshot
 //!   broke off.
 
+use super::base::BaseCount;
 use super::branch::fork;
-use super::dir::Named;
 use super::error::Error;
 use super::file_reader::{FileReader, Next};
+use super::handle::Log;
 use super::header::{HEADER_BYTES, Header, Kind};
-use super::recovery::BaseCount;
+use super::listing::Named;
+use super::shared::Shared;
 use super::writer::Failure;
-use super::{Log, Shared};
 use crate::digest::Digest;
 use crate::record::{DecodeError, OFFSET_MAX, Operation, Record};
 use std::fmt;

@@ -13,15 +13,15 @@
 //!   last one can have a torn tail.
 //! - `digest` is that of the store at the end of `encoded`.
 
-use super::appender::{Change, Entry, Piece};
 use super::branch::{Beginning, Branch, History};
-use super::dir::{Dir, Named};
+use super::dir::Dir;
 use super::disk::Disk;
+use super::entry::{Change, Entry, WriteRequest};
 use super::error::Error;
-use super::file_reader::LastRecord;
 use super::header::{HEADER_BYTES, Header, Kind};
+use super::last_record::LastRecord;
+use super::listing::Named;
 use super::lock::Mark;
-use super::recovery::Deferred;
 use super::term::LogId;
 use crate::digest::Digest;
 use crate::record::{Operation, Record};
@@ -43,7 +43,7 @@ pub(super) struct Writer {
     pub(super) dir: Arc<Dir>,
     pub(super) disk: Disk,
     history: Arc<History>,
-    pieces: Receiver<Piece>,
+    pieces: Receiver<WriteRequest>,
     segment: Segment,
     segment_bytes_max: u64,
     encoded: Vec<u8>,
@@ -90,6 +90,17 @@ pub(super) struct Flushed {
 pub(super) enum Failure {
     Write(Error),
     Sync(Error),
+}
+
+/// What a start leaves to be written once there is room, so that a full disk keeps nobody from reading.
+#[derive(Debug)]
+pub(super) struct Deferred {
+    /// Why it was not written.
+    pub(super) error: Error,
+    /// Whether a segment is to begin at the end of the log.
+    pub(super) begins_segment: bool,
+    /// The branch that is to begin there.
+    pub(super) branch: Option<Beginning>,
 }
 
 impl Segment {
@@ -145,7 +156,7 @@ impl Writer {
         dir: Arc<Dir>,
         disk: Disk,
         history: Arc<History>,
-        pieces: Receiver<Piece>,
+        pieces: Receiver<WriteRequest>,
         segment: Segment,
         segment_bytes_max: u64,
         position: u64,
@@ -441,14 +452,14 @@ impl Writer {
                 return;
             };
             match piece {
-                Piece::One(entry) => self.encode(entry, false),
-                Piece::Batch(batch) => {
+                WriteRequest::One(entry) => self.encode(entry, false),
+                WriteRequest::Batch(batch) => {
                     let last = batch.len().saturating_sub(1);
                     for (at, entry) in batch.into_iter().enumerate() {
                         self.encode(entry, at < last);
                     }
                 }
-                Piece::Raw {
+                WriteRequest::Raw {
                     bytes,
                     branches,
                     last,

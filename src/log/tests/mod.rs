@@ -20,9 +20,11 @@ mod repairs;
 use super::*;
 use crate::key::Key;
 use crate::node::{self, Ahead, Deadline, Mode, Node, Precondition, WriteError};
+use crate::record::Record;
 use crate::store::Limits;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 fn options(dir: &Path, policy: Policy) -> node::Options {
     node::Options {

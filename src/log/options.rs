@@ -1,0 +1,57 @@
+//! How a log is kept.
+
+use std::time::Duration;
+
+/// When the log is synced, and so what an acknowledgement means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// Before each acknowledgement.
+    Always,
+    /// Once a second.
+    Everysec,
+    /// When the kernel likes.
+    No,
+}
+
+impl Policy {
+    /// As the command line and the API call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Policy::Always => "always",
+            Policy::Everysec => "everysec",
+            Policy::No => "no",
+        }
+    }
+}
+
+/// Bytes that a log has before it is compacted by itself, where nothing else was said.
+pub(super) const COMPACT_BYTES_MIN_DEFAULT: u64 = 64 << 20;
+
+/// Bytes of the log that are kept for those who read it from behind, where nothing else was said.
+pub(super) const BACKLOG_BYTES_DEFAULT: u64 = 64 << 20;
+
+/// How the log is kept.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// When it is synced.
+    pub policy: Policy,
+    /// Bytes of records that may wait to be written before writers are held back.
+    pub unwritten_bytes_max: u64,
+    /// Size at which a new segment is started, in bytes.
+    pub segment_bytes_max: u64,
+    /// Bytes that the log must have before it is compacted by itself; none for 64 MiB, or an
+    /// eighth of the disk where that is less.
+    pub compact_bytes_min: Option<u64>,
+    /// The log is compacted by itself when it has so many times the bytes of what is live; 0 for never.
+    pub compact_ratio: f64,
+    /// Bytes of the log that are kept behind a base, for those who read it from behind; none for
+    /// 64 MiB where there were some lately, and a tenth of what is live where there were not.
+    pub backlog_bytes: Option<u64>,
+    /// How much further on than it must a branch begins at most, by chance, in bytes. 0 only where tests name
+    /// offsets: two histories could then give one version.
+    pub branch_spread_bytes: u64,
+    /// Makes a new store where the directory bears marks of one whose log is gone.
+    pub new_store: bool,
+    /// How long a writer waits for room, and then for its record to be written, before it is told so.
+    pub wait_max: Duration,
+}

@@ -1,0 +1,59 @@
+//! What a check of a directory has found.
+
+use super::recount::Mismatch;
+use crate::digest::Digest;
+use std::path::PathBuf;
+
+/// What a file holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileReport {
+    /// The file.
+    pub path: PathBuf,
+    /// `base` or `log`.
+    pub kind: &'static str,
+    /// The offset it begins at, or is the state at.
+    pub first_offset: u64,
+    /// The offset just past its last whole record.
+    pub end_offset: u64,
+    /// Whole records in it.
+    pub records: u64,
+}
+
+/// Bytes that are not what was written there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// The file.
+    pub path: PathBuf,
+    /// Where in the file, in bytes from its start.
+    pub file_position: u64,
+    /// The offset in the log; in a base, that of the base.
+    pub offset: u64,
+    /// How many bytes.
+    pub bytes: u64,
+    /// What is wrong with them.
+    pub why: String,
+    /// Whether they are a torn tail: a start cuts it off by itself, and nothing acknowledged is in it.
+    pub torn_tail: bool,
+    /// Where a repair has saved them.
+    pub saved_to: Option<PathBuf>,
+}
+
+/// What a directory holds, and what of it is damaged.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The files that a start would read, in its order.
+    pub files: Vec<FileReport>,
+    /// What is damaged, in the same order.
+    pub damage: Vec<Damage>,
+    /// Where the digest is not what the files say.
+    pub mismatches: Vec<Mismatch>,
+    /// The digest of what a start would find.
+    pub digest: Digest,
+}
+
+impl Report {
+    /// Whether nothing is damaged but for a torn tail, and the digest is right.
+    pub fn is_whole(&self) -> bool {
+        self.damage.iter().all(|damage| damage.torn_tail) && self.mismatches.is_empty()
+    }
+}
