@@ -222,12 +222,12 @@ impl Encoder {
             out.extend_from_slice(b"\r\nContent-Length: ");
             push_decimal(out, length);
         }
-        if matches!(reply.body, Body::Streamed(_)) {
+        if matches!(reply.body, Body::Streamed(Media::Events)) {
             // nginx gathers an answer up before it passes it on, and a stream may never have enough for that.
             out.extend_from_slice(b"\r\nX-Accel-Buffering: no");
-            if !envelope.is_http10 {
-                out.extend_from_slice(b"\r\nTransfer-Encoding: chunked");
-            }
+        }
+        if matches!(reply.body, Body::Streamed(_)) && !envelope.is_http10 {
+            out.extend_from_slice(b"\r\nTransfer-Encoding: chunked");
         }
         out.extend_from_slice(match reply.caching {
             Caching::None => b"\r\nCache-Control: no-store",

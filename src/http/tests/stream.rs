@@ -76,11 +76,11 @@ fn pieces_come_as_chunks_and_the_end_as_an_empty_one() {
     // RFC 9112, 7.1: the size in hexadecimal digits.
     assert_eq!(
         sent(false, work),
-        format!("{head}Transfer-Encoding: chunked\r\n\r\n10\r\n0123456789abcdef\r\n2\r\n\r\n\r\n0\r\n\r\n")
+        format!("{head}Transfer-Encoding: chunked\r\nCache-Control: no-store\r\n\r\n10\r\n0123456789abcdef\r\n2\r\n\r\n\r\n0\r\n\r\n")
     );
     assert_eq!(
         sent(true, work),
-        format!("{head}Connection: close\r\n\r\n0123456789abcdef\r\n")
+        format!("{head}Cache-Control: no-store\r\nConnection: close\r\n\r\n0123456789abcdef\r\n")
     );
 }
 
@@ -90,7 +90,7 @@ fn a_short_body_goes_with_its_length() {
         sink.buffer().extend_from_slice(b"{}");
         sink.settle().unwrap();
     };
-    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n";
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\nCache-Control: no-store\r\n";
     assert_eq!(sent(false, work), format!("{head}\r\n{{}}"));
     assert_eq!(
         sent(true, work),
