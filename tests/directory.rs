@@ -230,6 +230,39 @@ fn an_empty_last_segment_is_a_torn_tail() {
 }
 
 #[test]
+fn a_bare_segment_does_not_hide_that_the_one_behind_it_is_missing() {
+    let mut node = Server::start(&["--segment-size", "16KiB"]);
+    let mut client = node.client();
+    while files::log_files(node.dir()).len() < 5 {
+        client.put("/kv/k?upsert=true", &[b'v'; 1000]);
+    }
+    drop(client);
+    node.kill_9();
+    let logs = files::log_files(node.dir());
+    let [.., before, last] = &logs[..] else {
+        unreachable!()
+    };
+    fs::remove_file(last).unwrap();
+    fs::write(before, b"pykv ").unwrap();
+    let found = contents(node.dir());
+    for command in [
+        &["check"][..],
+        &["serve", "--listen", "127.0.0.1:0"],
+        &["compact"],
+    ] {
+        let refused = pykv(command).dir(node.dir()).expect(7);
+        assert!(
+            refused.stderr.contains(last.to_str().unwrap()),
+            "{command:?}: {refused:?}"
+        );
+        assert_eq!(contents(node.dir()), found, "{command:?}");
+    }
+    pykv(&["check", "--repair"]).dir(node.dir()).expect(0);
+    node.start_again();
+    node.get("/kv/k").expect(200);
+}
+
+#[test]
 fn a_repair_leaves_no_part_of_a_batch() {
     let mut node = Server::start(&[]);
     write(&node, 0, 5);

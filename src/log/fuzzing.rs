@@ -3,7 +3,7 @@
 use super::backup::{restore, verify};
 use super::branch::Branch;
 use super::check::{check, repair};
-use super::header::{HEADER_BYTES, Header, Kind};
+use super::header::{BRANCHES_MAX, HEADER_BYTES, Header, Kind};
 use super::listing::Named;
 use super::reader::Reader;
 use super::term::{LogId, Term};
@@ -18,7 +18,10 @@ pub(crate) fn header(bytes: &[u8]) {
     whole.resize(HEADER_BYTES, 0);
     let crc = crc32fast::hash(&whole[12..]);
     whole[8..12].copy_from_slice(&crc.to_le_bytes());
-    if let Ok(header) = Header::decode(&whole) {
+    if let Ok(mut header) = Header::decode(&whole) {
+        // Format 1 has room for more terms than format 2 has for branches; the latest are kept.
+        let first_kept = header.branches.len().saturating_sub(BRANCHES_MAX);
+        header.branches.drain(..first_kept);
         assert_eq!(Header::decode(&header.encode()), Ok(header));
     }
 }

@@ -24,7 +24,7 @@ use crate::record::OFFSET_MAX;
 pub(super) const HEADER_BYTES: usize = 4096;
 const FORMAT_VERSION: u16 = 2;
 const BRANCH_BYTES: usize = 24;
-const BRANCHES_MAX: usize = (HEADER_BYTES - 40) / BRANCH_BYTES;
+pub(super) const BRANCHES_MAX: usize = (HEADER_BYTES - 40) / BRANCH_BYTES;
 /// Of format 1.
 const TERM_BYTES: usize = 16;
 

@@ -186,6 +186,8 @@ fn set_bare_tail_aside(dir: &Dir, disk: &Disk, mut listing: Listing) -> Result<L
         return Ok(listing);
     };
     if is_bare_tail(dir, &listing, &last)? {
+        // LOCK is to forget this segment, and not one that was behind it and is missing.
+        dir.check_last_segment(&listing)?;
         dir.forget_last_segment(disk)?;
         let aside = repair::set_aside(dir, disk, &last.path, last.first_offset)?;
         ::log::warn!(

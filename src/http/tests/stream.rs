@@ -76,7 +76,9 @@ fn pieces_come_as_chunks_and_the_end_as_an_empty_one() {
     // RFC 9112, 7.1: the size in hexadecimal digits.
     assert_eq!(
         sent(false, work),
-        format!("{head}Transfer-Encoding: chunked\r\nCache-Control: no-store\r\n\r\n10\r\n0123456789abcdef\r\n2\r\n\r\n\r\n0\r\n\r\n")
+        format!(
+            "{head}Transfer-Encoding: chunked\r\nCache-Control: no-store\r\n\r\n10\r\n0123456789abcdef\r\n2\r\n\r\n\r\n0\r\n\r\n"
+        )
     );
     assert_eq!(
         sent(true, work),
