@@ -16,7 +16,7 @@ use super::recount::Recount;
 use super::repair::{Fix, mend};
 use super::report::{Damage, FileReport, Report};
 use super::term::LogId;
-use crate::record::HEAD_BYTES;
+use crate::record::{HEAD_BYTES, RECORD_BYTES_MAX};
 use std::path::{Path, PathBuf};
 
 /// Reads all of a directory that no process has open. Changes nothing.
@@ -214,6 +214,7 @@ fn examine_file(
             true if is_base && !in_base.is_ended => Fix::EndBase { records },
             // Behind the end of a base, or of a segment that another one follows, there is nothing to keep.
             true if missing == 0 => Fix::Cut,
+            true if missing > RECORD_BYTES_MAX as u64 => Fix::SkipTo(offset + missing),
             true => Fix::Gap {
                 bytes: missing,
                 is_tail,

@@ -3,6 +3,8 @@
 //! A repair never guesses, and throws nothing away: bytes that are no record are saved as they are to
 //! `damaged-<offset>.pykv` in the same directory. Then
 //! - at the end of the last segment they are cut off, as a start would do with a torn tail;
+//! - where the end of a segment is missing, and more with it than a record can have, a GAP and a SKIP take its place:
+//!   what was there ended with a SKIP, and the file stays as short as it was;
 //! - elsewhere a GAP record is laid over them, of their very length, so that every other record keeps its
 //!   offset. What is lost is what the damaged records said: a key may show an older value, or be back
 //!   though it was deleted;
@@ -28,6 +30,8 @@ pub(super) enum Fix<'a> {
     /// A gap of this many bytes is laid over it. At a file's end that may be more or fewer bytes than are
     /// damaged: the file then ends with the gap.
     Gap { bytes: u64, is_tail: bool },
+    /// The segment's tail is cut off, and ends with a gap and a SKIP to this offset, at which the next one begins.
+    SkipTo(u64),
     /// The header is written anew.
     Header(&'a Header),
     /// A base that ends too early: cut behind its last whole record, and ended there.
@@ -62,6 +66,13 @@ pub(super) fn mend(dir: &Dir, disk: &Disk, damage: &Damage, fix: Fix<'_>) -> Res
             end.extend_from_slice(&Record::encode_gap(position, HEAD_BYTES, 0));
             let position = position + HEAD_BYTES as u64;
             Record::new(Operation::End, 0, &[], &records.to_le_bytes()).encode(position, &mut end);
+            write(&end, at)?;
+        }
+        Fix::SkipTo(next_offset) => {
+            cut()?;
+            let mut end = Record::encode_gap(damage.offset, HEAD_BYTES, 0).to_vec();
+            let position = damage.offset + HEAD_BYTES as u64;
+            Record::new(Operation::Skip, 0, &[], &next_offset.to_le_bytes()).encode(position, &mut end);
             write(&end, at)?;
         }
         Fix::Gap { bytes, is_tail } => {

@@ -156,3 +156,26 @@ fn a_log_that_was_removed_under_a_node_is_written_anew() {
     expected.insert("later".to_string(), "value".to_string());
     assert_eq!(opened(&options), expected);
 }
+
+/// A start leaves a SKIP of some GiB at the end of a segment. Where that is damaged, a repair must not make a file of as
+/// many bytes, which every start would read.
+#[test]
+fn a_damaged_skip_is_mended_by_a_skip() {
+    let (dir, options, held) = several_segments();
+    let again = opened(&options);
+    assert_eq!(again, held);
+    let all = segments(dir.path());
+    // The last but one ends with the SKIP of the second start.
+    let path = &all[all.len() - 2];
+    let mut bytes = std::fs::read(path).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    std::fs::write(path, &bytes).unwrap();
+    assert!(Node::open(options.clone()).is_err_and(|error| error.is_damage()));
+    let repaired = repair(dir.path()).unwrap();
+    assert_eq!(repaired.damage.len(), 1, "{repaired:?}");
+    let mended = std::fs::metadata(path).unwrap().len();
+    assert!(mended < bytes.len() as u64 + 100, "{mended} bytes");
+    assert!(check(dir.path()).unwrap().is_whole());
+    assert_eq!(opened(&options), held);
+}
