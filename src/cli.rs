@@ -8,6 +8,7 @@
 
 mod backup;
 mod bulk;
+mod cluster;
 mod compact;
 mod data;
 mod error;
@@ -20,11 +21,12 @@ mod watch;
 
 pub use backup::{Backup, Restore};
 pub use bulk::{Batch, Export, Import, Shell};
+pub use cluster::Cluster;
 pub use compact::Compact;
 pub use data::{Del, Expire, Get, List, Persist, Set, Ttl};
 pub use error::usage_message;
 pub use reapply::Reapply;
-pub use replica::{Cluster, Forget, Promote, Replica};
+pub use replica::{Forget, Promote, Replica};
 pub use serve::{Fsync, LogLevel, Serve};
 pub use units::{Size, SizeError, Span};
 pub(crate) use values::{key, limit, ttl, version};

@@ -24,74 +24,13 @@ use crate::api::{
     Stats, Status,
 };
 use answer::{Bound, Sign};
+pub use exchange::{Client, Condition, Token};
 use exchange::{Request, nonsense};
 use serde::de::DeserializeOwned;
-use std::fmt;
 use std::time::Duration;
-use ureq::Agent;
-use ureq::http::{HeaderValue, Method};
-
-/// Connecting takes milliseconds or does not happen, however long an answer may be waited for.
-const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(10);
-
-/// A token as it is shown to a node.
-#[derive(Clone)]
-pub struct Token(HeaderValue);
-
-impl Token {
-    /// From the token's text; `None` where it has characters that no token has.
-    pub fn new(text: &str) -> Option<Token> {
-        let mut value = HeaderValue::try_from(format!("Bearer {text}")).ok()?;
-        value.set_sensitive(true); // Keeps it out of debug output.
-        (!text.is_empty() && !text.contains(char::is_whitespace)).then_some(Token(value))
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token")
-    }
-}
-
-/// What a write asks of the version that it replaces.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Condition {
-    /// Nothing.
-    None,
-    /// The key is new.
-    Absent,
-    /// The key is in this version.
-    Version(u64),
-}
-
-/// A node as a client sees it.
-#[derive(Debug)]
-pub struct Client {
-    agent: Agent,
-    server: Address,
-    token: Option<Token>,
-    timeout: Duration,
-}
+use ureq::http::Method;
 
 impl Client {
-    /// A client of one node. Nothing is sent yet.
-    pub fn new(server: Address, token: Option<Token>, timeout: Duration) -> Client {
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .proxy(None) // A node is spoken to directly; http_proxy is meant for others.
-            .user_agent(concat!("pykv/", env!("CARGO_PKG_VERSION")))
-            .timeout_global(Some(timeout))
-            .timeout_connect(Some(timeout.min(CONNECT_TIMEOUT_MAX)))
-            .build();
-        Client {
-            agent: config.new_agent(),
-            server,
-            token,
-            timeout,
-        }
-    }
-
     /// The bytes of a value.
     pub fn get(&self, key: &str) -> Result<Vec<u8>, Error> {
         let request = Request::new(Method::GET, api::key_path(key), Sign::Value, Bound::Value);
@@ -292,15 +231,6 @@ mod tests {
     use super::error::problem;
     use super::*;
     use ureq::http::StatusCode;
-
-    #[test]
-    fn tokens_are_not_shown() {
-        let token = Token::new("s3cret").unwrap();
-        assert!(!format!("{token:?}{:?}", token.0).contains("s3cret"));
-        for text in ["", "two words", "line\n", "\u{7f}"] {
-            assert!(Token::new(text).is_none(), "{text:?}");
-        }
-    }
 
     #[test]
     fn a_problem_is_said_in_one_line() {

@@ -47,6 +47,11 @@ pub enum Patch {
     },
 }
 
+/// A time that is left, in seconds: `59.987`.
+pub fn ttl_seconds(ttl_ms: u64) -> String {
+    format!("{}.{:03}", ttl_ms / 1000, ttl_ms % 1000)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,53 +2,13 @@
 
 use super::units::Span;
 use super::{Connection, Serve};
-use crate::api::SYNC_REPLICAS_MAX;
 use crate::client::Address;
 use crate::log::LogId;
-use crate::node::{ClusterOptions, Secret};
 use clap::Args;
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// Shortest time after which a replica takes over: below it every pause of a machine would be a failure.
 const FAILOVER_AFTER_MIN: Duration = Duration::from_millis(200);
-
-/// What a node is told of its cluster, whatever it is in it.
-#[derive(Args, Debug)]
-#[command(next_help_heading = "Cluster")]
-pub struct Cluster {
-    /// How other nodes and clients reach this one, as HOST:PORT [default: where it listens]
-    #[arg(long, value_name = "ADDRESS")]
-    pub advertise: Option<Address>,
-
-    /// How many replicas must have a write before it is answered
-    ///
-    /// A replica has it once its own log holds it, as firmly as its --fsync says. Where one of them takes over
-    /// by itself (--failover-after), that one must be among them.
-    #[arg(long, value_name = "N", allow_hyphen_values = true, default_value_t = 0, value_parser = sync_replicas)]
-    pub sync_replicas: usize,
-
-    /// For how long replicas are waited for
-    ///
-    /// The write is kept in any case. Its answer says in Pykv-Replicas how many have it.
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true, default_value = "1s")]
-    pub sync_timeout: Span,
-
-    /// Answer with 503 where too few replicas have a write in time
-    #[arg(long)]
-    pub sync_required: bool,
-
-    /// Answer a read once the replicas have what it shows
-    ///
-    /// Without it a read can show a write that a failover then undoes. It needs --sync-replicas.
-    #[arg(long)]
-    pub sync_reads: bool,
-
-    /// A file with the token to show other nodes, which must be good for admin there [default: the first such
-    /// token of --token-file]
-    #[arg(long, value_name = "FILE")]
-    pub cluster_token_file: Option<PathBuf>,
-}
 
 /// `pykv replica`
 #[derive(Args, Debug)]
@@ -131,40 +91,12 @@ fn log_id(text: &str) -> Result<LogId, String> {
     LogId::from_hex(text).ok_or_else(|| "it is the id of a store, of 32 hexadecimal digits".to_owned())
 }
 
-fn sync_replicas(text: &str) -> Result<usize, String> {
-    let number = text.parse().ok().filter(|number| *number <= SYNC_REPLICAS_MAX);
-    number.ok_or_else(|| format!("it is a number from 0 to {SYNC_REPLICAS_MAX}"))
-}
-
 fn failover_after(text: &str) -> Result<Span, String> {
     let span: Span = text.parse()?;
     if span.0 < FAILOVER_AFTER_MIN {
         return Err("it is at least 200ms".to_owned());
     }
     Ok(span)
-}
-
-impl Cluster {
-    /// What the node is built from; how it is reached is known only once it listens.
-    pub fn options(&self, replica: Option<&Replica>, token: Option<String>) -> ClusterOptions {
-        ClusterOptions {
-            is_replica: replica.is_some(),
-            address: String::new(),
-            peers: replica
-                .map(|replica| replica.from.iter().map(Address::host_and_port).collect())
-                .unwrap_or_default(),
-            follows_replicas: replica.is_some_and(|replica| replica.from_replica),
-            failover_after: replica
-                .and_then(|replica| replica.failover_after)
-                .map(|span| span.0),
-            replace: replica.and_then(|replica| replica.replace),
-            sync_replicas: self.sync_replicas,
-            sync_timeout: self.sync_timeout.0,
-            sync_required: self.sync_required,
-            sync_reads: self.sync_reads,
-            token: token.map(Secret::new),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -184,9 +116,9 @@ mod tests {
     #[test]
     fn several_nodes_may_be_named() {
         let replica = parse(&["--from", "a:1,b:2", "--failover-after=5s"]).unwrap();
-        let options = replica.serve.cluster.options(Some(&replica), None);
-        assert_eq!(options.peers, ["a:1", "b:2"]);
-        assert_eq!(options.failover_after, Some(Duration::from_secs(5)));
+        let named: Vec<String> = replica.from.iter().map(Address::host_and_port).collect();
+        assert_eq!(named, ["a:1", "b:2"]);
+        assert_eq!(replica.failover_after, Some(Span(Duration::from_secs(5))));
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! A backup of a node, taken piece by piece.
 
 use super::answer::{Bound, Sign};
+use super::error::Error;
+use super::exchange::Client;
 use super::exchange::Request;
-use super::{Client, Error};
 use crate::api;
 use std::io::{self, Read, Write};
 use ureq::http::Method;

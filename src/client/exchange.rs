@@ -5,11 +5,14 @@
 
 use super::answer::{self, Bound, ReadError, Sign};
 use super::error::problem;
-use super::{Address, Client, Condition, Error, Place, Token, system_words};
+use super::error::{Error, Place, system_words};
+use crate::address::Address;
 use crate::api::{self, Problem};
+use std::fmt;
 use std::io;
-use ureq::Body;
-use ureq::http::{self, Method, Response, StatusCode, header};
+use std::time::Duration;
+use ureq::http::{self, HeaderValue, Method, Response, StatusCode, header};
+use ureq::{Agent, Body};
 
 /// Hops from node to node that a request may take before they are taken for a circle.
 const REDIRECTS_MAX: usize = 5;
@@ -51,7 +54,67 @@ impl<'a> Request<'a> {
     }
 }
 
+/// Connecting takes milliseconds or does not happen, however long an answer may be waited for.
+const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(10);
+
+/// A token as it is shown to a node.
+#[derive(Clone)]
+pub struct Token(HeaderValue);
+
+impl Token {
+    /// From the token's text; `None` where it has characters that no token has.
+    pub fn new(text: &str) -> Option<Token> {
+        let mut value = HeaderValue::try_from(format!("Bearer {text}")).ok()?;
+        value.set_sensitive(true); // Keeps it out of debug output.
+        (!text.is_empty() && !text.contains(char::is_whitespace)).then_some(Token(value))
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token")
+    }
+}
+
+/// What a write asks of the version that it replaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// Nothing.
+    None,
+    /// The key is new.
+    Absent,
+    /// The key is in this version.
+    Version(u64),
+}
+
+/// A node as a client sees it.
+#[derive(Debug)]
+pub struct Client {
+    agent: Agent,
+    pub(super) server: Address,
+    token: Option<Token>,
+    pub(super) timeout: Duration,
+}
+
 impl Client {
+    /// A client of one node. Nothing is sent yet.
+    pub fn new(server: Address, token: Option<Token>, timeout: Duration) -> Client {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .proxy(None) // A node is spoken to directly; http_proxy is meant for others.
+            .user_agent(concat!("pykv/", env!("CARGO_PKG_VERSION")))
+            .timeout_global(Some(timeout))
+            .timeout_connect(Some(timeout.min(CONNECT_TIMEOUT_MAX)))
+            .build();
+        Client {
+            agent: config.new_agent(),
+            server,
+            token,
+            timeout,
+        }
+    }
+
     /// Sends a request, to other nodes where it is sent on, and returns an answer that says that it was done, whose
     /// body is still to be read.
     pub(super) fn exchange(&self, request: &Request<'_>) -> Result<(Place, Response<Body>), Error> {
@@ -259,6 +322,15 @@ fn resolve(from: &str, location: &str) -> Option<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tokens_are_not_shown() {
+        let token = Token::new("s3cret").unwrap();
+        assert!(!format!("{token:?}{:?}", token.0).contains("s3cret"));
+        for text in ["", "two words", "line\n", "\u{7f}"] {
+            assert!(Token::new(text).is_none(), "{text:?}");
+        }
+    }
 
     #[test]
     fn where_a_request_is_sent_on() {

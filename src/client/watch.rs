@@ -1,7 +1,8 @@
 //! Watching a node: one long poll.
 
 use super::answer::Bound;
-use super::{Client, Error};
+use super::error::Error;
+use super::exchange::Client;
 use crate::api::{self, Changes};
 use std::time::Duration;
 

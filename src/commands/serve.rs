@@ -6,7 +6,7 @@
 //! that the last answer given is covered by the last sync.
 
 use super::signals::Signals;
-use super::{Error, logging};
+use super::{Error, logging, options};
 use crate::cli::{Replica, Serve};
 use crate::http::{self, Server, Tokens};
 use crate::log::Role;
@@ -41,7 +41,7 @@ pub(super) fn run(args: &Serve, replica: Option<&Replica>) -> Result<(), Error> 
     warn_of_short_tokens(tokens.as_ref());
 
     let server = bind(args, tokens, &signals)?;
-    let mut cluster = args.cluster.options(replica, token);
+    let mut cluster = options::cluster(&args.cluster, replica, token);
     cluster.address = match &args.cluster.advertise {
         Some(address) => address.host_and_port(),
         None => reachable_address(server.address()),

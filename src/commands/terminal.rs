@@ -2,7 +2,7 @@
 //!
 //! Pipes and files get what is there, byte for byte.
 
-use super::shell::in_quotes;
+use super::quotes::in_quotes;
 use crate::escape;
 use std::borrow::Cow;
 use std::io::{self, IsTerminal};

@@ -1,12 +1,12 @@
 //! The handlers that say how the node is: `/status`, `/stats` and the two probes.
 
 use super::compact;
-use super::handlers::{Context, Scratch};
+use super::context::{Context, Scratch};
 use super::media::Sent;
 use super::problem::{self, Problem};
 use super::request::Head;
 use super::response::{Body, Media, Reply, push_json};
-use super::routes::Route;
+use super::routes::{Route, body_bytes_max};
 use super::target;
 use crate::api;
 use crate::log::{Health, Policy};
@@ -210,7 +210,7 @@ fn limits(context: &Context<'_>, store: Limits) -> api::StatusLimits {
         key_bytes_max: KEY_BYTES_MAX as u64,
         value_bytes_max: context.node.value_bytes_max() as u64,
         batch_operations_max: context.shared.limits.batch_operations_max as u64,
-        batch_bytes_max: context.body_bytes_max(&Route::Batch, Sent::Json) as u64,
+        batch_bytes_max: body_bytes_max(context, &Route::Batch, Sent::Json) as u64,
     }
 }
 

@@ -1,10 +1,11 @@
 //! `GET /backup`: the state of the store as a file, sent while it is made.
 
+use super::line::Cut;
 use super::problem::Problem;
 use super::request::Head;
 use super::response::{Body, Media, Reply};
 use super::sink::Sink;
-use super::stream::{Answer, Cut, Outcome, Stream};
+use super::stream::{Answer, Outcome, Stream};
 use super::target;
 use crate::log::{BACKUP_BYTES, BackupError, Take};
 use tiny_http::StatusCode;

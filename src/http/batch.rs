@@ -5,14 +5,15 @@ mod read;
 #[cfg(any(test, fuzzing))]
 pub(super) use read::operations;
 
-use super::connection::Room;
+use super::context::{Context, Scratch};
 use super::deadline;
-use super::handlers::{Context, Scratch};
+use super::line::overloaded;
 use super::problem::{self, Problem};
 use super::request::Head;
 use super::response::{Body, Media, Reply, push_decimal, push_json_string};
+use super::room::Room;
 use super::sink::{Out, SINK_BYTES, push_value};
-use super::stream::{self, Answer, Stream, overloaded};
+use super::stream::{self, Answer, Stream};
 use super::target;
 use crate::key::Key;
 use crate::node::{BatchError, Batched, Node, Outcome, Reads, Step};

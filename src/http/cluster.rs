@@ -1,6 +1,6 @@
 //! What a request asks of the node's place in its cluster: to be seen as of an offset, or to be had by replicas.
 
-use super::handlers::Context;
+use super::context::Context;
 use super::problem::{self, Problem};
 use super::request::Head;
 use super::routes::Route;

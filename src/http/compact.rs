@@ -1,10 +1,12 @@
 //! `POST /compact`, and how compactions are shown.
 
+use super::context::{Context, Scratch};
+use super::line::Line;
 use super::problem::{self, Problem};
 use super::request::Head;
 use super::response::{Body, Media, Reply, push_json};
-use super::stream::{Answer, Line, Outcome};
-use super::{handlers::Context, handlers::Scratch, target};
+use super::stream::{Answer, Outcome};
+use super::target;
 use crate::api;
 use crate::log::{CompactionStatus, Finished};
 use std::time::{Duration, Instant};

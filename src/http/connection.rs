@@ -15,14 +15,16 @@
 
 mod later;
 mod linger;
+mod state;
 
-use super::budget::Charge;
 use super::chunked::{Chunked, ChunkedError};
 use super::cluster::{self, NotYet};
-use super::handlers::{self, Context, Scratch, handle};
+use super::context::{Context, Scratch};
+use super::handlers::{self, handle};
 use super::input::{Got, INPUT_BYTES, Input, wait_readable};
 use super::left::Slot;
 use super::limits::time_for;
+use super::line::overloaded;
 use super::media::Sent;
 use super::observe::Asked;
 use super::output::Output;
@@ -30,12 +32,12 @@ use super::problem::{self, Problem};
 use super::registry::Peer;
 use super::request::{Framing, Head};
 use super::response::{Envelope, Reply};
+use super::room::Room;
 use super::routes;
-use super::stream::{Answer, overloaded};
+use super::stream::Answer;
 use super::template::Template;
-use crate::node::AckRequirement;
-use later::Pending;
 use linger::linger;
+use state::{Awaited, Connection, KEPT_BYTES, Next, Pending, Wait};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -54,67 +56,8 @@ const BUFFERS_KEPT: Duration = Duration::from_secs(1);
 /// How much of what it read a connection keeps that had to grow.
 const INPUT_KEPT_BYTES: usize = 2 * INPUT_BYTES;
 
-/// How much a buffer for answers keeps that had to grow. There are several, and there may be ten thousand
-/// connections.
-const KEPT_BYTES: usize = 8 * 1024;
-
-/// What a connection may hold without being counted against the budget of all: a read, and as much of
-/// answers to it.
-const UNCHARGED_BYTES: usize = 2 * INPUT_BYTES;
-
 /// Answers up to this size are made whatever the budget says; they go out at once where it is used up.
 const SMALL_BYTES: usize = 16 * 1024;
-
-/// What is missing of the request that the input begins with.
-#[derive(Debug)]
-enum Awaited {
-    /// Nothing of it has come.
-    Request,
-    /// The rest of the head; `seen` bytes were looked at.
-    Head { seen: usize },
-    /// The rest of a body that ends after `end` bytes from the request's start.
-    Length { end: usize },
-    /// More chunks.
-    Chunks {
-        head_bytes: usize,
-        body_bytes_max: usize,
-        chunked: Chunked,
-    },
-}
-
-/// What comes after a step of the loop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Next {
-    /// Another request may be in hand.
-    Go,
-    /// More bytes must come.
-    Read,
-    /// What a handler left must be done, once all before it was sent.
-    Later,
-    /// The node must get to where the request wants it, once all before it was sent; see [`Connection::min_offset`].
-    Await,
-    /// The last answer was made; nothing that the client sent is unread.
-    Close,
-    /// The last answer was made, and the client may be sending still.
-    Linger,
-}
-
-/// What a connection may take of the budget for the request at hand, beside what it holds anyway.
-pub(super) struct Room<'a, 'c> {
-    charge: &'c mut Charge<'a>,
-    held_bytes: usize,
-}
-
-impl Room<'_, '_> {
-    /// Takes room for `more` bytes, without a wait: what is held meanwhile is the whole request.
-    pub(super) fn take(&mut self, more: usize) -> Result<(), Problem> {
-        let bytes = self.held_bytes + more;
-        match bytes <= UNCHARGED_BYTES || self.charge.raise_to(bytes) {
-            true => Ok(()),
-            false => Err(overloaded()),
-        }
-    }
-}
 
 /// Serves a connection until it ends. Errors of the socket end it too: there is nobody to tell.
 pub(super) fn serve(context: Context<'_>, peer: &Arc<Peer>) {
@@ -138,40 +81,6 @@ pub(super) fn serve(context: Context<'_>, peer: &Arc<Peer>) {
     if let Err(error) = connection.run() {
         log::debug!("a connection ended: {error}");
     }
-}
-
-struct Connection<'a> {
-    context: Context<'a>,
-    peer: &'a Peer,
-    input: Input,
-    output: Output,
-    scratch: Scratch,
-    charge: Charge<'a>,
-    awaited: Awaited,
-    /// When the part of the request that is awaited was begun.
-    started: Option<Instant>,
-    /// Where an answer is left for another thread to send, and whether one was.
-    slot: Arc<Slot>,
-    has_left: bool,
-    /// Reads that a request was waited for with that had begun.
-    reads: u64,
-    /// The request at hand.
-    asked: Asked,
-    /// Set where a step ends in [`Next::Later`].
-    pending: Option<Pending<'a>>,
-    /// What the request at hand waits for, or has waited for.
-    wait: Option<Wait>,
-    /// What the request at hand asks of replicas.
-    sync: Option<AckRequirement>,
-}
-
-/// What a request waits for before it is handled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wait {
-    /// A read: until the node shows everything before this offset.
-    Offset(u64),
-    /// A write: until the node holds its writers no longer.
-    Hold,
 }
 
 impl<'a> Connection<'a> {

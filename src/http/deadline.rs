@@ -38,17 +38,12 @@ pub(super) fn of_query(ttl: Option<&str>) -> Result<Deadline, Problem> {
         .map_err(|why| Problem::new(problem::BAD_QUERY, why).field("ttl"))
 }
 
-/// A time that is left, in seconds: `59.987`.
-pub(super) fn seconds(ttl_ms: u64) -> String {
-    format!("{}.{:03}", ttl_ms / 1000, ttl_ms % 1000)
-}
-
 /// As [`push_members`], and how long there is until then.
 pub(super) fn push_members_and_ttl(body: &mut Vec<u8>, node: &Node, deadline_ms: Option<u64>) {
     push_members(body, deadline_ms);
     if let Some(deadline_ms) = deadline_ms {
         body.extend_from_slice(b",\"ttl\":");
-        body.extend_from_slice(seconds(node.ttl_ms(deadline_ms)).as_bytes());
+        body.extend_from_slice(api::ttl_seconds(node.ttl_ms(deadline_ms)).as_bytes());
     }
 }
 

@@ -4,53 +4,14 @@
 //! takes its place. It neither reads from the connection nor writes to it, and it does not wait: one that has
 //! to returns what is to be done later ([`super::stream`]).
 
-use super::connection::Room;
-use super::media::Sent;
+use super::context::{Context, Scratch};
 use super::problem::Problem;
 use super::request::Head;
+use super::room::Room;
 use super::routes::{Admitted, Route};
 use super::stream::Answer;
-use super::{Shared, admin, backup, batch, compact, history, keys, kv, metrics, page, replication, watch};
-use crate::api;
-use crate::node::Node;
+use super::{admin, backup, batch, compact, history, keys, kv, metrics, page, replication, watch};
 use tiny_http::Method;
-
-/// What every request is handled with.
-#[derive(Clone, Copy)]
-pub(super) struct Context<'a> {
-    pub(super) node: &'a Node,
-    pub(super) shared: &'a Shared,
-}
-
-impl Context<'_> {
-    /// The longest body in one of its forms: a value, or JSON that may write each byte of it in six.
-    pub(super) fn body_bytes_max(&self, route: &Route<'_>, sent: Sent) -> usize {
-        let value_bytes_max = self.node.value_bytes_max();
-        let derived = match sent {
-            Sent::Octets => value_bytes_max,
-            Sent::Json => value_bytes_max.saturating_mul(6).saturating_add(16 * 1024),
-        };
-        let derived = match route {
-            Route::Batch => derived.max(api::BATCH_BYTES_MIN),
-            _ => derived,
-        };
-        let limits = &self.shared.limits;
-        // One that can never be held is refused for its size, and not for the moment.
-        let held_max = limits.in_flight_bytes_max;
-        derived
-            .min(limits.body_bytes_max.unwrap_or(held_max))
-            .min(held_max)
-    }
-}
-
-/// Buffers that handlers write into, kept from one request to the next.
-#[derive(Debug, Default)]
-pub(super) struct Scratch {
-    /// The body of the answer.
-    pub(super) body: Vec<u8>,
-    /// A value on its way into the body.
-    pub(super) value: Vec<u8>,
-}
 
 /// Refuses a request whose body need not be asked for, since it would be refused with it too.
 pub(super) fn foresee(context: Context<'_>, head: &Head<'_>, route: &Route<'_>) -> Result<(), Problem> {

@@ -3,7 +3,7 @@
 //! Whatever is counted anyway is looked at every [`INTERVAL`], by the thread that accepts connections, and nothing
 //! is added to the way of a request. A sample is some 200 bytes, and there are [`SAMPLES_MAX`] at most.
 
-use super::handlers::{Context, Scratch};
+use super::context::{Context, Scratch};
 use super::problem::{self, Problem};
 use super::request::Head;
 use super::response::Reply;

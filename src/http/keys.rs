@@ -1,15 +1,16 @@
 //! The handlers of all keys, `/kv/`: adding one, listing, and deleting what begins alike.
 
 use super::conditions::Conditions;
+use super::context::Scratch;
 use super::deadline;
-use super::handlers::Scratch;
 use super::kv;
+use super::line::Cut;
 use super::payload;
 use super::problem::{self, Problem};
 use super::request::Head;
 use super::response::{Body, Media, Reply, push_json, push_json_string};
 use super::sink::{Out, SINK_BYTES, Sink};
-use super::stream::{Answer, Cut, Outcome, Stream};
+use super::stream::{Answer, Outcome, Stream};
 use super::target;
 use crate::api;
 use crate::node::{Ahead, Cursor, CursorError, LISTER_BYTES, Lister, Mode, Node};

@@ -5,15 +5,16 @@
 //! the requests it has in hand.
 
 use super::conditions::{self, Conditions, Fetch};
+use super::context::Scratch;
 use super::deadline;
-use super::handlers::Scratch;
+use super::line::overloaded;
 use super::media::{self, Sent};
 use super::payload::{self, Payload};
 use super::problem::{self, Problem};
 use super::request::Head;
 use super::response::{Body, Media, Reply, push_decimal, push_json_string};
 use super::sink::{Out, SINK_BYTES, push_value};
-use super::stream::{Answer, Later, Outcome, Stream, overloaded};
+use super::stream::{Answer, Later, Outcome, Stream};
 use super::target;
 use crate::api;
 use crate::key::{Key, KeyError};

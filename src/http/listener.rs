@@ -6,14 +6,16 @@
 
 use super::budget::Budget;
 use super::connection;
-use super::handlers::Context;
+use super::context::Context;
 use super::history::History;
 use super::input::timespec;
 use super::observe::{Access, Observer, Slow};
+use super::options::{Error, Options};
 use super::problem::{self, Problem};
 use super::registry::{Registry, Seat};
 use super::response::{Encoder, Envelope};
-use super::{Error, Options, Shared};
+use super::shared::Shared;
+use super::stopper::Stopper;
 use crate::node::Node;
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -23,7 +25,6 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
 
@@ -48,40 +49,6 @@ const STILL_MAX: Duration = Duration::from_secs(2);
 
 /// How long the loop leaves the listener alone after the system refused it something.
 const BACK_OFF: Duration = Duration::from_millis(100);
-
-/// Tells a server to stop. Clones tell the same one.
-#[derive(Clone, Debug)]
-pub struct Stopper(Arc<Stop>);
-
-#[derive(Debug)]
-struct Stop {
-    stopping: AtomicBool,
-    #[cfg(test)]
-    is_to_panic: AtomicBool,
-    /// A byte in it wakes the accept loop.
-    wake: UnixStream,
-}
-
-impl Stopper {
-    /// Makes [`Server::run`] stop accepting, finish what is in flight and return. May be called at any time
-    /// and any number of times.
-    pub fn stop(&self) {
-        self.0.stopping.store(true, SeqCst);
-        // Where the pipe is full, there is enough in it to wake the loop.
-        let _ = (&self.0.wake).write(&[0]);
-    }
-
-    /// Makes the accept loop panic at its next turn.
-    #[cfg(test)]
-    pub(super) fn panic(&self) {
-        self.0.is_to_panic.store(true, SeqCst);
-        let _ = (&self.0.wake).write(&[0]);
-    }
-
-    pub(super) fn is_stopping(&self) -> bool {
-        self.0.stopping.load(SeqCst)
-    }
-}
 
 /// A server that is bound to its address. What comes before [`Server::run`] waits in the kernel.
 #[derive(Debug)]
@@ -127,12 +94,7 @@ impl Server {
                 limits: options.limits.with_sound_timeouts(),
                 tokens: options.tokens,
                 hosts: options.hosts,
-                stopper: Stopper(Arc::new(Stop {
-                    stopping: AtomicBool::new(false),
-                    #[cfg(test)]
-                    is_to_panic: AtomicBool::new(false),
-                    wake,
-                })),
+                stopper: Stopper::new(wake),
                 history: History::default(),
                 observer: Arc::new(Observer::new(options.slow_min.map(Slow::new), access)),
             },
@@ -186,7 +148,7 @@ impl Server {
         let mut trouble = Trouble::default();
         while !self.shared.is_stopping() {
             #[cfg(test)]
-            assert!(!self.shared.stopper.0.is_to_panic.load(SeqCst), "a test wants it");
+            assert!(!self.shared.stopper.is_to_panic(), "a test wants it");
             let left_alone = trouble.time_left();
             let mut fds = vec![PollFd::new(&self.woken, PollFlags::IN)];
             if left_alone.is_none() {

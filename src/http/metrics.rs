@@ -6,7 +6,7 @@
 //! Labels have few values: the routes of the API and not their keys, methods, statuses, and the followers there are.
 
 use super::admin::resident_bytes;
-use super::handlers::{Context, Scratch};
+use super::context::{Context, Scratch};
 use super::problem::Problem;
 use super::request::Head;
 use super::response::{Body, Media, Reply};

@@ -10,7 +10,7 @@
 //! - All files together stay below [`PAGE_BYTES_MAX`].
 
 use super::conditions::{self, Fetch};
-use super::handlers::Scratch;
+use super::context::Scratch;
 use super::problem::Problem;
 use super::request::Head;
 use super::response::{Body, Caching, Media, Reply};

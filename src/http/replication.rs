@@ -1,12 +1,13 @@
 //! The handlers that nodes of a cluster call, and those that turn a node: see [`crate::replication`].
 
 use super::admin::json;
-use super::handlers::{Context, Scratch};
+use super::context::{Context, Scratch};
+use super::line::Cut;
 use super::problem::{self, Problem};
 use super::request::Head;
 use super::response::{Body, Media, Reply, push_json};
 use super::sink::Sink;
-use super::stream::{Answer, Cut, Desk, Outcome, Stream};
+use super::stream::{Answer, Desk, Outcome, Stream};
 use super::target;
 use crate::address::Address;
 use crate::api::{

@@ -6,7 +6,6 @@
 //! does it append to a buffer that several answers share, which is what one write for a whole pipeline
 //! needs. The fields that nearly every answer has are typed and written without allocating.
 
-use super::deadline;
 use crate::api;
 use crate::node::Node;
 use crate::wall;
@@ -110,7 +109,7 @@ impl Reply {
         match deadline_ms {
             Some(deadline_ms) => self
                 .header(api::HEADER_EXPIRES_AT, &api::expires_at(deadline_ms))
-                .header(api::HEADER_TTL, &deadline::seconds(node.ttl_ms(deadline_ms))),
+                .header(api::HEADER_TTL, &api::ttl_seconds(node.ttl_ms(deadline_ms))),
             None => self,
         }
     }

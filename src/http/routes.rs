@@ -5,7 +5,7 @@
 //! that nobody sends a gigabyte to learn that the token was wrong.
 
 use super::auth::Scope;
-use super::handlers::Context;
+use super::context::Context;
 use super::media::{self, Sent};
 use super::page;
 use super::problem::{self, Problem};
@@ -207,7 +207,7 @@ pub(super) fn admit<'a>(context: &Context<'_>, head: &Head<'a>) -> Result<Admitt
     }
     media::check_coding(head.content_encoding)?;
     let sent = media::sent(head.content_type, missing)?;
-    let body_bytes_max = context.body_bytes_max(&route, sent);
+    let body_bytes_max = body_bytes_max(context, &route, sent);
     if let Framing::Length(length) = head.framing
         && length > body_bytes_max as u64
     {
@@ -278,6 +278,25 @@ pub(super) fn body_too_large(body_bytes_max: usize) -> Problem {
         format!("the body may have at most {body_bytes_max} bytes"),
     )
     .limit(body_bytes_max as u64)
+}
+
+/// The longest body in one of its forms: a value, or JSON that may write each byte of it in six.
+pub(super) fn body_bytes_max(context: &Context<'_>, route: &Route<'_>, sent: Sent) -> usize {
+    let value_bytes_max = context.node.value_bytes_max();
+    let derived = match sent {
+        Sent::Octets => value_bytes_max,
+        Sent::Json => value_bytes_max.saturating_mul(6).saturating_add(16 * 1024),
+    };
+    let derived = match route {
+        Route::Batch => derived.max(api::BATCH_BYTES_MIN),
+        _ => derived,
+    };
+    let limits = &context.shared.limits;
+    // One that can never be held is refused for its size, and not for the moment.
+    let held_max = limits.in_flight_bytes_max;
+    derived
+        .min(limits.body_bytes_max.unwrap_or(held_max))
+        .min(held_max)
 }
 
 #[cfg(test)]

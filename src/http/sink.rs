@@ -9,8 +9,8 @@
 
 use super::budget::Charge;
 use super::limits::time_for;
+use super::line::{Cut, Line};
 use super::response::{Body, Encoder, Envelope, Reply, push_json_string};
-use super::stream::{Cut, Line};
 use crate::api::{self, Encoding};
 use std::convert::Infallible;
 use std::io::{self, IoSlice, Write};

@@ -12,12 +12,13 @@
 //!   at for it.
 
 use super::deadline;
+use super::line::{Cut, Line};
 use super::media;
 use super::problem::{self, Problem};
 use super::request::Head;
 use super::response::{Body, Media, Reply, push_decimal, push_json_string};
 use super::sink::{Out, SINK_BYTES, Sink, push_value};
-use super::stream::{Answer, Cut, Desk, Line, Outcome, Stream};
+use super::stream::{Answer, Desk, Outcome, Stream};
 use super::target;
 use crate::api;
 use crate::log::{BUFFER_BYTES, Feed, FeedError, LogId, Operation, Read, Role};

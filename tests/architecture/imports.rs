@@ -97,7 +97,8 @@ impl Tree {
         let mut module = from.to_vec();
         let mut rest = path;
         match rest.first()?.as_str() {
-            "crate" => (module, rest) = (Vec::new(), &rest[1..]),
+            // The program's own file names the library.
+            "crate" | "pykv" => (module, rest) = (Vec::new(), &rest[1..]),
             "self" => rest = &rest[1..],
             "super" => {
                 while rest.first().is_some_and(|first| first == "super") {
@@ -237,6 +238,9 @@ impl<'ast> Visit<'ast> for Names {
             }
         }
     }
+
+    /// Who may see something is no use of it.
+    fn visit_visibility(&mut self, _: &'ast Visibility) {}
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
         let segments: Vec<String> = path

@@ -10,33 +10,23 @@
 mod entry;
 mod read;
 mod send;
+mod tally;
 
 use super::lines::{self, Form, Line, Lines};
 use super::progress::{Progress, rate};
 use super::{Error, connect};
 use crate::cli::Import;
-use crate::client;
 use indicatif::HumanCount;
 use read::{Batch, Gatherer};
 use send::Sender;
-use std::collections::BTreeMap;
 use std::io::{self, BufRead, Write};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 use std::time::Duration;
+use tally::{Faults, Tally};
 
 /// Connections that batches are sent on: enough that the node works while lines are read and answers travel.
 const CONNECTIONS: usize = 4;
-
-/// Most operations in a batch, where the node takes as many: its store is locked for all of them.
-const BATCH_OPERATIONS_MAX: u64 = 1000;
-
-/// At about this size a batch is sent, in bytes, where the node takes as much.
-const BATCH_BYTES_MAX: u64 = 2 << 20;
-
-/// Lines at fault that are named one by one.
-const FAULTS_NAMED_MAX: usize = 20;
 
 pub(super) fn run(args: &Import) -> Result<(), Error> {
     let input = lines::open(&args.file, Form::JsonLines)?;
@@ -112,62 +102,6 @@ fn read_all(
     Ok(())
 }
 
-/// What has come of the lines so far.
-#[derive(Default)]
-struct Tally {
-    /// Lines that the node has taken, or that a later line of their key has taken the place of.
-    keys: AtomicU64,
-    /// Keys that were there, and were to be left alone.
-    left_alone: AtomicU64,
-    /// Lines whose deadline has passed.
-    expired: AtomicU64,
-    /// How often a batch was sent again because the node could not be reached, or could not do it.
-    retries: AtomicU64,
-    faults: Mutex<Faults>,
-    is_broken: AtomicBool,
-    broken: Mutex<Option<client::Error>>,
-}
-
-/// Lines that were left out, and why; the first of them.
-#[derive(Default)]
-struct Faults {
-    count: u64,
-    named: BTreeMap<u64, String>,
-}
-
-impl Tally {
-    fn fault(&self, number: u64, why: String) {
-        let mut faults = lock(&self.faults);
-        faults.count += 1;
-        faults.named.insert(number, why);
-        if faults.named.len() > FAULTS_NAMED_MAX {
-            faults.named.pop_last();
-        }
-    }
-
-    /// Nothing more can be done; the first reason is kept.
-    fn break_off(&self, error: client::Error) {
-        lock(&self.broken).get_or_insert(error);
-        self.is_broken.store(true, Relaxed);
-    }
-
-    fn is_broken(&self) -> bool {
-        self.is_broken.load(Relaxed)
-    }
-
-    /// Once no thread adds to it.
-    fn end(&self) -> (Faults, Option<client::Error>) {
-        (
-            std::mem::take(&mut *lock(&self.faults)),
-            lock(&self.broken).take(),
-        )
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().expect("nothing under these locks panics")
-}
-
 /// Says on standard error what came of it.
 fn summarize(tally: &Tally, time: Duration, faults: &Faults) {
     // Nothing is left to be done where standard error takes no more.
@@ -226,22 +160,5 @@ pub fn fuzz_line(bytes: &[u8]) {
     for (_, batch) in gatherer.into_rest() {
         batch.body(0..batch.operations.len(), &mut body);
         assert!(serde_json::from_slice::<serde_json::Value>(&body).is_ok());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_faults_are_named_and_all_are_counted() {
-        let tally = Tally::default();
-        for number in (1..=100).rev() {
-            tally.fault(number, format!("reason {number}"));
-        }
-        let (faults, broken) = tally.end();
-        assert_eq!(faults.count, 100);
-        assert!(faults.named.keys().copied().eq(1..=FAULTS_NAMED_MAX as u64));
-        assert!(broken.is_none());
     }
 }

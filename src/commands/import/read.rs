@@ -4,7 +4,7 @@
 //! cost its batch a second way.
 
 use super::entry::Entry;
-use super::{BATCH_BYTES_MAX, BATCH_OPERATIONS_MAX};
+use super::tally::{BATCH_BYTES_MAX, BATCH_OPERATIONS_MAX};
 use crate::api::{self, Encoding, Operation, Outcome, StatusLimits};
 use serde::Deserialize;
 use std::borrow::Cow;

@@ -9,8 +9,8 @@
 //!   whose value is that of the line, count as added by this import.
 
 use super::super::batch::operation_at_fault;
-use super::Tally;
 use super::read::Batch;
+use super::tally::Tally;
 use crate::api::Problem;
 use crate::client::{self, Client};
 use std::ops::Range;

@@ -18,7 +18,6 @@ use crate::escape;
 use complete::NodeCompleter;
 use parse::{Command, quoted};
 
-pub(super) use parse::in_quotes;
 use rustyline::error::ReadlineError;
 use rustyline::history::DefaultHistory;
 use rustyline::{CompletionType, Config, Editor};

@@ -7,8 +7,8 @@ use super::super::Error;
 use super::help;
 use crate::cli;
 use crate::client::Condition;
+use crate::commands::quotes::in_quotes;
 use crate::escape;
-use std::fmt::Write;
 use std::time::Duration;
 
 /// What a line asks for.
@@ -325,35 +325,6 @@ pub(super) fn quoted(word: &[u8]) -> String {
 pub(super) fn is_plain(word: &str) -> bool {
     let is_plain = |c: char| !c.is_whitespace() && !escape::acts(c) && c != '"' && c != '\'' && c != '\\';
     !word.is_empty() && word.chars().all(is_plain)
-}
-
-/// A word as it can be typed in quotes.
-pub(in crate::commands) fn in_quotes(word: &[u8]) -> String {
-    let mut quoted = String::from('"');
-    for chunk in word.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            match c {
-                '"' | '\\' => quoted.extend(['\\', c]),
-                '\n' => quoted.push_str("\\n"),
-                '\r' => quoted.push_str("\\r"),
-                '\t' => quoted.push_str("\\t"),
-                c if escape::acts(c) => c
-                    .encode_utf8(&mut [0; 4])
-                    .bytes()
-                    .for_each(|byte| push_byte(&mut quoted, byte)),
-                c => quoted.push(c),
-            }
-        }
-        for &byte in chunk.invalid() {
-            push_byte(&mut quoted, byte);
-        }
-    }
-    quoted.push('"');
-    quoted
-}
-
-fn push_byte(quoted: &mut String, byte: u8) {
-    write!(quoted, "\\x{byte:02x}").expect("a string takes all");
 }
 
 /// The word that the end of a line is in: where it begins, what it says so far, and how many are before it.

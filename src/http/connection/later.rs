@@ -1,24 +1,17 @@
 //! What a handler left to be done once everything before it was sent; see [`crate::http::stream`].
 
-use super::{Connection, Input, KEPT_BYTES, Next, Scratch};
+use super::state::{Connection, KEPT_BYTES, Next, Pending};
+use crate::http::context::Scratch;
+use crate::http::input::Input;
+use crate::http::line::{Cut, Line, overloaded};
 use crate::http::observe::{Marks, Spent};
 use crate::http::problem::Problem;
 use crate::http::response::{Body, Envelope, Reply};
 use crate::http::sink::Sink;
-use crate::http::stream::{Cut, Desk, Later, Line, Outcome, Stream, TURN_MAX, overloaded};
+use crate::http::stream::{Desk, Outcome, Stream, TURN_MAX};
 use crate::node::AckRequirement;
 use std::io;
 use std::time::Instant;
-
-/// A request whose answer is made later.
-pub(super) struct Pending<'a> {
-    pub(super) later: Later<'a>,
-    pub(super) envelope: Envelope,
-    /// What a read of a replica shows: everything before this offset.
-    pub(super) seen: Option<u64>,
-    /// Whether replicas must have what it shows.
-    pub(super) is_sync_read: bool,
-}
 
 impl<'a> Connection<'a> {
     /// Does what a handler left; everything before it was sent. May take as long as it likes, so nothing is

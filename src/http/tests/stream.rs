@@ -1,14 +1,15 @@
 //! The sink of a stream, on a connection of its own: what stands on the wire, and who is cut off.
 
 use super::client::Fixture;
+use crate::http::Limits;
 use crate::http::budget::Budget;
-use crate::http::handlers::Context;
+use crate::http::context::Context;
+use crate::http::line::{Cut, Line};
 use crate::http::observe::Observer;
 use crate::http::registry::{Peer, Registry};
 use crate::http::response::{Body, Encoder, Envelope, Media, Reply};
+use crate::http::shared::Shared;
 use crate::http::sink::{Out, Sink};
-use crate::http::stream::{Cut, Line};
-use crate::http::{Limits, Shared};
 use std::io::{ErrorKind, Read};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;

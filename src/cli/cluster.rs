@@ -1,0 +1,49 @@
+//! The flags of every node that are about its cluster.
+
+use super::units::Span;
+use crate::api::SYNC_REPLICAS_MAX;
+use crate::client::Address;
+use clap::Args;
+use std::path::PathBuf;
+
+/// What a node is told of its cluster, whatever it is in it.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Cluster")]
+pub struct Cluster {
+    /// How other nodes and clients reach this one, as HOST:PORT [default: where it listens]
+    #[arg(long, value_name = "ADDRESS")]
+    pub advertise: Option<Address>,
+
+    /// How many replicas must have a write before it is answered
+    ///
+    /// A replica has it once its own log holds it, as firmly as its --fsync says. Where one of them takes over
+    /// by itself (--failover-after), that one must be among them.
+    #[arg(long, value_name = "N", allow_hyphen_values = true, default_value_t = 0, value_parser = sync_replicas)]
+    pub sync_replicas: usize,
+
+    /// For how long replicas are waited for
+    ///
+    /// The write is kept in any case. Its answer says in Pykv-Replicas how many have it.
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, default_value = "1s")]
+    pub sync_timeout: Span,
+
+    /// Answer with 503 where too few replicas have a write in time
+    #[arg(long)]
+    pub sync_required: bool,
+
+    /// Answer a read once the replicas have what it shows
+    ///
+    /// Without it a read can show a write that a failover then undoes. It needs --sync-replicas.
+    #[arg(long)]
+    pub sync_reads: bool,
+
+    /// A file with the token to show other nodes, which must be good for admin there [default: the first such
+    /// token of --token-file]
+    #[arg(long, value_name = "FILE")]
+    pub cluster_token_file: Option<PathBuf>,
+}
+
+fn sync_replicas(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| *number <= SYNC_REPLICAS_MAX);
+    number.ok_or_else(|| format!("it is a number from 0 to {SYNC_REPLICAS_MAX}"))
+}
