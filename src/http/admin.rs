@@ -1,7 +1,8 @@
-//! The handlers that say how the node is: `/status`, `/stats` and the two probes.
+//! The handlers that say how the node is: `/status`, `/stats`, `/history` and the probes.
 
 use super::compact;
 use super::context::{Context, Scratch};
+use super::history;
 use super::media::Sent;
 use super::problem::{self, Problem};
 use super::request::Head;
@@ -220,4 +221,23 @@ pub(super) fn resident_bytes() -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
+}
+
+/// `GET /history`
+pub(super) fn history(
+    context: &Context<'_>,
+    head: &Head<'_>,
+    scratch: &mut Scratch,
+) -> Result<Reply, Problem> {
+    let [after] = target::parameters(head.query, ["after"])?;
+    let after = after.map_or(Ok(0), |after| {
+        after.parse().map_err(|_| {
+            Problem::new(problem::BAD_QUERY, "it is a moment, in ms since the Unix epoch").field("after")
+        })
+    })?;
+    let body = api::History {
+        interval_ms: history::INTERVAL.as_millis() as u64,
+        samples: context.shared.history.after(after),
+    };
+    Ok(json(scratch, &body))
 }

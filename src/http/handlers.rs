@@ -10,7 +10,7 @@ use super::request::Head;
 use super::room::Room;
 use super::routes::{Admitted, Route};
 use super::stream::Answer;
-use super::{admin, backup, batch, compact, history, keys, kv, metrics, page, replication, watch};
+use super::{admin, backup, batch, compact, keys, kv, metrics, page, replication, watch};
 use tiny_http::Method;
 
 /// Refuses a request whose body need not be asked for, since it would be refused with it too.
@@ -57,7 +57,7 @@ pub(super) fn handle<'a>(
         (Route::Status, _, _) => admin::status(&context, head, scratch),
         (Route::Stats, _, _) => admin::stats(&context, head, scratch),
         (Route::Metrics, _, _) => metrics::get(&context, head, scratch),
-        (Route::History, _, _) => history::get(&context, head, scratch),
+        (Route::History, _, _) => admin::history(&context, head, scratch),
         (Route::Healthz, _, _) => admin::healthz(head, scratch),
         (Route::Readyz, _, _) => admin::readyz(&context, head, scratch),
     }?;

@@ -1,22 +1,21 @@
-//! `GET /history`: how the node did over the last hour, so that a page opened now shows what was.
+//! How the node did over the last hour, so that a page opened now shows what was.
 //!
-//! Whatever is counted anyway is looked at every [`INTERVAL`], by the thread that accepts connections, and nothing
-//! is added to the way of a request. A sample is some 200 bytes, and there are [`SAMPLES_MAX`] at most.
+//! Whatever is counted anyway is looked at every [`INTERVAL`], by the thread `history`, which asks the disk how large the
+//! log is: a disk that hangs holds up nobody else. Nothing is added to the way of a request. A sample is some 200 bytes,
+//! and there are [`SAMPLES_MAX`] at most.
 
-use super::context::{Context, Scratch};
-use super::problem::{self, Problem};
-use super::request::Head;
-use super::response::Reply;
-use super::{admin, target};
+use super::observe::Observer;
+use super::registry::Registry;
 use crate::api;
 use crate::histogram::Counts;
+use crate::node::Node;
 use crate::store::Counters;
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How far samples lie apart.
-const INTERVAL: Duration = Duration::from_secs(5);
+pub(super) const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Samples that are kept: an hour of them.
 const SAMPLES_MAX: usize = 720;
@@ -41,6 +40,8 @@ struct Sample {
 #[derive(Debug, Default)]
 pub(super) struct History {
     inner: Mutex<Inner>,
+    /// Told when the thread is to end.
+    to_end: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -49,26 +50,36 @@ struct Inner {
     samples: VecDeque<Sample>,
     latencies: Counts,
     syncs: Counts,
+    is_ending: bool,
 }
 
 impl History {
-    /// How long it is until the next sample is due.
-    pub(super) fn time_left(&self) -> Duration {
-        let last = self.lock().samples.back().map(|sample| sample.at);
-        last.map_or(Duration::ZERO, |at| INTERVAL.saturating_sub(at.elapsed()))
+    /// Takes a sample now and every [`INTERVAL`], until [`History::end`].
+    pub(super) fn run(&self, node: &Node, registry: &Registry, observer: &Observer) {
+        loop {
+            self.take(node, registry, observer);
+            let is_going = |inner: &mut Inner| !inner.is_ending;
+            let waited = self.to_end.wait_timeout_while(self.lock(), INTERVAL, is_going);
+            let (inner, _) = waited.expect("nothing under the lock of the history panics");
+            if inner.is_ending {
+                return;
+            }
+        }
     }
 
-    /// Takes a sample, if one is due.
-    pub(super) fn take_if_due(&self, context: Context<'_>) {
-        if !self.time_left().is_zero() {
-            return;
-        }
-        let node = context.node;
-        let (connections, answers) = context.shared.registry.stats();
+    /// Ends the thread that takes samples.
+    pub(super) fn end(&self) {
+        self.lock().is_ending = true;
+        self.to_end.notify_all();
+    }
+
+    fn take(&self, node: &Node, registry: &Registry, observer: &Observer) {
+        let (connections, answers) = registry.stats();
         let cluster = node.cluster_status();
         let behind = node.followers().into_iter().map(|follower| follower.lag_bytes);
-        let latencies = context.shared.observer.latencies.of_data();
+        let latencies = observer.latencies.of_data();
         let syncs = node.syncs();
+        let log_bytes = node.log_bytes();
         let mut inner = self.lock();
         let recent = latencies.since(&inner.latencies);
         let quantiles = [0.5, 0.99, 0.999].map(|share| recent.quantile(share).unwrap_or_default());
@@ -78,7 +89,7 @@ impl History {
             counters: node.counters(),
             answers: answers.done + answers.redirected + answers.refused + answers.failed,
             connections: connections.open,
-            log_bytes: node.log_bytes(),
+            log_bytes,
             lag_bytes: cluster.lag_bytes.or_else(|| behind.max()),
             latency: (recent.count() > 0).then_some(quantiles),
             sync: syncs.since(&inner.syncs).quantile(1.0),
@@ -92,7 +103,7 @@ impl History {
     }
 
     /// The samples that were taken after a moment, in ms since the Unix epoch.
-    fn after(&self, after_ms: u64) -> api::Samples {
+    pub(super) fn after(&self, after_ms: u64) -> api::Samples {
         let inner = self.lock();
         let samples = &inner.samples;
         let mut columns = api::Samples::default();
@@ -148,21 +159,6 @@ fn push(columns: &mut api::Samples, before: &Sample, sample: &Sample) {
 fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// `GET /history`
-pub(super) fn get(context: &Context<'_>, head: &Head<'_>, scratch: &mut Scratch) -> Result<Reply, Problem> {
-    let [after] = target::parameters(head.query, ["after"])?;
-    let after = after.map_or(Ok(0), |after| {
-        after.parse().map_err(|_| {
-            Problem::new(problem::BAD_QUERY, "it is a moment, in ms since the Unix epoch").field("after")
-        })
-    })?;
-    let body = api::History {
-        interval_ms: INTERVAL.as_millis() as u64,
-        samples: context.shared.history.after(after),
-    };
-    Ok(admin::json(scratch, &body))
 }
 
 #[cfg(test)]

@@ -121,6 +121,13 @@ impl Server {
             shared: &self.shared,
         };
         thread::scope(|scope| {
+            let history = &self.shared.history;
+            let sampler = thread::Builder::new()
+                .name("history".to_owned())
+                .spawn_scoped(scope, || {
+                    history.run(node, &self.shared.registry, &self.shared.observer)
+                })
+                .map_err(Error::Setup)?;
             let accepted = catch_unwind(AssertUnwindSafe(|| self.accept_until_stopped(scope, context)));
             // Where it ended of itself, all others learn of it as they do of a signal.
             self.shared.stopper.stop();
@@ -139,6 +146,10 @@ impl Server {
                 );
                 registry.cut_all();
             }
+            history.end();
+            if sampler.join().is_err() {
+                log::error!("the thread that takes samples for /history has panicked");
+            }
             accepted.map_err(|_| Error::Panicked)
         })
     }
@@ -155,15 +166,13 @@ impl Server {
                 fds.push(PollFd::new(&self.listener, PollFlags::IN));
             }
             fds.extend(refused.streams().map(|stream| PollFd::new(stream, PollFlags::IN)));
-            let next_sample = Some(self.shared.history.time_left());
-            let timeouts = [left_alone, refused.time_left(), next_sample];
+            let timeouts = [left_alone, refused.time_left()];
             let timeout = timeouts.into_iter().flatten().min();
             match rustix::event::poll(&mut fds, timeout.map(timespec).as_ref()) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => trouble.note("wait for connections", &error.into()),
             }
             refused.discard();
-            self.shared.history.take_if_due(context);
             if left_alone.is_none() {
                 self.accept_some(scope, context, &mut refused, &mut trouble);
             }
