@@ -134,7 +134,7 @@ mod prober;
 mod pulse;
 
 pub use handover::promote;
-pub use handshake::{handshake, receive};
+pub use handshake::{OTHER_VERSION, handshake, receive};
 
 use crate::node::Node;
 use link::{Link, LinkError};
