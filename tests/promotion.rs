@@ -245,3 +245,29 @@ fn nobody_stands_in_for_the_successor() {
     second.server.signal(Signal::CONT);
     client.request("PUT", "/kv/k", &headers, b"4").expect(200);
 }
+
+#[test]
+fn a_promotion_says_what_its_own_bound_evicts() {
+    const KEYS: usize = 100;
+    let first = Member::primary(&[]);
+    let second = Member::replica(&[&first], &["--max-capacity", "10"]);
+    let third = Member::replica(&[&first], &[]);
+    first.fill("k", KEYS, "value");
+    become_equal(&[&first, &second, &third]);
+    // As long as it is a replica it holds what the primary holds.
+    assert_eq!(second.value("k0").as_deref(), Some("value"));
+    let said = String::from_utf8(pykv(&["promote"]).at(&second.server).succeed()).unwrap();
+    assert!(said.contains("it evicted 90 keys"), "{said}");
+    assert!(said.contains("bounds are smaller"), "{said}");
+    assert_eq!(second.value("k1"), None);
+    assert_eq!(second.value("k99").as_deref(), Some("value"));
+    become_equal(&[&first, &second, &third]);
+    let said = pykv(&["promote", "--json"]).at(&third.server).succeed();
+    let said: serde_json::Value = serde_json::from_slice(&said).unwrap();
+    assert_eq!(
+        (&said["evicted"], &said["left_behind_bytes"]),
+        (&0.into(), &0.into()),
+        "{said}"
+    );
+    assert!(second.server.stderr().contains("it evicted 90 keys"));
+}

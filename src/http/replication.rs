@@ -34,10 +34,6 @@ const GONE_EVERY: Duration = Duration::from_secs(5);
 /// Longest time for which writers can be held.
 const HOLD_MAX: Duration = Duration::from_secs(10);
 
-/// What a follower of another version is answered.
-const OTHER_PROTOCOL: &str =
-    "it speaks another version of the replication: run one version of pykv on all nodes";
-
 /// `POST /replication/hello`
 pub(super) fn hello(
     context: &Context<'_>,
@@ -147,7 +143,7 @@ pub(super) fn question(head: &Head<'_>) -> Result<(Poll, Duration), Problem> {
     let bad = |field: &'static str, why: &'static str| Problem::new(problem::BAD_QUERY, why).field(field);
     let missing = |field| bad(field, "it is missing");
     if protocol.as_deref() != Some(REPLICATION_PROTOCOL.to_string().as_str()) {
-        return Err(bad("protocol", OTHER_PROTOCOL));
+        return Err(bad("protocol", replication::OTHER_VERSION));
     }
     let id = id.ok_or_else(|| missing("id"))?;
     let address = address.ok_or_else(|| missing("address"))?;

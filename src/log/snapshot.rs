@@ -196,6 +196,11 @@ impl Snapshot<'_> {
         }
     }
 
+    /// Ends it before anything of the store was replaced: bases are made of that again.
+    pub(crate) fn give_up(self) {
+        self.shared.is_hollow.store(false, Ordering::Release);
+    }
+
     /// What it is the state at, and the digest that it must have, once it has come to its end.
     pub(crate) fn end(&self) -> Result<(u64, Digest), SnapshotError> {
         match self.end {

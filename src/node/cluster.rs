@@ -180,6 +180,8 @@ pub(crate) struct Cluster {
     is_replica: AtomicBool,
     is_synced: AtomicBool,
     is_held: AtomicBool,
+    /// A node of another version has spoken to this one.
+    has_met_other_version: AtomicBool,
     /// Held while the role changes: one change at a time.
     pub(super) role_change: Mutex<()>,
     /// Everything before this is in the store of a replica.
@@ -226,6 +228,7 @@ impl Cluster {
             is_replica: AtomicBool::new(role == Role::Replica),
             is_synced: AtomicBool::new(true),
             is_held: AtomicBool::new(false),
+            has_met_other_version: AtomicBool::new(false),
             role_change: Mutex::new(()),
             applied: Watermark::new(applied),
             resolver: Resolver::default(),
@@ -486,6 +489,11 @@ impl Cluster {
     /// Notes what is wrong.
     pub(crate) fn set_error(&self, error: Option<String>) {
         self.state().error = error;
+    }
+
+    /// A node of another version has spoken to this one. `true` where it is the first.
+    pub(crate) fn meet_other_version(&self) -> bool {
+        !self.has_met_other_version.swap(true, Ordering::Relaxed)
     }
 
     /// Another primary of this log and term was heard. `true` where that is news.

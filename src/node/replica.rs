@@ -254,11 +254,19 @@ impl Node {
             return Ok(Aside::default());
         };
         let paths = self.log.set_aside(from)?;
-        let is_cut = paths.is_empty() && self.log.cut_back(from)?;
-        if is_cut {
-            self.store.lock().log.set_next(from);
-            self.cluster.applied.set(from);
-        }
+        let cut = || {
+            let is_cut = self.log.cut_back(from)?;
+            if is_cut {
+                self.store.lock().log.set_next(from);
+                self.cluster.applied.set(from);
+            }
+            Ok(is_cut)
+        };
+        // A node that has been promoted meanwhile keeps all that it has.
+        let is_cut = match paths.is_empty() {
+            true => self.as_replica(cut).unwrap_or(Ok(false))?,
+            false => false,
+        };
         Ok(Aside { paths, is_cut })
     }
 
@@ -267,8 +275,10 @@ impl Node {
     pub(crate) fn receive(&self, link: &mut dyn io::Read) -> Result<u64, ReceiveError> {
         let mut map = LruMap::new(self.limits, self.store.hasher());
         let mut snapshot = self.log.begin_snapshot().map_err(SnapshotError::Log)?;
-        self.as_replica(|| self.cluster.set_synced(false))
-            .ok_or(ReceiveError::RoleChanged)?;
+        if self.as_replica(|| self.cluster.set_synced(false)).is_none() {
+            snapshot.give_up();
+            return Err(ReceiveError::RoleChanged);
+        }
         self.cluster.set_phase(Phase::Snapshot);
         let empty = LruMap::new(self.limits, self.store.hasher());
         drop(self.store.replace(empty, self.log.position().written));
@@ -318,11 +328,15 @@ impl Node {
         Ok(())
     }
 
-    /// Leaves the end of the log to the primary, for a node that has stepped down.
+    /// Leaves the end of the log to the primary, for a node that has stepped down. Does nothing where the node has
+    /// been promoted meanwhile.
     pub(crate) fn leave_log(&self) -> Result<(), Refusal> {
-        self.log.follow()?;
-        self.cluster.applied.set(self.log.appended());
-        Ok(())
+        let left = self.as_replica(|| {
+            self.log.follow()?;
+            self.cluster.applied.set(self.log.appended());
+            Ok(())
+        });
+        left.unwrap_or(Ok(()))
     }
 }
 

@@ -92,14 +92,22 @@ impl Failover {
             return false;
         };
         let silent_for = heard_at.elapsed();
-        if silent_for < after || heard_at.since(caught_up_at) > after {
+        if silent_for < after {
             return false;
         }
-        if let Some(paused) = self.paused {
+        let behind_for = heard_at.since(caught_up_at);
+        let obstacle = match self.paused {
+            Some(paused) => format!("stood still for {:.1} s", paused.as_secs_f32()),
+            None if behind_for > after => format!(
+                "had been behind it for {:.1} s when it was last heard",
+                behind_for.as_secs_f32()
+            ),
+            None => String::new(),
+        };
+        if !obstacle.is_empty() {
             let why = format!(
-                "the primary does not answer, and this node stood still for {:.1} s: it does not take over before \
-                 it has heard the primary again; `pykv promote --force` makes it the primary",
-                paused.as_secs_f32()
+                "the primary does not answer, and this node {obstacle}: it does not take over before it has heard the \
+                 primary again; `pykv promote --force` makes it the primary"
             );
             if !std::mem::replace(&mut self.is_logged, true) {
                 ::log::warn!("{why}");

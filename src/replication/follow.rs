@@ -14,9 +14,10 @@ use super::failover::Failover;
 use super::find::{Finder, Found, may_follow};
 use super::follow_error::{FollowError, LogOnce};
 use super::handshake::{PeerInfo, exchange};
-use super::link::{Link, Request, TEXT_BYTES_MAX};
+use super::link::{Answer, Link, LinkError, Request, TEXT_BYTES_MAX};
 use super::{Times, backoff::Backoff};
 use crate::api::{self, Divergence, LogQuery, REPLICATION_PROTOCOL};
+use crate::boot_clock::BootInstant;
 use crate::log::{Branch, Role, Term};
 use crate::node::{Change, HEARTBEAT_EVERY, Node, Phase, ReceiveError, TakeError};
 use std::time::{Duration, Instant};
@@ -178,7 +179,7 @@ impl Following<'_> {
                 successor: cluster.options().failover_after.is_some(),
             };
             let target = format!("{}?{}", api::PATH_REPLICATION_LOG, query.to_query());
-            let asked = Instant::now();
+            let asked = BootInstant::now();
             let polled = self.poll(&mut link, &target, peer.is_primary);
             let (answer, body) = polled.map_err(|error| FollowError::Link(address.clone(), error))?;
             let invalid = |why: &str| FollowError::Invalid(address.clone(), why.to_owned());
@@ -212,10 +213,17 @@ impl Following<'_> {
             if term < node.term() || !node.term().may_meet(term) {
                 return Err(invalid("its term is none that can follow this node's"));
             }
-            // The primary's answer is news of now; a replica passes on how old its own are.
-            let age = Duration::from_millis(chunk.primary_heard_ms);
-            let age = if peer.is_primary { Duration::ZERO } else { age };
-            self.failover.heard(node, peer.primary(), age);
+            // News are as old as the question, but for the time that the other node may have waited: an answer can
+            // lie in a buffer for long, and what it says of the primary comes before its first byte. A replica adds
+            // how old its own news are.
+            let passed_on = Duration::from_millis(chunk.primary_heard_ms);
+            let passed_on = if peer.is_primary {
+                Duration::ZERO
+            } else {
+                passed_on
+            };
+            let age = || passed_on + asked.elapsed().saturating_sub(wait);
+            self.failover.heard(node, peer.primary(), age());
             let is_empty = body.is_empty();
             if !is_empty {
                 node.append_replicated(end.offset, body)
@@ -226,7 +234,7 @@ impl Following<'_> {
                     })?;
                 end = node.end();
             }
-            cluster.took(chunk.written, end.offset, age);
+            cluster.took(chunk.written, end.offset, age());
             if !std::mem::replace(&mut is_streaming, true) {
                 self.has_progressed = true;
                 ::log::info!("following {address} from offset {} on", chunk.offset);
@@ -265,7 +273,7 @@ impl Following<'_> {
         link: &mut Link,
         target: &str,
         is_primary: bool,
-    ) -> Result<(super::link::Answer, Vec<u8>), super::link::LinkError> {
+    ) -> Result<(Answer, Vec<u8>), LinkError> {
         self.failover.ask();
         let answer_time = self.times.poll_wait + self.times.answer;
         let answer = link.ask(&get(target), answer_time);

@@ -11,6 +11,10 @@ use crate::log::{LogId, Role, Term};
 use crate::node::Node;
 use std::time::Duration;
 
+/// What a node of another version is answered.
+pub const OTHER_VERSION: &str =
+    "it speaks another version of the replication: run one version of pykv on all nodes";
+
 /// What this node says of itself.
 pub fn handshake(node: &Node) -> Handshake {
     let status = node.cluster_status();
@@ -63,15 +67,22 @@ impl PeerInfo {
 /// Hears what another node says of itself. The higher term wins: a primary of a lower one steps down, and a
 /// replica goes over to a primary of a higher one.
 ///
-/// An error says what is wrong with it.
+/// An error says what is wrong with it. The first node of another version is logged: an older one does not show its
+/// operator what it is answered.
 pub fn receive(node: &Node, said: &Handshake) -> Result<(), &'static str> {
+    if said.protocol != REPLICATION_PROTOCOL
+        && let Some(address) = Address::of_node(&said.address)
+        && node.cluster().meet_other_version()
+    {
+        ::log::warn!("{address} is refused: {OTHER_VERSION}");
+    }
     read(node, said).map(|peer| act_on(node, &peer))
 }
 
 /// Checks what another node says, and acts on nothing.
 fn read(node: &Node, said: &Handshake) -> Result<PeerInfo, &'static str> {
     if said.protocol != REPLICATION_PROTOCOL {
-        return Err("it speaks another version of the replication: run one version of pykv on all nodes");
+        return Err(OTHER_VERSION);
     }
     if !said.is_sound() {
         return Err("its checksum does not match");

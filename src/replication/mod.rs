@@ -65,8 +65,9 @@
 //! cannot follow each other in a circle, whatever is started, stopped or promoted in whatever order. A chain has
 //! two links at most.
 //!
-//! Only the primary counts as heard. A replica passes on how long ago it heard it and how far that was, so the
-//! lag at the end of a chain is against the primary too. A primary that has nothing new says so every half
+//! Only the primary counts as heard, and no later than it can have spoken: an answer that lay in a buffer is old
+//! news. A replica passes on how long ago it heard it and how far that was, so the lag at the end of a chain is
+//! against the primary too. A primary that has nothing new says so every half
 //! second.
 //!
 //! # What a replica does
@@ -119,7 +120,7 @@
 //! - A primary whose directory is put back from a copy, or that loses what was not synced, is believed by its
 //!   replicas, though they have more: what they have is set aside.
 //!
-//! `tests/protocol_model.rs` runs through these rules.
+//! `tests/protocol_model/` runs through these rules.
 
 mod backoff;
 mod failover;
@@ -133,7 +134,7 @@ mod prober;
 mod pulse;
 
 pub use handover::promote;
-pub use handshake::{handshake, receive};
+pub use handshake::{OTHER_VERSION, handshake, receive};
 
 use crate::node::Node;
 use link::{Link, LinkError};

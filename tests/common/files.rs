@@ -28,7 +28,7 @@ pub fn as_if_killed(mut log: Vec<u8>) -> Vec<u8> {
     log
 }
 
-/// Copies a directory that has only files in it; what is in the other one goes.
+/// Copies a directory and what is in it; what is in the other one goes.
 pub fn copy_dir(from: &Path, to: &Path) {
     if to.exists() {
         fs::remove_dir_all(to).unwrap();
@@ -36,6 +36,10 @@ pub fn copy_dir(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
-        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        let copy = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy_dir(&entry.path(), &copy),
+            false => drop(fs::copy(entry.path(), copy).unwrap()),
+        }
     }
 }

@@ -191,8 +191,12 @@ fn send(to: &mut Client, key: usize, request: Request) -> io::Result<Response> {
 /// What an answer says.
 fn told(request: Request, answer: &Response) -> Told {
     let outcome = match (request, answer.status) {
-        // A replica says as of when its answer is: it may be an old one.
-        (Request::Get, 200 | 404) if answer.header("Pykv-Offset").is_some() => return Told::Nothing,
+        // A replica says as of when its answer is: it may be an old one. A primary that waits for replicas says both.
+        (Request::Get, 200 | 404)
+            if answer.header("Pykv-Offset").is_some() && answer.header("Pykv-Replicas").is_none() =>
+        {
+            return Told::Nothing;
+        }
         (Request::Get, 200) => return Told::Answer(Operation::Get(Some(value(&answer.body)))),
         (Request::Get, 404) => return Told::Answer(Operation::Get(None)),
         (Request::Put(_), 200 | 201) | (Request::CompareAndSet(..), 200) | (Request::Delete, 204) => {

@@ -46,18 +46,33 @@ const KEYS: usize = 12;
 /// Operations that are answered between two failovers.
 const OPERATIONS: u64 = 1500;
 
-/// Whether a read may show a write that is not acknowledged, and that a failover then undoes. As long as the primary
-/// shows a write before replicas have it this must be `true`, and such reads are left out of the histories. Where
-/// reads wait for what they show to be acknowledged, `false` holds them to it.
-const READS_MAY_SHOW_WHAT_IS_UNDONE: bool = true;
+/// Whether reads wait until replicas have what they show.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reads {
+    /// A read may show a write that is not acknowledged, and that a failover then undoes: such reads are left out of
+    /// the histories.
+    AtOnce,
+    /// With `--sync-reads`. All that was read counts.
+    Sync,
+}
 
-/// What both nodes are started with.
-const SYNC: [&str; 5] = ["--sync-replicas", "1", "--sync-required", "--sync-timeout", "1s"];
+impl Reads {
+    /// What both nodes are started with.
+    fn args(self) -> Vec<&'static str> {
+        let mut args = vec!["--sync-replicas", "1", "--sync-required", "--sync-timeout", "1s"];
+        args.extend((self == Reads::Sync).then_some("--sync-reads"));
+        args
+    }
+}
 
 /// A node that takes over from another.
-fn successor(of: &Member, link: Proxy, dir: &Path) -> Member {
+fn successor(of: &Member, link: Proxy, dir: &Path, reads: Reads) -> Member {
     let advertise = link.address();
-    let args = [&SYNC[..], &["--failover-after", "1s", "--advertise", &advertise]].concat();
+    let args = [
+        &reads.args()[..],
+        &["--failover-after", "1s", "--advertise", &advertise],
+    ]
+    .concat();
     Member::of(Setup::replica(&of.link.address(), &args).data(dir), link)
 }
 
@@ -84,15 +99,24 @@ fn have_writes_in_flight(primary: &Member, workload: &Workload) {
 
 #[test]
 fn keys_are_registers_through_failovers() {
+    fail_over(Reads::AtOnce);
+}
+
+#[test]
+fn with_sync_reads_nothing_that_was_read_is_undone() {
+    fail_over(Reads::Sync);
+}
+
+fn fail_over(reads: Reads) {
     let failovers = setting("PYKV_LINEARIZABILITY_FAILOVERS", 3);
     let seed = setting("PYKV_LINEARIZABILITY_SEED", 1);
     let home = tempfile::tempdir().unwrap();
     let dirs = [home.path().join("a"), home.path().join("b")];
     let link = Proxy::start();
     let advertise = link.address();
-    let args = [&SYNC[..], &["--advertise", &advertise]].concat();
+    let args = [&reads.args()[..], &["--advertise", &advertise]].concat();
     let mut primary = Member::of(Setup::new(&args).data(&dirs[0]), link);
-    let mut other = successor(&primary, Proxy::start(), &dirs[1]);
+    let mut other = successor(&primary, Proxy::start(), &dirs[1], reads);
     is_ready(&other, &primary);
 
     let workload = Workload::new(KEYS);
@@ -125,7 +149,7 @@ fn keys_are_registers_through_failovers() {
             let Member { server, link } = primary;
             drop(server);
             link.set(Mode::Pass);
-            let back = successor(&other, link, dir);
+            let back = successor(&other, link, dir, reads);
             eventually("the one before is a replica", || !back.is_primary());
             is_ready(&back, &other);
             (primary, other) = (other, back);
@@ -137,17 +161,17 @@ fn keys_are_registers_through_failovers() {
     become_equal(&[&primary, &other]);
     let (histories, failovers) = workload.into_histories();
     for (key, history) in histories.iter().enumerate() {
-        check(key, history, &failovers);
+        check(key, history, &failovers, reads);
     }
 }
 
 /// Checks what was done to a key, and that the check would have found faults in it.
-fn check(key: usize, history: &History, failovers: &[Duration]) {
+fn check(key: usize, history: &History, failovers: &[Duration], reads: Reads) {
     let unknown = history.calls.iter().filter(|call| call.operation.is_unknown());
     let (calls, unknown) = (history.calls.len(), unknown.count());
-    let history = match READS_MAY_SHOW_WHAT_IS_UNDONE {
-        true => history.without_reads_of_unacknowledged_writes(failovers),
-        false => history.clone(),
+    let history = match reads {
+        Reads::AtOnce => history.without_reads_of_unacknowledged_writes(failovers),
+        Reads::Sync => history.clone(),
     };
     let left_out = calls - history.calls.len();
     eprintln!("key{key}: {calls} operations, {unknown} of unknown outcome, {left_out} left out");

@@ -21,6 +21,16 @@ pub fn primary(cluster: &Cluster<'_>) -> Option<usize> {
     primaries.next().filter(|_| primaries.next().is_none())
 }
 
+/// The only primary of a cluster that has converged. A node that gets no processor may answer late.
+pub fn primary_soon(cluster: &Cluster<'_>) -> usize {
+    let mut found = None;
+    happens(Instant::now(), || {
+        found = primary(cluster);
+        found.is_some()
+    });
+    found.unwrap_or_else(|| panic!("the cluster has not converged:\n{}", describe(cluster)))
+}
+
 /// Waits until there is one primary and all others stream from it. A hand helps where `promise` says that it may be
 /// needed, and only after the cluster had all its time.
 pub fn has_primary(cluster: &Cluster<'_>, since: Instant, promise: &Promise) {

@@ -329,6 +329,33 @@ fn a_tail_without_keys_is_cut_and_another_is_set_aside() {
 }
 
 #[test]
+fn a_node_that_was_promoted_meanwhile_leaves_nothing_to_others() {
+    let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let primary = example(theirs.path());
+    let replica_node = open(replica(ours.path(), Policy::No));
+    let state = snapshot(&primary);
+    receive(&replica_node, &state).unwrap();
+    replica_node.promote().unwrap();
+    let (before, term) = (replica_node.end(), replica_node.term());
+    // All that its thread may be about to do, since it was a replica when it looked.
+    replica_node.leave_log().unwrap();
+    let aside = replica_node.set_aside(&primary.branches(), None).unwrap();
+    assert!(!aside.is_cut && aside.paths.is_empty());
+    assert!(matches!(
+        receive(&replica_node, &state),
+        Err(ReceiveError::RoleChanged)
+    ));
+    assert_eq!((replica_node.end(), replica_node.term()), (before, term));
+    // It gives offsets, keeps the digest, and its state can be taken.
+    set(&replica_node, "key0", "of the second term").unwrap();
+    assert_eq!(digest(&replica_node).0, replica_node.end().offset);
+    let other_dir = tempfile::tempdir().unwrap();
+    let other = open(replica(other_dir.path(), Policy::No));
+    receive(&other, &snapshot(&replica_node)).unwrap();
+    assert_eq!(contents(&other), contents(&replica_node));
+}
+
+#[test]
 fn a_crash_while_a_tail_is_cut_loses_nothing() {
     let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let primary = example(theirs.path());
