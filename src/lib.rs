@@ -5,27 +5,34 @@
 //! is for, what it owns and what must hold in it.
 //!
 //! # The rooms
+//! A room uses what this table allows, and no files use each other in a circle: `tests/architecture` holds the source
+//! to both.
+//!
 //! | room | what it is | uses |
 //! | --- | --- | --- |
-//! | `main.rs` | parses the command line, turns errors into exit statuses | `cli`, `commands` |
-//! | [`cli`] | every subcommand, flag, default, environment variable and help text | |
-//! | [`commands`] | one file a subcommand: builds the parts and runs them | all below |
-//! | [`client`] | the HTTP client of the command line | `api` |
-//! | [`http`] | listener, connections, requests, handlers | `node`, `replication`, `api` |
-//! | [`replication`] | the threads that follow another node, call the others and take over; the whole protocol | `node`, `api` |
+//! | `main.rs` | parses the command line, turns errors into exit statuses | `cli`, `client`, `commands` |
+//! | [`cli`] | every subcommand, flag, default, environment variable and help text | `address`, `api`, `http`, `key`, `log`, `node`, `record`, `store` |
+//! | [`commands`] | one file a subcommand: builds the parts and runs them | `address`, `api`, `cli`, `client`, `digest`, `escape`, `http`, `json`, `key`, `log`, `node`, `record`, `replication`, `store`, `wall` |
+//! | [`client`] | the HTTP client of the command line | `address`, `api`, `pair`, `record` |
+//! | [`http`] | listener, connections, requests, handlers | `address`, `api`, `escape`, `histogram`, `json`, `key`, `log`, `node`, `pair`, `record`, `replication`, `store`, `waits`, `wall` |
+//! | [`replication`] | the threads that follow another node, call the others and take over; the whole protocol | `address`, `api`, `boot_clock`, `log`, `node` |
 //! | [`api`] | what both sides of the HTTP API speak: paths, headers, JSON | |
-//! | [`node`] | a store, its log and its role: the one thing that handlers and commands talk to | `store`, `log` |
-//! | [`store`] | memory: the LRU map, and the lock it is shared under | |
-//! | [`log`] | disk: segments, group commit, recovery, compaction, backups, check and repair | `record` |
-//! | [`digest`] | what tells two stores with the same entries from others | |
-//! | [`record`] | the one record format | |
+//! | [`node`] | a store, its log and its role: the one thing that handlers and commands talk to | `api`, `boot_clock`, `digest`, `histogram`, `key`, `log`, `pair`, `record`, `resolver`, `store` |
+//! | [`store`] | memory: the LRU map, and the lock it is shared under | `digest`, `log`, `pair`, `record`, `waits` |
+//! | [`log`] | disk: segments, group commit, recovery, compaction, backups, check and repair | `digest`, `histogram`, `pair`, `record`, `waits` |
+//! | [`digest`] | what tells two stores with the same entries from others | `pair`, `record` |
+//! | [`record`] | the one record format | `pair` |
+//! | `key` | a key that was checked | `pair` |
+//! | `pair` | a key and its value as one piece of memory | |
+//! | `address`, `resolver` | the address of a node; names looked up by a thread of their own | |
 //! | `json` | JSON from outside, its errors in plain words | |
-//! | `key`, `pair` | a key that was checked; a key and its value as one piece of memory | |
+//! | `escape` | text that acts on nothing it is shown on | |
+//! | `wall`, `boot_clock` | the time of day, within what can be written; a clock that counts suspension | |
 //! | `histogram`, `waits` | how long things took; what a thread has waited for | |
+//! | `fuzzing` | the doors through which fuzzers and property tests come in | `http`, `log`, `record` |
 //!
-//! `store` and `log` know nothing of HTTP, `record` knows nothing of anyone, and there are no circles. (The
-//! store holds the log's [`Appender`](log), because a change and its place in the log belong to one hold of
-//! one lock; the log sees the store only as a source of entries.)
+//! The store holds the log's [`Appender`](log), because a change and its place in the log belong to one hold of one
+//! lock; the log sees the store only as a source of entries.
 //!
 //! # One number
 //! The log is one endless sequence of bytes, and an **offset** is a position in it that is never reused.
@@ -87,12 +94,13 @@
 //! | `log` | 1 | [`Node::open`](node::Node::open) | [`Node::close`](node::Node::close), which joins it |
 //! | `compact` | 1 | [`Node::open`](node::Node::open) | the same; a compaction that is going on is given up |
 //! | `sweep` | 1 | [`Node::open`](node::Node::open) | the same |
-//! | `follow`, `scout` | 1 each | [`Replication::start`](replication::Replication::start) | [`Replication::stop`](replication::Replication::stop), which joins them; idle on a node that has no others |
+//! | `history` | 1 | [`Server::run`](http::Server::run) | the end of run, which joins it |
+//! | `follow`, `prober` | 1 each | [`Replication::start`](replication::Replication::start) | [`Replication::stop`](replication::Replication::stop), which joins them; idle on a node that has no others |
 //! | `access` | 1, with `--access-log` | `pykv serve` | the end of the server, once all lines are written |
 //! | `ctrl-c` | 1 | `pykv serve` | the end of the process; it holds nothing |
 //!
 //! To stop: the signal's thread tells the server; connections finish what they have begun; the server's
-//! scope joins them; `follow` and `scout` are stopped; the node is closed, which ends `sweep`, `compact` and `log`, writes and syncs the rest,
+//! scope joins them; `follow` and `prober` are stopped; the node is closed, which ends `sweep`, `compact` and `log`, writes and syncs the rest,
 //! says so in a last record, and lets go of the directory.
 //!
 //! # What holds everywhere
