@@ -23,7 +23,7 @@ run: build ## Start a node on 127.0.0.1:7958, its data in ./pykv-data
 	$(BINARY) serve $(ARGS)
 
 test: test-tools schemathesis ## Run all tests
-	$(CARGO) test --locked
+	$(CARGO) test --locked --no-fail-fast
 
 # Beside cargo: strace makes system calls fail, promtool reads what is told to Prometheus, the page is used in a browser,
 # nginx and HAProxy stand before a node, faketime gives it another clock, script a terminal.

@@ -1,6 +1,6 @@
 //! The flags of `pykv backup` and `pykv restore`.
 
-use super::{Connection, DIR_DEFAULT, ENV_DIR};
+use super::connection::{Connection, DIR_DEFAULT, ENV_DIR};
 use clap::Args;
 use std::path::PathBuf;
 

@@ -1,6 +1,6 @@
 //! The commands that take or give many keys at once: `batch`, `export`, `import` and `shell`.
 
-use super::Connection;
+use super::connection::Connection;
 use clap::Args;
 use std::path::PathBuf;
 

@@ -1,6 +1,6 @@
 //! The flags of `pykv compact`.
 
-use super::Connection;
+use super::connection::Connection;
 use clap::Args;
 use std::path::PathBuf;
 

@@ -1,6 +1,6 @@
 //! The commands that read and write keys one by one: `get`, `set`, `del`, `list`, and deadlines.
 
-use super::Connection;
+use super::connection::Connection;
 use super::units::Span;
 use super::values::{key, limit, ttl, version};
 use clap::Args;

@@ -1,7 +1,8 @@
 //! The flags of `pykv replica` and `pykv promote`, and those of every node that are about its cluster.
 
+use super::connection::Connection;
+use super::serve::Serve;
 use super::units::Span;
-use super::{Connection, Serve};
 use crate::client::Address;
 use crate::log::LogId;
 use clap::Args;

@@ -1,11 +1,12 @@
 //! The flags of `pykv serve`, and what they come to as options of the node and the listener.
 
+use super::cluster::Cluster;
+use super::connection::{DIR_DEFAULT, ENV_DIR, ENV_LISTEN, ENV_LOG, ENV_TOKEN_FILE, LISTEN_DEFAULT};
 use super::units::{Size, Span};
 use super::values::{
     buffer, capacity, count, headers, host_name, listen, max_batch, max_value, not_zero, ratio, segment_size,
     unwritten,
 };
-use super::{DIR_DEFAULT, ENV_DIR, ENV_LISTEN, ENV_LOG, ENV_TOKEN_FILE, LISTEN_DEFAULT};
 use crate::http::{Hosts, Limits};
 use crate::{log, node, store};
 use clap::{Args, ValueEnum};
@@ -117,7 +118,7 @@ pub struct Serve {
 
     /// What it is told of its cluster.
     #[command(flatten)]
-    pub cluster: super::Cluster,
+    pub cluster: Cluster,
     /// A name that browsers reach the node by, beside its addresses; may be given more than once
     ///
     /// A node that listens on loopback and asks for no token answers requests for IP addresses, for

@@ -1,6 +1,6 @@
 //! The flags of `pykv watch`.
 
-use super::Connection;
+use super::connection::Connection;
 use super::values::{limit, offset};
 use clap::Args;
 use std::num::NonZeroU64;

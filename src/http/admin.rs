@@ -1,5 +1,6 @@
 //! The handlers that say how the node is: `/status`, `/stats`, `/history` and the probes.
 
+use super::admit::body_bytes_max;
 use super::compact;
 use super::context::{Context, Scratch};
 use super::history;
@@ -7,7 +8,7 @@ use super::media::Sent;
 use super::problem::{self, Problem};
 use super::request::Head;
 use super::response::{Body, Media, Reply, push_json};
-use super::routes::{Route, body_bytes_max};
+use super::route::Route;
 use super::target;
 use crate::api;
 use crate::log::{Health, Policy};

@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::problem::{self, Problem};
 use super::request::Head;
-use super::routes::Route;
+use super::route::Route;
 use crate::api;
 use crate::log::Role;
 use crate::node::AckRequirement;

@@ -17,6 +17,7 @@ mod later;
 mod linger;
 mod state;
 
+use super::admit;
 use super::chunked::{Chunked, ChunkedError};
 use super::cluster::{self, NotYet};
 use super::context::{Context, Scratch};
@@ -33,9 +34,8 @@ use super::registry::Peer;
 use super::request::{Framing, Head};
 use super::response::{Envelope, Reply};
 use super::room::Room;
-use super::routes;
+use super::route::Route;
 use super::stream::Answer;
-use super::template::Template;
 use linger::linger;
 use state::{Awaited, Connection, KEPT_BYTES, Next, Pending, Wait};
 use std::io;
@@ -158,7 +158,7 @@ impl<'a> Connection<'a> {
                 Ok(true) => Some(chunked.decoded_bytes()),
                 Ok(false) => return Next::Read,
                 Err(ChunkedError::TooLarge) => {
-                    let problem = routes::body_too_large(*body_bytes_max);
+                    let problem = admit::body_too_large(*body_bytes_max);
                     return self.refuse(problem, false, false);
                 }
                 Err(ChunkedError::Malformed(why)) => {
@@ -189,14 +189,14 @@ impl<'a> Connection<'a> {
             close: !head.keep_alive || self.context.shared.is_stopping(),
         };
         let wants_line = self.context.shared.observer.wants_lines();
-        let admitted = match routes::admit(&self.context, &head) {
+        let admitted = match admit::admit(&self.context, &head) {
             Ok(admitted) => {
                 self.asked.note(&head, admitted.route.template(), wants_line);
                 admitted
             }
             // A body that is here already can be read over; one that is to come is not waited for.
             Err(problem) => {
-                self.asked.note(&head, Template::of_path(head.path), wants_line);
+                self.asked.note(&head, Route::template_of(head.path), wants_line);
                 let Some((_, end)) = body.zip(end) else {
                     return self.refuse(problem, envelope.is_head, envelope.is_http10);
                 };

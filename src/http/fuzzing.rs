@@ -5,7 +5,7 @@ use super::chunked::{Chunked, ChunkedError};
 use super::conditions::{self, Conditions};
 use super::limits::Limits;
 use super::request::{Framing, Head};
-use super::routes::Route;
+use super::route::Route;
 use super::{media, payload, replication};
 use crate::api::{ChunkHeader, Divergence, Handover, Handshake};
 

@@ -4,11 +4,12 @@
 //! takes its place. It neither reads from the connection nor writes to it, and it does not wait: one that has
 //! to returns what is to be done later ([`super::stream`]).
 
+use super::admit::Admitted;
 use super::context::{Context, Scratch};
 use super::problem::Problem;
 use super::request::Head;
 use super::room::Room;
-use super::routes::{Admitted, Route};
+use super::route::Route;
 use super::stream::Answer;
 use super::{admin, backup, batch, compact, keys, kv, metrics, page, replication, watch};
 use tiny_http::Method;

@@ -2,22 +2,23 @@
 //!
 //! | file | what it is |
 //! | --- | --- |
+//! | `options`, `shared`, `context`, `stopper` | how a server is built; what its connections share; what handlers work with; how it stops |
 //! | `listener` | accepts, refuses, and ends connections |
 //! | `registry` | the connections that are open, and what they count |
 //! | `connection` | the loop of one connection |
 //! | `input`, `output` | its two buffers: what came, and what goes out |
 //! | `request`, `authority`, `chunked` | the head of a request, the host in it, and bodies that come in chunks |
-//! | `routes` | which request is which, and whether it may come in |
+//! | `route`, `template`, `admit` | which request is which, what it is counted by, and whether it may come in |
 //! | `handlers`: `kv`, `keys`, `compact`, `backup`, `watch`, `admin`, `replication` | from a request to its answer |
 //! | `target`, `payload`, `media`, `conditions`, `deadline` | paths and queries, JSON bodies, forms of bodies, entity tags, times to live |
 //! | `response`, `problem` | answers, and errors as answers |
-//! | `stream`, `sink` | answers that wait, and answers that are sent while they are made |
+//! | `stream`, `sink`, `line` | answers that wait, answers that are sent while they are made, and the connection that they go to |
 //! | `cluster` | what a request asks of the node's place in its cluster |
 //! | `observe`, `metrics`, `history` | how long requests took and what they waited for; what is told of that |
 //! | `page` | the web page: files in the binary |
 //! | `auth` | tokens |
 //! | `origin` | what pages of other sites may not do |
-//! | `limits`, `budget` | what clients may take; the memory that they share |
+//! | `limits`, `budget`, `room` | what clients may take; the memory that they share, and what one request takes of it |
 //!
 //! # Why a server of our own
 //! tiny_http gives the vocabulary (methods, status codes, header fields), httparse the grammar. tiny_http's
@@ -32,6 +33,7 @@
 //! one scope: when it returns, every one of them has ended.
 
 mod admin;
+mod admit;
 mod auth;
 mod authority;
 mod backup;
@@ -69,7 +71,7 @@ mod replication;
 mod request;
 mod response;
 mod room;
-mod routes;
+mod route;
 mod shared;
 mod sink;
 mod stopper;

@@ -3,6 +3,7 @@
 //! | file | what it is |
 //! | --- | --- |
 //! | `latencies` | counts by duration, of each route, method and status |
+//! | `seen` | a request that was answered |
 //! | `marks` | what is known of requests whose answers are on their way |
 //! | `slow` | a line in the node's log about a request that took long |
 //! | `access` | a line about every request, in a file of its own |
@@ -17,16 +18,17 @@
 mod access;
 mod latencies;
 mod marks;
+mod seen;
 mod slow;
 
 pub(super) use access::Access;
-pub(super) use latencies::{Kind, Latencies};
+pub(super) use latencies::Latencies;
 pub(super) use marks::{Asked, Marks, Spent};
 pub(super) use slow::Slow;
 
 use super::registry::Peer;
-use crate::waits::Waits;
-use std::time::{Duration, Instant};
+use seen::Seen;
+use std::time::Instant;
 
 /// Sees every request that was answered. Shared by all connections, and by those who send answers for them.
 #[derive(Debug)]
@@ -34,19 +36,6 @@ pub(super) struct Observer {
     pub(super) latencies: Latencies,
     slow: Option<Slow>,
     access: Option<Access>,
-}
-
-/// A request that was answered.
-#[derive(Debug)]
-struct Seen<'a> {
-    kind: Kind,
-    status: u16,
-    /// The request line.
-    line: &'a str,
-    answer_bytes: u64,
-    took: Duration,
-    waits: Waits,
-    replicas: Duration,
 }
 
 impl Observer {

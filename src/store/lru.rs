@@ -10,14 +10,16 @@
 //!   an entry lives until it is removed.
 
 mod samples;
+mod steps;
 mod walk;
 
 pub(crate) use walk::Walk;
 
+use super::counters::Counters;
 use super::deadlines::{DEADLINE_OVERHEAD_BYTES, Deadlines};
+use super::index::Index;
 use super::samples::Samples;
 use super::slab::{Entry, NIL, SLOTS_MAX, Slab, Slot};
-use super::{Counters, index::Index};
 use crate::digest::{self, Digest};
 use crate::pair::Pair;
 use crate::record::{Operation, Record};

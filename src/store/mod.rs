@@ -22,6 +22,7 @@
 
 mod changes;
 mod copied;
+mod counters;
 mod deadlines;
 mod index;
 mod lru;
@@ -34,6 +35,7 @@ mod tests;
 
 pub(crate) use changes::Prepared;
 pub(crate) use copied::Copied;
+pub use counters::Counters;
 pub(crate) use lru::Walk;
 pub use lru::{ENTRY_OVERHEAD_BYTES, Limits, LruMap, cost_bytes};
 pub(crate) use replay::Replay;
@@ -49,29 +51,6 @@ use std::time::Instant;
 
 /// Bytes of a base's record beside key and value.
 const RECORD_OVERHEAD_BYTES: u64 = 28;
-
-/// What the store counts, since the process started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Reads that found their key.
-    pub hits: u64,
-    /// Reads that did not.
-    pub misses: u64,
-    /// Keys added.
-    pub adds: u64,
-    /// Values replaced.
-    pub updates: u64,
-    /// Keys deleted by a client.
-    pub deletes: u64,
-    /// Entries dropped to stay within the bounds.
-    pub evictions: u64,
-    /// Entries dropped because their deadline came.
-    pub expiries: u64,
-    /// Entries held now.
-    pub entries: u64,
-    /// Bytes held now: keys, values and what the store adds to each.
-    pub bytes: u64,
-}
 
 /// What the store's lock guards.
 pub(crate) struct Locked {

@@ -50,6 +50,13 @@ impl Tree {
             let parsed = syn::parse_file(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
             let mut names = Names::default();
             names.visit_file(&parsed);
+            // What is handed on and used here as well is used.
+            let here = names
+                .hands_on
+                .iter()
+                .filter(|(name, _)| names.words.contains(*name));
+            let here: Vec<Vec<String>> = here.map(|(_, path)| path.clone()).collect();
+            names.paths.extend(here);
             let module = module_of(&name);
             tree.modules.insert(module.clone(), name.clone());
             let file = File {
@@ -193,6 +200,8 @@ fn module_of(name: &str) -> Vec<String> {
 struct Names {
     paths: Vec<Vec<String>>,
     hands_on: BTreeMap<String, Vec<String>>,
+    /// The first words of all paths that are no imports.
+    words: BTreeSet<String>,
 }
 
 /// Whether something is there for tests or fuzzing alone.
@@ -248,6 +257,7 @@ impl<'ast> Visit<'ast> for Names {
             .iter()
             .map(|segment| segment.ident.to_string())
             .collect();
+        self.words.insert(segments[0].clone());
         if path.leading_colon.is_none()
             && matches!(segments[0].as_str(), "crate" | "super" | "self")
             && segments.len() > 1

@@ -152,7 +152,7 @@ fn a_planted_circle_and_a_planted_use_are_found() {
     );
     write(
         "lower.rs",
-        "pub struct Thing; fn f() -> crate::upper::One { todo!() }",
+        "pub struct Thing; fn f() -> crate::upper::One { loop {} }",
     );
     let tree = Tree::read(dir.path());
     assert_eq!(

@@ -6,7 +6,7 @@
 //! The file is appended to, a whole line at a time. Where it cannot be written that is said once an episode, and
 //! tried again with the next lines; those that were not written are counted among the dropped.
 
-use super::Seen;
+use super::seen::Seen;
 use crate::escape;
 use crate::http::registry::Peer;
 use crate::wall;

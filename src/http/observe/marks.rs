@@ -1,6 +1,8 @@
 //! What is known of requests whose answers are on their way.
 
-use super::{Kind, Observer, Seen};
+use super::Observer;
+use super::latencies::Kind;
+use super::seen::Seen;
 use crate::http::registry::Peer;
 use crate::http::request::Head;
 use crate::http::template::Template;

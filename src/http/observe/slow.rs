@@ -3,7 +3,7 @@
 //! When a disk stands still, all requests are slow at once, and a thousand lines say no more than ten. So there are
 //! at most [`LINES_MAX`] a second; how many more there were is said with the next.
 
-use super::Seen;
+use super::seen::Seen;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 

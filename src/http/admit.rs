@@ -1,4 +1,4 @@
-//! Which request is which, and whether it may come in: all that is decided from the head alone.
+//! Whether a request may come in: all that is decided from the head alone.
 //!
 //! The order is that of a client's questions, once it is no page of another site that asks: is there such a
 //! path, does it take the method, may I, is the body one it takes. It is decided before the body is read, so
@@ -7,142 +7,13 @@
 use super::auth::Scope;
 use super::context::Context;
 use super::media::{self, Sent};
-use super::page;
 use super::problem::{self, Problem};
 use super::request::{Framing, Head};
-use super::target;
+use super::route::Route;
 use crate::api;
 use crate::log::Role;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use std::borrow::Cow;
 use tiny_http::Method;
-
-/// What a path names.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Route<'a> {
-    /// All keys.
-    Keys,
-    /// One key, decoded and not yet checked.
-    Key(Cow<'a, str>),
-    Batch,
-    Watch,
-    Compact,
-    Backup,
-    /// A file of the web page.
-    Page(&'static page::File),
-    Status,
-    Stats,
-    History,
-    Metrics,
-    Healthz,
-    Readyz,
-    Primary,
-    Replica,
-    Promote,
-    Forget,
-    /// What a node says of itself to another.
-    Hello,
-    /// Asks a primary to hold its writers.
-    Handover,
-    /// The log, for followers.
-    Log,
-    /// The state, for followers.
-    Snapshot,
-}
-
-impl<'a> Route<'a> {
-    pub(super) fn of_path(path: &'a str) -> Result<Route<'a>, Problem> {
-        Ok(match path.strip_prefix(api::PATH_KV) {
-            Some("") => Route::Keys,
-            Some(key) => Route::Key(target::decode(key, problem::BAD_KEY)?),
-            None => match path {
-                api::PATH_BATCH => Route::Batch,
-                api::PATH_WATCH => Route::Watch,
-                api::PATH_COMPACT => Route::Compact,
-                api::PATH_BACKUP => Route::Backup,
-                api::PATH_STATUS => Route::Status,
-                api::PATH_STATS => Route::Stats,
-                api::PATH_HISTORY => Route::History,
-                api::PATH_METRICS => Route::Metrics,
-                api::PATH_HEALTHZ => Route::Healthz,
-                api::PATH_READYZ => Route::Readyz,
-                api::PATH_PRIMARY => Route::Primary,
-                api::PATH_REPLICA => Route::Replica,
-                api::PATH_PROMOTE => Route::Promote,
-                api::PATH_FORGET => Route::Forget,
-                api::PATH_REPLICATION_HELLO => Route::Hello,
-                api::PATH_REPLICATION_HANDOVER => Route::Handover,
-                api::PATH_REPLICATION_LOG => Route::Log,
-                api::PATH_REPLICATION_SNAPSHOT => Route::Snapshot,
-                _ => match page::file(path) {
-                    Some(file) => Route::Page(file),
-                    None => return Err(Problem::new(problem::NO_PATH, "keys are under /kv/")),
-                },
-            },
-        })
-    }
-
-    /// The methods it takes.
-    pub(super) fn methods(&self) -> &'static [&'static str] {
-        match self {
-            Route::Compact
-            | Route::Promote
-            | Route::Forget
-            | Route::Hello
-            | Route::Handover
-            | Route::Batch => &["POST"],
-            Route::Keys => &["GET", "HEAD", "POST", "DELETE"],
-            Route::Key(_) => &["GET", "HEAD", "PUT", "PATCH", "DELETE"],
-            // A HEAD of a piece of the log would be an acknowledgement.
-            Route::Log | Route::Snapshot => &["GET"],
-            Route::Watch
-            | Route::Backup
-            | Route::Status
-            | Route::Stats
-            | Route::History
-            | Route::Metrics
-            | Route::Healthz
-            | Route::Readyz
-            | Route::Primary
-            | Route::Replica
-            | Route::Page(_) => &["GET", "HEAD"],
-        }
-    }
-
-    /// Whether it is about keys and values, and not about the node.
-    pub(super) fn is_data(&self) -> bool {
-        matches!(
-            self,
-            Route::Keys | Route::Key(_) | Route::Batch | Route::Watch | Route::Backup
-        )
-    }
-
-    /// Whether no page of another site has any business with reading it: it is the node's whole state, or asking is
-    /// an act (a poll of the log is an acknowledgement).
-    fn is_guarded(&self) -> bool {
-        matches!(self, Route::Backup | Route::Log | Route::Snapshot)
-    }
-
-    /// What a token must allow; none where no token is asked for.
-    fn scope(&self, method: &Method) -> Option<Scope> {
-        match (self, method) {
-            (Route::Page(_) | Route::Healthz | Route::Readyz | Route::Primary | Route::Replica, _) => None,
-            (
-                Route::Compact
-                | Route::Backup
-                | Route::Promote
-                | Route::Forget
-                | Route::Hello
-                | Route::Handover
-                | Route::Log
-                | Route::Snapshot,
-                _,
-            ) => Some(Scope::Admin),
-            (_, Method::Get | Method::Head) => Some(Scope::Read),
-            _ => Some(Scope::Write),
-        }
-    }
-}
 
 /// A request that may come in once its body is there.
 #[derive(Debug)]
@@ -297,29 +168,4 @@ pub(super) fn body_bytes_max(context: &Context<'_>, route: &Route<'_>, sent: Sen
     derived
         .min(limits.body_bytes_max.unwrap_or(held_max))
         .min(held_max)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths() {
-        assert_eq!(Route::of_path("/kv/").unwrap(), Route::Keys);
-        assert_eq!(Route::of_path("/kv/a%2Fb/c").unwrap(), Route::Key("a/b/c".into()));
-        assert_eq!(Route::of_path("/kv//").unwrap(), Route::Key("/".into()));
-        assert_eq!(Route::of_path("/status").unwrap(), Route::Status);
-        assert!(matches!(Route::of_path("/").unwrap(), Route::Page(_)));
-        for (path, status) in [
-            ("/kv", 404),
-            ("/page", 404),
-            ("/page/", 404),
-            ("/page/nothing.js", 404),
-            ("/status/", 404),
-            ("/kv/%", 400),
-            ("/kv/%ff", 400),
-        ] {
-            assert_eq!(Route::of_path(path).unwrap_err().kind.status, status, "{path}");
-        }
-    }
 }

@@ -1,0 +1,46 @@
+//! How a command reaches a node, and the names of variables and defaults that several commands share.
+
+use super::units::Span;
+use crate::client::Address;
+use clap::Args;
+use std::path::PathBuf;
+
+/// Where a node listens unless told otherwise: PYKV on a phone's keys.
+pub const LISTEN_DEFAULT: &str = "127.0.0.1:7958";
+/// Where a node keeps its data unless told otherwise.
+pub const DIR_DEFAULT: &str = "pykv-data";
+
+/// Names the node that a command talks to.
+pub const ENV_SERVER: &str = "PYKV_SERVER";
+/// Holds a token. The only way to give one beside a file: what stands in argv is seen by every process.
+pub const ENV_TOKEN: &str = "PYKV_TOKEN";
+/// Names a file that holds a token.
+pub const ENV_TOKEN_FILE: &str = "PYKV_TOKEN_FILE";
+/// Where a node listens.
+pub const ENV_LISTEN: &str = "PYKV_LISTEN";
+/// Where a node keeps its data.
+pub const ENV_DIR: &str = "PYKV_DIR";
+/// How much a node says on standard error.
+pub const ENV_LOG: &str = "PYKV_LOG";
+
+/// How a command reaches a node.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Connection")]
+pub struct Connection {
+    /// The node to talk to: HOST:PORT or http://HOST:PORT
+    #[arg(long, value_name = "ADDRESS", env = ENV_SERVER, default_value = LISTEN_DEFAULT)]
+    pub server: Address,
+
+    /// A file that holds the token to show the node [env: PYKV_TOKEN_FILE]
+    ///
+    /// Its first line counts that is neither empty nor a comment (#), and of that the last word, so that a
+    /// node's own file of tokens will do. Instead of the file, PYKV_TOKEN may hold the token itself. A
+    /// token is never given on the command line, where every user of the machine could read it.
+    // Not clap's `env`: PYKV_TOKEN stands between the flag and this variable; see `commands::token`.
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+
+    /// How long to wait for each answer
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, default_value = "60s")]
+    pub timeout: Span,
+}
