@@ -17,9 +17,9 @@
 //! | [`http`] | listener, connections, requests, handlers | `address`, `api`, `escape`, `histogram`, `json`, `key`, `log`, `node`, `pair`, `record`, `replication`, `store`, `waits`, `wall` |
 //! | [`replication`] | the threads that follow another node, call the others and take over; the whole protocol | `address`, `api`, `boot_clock`, `log`, `node` |
 //! | [`api`] | what both sides of the HTTP API speak: paths, headers, JSON | |
-//! | [`node`] | a store, its log and its role: the one thing that handlers and commands talk to | `api`, `boot_clock`, `digest`, `histogram`, `key`, `log`, `pair`, `record`, `resolver`, `store` |
+//! | [`node`] | a store, its log and its role: the one thing that handlers and commands talk to | `api`, `boot_clock`, `digest`, `histogram`, `key`, `log`, `pair`, `record`, `resolver`, `store`, `wall` |
 //! | [`store`] | memory: the LRU map, and the lock it is shared under | `digest`, `log`, `pair`, `record`, `waits` |
-//! | [`log`] | disk: segments, group commit, recovery, compaction, backups, check and repair | `digest`, `histogram`, `pair`, `record`, `waits` |
+//! | [`log`] | disk: segments, group commit, recovery, compaction, backups, check and repair | `digest`, `histogram`, `pair`, `record`, `waits`, `wall` |
 //! | [`digest`] | what tells two stores with the same entries from others | `pair`, `record` |
 //! | [`record`] | the one record format | `pair` |
 //! | `key` | a key that was checked | `pair` |

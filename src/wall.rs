@@ -1,7 +1,7 @@
 //! The system's clock, as far as dates have a form for it.
 //!
 //! A clock may be set to anything. The libraries that write dates panic before 1970 or after 9999; whoever writes one
-//! takes the time from here.
+//! takes the time from here. Whoever needs the time of day does, so that all of the program has one clock.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -11,6 +11,16 @@ const LAST_SECOND: u64 = 253_402_300_799;
 /// The time now; where the clock says something that dates have no form for, the nearest moment that they have.
 pub(crate) fn now() -> SystemTime {
     within(SystemTime::now())
+}
+
+/// The time since the Unix epoch, in ms; 0 where the clock is set to before it.
+pub(crate) fn now_ms() -> u64 {
+    since_epoch().as_millis() as u64
+}
+
+/// The time since the Unix epoch.
+pub(crate) fn since_epoch() -> Duration {
+    now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// Whether the clock says something that dates have a form for.

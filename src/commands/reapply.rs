@@ -18,10 +18,10 @@ use crate::cli;
 use crate::client::{self, Client};
 use crate::log::Reader;
 use crate::record;
+use crate::wall;
 use std::collections::HashMap;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 pub(super) fn run(args: &cli::Reapply) -> Result<(), Error> {
     let is_asking = !args.yes && !args.dry_run;
@@ -185,7 +185,7 @@ fn judge<'a>(client: &Client, story: &Story, key: &'a str, told: &'a Told) -> Re
         Err(error) if is_missing(&error) => None,
         Err(error) => return Err(Error::client(format!("cannot look at {key:?}"))(error)),
     };
-    Ok(verdict(key, told, now.as_ref(), story.fork, now_ms()))
+    Ok(verdict(key, told, now.as_ref(), story.fork, wall::now_ms()))
 }
 
 fn verdict<'a>(key: &'a str, told: &'a Told, now: Option<&Entry>, fork: u64, now_ms: u64) -> Verdict<'a> {
@@ -231,11 +231,6 @@ fn verdict<'a>(key: &'a str, told: &'a Told, now: Option<&Entry>, fork: u64, now
 fn is_value(now: &Entry, value: &Value) -> bool {
     now.expires_at_ms == value.deadline_ms
         && decode_value(now.value.as_str().into(), now.encoding).as_deref() == Some(&*value.bytes)
-}
-
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Whether the node did it: not where the key was changed in between.

@@ -10,9 +10,10 @@ use crate::api;
 use crate::histogram::Counts;
 use crate::node::Node;
 use crate::store::Counters;
+use crate::wall;
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// How far samples lie apart.
 pub(super) const INTERVAL: Duration = Duration::from_secs(5);
@@ -85,7 +86,7 @@ impl History {
         let quantiles = [0.5, 0.99, 0.999].map(|share| recent.quantile(share).unwrap_or_default());
         let sample = Sample {
             at: Instant::now(),
-            at_ms: now_ms(),
+            at_ms: wall::now_ms(),
             counters: node.counters(),
             answers: answers.done + answers.redirected + answers.refused + answers.failed,
             connections: connections.open,
@@ -154,11 +155,6 @@ fn push(columns: &mut api::Samples, before: &Sample, sample: &Sample) {
     columns.latency_p99_ms.push(latency(1));
     columns.latency_p999_ms.push(latency(2));
     columns.sync_ms.push(sample.sync.map(ms));
-}
-
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

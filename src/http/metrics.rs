@@ -15,9 +15,9 @@ use crate::histogram::Counts;
 use crate::log::{Health, Role};
 use crate::node::{FollowerStatus, Node};
 use crate::store::Limits;
+use crate::wall;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{Encoder, TextEncoder};
-use std::time::{SystemTime, UNIX_EPOCH};
 use tiny_http::StatusCode;
 
 /// Bounds of the buckets that are told, as powers of two of a microsecond: 16 us, and up to 16.8 s.
@@ -115,8 +115,7 @@ fn process(families: &mut Families, context: &Context<'_>) {
         MetricType::GAUGE,
         vec![gauge(&build, 1.0)],
     );
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let started = now.saturating_sub(context.node.status().uptime);
+    let started = wall::since_epoch().saturating_sub(context.node.status().uptime);
     families.gauge(
         "start_time_seconds",
         "When the node was started, in seconds since the Unix epoch.",

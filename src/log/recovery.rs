@@ -33,9 +33,10 @@ use super::options::{BACKLOG_BYTES_DEFAULT, Options};
 use super::repair;
 use super::term::LogId;
 use super::term::Term;
-use super::writer::{Deferred, Segment, now_ms};
+use super::writer::{Deferred, Segment};
 use crate::digest::Digest;
 use crate::record::{OFFSET_MAX, Operation, Record};
+use crate::wall::now_ms;
 use std::cmp::Ordering;
 use std::sync::Arc;
 

@@ -25,12 +25,12 @@ use super::lock::Mark;
 use super::term::LogId;
 use crate::digest::Digest;
 use crate::record::{Operation, Record};
+use crate::wall::now_ms;
 use crossbeam_channel::Receiver;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Most that is encoded for one write, in bytes (and one record or batch more): long enough for any batch of small
 /// records, short enough that its buffer does not count.
@@ -504,10 +504,4 @@ impl Writer {
             Change::Removed { pair, version, .. } => self.digest.remove(pair, *version),
         }
     }
-}
-
-/// Milliseconds since the Unix epoch.
-pub(super) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_millis() as u64)
 }

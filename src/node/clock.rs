@@ -13,8 +13,9 @@
 //! The wall's clock may say anything: what it says is taken as a time between 1970 and 9999.
 
 use crate::api::DEADLINE_MS_MAX;
+use crate::wall;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// How far ahead of the wall's clock this one may be.
 const AHEAD_MAX: Duration = Duration::from_secs(5);
@@ -107,8 +108,7 @@ fn is_too_far(ahead_us: u64, of_us: u64) -> bool {
 
 /// What the wall's clock says, in us since the Unix epoch.
 fn wall_us() -> u64 {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    since_epoch
+    wall::since_epoch()
         .min(Duration::from_millis(DEADLINE_MS_MAX))
         .as_micros() as u64
 }

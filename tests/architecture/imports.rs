@@ -12,6 +12,10 @@ pub struct File {
     pub name: String,
     /// The files that it uses, and by which names.
     pub uses: BTreeMap<String, BTreeSet<String>>,
+    /// Its lines before its tests.
+    pub lines: usize,
+    /// All paths that it spells, imports and others, as they stand there.
+    pub spelt: BTreeSet<String>,
     module: Vec<String>,
     paths: Vec<Vec<String>>,
     /// What it hands on: a name, and the path that it stands for.
@@ -62,6 +66,8 @@ impl Tree {
             let file = File {
                 name: name.clone(),
                 uses: BTreeMap::new(),
+                spelt: names.spelt,
+                lines: text.lines().take_while(|line| *line != "#[cfg(test)]").count(),
                 module,
                 paths: names.paths,
                 hands_on: names.hands_on,
@@ -202,6 +208,7 @@ struct Names {
     hands_on: BTreeMap<String, Vec<String>>,
     /// The first words of all paths that are no imports.
     words: BTreeSet<String>,
+    spelt: BTreeSet<String>,
 }
 
 /// Whether something is there for tests or fuzzing alone.
@@ -241,6 +248,7 @@ impl<'ast> Visit<'ast> for Names {
         let mut paths = Vec::new();
         spell(&item.tree, &mut Vec::new(), &mut paths);
         for (path, name) in paths {
+            self.spelt.insert(path.join("::"));
             match item.vis {
                 Visibility::Inherited => self.paths.push(path),
                 _ => drop(self.hands_on.insert(name, path)),
@@ -258,6 +266,7 @@ impl<'ast> Visit<'ast> for Names {
             .map(|segment| segment.ident.to_string())
             .collect();
         self.words.insert(segments[0].clone());
+        self.spelt.insert(segments.join("::"));
         if path.leading_colon.is_none()
             && matches!(segments[0].as_str(), "crate" | "super" | "self")
             && segments.len() > 1

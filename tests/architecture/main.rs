@@ -3,6 +3,8 @@
 //! - A room (a module at the top of the crate) uses what the table of rooms allows it, and nothing else.
 //! - No files use each other in a circle.
 //! - The table names every room, and no room that is not there.
+//! - What has a home (the clock, files that are made, sockets) is done there alone.
+//! - A file has at most 400 lines before its tests.
 //!
 //! What a file uses is what its `use` declarations and its paths from `crate`, `super` and `self` name. A name that a
 //! module hands on (`pub use`) counts as the file that it is defined in. Tests count for nothing.
@@ -129,6 +131,67 @@ fn the_table_allows_nothing_that_nobody_uses() {
 fn no_files_use_each_other_in_a_circle() {
     let found = circles(&tree());
     assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// What is done in one place alone, and where: the end of a path, and the files that may spell it.
+const HOMES: [(&str, &[&str]); 5] = [
+    // The clock may say anything: who asks it directly must know what follows from that.
+    ("SystemTime::now", &["main.rs", "wall.rs"]),
+    // Files are made, and take another's place, by those who sync what must be durable.
+    ("fs::rename", &["commands/output.rs"]),
+    ("File::create", &[]),
+    ("fs::write", &["log/fuzzing.rs"]),
+    // What comes over a connection; another transport would have its place here.
+    (
+        "TcpStream",
+        &[
+            "http/connection/linger.rs",
+            "http/input.rs",
+            "http/listener.rs",
+            "http/registry.rs",
+            "node/cluster.rs",
+            "replication/link.rs",
+        ],
+    ),
+];
+
+#[test]
+fn what_has_a_home_is_done_there() {
+    let tree = tree();
+    for (name, homes) in HOMES {
+        let ends_so = |path: &String| path == name || path.ends_with(&format!("::{name}"));
+        let found = tree.files().filter(|file| file.spelt.iter().any(ends_so));
+        let found: Vec<&str> = found.map(|file| file.name.as_str()).collect();
+        assert_eq!(found, homes, "{name}");
+    }
+}
+
+/// Lines that a file may have before its tests.
+const FILE_LINES_MAX: usize = 400;
+
+/// Files that are longer, and how long. The list may only get shorter, and its numbers smaller.
+const LONGER: [(&str, usize); 10] = [
+    ("http/connection.rs", 543),
+    ("http/replication.rs", 424),
+    ("http/watch.rs", 458),
+    ("log/commit.rs", 446),
+    ("log/feed.rs", 640),
+    ("log/recovery.rs", 416),
+    ("log/writer.rs", 507),
+    ("node.rs", 537),
+    ("node/cluster.rs", 606),
+    ("record.rs", 443),
+];
+
+#[test]
+fn no_file_is_longer_than_it_may_be() {
+    let longer: BTreeMap<&str, usize> = LONGER.into_iter().collect();
+    for file in tree().files() {
+        let lines_max = longer.get(file.name.as_str()).copied().unwrap_or(FILE_LINES_MAX);
+        assert!(file.lines <= lines_max, "{} has {} lines", file.name, file.lines);
+        let is_listed_for_nothing = lines_max > FILE_LINES_MAX && file.lines <= FILE_LINES_MAX;
+        assert!(!is_listed_for_nothing, "{} is no longer too long", file.name);
+    }
 }
 
 /// The checks above can fail: in a tree with a planted circle, and a use that no table allows.
