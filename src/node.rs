@@ -17,6 +17,7 @@ mod batch;
 mod chunk;
 mod clock;
 mod cluster;
+mod cluster_status;
 mod followers;
 mod listing;
 mod pace;
@@ -25,6 +26,7 @@ mod prefix;
 mod replica;
 mod role;
 mod room;
+mod status;
 mod sweep;
 mod upstream;
 mod usage;
@@ -34,7 +36,7 @@ mod write;
 
 pub use batch::{BatchError, Batched, Outcome, Reads, Step};
 pub(crate) use cluster::{Change, Cluster, Hold};
-pub use cluster::{ClusterStatus, Options as ClusterOptions, Phase, Secret};
+pub use cluster_status::{ClusterStatus, Options as ClusterOptions, Phase, Secret};
 pub use followers::{FollowerName, FollowerStatus, acknowledged};
 pub use listing::{Ahead, Cursor, CursorError, LISTER_BYTES, Listed, Lister};
 pub use poll::{Poll, PollError, Polled};
@@ -42,16 +44,14 @@ pub use prefix::{Partly, Swept};
 pub use replica::AckRequirement;
 pub(crate) use replica::{ReceiveError, TakeError};
 pub use role::{PromoteError, Promotion};
+pub use status::{Options, Status};
 pub(crate) use upstream::HEARTBEAT_EVERY;
 pub use usage::Usage;
 pub use write::{Deadline, Found, Got, Meta, Mode, Precondition, WriteError, Written};
 
-use crate::digest::Digest;
 use crate::histogram::Counts;
 use crate::key::Key;
-use crate::log::{
-    self, CompactionStatus, Finished, Health, Log, Marker, Policy, Position, Refusal, Role, Term,
-};
+use crate::log::{self, Finished, Health, Log, Marker, Policy, Refusal, Role};
 use crate::pair::Pair;
 use crate::store::{self, Counters, Limits, LruMap, Prepared, Replay, Store};
 use clock::Clock;
@@ -61,54 +61,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use sweep::{Alarm, Sweeper};
-
-/// How a node is built.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The data directory; made if it is not there.
-    pub dir: PathBuf,
-    /// The bounds of the store.
-    pub limits: Limits,
-    /// Largest value, in bytes.
-    pub value_bytes_max: usize,
-    /// The log's policy and limits.
-    pub log: log::Options,
-    /// How it takes part in a cluster.
-    pub cluster: ClusterOptions,
-}
-
-/// How a node is, at one moment.
-#[derive(Clone, Debug)]
-pub struct Status {
-    /// The log's id, as 32 hexadecimal digits.
-    pub log_id: String,
-    /// The term of the log.
-    pub term: Term,
-    /// How far the log has been written and synced, in bytes.
-    pub position: Position,
-    /// The offset just past the last record handed to the log.
-    pub offset: u64,
-    /// The digest of what the store held at `digest_offset`, an offset up to which the log is written.
-    pub digest: Digest,
-    /// See `digest`.
-    pub digest_offset: u64,
-    /// Entries that have a deadline.
-    pub entries_with_deadline: u64,
-    /// How it is with compaction.
-    pub compaction: CompactionStatus,
-    /// The log's policy.
-    pub policy: Policy,
-    /// Whether the log takes writes.
-    pub health: Health,
-    /// Where the data is.
-    pub dir: PathBuf,
-    /// The bounds of the store.
-    pub limits: Limits,
-    /// Largest value, in bytes.
-    pub value_bytes_max: usize,
-    /// How long the node has been open.
-    pub uptime: std::time::Duration,
-}
 
 /// A store, its log and its role. Shared by reference among all threads; [`Node::close`] ends it.
 ///

@@ -13,7 +13,7 @@ use super::base::{BaseCount, Batch, Source};
 use super::dir::Dir;
 use super::disk::Disk;
 use super::error::{Error, Refusal};
-use super::feed::FeedError;
+use super::feed_error::FeedError;
 use super::file_reader::{FileReader, Next};
 use super::handle::Log;
 use super::header::{HEADER_BYTES, Header, Kind};

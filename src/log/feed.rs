@@ -12,15 +12,12 @@
 //!   waits holds no buffer.
 
 use super::error::Error;
+use super::feed_error::FeedError;
 use super::header::HEADER_BYTES;
-use super::last_record::LastRecord;
 use super::reader::Read;
 use super::segments::Segment;
 use super::shared::Shared;
-use crate::record::{DecodeError, HEAD_BYTES, Operation, Record};
-use std::fmt;
-use std::fs::File;
-use std::io;
+use crate::record::{DecodeError, Operation, Record};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Instant;
@@ -28,89 +25,23 @@ use std::time::Instant;
 /// Read at a time, in bytes, but for a record that is longer. Small, as there may be a thousand feeds.
 pub(crate) const BUFFER_BYTES: usize = 64 * 1024;
 
-/// Length of a SKIP, in bytes.
-const SKIP_BYTES: usize = HEAD_BYTES + 8;
-
-/// Why a feed cannot give what comes after an offset.
-#[derive(Debug)]
-pub enum FeedError {
-    /// The log does not go back that far any more, or lost that part in a crash.
-    Gone {
-        /// The first offset that it has.
-        oldest: u64,
-    },
-    /// The log has a hole there: in this history no such offset was ever given.
-    Hole {
-        /// The offset up to which it has records before the hole.
-        start: u64,
-        /// Where it goes on.
-        goes_on_at: u64,
-    },
-    /// The log is not that far.
-    Ahead {
-        /// How far it is written.
-        written: u64,
-    },
-    /// No record begins at this offset.
-    NotABoundary {
-        /// The offset.
-        offset: u64,
-    },
-    /// The log has another record there than the one that was named.
-    OtherRecord {
-        /// Where the record begins.
-        start: u64,
-    },
-    /// The log cannot be read.
-    Log(Error),
-}
-
-impl fmt::Display for FeedError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            FeedError::Gone { oldest } => {
-                write!(
-                    f,
-                    "the log no longer holds what came after this; it begins at offset {oldest}"
-                )
-            }
-            FeedError::Hole { start, goes_on_at } => write!(
-                f,
-                "the log has nothing there; it has a hole from offset {start} to offset {goes_on_at}"
-            ),
-            FeedError::Ahead { written } => write!(f, "the log is not that far; it ends at offset {written}"),
-            FeedError::NotABoundary { offset } => write!(f, "no record begins at offset {offset}"),
-            FeedError::OtherRecord { start } => write!(f, "the log has another record at offset {start}"),
-            FeedError::Log(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for FeedError {}
-
-impl From<Error> for FeedError {
-    fn from(error: Error) -> FeedError {
-        FeedError::Log(error)
-    }
-}
-
 /// A cursor over the log that moves on as the log grows.
 pub struct Feed<'a> {
-    shared: &'a Shared,
+    pub(super) shared: &'a Shared,
     /// Where the next record begins.
-    offset: u64,
+    pub(super) offset: u64,
     /// The segment it is in; none before the first look.
-    segment: Option<Arc<Segment>>,
+    pub(super) segment: Option<Arc<Segment>>,
     /// Whole or cut short, what was read of the log from `offset` on begins at `start`.
-    buffer: Vec<u8>,
-    start: usize,
+    pub(super) buffer: Vec<u8>,
+    pub(super) start: usize,
     /// Where the log goes on if the segment ends here: the record before, of the log itself, has said so.
-    goes_on_at: Option<u64>,
+    pub(super) goes_on_at: Option<u64>,
     /// Whether a record was found where the feed starts.
-    has_begun: bool,
+    pub(super) has_begun: bool,
     looked: Instant,
     /// That of the log when the feed began.
-    generation: u64,
+    pub(super) generation: u64,
 }
 
 /// Where a feed has come to, to go on from in another one. Keeps the segment open.
@@ -222,114 +153,6 @@ impl<'a> Feed<'a> {
         self.start = 0;
     }
 
-    /// Appends records to `out` as they stand in the log, of every operation, up to `bytes_max` and the rest of
-    /// the last one's batch; none where nothing more is written now. They follow one another without a hole: a
-    /// SKIP is the last. An item of more than `bytes_max`, that is a record or a batch, is left for
-    /// [`Feed::read_raw`]. Returns the offset of the first.
-    pub(crate) fn copy(&mut self, bytes_max: usize, out: &mut Vec<u8>) -> Result<u64, FeedError> {
-        let first = self.offset;
-        let mut first_copied = None;
-        let is_from = out.len();
-        let mut is_in_batch = false;
-        while let Some((bytes, more)) = self.peek_head()? {
-            let copied = out.len() - is_from;
-            let first = *first_copied.get_or_insert(self.offset);
-            if first + copied as u64 != self.offset || copied >= bytes_max && !is_in_batch {
-                break; // Behind a hole, or enough.
-            }
-            if !is_in_batch && (more || bytes > bytes_max) {
-                let item_bytes = self.item_bytes()?.unwrap_or(0);
-                if item_bytes > bytes_max as u64 {
-                    break;
-                }
-            }
-            let Some(bytes) = self.peek_any()? else { break };
-            out.extend_from_slice(&self.buffer[self.start..self.start + bytes]);
-            self.advance_any(bytes);
-            is_in_batch = more;
-        }
-        Ok(first_copied.unwrap_or(first))
-    }
-
-    /// The length of the record or batch at the cursor, in bytes; none where nothing more is written now. Reads
-    /// the heads of its records alone.
-    pub(crate) fn item_bytes(&mut self) -> Result<Option<u64>, FeedError> {
-        if self.peek_head()?.is_none() {
-            return Ok(None);
-        }
-        let written = self.shared.commit.position().written;
-        let Some(segment) = self.segment.clone() else {
-            return Ok(None);
-        };
-        let mut window = HeadWindow::default();
-        let mut end = self.offset;
-        loop {
-            let at = end - segment.named.first_offset + HEADER_BYTES as u64;
-            let head = window
-                .head(&segment.file, at)
-                .map_err(Error::io("cannot read", &segment.named.path))?;
-            let (bytes, more) = Record::peek(head).map_err(|_| self.invalid("the bytes are no record"))?;
-            end += bytes as u64;
-            if end > written {
-                return Err(self.invalid("the segment ends before the log does"));
-            }
-            if !more {
-                return Ok(Some(end - self.offset));
-            }
-        }
-    }
-
-    /// Appends `bytes` bytes of the log to `out`, unchecked, and moves past them. They are a part of an item, all
-    /// parts of which are read in turn.
-    pub(crate) fn read_raw(&mut self, bytes: usize, out: &mut Vec<u8>) -> Result<(), FeedError> {
-        if self.generation != self.shared.generation() {
-            let oldest = self.shared.commit.position().written;
-            return Err(FeedError::Gone { oldest });
-        }
-        let Some(segment) = self.segment.clone() else {
-            return Err(self.invalid("the bytes are no record"));
-        };
-        self.give_back();
-        let at = self.offset - segment.named.first_offset + HEADER_BYTES as u64;
-        let from = out.len();
-        out.resize(from + bytes, 0);
-        let read = segment.file.read_exact_at(&mut out[from..], at);
-        read.map_err(Error::io("cannot read", &segment.named.path))?;
-        self.offset += bytes as u64;
-        self.has_begun = true;
-        self.goes_on_at = None;
-        Ok(())
-    }
-
-    /// The length of the record at the cursor, and whether its batch continues; none where nothing more is
-    /// written now. Reads its head alone.
-    fn peek_head(&mut self) -> Result<Option<(usize, bool)>, FeedError> {
-        let written = self.shared.commit.position().written;
-        if self.generation != self.shared.generation() {
-            return Err(FeedError::Gone { oldest: written });
-        }
-        while self.offset < written {
-            match Record::peek(&self.buffer[self.start..]) {
-                Ok(head) => return Ok(Some(head)),
-                Err(DecodeError::Incomplete(bytes)) => {
-                    if let Err(left) = self.fill(bytes, written)? {
-                        self.follow(left)?;
-                    }
-                }
-                Err(DecodeError::Corrupt(why)) => return Err(self.invalid(why)),
-            }
-        }
-        Ok(None)
-    }
-
-    /// As [`Feed::wait`], without a rest between looks: for the few who must hear at once.
-    pub(crate) fn wait_next(&mut self, deadline: Instant, go_on: impl Fn() -> bool) -> bool {
-        let commit = &self.shared.commit;
-        let offset = self.offset;
-        let has_grown = || commit.position().written > offset;
-        has_grown() || commit.watchers.wait(has_grown, deadline, go_on)
-    }
-
     /// Where the next record begins, or will: everything before it was given.
     pub fn offset(&self) -> u64 {
         self.offset
@@ -382,7 +205,7 @@ impl<'a> Feed<'a> {
     }
 
     /// Moves past a record of whatever operation.
-    fn advance_any(&mut self, bytes: usize) {
+    pub(super) fn advance_any(&mut self, bytes: usize) {
         let record = Record::decode_checked(&self.buffer[self.start..self.start + bytes]);
         let goes_on_at = (record.operation == Operation::Skip)
             .then(|| record.value_u64())
@@ -392,7 +215,7 @@ impl<'a> Feed<'a> {
     }
 
     /// Moves to the next record and returns how many bytes it has; none where there is none now.
-    fn peek_any(&mut self) -> Result<Option<usize>, FeedError> {
+    pub(super) fn peek_any(&mut self) -> Result<Option<usize>, FeedError> {
         self.peek_within(usize::MAX)
     }
 
@@ -429,7 +252,7 @@ impl<'a> Feed<'a> {
 
     /// Reads on until at least `bytes` from the cursor on are in the buffer; an inner error says how many the
     /// segment has where it does not have them.
-    fn fill(&mut self, bytes: usize, written: u64) -> Result<Result<(), usize>, FeedError> {
+    pub(super) fn fill(&mut self, bytes: usize, written: u64) -> Result<Result<(), usize>, FeedError> {
         let segment = match &self.segment {
             Some(segment) => Arc::clone(segment),
             None => Arc::clone(self.segment.insert(self.find_segment()?)),
@@ -497,7 +320,7 @@ impl<'a> Feed<'a> {
     }
 
     /// The segment that the cursor is in.
-    fn find_segment(&self) -> Result<Arc<Segment>, FeedError> {
+    pub(super) fn find_segment(&self) -> Result<Arc<Segment>, FeedError> {
         let offset = self.offset;
         let (segment, oldest) = self.shared.segments.find(|segments| {
             segments
@@ -512,7 +335,7 @@ impl<'a> Feed<'a> {
     /// Goes on to the next segment, where this one ends but for `left` bytes that are no record. It begins
     /// where this one ends, or where the last record of this one says. Otherwise there are changes that the
     /// log does not hold: it goes on behind a base that does (see [`super::keeper`]).
-    fn follow(&mut self, left: usize) -> Result<(), FeedError> {
+    pub(super) fn follow(&mut self, left: usize) -> Result<(), FeedError> {
         let ended = self.segment.as_ref().map(|segment| segment.inode);
         if left > 0 && !self.has_begun {
             return Err(self.invalid("the bytes are no record"));
@@ -540,33 +363,8 @@ impl<'a> Feed<'a> {
         Ok(())
     }
 
-    /// What it means that the cursor stands behind all records of its segment, and before the next one's.
-    fn hole(&self, next_offset: u64) -> Result<FeedError, FeedError> {
-        let Some(segment) = &self.segment else {
-            return Ok(FeedError::Gone { oldest: next_offset });
-        };
-        let cannot_read = |error| Error::io("cannot read", &segment.named.path)(error);
-        let bytes = segment.file.metadata().map_err(cannot_read)?.len();
-        let end = segment.named.first_offset + bytes.saturating_sub(HEADER_BYTES as u64);
-        if self.offset <= end {
-            return Ok(FeedError::Gone { oldest: next_offset });
-        }
-        // The record that says where the log goes on is of this history alone.
-        let mut last = [0; SKIP_BYTES];
-        let start = end.saturating_sub(SKIP_BYTES as u64);
-        let read = bytes
-            .checked_sub(SKIP_BYTES as u64)
-            .map(|at| segment.file.read_exact_at(&mut last, at));
-        let is_skip = matches!(read, Some(Ok(())))
-            && Record::decode(start, &last).is_ok_and(|(record, _)| record.operation == Operation::Skip);
-        Ok(FeedError::Hole {
-            start: if is_skip { start } else { end },
-            goes_on_at: next_offset,
-        })
-    }
-
     /// What it means that no record stands at the cursor.
-    fn invalid(&self, why: &str) -> FeedError {
+    pub(super) fn invalid(&self, why: &str) -> FeedError {
         if !self.has_begun {
             return FeedError::NotABoundary { offset: self.offset };
         }
@@ -583,53 +381,6 @@ impl<'a> Feed<'a> {
                 why: why.to_owned(),
             },
         })
-    }
-}
-
-/// Reads the heads of records that follow one another: many of small ones at once.
-#[derive(Default)]
-struct HeadWindow {
-    bytes: Vec<u8>,
-    /// Where in the file they begin.
-    at: u64,
-}
-
-impl HeadWindow {
-    /// The head that stands at a place of the file.
-    fn head(&mut self, file: &File, at: u64) -> io::Result<&[u8]> {
-        let is_there = |window: &HeadWindow| {
-            at >= window.at && at + HEAD_BYTES as u64 <= window.at + window.bytes.len() as u64
-        };
-        if !is_there(self) {
-            self.bytes.resize(BUFFER_BYTES, 0);
-            let read = file.read_at(&mut self.bytes, at)?;
-            self.bytes.truncate(read);
-            self.at = at;
-        }
-        Ok(&self.bytes[(at - self.at) as usize..])
-    }
-}
-
-/// Looks whether this log has the record that another one has. Passes where this log does not hold that part
-/// any more.
-pub(super) fn check_last(shared: &Shared, last: LastRecord) -> Result<(), FeedError> {
-    let (segment, _) = shared.segments.find(|segments| {
-        segments
-            .partition_point(|segment| segment.first_offset <= last.start)
-            .checked_sub(1)
-    })?;
-    let Some(segment) = segment else {
-        return Ok(());
-    };
-    let mut crc = [0; 4];
-    let at = last.start - segment.named.first_offset + HEADER_BYTES as u64;
-    match segment.file.read_exact_at(&mut crc, at) {
-        Ok(()) if u32::from_le_bytes(crc) == last.crc => Ok(()),
-        Ok(()) => Err(FeedError::OtherRecord { start: last.start }),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            Err(FeedError::OtherRecord { start: last.start })
-        }
-        Err(error) => Err(Error::io("cannot read", &segment.named.path)(error).into()),
     }
 }
 

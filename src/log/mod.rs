@@ -12,7 +12,7 @@
 //! | `shared` | what its threads share, and the order of the locks |
 //! | `appender`, `entry` | where records get their offsets; changes on their way to the file |
 //! | `commit` | group commit: how far the log is, who waits, who writes |
-//! | `writer` | the end of the log: from the channel to the file |
+//! | `writer`, `segment` | the end of the log: from the channel to the file |
 //! | `keeper`, `room`, `stall` | the log's thread: syncs, and brings a failed log back; room on a full disk; a disk that hangs |
 //! | `budget` | the bound on what is not written yet |
 //! | `recovery`, `inspect` | opens a directory and finds the end; what can be said of its files |
@@ -22,7 +22,8 @@
 //! | `copy`, `snapshot` | a log that is another node's: taken chunk by chunk, or put in place of this one |
 //! | `term`, `branch`, `last_record`, `marker` | who wrote what; how histories are told apart; what the node is in its cluster |
 //! | `reader`, `file_reader` | records of a directory, of a file |
-//! | `feed`, `segments`, `watchers` | records of the log while it is written; the files they are read from; who waits for more |
+//! | `feed`, `feed_raw`, `feed_hole` | records of the log while it is written: of keys, for watchers; as they stand, for followers; and where there are none |
+//! | `segments`, `watchers` | the files that feeds read; who waits for more |
 //! | `check`, `report`, `recount`, `repair` | what is damaged, whether it adds up, and how it is mended |
 //! | `dir`, `dir_handle`, `lock`, `mark`, `listing` | the directory, its descriptor, who has it open, which log is in it, which files count |
 //! | `header`, `disk`, `regular` | the head of a file, the calls, what is no plain file |
@@ -51,6 +52,9 @@ mod disk;
 mod entry;
 mod error;
 mod feed;
+mod feed_error;
+mod feed_hole;
+mod feed_raw;
 mod file_reader;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
@@ -72,6 +76,7 @@ mod regular;
 mod repair;
 mod report;
 mod room;
+mod segment;
 mod segments;
 mod shared;
 mod snapshot;
@@ -96,8 +101,9 @@ pub(crate) use copy::ReplicaAppend;
 pub(crate) use disk::Disk;
 pub(crate) use entry::{Change, put_bytes, removal_bytes};
 pub use error::{Error, Health, Refusal};
+pub use feed::Feed;
 pub(crate) use feed::{BUFFER_BYTES, FeedPosition};
-pub use feed::{Feed, FeedError};
+pub use feed_error::FeedError;
 pub use handle::Log;
 pub use last_record::LastRecord;
 pub use marker::{Marker, Role};

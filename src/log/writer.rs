@@ -18,18 +18,13 @@ use super::dir::Dir;
 use super::disk::Disk;
 use super::entry::{Change, Entry, WriteRequest};
 use super::error::Error;
-use super::header::{HEADER_BYTES, Header, Kind};
 use super::last_record::LastRecord;
-use super::listing::Named;
-use super::lock::Mark;
-use super::term::LogId;
+use super::segment::Segment;
 use crate::digest::Digest;
 use crate::record::{Operation, Record};
 use crate::wall::now_ms;
 use crossbeam_channel::Receiver;
-use std::fs::File;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Most that is encoded for one write, in bytes (and one record or batch more): long enough for any batch of small
@@ -66,14 +61,6 @@ pub(super) struct Writer {
     deferred: Option<Beginning>,
 }
 
-/// The segment being written.
-pub(super) struct Segment {
-    pub(super) first_offset: u64,
-    pub(super) path: PathBuf,
-    /// Shared with the log's thread, which syncs it without holding up writers.
-    pub(super) file: Arc<File>,
-}
-
 /// What became of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Flushed {
@@ -101,50 +88,6 @@ pub(super) struct Deferred {
     pub(super) begins_segment: bool,
     /// The branch that is to begin there.
     pub(super) branch: Option<Beginning>,
-}
-
-impl Segment {
-    /// Makes the file of a segment that starts at an offset. `first` are records to begin it with.
-    pub(super) fn create(
-        dir: &Dir,
-        disk: &Disk,
-        id: LogId,
-        branches: &[Branch],
-        first_offset: u64,
-        first: &[u8],
-    ) -> Result<Segment, Error> {
-        let named = Named::new(dir.path(), Kind::Log, first_offset);
-        let header = Header {
-            kind: Kind::Log,
-            id,
-            first_offset,
-            branches: branches.to_vec(),
-        };
-        let file = dir.make(disk, &named.path, |file| {
-            let mut start = header.encode();
-            start.extend_from_slice(first);
-            disk.write_at(file, &start, 0)
-                .map_err(Error::io("cannot write", &named.path))
-        })?;
-        let segment = Segment {
-            first_offset,
-            path: named.path,
-            file: Arc::new(file),
-        };
-        segment.mark(dir, disk, id);
-        Ok(segment)
-    }
-
-    /// Names it in LOCK as the last one.
-    pub(super) fn mark(&self, dir: &Dir, disk: &Disk, id: LogId) {
-        let last_segment = Some(self.first_offset);
-        dir.set_mark(disk, Mark { id, last_segment });
-    }
-
-    /// Where in the file an offset is, in bytes from its start.
-    pub(super) fn file_position(&self, offset: u64) -> u64 {
-        offset - self.first_offset + HEADER_BYTES as u64
-    }
 }
 
 impl Writer {

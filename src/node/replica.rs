@@ -8,7 +8,7 @@
 //! - A replica gives no offset and drops nothing by itself.
 
 use super::chunk::ReplicatedChunk;
-use super::cluster::{ClusterStatus, Phase};
+use super::cluster_status::{ClusterStatus, Phase};
 use super::{Cluster, Node, Refusal};
 use crate::log::{Branch, LastRecord, LogId, ReplicaAppend, Role, SnapshotError, Term, branch_before, fork};
 use crate::store::{LruMap, Replay};

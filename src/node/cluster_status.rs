@@ -1,0 +1,104 @@
+//! What a node is built as in its cluster, and what it says of its place there.
+
+use crate::log::{LogId, Role};
+use std::fmt;
+use std::time::Duration;
+
+/// A token that is shown to other nodes, and never printed.
+#[derive(Clone)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Keeps a text.
+    pub fn new(text: String) -> Secret {
+        Secret(text)
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+/// How a node takes part in a cluster.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// What it was started as; a directory that says otherwise is right.
+    pub is_replica: bool,
+    /// How others reach it, as `host:port`.
+    pub address: String,
+    /// Nodes to follow, or that are to hear of this one, as `host:port`.
+    pub peers: Vec<String>,
+    /// Whether it follows a replica among `peers` where it finds no primary.
+    pub follows_replicas: bool,
+    /// After how long without a word of the primary it takes over by itself.
+    pub failover_after: Option<Duration>,
+    /// The id of another log, for which this node's own is set aside.
+    pub replace: Option<LogId>,
+    /// How many followers must have a write before it is answered.
+    pub sync_replicas: usize,
+    /// For how long they are waited for.
+    pub sync_timeout: Duration,
+    /// Whether a write that too few have then is answered with 503.
+    pub sync_required: bool,
+    /// Whether a read waits until the followers have what it shows.
+    pub sync_reads: bool,
+    /// Shown to other nodes.
+    pub token: Option<Secret>,
+}
+
+/// What a node is doing about its copy of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It is the primary.
+    Primary,
+    /// It looks for a node to follow.
+    Connecting,
+    /// It takes over the state of the one that it follows; until that is synced it serves no reads.
+    Snapshot,
+    /// It takes the log of the one that it follows.
+    Streaming,
+    /// It cannot go on by itself.
+    Stopped,
+}
+
+impl Phase {
+    /// As the API calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Phase::Primary => "primary",
+            Phase::Connecting => "connecting",
+            Phase::Snapshot => "snapshot",
+            Phase::Streaming => "streaming",
+            Phase::Stopped => "stopped",
+        }
+    }
+}
+
+/// How it is with a node's place in the cluster.
+#[derive(Clone, Debug)]
+pub struct ClusterStatus {
+    /// Primary or replica.
+    pub role: Role,
+    /// What it is doing.
+    pub phase: Phase,
+    /// How others reach it, as `host:port`.
+    pub address: String,
+    /// How the primary is reached, while it is heard: itself, where it is one.
+    pub primary: Option<String>,
+    /// How long ago a replica heard the primary.
+    pub primary_heard: Option<Duration>,
+    /// What is wrong.
+    pub error: Option<String>,
+    /// How far a replica is behind the primary, in bytes of the log.
+    pub lag_bytes: Option<u64>,
+    /// For how long it has not had all that the primary has, as far as it knows.
+    pub lag: Option<Duration>,
+    /// After how long without a word of the primary it takes over by itself.
+    pub failover_after: Option<Duration>,
+}
