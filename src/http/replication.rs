@@ -1,5 +1,7 @@
 //! The handlers that nodes of a cluster call, and those that turn a node: see [`crate::replication`].
 
+mod problems;
+
 use super::admin::json;
 use super::context::{Context, Scratch};
 use super::line::Cut;
@@ -14,9 +16,10 @@ use crate::api::{
     self, ChunkHeader, Divergence, Forgotten, Handover, HandoverOffset, Handshake, LogQuery, Promoted,
     REPLICATION_PROTOCOL,
 };
-use crate::log::{BUFFER_BYTES, Branch, Feed, FeedError, LastRecord, LogId, Role, Term};
-use crate::node::{FollowerName, Node, Phase, Poll, PollError, Polled, PromoteError};
+use crate::log::{BUFFER_BYTES, Branch, Feed, LastRecord, LogId, Role, Term};
+use crate::node::{FollowerName, Node, Phase, Poll, PollError, Polled};
 use crate::replication;
+use problems::{problem_of, problem_of_feed, problem_of_promote};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 use tiny_http::StatusCode;
@@ -295,41 +298,6 @@ fn divergence(branches: &[Branch], from: Option<u64>, body: &mut Vec<u8>) -> Rep
     Reply::new(StatusCode(409), Body::Written(Media::Json))
 }
 
-fn problem_of(error: PollError, role: Role) -> Problem {
-    let not_now = |why: &'static str| Problem::new(problem::NOT_READY, why).retry_after(1);
-    match error {
-        PollError::OtherLog { id } => Problem::new(
-            problem::OTHER_LOG,
-            format!("the log of this node has the id {id}"),
-        ),
-        PollError::HigherTerm => not_now("the follower is in a higher term: this node steps down"),
-        PollError::BadTerm => {
-            let why = "the term is too far above this node's to be one that a cluster has reached";
-            Problem::new(problem::BAD_QUERY, why).field("term")
-        }
-        PollError::Gone { oldest } => {
-            let why = format!("the log no longer holds what came after this; it begins at offset {oldest}");
-            Problem::new(problem::OFFSET_GONE, why).oldest(oldest)
-        }
-        PollError::Behind => not_now("this node is a replica, and not that far itself"),
-        PollError::NoPrimary => not_now("this node is a replica that hears no primary"),
-        PollError::Syncing => not_now("this node is taking over the state of another"),
-        PollError::TooMany => not_now("there are as many followers as there may be"),
-        PollError::Diverged { .. } => not_now("the histories part"),
-        PollError::Log(error) => problem_of_feed(error, role),
-    }
-}
-
-fn problem_of_feed(error: FeedError, role: Role) -> Problem {
-    match error {
-        FeedError::Gone { oldest } => Problem::new(problem::OFFSET_GONE, error.to_string()).oldest(oldest),
-        error => {
-            ::log::error!("a follower of this {} cannot be answered: {error}", role.name());
-            Problem::new(problem::LOG_UNREADABLE, error.to_string())
-        }
-    }
-}
-
 /// `POST /promote`
 pub(super) fn promote<'a>(head: &Head<'_>) -> Result<Answer<'a>, Problem> {
     let [force] = target::parameters(head.query, ["force"])?;
@@ -349,16 +317,6 @@ pub(super) fn promote<'a>(head: &Head<'_>) -> Result<Answer<'a>, Problem> {
             },
         )))
     })))
-}
-
-fn problem_of_promote(error: &PromoteError) -> Problem {
-    match error {
-        PromoteError::IsPrimary => Problem::new(problem::IS_PRIMARY, error.to_string()),
-        PromoteError::Syncing | PromoteError::NoHandover(_) => {
-            Problem::new(problem::NOT_READY, error.to_string()).retry_after(1)
-        }
-        PromoteError::Refused(refusal) => Problem::of_refusal(refusal),
-    }
 }
 
 /// `GET /primary`: for load balancers that send writes here.

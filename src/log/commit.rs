@@ -22,12 +22,13 @@
 
 use super::error::{Health, Refusal};
 use super::options::Policy;
+use super::signal::Signal;
 use super::watchers::Watchers;
 use super::writer::{Failure, Flushed};
 use crate::digest::Digest;
 use crate::histogram::Histogram;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
@@ -400,47 +401,5 @@ impl Drop for LostLeader<'_> {
         self.0.fail_with(Health::WriteFailed {
             why: "the log's writer has panicked; restart the node".to_string(),
         });
-    }
-}
-
-/// What the log's thread waits for.
-#[derive(Default)]
-pub(super) struct Signal {
-    state: Mutex<Called>,
-    changed: Condvar,
-}
-
-/// What the log's thread is called for.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Called {
-    /// To lead.
-    pub(super) to_lead: bool,
-    /// To end.
-    pub(super) to_stop: bool,
-}
-
-impl Signal {
-    fn call(&self) {
-        self.state().to_lead = true;
-        self.changed.notify_all();
-    }
-
-    pub(super) fn stop(&self) {
-        self.state().to_stop = true;
-        self.changed.notify_all();
-    }
-
-    /// Returns when called, or after a while.
-    pub(super) fn wait(&self, timeout: Duration) -> Called {
-        let is_idle = |called: &mut Called| !called.to_lead && !called.to_stop;
-        let waited = self.changed.wait_timeout_while(self.state(), timeout, is_idle);
-        let (mut state, _) = waited.expect("nothing under this lock panics");
-        let called = *state;
-        state.to_lead = false;
-        called
-    }
-
-    fn state(&self) -> MutexGuard<'_, Called> {
-        self.state.lock().expect("nothing under this lock panics")
     }
 }

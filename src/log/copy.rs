@@ -18,7 +18,7 @@ use super::file_reader::{FileReader, Next};
 use super::handle::Log;
 use super::header::{HEADER_BYTES, Header, Kind};
 use super::last_record::LastRecord;
-use super::recovery::SKIPPED_BYTES;
+use super::recovered::SKIPPED_BYTES;
 use super::segment::Segment;
 use super::shared::Shared;
 use super::term::Term;

@@ -13,9 +13,9 @@
 //! | `appender`, `entry` | where records get their offsets; changes on their way to the file |
 //! | `commit` | group commit: how far the log is, who waits, who writes |
 //! | `writer`, `segment` | the end of the log: from the channel to the file |
-//! | `keeper`, `room`, `stall` | the log's thread: syncs, and brings a failed log back; room on a full disk; a disk that hangs |
+//! | `keeper`, `signal`, `room`, `stall` | the log's thread, how it is called: syncs, and brings a failed log back; room on a full disk; a disk that hangs |
 //! | `budget` | the bound on what is not written yet |
-//! | `recovery`, `inspect` | opens a directory and finds the end; what can be said of its files |
+//! | `recovery`, `recovered`, `inspect` | opens a directory and finds the end; how a log or a branch begins there; what can be said of its files |
 //! | `compaction`, `compaction_state` | makes a base while the node serves, and drops what it makes superfluous |
 //! | `base` | the state at an offset, as a file |
 //! | `backup`, `pins` | the state of a store that goes on, as a file; and what that needs of the log |
@@ -71,6 +71,7 @@ mod options;
 mod pins;
 mod reader;
 mod recount;
+mod recovered;
 mod recovery;
 mod regular;
 mod repair;
@@ -79,6 +80,7 @@ mod room;
 mod segment;
 mod segments;
 mod shared;
+mod signal;
 mod snapshot;
 mod stall;
 mod term;
