@@ -1,6 +1,7 @@
 //! The address of a node, as people type it.
 
 use std::fmt;
+use std::net::IpAddr;
 
 /// The port of a node unless one is named.
 const PORT_DEFAULT: u16 = 7958;
@@ -105,6 +106,13 @@ impl Address {
     /// The host alone.
     pub fn host(&self) -> &str {
         &self.host
+    }
+
+    /// Whether it leads to the machine that asks, whichever that is.
+    pub fn is_loopback(&self) -> bool {
+        let host = self.host().trim_matches(['[', ']']);
+        host.eq_ignore_ascii_case("localhost")
+            || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
     }
 
     /// Whether it is `0.0.0.0` or `[::]`: an address to listen at, and none that leads to a node.

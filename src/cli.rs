@@ -59,10 +59,11 @@ Exit status:
   1    the key was not found
   2    the command line, the key or the value is not what pykv takes
   3    the node cannot be reached, did not answer in time, or the connection broke
-  4    the key exists, does not exist, or is in another version than was asked; the node is primary already
+  4    the key exists, does not exist, or is in another version than was asked; or
+       the node is primary already
   5    not allowed: no token, a wrong one, or one that does not allow this
-  6    the node, or a proxy before it, cannot do it now: its disk is full or failing, it is too busy, or it
-       knows of no primary
+  6    the node, or a proxy before it, cannot do it now: its disk is full or
+       failing, it is too busy, or it knows of no primary
   7    the data is damaged
   8    anything else: a file, a port or standard output failed, or what answers is no pykv node
   130  a signal ended an export or a backup; or a second one ended a node at once, as a crash would";
@@ -181,7 +182,7 @@ pub enum Command {
     /// there once, with a value that it had in between. The file is written under another name and renamed when it is
     /// complete; it is readable by its owner alone, unless it replaces one, whose mode and owner it keeps.
     Export(Export),
-    /// Read such lines into a node
+    /// Read the lines of an export into a node
     ///
     /// They go in by batches, on several connections. Where a key is there more than once, the last line
     /// counts. An import that was interrupted can be run again. Lines that cannot be read, or that the node

@@ -64,9 +64,6 @@
 //! wakes the next. A handler itself never waits: it leaves what is to be done to its connection, which sends
 //! everything in hand first (`http::stream`).
 //!
-//! Where nothing can be answered yet (a watcher waits for a change) or the answer has no end in sight (events, a
-//! backup), the handler leaves it to be done once everything before it was sent (`http::stream`).
-//!
 //! # The way of a replicated record
 //! The thread `follow` of a replica asks the primary for what comes after the end of its own log. The primary's
 //! connection answers it from the log's files, as it does a watcher, with the bytes as they are. The replica checks
@@ -82,8 +79,8 @@
 //! # The way of a restart
 //! [`Node::open`](node::Node::open) locks the directory; reads the newest base, if there is one, and the
 //! segments from its offset on; replays each record into the map, evictions too, so nothing is decided
-//! anew; cuts off a torn tail, a batch of which a part is missing as a whole. Any other damage stops the
-//! start. Where the log was not closed in order it goes on a good way further, so that no version comes back.
+//! anew; cuts off a torn tail; if part of a batch is missing, drops the whole batch. Any other damage stops the
+//! start. A primary goes on a good way further in its log, so that no version comes back.
 //! Only then are requests answered.
 //!
 //! # Threads
@@ -96,6 +93,8 @@
 //! | `sweep` | 1 | [`Node::open`](node::Node::open) | the same |
 //! | `history` | 1 | [`Server::run`](http::Server::run) | the end of run, which joins it |
 //! | `follow`, `prober` | 1 each | [`Replication::start`](replication::Replication::start) | [`Replication::stop`](replication::Replication::stop), which joins them; idle on a node that has no others |
+//! | `resolve` | 1 a look-up, and few at once | `resolver` | the end of the look-up; nobody waits for it longer than it may |
+//! | `handshake` | 1 for each address that is asked | `follow`, in a scope | the answer, or its time limit |
 //! | `access` | 1, with `--access-log` | `pykv serve` | the end of the server, once all lines are written |
 //! | `ctrl-c` | 1 | `pykv serve` | the end of the process; it holds nothing |
 //!

@@ -185,7 +185,9 @@ fn a_log_without_its_end_is_not_whole() {
     expect_written(&node, 0, 10);
     node.sigterm();
     fs::remove_file(files_of_the_log(node.dir()).pop().unwrap()).unwrap();
-    pykv(&["check", "--repair"]).dir(node.dir()).succeed();
+    let said = pykv(&["check", "--repair"]).dir(node.dir()).succeed();
+    let said = String::from_utf8(said).unwrap();
+    assert!(said.contains("is lost") && said.ends_with("repaired\n"), "{said}");
     node.start_again();
     expect_written(&node, 0, 1);
 }

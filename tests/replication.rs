@@ -361,3 +361,42 @@ fn the_stream_wants_the_token_of_an_admin() {
         .expect(201);
     eventually("it has it", || read(&replica, "/kv/k").status == 200);
 }
+
+/// A name and an address of one node are one primary, and not two of them.
+#[test]
+fn a_primary_that_is_known_by_two_names_is_one() {
+    let primary = Server::start(&[]);
+    let port = primary.address().port();
+    let replica = Setup::replica(&format!("localhost:{port}"), &[]).start();
+    eventually("it streams", || {
+        replica.get("/status").body_json()["replication"]["state"] == "streaming"
+    });
+    let replication = &replica.get("/status").body_json()["replication"];
+    assert!(replication["error"].is_null(), "{replication}");
+    assert!(!replica.stderr().contains("both primary"), "{}", replica.stderr());
+}
+
+/// A replica of another machine that is reached on its own machine alone can be read there; it cannot take over.
+#[test]
+fn a_replica_that_no_other_machine_reaches_says_so() {
+    // An address of documentation (RFC 5737): nobody answers there.
+    let replica = Setup::replica("192.0.2.1:7958", &[]).start();
+    assert!(
+        replica.stderr().contains("other machines cannot reach"),
+        "{}",
+        replica.stderr()
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let refused = pykv(&[
+        "replica",
+        "--from",
+        "192.0.2.1:7958",
+        "--failover-after",
+        "1s",
+        "--listen",
+        "127.0.0.1:0",
+    ])
+    .dir(dir.path())
+    .expect(2);
+    assert!(refused.stderr.contains("--advertise"), "{refused:?}");
+}

@@ -45,7 +45,7 @@ pub struct Replica {
 
     /// Take the store with this id in place of the one in the directory
     ///
-    /// `pykv status` of the primary shows the id. The old store is kept in the directory replaced-ID beside.
+    /// `pykv status` of the primary shows the id. The old store is kept in the directory replaced-ID in it.
     #[arg(long, value_name = "ID", value_parser = log_id, help_heading = "Replica")]
     pub replace: Option<LogId>,
 

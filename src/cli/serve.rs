@@ -187,11 +187,17 @@ pub struct Serve {
     )]
     pub max_in_flight: Option<Size>,
 
-    /// How long requests that have begun may take to end once the node is told to stop
+    /// How long a node that stops waits for requests that have begun
     ///
     /// A request of which nothing comes for two seconds is given up sooner. The default is less than the ten seconds
     /// that container runtimes wait before they kill.
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true, default_value = "8s")]
+    #[arg(
+        long,
+        value_name = "TIME",
+        allow_hyphen_values = true,
+        default_value = "8s",
+        help_heading = "What clients may take"
+    )]
     pub shutdown_grace: Span,
 
     /// Tell of requests that took as many milliseconds, on standard error; 0 for never

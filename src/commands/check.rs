@@ -82,8 +82,15 @@ fn text(report: &Report, repaired: bool) -> String {
             ),
         );
     }
+    if let Some(why) = &report.given_up {
+        line(
+            &mut text,
+            format_args!("{why}: what it held is lost, and the log ends before it"),
+        );
+    }
     line(&mut text, format_args!("digest {}", report.digest));
-    let end = match (report.damage.is_empty() && report.mismatches.is_empty(), repaired) {
+    let is_sound = report.damage.is_empty() && report.mismatches.is_empty() && report.given_up.is_none();
+    let end = match (is_sound, repaired) {
         (true, _) => "whole",
         (false, true) => "repaired",
         (false, false) if report.is_whole() => "whole, with a torn tail",

@@ -7,6 +7,7 @@
 
 use super::signals::Signals;
 use super::{Error, logging, options};
+use crate::address::Address;
 use crate::cli::{Replica, Serve};
 use crate::http::{self, Server, Tokens};
 use crate::log::Role;
@@ -17,6 +18,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -46,6 +48,9 @@ pub(super) fn run(args: &Serve, replica: Option<&Replica>) -> Result<(), Error> 
         Some(address) => address.host_and_port(),
         None => reachable_address(server.address()),
     };
+    if let Some(replica) = replica {
+        check_reachable(args, replica, &cluster.address)?;
+    }
     let node = Node::open(args.node_options(cluster))?;
     say_role(&node, replica);
     let served = serve(args, &server, &signals, &node);
@@ -74,6 +79,25 @@ fn bind(args: &Serve, tokens: Option<Tokens>, signals: &Signals) -> Result<Serve
         reopen_access_log: Arc::clone(&signals.to_reopen),
     })
     .map_err(Error::Listen)
+}
+
+/// A replica that follows another machine and is itself reached on its own machine alone can be read there, and no more:
+/// nobody would find it once it is primary.
+fn check_reachable(args: &Serve, replica: &Replica, address: &str) -> Result<(), Error> {
+    let is_local = |text: &str| Address::from_str(text).is_ok_and(|address| address.is_loopback());
+    let follows_another_machine = !replica.from.iter().any(Address::is_loopback);
+    if args.cluster.advertise.is_some() || !follows_another_machine || !is_local(address) {
+        return Ok(());
+    }
+    let why = format!(
+        "other machines cannot reach {address}, which is where this replica says that it is; give it a --listen that \
+         they reach, or --advertise"
+    );
+    if replica.failover_after.is_some() {
+        return Err(Error::Usage(why));
+    }
+    warn!("{why}, before it is promoted");
+    Ok(())
 }
 
 /// How others reach a node that listens at `address`, as far as it can be told from here.

@@ -6,10 +6,10 @@
 //! | `listener` | accepts, refuses, and ends connections |
 //! | `registry` | the connections that are open, and what they count |
 //! | `connection` | the loop of one connection |
-//! | `input`, `output` | its two buffers: what came, and what goes out |
+//! | `input`, `output`, `left` | its two buffers: what came, and what goes out; an answer that is left for the log's writer to send |
 //! | `request`, `authority`, `chunked` | the head of a request, the host in it, and bodies that come in chunks |
 //! | `route`, `template`, `admit` | which request is which, what it is counted by, and whether it may come in |
-//! | `handlers`: `kv`, `keys`, `compact`, `backup`, `watch`, `admin`, `replication` | from a request to its answer |
+//! | `handlers`: `kv`, `keys`, `batch`, `compact`, `backup`, `watch`, `admin`, `replication` | from a request to its answer |
 //! | `target`, `payload`, `media`, `conditions`, `deadline` | paths and queries, JSON bodies, forms of bodies, entity tags, times to live |
 //! | `response`, `problem` | answers, and errors as answers |
 //! | `stream`, `sink`, `line` | answers that wait, answers that are sent while they are made, and the connection that they go to |

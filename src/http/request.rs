@@ -307,7 +307,10 @@ impl<'a> Target<'a> {
 /// Whether a line of a head ends in LF alone. The parser has seen to it that every CR stands before an LF, and that
 /// there is a line for the request, for each field and for the end, behind blank ones; so to count CRs says it.
 fn has_bare_lf(head: &[u8], fields: usize) -> bool {
-    let blank = head.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+    let blank = head
+        .iter()
+        .take_while(|byte| matches!(byte, b'\r' | b'\n'))
+        .count();
     // In parts so short that a byte has room for the count: then the compiler counts sixteen bytes at a time.
     let parts = head.chunks(u8::MAX.into());
     let crs = |part: &[u8]| usize::from(part.iter().map(|&byte| u8::from(byte == b'\r')).sum::<u8>());

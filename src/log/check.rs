@@ -33,8 +33,14 @@ pub fn repair(dir: &Path) -> Result<Report, Error> {
     let dir = open_store(dir, Dir::open)?;
     let disk = Disk::default();
     // A last segment that is missing, or is set aside here, is missed by nobody any more.
+    let given_up = match dir.check_last_segment(&dir.list()?) {
+        Err(Error::Lost { why, .. }) => Some(why),
+        _ => None,
+    };
     dir.forget_last_segment(&disk)?;
-    examine(&dir, &mut |damage, fix| mend(&dir, &disk, damage, fix).map(Some))
+    let mut report = examine(&dir, &mut |damage, fix| mend(&dir, &disk, damage, fix).map(Some))?;
+    report.given_up = given_up;
+    Ok(report)
 }
 
 /// Locks a directory that has a store; leaves any other as it is.

@@ -26,6 +26,7 @@
 //! | `segments`, `watchers` | the files that feeds read; who waits for more |
 //! | `check`, `report`, `recount`, `repair` | what is damaged, whether it adds up, and how it is mended |
 //! | `dir`, `dir_handle`, `lock`, `mark`, `listing` | the directory, its descriptor, who has it open, which log is in it, which files count |
+//! | `error` | what goes wrong, in words; the health of the log; why a write is refused |
 //! | `header`, `disk`, `regular` | the head of a file, the calls, what is no plain file |
 //!
 //! # What holds

@@ -47,6 +47,8 @@ pub struct Report {
     pub damage: Vec<Damage>,
     /// Where the digest is not what the files say.
     pub mismatches: Vec<Mismatch>,
+    /// What a repair has given up, since no file of it is there.
+    pub given_up: Option<String>,
     /// The digest of what a start would find.
     pub digest: Digest,
 }

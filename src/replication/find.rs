@@ -73,7 +73,7 @@ impl Finder<'_> {
             }
             addresses.extend(next.iter().cloned());
         }
-        if let [one, other, ..] = &search.primaries[..] {
+        if let [(_, one), (_, other), ..] = &search.primaries[..] {
             report_conflict(self.node, one, other, self.node.term());
         }
         match (search.best, search.other_store) {
@@ -141,8 +141,12 @@ impl Finder<'_> {
         }
         if peer.is_primary && is_own {
             self.failover.heard(node, Some(&peer.address), Duration::ZERO);
-            if peer.term == node.term() {
-                search.primaries.push(peer.address.clone());
+            let is_new = search
+                .primaries
+                .iter()
+                .all(|(process, _)| *process != peer.process);
+            if peer.term == node.term() && is_new {
+                search.primaries.push((peer.process, peer.address.clone()));
             }
         }
         let is_followed = cluster.source().is_some_and(|source| source == address);
@@ -166,8 +170,8 @@ pub(super) fn may_follow(node: &Node, peer: &PeerInfo) -> bool {
 /// What the answers have come to.
 struct Search {
     best: Option<(Rank, Found)>,
-    /// The primaries of this log and term.
-    primaries: Vec<String>,
+    /// The primaries of this log and term: which process each is, and its address.
+    primaries: Vec<(u64, String)>,
     other_store: Option<FollowError>,
     /// Why the last one does not do.
     why: String,

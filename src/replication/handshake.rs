@@ -50,6 +50,8 @@ pub(super) struct PeerInfo {
     /// How long ago it heard it.
     pub(super) primary_heard: Option<Duration>,
     pub(super) offset: u64,
+    /// Which process it is: one may be reached at several addresses.
+    pub(super) process: u64,
     /// Whether it is this node.
     pub(super) is_self: bool,
 }
@@ -111,6 +113,7 @@ fn read(node: &Node, said: &Handshake) -> Result<PeerInfo, &'static str> {
         primary,
         primary_heard: said.primary_heard_ms.map(Duration::from_millis),
         offset: said.offset,
+        process: said.node,
         is_self: said.node == node.cluster().id,
     })
 }
@@ -169,15 +172,15 @@ pub(super) fn exchange(node: &Node, link: &mut Link, timeout: Duration) -> Resul
         200 => {}
         401 | 403 => {
             let why = "it asks for a token that is good for admin; see --cluster-token-file";
-            return Err(invalid(why.to_owned()));
+            return Err(LinkError::Refused(why));
         }
         404 | 422 => {
             let why = "it does not take this node's handshake; run one version of pykv on all nodes";
-            return Err(invalid(why.to_owned()));
+            return Err(LinkError::Refused(why));
         }
         421 => {
             let why = "it does not go by that name; start it with --advertise or --host-name";
-            return Err(invalid(why.to_owned()));
+            return Err(LinkError::Refused(why));
         }
         status => return Err(invalid(format!("it answers with status {status}"))),
     }

@@ -39,6 +39,8 @@ pub(super) enum LinkError {
     Io(io::Error),
     /// What it says is no answer that a node gives.
     Invalid(String),
+    /// It answers, and refuses.
+    Refused(&'static str),
 }
 
 impl fmt::Display for LinkError {
@@ -51,6 +53,7 @@ impl fmt::Display for LinkError {
             }
             LinkError::Io(error) => error.fmt(f),
             LinkError::Invalid(why) => write!(f, "what it says is no answer of pykv: {why}"),
+            LinkError::Refused(why) => f.write_str(why),
         }
     }
 }

@@ -9,6 +9,7 @@
 //! | `samples` | how it is used: the hit ratio at other sizes, the hottest and the largest entries |
 //! | `changes` | changes of the map and of the log in one hold of the lock |
 //! | `copied` | changes that another node has made |
+//! | `counters` | what the store counts |
 //! | `replay` | from the log into the map, many records at a time |
 //!
 //! `Store` puts the map and the end of the log under one mutex. It is a plain [`Mutex`], not a
