@@ -6,7 +6,10 @@ mod common;
 
 use common::cluster::{Member, become_equal};
 use common::proxy::Mode;
-use common::{eventually, pykv};
+use common::{Response, Server, eventually, pykv};
+use pykv::api::{
+    Handover, Handshake, PATH_REPLICATION_HANDOVER, PATH_REPLICATION_HELLO, REPLICATION_PROTOCOL,
+};
 use rustix::process::Signal;
 
 /// The node before comes back, and is a replica of the other one.
@@ -270,4 +273,94 @@ fn a_promotion_says_what_its_own_bound_evicts() {
         "{said}"
     );
     assert!(second.server.stderr().contains("it evicted 90 keys"));
+}
+
+/// What a replica asks of a primary before it takes over.
+fn ask_to_hand_over(primary: &Server, node: u64, hold_ms: u64, step_down: bool) -> Response {
+    let id = primary.get("/status").body_json()["log"]["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let headers = [("Content-Type", "application/json")];
+    let mut client = primary.client();
+    let hello = Handshake {
+        protocol: REPLICATION_PROTOCOL,
+        node,
+        id: id.clone(),
+        term: "0".to_owned(),
+        branch: format!("{:016x}", 7),
+        role: "replica".to_owned(),
+        address: "127.0.0.1:1".to_owned(),
+        primary: None,
+        primary_heard_ms: None,
+        offset: 0,
+        check: 0,
+    };
+    let hello = serde_json::to_vec(&hello.sealed()).unwrap();
+    let met = client
+        .request("POST", PATH_REPLICATION_HELLO, &headers, &hello)
+        .expect(200);
+    let asked = Handover {
+        id,
+        term: met.body_json()["term"].as_str().unwrap().to_owned(),
+        node,
+        address: "127.0.0.1:1".to_owned(),
+        hold_ms,
+        step_down,
+        check: 0,
+    };
+    let body = serde_json::to_vec(&asked.sealed()).unwrap();
+    client.request("POST", PATH_REPLICATION_HANDOVER, &headers, &body)
+}
+
+/// A replica that was suspended between the question and its promotion comes too late, and takes no write away that the
+/// primary has answered since.
+#[test]
+fn a_primary_steps_down_only_for_the_replica_that_it_holds_its_writers_for() {
+    let primary = Server::start(&[]);
+    let mut client = primary.client();
+    client.put("/kv/k?upsert=true", b"1").expect(201);
+    ask_to_hand_over(&primary, 7, 300, false).expect(200);
+    let refused = ask_to_hand_over(&primary, 8, 300, false).expect(503);
+    assert!(
+        refused.body_json()["detail"]
+            .as_str()
+            .unwrap()
+            .contains("another node")
+    );
+    ask_to_hand_over(&primary, 8, 0, true).expect(503);
+    // The hold ends by itself, and writers go on.
+    client.put("/kv/k?upsert=true", b"2").expect(200);
+    ask_to_hand_over(&primary, 7, 0, true).expect(503);
+    client.put("/kv/k?upsert=true", b"3").expect(200);
+    // In time it does.
+    ask_to_hand_over(&primary, 7, 5000, false).expect(200);
+    ask_to_hand_over(&primary, 7, 0, true).expect(200);
+    eventually("it has stepped down", || {
+        primary.get("/status").body_json()["role"] == "replica"
+    });
+}
+
+#[test]
+fn of_two_promotions_at_once_one_is_refused_and_nothing_is_lost() {
+    let a = Member::primary(&[]);
+    let b = Member::replica(&[&a], &[]);
+    let c = Member::replica(&[&a, &b], &[]);
+    a.fill("k", 200, "value");
+    become_equal(&[&a, &b, &c]);
+    let codes = std::thread::scope(|scope| {
+        let promotions =
+            [&b, &c].map(|member| scope.spawn(|| pykv(&["promote"]).at(&member.server).run().code));
+        promotions.map(|promotion| promotion.join().unwrap())
+    });
+    let promoted = codes.iter().filter(|code| **code == Some(0)).count();
+    assert!(promoted <= 1, "{codes:?}");
+    eventually("one is primary", || {
+        [&a, &b, &c].iter().filter(|member| member.is_primary()).count() == 1
+    });
+    become_equal(&[&a, &b, &c]);
+    for member in [&a, &b, &c] {
+        assert_eq!(member.value("k199").as_deref(), Some("value"));
+        assert_eq!(member.set_aside(), "");
+    }
 }

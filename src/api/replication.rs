@@ -106,15 +106,21 @@ fn checksum_of(value: &impl Serialize) -> u32 {
     crc32fast::hash(&json)
 }
 
-/// What a replica asks of the primary before it takes over: to hold its writers.
+/// What a replica asks of the primary before it takes over: to hold its writers, and then to step down.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Handover {
     /// The id of the log, as 32 hexadecimal digits.
     pub id: String,
     /// The term of the primary, number and mark, as a decimal number of 64 bits.
     pub term: String,
+    /// Which process asks: of two that would take over, the second one has to wait.
+    pub node: u64,
+    /// Where it is reached.
+    pub address: String,
     /// For how long writers are to be held, in ms; 0 ends a hold.
     pub hold_ms: u64,
+    /// Asks the primary, which holds its writers for this node, to step down for it.
+    pub step_down: bool,
     /// CRC-32 of all that.
     pub check: u32,
 }

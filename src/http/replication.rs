@@ -74,12 +74,19 @@ pub(super) fn handover(
     if node.role() != Role::Primary || asked.term != node.term().bits().to_string() {
         return Err(Problem::new(problem::NOT_READY, "the node is not primary in that term").retry_after(1));
     }
+    let address = Address::of_node(&asked.address).ok_or_else(|| {
+        Problem::new(problem::SHAPE, "its address is none that leads to a node").field("address")
+    })?;
     let hold = Duration::from_millis(asked.hold_ms).min(HOLD_MAX);
-    if hold.is_zero() {
-        node.release_writers();
-        return Ok(json(scratch, &HandoverOffset::new(node.written())));
-    }
-    match node.hand_over(hold) {
+    let done = if asked.step_down {
+        node.step_down_for(asked.node, &address).map(|()| node.written())
+    } else if hold.is_zero() {
+        node.end_handover(asked.node);
+        Ok(node.written())
+    } else {
+        node.hand_over(asked.node, hold)
+    };
+    match done {
         Ok(offset) => Ok(json(scratch, &HandoverOffset::new(offset))),
         Err(error) => Err(problem_of_promote(&error)),
     }

@@ -40,8 +40,8 @@ pub(crate) struct Change {
 pub(crate) enum Hold {
     /// It asks the others first whether one of them took over.
     Inquiry,
-    /// A replica is about to take over.
-    Handover,
+    /// The replica that is this process is about to take over.
+    Handover(u64),
 }
 
 struct State {
@@ -444,12 +444,14 @@ impl Cluster {
         self.state().held.map(|(reason, _)| reason)
     }
 
-    pub(super) fn hold(&self, reason: Hold, until: Instant) {
+    /// Holds writers; `false` where they are held for another node that is about to take over.
+    pub(super) fn hold(&self, reason: Hold, until: Instant) -> bool {
         let mut state = self.state();
         // Of two holds both must be over.
         state.held = Some(match state.held {
-            Some((Hold::Handover, other)) => (Hold::Handover, other.max(until)),
-            Some((Hold::Inquiry, other)) => (reason, other.max(until)),
+            Some((held @ Hold::Handover(_), other)) if reason == Hold::Inquiry => (held, other.max(until)),
+            Some((held @ Hold::Handover(_), _)) if held != reason => return false,
+            Some((_, other)) => (reason, other.max(until)),
             None => (reason, until),
         });
         // The prober ends the hold when it is over.
@@ -457,6 +459,7 @@ impl Cluster {
         self.is_held.store(true, Ordering::Release);
         drop(state);
         self.changed.notify_all();
+        true
     }
 
     /// Ends a hold; `false` where there is none.

@@ -118,15 +118,20 @@ impl Node {
     pub(crate) fn step_down(&self, primary: Option<(&str, Term)>) {
         let _change = self.role_change();
         if self.role() == Role::Primary {
-            self.store.lock().log.set_closed(true);
             ::log::warn!("another node is primary in a higher term: this one steps down, and follows");
-            self.cluster.set_role(Role::Replica, primary);
-            self.followers.reset();
-            self.cluster.applied.set(self.log.appended());
-            self.remember(Role::Replica);
+            self.become_replica(primary);
         } else if let Some((address, term)) = primary {
             self.cluster.note_primary(address, term);
         }
+    }
+
+    /// Under the lock of a role change.
+    fn become_replica(&self, primary: Option<(&str, Term)>) {
+        self.store.lock().log.set_closed(true);
+        self.cluster.set_role(Role::Replica, primary);
+        self.followers.reset();
+        self.cluster.applied.set(self.log.appended());
+        self.remember(Role::Replica);
     }
 
     /// Makes this node the primary of a new term.
@@ -179,16 +184,17 @@ impl Node {
         Ok(promotion)
     }
 
-    /// Holds all writers for a time, as a primary: they wait, and are neither taken nor refused. `false` where
-    /// the node is none.
-    fn hold_writers(&self, reason: Hold, time: Duration) -> bool {
+    /// Holds all writers for a time, as a primary: they wait, and are neither taken nor refused.
+    fn hold_writers(&self, reason: Hold, time: Duration) -> Result<(), &'static str> {
         let _change = self.role_change();
         if self.role() != Role::Primary {
-            return false;
+            return Err("it is no primary");
         }
-        self.cluster.hold(reason, Instant::now() + time);
+        if !self.cluster.hold(reason, Instant::now() + time) {
+            return Err("it hands over to another node already");
+        }
         self.store.lock().log.set_closed(true);
-        true
+        Ok(())
     }
 
     /// Ends the hold of writers. Nothing is done where there is none, or the node is no primary any more.
@@ -219,10 +225,9 @@ impl Node {
 
     /// Holds writers, and waits until the log is written up to where they came: the offset that a replica must
     /// have to take over without a loss.
-    pub(crate) fn hand_over(&self, time: Duration) -> Result<u64, PromoteError> {
-        if !self.hold_writers(Hold::Handover, time) {
-            return Err(PromoteError::NoHandover("it is no primary".to_owned()));
-        }
+    pub(crate) fn hand_over(&self, to: u64, time: Duration) -> Result<u64, PromoteError> {
+        self.hold_writers(Hold::Handover(to), time)
+            .map_err(|why| PromoteError::NoHandover(why.to_owned()))?;
         let offset = self.log.appended();
         match self.log.wait(offset) {
             Ok(()) => Ok(offset),
@@ -233,11 +238,33 @@ impl Node {
         }
     }
 
+    /// Ends a hold for a node that does not take over after all.
+    pub(crate) fn end_handover(&self, to: u64) {
+        if self.cluster.hold_reason() == Some(Hold::Handover(to)) {
+            self.release_writers();
+        }
+    }
+
+    /// Steps down for the node that writers are held for: from here on nothing is written that it does not have,
+    /// however late it begins its term. An error where they are not held for it any more.
+    pub(crate) fn step_down_for(&self, to: u64, address: &str) -> Result<(), PromoteError> {
+        let _change = self.role_change();
+        // A hold that is over ends under the same lock, before the next writer is taken.
+        if self.role() != Role::Primary || self.cluster.hold_reason() != Some(Hold::Handover(to)) {
+            let why = "it does not hold its writers any more";
+            return Err(PromoteError::NoHandover(why.to_owned()));
+        }
+        ::log::info!("this node steps down for {address}, which takes over");
+        self.cluster.add_peer(address);
+        self.become_replica(None);
+        Ok(())
+    }
+
     /// Makes a primary that knows of other nodes ask them for a higher term before it takes writes, for `time`
     /// at most.
     pub(crate) fn begin_inquiry(&self, time: Duration) {
         let has_others = !self.cluster.peers().is_empty() || !self.followers.successors().is_empty();
-        if has_others && self.hold_writers(Hold::Inquiry, time) {
+        if has_others && self.hold_writers(Hold::Inquiry, time).is_ok() {
             self.cluster.call_prober();
         }
     }

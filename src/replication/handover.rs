@@ -1,14 +1,19 @@
-//! A promotion for which nobody loses anything: the primary holds its writers, and the replica waits for the rest.
+//! A promotion for which nobody loses anything: the primary holds its writers, the replica waits for the rest, and the
+//! primary steps down.
 //!
 //! 1. The replica asks the primary to hold its writers for [`HOLD`]. The primary closes its log to them, waits
 //!    until what they wrote before is written, and says where its log ends.
 //! 2. The replica waits until it has applied its log up to there.
-//! 3. It begins the next term. The former primary hears of that, steps down, and sends its writers here.
+//! 3. It asks the primary to step down, which it does only if it still holds its writers for this replica.
+//! 4. It begins the next term. The former primary hears of that, follows, and sends its writers here.
 //!
 //! # What must hold
-//! - The replica promotes itself only while the primary still holds: it counts the hold from before it asked,
-//!   and leaves a margin. A replica that is later than that has lost nothing but the certainty.
+//! - Between the offset that the primary named and its end as a primary nothing is written, however long either side
+//!   stands still: no clock is asked for that, and no time is.
+//! - Writers are held for one replica at a time: of two promotions at once the second one is refused.
 //! - A handover that fails ends the hold, or the hold ends by itself: writers wait, and are not lost.
+//! - A replica that fails in between leaves no primary. That is no loss: the next in line takes over, or either of the
+//!   two is promoted by `--force`.
 
 use super::handshake::exchange;
 use super::link::{Link, Request, TEXT_BYTES_MAX};
@@ -21,7 +26,7 @@ use std::time::{Duration, Instant};
 /// For how long the primary holds its writers.
 const HOLD: Duration = Duration::from_secs(5);
 
-/// The part of the hold in which the replica may still promote itself.
+/// The part of the hold in which the replica waits for the rest of the log.
 const HOLD_USED_MAX: Duration = Duration::from_secs(4);
 
 /// Makes this node the primary of a new term, after the present one has handed over. With `is_forced` at once,
@@ -42,33 +47,47 @@ pub fn promote(node: &Node, is_forced: bool, go_on: impl Fn() -> bool) -> Result
         address.ok_or_else(|| PromoteError::NoHandover("this node knows of no primary".to_owned()))?;
     let failed = |why: String| PromoteError::NoHandover(format!("{address}: {why}"));
     let mut link = dial(node, &address, HANDSHAKE_TIME_MAX).map_err(|error| failed(error.to_string()))?;
-    let offset = ask(node, &mut link, HOLD).map_err(failed)?;
-    let promoted = if node.wait_visible(offset, deadline, go_on) {
-        node.promote()
-    } else {
-        Err(failed(
-            "this node did not get the rest of its log in time".to_owned(),
-        ))
-    };
-    // The former primary hears of the new term, or else that it need not hold its writers any more.
-    let told = match promoted {
-        Ok(_) => exchange(node, &mut link, HANDSHAKE_TIME_MAX).map(drop),
-        Err(_) => ask(node, &mut link, Duration::ZERO)
-            .map(drop)
-            .map_err(super::LinkError::Invalid),
-    };
-    if let Err(error) = told {
+    let offset = ask(node, &mut link, Ask::Hold(HOLD)).map_err(failed)?;
+    if !node.wait_visible(offset, deadline, go_on) {
+        // It need not hold its writers any more.
+        if let Err(error) = ask(node, &mut link, Ask::Hold(Duration::ZERO)) {
+            ::log::debug!("{address}: {error}");
+        }
+        let why = "this node did not get the rest of its log in time";
+        return Err(failed(why.to_owned()));
+    }
+    ask(node, &mut link, Ask::StepDown).map_err(failed)?;
+    let promotion = node.promote().inspect_err(|error| {
+        ::log::error!("{address} has stepped down for this node, which does not become primary: {error}");
+    })?;
+    // It hears of the new term.
+    if let Err(error) = exchange(node, &mut link, HANDSHAKE_TIME_MAX) {
         ::log::debug!("{address}: {error}");
     }
-    promoted
+    Ok(promotion)
 }
 
-/// Asks the primary to hold its writers for a time, or no longer; returns where its log ends.
-fn ask(node: &Node, link: &mut Link, hold: Duration) -> Result<u64, String> {
+/// What the primary is asked for.
+#[derive(Clone, Copy)]
+enum Ask {
+    /// To hold its writers for a time, or no longer.
+    Hold(Duration),
+    StepDown,
+}
+
+/// Asks the primary; returns where its log ends.
+fn ask(node: &Node, link: &mut Link, what: Ask) -> Result<u64, String> {
+    let (hold, step_down) = match what {
+        Ask::Hold(time) => (time, false),
+        Ask::StepDown => (Duration::ZERO, true),
+    };
     let handover = Handover {
         id: node.log_id().to_string(),
         term: node.term().bits().to_string(),
+        node: node.cluster().id,
+        address: node.cluster().address().to_owned(),
         hold_ms: hold.as_millis() as u64,
+        step_down,
         check: 0,
     };
     let body = serde_json::to_vec(&handover.sealed()).expect("plain data has a form in JSON");
