@@ -115,18 +115,24 @@ impl Address {
             || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
     }
 
-    /// Whether it is `0.0.0.0` or `[::]`: an address to listen at, and none that leads to a node.
-    pub fn is_unspecified(&self) -> bool {
+    /// Whether it leads to no node: an address to listen at (`0.0.0.0`, `[::]`), to many or to all, or a number that is
+    /// no address.
+    pub fn is_nowhere(&self) -> bool {
         let bare = self.host.trim_matches(['[', ']']);
-        bare.parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_unspecified())
+        match bare.parse::<IpAddr>().map(|address| address.to_canonical()) {
+            Ok(IpAddr::V4(address)) => {
+                address.is_unspecified() || address.is_multicast() || address.is_broadcast()
+            }
+            Ok(IpAddr::V6(address)) => address.is_unspecified() || address.is_multicast(),
+            Err(_) => bare.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.'),
+        }
     }
 
     /// Reads what another node names as the address of a node, as `host:port`. None where it is no such
     /// address: it could not be connected to, and must stand in no header and no log.
     pub(crate) fn of_node(text: &str) -> Option<String> {
         let address: Address = text.parse().ok()?;
-        (address.host_and_port() == text && !address.is_unspecified()).then(|| text.to_owned())
+        (address.host_and_port() == text && !address.is_nowhere()).then(|| text.to_owned())
     }
 }
 
@@ -170,6 +176,11 @@ mod tests {
             "http://a:1",
             "a:1/",
             "0.0.0.0:1",
+            "0:1",
+            "[::ffff:0.0.0.0]:1",
+            "224.0.0.1:1",
+            "255.255.255.255:1",
+            "[ff02::1]:1",
             "[::]:1",
             "a:1\r\nSet-Cookie: b",
             "a b:1",

@@ -151,6 +151,16 @@ fn requests_that_are_not_what_is_asked() {
             415,
         ),
         (("PUT", "/kv/k", &[BYTES[0], ("If-Match", "unquoted")], b"v"), 400),
+        // A resumed upload, as `curl -C` sends one.
+        (
+            (
+                "PUT",
+                "/kv/k?upsert=true",
+                &[BYTES[0], ("Content-Range", "bytes 7-9/10")],
+                b"789",
+            ),
+            400,
+        ),
         (
             (
                 "POST",

@@ -274,11 +274,7 @@ impl Serve {
                     .to_owned(),
             );
         }
-        if let Some(advertise) = cluster
-            .advertise
-            .as_ref()
-            .filter(|address| address.is_unspecified())
-        {
+        if let Some(advertise) = cluster.advertise.as_ref().filter(|address| address.is_nowhere()) {
             return Err(format!(
                 "--advertise {} leads to no node; name the address that others reach this one at",
                 advertise.host_and_port()

@@ -76,6 +76,11 @@ pub(super) fn admit<'a>(context: &Context<'_>, head: &Head<'a>) -> Result<Admitt
             "send Content-Length, or the body in chunks",
         ));
     }
+    if head.content_range.is_some() {
+        // A part would take the place of the whole (RFC 9110, 14.5).
+        let why = "a value is sent whole, and not as a part of one";
+        return Err(Problem::new(problem::MALFORMED, why).field("Content-Range"));
+    }
     media::check_coding(head.content_encoding)?;
     let sent = media::sent(head.content_type, missing)?;
     let body_bytes_max = body_bytes_max(context, &route, sent);

@@ -57,7 +57,10 @@ impl Finder<'_> {
             best: None,
             primaries: Vec::new(),
             other_store: None,
-            why: "no address is known; name one with --from".to_owned(),
+            why: match options.peers.is_empty() {
+                true => "no address is known; name one with --from".to_owned(),
+                false => "--from names this node itself alone; name another one".to_owned(),
+            },
         };
         let mut next = addresses.clone();
         for _ in 0..rounds {
