@@ -104,6 +104,56 @@ fn the_files_of_another_store_in_the_directory_are_not_touched() {
     assert_eq!(contents(node.dir()), foreign);
 }
 
+/// Files of another store beside one's own would be found out by the next start alone, which would refuse them all.
+#[test]
+fn a_file_of_another_store_beside_its_own_is_noticed() {
+    let mut other = Server::start(&[]);
+    write(&other, 0, 50);
+    other.sigterm();
+    let mut node = Server::start(&[]);
+    write(&node, 0, 10);
+    let stray = files_of_the_log(other.dir()).pop().unwrap();
+    let here = node.dir().join(stray.file_name().unwrap());
+    fs::copy(&stray, &here).unwrap();
+    eventually("it takes no writes", || node.get("/readyz").status == 503);
+    assert_eq!(fs::read(&here).unwrap(), fs::read(&stray).unwrap());
+    // It goes on once the file is gone, and has lost nothing.
+    fs::remove_file(&here).unwrap();
+    eventually("it takes writes again", || node.get("/readyz").status == 200);
+    write(&node, 10, 20);
+    node.sigterm();
+    node.start_again();
+    expect_written(&node, 0, 20);
+}
+
+/// Memory has all that a segment held which somebody took away, whichever it was.
+#[test]
+fn a_segment_that_is_deleted_under_a_node_is_made_up_for() {
+    let mut node = Server::start(&["--segment-size", "64KiB"]);
+    let mut client = node.client();
+    for n in 0..40 {
+        client
+            .put(&format!("/kv/large{n}?upsert=true"), &[b'x'; 8000])
+            .expect(201);
+    }
+    let mut files = files_of_the_log(node.dir());
+    files.sort();
+    assert!(files.len() > 4, "{files:?}");
+    fs::remove_file(&files[files.len() / 2]).unwrap();
+    eventually("a base takes its place", || {
+        let files = files_of_the_log(node.dir());
+        files
+            .iter()
+            .any(|file| file.file_name().unwrap().to_str().unwrap().starts_with("base-"))
+    });
+    eventually("it takes writes again", || node.get("/readyz").status == 200);
+    node.sigterm();
+    node.start_again();
+    for n in 0..40 {
+        node.get(&format!("/kv/large{n}")).expect(200);
+    }
+}
+
 #[test]
 fn without_lock_the_directory_is_locked_still() {
     let node = Server::start(&[]);

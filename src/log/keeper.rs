@@ -10,6 +10,7 @@
 //!   heals in the same way: what has happened to the files meanwhile is not known.
 
 use super::base::{self, Source};
+use super::dir_watch::DirWatch;
 use super::error::{Error, Health};
 use super::header::{Header, Kind};
 use super::listing::Named;
@@ -67,6 +68,7 @@ impl Drop for Keeper {
 fn run(shared: &Shared, source: &dyn Source) {
     let mut last_sync = Instant::now();
     let mut rooms = Rooms::new();
+    let mut dir_watch = DirWatch::default();
     if shared.commit.health() == Health::Ok {
         // Before the first write may use it up.
         rooms.keep_reserve(shared, source);
@@ -88,7 +90,7 @@ fn run(shared: &Shared, source: &dyn Source) {
             write_leftovers(shared);
             if last_sync.elapsed() >= SYNC_EVERY {
                 last_sync = Instant::now();
-                look_after(shared);
+                look_after(shared, &mut dir_watch);
             }
         }
         match health {
@@ -102,12 +104,15 @@ fn run(shared: &Shared, source: &dyn Source) {
 }
 
 /// Looks whether the directory is this node's and the log in it, and syncs what is written.
-fn look_after(shared: &Shared) {
+fn look_after(shared: &Shared, dir_watch: &mut DirWatch) {
     if let Err(error) = shared.dir.check_place() {
         return shared.commit.fail(&Failure::Sync(error));
     }
     let linked = shared.writer().check_linked();
-    if let Err(failure) = linked {
+    let is_whole = linked.and_then(|()| dir_watch.look(shared).map_err(Failure::Sync));
+    if let Err(failure) = is_whole {
+        // What is missing is made again, and what is there then is another look's.
+        *dir_watch = DirWatch::default();
         shared.commit.fail(&failure);
     } else if shared.options.policy == Policy::Everysec {
         sync(shared);

@@ -13,6 +13,7 @@
 //! | `appender`, `entry` | where records get their offsets; changes on their way to the file |
 //! | `commit` | group commit: how far the log is, who waits, who writes |
 //! | `writer`, `segment` | the end of the log: from the channel to the file |
+//! | `dir_watch` | notices what others do to the files of a log that is open |
 //! | `keeper`, `signal`, `room`, `stall` | the log's thread, how it is called: syncs, and brings a failed log back; room on a full disk; a disk that hangs |
 //! | `budget` | the bound on what is not written yet |
 //! | `recovery`, `recovered`, `inspect` | opens a directory and finds the end; how a log or a branch begins there; what can be said of its files |
@@ -49,6 +50,7 @@ mod compaction_state;
 mod copy;
 mod dir;
 mod dir_handle;
+mod dir_watch;
 mod disk;
 mod entry;
 mod error;

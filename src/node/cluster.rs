@@ -10,6 +10,7 @@
 //!   gives its log to others, so replicas can never follow each other in a circle.
 
 use super::cluster_status::{ClusterStatus, Options, Phase};
+use super::hold::Hold;
 use super::upstream::Upstream;
 use super::watermark::Watermark;
 use crate::boot_clock::BootInstant;
@@ -33,15 +34,6 @@ pub(crate) struct Change {
     /// Grows with every change of role, and of whom to follow.
     pub(crate) epoch: u64,
     pub(crate) to_stop: bool,
-}
-
-/// Why a primary holds its writers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Hold {
-    /// It asks the others first whether one of them took over.
-    Inquiry,
-    /// The replica that is this process is about to take over.
-    Handover(u64),
 }
 
 struct State {

@@ -9,8 +9,8 @@
 //! - What a node is stands in `ROLE` before it counts.
 
 use super::Node;
-use super::cluster::Hold;
 use super::followers::FollowerStatus;
+use super::hold::Hold;
 use crate::log::{Health, Marker, Refusal, Role, Term};
 use std::fmt;
 use std::sync::MutexGuard;

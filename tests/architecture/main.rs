@@ -173,8 +173,8 @@ const FILE_LINES_MAX: usize = 400;
 const LONGER: [(&str, usize); 4] = [
     ("log/commit.rs", 405),
     ("log/writer.rs", 450),
-    ("node.rs", 489),
-    ("node/cluster.rs", 507),
+    ("node.rs", 491),
+    ("node/cluster.rs", 502),
 ];
 
 #[test]
