@@ -17,7 +17,7 @@ use crate::api::{
     REPLICATION_PROTOCOL,
 };
 use crate::log::{BUFFER_BYTES, Branch, Feed, LastRecord, LogId, Role, Term};
-use crate::node::{FollowerName, Node, Phase, Poll, PollError, Polled};
+use crate::node::{FollowerName, Node, Phase, Poll, PollError, Polled, PromoteError};
 use crate::replication;
 use problems::{problem_of, problem_of_feed, problem_of_promote};
 use std::str::FromStr;
@@ -88,6 +88,8 @@ pub(super) fn handover(
     };
     match done {
         Ok(offset) => Ok(json(scratch, &HandoverOffset::new(offset))),
+        // The node that asked says what that means for it.
+        Err(PromoteError::NoHandover(why)) => Err(Problem::new(problem::NOT_READY, why).retry_after(1)),
         Err(error) => Err(problem_of_promote(&error)),
     }
 }
