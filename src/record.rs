@@ -44,6 +44,9 @@ pub const OFFSET_MAX: u64 = (1 << 53) - 1;
 /// Bytes of a record before its optional fields.
 pub const HEAD_BYTES: usize = 20;
 
+/// Length of a SKIP, in bytes: a head, and the offset at which the log goes on.
+pub(crate) const SKIP_BYTES: usize = HEAD_BYTES + 8;
+
 /// Longest record, in bytes: the largest value that `--max-value` allows, a key and the fields.
 pub const RECORD_BYTES_MAX: usize = VALUE_BYTES_MAX + 2048;
 

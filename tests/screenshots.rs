@@ -144,7 +144,7 @@ fn pictures() {
                 }
                 // Fonts and the answers of the first polls.
                 browser.until("document.fonts.status === 'loaded'");
-                std::thread::sleep(std::time::Duration::from_millis(700));
+                std::thread::sleep(std::time::Duration::from_millis(700)); // Nothing says that a drawing has come to rest.
                 let whole = browser.devtools(
                     "Page.captureScreenshot",
                     json!({"format": "png", "captureBeyondViewport": *name == "dashboard"}),

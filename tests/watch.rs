@@ -256,10 +256,10 @@ fn a_thousand_idle_watchers_cost_no_processor_and_end_at_once() {
     // What they do to come to rest is not counted.
     let mut before = ticks(&node);
     eventually("all are at rest", || {
-        thread::sleep(Duration::from_millis(200));
+        thread::sleep(Duration::from_millis(200)); // What is counted is the work in that time.
         before == std::mem::replace(&mut before, ticks(&node))
     });
-    thread::sleep(Duration::from_secs(2));
+    thread::sleep(Duration::from_secs(2)); // What is counted is the work in that time.
     let spent = ticks(&node) - before;
     assert!(spent <= 5, "{spent} ticks in 2 s");
     let version = put(&mut node.client(), "k", b"v");

@@ -6,7 +6,7 @@ use crate::client::Address;
 use clap::Args;
 use std::path::PathBuf;
 
-/// What a node is told of its cluster, whatever it is in it.
+/// The flags of a node's place in its cluster, be it the primary or a replica.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Cluster")]
 pub struct Cluster {

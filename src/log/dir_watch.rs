@@ -8,16 +8,13 @@ use super::error::Error;
 use super::header::{HEADER_BYTES, Kind};
 use super::listing::{Listing, Named};
 use super::shared::Shared;
-use crate::record::{HEAD_BYTES, Operation, Record};
+use crate::record::{Operation, Record, SKIP_BYTES};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, SystemTime};
 
 /// A change as recent as that may have been followed by another one within the clock's grain.
 const GRAIN: Duration = Duration::from_secs(2);
-
-/// A SKIP, in bytes.
-const SKIP_BYTES: u64 = (HEAD_BYTES + 8) as u64;
 
 /// What was seen at the last look.
 #[derive(Default)]
@@ -39,8 +36,6 @@ impl DirWatch {
             return Ok(());
         }
         let is_recent = changed.elapsed().is_ok_and(|age| age < GRAIN);
-        // No segment begins meanwhile.
-        let _writer = shared.writer();
         let listing = dir.list()?;
         dir.check_own(&listing, shared.history.id(), shared.end_max())?;
         if let Some(at) = missing_at(dir, &listing)? {
@@ -57,14 +52,18 @@ impl DirWatch {
 /// The offset at which a file is missing that a start would look for: behind the base, or where the one before ends.
 fn missing_at(dir: &DirHandle, listing: &Listing) -> Result<Option<u64>, Error> {
     let mut goes_on_at = vec![0];
+    let mut before: Option<&Named> = None;
     for named in listing.current() {
-        if !goes_on_at.contains(&named.first_offset) && named.kind == Kind::Log {
+        match before {
+            Some(before) if before.kind == Kind::Base => goes_on_at = vec![before.first_offset],
+            Some(before) => goes_on_at = ends_at(dir, before)?,
+            None if named.kind == Kind::Base => goes_on_at = vec![named.first_offset],
+            None => {}
+        }
+        if !goes_on_at.contains(&named.first_offset) {
             return Ok(goes_on_at.first().copied());
         }
-        goes_on_at = match named.kind {
-            Kind::Base => vec![named.first_offset],
-            Kind::Log => ends_at(dir, named)?,
-        };
+        before = Some(named);
     }
     Ok(None)
 }
@@ -77,14 +76,14 @@ fn ends_at(dir: &DirHandle, named: &Named) -> Result<Vec<u64>, Error> {
     let end = named.first_offset + bytes.saturating_sub(HEADER_BYTES as u64);
     let mut ends = vec![end];
     let Some(at) = bytes
-        .checked_sub(SKIP_BYTES)
+        .checked_sub(SKIP_BYTES as u64)
         .filter(|at| *at >= HEADER_BYTES as u64)
     else {
         return Ok(ends);
     };
-    let mut last = [0; SKIP_BYTES as usize];
+    let mut last = [0; SKIP_BYTES];
     file.read_exact_at(&mut last, at).map_err(cannot_read)?;
-    if let Ok((record, _)) = Record::decode(end - SKIP_BYTES, &last)
+    if let Ok((record, _)) = Record::decode(end - SKIP_BYTES as u64, &last)
         && record.operation == Operation::Skip
     {
         ends.extend(record.value_u64());

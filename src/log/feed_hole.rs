@@ -4,11 +4,8 @@ use super::error::Error;
 use super::feed::Feed;
 use super::feed_error::FeedError;
 use super::header::HEADER_BYTES;
-use crate::record::{HEAD_BYTES, Operation, Record};
+use crate::record::{Operation, Record, SKIP_BYTES};
 use std::os::unix::fs::FileExt;
-
-/// Length of a SKIP, in bytes.
-const SKIP_BYTES: usize = HEAD_BYTES + 8;
 
 impl Feed<'_> {
     /// What it means that the cursor stands behind all records of its segment, and before the next one's.

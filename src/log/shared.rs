@@ -4,8 +4,8 @@
 //!
 //! 1. `walking`: a walk over the store, to make a base or to replace the store.
 //! 2. `stepping`: a replica, from before it writes a chunk of the log until it has applied it.
-//! 3. the store's lock, and under it nothing of what follows but atomics.
-//! 4. `writer`: one write or sync.
+//! 3. `writer`: one write or sync.
+//! 4. the store's lock: nobody who holds it takes any of these.
 
 use super::branch::History;
 use super::budget::Budget;
@@ -49,8 +49,8 @@ pub(super) struct Shared {
     pub(super) pins: Pins,
     /// Held by whoever walks the store to make a base, or replaces it: before `stepping`.
     pub(super) walking: Mutex<()>,
-    /// Held by a replica from before it writes a piece of the log until it has applied it, and by whoever needs
-    /// that there is no such piece: before the writer.
+    /// Held by a replica from before it writes a chunk of the log until it has applied it, and by whoever needs
+    /// that there is no such chunk: before the writer.
     pub(super) stepping: Mutex<()>,
     /// Changes whenever the log is put in another's place: what was read of the former one is of no use.
     pub(super) generation: AtomicU64,

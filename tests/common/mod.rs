@@ -53,7 +53,7 @@ pub fn poll(deadline: Duration, mut condition: impl FnMut() -> bool) -> bool {
         if Instant::now() >= end {
             return false;
         }
-        std::thread::sleep(Duration::from_millis(2));
+        std::thread::sleep(Duration::from_millis(2)); // Between two looks, up to the deadline.
     }
 }
 

@@ -203,7 +203,7 @@ fn pump(mut from: TcpStream, mut to: TcpStream, is_answer: bool, shared: &Shared
         state.bytes += if is_answer { bytes as u64 } else { 0 };
         drop(state);
         // What a slow link does; nothing is waited for in this way.
-        thread::sleep(delay);
+        thread::sleep(delay); // A slow link is slow: nothing is waited for.
         if to.write_all(&buffer[..bytes]).is_err() {
             break;
         }

@@ -83,7 +83,7 @@ impl<'a> Connection<'a> {
         let mut marks = Marks::default();
         let status = stream.head.status.0;
         let mut head = Some(stream.head);
-        let sync = self.sync;
+        let mut waits_at_end = None;
         if head.as_ref().is_some_and(|head| head.offset.is_some())
             && let Some(head) = head.take()
         {
@@ -98,6 +98,7 @@ impl<'a> Connection<'a> {
                 return Ok(self.after(envelope));
             }
         } else {
+            waits_at_end = self.sync.take().filter(|_| is_sync_read);
             marks.push(&self.asked, status, 0);
         }
         let encoder = &self.output.encoder;
@@ -106,7 +107,7 @@ impl<'a> Connection<'a> {
             sink = sink.endless();
         }
         let sent = (stream.body)(&mut sink)
-            .and_then(|()| match sync.filter(|_| is_sync_read) {
+            .and_then(|()| match waits_at_end {
                 Some(sync) => acknowledged(line, sync),
                 None => Ok(()),
             })
