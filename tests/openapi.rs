@@ -97,6 +97,30 @@ fn every_member_of_what_a_node_tells_is_described() {
 }
 
 #[test]
+fn a_cursor_has_the_form_that_is_described() {
+    let node = Server::start(&[]);
+    let mut client = node.client();
+    client.put("/kv/a?upsert=true", b"1");
+    client.put("/kv/b?upsert=true", b"2");
+    let page = client
+        .request("GET", "/kv/?limit=1", &[], b"")
+        .expect(200)
+        .body_json();
+    let cursor = page["cursor"].as_str().unwrap();
+    let api = description(&node);
+    let parameters = api["paths"]["/kv/"]["get"]["parameters"].as_array().unwrap();
+    let described = parameters.iter().find(|one| one["name"] == "cursor").unwrap();
+    let digits = cursor.len();
+    assert_eq!(described["schema"]["pattern"], format!("^[0-9a-f]{{{digits}}}$"));
+    assert!(
+        cursor
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')),
+        "{cursor}"
+    );
+}
+
+#[test]
 fn the_description_and_what_shows_it_need_no_token() {
     let home = TempDir::new().unwrap();
     let tokens = home.path().join("tokens");
