@@ -42,22 +42,22 @@ pub fn backup(dir: &Path, bytes: &[u8]) {
 
 /// The head of a request.
 pub fn request_head(bytes: &[u8]) {
-    crate::http::fuzzing::request_head(bytes);
+    crate::handlers::fuzzing::request_head(bytes);
 }
 
 /// A body in chunks.
 pub fn chunked_body(bytes: &[u8]) {
-    crate::http::fuzzing::chunked_body(bytes);
+    crate::handlers::fuzzing::chunked_body(bytes);
 }
 
 /// The body of a batch.
 pub fn batch_json(bytes: &[u8]) {
-    crate::http::fuzzing::batch_json(bytes);
+    crate::handlers::fuzzing::batch_json(bytes);
 }
 
 /// What another node says of itself.
 pub fn hello(bytes: &[u8]) {
-    crate::http::fuzzing::hello(bytes);
+    crate::handlers::fuzzing::hello(bytes);
 }
 
 #[cfg(test)]

@@ -12,9 +12,15 @@
 //! | --- | --- | --- |
 //! | `main.rs` | parses the command line, turns errors into exit statuses | `cli`, `client`, `commands` |
 //! | [`cli`] | every subcommand, flag, default, environment variable and help text | `address`, `api`, `http`, `key`, `log`, `node`, `record`, `store` |
-//! | [`commands`] | one file a subcommand: builds the parts and runs them | `address`, `api`, `cli`, `client`, `digest`, `escape`, `http`, `json`, `key`, `log`, `node`, `record`, `replication`, `store`, `wall` |
+//! | [`commands`] | one file a subcommand: builds the parts and runs them | `address`, `api`, `auth`, `cli`, `client`, `digest`, `escape`, `json`, `key`, `log`, `net`, `node`, `record`, `replication`, `server`, `store`, `wall` |
 //! | [`client`] | the HTTP client of the command line | `address`, `api`, `pair`, `record` |
-//! | [`http`] | listener, connections, requests, handlers | `address`, `api`, `escape`, `histogram`, `json`, `key`, `log`, `node`, `pair`, `record`, `replication`, `store`, `waits`, `wall` |
+//! | [`server`] | accepts connections and runs each: from bytes to a handler, and its answer back | `api`, `auth`, `handlers`, `http`, `log`, `net`, `node`, `observe` |
+//! | [`handlers`] | one file a resource: from a request to its answer, by calls of a node; the table of routes | `address`, `api`, `auth`, `histogram`, `http`, `json`, `key`, `log`, `net`, `node`, `observe`, `page`, `pair`, `record`, `replication`, `store`, `wall` |
+//! | [`http`] | HTTP on the wire: requests, answers, problems | `api`, `escape`, `wall` |
+//! | [`net`] | connections as bytes: the open ones, what came, the memory that all share; no protocol, no node | |
+//! | [`auth`] | tokens and what they allow | |
+//! | [`observe`] | how long requests took, and what is told of that | `api`, `escape`, `histogram`, `http`, `net`, `node`, `store`, `waits`, `wall` |
+//! | [`page`] | the web page: files in the binary | `http` |
 //! | [`replication`] | the threads that follow another node, call the others and take over; the whole protocol | `address`, `api`, `boot_clock`, `log`, `node` |
 //! | [`api`] | what both sides of the HTTP API speak: paths, headers, JSON | |
 //! | [`node`] | a store, its log and its role: the one thing that handlers and commands talk to | `api`, `boot_clock`, `digest`, `histogram`, `key`, `log`, `pair`, `record`, `resolver`, `store`, `wall` |
@@ -29,7 +35,7 @@
 //! | `escape` | text that acts on nothing it is shown on | |
 //! | `wall`, `boot_clock` | the time of day, within what can be written; a clock that counts suspension | |
 //! | `histogram`, `waits` | how long things took; what a thread has waited for | |
-//! | `fuzzing` | the doors through which fuzzers and property tests come in | `http`, `log`, `record` |
+//! | `fuzzing` | the doors through which fuzzers and property tests come in | `handlers`, `log`, `record` |
 //!
 //! The store holds the log's [`Appender`](log), because a change and its place in the log belong to one hold of one
 //! lock; the log sees the store only as a source of entries.
@@ -50,7 +56,7 @@
 //!    `--fsync always`: synced) up to the offset. If nobody is writing, the waiting thread does it itself,
 //!    for all whose records are in the channel: group commit. A connection with many requests in hand
 //!    waits once for all of them. One that finds the log being written leaves its answer behind and reads on;
-//!    whoever brings the log far enough sends it (`http::left`).
+//!    whoever brings the log far enough sends it ([`server`]).
 //! 4. The answer goes out. What the log could not take is answered with 503 or 507, never with success.
 //!
 //! # The way of a read
@@ -62,7 +68,7 @@
 //! A watcher reads the log's files behind the writer, up to what is written, on its connection's own thread
 //! ([`log::Feed`]). Where there is nothing new it sleeps; whoever writes the log next wakes one watcher, who
 //! wakes the next. A handler itself never waits: it leaves what is to be done to its connection, which sends
-//! everything in hand first (`http::stream`).
+//! everything in hand first (`handlers::stream`).
 //!
 //! # The way of a replicated record
 //! The thread `follow` of a replica asks the primary for what comes after the end of its own log. The primary's
@@ -86,12 +92,12 @@
 //! # Threads
 //! | name | how many | started by | ended by |
 //! | --- | --- | --- | --- |
-//! | `main` | 1 | the system | accepts connections in [`Server::run`](http::Server::run), until stopped |
-//! | `connection` | one a connection | `main`, in a scope of [`Server::run`](http::Server::run) | the client, a timeout, or the scope's end: run returns when all have ended |
+//! | `main` | 1 | the system | accepts connections in [`Server::run`](server::Server::run), until stopped |
+//! | `connection` | one a connection | `main`, in a scope of [`Server::run`](server::Server::run) | the client, a timeout, or the scope's end: run returns when all have ended |
 //! | `log` | 1 | [`Node::open`](node::Node::open) | [`Node::close`](node::Node::close), which joins it |
 //! | `compact` | 1 | [`Node::open`](node::Node::open) | the same; a compaction that is going on is given up |
 //! | `sweep` | 1 | [`Node::open`](node::Node::open) | the same |
-//! | `history` | 1 | [`Server::run`](http::Server::run) | the end of run, which joins it |
+//! | `history` | 1 | [`Server::run`](server::Server::run) | the end of run, which joins it |
 //! | `follow`, `prober` | 1 each | [`Replication::start`](replication::Replication::start) | [`Replication::stop`](replication::Replication::stop), which joins them; idle on a node that has no others |
 //! | `resolve` | 1 a look-up, and few at once | `resolver` | the end of the look-up; nobody waits for it longer than it may |
 //! | `handshake` | 1 for each address that is asked | `follow`, in a scope | the answer, or its time limit |
@@ -114,6 +120,7 @@
 
 mod address;
 pub mod api;
+mod auth;
 mod boot_clock;
 pub mod cli;
 pub mod client;
@@ -123,16 +130,21 @@ mod escape;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod handlers;
 mod histogram;
-pub mod http;
+mod http;
 mod json;
 mod key;
 pub mod log;
+mod net;
 pub mod node;
+mod observe;
+mod page;
 mod pair;
 pub mod record;
 pub mod replication;
 mod resolver;
+mod server;
 pub mod store;
 mod waits;
 mod wall;

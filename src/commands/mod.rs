@@ -37,7 +37,7 @@ pub use import::fuzz_line as fuzz_import_line;
 
 use crate::cli::{self, Cli, Command, Connection};
 use crate::client::{self, Client, Token};
-use crate::{escape, http};
+use crate::{escape, server};
 use rustix::fs::OFlags;
 use std::fmt;
 use std::io::{self, Write};
@@ -110,7 +110,7 @@ pub enum Error {
     /// The log could not be compacted, and is as it was.
     NotCompacted(String),
     /// The listener could not be made, or has failed.
-    Listen(http::Error),
+    Listen(server::Error),
     /// The operating system refused something beside the log.
     Io {
         /// What was being done, and on what.
@@ -167,7 +167,7 @@ impl fmt::Display for Error {
                 write!(f, "{keys} changed by somebody else since, and left alone")
             }
             Error::NotCompacted(why) => write!(f, "the log was not compacted: {why}"),
-            Error::Listen(error @ http::Error::Listen { .. }) => {
+            Error::Listen(error @ server::Error::Listen { .. }) => {
                 write!(f, "{error}; --listen names another address")
             }
             Error::Listen(error) => error.fmt(f),

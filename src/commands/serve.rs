@@ -8,11 +8,12 @@
 use super::signals::Signals;
 use super::{Error, logging, options};
 use crate::address::Address;
+use crate::auth::Tokens;
 use crate::cli::{Replica, Serve};
-use crate::http::{self, Server, Tokens};
 use crate::log::Role;
 use crate::node::Node;
 use crate::replication::Replication;
+use crate::server::{self, Server};
 use ::log::{info, warn};
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -69,7 +70,7 @@ fn bind(args: &Serve, tokens: Option<Tokens>, signals: &Signals) -> Result<Serve
             args.listen
         );
     }
-    Server::bind(http::Options {
+    Server::bind(server::Options {
         listen: args.listen,
         limits: args.http_limits(),
         tokens,

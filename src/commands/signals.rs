@@ -4,7 +4,7 @@
 //! default actions: a signal that comes before its handler is lost.
 
 use super::Error;
-use crate::http::Stopper;
+use crate::net::Stopper;
 use ::log::{info, warn};
 use signal_hook::consts::{SIGUSR1, SIGUSR2, SIGXFSZ};
 use std::io;

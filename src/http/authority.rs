@@ -7,16 +7,16 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// A host, and a port where there is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Authority<'a> {
+pub(crate) struct Authority<'a> {
     /// All of it.
-    pub(super) text: &'a str,
+    pub(crate) text: &'a str,
     /// The host alone: a name, which may be empty, or an address, in brackets where it is one of IPv6.
-    pub(super) host: &'a str,
+    pub(crate) host: &'a str,
 }
 
 impl<'a> Authority<'a> {
     /// Reads it; none where it is no host with an optional port.
-    pub(super) fn parse(bytes: &'a [u8]) -> Option<Authority<'a>> {
+    pub(crate) fn parse(bytes: &'a [u8]) -> Option<Authority<'a>> {
         let host_bytes = match bytes {
             [b'[', rest @ ..] => {
                 let end = rest.iter().position(|&byte| byte == b']')?;
@@ -41,7 +41,7 @@ impl<'a> Authority<'a> {
     }
 
     /// Whether the host is an address and no name.
-    pub(super) fn is_address(&self) -> bool {
+    pub(crate) fn is_address(&self) -> bool {
         self.host.starts_with('[') || self.host.parse::<Ipv4Addr>().is_ok()
     }
 }

@@ -12,7 +12,7 @@ const TRAILER_BYTES_MAX: usize = 4096;
 
 /// Why bytes are no chunked body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ChunkedError {
+pub(crate) enum ChunkedError {
     /// They break the grammar.
     Malformed(&'static str),
     /// They hold more data than a body may.
@@ -34,13 +34,13 @@ enum Expected {
 /// Whatever lies between chunks is taken out as it comes, so a buffer is never longer than the data and one
 /// read, however small the chunks.
 #[derive(Debug)]
-pub(super) struct Chunked {
+pub(crate) struct Chunked {
     expected: Expected,
     decoded_bytes: usize,
 }
 
 impl Chunked {
-    pub(super) fn new() -> Chunked {
+    pub(crate) fn new() -> Chunked {
         Chunked {
             expected: Expected::Size,
             decoded_bytes: 0,
@@ -48,12 +48,12 @@ impl Chunked {
     }
 
     /// Length of the data decoded so far.
-    pub(super) fn decoded_bytes(&self) -> usize {
+    pub(crate) fn decoded_bytes(&self) -> usize {
         self.decoded_bytes
     }
 
     /// Decodes what has come. True when the body is whole: what follows its data is the next request's.
-    pub(super) fn advance(
+    pub(crate) fn advance(
         &mut self,
         buffer: &mut Vec<u8>,
         body_start: usize,

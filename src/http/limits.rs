@@ -2,7 +2,7 @@
 //!
 //! Every one of these has a bound, because every one can be asked for by somebody who gives nothing in
 //! return. Memory is bounded twice: per connection by the sizes below, and over all of them by a
-//! [`Budget`](super::budget::Budget), which only those who hold more than a few KiB are counted against.
+//! [`Budget`](crate::net::budget::Budget), which only those who hold more than a few KiB are counted against.
 
 use crate::api::BATCH_OPERATIONS_DEFAULT;
 use std::time::Duration;
@@ -58,7 +58,7 @@ impl Default for Limits {
 impl Limits {
     /// With timeouts that clocks and sockets can work with: a socket takes a timeout of nothing for none at
     /// all, and the end of the longest one is past what a clock can show.
-    pub(super) fn with_sound_timeouts(mut self) -> Limits {
+    pub(crate) fn with_sound_timeouts(mut self) -> Limits {
         for timeout in [
             &mut self.header_timeout,
             &mut self.body_timeout,
@@ -69,9 +69,4 @@ impl Limits {
         }
         self
     }
-}
-
-/// How much longer a client may take that moves `bytes`: those who make no headway gain nothing.
-pub(super) fn time_for(bytes: usize) -> Duration {
-    Duration::from_millis(bytes as u64 / 64)
 }

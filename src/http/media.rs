@@ -7,13 +7,13 @@ use crate::api;
 
 /// The form of a request's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sent {
+pub(crate) enum Sent {
     Json,
     Octets,
 }
 
 /// What a `Content-Type` says. `missing` is what it means where there is none.
-pub(super) fn sent(content_type: Option<&[u8]>, missing: Option<Sent>) -> Result<Sent, Problem> {
+pub(crate) fn sent(content_type: Option<&[u8]>, missing: Option<Sent>) -> Result<Sent, Problem> {
     let refused = |detail| Err(Problem::new(problem::MEDIA_TYPE, detail).field("Content-Type"));
     let Some(content_type) = content_type else {
         return match missing {
@@ -44,7 +44,7 @@ pub(super) fn sent(content_type: Option<&[u8]>, missing: Option<Sent>) -> Result
 }
 
 /// Refuses a body that is coded: its coding would be forgotten, and a reader would not know of it.
-pub(super) fn check_coding(content_encoding: Option<&[u8]>) -> Result<(), Problem> {
+pub(crate) fn check_coding(content_encoding: Option<&[u8]>) -> Result<(), Problem> {
     match content_encoding {
         None => Ok(()),
         Some(coding) if coding.eq_ignore_ascii_case(b"identity") => Ok(()),
@@ -58,7 +58,7 @@ pub(super) fn check_coding(content_encoding: Option<&[u8]>) -> Result<(), Proble
 }
 
 /// The form of a value that an `Accept` asks for: JSON, unless the bytes alone are liked better.
-pub(super) fn preferred(accept: &Lines<'_>) -> Result<Media, Problem> {
+pub(crate) fn preferred(accept: &Lines<'_>) -> Result<Media, Problem> {
     if accept.is_empty() || accept.single() == Some(b"*/*") {
         return Ok(Media::Json);
     }
@@ -76,7 +76,7 @@ pub(super) fn preferred(accept: &Lines<'_>) -> Result<Media, Problem> {
 }
 
 /// Whether an `Accept` asks for server-sent events rather than JSON.
-pub(super) fn prefers_events(accept: &Lines<'_>) -> Result<bool, Problem> {
+pub(crate) fn prefers_events(accept: &Lines<'_>) -> Result<bool, Problem> {
     if accept.is_empty() {
         return Ok(false);
     }

@@ -33,7 +33,7 @@ impl Hosts {
     }
 
     /// Refuses a request for a name that is not the node's.
-    pub(super) fn check_name(&self, head: &Head<'_>) -> Result<(), Problem> {
+    pub(crate) fn check_name(&self, head: &Head<'_>) -> Result<(), Problem> {
         match &head.host {
             Some(host) if self.is_checked && !self.is_own(host) => {
                 let detail = "the host is no name of this node; `pykv serve --host-name` adds one";
@@ -44,7 +44,7 @@ impl Hosts {
     }
 
     /// Refuses what a page of another site asks for.
-    pub(super) fn check_site(&self, head: &Head<'_>) -> Result<(), Problem> {
+    pub(crate) fn check_site(&self, head: &Head<'_>) -> Result<(), Problem> {
         if let Some(site) = head.sec_fetch_site {
             if matches!(site, b"same-origin" | b"none") {
                 return Ok(());
@@ -94,8 +94,8 @@ impl Hosts {
 
 #[cfg(test)]
 mod tests {
-    use super::super::limits::Limits;
     use super::*;
+    use crate::http::Limits;
 
     /// The status that a request is refused with by `check`; 0 where it is not.
     fn status(check: impl FnOnce(&Head<'_>) -> Result<(), Problem>, head: &str) -> u16 {

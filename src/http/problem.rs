@@ -6,26 +6,24 @@
 
 use super::response::{Body, Media, Reply, push_decimal, push_json_string};
 use crate::escape;
-use crate::log::{Health, Refusal};
-use crate::node::WriteError;
 use std::borrow::Cow;
 use tiny_http::{Header, StatusCode};
 
 /// A kind of problem.
 #[derive(Debug)]
-pub(super) struct Kind {
-    pub(super) status: u16,
-    pub(super) name: &'static str,
+pub(crate) struct Kind {
+    pub(crate) status: u16,
+    pub(crate) name: &'static str,
     title: &'static str,
 }
 
 macro_rules! kinds {
     ($($constant:ident $status:literal $name:literal $title:literal;)*) => {
-        $(pub(super) const $constant: &Kind = &Kind { status: $status, name: $name, title: $title };)*
+        $(pub(crate) const $constant: &Kind = &Kind { status: $status, name: $name, title: $title };)*
 
         /// All of them.
         #[cfg(test)]
-        pub(super) const KINDS: &[&Kind] = &[$($constant),*];
+        pub(crate) const KINDS: &[&Kind] = &[$($constant),*];
     };
 }
 
@@ -85,15 +83,15 @@ enum Member {
 
 /// One error.
 #[derive(Debug)]
-pub(super) struct Problem {
-    pub(super) kind: &'static Kind,
+pub(crate) struct Problem {
+    pub(crate) kind: &'static Kind,
     detail: Cow<'static, str>,
     members: Vec<(&'static str, Member)>,
     headers: Vec<Header>,
 }
 
 impl Problem {
-    pub(super) fn new(kind: &'static Kind, detail: impl Into<Cow<'static, str>>) -> Problem {
+    pub(crate) fn new(kind: &'static Kind, detail: impl Into<Cow<'static, str>>) -> Problem {
         Problem {
             kind,
             detail: detail.into(),
@@ -103,22 +101,22 @@ impl Problem {
     }
 
     /// What is wrong, for people.
-    pub(super) fn detail(&self) -> &str {
+    pub(crate) fn detail(&self) -> &str {
         &self.detail
     }
 
     /// Names the field at fault.
-    pub(super) fn field(self, field: impl Into<Cow<'static, str>>) -> Problem {
+    pub(crate) fn field(self, field: impl Into<Cow<'static, str>>) -> Problem {
         self.member("field", Member::Text(field.into()))
     }
 
     /// Says the limit that was passed.
-    pub(super) fn limit(self, limit: u64) -> Problem {
+    pub(crate) fn limit(self, limit: u64) -> Problem {
         self.member("limit", Member::Number(limit))
     }
 
     /// Says the first offset that the log has.
-    pub(super) fn oldest(self, oldest: u64) -> Problem {
+    pub(crate) fn oldest(self, oldest: u64) -> Problem {
         self.member("oldest", Member::Number(oldest))
     }
 
@@ -127,24 +125,25 @@ impl Problem {
         self
     }
 
-    pub(super) fn header(mut self, name: &'static str, value: impl AsRef<str>) -> Problem {
-        self.headers.extend(super::response::header(name, value.as_ref()));
+    pub(crate) fn header(mut self, name: &'static str, value: impl AsRef<str>) -> Problem {
+        self.headers
+            .extend(crate::http::response::header(name, value.as_ref()));
         self
     }
 
-    pub(super) fn retry_after(self, seconds: u32) -> Problem {
+    pub(crate) fn retry_after(self, seconds: u32) -> Problem {
         self.header("Retry-After", seconds.to_string())
     }
 
     /// The node holds its writers: the answer to a write that it held for too long, and to a probe meanwhile.
-    pub(super) fn held() -> Problem {
+    pub(crate) fn held() -> Problem {
         let why =
             "the node asks the others first whether it is still the primary, or hands over to one of them";
         Problem::new(HELD, why).retry_after(1)
     }
 
     /// Writes the body in place of whatever `body` holds.
-    pub(super) fn into_reply(self, body: &mut Vec<u8>) -> Reply {
+    pub(crate) fn into_reply(self, body: &mut Vec<u8>) -> Reply {
         body.clear();
         body.extend_from_slice(b"{\"type\":\"urn:pykv:problem:");
         body.extend_from_slice(self.kind.name.as_bytes());
@@ -170,81 +169,45 @@ impl Problem {
         reply
     }
 
-    /// What a write was refused for. `conditional`: the request asked for a key that is there.
-    pub(super) fn of_write(error: WriteError, conditional: bool) -> Problem {
-        match error {
-            WriteError::Exists { version } => Problem::exists(EXISTS, version, "; PUT gives it a new value"),
-            WriteError::Missing if !conditional => no_key(),
-            WriteError::Missing | WriteError::Precondition { version: None } => {
-                Problem::new(PRECONDITION, "the key does not exist")
-            }
-            WriteError::Precondition {
-                version: Some(version),
-            } if conditional => Problem::precondition_failed(version),
-            // It was asked for a key that is not there.
-            WriteError::Precondition {
-                version: Some(version),
-            } => Problem::exists(PRECONDITION, version, ""),
-            WriteError::Past => Problem::new(SHAPE, error.to_string()).field("expires_at_ms"),
-            WriteError::TooLarge { bytes_max } => value_too_large(bytes_max),
-            WriteError::Refused(refusal) => Problem::of_refusal(&refusal),
-        }
-    }
-
     /// The key is there, and should not be.
-    fn exists(kind: &'static Kind, version: u64, advice: &'static str) -> Problem {
+    pub(crate) fn exists(kind: &'static Kind, version: u64, advice: &'static str) -> Problem {
         Problem::new(kind, format!("the key exists, in version {version}{advice}"))
             .member("version", Member::Number(version))
     }
 
     /// The key is there, in another version than was asked for.
-    pub(super) fn precondition_failed(version: u64) -> Problem {
+    pub(crate) fn precondition_failed(version: u64) -> Problem {
         Problem::new(PRECONDITION, format!("the key is in version {version}"))
             .member("version", Member::Number(version))
     }
 
+    /// Says what became of a change.
+    pub(crate) fn outcome(self, outcome: &'static str) -> Problem {
+        self.member("outcome", Member::Text(outcome.into()))
+    }
+
     /// Says which operation of a batch it is about, counted from 0.
-    pub(super) fn index(self, index: usize) -> Problem {
+    pub(crate) fn index(self, index: usize) -> Problem {
         self.member("index", Member::Number(index as u64))
     }
 
     /// How many replicas have a change that was to be had by more.
-    pub(super) fn not_replicated(wanted: usize, reached: usize) -> Problem {
+    pub(crate) fn not_replicated(wanted: usize, reached: usize) -> Problem {
         let why = format!("{reached} of {wanted} replicas have it; this node keeps it");
         Problem::new(NOT_REPLICATED, why).member("replicas", Member::Number(reached as u64))
     }
 
     /// Says how many keys were deleted before it came to this.
-    pub(super) fn deleted(self, keys: u64) -> Problem {
+    pub(crate) fn deleted(self, keys: u64) -> Problem {
         self.member("deleted", Member::Number(keys))
-    }
-
-    /// Why the log does not take a write, or did not acknowledge it.
-    pub(super) fn of_refusal(refusal: &Refusal) -> Problem {
-        let (kind, unknown) = match refusal {
-            Refusal::Unhealthy(Health::DiskFull { .. } | Health::Short { .. }) => (DISK_FULL, false),
-            Refusal::Unknown(Health::DiskFull { .. }) => (UNKNOWN_OUTCOME_DISK_FULL, true),
-            Refusal::Unknown(_) | Refusal::TimedOut { .. } => (UNKNOWN_OUTCOME, true),
-            Refusal::Unhealthy(_)
-            | Refusal::Busy { .. }
-            | Refusal::Full
-            | Refusal::TermsUsedUp
-            | Refusal::Replica => (NO_WRITES, false),
-        };
-        let problem = Problem::new(kind, refusal.to_string()).retry_after(1);
-        if unknown {
-            problem.member("outcome", Member::Text("unknown".into()))
-        } else {
-            problem
-        }
     }
 }
 
-pub(super) fn no_key() -> Problem {
+pub(crate) fn no_key() -> Problem {
     Problem::new(NO_KEY, "no value is kept under this key")
 }
 
-pub(super) fn value_too_large(bytes_max: u64) -> Problem {
+pub(crate) fn value_too_large(bytes_max: u64) -> Problem {
     Problem::new(
         TOO_LARGE,
         format!("a value may have at most {bytes_max} bytes here"),
@@ -273,25 +236,5 @@ mod tests {
         assert_eq!((problem.status, problem.limit), (422, Some(7)));
         assert_eq!(problem.field.as_deref(), Some("ttl"));
         assert_eq!(problem.detail, "not \"this\"\\u{a}\\u{202e}");
-    }
-
-    #[test]
-    fn a_full_disk_is_told_from_others_and_the_unknown_from_the_refused() {
-        let full = Health::DiskFull { why: "full".into() };
-        let failed = Health::WriteFailed { why: "failed".into() };
-        for (refusal, status, outcome) in [
-            (Refusal::Unhealthy(full.clone()), 507, None),
-            (Refusal::Unhealthy(failed.clone()), 503, None),
-            (Refusal::Unknown(full), 507, Some("unknown")),
-            (Refusal::Unknown(failed), 503, Some("unknown")),
-            (Refusal::Full, 503, None),
-        ] {
-            let problem = body(Problem::of_refusal(&refusal));
-            assert_eq!(
-                (problem.status, problem.outcome.as_deref()),
-                (status, outcome),
-                "{refusal}"
-            );
-        }
     }
 }

@@ -14,7 +14,7 @@ use tiny_http::Method;
 
 /// How the end of a body is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Framing {
+pub(crate) enum Framing {
     /// There is no body, and no word of one.
     None,
     /// So many bytes.
@@ -25,28 +25,28 @@ pub(super) enum Framing {
 
 /// The values of a field that may stand on several lines, in their order.
 #[derive(Debug, Default)]
-pub(super) struct Lines<'a> {
+pub(crate) struct Lines<'a> {
     first: Option<&'a [u8]>,
     /// Nearly always empty, and then without an allocation.
     more: Vec<&'a [u8]>,
 }
 
 impl<'a> Lines<'a> {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.first.is_none()
     }
 
     /// The value, where there is one line.
-    pub(super) fn single(&self) -> Option<&'a [u8]> {
+    pub(crate) fn single(&self) -> Option<&'a [u8]> {
         self.first.filter(|_| self.more.is_empty())
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &'a [u8]> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &'a [u8]> {
         self.first.into_iter().chain(self.more.iter().copied())
     }
 
     #[cfg(test)]
-    pub(super) fn of<const N: usize>(values: [&'a str; N]) -> Lines<'a> {
+    pub(crate) fn of<const N: usize>(values: [&'a str; N]) -> Lines<'a> {
         let mut lines = Lines::default();
         values.iter().for_each(|value| lines.push(value.as_bytes()));
         lines
@@ -62,42 +62,42 @@ impl<'a> Lines<'a> {
 
 /// The head of a request, borrowed from the bytes it came in.
 #[derive(Debug)]
-pub(super) struct Head<'a> {
-    pub(super) method: Method,
+pub(crate) struct Head<'a> {
+    pub(crate) method: Method,
     /// The path, percent-encoded as it came.
-    pub(super) path: &'a str,
+    pub(crate) path: &'a str,
     /// What follows the `?`, if there is one.
-    pub(super) query: Option<&'a str>,
-    pub(super) is_http10: bool,
-    pub(super) keep_alive: bool,
-    pub(super) framing: Framing,
+    pub(crate) query: Option<&'a str>,
+    pub(crate) is_http10: bool,
+    pub(crate) keep_alive: bool,
+    pub(crate) framing: Framing,
     /// The client waits for a 100 before it sends the body.
-    pub(super) expects_continue: bool,
-    pub(super) accept: Lines<'a>,
-    pub(super) authorization: Option<&'a [u8]>,
-    pub(super) content_type: Option<&'a [u8]>,
-    pub(super) content_encoding: Option<&'a [u8]>,
-    pub(super) content_range: Option<&'a [u8]>,
-    pub(super) if_match: Lines<'a>,
-    pub(super) if_none_match: Lines<'a>,
-    pub(super) last_event_id: Option<&'a [u8]>,
-    /// What is asked of the node's place in its cluster; see [`super::cluster`].
-    pub(super) min_offset: Option<&'a [u8]>,
-    pub(super) sync_replicas: Option<&'a [u8]>,
-    pub(super) sync_timeout: Option<&'a [u8]>,
-    pub(super) sync_required: Option<&'a [u8]>,
+    pub(crate) expects_continue: bool,
+    pub(crate) accept: Lines<'a>,
+    pub(crate) authorization: Option<&'a [u8]>,
+    pub(crate) content_type: Option<&'a [u8]>,
+    pub(crate) content_encoding: Option<&'a [u8]>,
+    pub(crate) content_range: Option<&'a [u8]>,
+    pub(crate) if_match: Lines<'a>,
+    pub(crate) if_none_match: Lines<'a>,
+    pub(crate) last_event_id: Option<&'a [u8]>,
+    /// What is asked of the node's place in its cluster; see [`crate::handlers::consistency`].
+    pub(crate) min_offset: Option<&'a [u8]>,
+    pub(crate) sync_replicas: Option<&'a [u8]>,
+    pub(crate) sync_timeout: Option<&'a [u8]>,
+    pub(crate) sync_required: Option<&'a [u8]>,
     /// The host that the request is for: the authority of an absolute target, else `Host`.
-    pub(super) host: Option<Authority<'a>>,
+    pub(crate) host: Option<Authority<'a>>,
     /// What a browser says of the page that asks.
-    pub(super) origin: Option<&'a [u8]>,
-    pub(super) sec_fetch_site: Option<&'a [u8]>,
+    pub(crate) origin: Option<&'a [u8]>,
+    pub(crate) sec_fetch_site: Option<&'a [u8]>,
     /// Length of the head itself.
-    pub(super) bytes: usize,
+    pub(crate) bytes: usize,
 }
 
 impl<'a> Head<'a> {
     /// Reads the head that `bytes` begin with; `None` where they end before it does.
-    pub(super) fn parse(bytes: &'a [u8], limits: &Limits) -> Result<Option<Head<'a>>, Problem> {
+    pub(crate) fn parse(bytes: &'a [u8], limits: &Limits) -> Result<Option<Head<'a>>, Problem> {
         let mut headers = [const { MaybeUninit::uninit() }; HEADERS_CEILING];
         let mut request = httparse::Request::new(&mut []);
         let headers = &mut headers[..limits.headers_max.min(HEADERS_CEILING)];

@@ -7,14 +7,13 @@
 //! needs. The fields that nearly every answer has are typed and written without allocating.
 
 use crate::api;
-use crate::node::Node;
 use crate::wall;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 use tiny_http::{Header, StatusCode};
 
 /// A form that a body can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Media {
+pub(crate) enum Media {
     Json,
     Octets,
     Problem,
@@ -47,7 +46,7 @@ impl Media {
 
 /// What stands in an answer's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Body {
+pub(crate) enum Body {
     /// Nothing, by the meaning of the status.
     None,
     /// What the handler wrote into the connection's buffer.
@@ -62,20 +61,20 @@ pub(super) enum Body {
 
 /// One answer without the bytes of its body.
 #[derive(Debug)]
-pub(super) struct Reply {
-    pub(super) status: StatusCode,
-    pub(super) body: Body,
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) body: Body,
     /// The version of the key, for its ETag.
-    pub(super) version: Option<u64>,
+    pub(crate) version: Option<u64>,
     /// For a write: what must be waited for before this answer may go out.
-    pub(super) offset: Option<u64>,
-    pub(super) caching: Caching,
+    pub(crate) offset: Option<u64>,
+    pub(crate) caching: Caching,
     /// What few answers have.
-    pub(super) headers: Vec<Header>,
+    pub(crate) headers: Vec<Header>,
 }
 
 impl Reply {
-    pub(super) fn new(status: StatusCode, body: Body) -> Reply {
+    pub(crate) fn new(status: StatusCode, body: Body) -> Reply {
         Reply {
             status,
             body,
@@ -86,35 +85,25 @@ impl Reply {
         }
     }
 
-    pub(super) fn version(mut self, version: u64) -> Reply {
+    pub(crate) fn version(mut self, version: u64) -> Reply {
         self.version = Some(version);
         self
     }
 
     /// Says what a read of a replica shows, where it does not wait for anything.
-    pub(super) fn seen(self, offset: Option<u64>) -> Reply {
+    pub(crate) fn seen(self, offset: Option<u64>) -> Reply {
         match offset {
             Some(offset) if self.offset.is_none() => self.header(api::HEADER_OFFSET, &offset.to_string()),
             _ => self,
         }
     }
 
-    pub(super) fn offset(mut self, offset: u64) -> Reply {
+    pub(crate) fn offset(mut self, offset: u64) -> Reply {
         self.offset = Some(offset);
         self
     }
 
-    /// Says when the key expires, if it does, and how long there is until then by the node's clock.
-    pub(super) fn expires_at(self, node: &Node, deadline_ms: Option<u64>) -> Reply {
-        match deadline_ms {
-            Some(deadline_ms) => self
-                .header(api::HEADER_EXPIRES_AT, &api::expires_at(deadline_ms))
-                .header(api::HEADER_TTL, &api::ttl_seconds(node.ttl_ms(deadline_ms))),
-            None => self,
-        }
-    }
-
-    pub(super) fn header(mut self, name: &'static str, value: &str) -> Reply {
+    pub(crate) fn header(mut self, name: &'static str, value: &str) -> Reply {
         self.headers.extend(header(name, value));
         self
     }
@@ -122,7 +111,7 @@ impl Reply {
 
 /// A field of an answer's head; none where its value is not one line of visible ASCII. This is the one place where
 /// fields are made of text, so a value that comes from outside cannot end its field and begin another.
-pub(super) fn header(name: &'static str, value: &str) -> Option<Header> {
+pub(crate) fn header(name: &'static str, value: &str) -> Option<Header> {
     let is_field = value.bytes().all(|byte| matches!(byte, b' '..=b'~'));
     let header = Header::from_bytes(name, value).ok().filter(|_| is_field);
     if header.is_none() {
@@ -137,7 +126,7 @@ const GUARD: &[u8] = b"\r\nX-Content-Type-Options: nosniff\r\nCross-Origin-Resou
 
 /// Who may keep an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Caching {
+pub(crate) enum Caching {
     /// Nobody: it holds data, or says how the node is.
     None,
     /// A browser, which asks before each use whether it is still so.
@@ -146,18 +135,18 @@ pub(super) enum Caching {
 
 /// What the connection adds to an answer.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Envelope {
+pub(crate) struct Envelope {
     /// The request was a HEAD: the body stays away.
-    pub(super) is_head: bool,
+    pub(crate) is_head: bool,
     /// The request was of HTTP/1.0, where a connection that stays open must be said to.
-    pub(super) is_http10: bool,
+    pub(crate) is_http10: bool,
     /// The server closes the connection after this answer.
-    pub(super) close: bool,
+    pub(crate) close: bool,
 }
 
 /// Writes answers one after the other.
 #[derive(Debug)]
-pub(super) struct Encoder {
+pub(crate) struct Encoder {
     /// `Server`, `Date` and [`GUARD`].
     stamp: Vec<u8>,
     /// When the second ends that the stamp tells.
@@ -167,7 +156,7 @@ pub(super) struct Encoder {
 }
 
 impl Encoder {
-    pub(super) fn new(durable: &'static str) -> Encoder {
+    pub(crate) fn new(durable: &'static str) -> Encoder {
         Encoder {
             stamp: Vec::new(),
             stale_at: None,
@@ -177,7 +166,7 @@ impl Encoder {
 
     /// Brings the date up to `now`; once for all the answers that go out together. The system's clock is asked
     /// once a second, since the other one has to be read anyway.
-    pub(super) fn tick(&mut self, now: Instant) {
+    pub(crate) fn tick(&mut self, now: Instant) {
         if self.stale_at.is_some_and(|stale_at| now < stale_at) {
             return;
         }
@@ -195,7 +184,7 @@ impl Encoder {
     }
 
     /// Appends an answer; `body` are the bytes of a [`Body::Written`].
-    pub(super) fn encode(&self, out: &mut Vec<u8>, envelope: Envelope, reply: &Reply, body: &[u8]) {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>, envelope: Envelope, reply: &Reply, body: &[u8]) {
         out.reserve(512 + body.len());
         match reply.status.0 {
             200 => out.extend_from_slice(b"HTTP/1.1 200 OK"),
@@ -266,7 +255,7 @@ fn push_field(out: &mut Vec<u8>, name: &str) {
 }
 
 /// Appends a number in decimal; several times as fast as the machinery of `write!`.
-pub(super) fn push_decimal(out: &mut Vec<u8>, mut number: u64) {
+pub(crate) fn push_decimal(out: &mut Vec<u8>, mut number: u64) {
     let mut digits = [0; 20];
     let mut start = digits.len();
     loop {
@@ -281,12 +270,12 @@ pub(super) fn push_decimal(out: &mut Vec<u8>, mut number: u64) {
 }
 
 /// Appends a string as JSON has it, quotes included.
-pub(super) fn push_json_string(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn push_json_string(out: &mut Vec<u8>, text: &str) {
     serde_json::to_writer(&mut *out, text).expect("neither a string nor a vector can fail");
 }
 
 /// Appends anything that is plain data as JSON.
-pub(super) fn push_json(out: &mut Vec<u8>, value: &impl serde::Serialize) {
+pub(crate) fn push_json(out: &mut Vec<u8>, value: &impl serde::Serialize) {
     serde_json::to_writer(&mut *out, value).expect("plain data has a form in JSON, and a vector takes it");
 }
 

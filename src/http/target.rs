@@ -8,7 +8,7 @@ use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
 
 /// Decodes the escapes of a path's part. Borrows where there are none.
-pub(super) fn decode<'a>(text: &'a str, kind: &'static Kind) -> Result<Cow<'a, str>, Problem> {
+pub(crate) fn decode<'a>(text: &'a str, kind: &'static Kind) -> Result<Cow<'a, str>, Problem> {
     if !text.contains('%') {
         return Ok(Cow::Borrowed(text));
     }
@@ -35,7 +35,7 @@ const FLAGS: [&str; 5] = ["dry_run", "raw", "upsert", "values", "wait"];
 /// The values of the parameters `names`, in their order; none for one that is not there.
 ///
 /// Only a flag may stand without a `=`. Of others that says nothing, and for a prefix nothing would mean all keys.
-pub(super) fn parameters<'a, const N: usize>(
+pub(crate) fn parameters<'a, const N: usize>(
     query: Option<&'a str>,
     names: [&'static str; N],
 ) -> Result<[Option<Cow<'a, str>>; N], Problem> {
@@ -65,7 +65,7 @@ pub(super) fn parameters<'a, const N: usize>(
 }
 
 /// A flag: there without a value, or with `true` or `false`.
-pub(super) fn flag(name: &'static str, value: Option<&str>) -> Result<bool, Problem> {
+pub(crate) fn flag(name: &'static str, value: Option<&str>) -> Result<bool, Problem> {
     match value {
         None | Some("false") => Ok(false),
         Some("" | "true") => Ok(true),

@@ -145,12 +145,12 @@ const HOMES: [(&str, &[&str]); 5] = [
     (
         "TcpStream",
         &[
-            "http/connection/linger.rs",
-            "http/input.rs",
-            "http/listener.rs",
-            "http/registry.rs",
+            "net/input.rs",
+            "net/linger.rs",
+            "net/registry.rs",
             "node/cluster.rs",
             "replication/link.rs",
+            "server/listener.rs",
         ],
     ),
 ];

@@ -1,0 +1,188 @@
+//! The handler of `/batch`: many operations as one step of the log, and a result for each.
+
+mod read;
+
+#[cfg(any(test, fuzzing))]
+pub(crate) use read::operations;
+
+use super::allowance::Room;
+use super::context::{Context, Scratch};
+use super::deadline;
+use super::line::overloaded;
+use super::sink::{Out, SINK_BYTES, push_value};
+use super::stream::{self, Answer, Stream};
+use crate::http::problem::{self, Problem};
+use crate::http::request::Head;
+use crate::http::response::{Body, Media, Reply, push_decimal, push_json_string};
+use crate::http::target;
+use crate::key::Key;
+use crate::node::{BatchError, Batched, Node, Outcome, Reads, Step};
+use read::Operation;
+use tiny_http::StatusCode;
+
+/// From so many bytes of values on, an answer takes no further one: the batch is done, and what it read is told to be
+/// asked for again. A batch may name one large key ten thousand times.
+const ANSWER_BYTES_MAX: usize = 16 << 20;
+
+/// What a result has at most beside key and value, in bytes.
+const RESULT_BYTES_MAX: usize = 160;
+
+pub(crate) fn post<'a>(
+    context: &Context<'a>,
+    head: &Head<'_>,
+    body: &[u8],
+    scratch: &mut Scratch,
+    room: &mut Room<'a, '_>,
+) -> Result<Answer<'a>, Problem> {
+    let [] = target::parameters(head.query, [])?;
+    if !head.if_match.is_empty() || !head.if_none_match.is_empty() {
+        return Err(Problem::new(
+            problem::BAD_PRECONDITION,
+            "the operations of a batch have their own: `if_version` and `if_absent`",
+        ));
+    }
+    let operations = read::operations(body, context.shared.limits.batch_operations_max)?;
+    let steps = operations.iter().map(step).collect::<Result<Vec<_>, _>>()?;
+    // Once it is done its answer must be made, so room for that is taken before: for the keys and what stands around
+    // them, for the values, and for the request that it is.
+    let key_bytes: usize = steps.iter().map(|step| key(step).as_str().len()).sum();
+    let base_bytes = 2 * body.len() + key_bytes + steps.len() * size_of::<Outcome>() + SINK_BYTES;
+    let json_bytes = |value_bytes: usize| 6 * (key_bytes + value_bytes) + RESULT_BYTES_MAX * steps.len();
+    let mut value_bytes = 0;
+    room.take(base_bytes)?;
+    let reads = Reads {
+        bytes_max: ANSWER_BYTES_MAX,
+        room: &mut |bytes| {
+            value_bytes = bytes;
+            room.take(base_bytes + bytes).is_ok()
+        },
+    };
+    let batched = context.node.batch_within(&steps, reads);
+    let batched = batched.map_err(|error| refused(error, &steps))?;
+    let mut reply = Reply::new(StatusCode(200), Body::Written(Media::Json));
+    reply.offset = batched.offset;
+    if json_bytes(value_bytes) <= SINK_BYTES {
+        let keys = steps.iter().map(|step| key(step).as_str());
+        let Ok(()) = push_results(&mut scratch.body, context.node, keys, &batched);
+        return Ok(Answer::Now(reply));
+    }
+    let keys: Vec<Box<str>> = steps.iter().map(|step| key(step).as_str().into()).collect();
+    reply.body = Body::Streamed(Media::Json);
+    Ok(Answer::Later(Box::new(move |_| {
+        Ok(stream::Outcome::Stream(Stream {
+            head: reply,
+            holds: base_bytes + value_bytes,
+            is_endless: false,
+            body: Box::new(move |sink| {
+                let keys = keys.iter().map(|key| &**key);
+                push_results(sink, sink.line().node(), keys, &batched)
+            }),
+        }))
+    })))
+}
+
+fn step<'a>(operation: &'a Operation<'_>) -> Result<Step<'a>, Problem> {
+    let key = Key::new(operation.key());
+    let key = key.map_err(|error| Problem::new(problem::BAD_KEY, error.to_string()))?;
+    Ok(match operation {
+        Operation::Get { .. } => Step::Get { key },
+        Operation::Set {
+            value,
+            deadline,
+            precondition,
+            ..
+        } => Step::Set {
+            key,
+            value,
+            deadline: *deadline,
+            precondition: *precondition,
+        },
+        Operation::Delete { precondition, .. } => Step::Delete {
+            key,
+            precondition: *precondition,
+        },
+    })
+}
+
+fn refused(error: BatchError, steps: &[Step<'_>]) -> Problem {
+    match error {
+        BatchError::Step { index, error } => {
+            let wants_present = match steps.get(index) {
+                Some(Step::Set { precondition, .. } | Step::Delete { precondition, .. }) => {
+                    precondition.wants_present()
+                }
+                Some(Step::Get { .. }) | None => false,
+            };
+            Problem::of_write(error, wants_present).index(index)
+        }
+        BatchError::Refused(refusal) => Problem::of_refusal(&refusal),
+        BatchError::NoRoom => overloaded(),
+    }
+}
+
+fn push_results<'k, O: Out>(
+    out: &mut O,
+    node: &Node,
+    keys: impl Iterator<Item = &'k str>,
+    batched: &Batched,
+) -> Result<(), O::Error> {
+    out.buffer().extend_from_slice(b"{\"results\":[");
+    for (position, (key, outcome)) in keys.zip(&batched.outcomes).enumerate() {
+        if position > 0 {
+            out.buffer().push(b',');
+        }
+        push_result(out, node, key, outcome)?;
+    }
+    let body = out.buffer();
+    body.push(b']');
+    if let Some(offset) = batched.offset {
+        body.extend_from_slice(b",\"offset\":");
+        push_decimal(body, offset);
+    }
+    body.push(b'}');
+    Ok(())
+}
+
+fn push_result<O: Out>(out: &mut O, node: &Node, key: &str, outcome: &Outcome) -> Result<(), O::Error> {
+    let status: &[u8] = match outcome {
+        Outcome::Passed(_) => b"413",
+        Outcome::Got(Some(_)) => b"200",
+        Outcome::Set(written) if written.created => b"201",
+        Outcome::Set(_) => b"200",
+        Outcome::Deleted(true) => b"204",
+        Outcome::Got(None) | Outcome::Deleted(false) => b"404",
+    };
+    let body = out.buffer();
+    body.extend_from_slice(b"{\"status\":");
+    body.extend_from_slice(status);
+    body.extend_from_slice(b",\"key\":");
+    push_json_string(body, key);
+    if let Outcome::Got(Some((pair, _))) = outcome {
+        push_value(out, pair.value())?;
+    }
+    let body = out.buffer();
+    match outcome {
+        Outcome::Got(Some((_, found))) | Outcome::Passed(found) => {
+            push_version(body, found.version);
+            deadline::push_members_and_ttl(body, node, found.deadline_ms);
+        }
+        Outcome::Set(written) => {
+            push_version(body, written.version);
+            deadline::push_members_and_ttl(body, node, written.deadline_ms);
+        }
+        Outcome::Got(None) | Outcome::Deleted(_) => {}
+    }
+    body.push(b'}');
+    out.settle()
+}
+
+fn push_version(body: &mut Vec<u8>, version: u64) {
+    body.extend_from_slice(b",\"version\":");
+    push_decimal(body, version);
+}
+
+fn key<'a>(step: &Step<'a>) -> Key<'a> {
+    match step {
+        Step::Get { key } | Step::Set { key, .. } | Step::Delete { key, .. } => *key,
+    }
+}

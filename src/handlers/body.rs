@@ -1,0 +1,281 @@
+//! JSON bodies of writes, read strictly and without copying where there is nothing to unescape.
+//!
+//! What is not JSON is a 400. What is JSON but not what is asked for (another type, a field that is not
+//! known, is there twice or is missing) is a 422 that names the field.
+
+use super::deadline;
+use crate::api::{self, Encoding};
+use crate::http::problem::{self, Problem};
+use crate::json::{self, Name};
+use crate::node::Deadline;
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
+use serde_json::error::Category;
+use std::borrow::Cow;
+use std::fmt;
+
+/// A value, and until when it is kept.
+#[derive(Debug)]
+pub(crate) struct Payload<'a> {
+    pub(crate) value: Cow<'a, [u8]>,
+    pub(crate) deadline: Deadline,
+}
+
+/// Reads `{"value", "encoding"?, "ttl"? or "expires_at_ms"?}`.
+pub(crate) fn value(body: &[u8]) -> Result<Payload<'_>, Problem> {
+    decode(read(body, Asked::Value)?)
+}
+
+/// Reads `{"key", "value", "encoding"?, "ttl"? or "expires_at_ms"?}`.
+pub(crate) fn key_and_value(body: &[u8]) -> Result<(Cow<'_, str>, Payload<'_>), Problem> {
+    let mut fields = read(body, Asked::KeyAndValue)?;
+    let key = fields.key.take().unwrap_or_default();
+    Ok((key, decode(fields)?))
+}
+
+/// Reads `{"ttl"}` or `{"expires_at_ms"}`; `null` is for good.
+pub(crate) fn deadline(body: &[u8]) -> Result<Deadline, Problem> {
+    Ok(read(body, Asked::Deadline)?.deadline.unwrap_or_default())
+}
+
+fn decode(fields: Fields<'_>) -> Result<Payload<'_>, Problem> {
+    let value = api::decode_value(fields.value.unwrap_or_default(), fields.encoding)
+        .ok_or_else(|| Problem::new(problem::SHAPE, "the value is not base64").field("value"))?;
+    Ok(Payload {
+        value,
+        deadline: fields.deadline.unwrap_or_default(),
+    })
+}
+
+#[derive(Default)]
+struct Fields<'a> {
+    key: Option<Cow<'a, str>>,
+    value: Option<Cow<'a, str>>,
+    encoding: Option<Encoding>,
+    deadline: Option<Deadline>,
+}
+
+/// Which fields a body has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Value,
+    KeyAndValue,
+    Deadline,
+}
+
+impl Asked {
+    fn names(self) -> &'static [&'static str] {
+        match self {
+            Asked::Value => &["value", "encoding", "ttl", "expires_at_ms"],
+            Asked::KeyAndValue => &["key", "value", "encoding", "ttl", "expires_at_ms"],
+            Asked::Deadline => &["ttl", "expires_at_ms"],
+        }
+    }
+
+    /// The same for people.
+    fn words(self) -> &'static str {
+        match self {
+            Asked::Value => "`value`, `encoding`, `ttl` and `expires_at_ms`",
+            Asked::KeyAndValue => "`key`, `value`, `encoding`, `ttl` and `expires_at_ms`",
+            Asked::Deadline => "`ttl` or `expires_at_ms`",
+        }
+    }
+}
+
+fn read(body: &[u8], asked: Asked) -> Result<Fields<'_>, Problem> {
+    let mut field = None;
+    let mut json = serde_json::Deserializer::from_slice(json::without_byte_order_mark(body));
+    let shape = Shape {
+        asked,
+        field: &mut field,
+    };
+    shape
+        .deserialize(&mut json)
+        .and_then(|fields| json.end().map(|()| fields))
+        .map_err(|error| match error.classify() {
+            Category::Data => {
+                let problem = Problem::new(problem::SHAPE, json::why(&error, true));
+                match field {
+                    Some(field) => problem.field(field),
+                    None => problem,
+                }
+            }
+            Category::Io | Category::Syntax | Category::Eof => {
+                Problem::new(problem::BAD_JSON, json::why(&error, true))
+            }
+        })
+}
+
+/// What is asked for; notes in `field` which field it is at, as the deserializer's errors do not say it.
+struct Shape<'f> {
+    asked: Asked,
+    field: &'f mut Option<Cow<'static, str>>,
+}
+
+impl<'de> DeserializeSeed<'de> for Shape<'_> {
+    type Value = Fields<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Fields<'de>, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Shape<'_> {
+    type Value = Fields<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    json::refuse_others!(map, "the body must be an object");
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
+        let mut fields = Fields::default();
+        while let Some(Name(name)) = map.next_key()? {
+            let names = self.asked.names();
+            let Some(&known) = names.iter().find(|known| **known == name) else {
+                let error = A::Error::custom(format_args!(
+                    "there is no field {name:?} here: it takes {}",
+                    self.asked.words()
+                ));
+                *self.field = Some(name.into_owned().into());
+                return Err(error);
+            };
+            *self.field = Some(known.into());
+            let again = match known {
+                "key" => fields.key.replace(json::text(&mut map, "key")?).is_some(),
+                "value" => fields.value.replace(json::text(&mut map, "value")?).is_some(),
+                "encoding" => {
+                    // As text, and not as an enum: those have other forms in JSON than their name.
+                    let name = json::text(&mut map, "encoding")?;
+                    let encoding = Encoding::of_name(&name)
+                        .ok_or_else(|| A::Error::custom("`encoding` is base64, or left out"))?;
+                    fields.encoding.replace(encoding).is_some()
+                }
+                _ => {
+                    let deadline = match (known, self.asked) {
+                        ("ttl", Asked::Deadline) => {
+                            json::number_or_null(&mut map, "ttl")?.map(deadline::of_ttl)
+                        }
+                        ("ttl", _) => Some(deadline::of_ttl(json::number(&mut map, "ttl")?)),
+                        (name, Asked::Deadline) => json::whole_or_null(&mut map, name)?.map(deadline::of_ms),
+                        (name, _) => Some(deadline::of_ms(json::whole(&mut map, name)?)),
+                    };
+                    let deadline = deadline.transpose().map_err(A::Error::custom)?;
+                    if fields.deadline.is_some() {
+                        return Err(A::Error::custom(
+                            "a deadline is there already: `ttl` or `expires_at_ms`, once",
+                        ));
+                    }
+                    fields.deadline.replace(deadline.unwrap_or_default()).is_some()
+                }
+            };
+            if again {
+                return Err(A::Error::custom(format_args!("`{known}` is there twice")));
+            }
+        }
+        let missing = [
+            ("key", self.asked == Asked::KeyAndValue && fields.key.is_none()),
+            ("value", self.asked != Asked::Deadline && fields.value.is_none()),
+            ("ttl", self.asked == Asked::Deadline && fields.deadline.is_none()),
+        ];
+        if let Some((name, _)) = missing.into_iter().find(|(_, missing)| *missing) {
+            *self.field = Some(name.into());
+            return Err(A::Error::custom(format_args!("`{name}` is missing")));
+        }
+        *self.field = None;
+        Ok(fields)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(body: &[u8]) -> (u16, Option<String>) {
+        let mut text = Vec::new();
+        let problem = key_and_value(body).unwrap_err();
+        problem.into_reply(&mut text);
+        let problem: api::Problem = serde_json::from_slice(&text).unwrap();
+        (problem.status, problem.field)
+    }
+
+    #[test]
+    fn a_body_says_a_key_and_a_value() {
+        let (key, value) = key_and_value(br#" {"value":"v","key":"k"} "#).unwrap();
+        assert!(
+            matches!((&key, &value.value), (Cow::Borrowed("k"), Cow::Borrowed(b"v"))),
+            "nothing is copied"
+        );
+        let (key, bytes) = key_and_value(br#"{"key":"\u00e9","value":"/wA=","encoding":"base64"}"#).unwrap();
+        assert_eq!((&*key, &*bytes.value), ("é", &b"\xff\0"[..]));
+        assert_eq!(&*value_of(br#"{"value":"a\nb"}"#), b"a\nb");
+    }
+
+    fn value_of(body: &[u8]) -> Cow<'_, [u8]> {
+        value(body).unwrap().value
+    }
+
+    #[test]
+    fn a_body_says_until_when() {
+        let read = |body: &'static str| value(body.as_bytes()).map(|payload| payload.deadline).ok();
+        assert_eq!(read(r#"{"value":"v"}"#), Some(Deadline::Never));
+        assert_eq!(read(r#"{"value":"v","ttl":1.5}"#), Some(Deadline::In(1500)));
+        assert_eq!(read(r#"{"value":"v","expires_at_ms":7}"#), Some(Deadline::At(7)));
+        assert_eq!(deadline(br#"{"ttl":null}"#).ok(), Some(Deadline::Never));
+        assert_eq!(deadline(br#"{"ttl":2}"#).ok(), Some(Deadline::In(2000)));
+        for wrong in [
+            r#"{"value":"v","ttl":null}"#,
+            r#"{"value":"v","ttl":0}"#,
+            r#"{"value":"v","ttl":-1}"#,
+            r#"{"value":"v","ttl":1e12}"#,
+            r#"{"value":"v","ttl":"5"}"#,
+            r#"{"value":"v","ttl":5,"expires_at_ms":7}"#,
+            r#"{"value":"v","ttl":5,"ttl":5}"#,
+            r#"{"value":"v","expires_at_ms":1.5}"#,
+            r#"{"value":"v","expires_at_ms":253402300800000}"#,
+        ] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+        assert!(deadline(b"{}").is_err() && deadline(br#"{"value":"v"}"#).is_err());
+    }
+
+    #[test]
+    fn what_is_not_json_is_told_from_what_is_not_asked_for() {
+        for body in [
+            &b""[..],
+            b"{",
+            b"nonsense",
+            br#"{"key":"k","value":"v"} {}"#,
+            br#"{"key":"k","value":"v",}"#,
+            b"{\"key\":\"k\",\"value\":\"\xff\"}",
+            br#"{"key":"k","value":"\ud800"}"#,
+            b"{\"key\":\"k\",\"value\":\"a\nb\"}",
+        ] {
+            assert_eq!(refused(body), (400, None), "{:?}", String::from_utf8_lossy(body));
+        }
+        for (body, field) in [
+            (r#"[]"#, None),
+            (r#""text""#, None),
+            (r#"{"key":"k","value":5}"#, Some("value")),
+            (r#"{"key":null,"value":""}"#, Some("key")),
+            (r#"{"key":"k"}"#, Some("value")),
+            (r#"{"value":"v"}"#, Some("key")),
+            (r#"{}"#, Some("key")),
+            (r#"{"key":"k","value":"v","ttl":0}"#, Some("ttl")),
+            (r#"{"key":"k","value":"v","lease":5}"#, Some("lease")),
+            (r#"{"key":"k","value":"v","value":"w"}"#, Some("value")),
+            (r#"{"key":"k","value":"v","encoding":"rot13"}"#, Some("encoding")),
+            (r#"{"key":"k","value":"?","encoding":"base64"}"#, Some("value")),
+        ] {
+            assert_eq!(
+                refused(body.as_bytes()),
+                (422, field.map(str::to_owned)),
+                "{body}"
+            );
+        }
+        assert!(
+            value(br#"{"key":"k","value":"v"}"#).is_err(),
+            "the path says the key"
+        );
+    }
+}

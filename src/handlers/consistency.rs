@@ -1,0 +1,113 @@
+//! What a request asks of the node's place in its cluster: to be seen as of an offset, or to be had by replicas.
+
+use super::context::Context;
+use super::route::Route;
+use crate::api;
+use crate::http::problem::{self, Problem};
+use crate::http::request::Head;
+use crate::log::Role;
+use crate::node::AckRequirement;
+use std::str::FromStr;
+use std::time::Duration;
+use tiny_http::Method;
+
+/// How long a reader is kept waiting for an offset.
+pub(crate) const AWAIT_MAX: Duration = Duration::from_secs(5);
+
+/// What a request asks, and what a replica will show it.
+pub(crate) struct Asked {
+    /// Of a write: who must have it.
+    pub(crate) sync: Option<AckRequirement>,
+    /// Of a read of a replica: it shows everything before this offset.
+    pub(crate) seen: Option<u64>,
+    /// Whether a read of the primary waits until replicas have what it shows.
+    pub(crate) is_sync_read: bool,
+}
+
+/// Why a request cannot be handled now.
+pub(crate) enum NotYet {
+    /// It cannot be understood.
+    Refused(Problem),
+    /// The node does not show this offset yet.
+    Behind(u64),
+    /// The node holds its writers.
+    Held,
+}
+
+/// Reads what a request asks.
+pub(crate) fn ask(context: &Context<'_>, head: &Head<'_>, route: &Route<'_>) -> Result<Asked, NotYet> {
+    let node = context.node;
+    let mut asked = Asked {
+        sync: None,
+        seen: None,
+        is_sync_read: false,
+    };
+    if matches!(head.method, Method::Get | Method::Head) {
+        if let Some(min_offset) = head.min_offset {
+            let offset = number(min_offset, api::HEADER_MIN_OFFSET).map_err(NotYet::Refused)?;
+            if node.visible() < offset {
+                return Err(NotYet::Behind(offset));
+            }
+        }
+        // Before the read, so that no more is promised than it shows.
+        let is_read_of_replica = route.is_data() && node.role() == Role::Replica;
+        asked.seen = is_read_of_replica.then(|| node.visible());
+        if route.is_data() && node.cluster().options().sync_reads && node.role() == Role::Primary {
+            asked.is_sync_read = true;
+            asked.sync = Some(AckRequirement {
+                is_required: true,
+                ..node.sync_default()
+            });
+        }
+    } else if route.is_data() {
+        if node.cluster().is_held() {
+            return Err(NotYet::Held);
+        }
+        asked.sync = Some(sync(context, head).map_err(NotYet::Refused)?);
+    }
+    Ok(asked)
+}
+
+/// The answer to a read that was kept waiting for too long.
+pub(crate) fn behind(context: &Context<'_>, offset: u64) -> Problem {
+    let visible = context.node.visible();
+    let why = format!("it shows everything before offset {visible}, and not yet offset {offset}");
+    Problem::new(problem::BEHIND, why).retry_after(1)
+}
+
+fn sync(context: &Context<'_>, head: &Head<'_>) -> Result<AckRequirement, Problem> {
+    let mut sync = context.node.sync_default();
+    if let Some(replicas) = head.sync_replicas {
+        sync.replicas = number(replicas, api::HEADER_SYNC_REPLICAS)?;
+        if sync.replicas > api::SYNC_REPLICAS_MAX {
+            return Err(
+                malformed("no write waits for as many replicas", api::HEADER_SYNC_REPLICAS)
+                    .limit(api::SYNC_REPLICAS_MAX as u64),
+            );
+        }
+    }
+    if let Some(timeout) = head.sync_timeout {
+        let seconds: f64 = number(timeout, api::HEADER_SYNC_TIMEOUT)?;
+        if !(0.0..=api::SYNC_TIMEOUT_SECONDS_MAX).contains(&seconds) {
+            return Err(malformed(
+                "it is a number of seconds, from 0 to a minute",
+                api::HEADER_SYNC_TIMEOUT,
+            ));
+        }
+        sync.timeout = Duration::from_secs_f64(seconds);
+    }
+    if let Some(required) = head.sync_required {
+        sync.is_required = number(required, api::HEADER_SYNC_REQUIRED)?;
+    }
+    Ok(sync)
+}
+
+fn number<T: FromStr>(value: &[u8], field: &'static str) -> Result<T, Problem> {
+    let text = std::str::from_utf8(value).ok().map(str::trim);
+    text.and_then(|text| text.parse().ok())
+        .ok_or_else(|| malformed("it is not what can stand there", field))
+}
+
+fn malformed(why: &'static str, field: &'static str) -> Problem {
+    Problem::new(problem::MALFORMED, why).field(field)
+}

@@ -1,0 +1,67 @@
+//! From an admitted request to the handler that answers it.
+//!
+//! A handler writes the body of its answer into [`Scratch`] and returns the rest of it, or the problem that
+//! takes its place. It neither reads from the connection nor writes to it, and it does not wait: one that has
+//! to returns what is to be done later ([`crate::handlers::stream`]).
+
+use super::admit::Admitted;
+use super::allowance::Room;
+use super::context::{Context, Scratch};
+use super::route::{Resource, Route};
+use super::stream::Answer;
+use super::{backup, batch, compact, keys, kv, metrics, page, replication, status, watch};
+use crate::http::problem::Problem;
+use crate::http::request::Head;
+use tiny_http::Method;
+
+/// Refuses a request whose body need not be asked for, since it would be refused with it too.
+pub(crate) fn foresee(context: Context<'_>, head: &Head<'_>, route: &Route<'_>) -> Result<(), Problem> {
+    match route.resource {
+        Resource::Key => kv::foresee(context.node, head, &route.key),
+        _ => Ok(()),
+    }
+}
+
+/// Answers a request; `body` is the whole of what came after the head. What the answer takes of memory beyond a
+/// little is taken out of `room` before it is made, or is made later and in pieces.
+pub(crate) fn handle<'a>(
+    context: Context<'a>,
+    head: &Head<'_>,
+    admitted: Admitted<'_>,
+    body: &[u8],
+    scratch: &mut Scratch,
+    room: &mut Room<'a, '_>,
+) -> Result<Answer<'a>, Problem> {
+    let node = context.node;
+    let key = &*admitted.route.key;
+    let reply = match (admitted.route.resource, &head.method, admitted.sent) {
+        (Resource::Key, Method::Put, Some(sent)) => kv::put(node, head, key, body, sent, scratch),
+        (Resource::Key, Method::Patch, _) => kv::patch(node, head, key, body, scratch),
+        (Resource::Key, Method::Delete, _) => kv::delete(node, head, key),
+        (Resource::Key, Method::Head, _) => kv::head(node, head, key),
+        (Resource::Key, _, _) => return kv::get(node, head, key, scratch),
+        (Resource::Keys, Method::Post, _) => keys::post(node, head, body, scratch),
+        (Resource::Keys, Method::Delete, _) => keys::delete(node, head, scratch),
+        (Resource::Keys, _, _) => return keys::list(head),
+        (Resource::Batch, _, _) => return batch::post(&context, head, body, scratch, room),
+        (Resource::Backup, _, _) => return backup::get(head),
+        (Resource::Snapshot, _, _) => return backup::get(head),
+        (Resource::Log, _, _) => return replication::log(head),
+        (Resource::Hello, _, _) => replication::hello(&context, head, body, scratch),
+        (Resource::Handover, _, _) => replication::handover(&context, head, body, scratch),
+        (Resource::Promote, _, _) => return replication::promote(head),
+        (Resource::Forget, _, _) => replication::forget(&context, head, scratch),
+        (Resource::Primary, _, _) => replication::primary(&context, head, scratch),
+        (Resource::Replica, _, _) => replication::replica(&context, head, scratch),
+        (Resource::Compact, _, _) => return compact::post(&context, head, scratch),
+        (Resource::Watch, _, _) => return watch::watch(head),
+        (Resource::Page, _, _) => page::get(&admitted.route, head, scratch),
+        (Resource::Status, _, _) => status::status(&context, head, scratch),
+        (Resource::Stats, _, _) => status::stats(&context, head, scratch),
+        (Resource::Metrics, _, _) => metrics::get(&context, head, scratch),
+        (Resource::History, _, _) => status::history(&context, head, scratch),
+        (Resource::Healthz, _, _) => status::healthz(head, scratch),
+        (Resource::Readyz, _, _) => status::readyz(&context, head, scratch),
+    }?;
+    Ok(Answer::Now(reply))
+}

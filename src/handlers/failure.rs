@@ -1,0 +1,99 @@
+//! What a node refuses, as a client sees it.
+
+use crate::auth::Denied;
+use crate::http::problem::{
+    self, DISK_FULL, EXISTS, NO_WRITES, PRECONDITION, Problem, SHAPE, UNKNOWN_OUTCOME,
+    UNKNOWN_OUTCOME_DISK_FULL, no_key, value_too_large,
+};
+use crate::log::{Health, Refusal};
+use crate::node::WriteError;
+
+impl Problem {
+    /// What a write was refused for. `conditional`: the request asked for a key that is there.
+    pub(crate) fn of_write(error: WriteError, conditional: bool) -> Problem {
+        match error {
+            WriteError::Exists { version } => Problem::exists(EXISTS, version, "; PUT gives it a new value"),
+            WriteError::Missing if !conditional => no_key(),
+            WriteError::Missing | WriteError::Precondition { version: None } => {
+                Problem::new(PRECONDITION, "the key does not exist")
+            }
+            WriteError::Precondition {
+                version: Some(version),
+            } if conditional => Problem::precondition_failed(version),
+            // It was asked for a key that is not there.
+            WriteError::Precondition {
+                version: Some(version),
+            } => Problem::exists(PRECONDITION, version, ""),
+            WriteError::Past => Problem::new(SHAPE, error.to_string()).field("expires_at_ms"),
+            WriteError::TooLarge { bytes_max } => value_too_large(bytes_max),
+            WriteError::Refused(refusal) => Problem::of_refusal(&refusal),
+        }
+    }
+
+    /// Why the log does not take a write, or did not acknowledge it.
+    pub(crate) fn of_refusal(refusal: &Refusal) -> Problem {
+        let (kind, unknown) = match refusal {
+            Refusal::Unhealthy(Health::DiskFull { .. } | Health::Short { .. }) => (DISK_FULL, false),
+            Refusal::Unknown(Health::DiskFull { .. }) => (UNKNOWN_OUTCOME_DISK_FULL, true),
+            Refusal::Unknown(_) | Refusal::TimedOut { .. } => (UNKNOWN_OUTCOME, true),
+            Refusal::Unhealthy(_)
+            | Refusal::Busy { .. }
+            | Refusal::Full
+            | Refusal::TermsUsedUp
+            | Refusal::Replica => (NO_WRITES, false),
+        };
+        let problem = Problem::new(kind, refusal.to_string()).retry_after(1);
+        if unknown {
+            problem.outcome("unknown")
+        } else {
+            problem
+        }
+    }
+
+    /// Why a token does not do.
+    pub(crate) fn of_denied(denied: Denied) -> Problem {
+        let (kind, challenge) = match denied {
+            Denied::Missing | Denied::Scheme => (problem::UNAUTHORIZED, "Bearer realm=\"pykv\""),
+            Denied::Unknown => (
+                problem::UNAUTHORIZED,
+                "Bearer realm=\"pykv\", error=\"invalid_token\"",
+            ),
+            Denied::Scope { .. } => (
+                problem::FORBIDDEN,
+                "Bearer realm=\"pykv\", error=\"insufficient_scope\"",
+            ),
+        };
+        Problem::new(kind, denied.to_string()).header("WWW-Authenticate", challenge)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(problem: Problem) -> crate::api::Problem {
+        let mut body = Vec::new();
+        problem.into_reply(&mut body);
+        serde_json::from_slice(&body).unwrap()
+    }
+
+    #[test]
+    fn a_full_disk_is_told_from_others_and_the_unknown_from_the_refused() {
+        let full = Health::DiskFull { why: "full".into() };
+        let failed = Health::WriteFailed { why: "failed".into() };
+        for (refusal, status, outcome) in [
+            (Refusal::Unhealthy(full.clone()), 507, None),
+            (Refusal::Unhealthy(failed.clone()), 503, None),
+            (Refusal::Unknown(full), 507, Some("unknown")),
+            (Refusal::Unknown(failed), 503, Some("unknown")),
+            (Refusal::Full, 503, None),
+        ] {
+            let problem = body(Problem::of_refusal(&refusal));
+            assert_eq!(
+                (problem.status, problem.outcome.as_deref()),
+                (status, outcome),
+                "{refusal}"
+            );
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! The handlers of all keys, `/kv/`: adding one, listing, and deleting what begins alike.
+
+use super::body;
+use super::conditions::Conditions;
+use super::context::Scratch;
+use super::deadline;
+use super::kv;
+use super::line::Cut;
+use super::sink::{Out, SINK_BYTES, Sink};
+use super::stream::{Answer, Outcome, Stream};
+use crate::api;
+use crate::http::problem::{self, Problem};
+use crate::http::request::Head;
+use crate::http::response::{Body, Media, Reply, push_json, push_json_string};
+use crate::http::target;
+use crate::node::{Ahead, Cursor, CursorError, LISTER_BYTES, Lister, Mode, Node};
+use std::borrow::Cow;
+use std::io;
+use tiny_http::StatusCode;
+
+const OK: StatusCode = StatusCode(200);
+
+/// Values, in bytes, from which on a page has no room for more.
+const PAGE_BYTES_MAX: usize = 4 << 20;
+
+/// What a listing holds beside a large value, in bytes.
+const LIST_BYTES: usize = SINK_BYTES + LISTER_BYTES;
+
+/// Looks without a find, of a few hundred slots each, after which it is looked whether the client is still there.
+const GONE_EVERY_LOOKS: u64 = 256;
+
+pub(crate) fn post(
+    node: &Node,
+    head: &Head<'_>,
+    body: &[u8],
+    scratch: &mut Scratch,
+) -> Result<Reply, Problem> {
+    let [] = target::parameters(head.query, [])?;
+    let conditions = Conditions::of_write(head)?;
+    let (key, payload) = body::key_and_value(body)?;
+    let reply = kv::write(
+        node,
+        kv::check_key(&key)?,
+        &payload,
+        Mode::Add,
+        conditions.precondition(),
+        scratch,
+    )?;
+    Ok(reply.header("Location", &api::relative_key_path(&key)))
+}
+
+pub(crate) fn list<'a>(head: &Head<'_>) -> Result<Answer<'a>, Problem> {
+    let names = ["prefix", "limit", "cursor", "values"];
+    let [prefix, limit, cursor, values] = target::parameters(head.query, names)?;
+    let prefix = prefix.map(Cow::into_owned).unwrap_or_default();
+    let with_values = target::flag("values", values.as_deref())?;
+    let limit = match limit {
+        None => api::LIST_LIMIT_DEFAULT,
+        Some(limit) => limit
+            .parse()
+            .ok()
+            .filter(|limit| (1..=api::LIST_LIMIT_MAX).contains(limit))
+            .ok_or_else(|| {
+                let max = api::LIST_LIMIT_MAX;
+                Problem::new(
+                    problem::BAD_QUERY,
+                    format!("the limit is a number from 1 to {max}"),
+                )
+                .field("limit")
+                .limit(max as u64)
+            })?,
+    };
+    let cursor = cursor
+        .map(|cursor| {
+            Cursor::decode(&cursor)
+                .ok_or_else(|| Problem::new(problem::BAD_QUERY, "no answer gave this cursor").field("cursor"))
+        })
+        .transpose()?;
+    Ok(Answer::Later(Box::new(move |desk| {
+        let lister = desk.line.node().lister(&prefix, cursor, with_values);
+        let lister = lister.map_err(|error| {
+            let (kind, detail) = match error {
+                CursorError::Stale => (
+                    problem::STALE_CURSOR,
+                    "the node was restarted; start the listing again",
+                ),
+                CursorError::OtherPrefix => (
+                    problem::BAD_QUERY,
+                    "the cursor belongs to a listing of another prefix",
+                ),
+            };
+            Problem::new(kind, detail).field("cursor")
+        })?;
+        Ok(Outcome::Stream(Stream {
+            head: Reply::new(OK, Body::Streamed(Media::Json)),
+            holds: LIST_BYTES,
+            is_endless: false,
+            body: Box::new(move |sink| send_list(sink, lister, limit, with_values)),
+        }))
+    })))
+}
+
+/// Sends a page: as many entries as are asked for, or as many as have values of so many bytes.
+fn send_list(
+    sink: &mut Sink<'_, '_>,
+    mut lister: Lister<'_>,
+    limit: usize,
+    with_values: bool,
+) -> Result<(), Cut> {
+    let name: &[u8] = if with_values {
+        b"{\"entries\":["
+    } else {
+        b"{\"keys\":["
+    };
+    sink.buffer().extend_from_slice(name);
+    let (mut items, mut value_bytes, mut empty_looks, mut large_bytes) = (0, 0, 0, 0);
+    let next = loop {
+        let is_full = items == limit || value_bytes >= PAGE_BYTES_MAX;
+        match lister.look(large_bytes) {
+            Ahead::End => break None,
+            Ahead::Entry | Ahead::Large(_) if is_full => break lister.cursor(),
+            Ahead::Nothing => {
+                empty_looks += 1;
+                if empty_looks % GONE_EVERY_LOOKS == 0 && sink.line().has_gone() {
+                    return Err(Cut::Client(io::ErrorKind::ConnectionAborted.into()));
+                }
+            }
+            Ahead::Large(bytes) => {
+                lister.give_back();
+                match sink.hold(LIST_BYTES + bytes) {
+                    Ok(()) => large_bytes = bytes,
+                    // The page is shorter than it might be; the next one begins with this entry.
+                    Err(Cut::Overloaded) if items > 0 => break lister.cursor(),
+                    Err(cut) => return Err(cut),
+                }
+            }
+            Ahead::Entry => {
+                let Some(listed) = lister.next() else { break None };
+                if items > 0 {
+                    sink.buffer().push(b',');
+                }
+                let key = String::from_utf8_lossy(listed.key);
+                match with_values {
+                    true => kv::push_entry(sink, &key, listed.value, listed.found, deadline::push_members)?,
+                    false => push_json_string(sink.buffer(), &key),
+                }
+                items += 1;
+                value_bytes += listed.value.len();
+                sink.settle()?;
+                if large_bytes > 0 {
+                    lister.give_back();
+                    sink.hold(LIST_BYTES)?;
+                    large_bytes = 0;
+                }
+            }
+        }
+    };
+    sink.buffer().extend_from_slice(b"],\"cursor\":");
+    push_json(sink.buffer(), &next.map(Cursor::encode));
+    sink.buffer().push(b'}');
+    Ok(())
+}
+
+/// Deletes all keys under a prefix, or says how many that would be.
+pub(crate) fn delete(node: &Node, head: &Head<'_>, scratch: &mut Scratch) -> Result<Reply, Problem> {
+    let [prefix, dry_run] = target::parameters(head.query, ["prefix", "dry_run"])?;
+    let is_dry_run = target::flag("dry_run", dry_run.as_deref())?;
+    let Some(prefix) = prefix else {
+        let detail = "say which keys are to go; `prefix=` with nothing after it means all";
+        return Err(Problem::new(problem::BAD_QUERY, detail).field("prefix"));
+    };
+    if !head.if_match.is_empty() || !head.if_none_match.is_empty() {
+        let detail = "many keys have many versions: a precondition has no meaning here";
+        return Err(Problem::new(problem::BAD_PRECONDITION, detail));
+    }
+    if is_bare(head.query, "prefix") {
+        let detail = "say which keys are to go; `prefix=`, with the sign and nothing after it, means all";
+        return Err(Problem::new(problem::BAD_QUERY, detail).field("prefix"));
+    }
+    let mut answer = api::Deleted::default();
+    let mut offset = None;
+    if is_dry_run {
+        answer.would_delete = Some(node.count_prefix(&prefix));
+    } else {
+        let swept = node
+            .delete_prefix(&prefix)
+            .map_err(|partly| Problem::of_refusal(&partly.refusal).deleted(partly.done.keys))?;
+        answer.deleted = swept.keys;
+        offset = swept.offset;
+    }
+    push_json(&mut scratch.body, &answer);
+    let mut reply = Reply::new(OK, Body::Written(Media::Json));
+    reply.offset = offset;
+    Ok(reply)
+}
+
+/// Whether a parameter stands in a query without a `=`: a flag, where a value was to be.
+fn is_bare(query: Option<&str>, name: &str) -> bool {
+    query.is_some_and(|query| query.split('&').any(|pair| pair == name))
+}

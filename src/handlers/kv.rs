@@ -1,0 +1,305 @@
+//! The handlers of one key, `/kv/{key}`: from a request to calls of the node and back.
+//!
+//! A handler writes the body of its answer into the connection's buffer and returns the rest as a
+//! [`Reply`]. That of a write says which offset must be waited for; the connection does so, once for all
+//! the requests it has in hand.
+
+use super::body::{self, Payload};
+use super::conditions::{self, Conditions, Fetch};
+use super::context::Scratch;
+use super::deadline;
+use super::line::overloaded;
+use super::sink::{Out, SINK_BYTES, push_value};
+use super::stream::{Answer, Later, Outcome, Stream};
+use crate::api;
+use crate::http::media::{self, Sent};
+use crate::http::problem::{self, Problem};
+use crate::http::request::Head;
+use crate::http::response::{Body, Media, Reply, push_decimal, push_json_string};
+use crate::http::target;
+use crate::key::{Key, KeyError};
+use crate::node::{Found, Got, Mode, Node, Precondition, WriteError, Written};
+use crate::pair::KEY_BYTES_MAX;
+use std::borrow::Cow;
+use tiny_http::{Method, StatusCode};
+
+const OK: StatusCode = StatusCode(200);
+const CREATED: StatusCode = StatusCode(201);
+const NO_CONTENT: StatusCode = StatusCode(204);
+const NOT_MODIFIED: StatusCode = StatusCode(304);
+
+pub(crate) fn get<'a>(
+    node: &Node,
+    head: &Head<'_>,
+    key: &str,
+    scratch: &mut Scratch,
+) -> Result<Answer<'a>, Problem> {
+    let media = wanted_media(head)?;
+    let key = check_key(key)?;
+    scratch.value.clear();
+    let (found, large_bytes) = match node.read(key, &mut scratch.value) {
+        None => return Err(problem::no_key()),
+        Some(Got::Copied(found)) => (found, None),
+        Some(Got::Large(meta)) => (meta.found, Some(meta.value_bytes)),
+    };
+    if let Some(reply) = check_conditions(head, found.version)? {
+        return Ok(Answer::Now(reply));
+    }
+    if let Some(value_bytes) = large_bytes {
+        return Ok(Answer::Later(large(Large {
+            key: key.as_str().into(),
+            media,
+            value_bytes,
+            version: found.version,
+            is_conditional: !head.if_match.is_empty() || !head.if_none_match.is_empty(),
+        })));
+    }
+    match media {
+        // The bytes change places rather than being copied.
+        Media::Octets => std::mem::swap(&mut scratch.value, &mut scratch.body),
+        _ => {
+            let Ok(()) = push_entry(
+                &mut scratch.body,
+                key.as_str(),
+                &scratch.value,
+                found,
+                |body, deadline_ms| deadline::push_members_and_ttl(body, node, deadline_ms),
+            );
+        }
+    }
+    Ok(Answer::Now(
+        Reply::new(OK, Body::Written(media))
+            .version(found.version)
+            .expires_at(node, found.deadline_ms),
+    ))
+}
+
+/// A large value that was found, to be sent without a copy of it.
+struct Large {
+    key: Box<str>,
+    media: Media,
+    value_bytes: usize,
+    version: u64,
+    is_conditional: bool,
+}
+
+/// Takes a share of a large value, once there is room for it: while it is sent it may be deleted, and is then
+/// held by the answer alone.
+fn large<'a>(large: Large) -> Later<'a> {
+    Box::new(move |desk| {
+        let node = desk.line.node();
+        let mut value_bytes = large.value_bytes;
+        let (pair, found) = loop {
+            desk.hold(value_bytes + SINK_BYTES)?;
+            let pair = node.pair(check_key(&large.key)?);
+            let (pair, found) = pair.ok_or_else(problem::no_key)?;
+            if pair.value().len() <= value_bytes {
+                break (pair, found);
+            }
+            value_bytes = pair.value().len();
+        };
+        // The condition was held against the version of before.
+        if large.is_conditional && found.version != large.version {
+            return Err(overloaded());
+        }
+        let media = large.media;
+        let body = match media {
+            Media::Octets => Body::Measured(media, pair.value().len() as u64),
+            _ => Body::Streamed(media),
+        };
+        Ok(Outcome::Stream(Stream {
+            head: Reply::new(OK, body)
+                .version(found.version)
+                .expires_at(node, found.deadline_ms),
+            holds: value_bytes + SINK_BYTES,
+            is_endless: false,
+            body: Box::new(move |sink| match media {
+                Media::Octets => sink.write(pair.value()),
+                _ => push_entry(sink, &large.key, pair.value(), found, |body, deadline_ms| {
+                    deadline::push_members_and_ttl(body, node, deadline_ms);
+                }),
+            }),
+        }))
+    })
+}
+
+pub(crate) fn head(node: &Node, head: &Head<'_>, key: &str) -> Result<Reply, Problem> {
+    let media = wanted_media(head)?;
+    let Some(meta) = node.peek(check_key(key)?) else {
+        return Err(problem::no_key());
+    };
+    if let Some(reply) = check_conditions(head, meta.found.version)? {
+        return Ok(reply);
+    }
+    let body = match media {
+        Media::Octets => Body::Measured(media, meta.value_bytes as u64),
+        _ => Body::Unmeasured(media),
+    };
+    Ok(Reply::new(OK, body)
+        .version(meta.found.version)
+        .expires_at(node, meta.found.deadline_ms)
+        .header(api::HEADER_VALUE_BYTES, &meta.value_bytes.to_string()))
+}
+
+pub(crate) fn put(
+    node: &Node,
+    head: &Head<'_>,
+    key: &str,
+    body: &[u8],
+    sent: Sent,
+    scratch: &mut Scratch,
+) -> Result<Reply, Problem> {
+    let (mode, ttl) = put_query(head)?;
+    let key = check_key(key)?;
+    let conditions = Conditions::of_write(head)?;
+    let payload = match sent {
+        Sent::Octets => Payload {
+            value: Cow::Borrowed(body),
+            deadline: deadline::of_query(ttl.as_deref())?,
+        },
+        Sent::Json if ttl.is_some() => {
+            let detail = "beside a body of JSON, the time to live stands in it";
+            return Err(Problem::new(problem::BAD_QUERY, detail).field("ttl"));
+        }
+        Sent::Json => body::value(body)?,
+    };
+    write(node, key, &payload, mode, conditions.precondition(), scratch)
+}
+
+/// Refuses a PUT or PATCH that fails whatever its body is, as things stand.
+pub(crate) fn foresee(node: &Node, head: &Head<'_>, key: &str) -> Result<(), Problem> {
+    let is_upsert = match head.method {
+        Method::Put => put_query(head)?.0 == Mode::Upsert,
+        _ => false,
+    };
+    let key = check_key(key)?;
+    let conditions = Conditions::of_write(head)?;
+    let precondition = conditions.precondition();
+    let version = node.peek(key).map(|meta| meta.found.version);
+    let foreseen = match version {
+        None if !is_upsert => Err(WriteError::Missing),
+        version => precondition.check(version),
+    };
+    foreseen.map_err(|error| Problem::of_write(error, precondition.wants_present()))
+}
+
+/// What the query of a PUT says: how it is meant, and until when the value is kept.
+fn put_query<'a>(head: &Head<'a>) -> Result<(Mode, Option<Cow<'a, str>>), Problem> {
+    let [upsert, ttl] = target::parameters(head.query, ["upsert", "ttl"])?;
+    let mode = match target::flag("upsert", upsert.as_deref())? {
+        true => Mode::Upsert,
+        false => Mode::Update,
+    };
+    Ok((mode, ttl))
+}
+
+/// Gives a key another deadline, or none.
+pub(crate) fn patch(
+    node: &Node,
+    head: &Head<'_>,
+    key: &str,
+    body: &[u8],
+    scratch: &mut Scratch,
+) -> Result<Reply, Problem> {
+    let [] = target::parameters(head.query, [])?;
+    let key = check_key(key)?;
+    let conditions = Conditions::of_write(head)?;
+    let precondition = conditions.precondition();
+    let deadline = body::deadline(body)?;
+    let written = node
+        .set_deadline(key, deadline, precondition)
+        .map_err(|error| Problem::of_write(error, precondition.wants_present()))?;
+    Ok(written_reply(node, key, written, scratch))
+}
+
+/// Puts a value, for `PUT` and `POST`.
+pub(crate) fn write(
+    node: &Node,
+    key: Key<'_>,
+    payload: &Payload<'_>,
+    mode: Mode,
+    precondition: Precondition<'_>,
+    scratch: &mut Scratch,
+) -> Result<Reply, Problem> {
+    let written = node
+        .put(key, &payload.value, payload.deadline, mode, precondition)
+        .map_err(|error| Problem::of_write(error, precondition.wants_present()))?;
+    Ok(written_reply(node, key, written, scratch))
+}
+
+fn written_reply(node: &Node, key: Key<'_>, written: Written, scratch: &mut Scratch) -> Reply {
+    let body = &mut scratch.body;
+    body.extend_from_slice(b"{\"key\":");
+    push_json_string(body, key.as_str());
+    body.extend_from_slice(b",\"version\":");
+    push_decimal(body, written.version);
+    deadline::push_members_and_ttl(body, node, written.deadline_ms);
+    body.push(b'}');
+    let status = if written.created { CREATED } else { OK };
+    Reply::new(status, Body::Written(Media::Json))
+        .version(written.version)
+        .expires_at(node, written.deadline_ms)
+        .offset(written.version)
+}
+
+pub(crate) fn delete(node: &Node, head: &Head<'_>, key: &str) -> Result<Reply, Problem> {
+    let [] = target::parameters(head.query, [])?;
+    let key = check_key(key)?;
+    let conditions = Conditions::of_write(head)?;
+    let precondition = conditions.precondition();
+    let offset = node
+        .delete(key, precondition)
+        .map_err(|error| Problem::of_write(error, precondition.wants_present()))?;
+    Ok(Reply::new(NO_CONTENT, Body::None).offset(offset))
+}
+
+pub(crate) fn check_key(key: &str) -> Result<Key<'_>, Problem> {
+    Key::new(key).map_err(|error| {
+        let problem = Problem::new(problem::BAD_KEY, error.to_string()).field("key");
+        match error {
+            KeyError::Empty => problem,
+            KeyError::TooLong(_) => problem.limit(KEY_BYTES_MAX as u64),
+        }
+    })
+}
+
+/// The form of a value that a read asks for: `?raw` says so whatever the client accepts.
+fn wanted_media(head: &Head<'_>) -> Result<Media, Problem> {
+    if head.query.is_some() {
+        let [raw] = target::parameters(head.query, ["raw"])?;
+        if target::flag("raw", raw.as_deref())? {
+            return Ok(Media::Octets);
+        }
+    }
+    media::preferred(&head.accept)
+}
+
+/// The answer to a read whose conditions say that there is nothing to send.
+fn check_conditions(head: &Head<'_>, version: u64) -> Result<Option<Reply>, Problem> {
+    match conditions::of_read(head, version)? {
+        Fetch::Go => Ok(None),
+        Fetch::NotModified => Ok(Some(Reply::new(NOT_MODIFIED, Body::None).version(version))),
+        Fetch::Failed => Err(Problem::precondition_failed(version)),
+    }
+}
+
+/// Appends an entry as JSON; `push_deadline` appends what is said of its deadline.
+pub(crate) fn push_entry<O: Out>(
+    out: &mut O,
+    key: &str,
+    value: &[u8],
+    found: Found,
+    push_deadline: impl FnOnce(&mut Vec<u8>, Option<u64>),
+) -> Result<(), O::Error> {
+    let body = out.buffer();
+    body.reserve(key.len() + value.len().min(SINK_BYTES) + 128);
+    body.extend_from_slice(b"{\"key\":");
+    push_json_string(body, key);
+    push_value(out, value)?;
+    let body = out.buffer();
+    body.extend_from_slice(b",\"version\":");
+    push_decimal(body, found.version);
+    push_deadline(body, found.deadline_ms);
+    body.push(b'}');
+    out.settle()
+}

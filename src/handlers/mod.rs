@@ -1,0 +1,40 @@
+//! Handlers: from a request to its answer, by calls of a node.
+//!
+//! | file | what it is |
+//! | --- | --- |
+//! | `route`, `admit` | which request is which, and whether it may come in |
+//! | `dispatch` | from an admitted request to its handler |
+//! | `context`, `shared`, `allowance` | what handlers work with, what all connections share, and what one request takes of the memory that they share |
+//! | `consistency` | what a request asks of the node's place in its cluster |
+//! | `kv`, `keys`, `batch`, `watch` | the data |
+//! | `compact`, `backup`, `replication`, `status`, `metrics`, `page` | the node |
+//! | `body`, `deadline`, `conditions` | JSON bodies, times to live, entity tags |
+//! | `stream`, `sink`, `line` | answers that wait, answers that are sent while they are made, and the connection that they go to |
+//! | `failure` | refusals of the node as problems |
+
+pub(crate) mod admit;
+pub(crate) mod allowance;
+mod backup;
+mod batch;
+mod body;
+mod compact;
+mod conditions;
+pub(crate) mod consistency;
+pub(crate) mod context;
+mod deadline;
+pub(crate) mod dispatch;
+mod failure;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
+mod keys;
+mod kv;
+pub(crate) mod line;
+mod metrics;
+mod page;
+mod replication;
+pub(crate) mod route;
+pub(crate) mod shared;
+pub(crate) mod sink;
+mod status;
+pub(crate) mod stream;
+mod watch;

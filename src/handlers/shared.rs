@@ -1,0 +1,30 @@
+//! What all connections of a server share.
+
+use crate::auth::Tokens;
+use crate::http::Hosts;
+use crate::http::Limits;
+use crate::net::Stopper;
+use crate::net::budget::Budget;
+use crate::net::registry::Registry;
+use crate::observe::Observer;
+use crate::observe::history::History;
+use std::sync::Arc;
+
+/// What all connections share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) limits: Limits,
+    pub(crate) tokens: Option<Tokens>,
+    pub(crate) hosts: Hosts,
+    pub(crate) budget: Budget,
+    pub(crate) registry: Registry,
+    pub(crate) stopper: Stopper,
+    pub(crate) history: History,
+    pub(crate) observer: Arc<Observer>,
+}
+
+impl Shared {
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopper.is_stopping()
+    }
+}

@@ -1,0 +1,255 @@
+//! The handlers that say how the node is: `/status`, `/stats`, `/history` and the probes.
+
+use super::admit::body_bytes_max;
+use super::compact;
+use super::context::{Context, Scratch};
+use super::route::Resource;
+use crate::api;
+use crate::http::media::Sent;
+use crate::http::problem::{self, Problem};
+use crate::http::request::Head;
+use crate::http::response::{Body, Media, Reply, push_json};
+use crate::http::target;
+use crate::log::{Health, Policy};
+use crate::node::ClusterStatus;
+use crate::observe::history;
+use crate::pair::KEY_BYTES_MAX;
+use crate::store::{Curve, Limits};
+use std::time::Duration;
+use tiny_http::StatusCode;
+
+pub(crate) fn status(
+    context: &Context<'_>,
+    head: &Head<'_>,
+    scratch: &mut Scratch,
+) -> Result<Reply, Problem> {
+    let [] = target::parameters(head.query, [])?;
+    let status = context.node.status();
+    let cluster = context.node.cluster_status();
+    let body = api::Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        role: cluster.role.name().to_owned(),
+        address: cluster.address.clone(),
+        health: match stalled(context) {
+            Some(why) if status.health == Health::Ok => why,
+            _ => status.health.to_string(),
+        },
+        ready: status.health == Health::Ok && context.node.is_synced() && stalled(context).is_none(),
+        clock_ahead_seconds: context.node.clock_ahead().map(|ahead| ahead.as_secs_f64()),
+        uptime_seconds: status.uptime.as_secs(),
+        dir: status.dir.display().to_string(),
+        log: api::LogStatus {
+            id: status.log_id,
+            term: u64::from(status.term.number()),
+            offset: status.offset,
+            digest: status.digest.to_string(),
+            digest_offset: status.digest_offset,
+            written: status.position.written,
+            synced: status.position.synced,
+            fsync: match status.policy {
+                Policy::Always => "always",
+                Policy::Everysec => "everysec",
+                Policy::No => "no",
+            }
+            .to_owned(),
+        },
+        compaction: compact::status(status.compaction),
+        replication: replication(context, cluster),
+        limits: limits(context, status.limits),
+        resident_bytes: resident_bytes(),
+    };
+    Ok(json(scratch, &body))
+}
+
+pub(crate) fn stats(context: &Context<'_>, head: &Head<'_>, scratch: &mut Scratch) -> Result<Reply, Problem> {
+    let [] = target::parameters(head.query, [])?;
+    let counters = context.node.counters();
+    let status = context.node.status();
+    let reads = counters.hits + counters.misses;
+    let usage = context.node.usage();
+    let counts = context.shared.registry.counts();
+    let [done, redirected, refused, failed] = counts.answers;
+    let body = api::Stats {
+        entries: counters.entries,
+        bytes: counters.bytes,
+        hits: counters.hits,
+        misses: counters.misses,
+        hit_ratio: (reads > 0).then(|| counters.hits as f64 / reads as f64),
+        adds: counters.adds,
+        updates: counters.updates,
+        deletes: counters.deletes,
+        evictions: counters.evictions,
+        expiries: counters.expiries,
+        entries_with_deadline: status.entries_with_deadline,
+        limits: limits(context, status.limits),
+        connections: api::ConnectionStats {
+            open: counts.open,
+            max: counts.open_max,
+            accepted: counts.accepted,
+            refused: counts.refused,
+        },
+        answers: api::AnswerStats {
+            done,
+            redirected,
+            refused,
+            failed,
+        },
+        miss_ratio_curve: usage.curve.map(curve),
+        hot_keys: usage
+            .hot_keys
+            .into_iter()
+            .map(|(key, reads)| api::HotKey { key, reads })
+            .collect(),
+        big_keys: usage
+            .big_keys
+            .into_iter()
+            .map(|(key, bytes)| api::BigKey { key, bytes })
+            .collect(),
+    };
+    Ok(json(scratch, &body))
+}
+
+fn curve(curve: Curve) -> api::MissRatioCurve {
+    let points = curve.points.iter().map(|point| api::CurvePoint {
+        entries: point.entries,
+        hit_ratio: (point.hit_ratio * 1e4).round() / 1e4,
+    });
+    api::MissRatioCurve {
+        sampled: curve.sampled,
+        entries: curve.entries,
+        points: points.collect(),
+    }
+}
+
+fn replication(context: &Context<'_>, cluster: ClusterStatus) -> api::ReplicationStatus {
+    let ms = |time: Duration| time.as_millis() as u64;
+    let followers = context
+        .node
+        .followers()
+        .into_iter()
+        .map(|follower| api::Follower {
+            address: follower.address,
+            offset: follower.offset,
+            lag_bytes: follower.lag_bytes,
+            lag_ms: ms(follower.lag),
+            last_heard_ms: ms(follower.silent_for),
+            successor: follower.is_successor,
+        });
+    api::ReplicationStatus {
+        primary: cluster.primary,
+        primary_heard_ms: cluster.primary_heard.map(ms),
+        state: cluster.phase.name().to_owned(),
+        error: cluster.error,
+        lag_bytes: cluster.lag_bytes,
+        lag_ms: cluster.lag.map(ms),
+        failover_after_seconds: cluster.failover_after.map(|after| after.as_secs_f64()),
+        followers: followers.collect(),
+        successors: context
+            .node
+            .successors()
+            .into_iter()
+            .map(|(address, connected)| api::Successor { address, connected })
+            .collect(),
+    }
+}
+
+/// The process is there and answers: nothing more.
+pub(crate) fn healthz(head: &Head<'_>, scratch: &mut Scratch) -> Result<Reply, Problem> {
+    let [] = target::parameters(head.query, [])?;
+    Ok(json(scratch, &passed()))
+}
+
+/// Reads and writes are taken.
+pub(crate) fn readyz(
+    context: &Context<'_>,
+    head: &Head<'_>,
+    scratch: &mut Scratch,
+) -> Result<Reply, Problem> {
+    let [] = target::parameters(head.query, [])?;
+    if context.shared.is_stopping() {
+        return Err(Problem::new(problem::NOT_READY, "the node is stopping"));
+    }
+    if !context.node.is_synced() {
+        let why = "the node is taking over the state of its primary";
+        return Err(Problem::new(problem::NOT_READY, why).retry_after(1));
+    }
+    match context.node.health() {
+        Health::Ok => match stalled(context) {
+            Some(why) => Err(Problem::new(problem::NOT_READY, why).retry_after(1)),
+            None => Ok(json(
+                scratch,
+                &api::Probe {
+                    detail: context.node.clock_ahead().map(clock_ahead),
+                    ..passed()
+                },
+            )),
+        },
+        health => Err(Problem::new(problem::NOT_READY, health.to_string()).retry_after(1)),
+    }
+}
+
+/// Where the disk hangs.
+fn stalled(context: &Context<'_>) -> Option<String> {
+    let since = context.node.stalled_for()?;
+    Some(format!(
+        "the disk has not finished a write to the log for {} s",
+        since.as_secs()
+    ))
+}
+
+fn clock_ahead(ahead: Duration) -> String {
+    format!(
+        "the system's clock was set back by {} s: deadlines that were given before may be as much too late",
+        ahead.as_secs()
+    )
+}
+
+fn passed() -> api::Probe {
+    api::Probe {
+        status: "ok".to_owned(),
+        detail: None,
+    }
+}
+
+pub(crate) fn json(scratch: &mut Scratch, body: &impl serde::Serialize) -> Reply {
+    push_json(&mut scratch.body, body);
+    Reply::new(StatusCode(200), Body::Written(Media::Json))
+}
+
+fn limits(context: &Context<'_>, store: Limits) -> api::StatusLimits {
+    api::StatusLimits {
+        entries_max: (store.entries_max < Limits::ENTRIES_MAX).then_some(store.entries_max),
+        bytes_max: (store.bytes_max < u64::MAX).then_some(store.bytes_max),
+        key_bytes_max: KEY_BYTES_MAX as u64,
+        value_bytes_max: context.node.value_bytes_max() as u64,
+        batch_operations_max: context.shared.limits.batch_operations_max as u64,
+        batch_bytes_max: body_bytes_max(context, Resource::Batch, Sent::Json) as u64,
+    }
+}
+
+/// The process's memory in RAM, where the system keeps a file that says so.
+pub(crate) fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
+/// `GET /history`
+pub(crate) fn history(
+    context: &Context<'_>,
+    head: &Head<'_>,
+    scratch: &mut Scratch,
+) -> Result<Reply, Problem> {
+    let [after] = target::parameters(head.query, ["after"])?;
+    let after = after.map_or(Ok(0), |after| {
+        after.parse().map_err(|_| {
+            Problem::new(problem::BAD_QUERY, "it is a moment, in ms since the Unix epoch").field("after")
+        })
+    })?;
+    let body = api::History {
+        interval_ms: history::INTERVAL.as_millis() as u64,
+        samples: context.shared.history.after(after),
+    };
+    Ok(json(scratch, &body))
+}

@@ -1,0 +1,22 @@
+//! Connections as bytes: what accepts them, counts them, reads them, and bounds what they hold. It knows no protocol and
+//! no node.
+//!
+//! | file | what it is |
+//! | --- | --- |
+//! | `registry` | the connections that are open, and what they count |
+//! | `input` | what came and was not consumed |
+//! | `budget` | the memory that all connections share |
+//! | `pace` | how long a client may take that moves some bytes |
+//! | `linger` | the end of a connection whose client may be sending still |
+//! | `stopper` | how a server is told to stop |
+
+pub(crate) mod budget;
+pub(crate) mod input;
+mod linger;
+mod pace;
+pub(crate) mod registry;
+mod stopper;
+
+pub(crate) use linger::linger;
+pub(crate) use pace::time_for;
+pub use stopper::Stopper;

@@ -1,0 +1,256 @@
+//! The access log: a line about every request, in the Common Log Format and behind it the seconds that it took.
+//!
+//! A thread of its own writes it, so that no request waits for the disk that the log is on. Between the two are
+//! [`LINES_MAX`] lines; what comes while they are full is dropped, counted, and said once.
+//!
+//! The file is appended to, a whole line at a time. Where it cannot be written that is said once an episode, and
+//! tried again with the next lines; those that were not written are counted among the dropped.
+
+use super::seen::Seen;
+use crate::escape;
+use crate::net::registry::Peer;
+use crate::wall;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, SystemTime};
+use time::OffsetDateTime;
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
+
+/// Lines that wait to be written.
+const LINES_MAX: usize = 8192;
+
+/// Bytes that are written at once.
+const WRITE_BYTES: usize = 64 * 1024;
+
+/// How soon the file is opened anew once it is to be.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+const TIME: &[BorrowedFormatItem<'_>] =
+    format_description!("[day]/[month repr:short]/[year]:[hour]:[minute]:[second] +0000");
+
+/// One request, as the thread takes it over.
+#[derive(Debug)]
+struct Line {
+    at: SystemTime,
+    client: IpAddr,
+    request: Box<str>,
+    status: u16,
+    bytes: u64,
+    took: Duration,
+}
+
+/// The access log. Its thread is started by [`Access::start`] and ended by dropping this, which waits until all lines
+/// are written.
+#[derive(Debug)]
+pub(crate) struct Access {
+    /// None only while it is dropped.
+    lines: Option<Sender<Line>>,
+    dropped: Arc<AtomicU64>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Access {
+    /// Opens the file to append to it, and starts the thread that does. `-` is standard output.
+    pub(crate) fn start(path: &Path, to_reopen: Arc<AtomicBool>) -> io::Result<Access> {
+        let out = open(path)?;
+        let dropped = Arc::new(AtomicU64::new(0));
+        let of_thread = Arc::clone(&dropped);
+        let (sender, lines) = bounded(LINES_MAX);
+        let path = path.to_owned();
+        let thread = thread::Builder::new()
+            .name("access".to_owned())
+            .spawn(move || Writer::new(path, out, to_reopen, of_thread).run(&lines))?;
+        Ok(Access {
+            lines: Some(sender),
+            dropped,
+            thread: Some(thread),
+        })
+    }
+
+    /// Lines that were dropped.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.load(Relaxed)
+    }
+
+    pub(crate) fn see(&self, peer: &Peer, seen: &Seen<'_>) {
+        let line = Line {
+            at: wall::now(),
+            client: peer.client,
+            request: seen.line.into(),
+            status: seen.status,
+            bytes: seen.answer_bytes,
+            took: seen.took,
+        };
+        let Some(lines) = &self.lines else { return };
+        if let Err(TrySendError::Full(_)) = lines.try_send(line)
+            && self.dropped.fetch_add(1, Relaxed) == 0
+        {
+            ::log::warn!("the access log cannot be written as fast as requests come; lines are left out");
+        }
+    }
+}
+
+impl Drop for Access {
+    fn drop(&mut self) {
+        self.lines = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic of that thread has been said where it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The thread's part.
+struct Writer {
+    path: PathBuf,
+    out: Box<dyn Write + Send>,
+    to_reopen: Arc<AtomicBool>,
+    dropped: Arc<AtomicU64>,
+    text: String,
+    is_failing: bool,
+}
+
+/// The file, made for the owner alone; `-` is standard output.
+fn open(path: &Path) -> io::Result<Box<dyn Write + Send>> {
+    if path.as_os_str() == "-" {
+        return Ok(Box::new(io::stdout()));
+    }
+    let mut options = File::options();
+    Ok(Box::new(
+        options.append(true).create(true).mode(0o600).open(path)?,
+    ))
+}
+
+impl Writer {
+    fn new(
+        path: PathBuf,
+        out: Box<dyn Write + Send>,
+        to_reopen: Arc<AtomicBool>,
+        dropped: Arc<AtomicU64>,
+    ) -> Writer {
+        Writer {
+            path,
+            out,
+            to_reopen,
+            dropped,
+            text: String::new(),
+            is_failing: false,
+        }
+    }
+
+    /// Writes until nobody is left who could send a line.
+    fn run(mut self, lines: &Receiver<Line>) {
+        loop {
+            let line = lines.recv_timeout(LOOK_EVERY);
+            self.reopen_if_told();
+            let line = match line {
+                Ok(line) => line,
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            self.text.clear();
+            if self.is_failing {
+                // What was cut short is not to run into the next line.
+                self.text.push('\n');
+            }
+            push(&mut self.text, &line);
+            while self.text.len() < WRITE_BYTES
+                && let Ok(line) = lines.try_recv()
+            {
+                push(&mut self.text, &line);
+            }
+            let written = self
+                .out
+                .write_all(self.text.as_bytes())
+                .and_then(|()| self.out.flush());
+            match written {
+                Ok(()) => self.is_failing = false,
+                Err(error) => self.fail("write", &error),
+            }
+        }
+    }
+
+    fn reopen_if_told(&mut self) {
+        if self.to_reopen.swap(false, Relaxed) {
+            match open(&self.path) {
+                Ok(out) => {
+                    self.out = out;
+                    self.is_failing = false;
+                    ::log::info!("opened the access log {} anew", self.path.display());
+                }
+                Err(error) => self.fail("open", &error),
+            }
+        }
+    }
+
+    fn fail(&mut self, doing: &str, error: &io::Error) {
+        let lines = self.text.lines().filter(|line| !line.is_empty()).count();
+        self.dropped.fetch_add(lines as u64, Relaxed);
+        self.text.clear();
+        if !std::mem::replace(&mut self.is_failing, true) {
+            ::log::error!("cannot {doing} the access log {}: {error}", self.path.display());
+        }
+    }
+}
+
+fn push(out: &mut String, line: &Line) {
+    let at = OffsetDateTime::from(line.at).format(TIME).unwrap_or_default();
+    let _ = write!(out, "{} - - [{at}] \"", line.client); // A string takes all.
+    match &*line.request {
+        "" => out.push('-'),
+        request => push_quoted(out, request),
+    }
+    let seconds = line.took.as_secs_f64();
+    let _ = writeln!(out, "\" {} {} {seconds:.6}", line.status, line.bytes);
+}
+
+/// A request line between quotes: what would end them, or the line, or acts on a terminal, is escaped byte by byte, as
+/// nginx does.
+fn push_quoted(out: &mut String, request: &str) {
+    for c in request.chars() {
+        if matches!(c, '"' | '\\') || escape::acts(c) {
+            for byte in c.encode_utf8(&mut [0; 4]).bytes() {
+                let _ = write!(out, "\\x{byte:02X}");
+            }
+        } else {
+            out.push(c);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+    use std::time::UNIX_EPOCH;
+
+    #[test]
+    fn a_line() {
+        let mut text = String::new();
+        let mut line = Line {
+            at: UNIX_EPOCH + Duration::from_secs(1_000_000_000),
+            client: Ipv4Addr::LOCALHOST.into(),
+            request: "GET /kv/a\"b\\é\u{9b}\u{202e}?x=1 HTTP/1.1".into(),
+            status: 200,
+            bytes: 5,
+            took: Duration::from_micros(1234),
+        };
+        push(&mut text, &line);
+        line.request = "".into();
+        push(&mut text, &line);
+        assert_eq!(
+            text,
+            "127.0.0.1 - - [09/Sep/2001:01:46:40 +0000] \"GET /kv/a\\x22b\\x5Cé\\xC2\\x9B\\xE2\\x80\\xAE?x=1 HTTP/1.1\" 200 5 0.001234\n\
+             127.0.0.1 - - [09/Sep/2001:01:46:40 +0000] \"-\" 200 5 0.001234\n"
+        );
+    }
+}

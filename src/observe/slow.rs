@@ -1,0 +1,100 @@
+//! The slow log: a line in the node's own log about every request that took long, with what it waited for.
+//!
+//! When a disk stands still, all requests are slow at once, and a thousand lines say no more than ten. So there are
+//! at most [`LINES_MAX`] a second; how many more there were is said with the next.
+
+use super::seen::Seen;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+/// Most lines a second.
+const LINES_MAX: u32 = 10;
+
+/// Tells of slow requests.
+#[derive(Debug)]
+pub(crate) struct Slow {
+    limit: Duration,
+    said: Mutex<Said>,
+}
+
+/// The lines of a second.
+#[derive(Debug, Default)]
+struct Said {
+    since: Option<Instant>,
+    lines: u32,
+    left_out: u64,
+}
+
+impl Slow {
+    /// Tells of requests that took `limit` or longer.
+    pub(crate) fn new(limit: Duration) -> Slow {
+        Slow {
+            limit,
+            said: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn see(&self, seen: &Seen<'_>, now: impl Fn() -> Instant) {
+        if seen.took < self.limit {
+            return;
+        }
+        let Some(left_out) = self.may_say(now()) else {
+            return;
+        };
+        let ms = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1000.0);
+        let more = match left_out {
+            0 => String::new(),
+            more => format!("; {more} more were as slow and not told of"),
+        };
+        let line = if seen.line.is_empty() {
+            "a request that was not read"
+        } else {
+            seen.line
+        };
+        ::log::warn!(
+            "slow: {line} was answered with {} after {}, of which it waited {} for the store's lock, {} for the \
+             log and {} for replicas{more}",
+            seen.status,
+            ms(seen.took),
+            ms(seen.waits.lock),
+            ms(seen.waits.log),
+            ms(seen.replicas),
+        );
+    }
+
+    /// Whether there is to be another line, and how many there were not.
+    fn may_say(&self, now: Instant) -> Option<u64> {
+        let mut said = self
+            .said
+            .lock()
+            .expect("nothing under the slow log's lock panics");
+        let is_over = said
+            .since
+            .is_none_or(|since| now.duration_since(since) >= Duration::from_secs(1));
+        if is_over {
+            said.since = Some(now);
+            said.lines = 0;
+        }
+        if said.lines == LINES_MAX {
+            said.left_out += 1;
+            return None;
+        }
+        said.lines += 1;
+        Some(std::mem::take(&mut said.left_out))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_has_ten_lines_and_the_next_says_what_it_left_out() {
+        let slow = Slow::new(Duration::ZERO);
+        let begun = Instant::now();
+        let told = (0..15).map(|ms| slow.may_say(begun + Duration::from_millis(ms)));
+        assert_eq!(told.flatten().collect::<Vec<_>>(), [0; 10]);
+        assert_eq!(slow.may_say(begun + Duration::from_secs(1)), Some(5));
+        assert_eq!(slow.may_say(begun + Duration::from_secs(2)), Some(0));
+    }
+}

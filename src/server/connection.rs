@@ -1,0 +1,122 @@
+//! One connection, on a thread of its own: requests in, answers out, in order.
+//!
+//! The loop takes every whole request that has come, lets each append its answer to one buffer, waits once
+//! for the log, sends the buffer with one write, and reads again. So a request that comes alone costs one
+//! read and one write, and a pipeline no more; in between nothing is allocated and no option of the socket
+//! is touched. An answer that must be waited for, or is a stream, is made when all before it was sent
+//! ([`crate::handlers::stream`]); what comes behind it waits.
+//!
+//! # What must hold
+//! - No answer that acknowledges a write goes out before the log has it.
+//! - What has come is bounded by the limits before it is kept, and memory follows what came, never what
+//!   was announced.
+//! - Who closes says so in the last answer, and stays until the client has had time to read it.
+//! - An idle connection keeps its thread and nothing else.
+
+mod answer;
+mod io;
+mod later;
+mod state;
+
+use super::deferred::Slot;
+use super::output::Output;
+use crate::handlers::consistency;
+use crate::handlers::context::{Context, Scratch};
+use crate::net::input::Input;
+use crate::net::linger;
+use crate::net::registry::Peer;
+use crate::observe::Asked;
+use io::BUFFERS_KEPT;
+use state::{Awaited, Connection, Next, Wait};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Serves a connection until it ends. Errors of the socket end it too: there is nobody to tell.
+pub(crate) fn serve(context: Context<'_>, peer: &Arc<Peer>) {
+    let mut connection = Connection {
+        context,
+        peer,
+        input: Input::default(),
+        output: Output::new(context.node.policy()),
+        scratch: Scratch::default(),
+        charge: context.shared.budget.charge(),
+        awaited: Awaited::Request,
+        started: None,
+        slot: Slot::new(Arc::clone(peer), Arc::clone(&context.shared.observer)),
+        reads: 0,
+        asked: Asked::new(),
+        has_left: false,
+        pending: None,
+        wait: None,
+        sync: None,
+    };
+    if let Err(error) = connection.run() {
+        log::debug!("a connection ended: {error}");
+    }
+}
+
+impl<'a> Connection<'a> {
+    fn run(&mut self) -> std::io::Result<()> {
+        let limits = &self.context.shared.limits;
+        let stream = &self.peer.stream;
+        stream.set_nodelay(true)?;
+        stream.set_write_timeout(Some(limits.write_timeout))?;
+        stream.set_read_timeout(Some(BUFFERS_KEPT.min(limits.idle_timeout)))?;
+        loop {
+            let next = self.answer_all_in_hand()?;
+            if next != Next::Read || !self.leave_answer() {
+                self.flush()?;
+            }
+            let next = match next {
+                Next::Read => self.read()?,
+                Next::Later => self.answer_later()?,
+                Next::Await => self.wait(),
+                next => next,
+            };
+            match next {
+                Next::Go | Next::Read | Next::Later | Next::Await => {}
+                Next::Close => {
+                    self.take_answer_back();
+                    return self.flush();
+                }
+                Next::Linger => {
+                    self.flush()?;
+                    self.give_buffers_back();
+                    return linger(&self.peer.stream);
+                }
+            }
+        }
+    }
+
+    fn answer_all_in_hand(&mut self) -> std::io::Result<Next> {
+        if self.input.is_empty() {
+            return Ok(Next::Read);
+        }
+        self.take_answer_back();
+        self.asked.came = Instant::now();
+        self.output.encoder.tick(self.asked.came);
+        loop {
+            match self.answer_one() {
+                Next::Go if self.input.is_empty() => return Ok(Next::Read),
+                Next::Go if self.output.is_full() || !self.may_hold(0) => self.flush()?,
+                Next::Go => {}
+                next => return Ok(next),
+            }
+        }
+    }
+
+    /// Waits until the node shows what the request wants to see; everything before it was sent.
+    fn wait(&mut self) -> Next {
+        let node = self.context.node;
+        match self.wait {
+            Some(Wait::Offset(offset)) => {
+                let shared = self.context.shared;
+                let deadline = Instant::now() + consistency::AWAIT_MAX;
+                node.wait_visible(offset, deadline, || !shared.is_stopping());
+            }
+            Some(Wait::Hold) => node.wait_hold(),
+            None => {}
+        }
+        Next::Go
+    }
+}

@@ -1,0 +1,181 @@
+//! What a connection reads and sends, and which buffers it keeps meanwhile.
+
+use crate::handlers::context::Scratch;
+use crate::handlers::line::overloaded;
+use crate::http::problem::{self, Problem};
+use crate::net::input::{Got, INPUT_BYTES, Input, wait_readable};
+use crate::net::time_for;
+use crate::server::connection::state::{Awaited, Connection, KEPT_BYTES, Next};
+use std::io;
+use std::time::{Duration, Instant};
+
+/// How long a connection keeps its buffers when no request comes.
+pub(crate) const BUFFERS_KEPT: Duration = Duration::from_secs(1);
+
+/// How long, once the server stops, a connection that was just told that it stays open waits for the request that
+/// its client may have sent already.
+const PROMISE_KEPT: Duration = Duration::from_millis(100);
+
+/// How soon before the end a connection must have been told so.
+const PROMISE_RECENT: Duration = Duration::from_secs(2);
+
+/// How much of what it read a connection keeps that had to grow.
+const INPUT_KEPT_BYTES: usize = 2 * INPUT_BYTES;
+
+impl Connection<'_> {
+    /// Leaves the one answer in hand for whoever is writing the log to send, if somebody is.
+    pub(crate) fn leave_answer(&mut self) -> bool {
+        let is_between_requests = self.input.is_empty() && matches!(self.awaited, Awaited::Request);
+        if !is_between_requests {
+            return false;
+        }
+        let Some(answer) = self.output.take_unacknowledged() else {
+            return false;
+        };
+        match self.slot.leave(self.context.node, answer) {
+            None => self.has_left = true,
+            Some(answer) => self.output.put_back(answer),
+        }
+        if self.has_left {
+            self.settle();
+        }
+        self.has_left
+    }
+
+    /// Takes back what was left and not sent.
+    pub(crate) fn take_answer_back(&mut self) {
+        if std::mem::take(&mut self.has_left)
+            && let Some(answer) = self.slot.take_back()
+        {
+            self.output.put_back(answer);
+        }
+    }
+
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        self.send_all()?;
+        self.settle();
+        Ok(())
+    }
+
+    pub(crate) fn send_all(&mut self) -> io::Result<()> {
+        // A client may take its time with the answers, and this is not charged to anybody.
+        if self.scratch.body.capacity().max(self.scratch.value.capacity()) > KEPT_BYTES {
+            self.scratch = Scratch::default();
+        }
+        let shared = self.context.shared;
+        let sent = self
+            .output
+            .send(self.context.node, &shared.observer, self.peer, || {
+                !shared.is_stopping()
+            })?;
+        if self.output.len() > 0 {
+            // The client takes its time: what is not needed for it goes.
+            self.scratch = Scratch::default();
+            if self.input.is_empty() {
+                self.input = Input::default();
+            }
+            let time = shared.limits.write_timeout;
+            self.output.send_rest(sent, &shared.observer, self.peer, time)?;
+        }
+        Ok(())
+    }
+
+    /// Gives back what answers took that are gone now.
+    pub(crate) fn settle(&mut self) {
+        // What a request that waits was granted stays its own.
+        if matches!(self.awaited, Awaited::Request) && self.pending.is_none() {
+            self.charge.release();
+        }
+        self.output.shrink_to(KEPT_BYTES);
+    }
+
+    pub(crate) fn give_buffers_back(&mut self) {
+        self.input = Input::default();
+        self.output.shrink_to(0);
+        self.scratch = Scratch::default();
+        self.charge.release();
+    }
+
+    pub(crate) fn read(&mut self) -> io::Result<Next> {
+        let Some(started) = self.started else {
+            return self.read_idle();
+        };
+        let limits = &self.context.shared.limits;
+        let (time, what) = match self.awaited {
+            Awaited::Request | Awaited::Head { .. } => (limits.header_timeout, "the header"),
+            Awaited::Length { .. } | Awaited::Chunks { .. } => (
+                limits.body_timeout + time_for(self.input.unread().len()),
+                "the body",
+            ),
+        };
+        if !self.may_hold(0) {
+            return Ok(self.refuse(overloaded(), false, false));
+        }
+        self.reads += 1;
+        self.peer.set_reads(self.reads);
+        let got = self.input.read_until(&self.peer.stream, started + time)?;
+        self.peer.set_reads(0);
+        match got {
+            Got::Bytes => Ok(Next::Go),
+            Got::End if self.context.shared.is_stopping() => {
+                let why = "the node is stopping, and the rest of the request did not come";
+                Ok(self.refuse(Problem::new(problem::NOT_READY, why), false, false))
+            }
+            Got::End => Ok(Next::Close),
+            Got::TimedOut => {
+                let detail = format!("{what} did not come within {} s", time.as_secs_f32());
+                Ok(self.refuse(Problem::new(problem::TIMEOUT, detail), false, false))
+            }
+        }
+    }
+
+    /// Waits for the next request; after a while without buffers.
+    pub(crate) fn read_idle(&mut self) -> io::Result<Next> {
+        let peer = self.peer;
+        let stream = &peer.stream;
+        self.input.shrink_to(INPUT_KEPT_BYTES);
+        self.peer.set_at_work(false);
+        let stopping = self.context.shared.is_stopping();
+        let mut got = if stopping {
+            // What has come is answered; nothing is waited for.
+            self.input.read_until(stream, Instant::now())?
+        } else {
+            self.input.read(stream)?
+        };
+        if got == Got::TimedOut && self.has_left {
+            self.take_answer_back();
+            self.flush()?;
+        }
+        if got == Got::TimedOut && !stopping {
+            self.give_buffers_back();
+            let idle_timeout = self.context.shared.limits.idle_timeout;
+            let deadline = Instant::now() + idle_timeout.saturating_sub(BUFFERS_KEPT);
+            if wait_readable(stream, deadline)? {
+                got = self.input.read(stream)?;
+            }
+        }
+        if got != Got::Bytes && self.context.shared.is_stopping() {
+            got = self.read_promised()?;
+        }
+        self.peer.set_at_work(true);
+        match got {
+            Got::Bytes => Ok(Next::Go),
+            Got::End | Got::TimedOut => Ok(Next::Close),
+        }
+    }
+
+    /// Once the server stops: reads a request that a client has sent because the answer before did not say that the
+    /// connection would close. It may be on its way still.
+    pub(crate) fn read_promised(&mut self) -> io::Result<Got> {
+        let until = Instant::now() + PROMISE_KEPT;
+        let is_recent = self.asked.came.elapsed() < PROMISE_RECENT;
+        while is_recent && Instant::now() < until {
+            // Its end was made by this node, to wake this thread: more may come behind it.
+            if self.input.read_until(&self.peer.stream, Instant::now())? == Got::Bytes {
+                return Ok(Got::Bytes);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(Got::End)
+    }
+}

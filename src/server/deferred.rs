@@ -1,0 +1,118 @@
+//! An answer left behind for another thread to send.
+//!
+//! While another thread writes the log, a connection's thread would sleep until it may write in turn, wake,
+//! send its answer, and sleep again until the next request: two changes of threads a request, which cost
+//! more than the request does. So where the log is being written and there is one answer to send, the thread
+//! leaves it here and goes on to read. Whoever brings the log far enough sends it.
+//!
+//! # What must hold
+//! - An answer is sent by one thread: by whoever takes it out of the slot, under the slot's lock.
+//! - Before a connection makes another answer, or ends, or has waited for a second, it takes back what is
+//!   still here, and waits for the log itself. So answers keep their order, and the bound on the wait for
+//!   the log holds.
+//! - Sending here never blocks: what the socket does not take stays for the connection's thread.
+
+use crate::http::problem::Problem;
+use crate::http::response::{Encoder, Envelope};
+use crate::log::Refusal;
+use crate::net::registry::Peer;
+use crate::node::Node;
+use crate::observe::{Marks, Observer, Spent};
+use rustix::net::{SendFlags, send};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
+
+/// Largest answer that is left behind, in bytes: a socket has room for it at once.
+pub(crate) const LEFT_BYTES_MAX: usize = 4096;
+
+/// An answer that may not go out before the log has a write.
+#[derive(Debug)]
+pub(crate) struct LeftBehind {
+    pub(crate) bytes: Vec<u8>,
+    /// What must be in the log; none once it is, or once the bytes say that it is not.
+    pub(crate) offset: Option<u64>,
+    pub(crate) envelope: Envelope,
+    /// Of the request that it answers.
+    pub(crate) marks: Marks,
+}
+
+/// Where a connection leaves an answer.
+pub(crate) struct Slot {
+    peer: Arc<Peer>,
+    observer: Arc<Observer>,
+    left: Mutex<Option<LeftBehind>>,
+}
+
+impl Slot {
+    pub(crate) fn new(peer: Arc<Peer>, observer: Arc<Observer>) -> Arc<Slot> {
+        Arc::new(Slot {
+            peer,
+            observer,
+            left: Mutex::new(None),
+        })
+    }
+
+    /// Leaves an answer for whoever covers its write; gives it back where that is for this thread to do.
+    pub(crate) fn leave(self: &Arc<Slot>, node: &Node, answer: LeftBehind) -> Option<LeftBehind> {
+        let Some(offset) = answer.offset else {
+            return Some(answer);
+        };
+        if !node.may_defer(offset) {
+            return Some(answer);
+        }
+        *self.lock() = Some(answer);
+        let begun = Instant::now();
+        let slot = Arc::clone(self);
+        let is_left = node.defer(offset, Box::new(move |outcome| slot.send(offset, begun, outcome)));
+        if is_left { None } else { self.take_back() }
+    }
+
+    /// What was not sent, if anything is left.
+    pub(crate) fn take_back(&self) -> Option<LeftBehind> {
+        self.lock().take()
+    }
+
+    /// Sends the answer to the write at `offset`, if it is still here.
+    fn send(&self, offset: u64, begun: Instant, outcome: Result<(), Refusal>) {
+        let mut left = self.lock();
+        let Some(answer) = left.take_if(|answer| answer.offset == Some(offset)) else {
+            return;
+        };
+        let mut answer = LeftBehind {
+            offset: None,
+            ..answer
+        };
+        if let Err(refusal) = outcome {
+            let problem = Problem::of_refusal(&refusal);
+            answer.marks.set_status(0, problem.kind.status);
+            answer.bytes = unknown(problem, answer.envelope);
+        }
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        let sent = send(&self.peer.stream, &answer.bytes, flags).unwrap_or(0);
+        if sent < answer.bytes.len() {
+            answer.bytes.drain(..sent);
+            *left = Some(answer);
+            return;
+        }
+        let spent = Spent {
+            log: begun.elapsed(),
+            ..Spent::default()
+        };
+        answer.marks.settle(&self.observer, &self.peer, spent);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<LeftBehind>> {
+        self.left.lock().expect("nothing under a slot's lock panics")
+    }
+}
+
+/// The answer to a write whose outcome is not known.
+fn unknown(problem: Problem, envelope: Envelope) -> Vec<u8> {
+    let mut body = Vec::new();
+    let mut answer = Vec::new();
+    let reply = problem.into_reply(&mut body);
+    let mut encoder = Encoder::new("");
+    encoder.tick(Instant::now());
+    encoder.encode(&mut answer, envelope, &reply, &body);
+    answer
+}

@@ -1,0 +1,80 @@
+//! How a server is built, and why it could not be.
+
+use crate::auth::Tokens;
+use crate::http::Hosts;
+use crate::http::Limits;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+/// How a server is built.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The address to listen on; port 0 for any that is free.
+    pub listen: SocketAddr,
+    /// What clients may take.
+    pub limits: Limits,
+    /// The tokens that are asked for; none to ask for no token.
+    pub tokens: Option<Tokens>,
+    /// The names that the node goes by.
+    pub hosts: Hosts,
+    /// From how long on a request is told of in the node's log; none for never.
+    pub slow_min: Option<Duration>,
+    /// A file that gets a line about every request; `-` for standard output.
+    pub access_log: Option<PathBuf>,
+    /// Set where that file is to be opened anew, since the one of before was given another name.
+    pub reopen_access_log: Arc<AtomicBool>,
+}
+
+/// Why a server could not be started.
+#[derive(Debug)]
+pub enum Error {
+    /// The address could not be listened on.
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The access log could not be opened.
+    AccessLog {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The loop that accepts connections has panicked.
+    Panicked,
+    /// What the server needs beside its listener could not be had.
+    Setup(io::Error),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Listen { address, source } => write!(f, "cannot listen on {address}: {source}"),
+            Error::AccessLog { path, source } => {
+                write!(f, "cannot write the access log {}: {source}", path.display())
+            }
+            Error::Panicked => f.write_str(
+                "the loop that accepts connections has failed, which is a bug in pykv; start the node anew",
+            ),
+            Error::Setup(source) => write!(f, "cannot set the server up: {source}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Listen { source, .. } | Error::AccessLog { source, .. } | Error::Setup(source) => {
+                Some(source)
+            }
+            Error::Panicked => None,
+        }
+    }
+}
