@@ -76,7 +76,7 @@ bench: build ## Measure the parts alone, then speed and memory beside other stor
 lint: ## Check format, lints and documentation
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items
 
 doc: ## Build the documentation of the source
 	$(CARGO) doc --locked --no-deps --document-private-items

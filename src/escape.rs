@@ -22,7 +22,7 @@ pub(crate) fn line(text: &str) -> Cow<'_, str> {
     replaced(text, acts, |out, c| write!(out, "\\u{{{:x}}}", u32::from(c)))
 }
 
-/// As [`line`], for text of several lines: line breaks and tabs stay.
+/// As [`line()`], for text of several lines: line breaks and tabs stay.
 pub(crate) fn lines(text: &str) -> Cow<'_, str> {
     let is_replaced = |c| acts(c) && c != '\n' && c != '\t';
     replaced(text, is_replaced, |out, c| {

@@ -117,6 +117,8 @@
 //! - Whatever a client can make the node hold has a bound.
 
 #![warn(clippy::unwrap_used)]
+// This is the map of the house, and not of a library that others use.
+#![allow(rustdoc::private_intra_doc_links)]
 
 mod address;
 pub mod api;

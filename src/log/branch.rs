@@ -10,7 +10,7 @@
 //! - Within a branch one process gives the offsets. So two logs whose last branches before an offset are the
 //!   same are the same up to there.
 //! - A branch begins at an offset that no other branch gives: further on than anything that can have been lost
-//!   ([`SKIPPED_BYTES`](super::recovery::SKIPPED_BYTES)), and by chance. So a version or an offset of one branch
+//!   ([`SKIPPED_BYTES`](super::recovered::SKIPPED_BYTES)), and by chance. So a version or an offset of one branch
 //!   is none of another.
 
 use super::last_record::LastRecord;

@@ -11,7 +11,7 @@
 //! A node that gives offsets begins a branch of the log's history ([`super::branch`]): a TERM record with a
 //! nonce of its own, and a SKIP. Records may have been lost that had offsets behind the log's end, and the
 //! directory may be a copy of one that has been written to since. So the branch begins a good way further on
-//! ([`SKIPPED_BYTES`]), and by chance a little more, and no version is ever given twice.
+//! ([`SKIPPED_BYTES`](super::recovered::SKIPPED_BYTES)), and by chance a little more, and no version is ever given twice.
 //!
 //! A replica's log is the primary's, byte for byte: nothing is added to it here.
 //!

@@ -118,7 +118,7 @@ impl Shared {
 pub(crate) struct Waiter(pub(super) Arc<Shared>);
 
 impl Waiter {
-    /// As [`Log::wait`].
+    /// As [`Log::wait`](super::Log::wait).
     pub(crate) fn wait(&self, offset: u64) -> Result<(), Refusal> {
         self.0.wait(offset)
     }

@@ -29,7 +29,7 @@ impl Stopper {
         }))
     }
 
-    /// Makes [`Server::run`](crate::http::Server::run) stop accepting, finish what is in flight and return. May be called at any time
+    /// Makes [`Server::run`](crate::server::Server::run) stop accepting, finish what is in flight and return. May be called at any time
     /// and any number of times.
     pub fn stop(&self) {
         self.0.stopping.store(true, SeqCst);

@@ -7,7 +7,7 @@
 //! # What must hold
 //! - Keys and values are bytes of strangers. The page puts them in as text, never as HTML; and were it ever
 //!   to fail in that, the policy below lets nothing run, load or be sent but what is of this node.
-//! - All files together stay below [`PAGE_BYTES_MAX`].
+//! - All files together stay below 150 kB; a test holds them to it.
 
 use crate::http::response::Media;
 

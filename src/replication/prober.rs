@@ -2,7 +2,7 @@
 //!
 //! A primary that took over asks the one before it until that has heard: it may have been cut off, or come
 //! back as it was started. A replica asks those of its list that it does not follow, since one of them may be
-//! primary in a higher term by now. [`super::handshake`] acts on what each side hears.
+//! primary in a higher term by now. [`handshake`](mod@super::handshake) acts on what each side hears.
 //!
 //! # An inquiry
 //! A primary that was away does not know what happened meanwhile: after a start, and after a pause of its own
