@@ -11,7 +11,7 @@
 //! | room | what it is | uses |
 //! | --- | --- | --- |
 //! | `main.rs` | parses the command line, turns errors into exit statuses | `cli`, `client`, `commands` |
-//! | [`cli`] | every subcommand, flag, default, environment variable and help text | `address`, `api`, `http`, `key`, `log`, `node`, `record`, `store` |
+//! | [`cli`] | every subcommand, flag, default, environment variable and help text | `address`, `api`, `http`, `key`, `log`, `net`, `node`, `record`, `store` |
 //! | [`commands`] | one file a subcommand: builds the parts and runs them | `address`, `api`, `auth`, `cli`, `client`, `digest`, `escape`, `json`, `key`, `log`, `net`, `node`, `record`, `replication`, `server`, `store`, `wall` |
 //! | [`client`] | the HTTP client of the command line | `address`, `api`, `pair`, `record` |
 //! | [`server`] | accepts connections and runs each: from bytes to a handler, and its answer back | `api`, `auth`, `handlers`, `http`, `log`, `net`, `node`, `observe` |

@@ -4,13 +4,13 @@ use super::cluster::Cluster;
 use super::connection::{DIR_DEFAULT, ENV_DIR, ENV_LISTEN, ENV_LOG, ENV_TOKEN_FILE, LISTEN_DEFAULT};
 use super::units::{Size, Span};
 use super::values::{
-    buffer, capacity, count, headers, host_name, listen, max_batch, max_value, not_zero, ratio, segment_size,
+    buffer, capacity, count, headers, host_name, max_batch, max_value, mode, not_zero, ratio, segment_size,
     unwritten,
 };
 use crate::http::{Hosts, Limits};
+use crate::net::Endpoint;
 use crate::{log, node, store};
 use clap::{Args, ValueEnum};
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// What a record, or an entry, has beside its value, at most, in bytes.
@@ -31,11 +31,17 @@ const UNWRITTEN_BYTES_DEFAULT: u64 = 64 << 20;
         pykv serve --listen 0.0.0.0:7958 --token-file /etc/pykv/tokens"
 )]
 pub struct Serve {
-    /// Where to listen, as IP:PORT; port 0 takes a free one
+    /// Where to listen, as IP:PORT or unix:PATH; port 0 takes a free one. May be given several times
     ///
-    /// An address that other machines can reach needs --token-file or --insecure.
-    #[arg(long, value_name = "ADDRESS", env = ENV_LISTEN, default_value = LISTEN_DEFAULT, value_parser = listen)]
-    pub listen: SocketAddr,
+    /// An address that other machines can reach needs --token-file or --insecure. The node removes the file of a
+    /// unix socket when it stops, and takes over one that nobody listens at. The variable holds several with
+    /// commas between them.
+    #[arg(long, value_name = "ADDRESS", env = ENV_LISTEN, default_value = LISTEN_DEFAULT, value_delimiter = ',')]
+    pub listen: Vec<Endpoint>,
+
+    /// Who may connect to a unix socket, as the mode of its file
+    #[arg(long, value_name = "MODE", default_value = "660", value_parser = mode)]
+    pub socket_mode: u32,
 
     /// Where the data is kept; made if it is not there
     #[arg(long, value_name = "DIR", env = ENV_DIR, default_value = DIR_DEFAULT)]
@@ -260,11 +266,14 @@ impl LogLevel {
 impl Serve {
     /// What does not go together, each part of which is right by itself.
     pub fn check(&self) -> Result<(), String> {
-        if !self.listen.ip().is_loopback() && self.token_file.is_none() && !self.insecure {
+        let reachable = self.listen.iter().find(|endpoint| !endpoint.is_local());
+        if let Some(reachable) = reachable
+            && self.token_file.is_none()
+            && !self.insecure
+        {
             return Err(format!(
-                "{} can be reached from other machines, and the node asks for no token; give it a \
-                 --token-file, or say --insecure if that is meant",
-                self.listen
+                "{reachable} can be reached from other machines, and the node asks for no token; give it a \
+                 --token-file, or say --insecure if that is meant"
             ));
         }
         let cluster = &self.cluster;
@@ -357,7 +366,7 @@ impl Serve {
     /// The names that the node goes by. Where its place on the machine is all that protects it, or where names
     /// are given, it answers for no other.
     pub fn hosts(&self) -> Hosts {
-        let by_place = self.listen.ip().is_loopback() && self.token_file.is_none();
+        let by_place = self.listen.iter().all(Endpoint::is_local) && self.token_file.is_none();
         // Other nodes send the name that this one advertises.
         let advertised = self
             .cluster
@@ -414,7 +423,7 @@ mod tests {
             "--max-headers=128",
         ])
         .unwrap();
-        assert_eq!(serve.listen, "127.0.0.1:0".parse().unwrap());
+        assert_eq!(serve.listen, ["127.0.0.1:0".parse().unwrap()]);
         let options = serve.node_options(node::ClusterOptions::default());
         assert_eq!(
             (options.limits.entries_max, options.limits.bytes_max),

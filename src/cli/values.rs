@@ -9,7 +9,6 @@ use crate::log::{SEGMENT_BYTES_CEILING, UNWRITTEN_BYTES_CEILING};
 use crate::record::VALUE_BYTES_MAX;
 use crate::store;
 use std::fmt::Display;
-use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::str::FromStr;
 use std::time::Duration;
@@ -55,15 +54,10 @@ pub(crate) fn limit(text: &str) -> Result<NonZeroU64, &'static str> {
     text.parse().map_err(|_| "it must be 1 or more")
 }
 
-pub(super) fn listen(text: &str) -> Result<SocketAddr, String> {
-    // The one name that needs no resolver, and that everybody tries.
-    let address = match text.strip_prefix("localhost:") {
-        Some(port) => format!("127.0.0.1:{port}"),
-        None => text.to_owned(),
-    };
-    address
-        .parse()
-        .map_err(|_| "an address is IP:PORT, as in 127.0.0.1:7958, localhost:7958 or [::1]:7958".to_owned())
+/// The mode of a file, in octal.
+pub(super) fn mode(text: &str) -> Result<u32, &'static str> {
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
+    mode.ok_or("a mode is three octal digits, as in 660")
 }
 
 /// A name as a browser's address has it, without a port.

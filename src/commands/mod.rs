@@ -167,7 +167,7 @@ impl fmt::Display for Error {
                 write!(f, "{keys} changed by somebody else since, and left alone")
             }
             Error::NotCompacted(why) => write!(f, "the log was not compacted: {why}"),
-            Error::Listen(error @ server::Error::Listen { .. }) => {
+            Error::Listen(error @ server::Error::Listen(_)) => {
                 write!(f, "{error}; --listen names another address")
             }
             Error::Listen(error) => error.fmt(f),

@@ -11,12 +11,12 @@ use crate::address::Address;
 use crate::auth::Tokens;
 use crate::cli::{Replica, Serve};
 use crate::log::Role;
+use crate::net::Endpoint;
 use crate::node::Node;
 use crate::replication::Replication;
 use crate::server::{self, Server};
 use ::log::{info, warn};
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::str::FromStr;
@@ -47,7 +47,7 @@ pub(super) fn run(args: &Serve, replica: Option<&Replica>) -> Result<(), Error> 
     let mut cluster = options::cluster(&args.cluster, replica, token);
     cluster.address = match &args.cluster.advertise {
         Some(address) => address.host_and_port(),
-        None => reachable_address(server.address()),
+        None => reachable_address(server.endpoints()),
     };
     if let Some(replica) = replica {
         check_reachable(args, replica, &cluster.address)?;
@@ -64,14 +64,14 @@ pub(super) fn run(args: &Serve, replica: Option<&Replica>) -> Result<(), Error> 
 }
 
 fn bind(args: &Serve, tokens: Option<Tokens>, signals: &Signals) -> Result<Server, Error> {
-    if tokens.is_none() && !args.listen.ip().is_loopback() {
-        warn!(
-            "whoever can reach {} may read, change and delete everything: --insecure was given",
-            args.listen
-        );
+    if tokens.is_none()
+        && let Some(reachable) = args.listen.iter().find(|endpoint| !endpoint.is_local())
+    {
+        warn!("whoever can reach {reachable} may read, change and delete everything: --insecure was given");
     }
     Server::bind(server::Options {
-        listen: args.listen,
+        listen: args.listen.clone(),
+        socket_mode: args.socket_mode,
         limits: args.http_limits(),
         tokens,
         hosts: args.hosts(),
@@ -101,14 +101,23 @@ fn check_reachable(args: &Serve, replica: &Replica, address: &str) -> Result<(),
     Ok(())
 }
 
-/// How others reach a node that listens at `address`, as far as it can be told from here.
-fn reachable_address(address: SocketAddr) -> String {
-    if !address.ip().is_unspecified() {
-        return address.to_string();
+/// How others reach a node that listens at `endpoints`, as far as it can be told from here: at the first that other
+/// machines reach, or else at the first address.
+fn reachable_address(endpoints: &[Endpoint]) -> String {
+    let is_address = |endpoint: &&Endpoint| matches!(endpoint, Endpoint::Tcp(_));
+    let first = endpoints.iter().find(|endpoint| !endpoint.is_local());
+    let first = first.or(endpoints.iter().find(is_address)).or(endpoints.first());
+    let Some(first) = first else {
+        return String::new();
+    };
+    match first {
+        Endpoint::Tcp(address) if address.ip().is_unspecified() => {
+            let name = rustix::system::uname();
+            let host = name.nodename().to_str().unwrap_or("localhost");
+            format!("{host}:{}", address.port())
+        }
+        endpoint => endpoint.to_string(),
     }
-    let name = rustix::system::uname();
-    let host = name.nodename().to_str().unwrap_or("localhost");
-    format!("{host}:{}", address.port())
 }
 
 /// Says what the node is, where that is not what it was started as.
@@ -144,8 +153,14 @@ fn serve(args: &Serve, server: &Server, signals: &Signals, node: &Node) -> Resul
 /// all that it wanted: no reason to stop.
 fn announce(server: &Server) {
     let mut stdout = io::stdout().lock();
-    let _ = writeln!(stdout, "listening on http://{}", server.address()).and_then(|()| stdout.flush());
-    info!("listening on http://{}", server.address());
+    for endpoint in server.endpoints() {
+        let place = match endpoint {
+            Endpoint::Tcp(address) => format!("http://{address}"),
+            Endpoint::Unix(_) => endpoint.to_string(),
+        };
+        let _ = writeln!(stdout, "listening on {place}").and_then(|()| stdout.flush());
+        info!("listening on {place}");
+    }
 }
 
 /// Says so where others than its owner can read a file of tokens.

@@ -7,8 +7,6 @@ use crate::http::problem::{self, Problem};
 use crate::net::budget::Charge;
 use crate::net::registry::Peer;
 use crate::node::Node;
-use rustix::io::Errno;
-use rustix::net::{RecvFlags, recv};
 use std::fmt;
 use std::io;
 use std::time::{Duration, Instant};
@@ -44,17 +42,13 @@ impl<'a> Line<'a> {
 
     #[cfg(test)]
     pub(crate) fn close(&self) {
-        let _ = self.peer.stream.shutdown(std::net::Shutdown::Both);
+        let _ = self.peer.transport.shutdown(std::net::Shutdown::Both);
     }
 
     /// Whether the client has closed its side. One that only says that it sends no more counts as gone too:
     /// the two look the same from here. A system call, not to be made too often.
     pub(crate) fn has_gone(&self) -> bool {
-        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-        match recv(&self.peer.stream, &mut [0; 1], flags) {
-            Ok((_, bytes)) => bytes == 0,
-            Err(error) => !matches!(error, Errno::AGAIN | Errno::INTR),
-        }
+        self.peer.transport.has_gone()
     }
 
     /// Takes room for `bytes` in all, and waits for it up to `patience` where there is none; `false` where

@@ -13,7 +13,7 @@ use crate::http::response::{Body, Encoder, Envelope, Reply, push_json_string};
 use crate::net::budget::Charge;
 use crate::net::time_for;
 use std::convert::Infallible;
-use std::io::{self, IoSlice, Write};
+use std::io::{self, IoSlice};
 use std::time::{Duration, Instant};
 
 /// From so many bytes on, what was made is sent.
@@ -275,8 +275,7 @@ impl<'a, 'c> Sink<'a, 'c> {
         }
         let begun = Instant::now();
         loop {
-            match (&self.line.peer().stream).write_vectored(slices) {
-                Ok(0) => return Err(Cut::Client(io::ErrorKind::WriteZero.into())),
+            match self.line.peer().transport.write(slices) {
                 Ok(sent) => IoSlice::advance_slices(&mut slices, sent),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(Cut::Client(error)),

@@ -1,12 +1,8 @@
 //! Bytes from the client: one buffer, read into directly, with a deadline where one applies.
 
-use rustix::buffer::spare_capacity;
-use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::io::Errno;
-use rustix::net::RecvFlags;
+use super::transport::{Got, Transport};
 use std::io;
-use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// What a connection reads into while nothing asks for more. Also how much of a pipeline is taken in hand
 /// at once.
@@ -14,15 +10,6 @@ pub(crate) const INPUT_BYTES: usize = 16 * 1024;
 
 /// Most that a buffer grows by at once: by what has come, never by what was announced.
 const GROWTH_BYTES_MAX: usize = 256 * 1024;
-
-/// What became of a read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Got {
-    Bytes,
-    /// The client sends no more.
-    End,
-    TimedOut,
-}
 
 /// The bytes that came and were not consumed yet.
 #[derive(Debug, Default)]
@@ -81,57 +68,27 @@ impl Input {
         }
     }
 
-    /// Waits for bytes as long as the socket's own timeout says.
-    pub(crate) fn read(&mut self, stream: &TcpStream) -> io::Result<Got> {
-        self.receive(stream, RecvFlags::empty())
+    /// Waits for bytes as long as the timeout of the transport says.
+    pub(crate) fn read(&mut self, transport: &Transport) -> io::Result<Got> {
+        self.make_room();
+        transport.read(&mut self.bytes)
     }
 
     /// Waits for bytes until a deadline.
-    pub(crate) fn read_until(&mut self, stream: &TcpStream, deadline: Instant) -> io::Result<Got> {
+    pub(crate) fn read_until(&mut self, transport: &Transport, deadline: Instant) -> io::Result<Got> {
+        self.make_room();
         loop {
-            match self.receive(stream, RecvFlags::DONTWAIT)? {
-                Got::TimedOut if !wait_readable(stream, deadline)? => return Ok(Got::TimedOut),
+            match transport.read_now(&mut self.bytes)? {
+                Got::TimedOut if !transport.wait_readable(deadline)? => return Ok(Got::TimedOut),
                 Got::TimedOut => {}
                 got => return Ok(got),
             }
         }
     }
 
-    fn receive(&mut self, stream: &TcpStream, flags: RecvFlags) -> io::Result<Got> {
+    fn make_room(&mut self) {
         self.compact();
         let capacity = self.capacity_for_more();
         self.bytes.reserve_exact(capacity - self.bytes.len());
-        loop {
-            return match rustix::net::recv(stream, spare_capacity(&mut self.bytes), flags) {
-                Ok((_, 0)) => Ok(Got::End),
-                Ok(_) => Ok(Got::Bytes),
-                Err(Errno::INTR) => continue,
-                Err(Errno::AGAIN) => Ok(Got::TimedOut),
-                Err(error) => Err(error.into()),
-            };
-        }
-    }
-}
-
-/// Whether there is something to read, or the end of it, before a deadline.
-pub(crate) fn wait_readable(stream: &TcpStream, deadline: Instant) -> io::Result<bool> {
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(false);
-        }
-        let mut fds = [PollFd::new(stream, PollFlags::IN)];
-        match rustix::event::poll(&mut fds, Some(&timespec(left))) {
-            Ok(0) | Err(Errno::INTR) => {}
-            Ok(_) => return Ok(true),
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-pub(crate) fn timespec(duration: Duration) -> Timespec {
-    Timespec {
-        tv_sec: duration.as_secs().try_into().unwrap_or(i64::MAX),
-        tv_nsec: duration.subsec_nanos().into(),
     }
 }

@@ -1,8 +1,8 @@
 //! The end of a connection whose client may be sending still.
 
-use super::input::wait_readable;
-use std::io::{self, Read};
-use std::net::{Shutdown, TcpStream};
+use super::transport::{Got, Transport};
+use std::io;
+use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 /// How long, and for how many bytes, a closing connection reads on so that the client can read the last
@@ -11,17 +11,17 @@ const LINGER_TIME: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 64 << 20;
 
 /// Closes a connection whose client may be sending: reads on, within bounds, until the client closes.
-pub(crate) fn linger(mut stream: &TcpStream) -> io::Result<()> {
-    stream.shutdown(Shutdown::Write)?;
+pub(crate) fn linger(transport: &Transport) -> io::Result<()> {
+    transport.shutdown(Shutdown::Write)?;
     let deadline = Instant::now() + LINGER_TIME;
-    let mut discarded = [0; 4096];
+    let mut discarded = Vec::with_capacity(4096);
     let mut bytes = 0;
-    while bytes < LINGER_BYTES && wait_readable(stream, deadline)? {
-        match stream.read(&mut discarded) {
-            Ok(0) => break,
-            Ok(read) => bytes += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+    while bytes < LINGER_BYTES && transport.wait_readable(deadline)? {
+        discarded.clear();
+        match transport.read(&mut discarded)? {
+            Got::Bytes => bytes += discarded.len(),
+            Got::End => break,
+            Got::TimedOut => {}
         }
     }
     Ok(())

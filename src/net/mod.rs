@@ -3,6 +3,9 @@
 //!
 //! | file | what it is |
 //! | --- | --- |
+//! | `endpoint` | where a server listens |
+//! | `listener` | accepts connections, and refuses those there is no room for |
+//! | `transport` | what carries the bytes of one connection |
 //! | `registry` | the connections that are open, and what they count |
 //! | `input` | what came and was not consumed |
 //! | `budget` | the memory that all connections share |
@@ -11,12 +14,17 @@
 //! | `stopper` | how a server is told to stop |
 
 pub(crate) mod budget;
+mod endpoint;
 pub(crate) mod input;
 mod linger;
+pub(crate) mod listener;
 mod pace;
 pub(crate) mod registry;
 mod stopper;
+pub(crate) mod transport;
 
+pub use endpoint::Endpoint;
 pub(crate) use linger::linger;
+pub use listener::BindError;
 pub(crate) use pace::time_for;
 pub use stopper::Stopper;

@@ -4,8 +4,9 @@
 //! is at work, and its counters. Counters are the connection's own and nobody else writes them, so that
 //! counting an answer touches no memory that threads contend for; whoever asks adds them up.
 
+use super::transport::{Client, Transport};
 use std::collections::HashMap;
-use std::net::{IpAddr, Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -17,9 +18,9 @@ struct Answers([AtomicU64; 4]);
 /// What a connection shows to others.
 #[derive(Debug)]
 pub(crate) struct Peer {
-    pub(crate) stream: TcpStream,
+    pub(crate) transport: Transport,
     /// Where the client is.
-    pub(crate) client: IpAddr,
+    pub(crate) client: Client,
     /// Where it counts how long requests took; see [`crate::observe`].
     pub(crate) lane: usize,
     /// A request is in hand, whole or in part.
@@ -30,9 +31,9 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    pub(crate) fn new(stream: TcpStream, client: IpAddr, lane: usize) -> Peer {
+    pub(crate) fn new(transport: Transport, client: Client, lane: usize) -> Peer {
         Peer {
-            stream,
+            transport,
             client,
             lane,
             at_work: AtomicBool::new(false),
@@ -115,15 +116,15 @@ impl Registry {
             .expect("nothing under the registry's lock panics")
     }
 
-    /// Takes a place for a connection; gives the stream back where all are taken.
-    pub(crate) fn seat(&self, stream: TcpStream, client: IpAddr) -> Result<Seat<'_>, TcpStream> {
+    /// Takes a place for a connection; gives it back where all are taken.
+    pub(crate) fn seat(&self, transport: Transport, client: Client) -> Result<Seat<'_>, Transport> {
         let mut inner = self.lock();
         if inner.open.len() >= self.connections_max {
             inner.refused += 1;
-            return Err(stream);
+            return Err(transport);
         }
         let id = inner.next_id;
-        let peer = Arc::new(Peer::new(stream, client, id as usize));
+        let peer = Arc::new(Peer::new(transport, client, id as usize));
         inner.next_id += 1;
         inner.accepted += 1;
         inner.open.insert(id, Arc::clone(&peer));
@@ -145,7 +146,7 @@ impl Registry {
     pub(crate) fn wake_idle(&self) {
         for peer in self.lock().open.values() {
             if !peer.at_work.load(SeqCst) {
-                let _ = peer.stream.shutdown(Shutdown::Read); // Fails where the client has gone: as well.
+                let _ = peer.transport.shutdown(Shutdown::Read); // Fails where the client has gone: as well.
             }
         }
     }
@@ -167,7 +168,7 @@ impl Registry {
             let reads = |peer: &Arc<Peer>| peer.reads.load(SeqCst);
             for (id, peer) in &inner.open {
                 if reads(peer) > 0 && before.get(id) == Some(&reads(peer)) {
-                    let _ = peer.stream.shutdown(Shutdown::Read); // Fails where the client has gone: as well.
+                    let _ = peer.transport.shutdown(Shutdown::Read); // Fails where the client has gone: as well.
                 }
             }
             before = inner.open.iter().map(|(id, peer)| (*id, reads(peer))).collect();
@@ -177,7 +178,7 @@ impl Registry {
     /// Cuts every connection.
     pub(crate) fn cut_all(&self) {
         for peer in self.lock().open.values() {
-            let _ = peer.stream.shutdown(Shutdown::Both); // Fails where the client has gone: as well.
+            let _ = peer.transport.shutdown(Shutdown::Both); // Fails where the client has gone: as well.
         }
     }
 

@@ -9,12 +9,12 @@
 use super::seen::Seen;
 use crate::escape;
 use crate::net::registry::Peer;
+use crate::net::transport::Client;
 use crate::wall;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Write};
-use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -41,7 +41,7 @@ const TIME: &[BorrowedFormatItem<'_>] =
 #[derive(Debug)]
 struct Line {
     at: SystemTime,
-    client: IpAddr,
+    client: Client,
     request: Box<str>,
     status: u16,
     bytes: u64,
@@ -238,7 +238,7 @@ mod tests {
         let mut text = String::new();
         let mut line = Line {
             at: UNIX_EPOCH + Duration::from_secs(1_000_000_000),
-            client: Ipv4Addr::LOCALHOST.into(),
+            client: Client::Ip(Ipv4Addr::LOCALHOST.into()),
             request: "GET /kv/a\"b\\é\u{9b}\u{202e}?x=1 HTTP/1.1".into(),
             status: 200,
             bytes: 5,

@@ -58,10 +58,8 @@ pub(crate) fn serve(context: Context<'_>, peer: &Arc<Peer>) {
 impl<'a> Connection<'a> {
     fn run(&mut self) -> std::io::Result<()> {
         let limits = &self.context.shared.limits;
-        let stream = &self.peer.stream;
-        stream.set_nodelay(true)?;
-        stream.set_write_timeout(Some(limits.write_timeout))?;
-        stream.set_read_timeout(Some(BUFFERS_KEPT.min(limits.idle_timeout)))?;
+        let read_timeout = BUFFERS_KEPT.min(limits.idle_timeout);
+        self.peer.transport.prepare(read_timeout, limits.write_timeout)?;
         loop {
             let next = self.answer_all_in_hand()?;
             if next != Next::Read || !self.leave_answer() {
@@ -82,7 +80,7 @@ impl<'a> Connection<'a> {
                 Next::Linger => {
                     self.flush()?;
                     self.give_buffers_back();
-                    return linger(&self.peer.stream);
+                    return linger(&self.peer.transport);
                 }
             }
         }

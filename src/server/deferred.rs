@@ -18,7 +18,6 @@ use crate::log::Refusal;
 use crate::net::registry::Peer;
 use crate::node::Node;
 use crate::observe::{Marks, Observer, Spent};
-use rustix::net::{SendFlags, send};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
@@ -87,8 +86,7 @@ impl Slot {
             answer.marks.set_status(0, problem.kind.status);
             answer.bytes = unknown(problem, answer.envelope);
         }
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        let sent = send(&self.peer.stream, &answer.bytes, flags).unwrap_or(0);
+        let sent = self.peer.transport.write_now(&answer.bytes).unwrap_or(0);
         if sent < answer.bytes.len() {
             answer.bytes.drain(..sent);
             *left = Some(answer);

@@ -3,7 +3,7 @@
 //! | file | what it is |
 //! | --- | --- |
 //! | `options` | how a server is built, and why it could not be |
-//! | `listener` | accepts, refuses, and ends connections |
+//! | `serve` | gives each connection a thread, and ends them all |
 //! | `connection` | the loop of one connection |
 //! | `output`, `deferred` | answers on their way out; one that is left for the log's writer to send |
 //!
@@ -13,11 +13,11 @@
 
 mod connection;
 mod deferred;
-mod listener;
 mod options;
 mod output;
+mod serve;
 #[cfg(test)]
 mod tests;
 
-pub use listener::Server;
 pub use options::{Error, Options};
+pub use serve::Server;

@@ -3,9 +3,9 @@
 use crate::auth::Tokens;
 use crate::http::Hosts;
 use crate::http::Limits;
+use crate::net::{BindError, Endpoint};
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -14,8 +14,10 @@ use std::time::Duration;
 /// How a server is built.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The address to listen on; port 0 for any that is free.
-    pub listen: SocketAddr,
+    /// Where to listen; there is at least one.
+    pub listen: Vec<Endpoint>,
+    /// Who may connect to a unix socket, as the mode of its file.
+    pub socket_mode: u32,
     /// What clients may take.
     pub limits: Limits,
     /// The tokens that are asked for; none to ask for no token.
@@ -33,13 +35,8 @@ pub struct Options {
 /// Why a server could not be started.
 #[derive(Debug)]
 pub enum Error {
-    /// The address could not be listened on.
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// What the system said.
-        source: io::Error,
-    },
+    /// An endpoint could not be listened at.
+    Listen(BindError),
     /// The access log could not be opened.
     AccessLog {
         /// The file.
@@ -56,7 +53,9 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Listen { address, source } => write!(f, "cannot listen on {address}: {source}"),
+            Error::Listen(BindError { endpoint, source }) => {
+                write!(f, "cannot listen on {endpoint}: {source}")
+            }
             Error::AccessLog { path, source } => {
                 write!(f, "cannot write the access log {}: {source}", path.display())
             }
@@ -71,9 +70,9 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Error::Listen { source, .. } | Error::AccessLog { source, .. } | Error::Setup(source) => {
-                Some(source)
-            }
+            Error::Listen(BindError { source, .. })
+            | Error::AccessLog { source, .. }
+            | Error::Setup(source) => Some(source),
             Error::Panicked => None,
         }
     }

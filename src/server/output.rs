@@ -9,9 +9,7 @@ use crate::net::registry::Peer;
 use crate::net::time_for;
 use crate::node::{AckRequirement, Node};
 use crate::observe::{Asked, Marks, Observer, Spent};
-use rustix::io::Errno;
-use rustix::net::SendFlags;
-use std::io::{self, Write};
+use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -165,12 +163,7 @@ impl Output {
             self.spent.replicas = has_log.elapsed();
             self.unacknowledged.clear();
         }
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        let sent = match rustix::net::send(&peer.stream, &self.bytes, flags) {
-            Ok(sent) => sent,
-            Err(Errno::AGAIN | Errno::INTR) => 0,
-            Err(error) => return Err(error.into()),
-        };
+        let sent = peer.transport.write_now(&self.bytes)?;
         if sent == self.bytes.len() {
             self.settle(observer, peer);
         }
@@ -188,8 +181,7 @@ impl Output {
     ) -> io::Result<()> {
         let deadline = Instant::now() + time + time_for(self.bytes.len());
         while sent < self.bytes.len() {
-            match (&peer.stream).write(&self.bytes[sent..]) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            match peer.transport.write(&[IoSlice::new(&self.bytes[sent..])]) {
                 Ok(bytes) => sent += bytes,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),

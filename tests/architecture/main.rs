@@ -145,12 +145,9 @@ const HOMES: [(&str, &[&str]); 5] = [
     (
         "TcpStream",
         &[
-            "net/input.rs",
-            "net/linger.rs",
-            "net/registry.rs",
+            "net/transport.rs",
             "node/cluster.rs",
             "replication/link.rs",
-            "server/listener.rs",
         ],
     ),
 ];

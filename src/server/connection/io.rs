@@ -3,8 +3,9 @@
 use crate::handlers::context::Scratch;
 use crate::handlers::line::overloaded;
 use crate::http::problem::{self, Problem};
-use crate::net::input::{Got, INPUT_BYTES, Input, wait_readable};
+use crate::net::input::{INPUT_BYTES, Input};
 use crate::net::time_for;
+use crate::net::transport::Got;
 use crate::server::connection::state::{Awaited, Connection, KEPT_BYTES, Next};
 use std::io;
 use std::time::{Duration, Instant};
@@ -113,7 +114,7 @@ impl Connection<'_> {
         }
         self.reads += 1;
         self.peer.set_reads(self.reads);
-        let got = self.input.read_until(&self.peer.stream, started + time)?;
+        let got = self.input.read_until(&self.peer.transport, started + time)?;
         self.peer.set_reads(0);
         match got {
             Got::Bytes => Ok(Next::Go),
@@ -132,15 +133,15 @@ impl Connection<'_> {
     /// Waits for the next request; after a while without buffers.
     pub(crate) fn read_idle(&mut self) -> io::Result<Next> {
         let peer = self.peer;
-        let stream = &peer.stream;
+        let transport = &peer.transport;
         self.input.shrink_to(INPUT_KEPT_BYTES);
         self.peer.set_at_work(false);
         let stopping = self.context.shared.is_stopping();
         let mut got = if stopping {
             // What has come is answered; nothing is waited for.
-            self.input.read_until(stream, Instant::now())?
+            self.input.read_until(transport, Instant::now())?
         } else {
-            self.input.read(stream)?
+            self.input.read(transport)?
         };
         if got == Got::TimedOut && self.has_left {
             self.take_answer_back();
@@ -150,8 +151,8 @@ impl Connection<'_> {
             self.give_buffers_back();
             let idle_timeout = self.context.shared.limits.idle_timeout;
             let deadline = Instant::now() + idle_timeout.saturating_sub(BUFFERS_KEPT);
-            if wait_readable(stream, deadline)? {
-                got = self.input.read(stream)?;
+            if transport.wait_readable(deadline)? {
+                got = self.input.read(transport)?;
             }
         }
         if got != Got::Bytes && self.context.shared.is_stopping() {
@@ -171,7 +172,7 @@ impl Connection<'_> {
         let is_recent = self.asked.came.elapsed() < PROMISE_RECENT;
         while is_recent && Instant::now() < until {
             // Its end was made by this node, to wake this thread: more may come behind it.
-            if self.input.read_until(&self.peer.stream, Instant::now())? == Got::Bytes {
+            if self.input.read_until(&self.peer.transport, Instant::now())? == Got::Bytes {
                 return Ok(Got::Bytes);
             }
             std::thread::sleep(Duration::from_millis(5));

@@ -3,6 +3,7 @@
 use crate::auth::Tokens;
 use crate::http::{Hosts, Limits};
 use crate::log::{self, Policy};
+use crate::net::Endpoint;
 use crate::net::Stopper;
 use crate::node::{self, Node};
 use crate::server::{Error, Options, Server};
@@ -64,13 +65,17 @@ impl Fixture {
             slow_min: None,
             access_log: None,
             reopen_access_log: Arc::default(),
-            listen: ([127, 0, 0, 1], 0).into(),
+            listen: vec![Endpoint::Tcp(([127, 0, 0, 1], 0).into())],
+            socket_mode: 0o600,
             limits,
             tokens: tokens.map(|tokens| Tokens::parse(tokens).unwrap()),
             hosts: Hosts::default(),
         });
         let server = server.unwrap();
-        let (address, stopper) = (server.address(), server.stopper());
+        let [Endpoint::Tcp(address)] = *server.endpoints() else {
+            panic!("it listens at {:?}", server.endpoints());
+        };
+        let stopper = server.stopper();
         let thread = {
             let node = Arc::clone(&node);
             std::thread::spawn(move || server.run(&node, grace))

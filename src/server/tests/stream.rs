@@ -9,6 +9,7 @@ use crate::http::Limits;
 use crate::http::response::{Body, Encoder, Envelope, Media, Reply};
 use crate::net::budget::Budget;
 use crate::net::registry::{Peer, Registry};
+use crate::net::transport::{Client, Transport};
 use crate::observe::Observer;
 use crate::server::tests::client::Fixture;
 use std::io::{ErrorKind, Read};
@@ -48,8 +49,11 @@ fn on_a_line(limits: Limits, work: impl FnOnce(Line<'_>, &Shared, TcpStream)) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (stream, _) = listener.accept().unwrap();
-    stream.set_write_timeout(Some(limits.write_timeout)).unwrap();
-    let peer = Peer::new(stream, Ipv4Addr::LOCALHOST.into(), 0);
+    let transport = Transport::Tcp(stream);
+    transport
+        .prepare(super::client::PATIENCE, limits.write_timeout)
+        .unwrap();
+    let peer = Peer::new(transport, Client::Ip(Ipv4Addr::LOCALHOST.into()), 0);
     let shared = Shared {
         observer: Arc::new(Observer::new(route::labels(), None, None)),
         tokens: None,

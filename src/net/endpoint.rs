@@ -1,0 +1,254 @@
+//! Where a server listens.
+
+use super::transport::{Client, Transport};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use std::fmt;
+use std::fs;
+use std::io;
+use std::net::{Shutdown, SocketAddr, TcpListener};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// Connections that the kernel holds while the accept loop is busy.
+const BACKLOG: i32 = 4096;
+
+/// What stands before the path of a unix socket.
+const UNIX_SCHEME: &str = "unix:";
+
+/// A place to listen at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// An address; port 0 for any that is free.
+    Tcp(SocketAddr),
+    /// A unix socket at this path.
+    Unix(PathBuf),
+}
+
+impl Endpoint {
+    /// Whether other machines cannot reach it.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Endpoint::Tcp(address) => address.ip().is_loopback(),
+            Endpoint::Unix(_) => true,
+        }
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Endpoint, &'static str> {
+        if let Some(path) = text.strip_prefix(UNIX_SCHEME) {
+            return match path.is_empty() {
+                true => Err("a unix socket has a path, as in unix:/run/pykv/pykv.sock"),
+                false => Ok(Endpoint::Unix(path.into())),
+            };
+        }
+        // The one name that needs no resolver, and that everybody tries.
+        let address = match text.strip_prefix("localhost:") {
+            Some(port) => format!("127.0.0.1:{port}"),
+            None => text.to_owned(),
+        };
+        address.parse().map(Endpoint::Tcp).map_err(
+            |_| "an address is IP:PORT, as in 127.0.0.1:7958, localhost:7958 or [::1]:7958, or unix:PATH",
+        )
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Endpoint::Tcp(address) => write!(f, "{address}"),
+            Endpoint::Unix(path) => write!(f, "{UNIX_SCHEME}{}", path.display()),
+        }
+    }
+}
+
+/// A socket that listens. The file of a unix socket goes with it.
+#[derive(Debug)]
+pub(super) enum Listening {
+    Tcp(TcpListener),
+    Unix(UnixListener, PathBuf),
+}
+
+impl Listening {
+    /// Binds an endpoint. `unix_mode`: who may connect to a unix socket, as the mode of its file.
+    pub(super) fn bind(endpoint: &Endpoint, unix_mode: u32) -> io::Result<Listening> {
+        match endpoint {
+            Endpoint::Tcp(address) => {
+                let socket = Socket::new(Domain::for_address(*address), Type::STREAM, Some(Protocol::TCP))?;
+                socket.set_reuse_address(true)?;
+                socket.bind(&(*address).into())?;
+                listen(&socket)?;
+                Ok(Listening::Tcp(socket.into()))
+            }
+            Endpoint::Unix(path) => {
+                remove_stale(path)?;
+                let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+                socket.bind(&socket2::SockAddr::unix(path)?)?;
+                // Before it listens, so nobody connects who may not.
+                let bound = fs::set_permissions(path, fs::Permissions::from_mode(unix_mode))
+                    .and_then(|()| listen(&socket));
+                if let Err(error) = bound {
+                    remove(path);
+                    return Err(error);
+                }
+                Ok(Listening::Unix(socket.into(), path.clone()))
+            }
+        }
+    }
+
+    /// Where it listens, with the port that was chosen where none was asked for.
+    pub(super) fn endpoint(&self) -> io::Result<Endpoint> {
+        match self {
+            Listening::Tcp(listener) => listener.local_addr().map(Endpoint::Tcp),
+            Listening::Unix(_, path) => Ok(Endpoint::Unix(path.clone())),
+        }
+    }
+
+    /// A connection that has come; does not wait for one.
+    pub(super) fn accept(&self) -> io::Result<(Transport, Client)> {
+        match self {
+            Listening::Tcp(listener) => {
+                let (stream, address) = listener.accept()?;
+                Ok((Transport::Tcp(stream), Client::Ip(address.ip())))
+            }
+            Listening::Unix(listener, _) => {
+                let (stream, _) = listener.accept()?;
+                Ok((Transport::Unix(stream), Client::Local))
+            }
+        }
+    }
+
+    /// From here on the kernel refuses those who connect.
+    pub(super) fn close(&self) -> io::Result<()> {
+        SockRef::from(self).shutdown(Shutdown::Both)
+    }
+}
+
+impl AsFd for Listening {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Listening::Tcp(listener) => listener.as_fd(),
+            Listening::Unix(listener, _) => listener.as_fd(),
+        }
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        if let Listening::Unix(_, path) = self {
+            remove(path);
+        }
+    }
+}
+
+fn listen(socket: &Socket) -> io::Result<()> {
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)
+}
+
+/// Removes the file of a unix socket that nobody listens at any more: its server was killed.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    let is_socket = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata.file_type().is_socket(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    match UnixStream::connect(path) {
+        Err(error) if is_socket && error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        // Somebody listens, or it is a file of another kind.
+        _ => Err(io::ErrorKind::AddrInUse.into()),
+    }
+}
+
+fn remove(path: &Path) {
+    if let Err(error) = fs::remove_file(path)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        log::warn!("cannot remove the socket {}: {error}", path.display());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+
+    #[test]
+    fn endpoints_are_addresses_or_paths() {
+        for (text, is_local) in [
+            ("127.0.0.1:7958", true),
+            ("[::1]:0", true),
+            ("0.0.0.0:80", false),
+            ("unix:/run/pykv/pykv.sock", true),
+            ("unix:pykv.sock", true),
+        ] {
+            let endpoint: Endpoint = text.parse().unwrap();
+            assert_eq!(endpoint.to_string(), text);
+            assert_eq!(endpoint.is_local(), is_local, "{text}");
+        }
+        assert_eq!(
+            "localhost:1".parse(),
+            Ok(Endpoint::Tcp(([127, 0, 0, 1], 1).into()))
+        );
+        for text in [
+            "",
+            "unix:",
+            "7958",
+            "example.org:80",
+            "localhost",
+            "/run/pykv.sock",
+        ] {
+            assert!(text.parse::<Endpoint>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_socket_is_taken_over_only_from_the_dead() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let endpoint = Endpoint::Unix(path.clone());
+        let first = Listening::bind(&endpoint, 0o600).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let taken = Listening::bind(&endpoint, 0o600).unwrap_err();
+        assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
+        drop(first);
+        assert!(!path.exists());
+
+        // As a killed server leaves it.
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let second = Listening::bind(&endpoint, 0o660).unwrap();
+        let mut client = UnixStream::connect(&path).unwrap();
+        let (transport, from) = second.accept().unwrap();
+        assert_eq!(from.to_string(), "unix:");
+        client.write_all(b"ping").unwrap();
+        let mut buffer = Vec::with_capacity(8);
+        transport
+            .prepare(
+                std::time::Duration::from_secs(10),
+                std::time::Duration::from_secs(10),
+            )
+            .unwrap();
+        transport.read(&mut buffer).unwrap();
+        assert_eq!(buffer, b"ping");
+        transport
+            .write(&[io::IoSlice::new(b"po"), io::IoSlice::new(b"ng")])
+            .unwrap();
+        let mut answer = [0; 4];
+        client.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"pong");
+        assert!(!transport.has_gone());
+        drop(client);
+        assert!(transport.has_gone());
+        drop(second);
+
+        fs::write(&path, "a file of somebody").unwrap();
+        let taken = Listening::bind(&endpoint, 0o600).unwrap_err();
+        assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "a file of somebody");
+    }
+}

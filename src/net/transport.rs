@@ -1,0 +1,154 @@
+//! What carries the bytes of one connection.
+//!
+//! # What must hold
+//! - Nothing outside this file knows which kind of socket it is. A further kind has its place here.
+//! - A wait ends at its deadline, or with the timeouts that [`Transport::prepare`] has set.
+
+use rustix::buffer::spare_capacity;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags};
+use socket2::SockRef;
+use std::fmt;
+use std::io::{self, IoSlice, Write};
+use std::net::{IpAddr, Shutdown, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+/// A connection.
+#[derive(Debug)]
+pub(crate) enum Transport {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// Where a client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Client {
+    /// At this address.
+    Ip(IpAddr),
+    /// On this machine, behind a unix socket.
+    Local,
+}
+
+/// What became of a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Got {
+    Bytes,
+    /// The client sends no more.
+    End,
+    TimedOut,
+}
+
+impl Transport {
+    /// Makes it ready for a server: answers leave at once, and no read or write waits for longer than this.
+    pub(crate) fn prepare(&self, read_timeout: Duration, write_timeout: Duration) -> io::Result<()> {
+        if let Transport::Tcp(stream) = self {
+            stream.set_nodelay(true)?;
+        }
+        let socket = SockRef::from(self);
+        socket.set_write_timeout(Some(write_timeout))?;
+        socket.set_read_timeout(Some(read_timeout))
+    }
+
+    /// Appends what has come to a buffer, as far as that has capacity. Waits for it up to the timeout of a read.
+    pub(crate) fn read(&self, buffer: &mut Vec<u8>) -> io::Result<Got> {
+        self.receive(buffer, RecvFlags::empty())
+    }
+
+    /// As [`Transport::read`], without a wait.
+    pub(crate) fn read_now(&self, buffer: &mut Vec<u8>) -> io::Result<Got> {
+        self.receive(buffer, RecvFlags::DONTWAIT)
+    }
+
+    fn receive(&self, buffer: &mut Vec<u8>, flags: RecvFlags) -> io::Result<Got> {
+        loop {
+            return match rustix::net::recv(self, spare_capacity(buffer), flags) {
+                Ok((_, 0)) => Ok(Got::End),
+                Ok(_) => Ok(Got::Bytes),
+                Err(Errno::INTR) => continue,
+                Err(Errno::AGAIN) => Ok(Got::TimedOut),
+                Err(error) => Err(error.into()),
+            };
+        }
+    }
+
+    /// Whether there is something to read, or the end of it, before a deadline.
+    pub(crate) fn wait_readable(&self, deadline: Instant) -> io::Result<bool> {
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            let mut fds = [PollFd::new(self, PollFlags::IN)];
+            match rustix::event::poll(&mut fds, Some(&timespec(left))) {
+                Ok(0) | Err(Errno::INTR) => {}
+                Ok(_) => return Ok(true),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Sends what the system takes at once; how many bytes that was.
+    pub(crate) fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
+        match rustix::net::send(self, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            Ok(sent) => Ok(sent),
+            Err(Errno::AGAIN | Errno::INTR) => Ok(0),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Sends some of the slices, one after the other; how many bytes that was. Waits up to the timeout of a write.
+    pub(crate) fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let sent = match self {
+            Transport::Tcp(stream) => (&*stream).write_vectored(slices)?,
+            Transport::Unix(stream) => (&*stream).write_vectored(slices)?,
+        };
+        match sent {
+            0 => Err(io::ErrorKind::WriteZero.into()),
+            sent => Ok(sent),
+        }
+    }
+
+    /// Whether the client has closed its side. One that only says that it sends no more counts as gone too:
+    /// the two look the same from here. A system call, not to be made too often.
+    pub(crate) fn has_gone(&self) -> bool {
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        match rustix::net::recv(self, &mut [0; 1], flags) {
+            Ok((_, bytes)) => bytes == 0,
+            Err(error) => !matches!(error, Errno::AGAIN | Errno::INTR),
+        }
+    }
+
+    /// Ends one direction, or both. Fails where the client has gone.
+    pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        SockRef::from(self).shutdown(how)
+    }
+}
+
+impl AsFd for Transport {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Transport::Tcp(stream) => stream.as_fd(),
+            Transport::Unix(stream) => stream.as_fd(),
+        }
+    }
+}
+
+impl fmt::Display for Client {
+    /// As access logs have it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Client::Ip(address) => address.fmt(f),
+            Client::Local => f.write_str("unix:"),
+        }
+    }
+}
+
+pub(crate) fn timespec(duration: Duration) -> Timespec {
+    Timespec {
+        tv_sec: duration.as_secs().try_into().unwrap_or(i64::MAX),
+        tv_nsec: duration.subsec_nanos().into(),
+    }
+}
