@@ -15,7 +15,8 @@
 //! | [`commands`] | one file a subcommand: builds the parts and runs them | `address`, `api`, `auth`, `cli`, `client`, `digest`, `escape`, `json`, `key`, `log`, `net`, `node`, `record`, `replication`, `server`, `store`, `wall` |
 //! | [`client`] | the HTTP client of the command line | `address`, `api`, `pair`, `record` |
 //! | [`server`] | accepts connections and runs each: from bytes to a handler, and its answer back | `api`, `auth`, `handlers`, `http`, `log`, `net`, `node`, `observe` |
-//! | [`handlers`] | one file a resource: from a request to its answer, by calls of a node; the table of routes | `address`, `api`, `auth`, `histogram`, `http`, `json`, `key`, `log`, `net`, `node`, `observe`, `page`, `pair`, `record`, `replication`, `store`, `wall` |
+//! | [`handlers`] | one file a resource: from a request to its answer, by calls of a node; the table of routes | `address`, `api`, `auth`, `histogram`, `http`, `json`, `key`, `log`, `net`, `node`, `observe`, `page`, `pair`, `record`, `replication`, `session`, `store`, `wall` |
+//! | [`session`] | a client's way to the data: a node, and what the client's token opens | `auth`, `key`, `log`, `node`, `pair` |
 //! | [`http`] | HTTP on the wire: requests, answers, problems | `api`, `escape`, `wall` |
 //! | [`net`] | connections as bytes: the open ones, what came, the memory that all share; no protocol, no node | |
 //! | [`auth`] | tokens and what they allow | |
@@ -147,6 +148,7 @@ pub mod record;
 pub mod replication;
 mod resolver;
 mod server;
+mod session;
 pub mod store;
 mod waits;
 mod wall;

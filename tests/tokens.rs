@@ -349,3 +349,154 @@ fn no_route_is_without_a_row_and_no_other_method_is_taken() {
         assert!(is_described, "{} {} is not described", row.method, row.path);
     }
 }
+
+/// A token with prefixes opens the keys that begin with one of them, by whatever way a key can be used.
+#[test]
+fn a_token_of_prefixes_opens_their_keys_alone() {
+    let tokens = "admin the-admins-token\nwrite the-apps-token prefix=app1/ prefix=shared/\nread its-reader prefix=app1/\n";
+    let (_dir, path) = token_file(tokens);
+    let node = Setup::new(&["--token-file", path.to_str().unwrap()]).start();
+    let admin = Some("Bearer the-admins-token");
+    for key in ["app1/a", "app1/b", "app2/a", "shared/a"] {
+        request(&node, "PUT", &format!("/kv/{key}?upsert=true"), admin).expect(201);
+    }
+    let app = Some("Bearer the-apps-token");
+    let reader = Some("Bearer its-reader");
+    // One key.
+    for (key, is_open) in [
+        ("app1/a", true),
+        ("shared/a", true),
+        ("app2/a", false),
+        ("app1", false),
+    ] {
+        for method in ["GET", "HEAD", "PUT", "DELETE"] {
+            let target = format!("/kv/{key}{}", if method == "PUT" { "?upsert=true" } else { "" });
+            let answer = request(&node, method, &target, app);
+            assert_eq!(answer.is_success(), is_open, "{method} {key}: {answer:?}");
+            assert!(is_open || answer.status == 403, "{method} {key}: {answer:?}");
+        }
+        let restored = request(&node, "PUT", &format!("/kv/{key}?upsert=true"), admin);
+        assert!(restored.is_success());
+    }
+    request(&node, "DELETE", "/kv/app1", admin).expect(204);
+    request(&node, "GET", "/kv/app1/a", reader).expect(200);
+    request(&node, "GET", "/kv/shared/a", reader).expect_problem(403);
+    request(&node, "PUT", "/kv/app1/a", reader).expect_problem(403);
+    let json = |method: &str, target: &str, body: &str, authorization: &str| {
+        let headers = [
+            ("Content-Type", "application/json"),
+            ("Authorization", authorization),
+        ];
+        node.client().request(method, target, &headers, body.as_bytes())
+    };
+    let bearer = app.unwrap();
+    json("PATCH", "/kv/app2/a", r#"{"ttl": 5}"#, bearer).expect_problem(403);
+    json("POST", "/kv/", r#"{"key": "app2/new", "value": "v"}"#, bearer).expect_problem(403);
+    json("POST", "/kv/", r#"{"key": "app1/new", "value": "v"}"#, bearer).expect(201);
+    // A batch is done whole or not at all; the answer names the operation.
+    let batch =
+        r#"{"operations": [{"op": "set", "key": "app1/c", "value": "v"}, {"op": "get", "key": "app2/a"}]}"#;
+    let refused = json("POST", "/batch", batch, bearer);
+    assert_eq!(refused.status, 403, "{refused:?}");
+    assert_eq!(refused.body_json()["index"], 1);
+    request(&node, "GET", "/kv/app1/c", admin).expect(404);
+    // Listings show what the token opens; a prefix that is asked for lies within it.
+    let keys = |target: &str, authorization: Option<&str>| {
+        let listed = request(&node, "GET", target, authorization)
+            .expect(200)
+            .body_json();
+        let mut keys: Vec<String> = serde_json::from_value(listed["keys"].clone()).unwrap();
+        keys.sort();
+        keys
+    };
+    assert_eq!(keys("/kv/", app), ["app1/a", "app1/b", "app1/new", "shared/a"]);
+    assert_eq!(keys("/kv/", reader), ["app1/a", "app1/b", "app1/new"]);
+    assert_eq!(keys("/kv/?prefix=app1/n", app), ["app1/new"]);
+    for target in [
+        "/kv/?prefix=app",
+        "/kv/?prefix=app2/",
+        "/watch?prefix=app2/&wait=0",
+        "/watch?prefix=a&wait=0",
+    ] {
+        request(&node, "GET", target, app).expect_problem(403);
+    }
+    for target in [
+        "/kv/?prefix=",
+        "/kv/?prefix=app2/",
+        "/kv/?prefix=app",
+        "/kv/?prefix=&dry_run=true",
+    ] {
+        request(&node, "DELETE", target, app).expect_problem(403);
+    }
+    // A watch shows the changes of its keys, and goes past those of others.
+    let changes = request(&node, "GET", "/watch?after=0&wait=0", reader);
+    let changes = match changes.status {
+        // The log begins further on.
+        410 => {
+            let from = changes.body_json()["first"].clone();
+            request(&node, "GET", &format!("/watch?after={from}&wait=0"), reader)
+        }
+        _ => changes,
+    };
+    let seen = changes.expect(200).body_json();
+    let seen = seen["changes"].as_array().unwrap();
+    assert!(!seen.is_empty());
+    assert!(
+        seen.iter()
+            .all(|change| change["key"].as_str().unwrap().starts_with("app1/")),
+        "{seen:?}"
+    );
+    // The keys that are told as the largest and the most read are its own too.
+    for _ in 0..200 {
+        request(&node, "GET", "/kv/app2/a", admin).expect(200);
+    }
+    let stats = request(&node, "GET", "/stats", reader).expect(200).body_json();
+    for list in ["hot_keys", "big_keys"] {
+        let told = stats[list].as_array().unwrap();
+        assert!(
+            told.iter()
+                .all(|one| one["key"].as_str().unwrap().starts_with("app1/")),
+            "{told:?}"
+        );
+    }
+    request(&node, "DELETE", "/kv/?prefix=app1/", app).expect(200);
+    assert_eq!(keys("/kv/", admin), ["app2/a", "shared/a"]);
+    // What is about the whole node is not for it.
+    request(&node, "GET", "/backup", app).expect_problem(403);
+    request(&node, "POST", "/compact", app).expect_problem(403);
+    // The command line reads the token of such a line.
+    let line = path.parent().unwrap().join("line");
+    fs::write(&line, "write the-apps-token prefix=app1/\n").unwrap();
+    let file = line.to_str().unwrap();
+    pykv(&["set", "app1/x", "v", "--token-file", file])
+        .at(&node)
+        .expect(0);
+    pykv(&["get", "app2/a", "--token-file", file]).at(&node).expect(5);
+    let listed = String::from_utf8(pykv(&["list", "--token-file", file]).at(&node).succeed()).unwrap();
+    let mut listed: Vec<&str> = listed.lines().collect();
+    listed.sort();
+    assert_eq!(listed, ["app1/x", "shared/a"]);
+}
+
+#[test]
+fn prefixes_are_refused_where_they_mean_nothing() {
+    for (text, said) in [
+        ("admin abcdefghijklmnopqrs prefix=a", "admin"),
+        ("abcdefghijklmnopqrs prefix=a", "admin"),
+        ("read abcdefghijklmnopqrs prefix=", "line 1"),
+        ("read abcdefghijklmnopqrs prefixes=a", "line 1"),
+    ] {
+        let (dir, path) = token_file(text);
+        let data = dir.path().join("data");
+        let args = [
+            "serve",
+            "--token-file",
+            path.to_str().unwrap(),
+            "--dir",
+            data.to_str().unwrap(),
+        ];
+        let refused = pykv(&args).expect(2);
+        assert!(refused.stderr.contains(said), "{text}: {}", refused.stderr);
+        assert!(!data.exists());
+    }
+}

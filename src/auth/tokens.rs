@@ -3,48 +3,35 @@
 //! A token is compared with every one that is known, in constant time, so that the time an answer takes
 //! tells nothing of how much of a guess was right.
 
+use super::grant::{Grant, Scope};
 use std::collections::HashSet;
 use std::fmt;
-use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+use std::sync::Arc;
+use subtle::{ConditionallySelectable, ConstantTimeEq};
 
-/// What a token allows. Each includes those before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Scope {
-    Read = 1,
-    Write = 2,
-    Admin = 3,
-}
-
-impl Scope {
-    fn from_name(name: &str) -> Option<Scope> {
-        match name {
-            "read" => Some(Scope::Read),
-            "write" => Some(Scope::Write),
-            "admin" => Some(Scope::Admin),
-            _ => None,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Scope::Read => "read",
-            Scope::Write => "write",
-            Scope::Admin => "admin",
-        }
-    }
-}
+/// What stands before a prefix in a line of tokens.
+const PREFIX: &str = "prefix=";
 
 /// The tokens that a node accepts.
 #[derive(Clone)]
-pub struct Tokens(Vec<(Scope, Box<[u8]>)>);
+pub struct Tokens(Vec<Known>);
+
+/// A token, and what it allows.
+#[derive(Clone)]
+struct Known {
+    token: Box<[u8]>,
+    grant: Grant,
+}
 
 /// Why a text is no list of tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokensError {
     /// There is no token in it.
     Empty,
-    /// A line (counted from 1) is not a token, or a scope and a token.
+    /// A line (counted from 1) is not a token, or a scope and a token, and prefixes.
     Line(usize),
+    /// A token for admin has prefixes; holds the line (counted from 1).
+    AdminOfPrefixes(usize),
     /// A token has a byte that no header can carry; holds the line (counted from 1).
     Byte(usize),
     /// A token stands in a line before this one (counted from 1) too: which of them counts is anybody's guess.
@@ -54,33 +41,31 @@ pub enum TokensError {
 impl Tokens {
     /// How many have fewer bytes than that.
     pub fn shorter_than(&self, bytes: usize) -> usize {
-        self.0.iter().filter(|(_, token)| token.len() < bytes).count()
+        self.0.iter().filter(|known| known.token.len() < bytes).count()
     }
 
-    /// Reads tokens, one a line: the token, or `read`, `write` or `admin` and the token. A token without a
-    /// scope is one for `admin`. None may stand there twice. Blank lines and those that start with `#` are read over.
+    /// Reads tokens, one a line: the token, or `read`, `write` or `admin` and the token, and then any number of
+    /// `prefix=` and the beginning of the keys that it opens; without one it opens all. A token without a scope is one
+    /// for `admin`, which has no prefixes. None may stand there twice. Blank lines and those that start with `#` are
+    /// read over.
     pub fn parse(text: &str) -> Result<Tokens, TokensError> {
         let mut tokens = Vec::new();
-        let mut known = HashSet::new();
+        let mut seen = HashSet::new();
         for (line, number) in text.lines().map(str::trim).zip(1..) {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            let mut words = line.split_whitespace();
-            let (scope, token) = match (words.next(), words.next(), words.next()) {
-                (Some(word), None, _) if Scope::from_name(word).is_none() => (Scope::Admin, word),
-                (Some(scope), Some(token), None) => {
-                    (Scope::from_name(scope).ok_or(TokensError::Line(number))?, token)
-                }
-                _ => return Err(TokensError::Line(number)),
-            };
+            let (token, grant) = parse_line(line, number)?;
             if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
                 return Err(TokensError::Byte(number));
             }
-            if !known.insert(token) {
+            if !seen.insert(token) {
                 return Err(TokensError::Twice(number));
             }
-            tokens.push((scope, token.as_bytes().into()));
+            tokens.push(Known {
+                token: token.as_bytes().into(),
+                grant,
+            });
         }
         if tokens.is_empty() {
             return Err(TokensError::Empty);
@@ -90,36 +75,56 @@ impl Tokens {
 
     /// The first token that is good for everything, for a node to show to others of its cluster.
     pub fn first_for_admin(&self) -> Option<String> {
-        let (_, token) = self.0.iter().find(|(scope, _)| *scope == Scope::Admin)?;
-        String::from_utf8(token.to_vec()).ok()
+        let known = self.0.iter().find(|known| known.grant.scope == Scope::Admin)?;
+        String::from_utf8(known.token.to_vec()).ok()
     }
 
-    /// The widest scope that a token has.
-    fn scope(&self, given: &[u8]) -> Option<Scope> {
-        let mut found = 0u8;
-        for (scope, token) in &self.0 {
-            let scope = *scope as u8;
-            let wider = Choice::from(u8::from(scope > found));
-            found.conditional_assign(&scope, token.ct_eq(given) & wider);
+    /// What a token allows; none where it is not known. All are compared, whichever it is.
+    fn grant(&self, given: &[u8]) -> Option<&Grant> {
+        let mut found = 0u32;
+        for (known, number) in self.0.iter().zip(1..) {
+            found.conditional_assign(&number, known.token.ct_eq(given));
         }
-        [Scope::Read, Scope::Write, Scope::Admin]
-            .into_iter()
-            .find(|&scope| scope as u8 == found)
+        let index = (found as usize).checked_sub(1)?;
+        self.0.get(index).map(|known| &known.grant)
     }
 
-    /// Whether a request that shows `authorization` may do what needs `scope`.
-    pub(crate) fn check(&self, authorization: Option<&[u8]>, scope: Scope) -> Result<(), Denied> {
+    /// What a request may do that shows `authorization`, where that includes `scope`.
+    pub(crate) fn check(&self, authorization: Option<&[u8]>, scope: Scope) -> Result<Grant, Denied> {
         let authorization = authorization.ok_or(Denied::Missing)?;
         let given = match authorization.split_at_checked("Bearer ".len()) {
             Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"Bearer ") => token.trim_ascii(),
             _ => return Err(Denied::Scheme),
         };
-        match self.scope(given) {
+        match self.grant(given) {
             None => Err(Denied::Unknown),
-            Some(held) if held < scope => Err(Denied::Scope { needed: scope, held }),
-            Some(_) => Ok(()),
+            Some(grant) if grant.scope < scope => Err(Denied::Scope {
+                needed: scope,
+                held: grant.scope,
+            }),
+            Some(grant) => Ok(grant.clone()),
         }
     }
+}
+
+fn parse_line(line: &str, number: usize) -> Result<(&str, Grant), TokensError> {
+    let wrong = TokensError::Line(number);
+    let mut words = line.split_whitespace().peekable();
+    let first = words.next().ok_or(wrong)?;
+    let (scope, token) = match Scope::from_name(first) {
+        Some(scope) => (scope, words.next().ok_or(wrong)?),
+        None => (Scope::Admin, first),
+    };
+    let prefixes: Option<Vec<Box<str>>> = words
+        .map(|word| word.strip_prefix(PREFIX).filter(|prefix| !prefix.is_empty()))
+        .map(|prefix| prefix.map(Box::from))
+        .collect();
+    let prefixes = prefixes.ok_or(wrong)?;
+    if !prefixes.is_empty() && scope == Scope::Admin {
+        return Err(TokensError::AdminOfPrefixes(number));
+    }
+    let prefixes = (!prefixes.is_empty()).then(|| Arc::from(prefixes));
+    Ok((token, Grant { scope, prefixes }))
 }
 
 /// Why a request may not come in.
@@ -133,6 +138,10 @@ pub(crate) enum Denied {
     Unknown,
     /// The token allows less than it takes.
     Scope { needed: Scope, held: Scope },
+    /// The token does not open the key.
+    Key,
+    /// The token does not open all keys of the prefix.
+    Prefix,
 }
 
 impl fmt::Display for Denied {
@@ -147,6 +156,8 @@ impl fmt::Display for Denied {
                 needed.name(),
                 held.name()
             ),
+            Denied::Key => f.write_str("this token opens keys of other prefixes alone"),
+            Denied::Prefix => f.write_str("this token does not open all keys of the prefix"),
         }
     }
 }
@@ -163,7 +174,13 @@ impl fmt::Display for TokensError {
             TokensError::Empty => f.write_str("there is no token in it"),
             TokensError::Line(line) => write!(
                 f,
-                "line {line} is neither a token nor one of `read`, `write`, `admin` and a token"
+                "line {line} is not a token, or `read`, `write` or `admin` and a token, and then prefixes such as \
+                 `prefix=app1/`"
+            ),
+            TokensError::AdminOfPrefixes(line) => write!(
+                f,
+                "the token in line {line} is for admin, which is about the whole node: it can have no prefixes; \
+                 make it one for `read` or `write`"
             ),
             TokensError::Twice(line) => write!(f, "the token in line {line} stands in a line before it too"),
             TokensError::Byte(line) => {
@@ -190,7 +207,7 @@ mod tests {
         let status = |token: &str, scope| {
             let authorization = format!("Bearer {token}");
             match tokens.check(Some(authorization.as_bytes()), scope) {
-                Ok(()) => 200,
+                Ok(_) => 200,
                 Err(Denied::Scope { .. }) => 403,
                 Err(_) => 401,
             }
@@ -236,6 +253,38 @@ mod tests {
             TokensError::Twice(3)
         );
         assert_eq!(Tokens::parse("é").unwrap_err(), TokensError::Byte(1));
+        assert_eq!(Tokens::parse("read a prefix=").unwrap_err(), TokensError::Line(1));
+        let admin = TokensError::AdminOfPrefixes(1);
+        assert_eq!(Tokens::parse("admin a prefix=b").unwrap_err(), admin);
+        assert_eq!(Tokens::parse("a prefix=b").unwrap_err(), admin);
         assert_eq!(format!("{:?}", Tokens::parse("secret").unwrap()), "Tokens(1)");
+    }
+
+    #[test]
+    fn a_token_opens_the_keys_of_its_prefixes() {
+        let tokens = Tokens::parse("write two prefix=app1/ prefix=app2/\nread all").unwrap();
+        let grant = |token: &str| {
+            let authorization = format!("Bearer {token}");
+            tokens.check(Some(authorization.as_bytes()), Scope::Read).unwrap()
+        };
+        let two = grant("two");
+        for (key, is_open) in [
+            ("app1/a", true),
+            ("app2/", true),
+            ("app1", false),
+            ("app3/app1/", false),
+            ("", false),
+        ] {
+            assert_eq!(two.opens(key.as_bytes()), is_open, "{key}");
+        }
+        for (prefix, is_open) in [
+            ("app1/", true),
+            ("app1/users/", true),
+            ("app", false),
+            ("", false),
+        ] {
+            assert_eq!(two.opens_all(prefix), is_open, "{prefix}");
+        }
+        assert!(grant("all").opens_all("") && grant("all").opens(b"app3/a"));
     }
 }

@@ -33,8 +33,8 @@ pub struct Connection {
 
     /// A file that holds the token to show the node [env: PYKV_TOKEN_FILE]
     ///
-    /// Its first line counts that is neither empty nor a comment (#), and of that the last word, so that a
-    /// node's own file of tokens will do. Instead of the file, PYKV_TOKEN may hold the token itself. A
+    /// The first line counts that is neither empty nor a comment (#). A node's own file of tokens will do: a
+    /// scope before the token and prefixes behind it are read over. Instead of the file, PYKV_TOKEN may hold the token itself. A
     /// token is never given on the command line, where every user of the machine could read it.
     // Not clap's `env`: PYKV_TOKEN stands between the flag and this variable; see `commands::token`.
     #[arg(long, value_name = "FILE")]

@@ -255,13 +255,18 @@ fn token_file(path: &Path) -> Result<String, Error> {
     text::read_file("a token file", path, TOKEN_FILE_BYTES_MAX)
 }
 
-/// The last word of a line that says something: in a node's own file a right stands before the token.
+/// The token in a line that is not empty and no comment. In a node's own file a scope may stand before it, and prefixes
+/// behind it.
 fn token_of_line(line: &str) -> Option<&str> {
     let line = line.trim();
     if line.starts_with('#') {
         return None;
     }
-    line.split_whitespace().next_back()
+    let mut words = line.split_whitespace();
+    match (words.next(), words.next()) {
+        (Some("read" | "write" | "admin"), Some(token)) => Some(token),
+        (first, _) => first,
+    }
 }
 
 /// An error of a file that somebody names: what it says of data directories would mislead.

@@ -7,7 +7,7 @@
 use super::context::Context;
 use super::route::{Resource, Route};
 use crate::api;
-use crate::auth::Scope;
+use crate::auth::{Grant, Scope};
 use crate::http::media::{self, Sent};
 use crate::http::problem::{self, Problem};
 use crate::http::request::{Framing, Head};
@@ -23,6 +23,8 @@ pub(crate) struct Admitted<'a> {
     pub(crate) sent: Option<Sent>,
     /// Longest body it may have, in bytes.
     pub(crate) body_bytes_max: usize,
+    /// What its client may do.
+    pub(crate) grant: Grant,
 }
 
 /// Decides from the head alone whether a request may come in.
@@ -47,11 +49,12 @@ pub(crate) fn admit<'a>(context: &Context<'_>, head: &Head<'a>) -> Result<Admitt
         let allowed = route.methods().join(", ");
         return Err(Problem::new(problem::METHOD, format!("it takes {allowed}")).header("Allow", allowed));
     }
-    if let (Some(tokens), Some(scope)) = (&context.shared.tokens, route.scope(&head.method)) {
-        tokens
+    let grant = match (&context.shared.tokens, route.scope(&head.method)) {
+        (Some(tokens), Some(scope)) => tokens
             .check(head.authorization, scope)
-            .map_err(Problem::of_denied)?;
-    }
+            .map_err(Problem::of_denied)?,
+        _ => Grant::ALL,
+    };
     if route.is_data() {
         check_role(context, head, route.scope(&head.method))?;
     }
@@ -65,6 +68,7 @@ pub(crate) fn admit<'a>(context: &Context<'_>, head: &Head<'a>) -> Result<Admitt
                     route,
                     sent: None,
                     body_bytes_max: 0,
+                    grant,
                 }),
                 Framing::Length(_) => Err(no_body()),
             };
@@ -93,6 +97,7 @@ pub(crate) fn admit<'a>(context: &Context<'_>, head: &Head<'a>) -> Result<Admitt
         route,
         sent: Some(sent),
         body_bytes_max,
+        grant,
     })
 }
 

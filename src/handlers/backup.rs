@@ -8,12 +8,12 @@ use crate::http::request::Head;
 use crate::http::response::{Body, Media, Reply};
 use crate::http::target;
 use crate::log::{BACKUP_BYTES, BackupError, Take};
+use crate::node::Node;
 use tiny_http::StatusCode;
 
-pub(crate) fn get<'a>(head: &Head<'_>) -> Result<Answer<'a>, Problem> {
+pub(crate) fn get<'a>(node: &'a Node, head: &Head<'_>) -> Result<Answer<'a>, Problem> {
     let [] = target::parameters(head.query, [])?;
-    Ok(Answer::Later(Box::new(|desk| {
-        let node = desk.line.node();
+    Ok(Answer::Later(Box::new(move |_| {
         Ok(Outcome::Stream(Stream {
             head: Reply::new(StatusCode(200), Body::Streamed(Media::Octets))
                 .header("Content-Disposition", "attachment; filename=\"backup.pykv\""),

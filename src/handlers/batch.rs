@@ -6,17 +6,19 @@ mod read;
 pub(crate) use read::operations;
 
 use super::allowance::Room;
-use super::context::{Context, Scratch};
+use super::context::Scratch;
 use super::deadline;
 use super::line::overloaded;
 use super::sink::{Out, SINK_BYTES, push_value};
 use super::stream::{self, Answer, Stream};
+use crate::http::Limits;
 use crate::http::problem::{self, Problem};
 use crate::http::request::Head;
 use crate::http::response::{Body, Media, Reply, push_decimal, push_json_string};
 use crate::http::target;
 use crate::key::Key;
-use crate::node::{BatchError, Batched, Node, Outcome, Reads, Step};
+use crate::node::{BatchError, Batched, Outcome, Reads, Step};
+use crate::session::{DeniedStep, Session};
 use read::Operation;
 use tiny_http::StatusCode;
 
@@ -28,7 +30,8 @@ const ANSWER_BYTES_MAX: usize = 16 << 20;
 const RESULT_BYTES_MAX: usize = 160;
 
 pub(crate) fn post<'a>(
-    context: &Context<'a>,
+    session: &Session<'a>,
+    limits: &Limits,
     head: &Head<'_>,
     body: &[u8],
     scratch: &mut Scratch,
@@ -41,11 +44,11 @@ pub(crate) fn post<'a>(
             "the operations of a batch have their own: `if_version` and `if_absent`",
         ));
     }
-    let operations = read::operations(body, context.shared.limits.batch_operations_max)?;
+    let operations = read::operations(body, limits.batch_operations_max)?;
     let steps = operations.iter().map(step).collect::<Result<Vec<_>, _>>()?;
     // Once it is done its answer must be made, so room for that is taken before: for the keys and what stands around
     // them, for the values, and for the request that it is.
-    let key_bytes: usize = steps.iter().map(|step| key(step).as_str().len()).sum();
+    let key_bytes: usize = steps.iter().map(|step| step.key().as_str().len()).sum();
     let base_bytes = 2 * body.len() + key_bytes + steps.len() * size_of::<Outcome>() + SINK_BYTES;
     let json_bytes = |value_bytes: usize| 6 * (key_bytes + value_bytes) + RESULT_BYTES_MAX * steps.len();
     let mut value_bytes = 0;
@@ -57,17 +60,20 @@ pub(crate) fn post<'a>(
             room.take(base_bytes + bytes).is_ok()
         },
     };
-    let batched = context.node.batch_within(&steps, reads);
-    let batched = batched.map_err(|error| refused(error, &steps))?;
+    let batched = session
+        .batch(&steps, reads)
+        .map_err(|DeniedStep { index, denied }| Problem::of_denied(denied).index(index))?
+        .map_err(|error| refused(error, &steps))?;
     let mut reply = Reply::new(StatusCode(200), Body::Written(Media::Json));
     reply.offset = batched.offset;
     if json_bytes(value_bytes) <= SINK_BYTES {
-        let keys = steps.iter().map(|step| key(step).as_str());
-        let Ok(()) = push_results(&mut scratch.body, context.node, keys, &batched);
+        let keys = steps.iter().map(|step| step.key().as_str());
+        let Ok(()) = push_results(&mut scratch.body, session, keys, &batched);
         return Ok(Answer::Now(reply));
     }
-    let keys: Vec<Box<str>> = steps.iter().map(|step| key(step).as_str().into()).collect();
+    let keys: Vec<Box<str>> = steps.iter().map(|step| step.key().as_str().into()).collect();
     reply.body = Body::Streamed(Media::Json);
+    let session = session.clone();
     Ok(Answer::Later(Box::new(move |_| {
         Ok(stream::Outcome::Stream(Stream {
             head: reply,
@@ -75,7 +81,7 @@ pub(crate) fn post<'a>(
             is_endless: false,
             body: Box::new(move |sink| {
                 let keys = keys.iter().map(|key| &**key);
-                push_results(sink, sink.line().node(), keys, &batched)
+                push_results(sink, &session, keys, &batched)
             }),
         }))
     })))
@@ -122,7 +128,7 @@ fn refused(error: BatchError, steps: &[Step<'_>]) -> Problem {
 
 fn push_results<'k, O: Out>(
     out: &mut O,
-    node: &Node,
+    session: &Session<'_>,
     keys: impl Iterator<Item = &'k str>,
     batched: &Batched,
 ) -> Result<(), O::Error> {
@@ -131,7 +137,7 @@ fn push_results<'k, O: Out>(
         if position > 0 {
             out.buffer().push(b',');
         }
-        push_result(out, node, key, outcome)?;
+        push_result(out, session, key, outcome)?;
     }
     let body = out.buffer();
     body.push(b']');
@@ -143,7 +149,12 @@ fn push_results<'k, O: Out>(
     Ok(())
 }
 
-fn push_result<O: Out>(out: &mut O, node: &Node, key: &str, outcome: &Outcome) -> Result<(), O::Error> {
+fn push_result<O: Out>(
+    out: &mut O,
+    session: &Session<'_>,
+    key: &str,
+    outcome: &Outcome,
+) -> Result<(), O::Error> {
     let status: &[u8] = match outcome {
         Outcome::Passed(_) => b"413",
         Outcome::Got(Some(_)) => b"200",
@@ -164,11 +175,11 @@ fn push_result<O: Out>(out: &mut O, node: &Node, key: &str, outcome: &Outcome) -
     match outcome {
         Outcome::Got(Some((_, found))) | Outcome::Passed(found) => {
             push_version(body, found.version);
-            deadline::push_members_and_ttl(body, node, found.deadline_ms);
+            deadline::push_members_and_ttl(body, session, found.deadline_ms);
         }
         Outcome::Set(written) => {
             push_version(body, written.version);
-            deadline::push_members_and_ttl(body, node, written.deadline_ms);
+            deadline::push_members_and_ttl(body, session, written.deadline_ms);
         }
         Outcome::Got(None) | Outcome::Deleted(_) => {}
     }
@@ -179,10 +190,4 @@ fn push_result<O: Out>(out: &mut O, node: &Node, key: &str, outcome: &Outcome) -
 fn push_version(body: &mut Vec<u8>, version: u64) {
     body.extend_from_slice(b",\"version\":");
     push_decimal(body, version);
-}
-
-fn key<'a>(step: &Step<'a>) -> Key<'a> {
-    match step {
-        Step::Get { key } | Step::Set { key, .. } | Step::Delete { key, .. } => *key,
-    }
 }

@@ -1,6 +1,6 @@
 //! `POST /compact`, and how compactions are shown.
 
-use super::context::{Context, Scratch};
+use super::context::Scratch;
 use super::line::Line;
 use super::stream::{Answer, Outcome};
 use crate::api;
@@ -9,6 +9,7 @@ use crate::http::request::Head;
 use crate::http::response::{Body, Media, Reply, push_json};
 use crate::http::target;
 use crate::log::{CompactionStatus, Finished};
+use crate::node::Node;
 use std::time::{Duration, Instant};
 use tiny_http::StatusCode;
 
@@ -19,24 +20,23 @@ const LOCATION: &str = "./status";
 const GONE_EVERY: Duration = Duration::from_secs(5);
 
 pub(crate) fn post<'a>(
-    context: &Context<'_>,
+    node: &'a Node,
     head: &Head<'_>,
     scratch: &mut Scratch,
 ) -> Result<Answer<'a>, Problem> {
     let [wait] = target::parameters(head.query, ["wait"])?;
     if target::flag("wait", wait.as_deref())? {
-        return Ok(Answer::Later(Box::new(|desk| {
-            finish(desk.line, &mut desk.scratch.body).map(Outcome::Reply)
+        return Ok(Answer::Later(Box::new(move |desk| {
+            finish(node, desk.line, &mut desk.scratch.body).map(Outcome::Reply)
         })));
     }
-    let job = context.node.compact();
+    let job = node.compact();
     push_json(&mut scratch.body, &api::CompactionJob { job });
     let reply = Reply::new(StatusCode(202), Body::Written(Media::Json));
     Ok(Answer::Now(reply.header("Location", LOCATION)))
 }
 
-fn finish(line: Line<'_>, body: &mut Vec<u8>) -> Result<Reply, Problem> {
-    let node = line.node();
+fn finish(node: &Node, line: Line<'_>, body: &mut Vec<u8>) -> Result<Reply, Problem> {
     let job = node.compact();
     loop {
         let look = Instant::now() + GONE_EVERY;

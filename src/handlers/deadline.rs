@@ -3,7 +3,8 @@
 use crate::api;
 use crate::http::problem::{self, Problem};
 use crate::http::response::{Reply, push_decimal};
-use crate::node::{Deadline, Node};
+use crate::node::Deadline;
+use crate::session::Session;
 
 const TTL_RANGE: &str = "a time to live is a number of seconds, from 0.001 up to a hundred years";
 
@@ -39,11 +40,11 @@ pub(crate) fn of_query(ttl: Option<&str>) -> Result<Deadline, Problem> {
 }
 
 /// As [`push_members`], and how long there is until then.
-pub(crate) fn push_members_and_ttl(body: &mut Vec<u8>, node: &Node, deadline_ms: Option<u64>) {
+pub(crate) fn push_members_and_ttl(body: &mut Vec<u8>, session: &Session<'_>, deadline_ms: Option<u64>) {
     push_members(body, deadline_ms);
     if let Some(deadline_ms) = deadline_ms {
         body.extend_from_slice(b",\"ttl\":");
-        body.extend_from_slice(api::ttl_seconds(node.ttl_ms(deadline_ms)).as_bytes());
+        body.extend_from_slice(api::ttl_seconds(session.ttl_ms(deadline_ms)).as_bytes());
     }
 }
 
@@ -59,11 +60,11 @@ pub(crate) fn push_members(body: &mut Vec<u8>, deadline_ms: Option<u64>) {
 
 impl Reply {
     /// Says when the key expires, if it does, and how long there is until then by the node's clock.
-    pub(crate) fn expires_at(self, node: &Node, deadline_ms: Option<u64>) -> Reply {
+    pub(crate) fn expires_at(self, session: &Session<'_>, deadline_ms: Option<u64>) -> Reply {
         match deadline_ms {
             Some(deadline_ms) => self
                 .header(api::HEADER_EXPIRES_AT, &api::expires_at(deadline_ms))
-                .header(api::HEADER_TTL, &api::ttl_seconds(node.ttl_ms(deadline_ms))),
+                .header(api::HEADER_TTL, &api::ttl_seconds(session.ttl_ms(deadline_ms))),
             None => self,
         }
     }

@@ -7,17 +7,21 @@
 use super::admit::Admitted;
 use super::allowance::Room;
 use super::context::{Context, Scratch};
-use super::route::{Resource, Route};
+use super::route::Resource;
 use super::stream::Answer;
 use super::{backup, batch, compact, keys, kv, metrics, page, replication, status, watch};
 use crate::http::problem::Problem;
 use crate::http::request::Head;
+use crate::session::Session;
 use tiny_http::Method;
 
 /// Refuses a request whose body need not be asked for, since it would be refused with it too.
-pub(crate) fn foresee(context: Context<'_>, head: &Head<'_>, route: &Route<'_>) -> Result<(), Problem> {
-    match route.resource {
-        Resource::Key => kv::foresee(context.node, head, &route.key),
+pub(crate) fn foresee(context: Context<'_>, head: &Head<'_>, admitted: &Admitted<'_>) -> Result<(), Problem> {
+    match admitted.route.resource {
+        Resource::Key => {
+            let session = Session::new(context.node, admitted.grant.clone());
+            kv::foresee(&session, head, &admitted.route.key)
+        }
         _ => Ok(()),
     }
 }
@@ -33,31 +37,35 @@ pub(crate) fn handle<'a>(
     room: &mut Room<'a, '_>,
 ) -> Result<Answer<'a>, Problem> {
     let node = context.node;
+    let session = Session::new(node, admitted.grant);
+    let session = &session;
     let key = &*admitted.route.key;
     let reply = match (admitted.route.resource, &head.method, admitted.sent) {
-        (Resource::Key, Method::Put, Some(sent)) => kv::put(node, head, key, body, sent, scratch),
-        (Resource::Key, Method::Patch, _) => kv::patch(node, head, key, body, scratch),
-        (Resource::Key, Method::Delete, _) => kv::delete(node, head, key),
-        (Resource::Key, Method::Head, _) => kv::head(node, head, key),
-        (Resource::Key, _, _) => return kv::get(node, head, key, scratch),
-        (Resource::Keys, Method::Post, _) => keys::post(node, head, body, scratch),
-        (Resource::Keys, Method::Delete, _) => keys::delete(node, head, scratch),
-        (Resource::Keys, _, _) => return keys::list(head),
-        (Resource::Batch, _, _) => return batch::post(&context, head, body, scratch, room),
-        (Resource::Backup, _, _) => return backup::get(head),
-        (Resource::Snapshot, _, _) => return backup::get(head),
-        (Resource::Log, _, _) => return replication::log(head),
+        (Resource::Key, Method::Put, Some(sent)) => kv::put(session, head, key, body, sent, scratch),
+        (Resource::Key, Method::Patch, _) => kv::patch(session, head, key, body, scratch),
+        (Resource::Key, Method::Delete, _) => kv::delete(session, head, key),
+        (Resource::Key, Method::Head, _) => kv::head(session, head, key),
+        (Resource::Key, _, _) => return kv::get(session, head, key, scratch),
+        (Resource::Keys, Method::Post, _) => keys::post(session, head, body, scratch),
+        (Resource::Keys, Method::Delete, _) => keys::delete(session, head, scratch),
+        (Resource::Keys, _, _) => return keys::list(session.clone(), head),
+        (Resource::Batch, _, _) => {
+            return batch::post(session, &context.shared.limits, head, body, scratch, room);
+        }
+        (Resource::Backup, _, _) => return backup::get(node, head),
+        (Resource::Snapshot, _, _) => return backup::get(node, head),
+        (Resource::Log, _, _) => return replication::log(node, head),
         (Resource::Hello, _, _) => replication::hello(&context, head, body, scratch),
         (Resource::Handover, _, _) => replication::handover(&context, head, body, scratch),
-        (Resource::Promote, _, _) => return replication::promote(head),
+        (Resource::Promote, _, _) => return replication::promote(node, head),
         (Resource::Forget, _, _) => replication::forget(&context, head, scratch),
         (Resource::Primary, _, _) => replication::primary(&context, head, scratch),
         (Resource::Replica, _, _) => replication::replica(&context, head, scratch),
-        (Resource::Compact, _, _) => return compact::post(&context, head, scratch),
-        (Resource::Watch, _, _) => return watch::watch(head),
+        (Resource::Compact, _, _) => return compact::post(node, head, scratch),
+        (Resource::Watch, _, _) => return watch::watch(session.clone(), head),
         (Resource::Page, _, _) => page::get(&admitted.route, head, scratch),
         (Resource::Status, _, _) => status::status(&context, head, scratch),
-        (Resource::Stats, _, _) => status::stats(&context, head, scratch),
+        (Resource::Stats, _, _) => status::stats(&context, session, head, scratch),
         (Resource::Metrics, _, _) => metrics::get(&context, head, scratch),
         (Resource::History, _, _) => status::history(&context, head, scratch),
         (Resource::Healthz, _, _) => status::healthz(head, scratch),

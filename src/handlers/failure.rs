@@ -58,7 +58,7 @@ impl Problem {
                 problem::UNAUTHORIZED,
                 "Bearer realm=\"pykv\", error=\"invalid_token\"",
             ),
-            Denied::Scope { .. } => (
+            Denied::Scope { .. } | Denied::Key | Denied::Prefix => (
                 problem::FORBIDDEN,
                 "Bearer realm=\"pykv\", error=\"insufficient_scope\"",
             ),

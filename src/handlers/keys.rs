@@ -13,7 +13,8 @@ use crate::http::problem::{self, Problem};
 use crate::http::request::Head;
 use crate::http::response::{Body, Media, Reply, push_json, push_json_string};
 use crate::http::target;
-use crate::node::{Ahead, Cursor, CursorError, LISTER_BYTES, Lister, Mode, Node};
+use crate::node::{Ahead, Cursor, CursorError, LISTER_BYTES, Lister, Mode};
+use crate::session::Session;
 use std::borrow::Cow;
 use std::io;
 use tiny_http::StatusCode;
@@ -30,7 +31,7 @@ const LIST_BYTES: usize = SINK_BYTES + LISTER_BYTES;
 const GONE_EVERY_LOOKS: u64 = 256;
 
 pub(crate) fn post(
-    node: &Node,
+    session: &Session<'_>,
     head: &Head<'_>,
     body: &[u8],
     scratch: &mut Scratch,
@@ -39,7 +40,7 @@ pub(crate) fn post(
     let conditions = Conditions::of_write(head)?;
     let (key, payload) = body::key_and_value(body)?;
     let reply = kv::write(
-        node,
+        session,
         kv::check_key(&key)?,
         &payload,
         Mode::Add,
@@ -49,7 +50,7 @@ pub(crate) fn post(
     Ok(reply.header("Location", &api::relative_key_path(&key)))
 }
 
-pub(crate) fn list<'a>(head: &Head<'_>) -> Result<Answer<'a>, Problem> {
+pub(crate) fn list<'a>(session: Session<'a>, head: &Head<'_>) -> Result<Answer<'a>, Problem> {
     let names = ["prefix", "limit", "cursor", "values"];
     let [prefix, limit, cursor, values] = target::parameters(head.query, names)?;
     let prefix = prefix.map(Cow::into_owned).unwrap_or_default();
@@ -76,8 +77,10 @@ pub(crate) fn list<'a>(head: &Head<'_>) -> Result<Answer<'a>, Problem> {
                 .ok_or_else(|| Problem::new(problem::BAD_QUERY, "no answer gave this cursor").field("cursor"))
         })
         .transpose()?;
-    Ok(Answer::Later(Box::new(move |desk| {
-        let lister = desk.line.node().lister(&prefix, cursor, with_values);
+    Ok(Answer::Later(Box::new(move |_| {
+        let lister = session
+            .lister(&prefix, cursor, with_values)
+            .map_err(Problem::of_denied)?;
         let lister = lister.map_err(|error| {
             let (kind, detail) = match error {
                 CursorError::Stale => (
@@ -162,7 +165,11 @@ fn send_list(
 }
 
 /// Deletes all keys under a prefix, or says how many that would be.
-pub(crate) fn delete(node: &Node, head: &Head<'_>, scratch: &mut Scratch) -> Result<Reply, Problem> {
+pub(crate) fn delete(
+    session: &Session<'_>,
+    head: &Head<'_>,
+    scratch: &mut Scratch,
+) -> Result<Reply, Problem> {
     let [prefix, dry_run] = target::parameters(head.query, ["prefix", "dry_run"])?;
     let is_dry_run = target::flag("dry_run", dry_run.as_deref())?;
     let Some(prefix) = prefix else {
@@ -180,10 +187,11 @@ pub(crate) fn delete(node: &Node, head: &Head<'_>, scratch: &mut Scratch) -> Res
     let mut answer = api::Deleted::default();
     let mut offset = None;
     if is_dry_run {
-        answer.would_delete = Some(node.count_prefix(&prefix));
+        answer.would_delete = Some(session.count_prefix(&prefix).map_err(Problem::of_denied)?);
     } else {
-        let swept = node
+        let swept = session
             .delete_prefix(&prefix)
+            .map_err(Problem::of_denied)?
             .map_err(|partly| Problem::of_refusal(&partly.refusal).deleted(partly.done.keys))?;
         answer.deleted = swept.keys;
         offset = swept.offset;

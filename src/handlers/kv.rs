@@ -18,8 +18,9 @@ use crate::http::request::Head;
 use crate::http::response::{Body, Media, Reply, push_decimal, push_json_string};
 use crate::http::target;
 use crate::key::{Key, KeyError};
-use crate::node::{Found, Got, Mode, Node, Precondition, WriteError, Written};
+use crate::node::{Found, Got, Mode, Precondition, WriteError, Written};
 use crate::pair::KEY_BYTES_MAX;
+use crate::session::Session;
 use std::borrow::Cow;
 use tiny_http::{Method, StatusCode};
 
@@ -29,7 +30,7 @@ const NO_CONTENT: StatusCode = StatusCode(204);
 const NOT_MODIFIED: StatusCode = StatusCode(304);
 
 pub(crate) fn get<'a>(
-    node: &Node,
+    session: &Session<'a>,
     head: &Head<'_>,
     key: &str,
     scratch: &mut Scratch,
@@ -37,7 +38,10 @@ pub(crate) fn get<'a>(
     let media = wanted_media(head)?;
     let key = check_key(key)?;
     scratch.value.clear();
-    let (found, large_bytes) = match node.read(key, &mut scratch.value) {
+    let (found, large_bytes) = match session
+        .read(key, &mut scratch.value)
+        .map_err(Problem::of_denied)?
+    {
         None => return Err(problem::no_key()),
         Some(Got::Copied(found)) => (found, None),
         Some(Got::Large(meta)) => (meta.found, Some(meta.value_bytes)),
@@ -46,13 +50,16 @@ pub(crate) fn get<'a>(
         return Ok(Answer::Now(reply));
     }
     if let Some(value_bytes) = large_bytes {
-        return Ok(Answer::Later(large(Large {
-            key: key.as_str().into(),
-            media,
-            value_bytes,
-            version: found.version,
-            is_conditional: !head.if_match.is_empty() || !head.if_none_match.is_empty(),
-        })));
+        return Ok(Answer::Later(large(
+            session.clone(),
+            Large {
+                key: key.as_str().into(),
+                media,
+                value_bytes,
+                version: found.version,
+                is_conditional: !head.if_match.is_empty() || !head.if_none_match.is_empty(),
+            },
+        )));
     }
     match media {
         // The bytes change places rather than being copied.
@@ -63,14 +70,14 @@ pub(crate) fn get<'a>(
                 key.as_str(),
                 &scratch.value,
                 found,
-                |body, deadline_ms| deadline::push_members_and_ttl(body, node, deadline_ms),
+                |body, deadline_ms| deadline::push_members_and_ttl(body, session, deadline_ms),
             );
         }
     }
     Ok(Answer::Now(
         Reply::new(OK, Body::Written(media))
             .version(found.version)
-            .expires_at(node, found.deadline_ms),
+            .expires_at(session, found.deadline_ms),
     ))
 }
 
@@ -85,13 +92,12 @@ struct Large {
 
 /// Takes a share of a large value, once there is room for it: while it is sent it may be deleted, and is then
 /// held by the answer alone.
-fn large<'a>(large: Large) -> Later<'a> {
+fn large<'a>(session: Session<'a>, large: Large) -> Later<'a> {
     Box::new(move |desk| {
-        let node = desk.line.node();
         let mut value_bytes = large.value_bytes;
         let (pair, found) = loop {
             desk.hold(value_bytes + SINK_BYTES)?;
-            let pair = node.pair(check_key(&large.key)?);
+            let pair = session.pair(check_key(&large.key)?).map_err(Problem::of_denied)?;
             let (pair, found) = pair.ok_or_else(problem::no_key)?;
             if pair.value().len() <= value_bytes {
                 break (pair, found);
@@ -110,22 +116,23 @@ fn large<'a>(large: Large) -> Later<'a> {
         Ok(Outcome::Stream(Stream {
             head: Reply::new(OK, body)
                 .version(found.version)
-                .expires_at(node, found.deadline_ms),
+                .expires_at(&session, found.deadline_ms),
             holds: value_bytes + SINK_BYTES,
             is_endless: false,
             body: Box::new(move |sink| match media {
                 Media::Octets => sink.write(pair.value()),
                 _ => push_entry(sink, &large.key, pair.value(), found, |body, deadline_ms| {
-                    deadline::push_members_and_ttl(body, node, deadline_ms);
+                    deadline::push_members_and_ttl(body, &session, deadline_ms);
                 }),
             }),
         }))
     })
 }
 
-pub(crate) fn head(node: &Node, head: &Head<'_>, key: &str) -> Result<Reply, Problem> {
+pub(crate) fn head(session: &Session<'_>, head: &Head<'_>, key: &str) -> Result<Reply, Problem> {
     let media = wanted_media(head)?;
-    let Some(meta) = node.peek(check_key(key)?) else {
+    let meta = session.peek(check_key(key)?).map_err(Problem::of_denied)?;
+    let Some(meta) = meta else {
         return Err(problem::no_key());
     };
     if let Some(reply) = check_conditions(head, meta.found.version)? {
@@ -137,12 +144,12 @@ pub(crate) fn head(node: &Node, head: &Head<'_>, key: &str) -> Result<Reply, Pro
     };
     Ok(Reply::new(OK, body)
         .version(meta.found.version)
-        .expires_at(node, meta.found.deadline_ms)
+        .expires_at(session, meta.found.deadline_ms)
         .header(api::HEADER_VALUE_BYTES, &meta.value_bytes.to_string()))
 }
 
 pub(crate) fn put(
-    node: &Node,
+    session: &Session<'_>,
     head: &Head<'_>,
     key: &str,
     body: &[u8],
@@ -163,11 +170,11 @@ pub(crate) fn put(
         }
         Sent::Json => body::value(body)?,
     };
-    write(node, key, &payload, mode, conditions.precondition(), scratch)
+    write(session, key, &payload, mode, conditions.precondition(), scratch)
 }
 
 /// Refuses a PUT or PATCH that fails whatever its body is, as things stand.
-pub(crate) fn foresee(node: &Node, head: &Head<'_>, key: &str) -> Result<(), Problem> {
+pub(crate) fn foresee(session: &Session<'_>, head: &Head<'_>, key: &str) -> Result<(), Problem> {
     let is_upsert = match head.method {
         Method::Put => put_query(head)?.0 == Mode::Upsert,
         _ => false,
@@ -175,7 +182,8 @@ pub(crate) fn foresee(node: &Node, head: &Head<'_>, key: &str) -> Result<(), Pro
     let key = check_key(key)?;
     let conditions = Conditions::of_write(head)?;
     let precondition = conditions.precondition();
-    let version = node.peek(key).map(|meta| meta.found.version);
+    let meta = session.peek(key).map_err(Problem::of_denied)?;
+    let version = meta.map(|meta| meta.found.version);
     let foreseen = match version {
         None if !is_upsert => Err(WriteError::Missing),
         version => precondition.check(version),
@@ -195,7 +203,7 @@ fn put_query<'a>(head: &Head<'a>) -> Result<(Mode, Option<Cow<'a, str>>), Proble
 
 /// Gives a key another deadline, or none.
 pub(crate) fn patch(
-    node: &Node,
+    session: &Session<'_>,
     head: &Head<'_>,
     key: &str,
     body: &[u8],
@@ -206,49 +214,52 @@ pub(crate) fn patch(
     let conditions = Conditions::of_write(head)?;
     let precondition = conditions.precondition();
     let deadline = body::deadline(body)?;
-    let written = node
+    let written = session
         .set_deadline(key, deadline, precondition)
+        .map_err(Problem::of_denied)?
         .map_err(|error| Problem::of_write(error, precondition.wants_present()))?;
-    Ok(written_reply(node, key, written, scratch))
+    Ok(written_reply(session, key, written, scratch))
 }
 
 /// Puts a value, for `PUT` and `POST`.
 pub(crate) fn write(
-    node: &Node,
+    session: &Session<'_>,
     key: Key<'_>,
     payload: &Payload<'_>,
     mode: Mode,
     precondition: Precondition<'_>,
     scratch: &mut Scratch,
 ) -> Result<Reply, Problem> {
-    let written = node
+    let written = session
         .put(key, &payload.value, payload.deadline, mode, precondition)
+        .map_err(Problem::of_denied)?
         .map_err(|error| Problem::of_write(error, precondition.wants_present()))?;
-    Ok(written_reply(node, key, written, scratch))
+    Ok(written_reply(session, key, written, scratch))
 }
 
-fn written_reply(node: &Node, key: Key<'_>, written: Written, scratch: &mut Scratch) -> Reply {
+fn written_reply(session: &Session<'_>, key: Key<'_>, written: Written, scratch: &mut Scratch) -> Reply {
     let body = &mut scratch.body;
     body.extend_from_slice(b"{\"key\":");
     push_json_string(body, key.as_str());
     body.extend_from_slice(b",\"version\":");
     push_decimal(body, written.version);
-    deadline::push_members_and_ttl(body, node, written.deadline_ms);
+    deadline::push_members_and_ttl(body, session, written.deadline_ms);
     body.push(b'}');
     let status = if written.created { CREATED } else { OK };
     Reply::new(status, Body::Written(Media::Json))
         .version(written.version)
-        .expires_at(node, written.deadline_ms)
+        .expires_at(session, written.deadline_ms)
         .offset(written.version)
 }
 
-pub(crate) fn delete(node: &Node, head: &Head<'_>, key: &str) -> Result<Reply, Problem> {
+pub(crate) fn delete(session: &Session<'_>, head: &Head<'_>, key: &str) -> Result<Reply, Problem> {
     let [] = target::parameters(head.query, [])?;
     let key = check_key(key)?;
     let conditions = Conditions::of_write(head)?;
     let precondition = conditions.precondition();
-    let offset = node
+    let offset = session
         .delete(key, precondition)
+        .map_err(Problem::of_denied)?
         .map_err(|error| Problem::of_write(error, precondition.wants_present()))?;
     Ok(Reply::new(NO_CONTENT, Body::None).offset(offset))
 }

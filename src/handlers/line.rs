@@ -1,12 +1,10 @@
 //! The connection, as seen by whoever waits or sends on it: what it belongs to, whether its client is still there, and
 //! why it ends early.
 
-use super::context::Context;
 use super::shared::Shared;
 use crate::http::problem::{self, Problem};
 use crate::net::budget::Charge;
 use crate::net::registry::Peer;
-use crate::node::Node;
 use std::fmt;
 use std::io;
 use std::time::{Duration, Instant};
@@ -14,17 +12,13 @@ use std::time::{Duration, Instant};
 /// The connection, as seen by whoever waits on it.
 #[derive(Clone, Copy)]
 pub(crate) struct Line<'a> {
-    context: Context<'a>,
+    shared: &'a Shared,
     peer: &'a Peer,
 }
 
 impl<'a> Line<'a> {
-    pub(crate) fn new(context: Context<'a>, peer: &'a Peer) -> Line<'a> {
-        Line { context, peer }
-    }
-
-    pub(crate) fn node(&self) -> &'a Node {
-        self.context.node
+    pub(crate) fn new(shared: &'a Shared, peer: &'a Peer) -> Line<'a> {
+        Line { shared, peer }
     }
 
     pub(crate) fn peer(&self) -> &'a Peer {
@@ -32,7 +26,7 @@ impl<'a> Line<'a> {
     }
 
     pub(crate) fn shared(&self) -> &'a Shared {
-        self.context.shared
+        self.shared
     }
 
     /// Whether the server has been told to stop: then nothing is waited for any more.

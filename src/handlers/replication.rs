@@ -118,9 +118,9 @@ pub(crate) fn forget(
 }
 
 /// `GET /replication/log`
-pub(crate) fn log<'a>(head: &Head<'_>) -> Result<Answer<'a>, Problem> {
+pub(crate) fn log<'a>(node: &'a Node, head: &Head<'_>) -> Result<Answer<'a>, Problem> {
     let (poll, wait) = question(head)?;
-    Ok(Answer::Later(Box::new(move |desk| chunk(desk, poll, wait))))
+    Ok(Answer::Later(Box::new(move |desk| chunk(node, desk, poll, wait))))
 }
 
 pub(crate) fn question(head: &Head<'_>) -> Result<(Poll, Duration), Problem> {
@@ -207,9 +207,13 @@ fn number<T: FromStr>(text: &str, field: &'static str) -> Result<T, Problem> {
 }
 
 /// Waits until there is more of the log, and answers with it: small records together, a large one as it is read.
-fn chunk<'a>(desk: &mut Desk<'a, '_>, poll: Poll, wait: Duration) -> Result<Outcome<'a>, Problem> {
+fn chunk<'a>(
+    node: &'a Node,
+    desk: &mut Desk<'a, '_>,
+    poll: Poll,
+    wait: Duration,
+) -> Result<Outcome<'a>, Problem> {
     let line = desk.line;
-    let node = line.node();
     let deadline = Instant::now() + wait;
     let mut feed = match node.poll(&poll) {
         Ok(feed) => feed,
@@ -308,13 +312,13 @@ fn divergence(branches: &[Branch], from: Option<u64>, body: &mut Vec<u8>) -> Rep
 }
 
 /// `POST /promote`
-pub(crate) fn promote<'a>(head: &Head<'_>) -> Result<Answer<'a>, Problem> {
+pub(crate) fn promote<'a>(node: &'a Node, head: &Head<'_>) -> Result<Answer<'a>, Problem> {
     let [force] = target::parameters(head.query, ["force"])?;
     let is_forced = target::flag("force", force.as_deref())?;
     // The primary may take a moment to hand over.
     Ok(Answer::Later(Box::new(move |desk| {
         let line = desk.line;
-        let promoted = replication::promote(line.node(), is_forced, || !line.is_stopping());
+        let promoted = replication::promote(node, is_forced, || !line.is_stopping());
         let promotion = promoted.map_err(|error| problem_of_promote(&error))?;
         Ok(Outcome::Reply(json(
             desk.scratch,

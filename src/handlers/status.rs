@@ -14,6 +14,7 @@ use crate::log::{Health, Policy};
 use crate::node::ClusterStatus;
 use crate::observe::history;
 use crate::pair::KEY_BYTES_MAX;
+use crate::session::Session;
 use crate::store::{Curve, Limits};
 use std::time::Duration;
 use tiny_http::StatusCode;
@@ -61,7 +62,12 @@ pub(crate) fn status(
     Ok(json(scratch, &body))
 }
 
-pub(crate) fn stats(context: &Context<'_>, head: &Head<'_>, scratch: &mut Scratch) -> Result<Reply, Problem> {
+pub(crate) fn stats(
+    context: &Context<'_>,
+    session: &Session<'_>,
+    head: &Head<'_>,
+    scratch: &mut Scratch,
+) -> Result<Reply, Problem> {
     let [] = target::parameters(head.query, [])?;
     let counters = context.node.counters();
     let status = context.node.status();
@@ -98,11 +104,13 @@ pub(crate) fn stats(context: &Context<'_>, head: &Head<'_>, scratch: &mut Scratc
         hot_keys: usage
             .hot_keys
             .into_iter()
+            .filter(|(key, _)| session.shows(key.as_bytes()))
             .map(|(key, reads)| api::HotKey { key, reads })
             .collect(),
         big_keys: usage
             .big_keys
             .into_iter()
+            .filter(|(key, _)| session.shows(key.as_bytes()))
             .map(|(key, bytes)| api::BigKey { key, bytes })
             .collect(),
     };

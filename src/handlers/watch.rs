@@ -13,7 +13,7 @@
 
 mod question;
 
-use super::line::{Cut, Line};
+use super::line::Cut;
 use super::sink::{Out, SINK_BYTES, Sink};
 use super::stream::{Answer, Desk, Outcome, Stream};
 use crate::api;
@@ -23,7 +23,8 @@ use crate::http::request::Head;
 use crate::http::response::{Body, Media, Reply, push_decimal, push_json_string};
 use crate::http::target;
 use crate::log::{BUFFER_BYTES, Feed, LogId};
-use question::{Question, number, place, push_event_id, seconds};
+use crate::session::Session;
+use question::{Question, number, place, push_change, push_event, push_event_id, seconds};
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
 use tiny_http::{Method, StatusCode};
@@ -43,11 +44,12 @@ const GONE_EVERY: Duration = Duration::from_secs(5);
 /// How long a browser waits before it connects anew, in ms.
 const RETRY_MS: u64 = 1000;
 
-pub(crate) fn watch<'a>(head: &Head<'_>) -> Result<Answer<'a>, Problem> {
+pub(crate) fn watch<'a>(session: Session<'a>, head: &Head<'_>) -> Result<Answer<'a>, Problem> {
     let [prefix, after, wait, limit, values] =
         target::parameters(head.query, ["prefix", "after", "wait", "limit", "values"])?;
     let with_values = values.is_none() || target::flag("values", values.as_deref())?;
     let mut question = Question {
+        session,
         prefix: prefix.map(Cow::into_owned).unwrap_or_default(),
         after: after.map(|after| place(&after, "after")).transpose()?,
         after_field: "after",
@@ -66,9 +68,7 @@ pub(crate) fn watch<'a>(head: &Head<'_>) -> Result<Answer<'a>, Problem> {
             let last = std::str::from_utf8(last).unwrap_or_default();
             question.after = Some(place(last, question.after_field)?);
         }
-        return Ok(Answer::Later(Box::new(|desk| {
-            events(desk.line, question).map(Outcome::Stream)
-        })));
+        return Ok(Answer::Later(Box::new(|_| events(question).map(Outcome::Stream))));
     }
     let limit = limit.map_or(Ok(api::WATCH_LIMIT_DEFAULT), |limit| {
         number(&limit, "limit", 1..=api::WATCH_LIMIT_MAX)
@@ -84,14 +84,14 @@ pub(crate) fn watch<'a>(head: &Head<'_>) -> Result<Answer<'a>, Problem> {
 
 fn poll<'a>(
     desk: &mut Desk<'a, '_>,
-    question: Question,
+    question: Question<'a>,
     limit: usize,
     wait: Duration,
 ) -> Result<Outcome<'a>, Problem> {
     let line = desk.line;
     let deadline = Instant::now() + wait;
-    let mut feed = question.feed(line)?;
-    let unreadable = |error| question.problem(error, line.node().role());
+    let mut feed = question.feed()?;
+    let unreadable = |error| question.problem(error);
     loop {
         desk.hold(feed_bytes(&feed))?;
         let stride_end = feed.offset() + STRIDE_BYTES;
@@ -139,7 +139,7 @@ fn poll<'a>(
     let body = &mut desk.scratch.body;
     body.extend_from_slice(b"{\"changes\":[],\"next\":");
     push_decimal(body, feed.offset());
-    push_log(body, line.node().log_id());
+    push_log(body, question.session.log_id());
     body.push(b'}');
     Ok(Outcome::Reply(Reply::new(
         StatusCode(200),
@@ -174,7 +174,7 @@ fn feed_bytes(feed: &Feed<'_>) -> usize {
 fn send_changes(
     sink: &mut Sink<'_, '_>,
     mut feed: Feed<'_>,
-    question: &Question,
+    question: &Question<'_>,
     limit: usize,
 ) -> Result<(), Cut> {
     let stride_end = feed.offset() + STRIDE_BYTES;
@@ -194,7 +194,7 @@ fn send_changes(
                     if changes > 0 {
                         sink.buffer().push(b',');
                     }
-                    question.push_change(sink, &read)?;
+                    push_change(sink, &read, question.with_values)?;
                     changes += 1;
                     value_bytes += read.record.value.len();
                 }
@@ -206,7 +206,7 @@ fn send_changes(
     }
     sink.buffer().extend_from_slice(b"],\"next\":");
     push_decimal(sink.buffer(), feed.offset());
-    let log = sink.line().node().log_id();
+    let log = question.session.log_id();
     push_log(sink.buffer(), log);
     sink.buffer().push(b'}');
     Ok(())
@@ -227,8 +227,8 @@ fn hold_next(sink: &mut Sink<'_, '_>, feed: &mut Feed<'_>) -> Result<bool, Cut> 
     Ok(true)
 }
 
-fn events<'a>(line: Line<'a>, question: Question) -> Result<Stream<'a>, Problem> {
-    let feed = question.feed(line)?;
+fn events(question: Question<'_>) -> Result<Stream<'_>, Problem> {
+    let feed = question.feed()?;
     Ok(Stream {
         head: Reply::new(StatusCode(200), Body::Streamed(Media::Events)),
         holds: 0,
@@ -237,9 +237,9 @@ fn events<'a>(line: Line<'a>, question: Question) -> Result<Stream<'a>, Problem>
     })
 }
 
-fn send_events(sink: &mut Sink<'_, '_>, mut feed: Feed<'_>, question: &Question) -> Result<(), Cut> {
+fn send_events(sink: &mut Sink<'_, '_>, mut feed: Feed<'_>, question: &Question<'_>) -> Result<(), Cut> {
     let line = sink.line();
-    let log = line.node().log_id();
+    let log = question.session.log_id();
     let out = sink.buffer();
     out.extend_from_slice(format!("retry: {RETRY_MS}\n").as_bytes());
     // An id without data is no event. It tells a browser where to go on if it is cut off before the first.
@@ -257,7 +257,9 @@ fn send_events(sink: &mut Sink<'_, '_>, mut feed: Feed<'_>, question: &Question)
                 break false;
             }
             match feed.next() {
-                Ok(Some(read)) if question.is_asked_for(&read) => question.push_event(sink, log, &read)?,
+                Ok(Some(read)) if question.is_asked_for(&read) => {
+                    push_event(sink, log, &read, question.with_values)?
+                }
                 Ok(Some(_)) => {}
                 Ok(None) => break false,
                 Err(error) => {

@@ -42,6 +42,15 @@ pub enum Step<'a> {
     },
 }
 
+impl<'a> Step<'a> {
+    /// The key that it is about.
+    pub(crate) fn key(&self) -> Key<'a> {
+        match self {
+            Step::Get { key } | Step::Set { key, .. } | Step::Delete { key, .. } => *key,
+        }
+    }
+}
+
 /// What an operation of a batch came to.
 #[derive(Clone, Debug)]
 pub enum Outcome {

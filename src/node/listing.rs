@@ -3,6 +3,7 @@
 use super::{Found, Node};
 use crate::pair::Pair;
 use crate::store::Slot;
+use std::sync::Arc;
 
 /// Slots that a listing looks at in one hold of the lock: some 20 µs where none is in a cache.
 pub(super) const WALK_SLOTS: usize = 256;
@@ -93,6 +94,7 @@ pub enum Ahead {
 pub struct Lister<'a> {
     node: &'a Node,
     prefix: Vec<u8>,
+    within: Option<Arc<[Box<str>]>>,
     prefix_hash: u32,
     with_values: bool,
     /// Where the next walk begins; none behind the last slot.
@@ -121,13 +123,17 @@ impl Lister<'_> {
         self.copied.clear();
         self.copied.reserve(WALK_SLOTS);
         (self.given, self.start) = (0, 0);
-        let (prefix, bytes, copied) = (&self.prefix, &mut self.bytes, &mut self.copied);
+        let (prefix, within, bytes, copied) = (&self.prefix, &self.within, &mut self.bytes, &mut self.copied);
         let with_values = self.with_values;
         let now_ms = self.node.clock.now_ms();
         let mut large = None;
         let mut is_full = false;
         self.from = self.node.store.lock().map.walk(from, WALK_SLOTS, |slot, entry| {
-            if !entry.key().starts_with(prefix) || entry.is_expired(|| now_ms) {
+            let is_wanted = entry.key().starts_with(prefix)
+                && within
+                    .as_ref()
+                    .is_none_or(|within| within.iter().any(|one| entry.key().starts_with(one.as_bytes())));
+            if !is_wanted || entry.is_expired(|| now_ms) {
                 return true;
             }
             let is_shared = with_values && entry.is_shared();
@@ -216,6 +222,17 @@ impl Node {
         cursor: Option<Cursor>,
         with_values: bool,
     ) -> Result<Lister<'_>, CursorError> {
+        self.lister_within(prefix, None, cursor, with_values)
+    }
+
+    /// As [`Node::lister`], of what starts with one of `within` too, where those are given.
+    pub(crate) fn lister_within(
+        &self,
+        prefix: &str,
+        within: Option<Arc<[Box<str>]>>,
+        cursor: Option<Cursor>,
+        with_values: bool,
+    ) -> Result<Lister<'_>, CursorError> {
         let prefix_hash = self.store.hash(prefix.as_bytes()) as u32;
         let from = match cursor {
             Some(cursor) if cursor.run != self.run => return Err(CursorError::Stale),
@@ -226,6 +243,7 @@ impl Node {
         Ok(Lister {
             node: self,
             prefix: prefix.as_bytes().to_vec(),
+            within,
             prefix_hash,
             with_values,
             from: Some(from),

@@ -144,11 +144,7 @@ const HOMES: [(&str, &[&str]); 5] = [
     // What comes over a connection; another transport would have its place here.
     (
         "TcpStream",
-        &[
-            "net/transport.rs",
-            "node/cluster.rs",
-            "replication/link.rs",
-        ],
+        &["net/transport.rs", "node/cluster.rs", "replication/link.rs"],
     ),
 ];
 

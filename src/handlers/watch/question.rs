@@ -2,16 +2,16 @@
 
 use crate::api;
 use crate::handlers::deadline;
-use crate::handlers::line::Line;
 use crate::handlers::sink::{Out, push_value};
 use crate::http::problem::{self, Problem};
 use crate::http::response::{push_decimal, push_json_string};
 use crate::log::{Feed, FeedError, LogId, Operation, Read, Role};
+use crate::session::Session;
 use std::time::Duration;
 
 /// What is asked for.
-#[derive(Debug)]
-pub(crate) struct Question {
+pub(crate) struct Question<'a> {
+    pub(crate) session: Session<'a>,
     pub(crate) prefix: String,
     /// None: from now on.
     pub(crate) after: Option<Place>,
@@ -27,74 +27,30 @@ pub(crate) struct Place {
     pub(crate) offset: u64,
 }
 
-impl Question {
-    pub(crate) fn feed<'a>(&self, line: Line<'a>) -> Result<Feed<'a>, Problem> {
-        let node = line.node();
+impl<'a> Question<'a> {
+    pub(crate) fn feed(&self) -> Result<Feed<'a>, Problem> {
+        let session = &self.session;
         if let Some(Place { log: Some(log), .. }) = self.after
-            && log != node.log_id()
+            && log != session.log_id()
         {
             let why = format!(
                 "the offset is of the log {log}, and this node's log is {}",
-                node.log_id()
+                session.log_id()
             );
             return Err(Problem::new(problem::OFFSET_GONE, why).field(self.after_field));
         }
         let after = self.after.map(|after| after.offset);
-        let feed = node.feed(after);
-        feed.map_err(|error| self.problem(error, node.role()))
+        let feed = session.feed(&self.prefix, after).map_err(Problem::of_denied)?;
+        feed.map_err(|error| self.problem(error))
     }
 
     pub(crate) fn is_asked_for(&self, read: &Read<'_>) -> bool {
-        read.record.key.starts_with(self.prefix.as_bytes())
+        let key = read.record.key;
+        key.starts_with(self.prefix.as_bytes()) && self.session.shows(key)
     }
 
-    /// Appends one event, as <https://html.spec.whatwg.org/multipage/server-sent-events.html> has it. JSON has
-    /// no line breaks of its own, so the data is one line.
-    pub(crate) fn push_event<O: Out>(
-        &self,
-        out: &mut O,
-        log: LogId,
-        read: &Read<'_>,
-    ) -> Result<(), O::Error> {
-        let buffer = out.buffer();
-        push_event_id(buffer, log, read.version);
-        buffer.extend_from_slice(b"event: ");
-        buffer.extend(
-            read.record
-                .operation
-                .name()
-                .bytes()
-                .map(|byte| byte.to_ascii_lowercase()),
-        );
-        buffer.extend_from_slice(b"\ndata: ");
-        self.push_change(out, read)?;
-        out.buffer().extend_from_slice(b"\n\n");
-        out.settle()
-    }
-
-    /// Appends a change, as [`api::Change`] has it.
-    pub(crate) fn push_change<O: Out>(&self, out: &mut O, read: &Read<'_>) -> Result<(), O::Error> {
-        let record = &read.record;
-        let buffer = out.buffer();
-        buffer.extend_from_slice(b"{\"operation\":");
-        push_json_string(buffer, record.operation.name());
-        buffer.extend_from_slice(b",\"key\":");
-        // What a node took for a key is UTF-8.
-        push_json_string(buffer, &String::from_utf8_lossy(record.key));
-        if self.with_values && matches!(record.operation, Operation::Set | Operation::Update) {
-            push_value(out, record.value)?;
-        }
-        let buffer = out.buffer();
-        buffer.extend_from_slice(b",\"version\":");
-        push_decimal(buffer, read.version);
-        buffer.extend_from_slice(b",\"timestamp\":");
-        push_decimal(buffer, record.timestamp_ms);
-        deadline::push_members(buffer, record.deadline_ms);
-        buffer.push(b'}');
-        out.settle()
-    }
-
-    pub(crate) fn problem(&self, error: FeedError, role: Role) -> Problem {
+    pub(crate) fn problem(&self, error: FeedError) -> Problem {
+        let role = self.session.role();
         let detail = error.to_string();
         match error {
             // The primary may be that far.
@@ -115,6 +71,52 @@ impl Question {
             }
         }
     }
+}
+
+/// Appends one event, as <https://html.spec.whatwg.org/multipage/server-sent-events.html> has it. JSON has
+/// no line breaks of its own, so the data is one line.
+pub(crate) fn push_event<O: Out>(
+    out: &mut O,
+    log: LogId,
+    read: &Read<'_>,
+    with_values: bool,
+) -> Result<(), O::Error> {
+    let buffer = out.buffer();
+    push_event_id(buffer, log, read.version);
+    buffer.extend_from_slice(b"event: ");
+    buffer.extend(
+        read.record
+            .operation
+            .name()
+            .bytes()
+            .map(|byte| byte.to_ascii_lowercase()),
+    );
+    buffer.extend_from_slice(b"\ndata: ");
+    push_change(out, read, with_values)?;
+    out.buffer().extend_from_slice(b"\n\n");
+    out.settle()
+}
+
+/// Appends a change, as [`api::Change`] has it.
+pub(crate) fn push_change<O: Out>(out: &mut O, read: &Read<'_>, with_values: bool) -> Result<(), O::Error> {
+    let record = &read.record;
+    let buffer = out.buffer();
+    buffer.extend_from_slice(b"{\"operation\":");
+    push_json_string(buffer, record.operation.name());
+    buffer.extend_from_slice(b",\"key\":");
+    // What a node took for a key is UTF-8.
+    push_json_string(buffer, &String::from_utf8_lossy(record.key));
+    if with_values && matches!(record.operation, Operation::Set | Operation::Update) {
+        push_value(out, record.value)?;
+    }
+    let buffer = out.buffer();
+    buffer.extend_from_slice(b",\"version\":");
+    push_decimal(buffer, read.version);
+    buffer.extend_from_slice(b",\"timestamp\":");
+    push_decimal(buffer, record.timestamp_ms);
+    deadline::push_members(buffer, record.deadline_ms);
+    buffer.push(b'}');
+    out.settle()
 }
 
 /// Reads `OFFSET` or `LOG-OFFSET`.
@@ -209,19 +211,13 @@ mod tests {
 
     #[test]
     fn an_event_is_three_fields_and_a_blank_line() {
-        let question = Question {
-            prefix: String::new(),
-            after: None,
-            after_field: "after",
-            with_values: true,
-        };
         let read = Read {
             offset: 0,
             version: 7,
             record: Record::new(Operation::Set, 1, b"a\nb", b"v\r\n"),
         };
         let mut out = Vec::new();
-        let Ok(()) = question.push_event(&mut out, LogId::default(), &read);
+        let Ok(()) = push_event(&mut out, LogId::default(), &read, true);
         let expected = "id: 00000000000000000000000000000000-7\nevent: set\ndata: {\"operation\":\"SET\",\"key\":\"a\\nb\",\"value\":\"v\\r\\n\",\
                         \"version\":7,\"timestamp\":1}\n\n";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
@@ -230,24 +226,19 @@ mod tests {
     /// What is written member by member is what the description of the API has.
     #[test]
     fn a_change_is_read_as_what_it_was() {
-        let question = Question {
-            prefix: String::new(),
-            after: None,
-            after_field: "after",
-            with_values: true,
-        };
         let record = Record {
             deadline_ms: Some(1_700_000_000_123),
             ..Record::new(Operation::Update, 5, "ü".as_bytes(), b"\xff\0")
         };
         let mut out = Vec::new();
-        let Ok(()) = question.push_change(
+        let Ok(()) = push_change(
             &mut out,
             &Read {
                 offset: 1,
                 version: 9,
                 record,
             },
+            true,
         );
         let change: api::Change<'_> = serde_json::from_slice(&out).unwrap();
         assert_eq!((&*change.operation, &*change.key), ("UPDATE", "ü"));

@@ -67,7 +67,7 @@ impl Connection<'_> {
         };
         let Some((body, end)) = body.zip(end) else {
             let asks_first = head.expects_continue && self.input.unread().len() == head_bytes;
-            if asks_first && let Err(problem) = dispatch::foresee(self.context, &head, &admitted.route) {
+            if asks_first && let Err(problem) = dispatch::foresee(self.context, &head, &admitted) {
                 return self.refuse(problem, envelope.is_head, envelope.is_http10);
             }
             let body_bytes_max = admitted.body_bytes_max;

@@ -7,7 +7,7 @@ use crate::handlers::stream::{Desk, Outcome, Stream, TURN_MAX};
 use crate::http::problem::Problem;
 use crate::http::response::{Body, Envelope, Reply};
 use crate::net::input::Input;
-use crate::node::AckRequirement;
+use crate::node::{AckRequirement, Node};
 use crate::observe::{Marks, Spent};
 use crate::server::connection::state::{Connection, KEPT_BYTES, Next, Pending};
 use std::io;
@@ -33,7 +33,7 @@ impl<'a> Connection<'a> {
         }
         self.output.shrink_to(0);
         self.scratch = Scratch::default();
-        let line = Line::new(self.context, self.peer);
+        let line = Line::new(self.context.shared, self.peer);
         let outcome = later(&mut Desk {
             line,
             scratch: &mut self.scratch,
@@ -108,7 +108,7 @@ impl<'a> Connection<'a> {
         }
         let sent = (stream.body)(&mut sink)
             .and_then(|()| match waits_at_end {
-                Some(sync) => acknowledged(line, sync),
+                Some(sync) => acknowledged(self.context.node, line, sync),
                 None => Ok(()),
             })
             .and_then(|()| sink.end());
@@ -154,8 +154,7 @@ impl<'a> Connection<'a> {
 }
 
 /// Waits until replicas have all that the node shows now.
-fn acknowledged(line: Line<'_>, sync: AckRequirement) -> Result<(), Cut> {
-    let node = line.node();
+fn acknowledged(node: &Node, line: Line<'_>, sync: AckRequirement) -> Result<(), Cut> {
     let offset = node.visible();
     node.wait(offset)
         .map_err(|refusal| Cut::Unacknowledged(Problem::of_refusal(&refusal)))?;

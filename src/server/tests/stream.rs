@@ -1,6 +1,5 @@
 //! The sink of a stream, on a connection of its own: what stands on the wire, and who is cut off.
 
-use crate::handlers::context::Context;
 use crate::handlers::line::{Cut, Line};
 use crate::handlers::route;
 use crate::handlers::shared::Shared;
@@ -64,11 +63,7 @@ fn on_a_line(limits: Limits, work: impl FnOnce(Line<'_>, &Shared, TcpStream)) {
         stopper: server.stopper.clone(),
         limits,
     };
-    let context = Context {
-        node: &server.node,
-        shared: &shared,
-    };
-    work(Line::new(context, &peer), &shared, client);
+    work(Line::new(&shared, &peer), &shared, client);
 }
 
 #[test]

@@ -1,0 +1,64 @@
+//! What a client may do.
+
+use std::sync::Arc;
+
+/// What a token allows. Each includes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Scope {
+    Read = 1,
+    Write = 2,
+    Admin = 3,
+}
+
+impl Scope {
+    pub(super) fn from_name(name: &str) -> Option<Scope> {
+        match name {
+            "read" => Some(Scope::Read),
+            "write" => Some(Scope::Write),
+            "admin" => Some(Scope::Admin),
+            _ => None,
+        }
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Scope::Read => "read",
+            Scope::Write => "write",
+            Scope::Admin => "admin",
+        }
+    }
+}
+
+/// What a client may do: a scope, over all keys or over those with certain prefixes.
+#[derive(Clone, Debug)]
+pub(crate) struct Grant {
+    pub(super) scope: Scope,
+    /// None: all keys.
+    pub(super) prefixes: Option<Arc<[Box<str>]>>,
+}
+
+impl Grant {
+    /// Everything: what a client may do where no token is asked for.
+    pub(crate) const ALL: Grant = Grant {
+        scope: Scope::Admin,
+        prefixes: None,
+    };
+
+    /// Whether it opens a key.
+    pub(crate) fn opens(&self, key: &[u8]) -> bool {
+        match &self.prefixes {
+            None => true,
+            Some(prefixes) => prefixes.iter().any(|prefix| key.starts_with(prefix.as_bytes())),
+        }
+    }
+
+    /// Whether it opens all keys that start with `prefix`.
+    pub(crate) fn opens_all(&self, prefix: &str) -> bool {
+        self.opens(prefix.as_bytes())
+    }
+
+    /// The prefixes whose keys it opens; none where it opens all keys.
+    pub(crate) fn prefixes(&self) -> Option<&Arc<[Box<str>]>> {
+        self.prefixes.as_ref()
+    }
+}
