@@ -188,8 +188,7 @@ impl Node {
         loop {
             let mut locked = self.store.lock();
             let map = &mut locked.map;
-            let slot = map.find(hash, key.as_bytes());
-            let Some(slot) = slot.filter(|&slot| !map.entry(slot).is_expired(|| self.clock.now_ms())) else {
+            let Some(slot) = map.find_live(hash, key.as_bytes(), || self.clock.now_ms()) else {
                 map.miss(hash);
                 return None;
             };
@@ -239,18 +238,22 @@ impl Node {
     pub(crate) fn pair(&self, key: Key<'_>) -> Option<(Pair, Found)> {
         let hash = self.store.hash(key.as_bytes());
         let locked = self.store.lock();
-        let entry = locked.map.entry(locked.map.find(hash, key.as_bytes())?);
-        let is_there = !entry.is_expired(|| self.clock.now_ms());
-        is_there.then(|| (entry.pair(), Found::of(entry)))
+        let slot = locked
+            .map
+            .find_live(hash, key.as_bytes(), || self.clock.now_ms())?;
+        let entry = locked.map.entry(slot);
+        Some((entry.pair(), Found::of(entry)))
     }
 
     /// What is known of a key beside its value. Leaves recency and counters alone.
     pub fn peek(&self, key: Key<'_>) -> Option<Meta> {
         let hash = self.store.hash(key.as_bytes());
         let locked = self.store.lock();
-        let entry = locked.map.entry(locked.map.find(hash, key.as_bytes())?);
-        let is_there = !entry.is_expired(|| self.clock.now_ms());
-        is_there.then(|| Meta {
+        let slot = locked
+            .map
+            .find_live(hash, key.as_bytes(), || self.clock.now_ms())?;
+        let entry = locked.map.entry(slot);
+        Some(Meta {
             found: Found::of(entry),
             value_bytes: entry.value().len(),
         })
@@ -275,7 +278,7 @@ impl Node {
         let (mut locked, slot) = loop {
             let mut locked = self.store.lock();
             locked.log.check()?;
-            let slot = locked.find_live(prepared.hash, key.as_bytes(), timestamp_ms);
+            let slot = locked.find_or_expire(prepared.hash, key.as_bytes(), timestamp_ms);
             let version = slot.map(|slot| locked.map.entry(slot).version());
             match (mode, version) {
                 (Mode::Update, None) => return Err(WriteError::Missing),
@@ -316,8 +319,7 @@ impl Node {
         let hash = self.store.hash(key.as_bytes());
         loop {
             let locked = self.store.lock();
-            let slot = locked.map.find(hash, key.as_bytes());
-            let slot = slot.filter(|&slot| !locked.map.entry(slot).is_expired(|| self.clock.now_ms()));
+            let slot = locked.map.find_live(hash, key.as_bytes(), || self.clock.now_ms());
             let version = slot.map(|slot| locked.map.entry(slot).version());
             precondition.check(version)?;
             let (Some(slot), Some(version)) = (slot, version) else {
@@ -349,7 +351,7 @@ impl Node {
 
         let mut locked = self.store.lock();
         locked.log.check_removal()?;
-        let slot = locked.find_live(hash, key.as_bytes(), timestamp_ms);
+        let slot = locked.find_or_expire(hash, key.as_bytes(), timestamp_ms);
         precondition.check(slot.map(|slot| locked.map.entry(slot).version()))?;
         let slot = slot.ok_or(WriteError::Missing)?;
         reserved.spend(bytes);

@@ -360,7 +360,8 @@ fn a_token_of_prefixes_opens_their_keys_alone() {
     for key in ["app1/a", "app1/b", "app2/a", "shared/a"] {
         request(&node, "PUT", &format!("/kv/{key}?upsert=true"), admin).expect(201);
     }
-    let app = Some("Bearer the-apps-token");
+    let bearer = "Bearer the-apps-token";
+    let app = Some(bearer);
     let reader = Some("Bearer its-reader");
     // One key.
     for (key, is_open) in [
@@ -389,7 +390,6 @@ fn a_token_of_prefixes_opens_their_keys_alone() {
         ];
         node.client().request(method, target, &headers, body.as_bytes())
     };
-    let bearer = app.unwrap();
     json("PATCH", "/kv/app2/a", r#"{"ttl": 5}"#, bearer).expect_problem(403);
     json("POST", "/kv/", r#"{"key": "app2/new", "value": "v"}"#, bearer).expect_problem(403);
     json("POST", "/kv/", r#"{"key": "app1/new", "value": "v"}"#, bearer).expect(201);

@@ -186,8 +186,7 @@ fn check(map: &LruMap, made: &[Made<'_>], now_ms: u64) -> Result<Checked, BatchE
         let Some((key, hash, precondition)) = step.condition() else {
             continue;
         };
-        let slot = map.find(hash, key.as_bytes());
-        let slot = slot.filter(|&slot| !map.entry(slot).is_expired(|| now_ms));
+        let slot = map.find_live(hash, key.as_bytes(), || now_ms);
         precondition
             .check(slot.map(|slot| map.entry(slot).version()))
             .map_err(|error| BatchError::Step { index, error })?;
@@ -225,8 +224,7 @@ fn bytes_read(map: &LruMap, made: &[Made<'_>], now_ms: u64, bytes_max: usize) ->
         match step {
             Made::Set { prepared, .. } => set_bytes_max = set_bytes_max.max(prepared.pair.value().len()),
             Made::Get { key, hash } if bytes < bytes_max => {
-                let slot = map.find(*hash, key.as_bytes());
-                let slot = slot.filter(|&slot| !map.entry(slot).is_expired(|| now_ms));
+                let slot = map.find_live(*hash, key.as_bytes(), || now_ms);
                 let there = slot.map_or(0, |slot| map.entry(slot).value().len());
                 bytes += there.max(set_bytes_max);
             }
@@ -300,8 +298,7 @@ impl Node {
             outcomes.push(match step {
                 Made::Get { key, hash } => {
                     let map = &mut locked.map;
-                    let slot = map.find(hash, key.as_bytes());
-                    match slot.filter(|&slot| !map.entry(slot).is_expired(|| now_ms)) {
+                    match map.find_live(hash, key.as_bytes(), || now_ms) {
                         Some(slot) => {
                             map.hit(hash, slot);
                             let entry = map.entry(slot);
@@ -320,7 +317,7 @@ impl Node {
                     }
                 }
                 Made::Set { key, prepared, .. } => {
-                    let slot = locked.find_live(prepared.hash, key.as_bytes(), now_ms);
+                    let slot = locked.find_or_expire(prepared.hash, key.as_bytes(), now_ms);
                     let deadline_ms = prepared.pair.deadline_ms();
                     let (version, first) = locked.put(slot, prepared, now_ms);
                     spent_bytes += bytes;
@@ -333,8 +330,7 @@ impl Node {
                 }
                 Made::Delete { key, hash, .. } => {
                     // One that has expired is left to the sweep: there is nothing to put in its place.
-                    let slot = locked.map.find(hash, key.as_bytes());
-                    let slot = slot.filter(|&slot| !locked.map.entry(slot).is_expired(|| now_ms));
+                    let slot = locked.map.find_live(hash, key.as_bytes(), || now_ms);
                     if let Some(slot) = slot {
                         locked.delete(slot, now_ms);
                         spent_bytes += bytes;

@@ -100,8 +100,7 @@ impl Node {
         locked.log.check_removal()?;
         for (key, hash) in keys.iter().zip(hashes) {
             // What has expired is the sweep's.
-            let slot = locked.map.find(hash, key);
-            if let Some(slot) = slot.filter(|&slot| !locked.map.entry(slot).is_expired(|| now_ms)) {
+            if let Some(slot) = locked.map.find_live(hash, key, || now_ms) {
                 done.offset = Some(locked.delete(slot, now_ms));
                 done.keys += 1;
                 spent_bytes += log::removal_bytes(key);

@@ -59,6 +59,11 @@ impl Operation {
         }
     }
 
+    /// Whether it gives a key a value.
+    pub(crate) fn is_put(self) -> bool {
+        matches!(self, Operation::Set | Operation::Update)
+    }
+
     /// Whether it tells of a key, and not of the log itself.
     pub fn has_key(self) -> bool {
         (self as u8) <= Operation::Expire as u8

@@ -44,20 +44,11 @@ impl Locked {
         );
         let version = log.version_of_next(&pair);
         let deadline_ms = pair.deadline_ms();
-        let (slot, replaced) = match slot {
-            Some(slot) => {
-                map.counters.updates += 1;
-                let version_replaced = map.entry(slot).version();
-                (
-                    slot,
-                    Some((map.replace(hash, slot, pair, version), version_replaced)),
-                )
-            }
-            None => {
-                map.counters.adds += 1;
-                (map.insert(hash, pair, version), None)
-            }
-        };
+        match slot {
+            Some(_) => map.counters.updates += 1,
+            None => map.counters.adds += 1,
+        }
+        let (slot, replaced) = map.put(hash, slot, pair, version);
         // What was replaced goes along: the log needs it for the digest, and frees it outside the lock.
         let change = Change::Put {
             pair: logged,
@@ -70,7 +61,7 @@ impl Locked {
 
     /// The slot of a key, for a write. One whose deadline has come is removed first, so that the write finds
     /// what a reader would.
-    pub(crate) fn find_live(&mut self, hash: u64, key: &[u8], now_ms: u64) -> Option<Slot> {
+    pub(crate) fn find_or_expire(&mut self, hash: u64, key: &[u8], now_ms: u64) -> Option<Slot> {
         let slot = self.map.find(hash, key)?;
         if self.map.entry(slot).is_expired(|| now_ms) {
             self.expire(slot, now_ms);
@@ -123,11 +114,7 @@ fn evict_oldest(map: &mut LruMap, log: &mut Appender, timestamp_ms: u64) {
 /// Takes an entry out. The log gets the pair itself: its key is what the record needs, all of it what the
 /// digest needs, and the log's writer frees it outside the lock.
 fn removal(map: &mut LruMap, slot: Slot, operation: Operation) -> Change {
-    let version = map.entry(slot).version();
-    let pair = match operation {
-        Operation::Evict => map.evict(slot),
-        _ => map.remove(slot),
-    };
+    let (pair, version) = map.take(slot, operation);
     Change::Removed {
         operation,
         pair,

@@ -30,9 +30,9 @@ pub(crate) struct Copied {
 impl Store {
     /// Prepares a record; none where it tells of no key.
     pub(crate) fn copied(&self, record: &Record<'_>, end: u64) -> Option<Copied> {
-        let added = match record.operation {
-            Operation::Set | Operation::Update => Digest::of_record(record, end),
-            _ => 0,
+        let added = match record.operation.is_put() {
+            true => Digest::of_record(record, end),
+            false => 0,
         };
         record.operation.has_key().then(|| Copied {
             operation: record.operation,
@@ -60,24 +60,12 @@ impl Store {
                 applied = change.end;
                 let is_last = held >= HOLD_CHANGES && !change.more;
                 let slot = map.find(change.hash, change.pair.key());
-                match (change.operation, slot) {
-                    (Operation::Set | Operation::Update, Some(slot)) => {
-                        let version = map.entry(slot).version();
-                        replaced.push((map.replace(change.hash, slot, change.pair, applied), version));
-                    }
-                    (Operation::Set | Operation::Update, None) => {
-                        map.insert(change.hash, change.pair, applied);
-                    }
-                    (operation, Some(slot)) => {
-                        let version = map.entry(slot).version();
-                        let pair = match operation {
-                            Operation::Evict => map.evict(slot),
-                            _ => map.remove(slot),
-                        };
-                        replaced.push((pair, version));
-                        spent.push(change.pair);
-                    }
-                    (_, None) => spent.push(change.pair),
+                if change.operation.is_put() {
+                    let (_, before) = map.put(change.hash, slot, change.pair, applied);
+                    replaced.extend(before);
+                } else {
+                    replaced.extend(slot.map(|slot| map.take(slot, change.operation)));
+                    spent.push(change.pair);
                 }
                 if is_last {
                     break;

@@ -137,6 +137,12 @@ impl LruMap {
         self.index.find(hash, |&slot| self.slab[slot].key() == key)
     }
 
+    /// As [`LruMap::find`], where the entry's deadline has not come. `now_ms` is asked for where it has one.
+    pub(crate) fn find_live(&self, hash: u64, key: &[u8], now_ms: impl FnOnce() -> u64) -> Option<Slot> {
+        let slot = self.find(hash, key)?;
+        (!self.slab[slot].is_expired(now_ms)).then_some(slot)
+    }
+
     pub(crate) fn entry(&self, slot: Slot) -> &Entry {
         &self.slab[slot]
     }
@@ -191,7 +197,7 @@ impl LruMap {
     }
 
     /// Adds a key that is not in the map, as the most recently used.
-    pub(crate) fn insert(&mut self, hash: u64, pair: Pair, version: u64) -> Slot {
+    pub(super) fn insert(&mut self, hash: u64, pair: Pair, version: u64) -> Slot {
         self.bytes += cost_bytes(&pair);
         self.counters.entries += 1;
         let deadline_ms = pair.deadline_ms();
@@ -209,7 +215,7 @@ impl LruMap {
     }
 
     /// Gives an entry a new value, makes it the most recently used, and returns what it held. `hash` is its key's.
-    pub(crate) fn replace(&mut self, hash: u64, slot: Slot, pair: Pair, version: u64) -> Pair {
+    pub(super) fn replace(&mut self, hash: u64, slot: Slot, pair: Pair, version: u64) -> Pair {
         let bytes_before = self.slab[slot].key_and_value().len() as u64;
         self.samples
             .largest
@@ -223,14 +229,14 @@ impl LruMap {
     }
 
     /// Removes an entry that a map of any size would lose, and returns what it held.
-    pub(crate) fn remove(&mut self, slot: Slot) -> Pair {
+    pub(super) fn remove(&mut self, slot: Slot) -> Pair {
         let hash = self.hasher.hash_one(self.slab[slot].key());
         self.samples.sampler.removed(hash);
         self.take_out(hash, slot)
     }
 
     /// Removes an entry for want of room, and returns what it held.
-    pub(crate) fn evict(&mut self, slot: Slot) -> Pair {
+    pub(super) fn evict(&mut self, slot: Slot) -> Pair {
         let hash = self.hasher.hash_one(self.slab[slot].key());
         self.take_out(hash, slot)
     }
@@ -263,6 +269,36 @@ impl LruMap {
         [entry.newer, entry.older].map(|slot| (slot != NIL).then_some(slot))
     }
 
+    /// Puts a pair in place of the one in `slot`, or as a new one. Returns its slot, and what it replaced with the
+    /// version of that. With [`LruMap::take`] this is what the operations of the log mean, for the node that writes it,
+    /// for a replica and for a start.
+    pub(crate) fn put(
+        &mut self,
+        hash: u64,
+        slot: Option<Slot>,
+        pair: Pair,
+        version: u64,
+    ) -> (Slot, Option<(Pair, u64)>) {
+        match slot {
+            Some(slot) => {
+                let version_before = self.slab[slot].version();
+                let before = self.replace(hash, slot, pair, version);
+                (slot, Some((before, version_before)))
+            }
+            None => (self.insert(hash, pair, version), None),
+        }
+    }
+
+    /// Takes an entry out, as an operation says that removes one. Returns what it held, and its version.
+    pub(crate) fn take(&mut self, slot: Slot, operation: Operation) -> (Pair, u64) {
+        let version = self.slab[slot].version();
+        let pair = match operation {
+            Operation::Evict => self.evict(slot),
+            _ => self.remove(slot),
+        };
+        (pair, version)
+    }
+
     /// Applies a record of the log. Total: whatever the record says, on whatever the map holds, the result
     /// is what the writer of the log had, so that replaying a record twice does no harm.
     ///
@@ -275,26 +311,20 @@ impl LruMap {
             deadline_ms,
             ..
         } = record;
-        match (operation, self.find(hash, key)) {
-            (Operation::Set | Operation::Update, Some(slot)) => {
-                if deadline_ms.is_none() && self.slab[slot].overwrite(value, version) {
-                    self.touch(slot);
-                    self.note_update(hash);
-                } else {
-                    self.replace(hash, slot, Pair::with_deadline(key, value, deadline_ms), version);
-                }
+        let slot = self.find(hash, key);
+        if operation.is_put() {
+            // In place where that can be, which costs no allocation.
+            if let Some(slot) = slot
+                && deadline_ms.is_none()
+                && self.slab[slot].overwrite(value, version)
+            {
+                self.touch(slot);
+                self.note_update(hash);
+            } else {
+                self.put(hash, slot, Pair::with_deadline(key, value, deadline_ms), version);
             }
-            (Operation::Set | Operation::Update, None) => {
-                self.insert(hash, Pair::with_deadline(key, value, deadline_ms), version);
-            }
-            (Operation::Delete | Operation::Expire, Some(slot)) => {
-                self.remove(slot);
-            }
-            (Operation::Evict, Some(slot)) => {
-                self.evict(slot);
-            }
-            (_, None) => {}
-            (Operation::Term | Operation::Gap | Operation::End | Operation::Skip | Operation::Close, _) => {}
+        } else if let Some(slot) = slot.filter(|_| operation.has_key()) {
+            self.take(slot, operation);
         }
     }
 
