@@ -19,6 +19,7 @@ mod later;
 mod linger;
 mod state;
 
+use super::budget::Use;
 use super::cluster::{self};
 use super::context::{Context, Scratch};
 use super::input::Input;
@@ -99,7 +100,7 @@ impl<'a> Connection<'a> {
         loop {
             match self.answer_one() {
                 Next::Go if self.input.is_empty() => return Ok(Next::Read),
-                Next::Go if self.output.is_full() || !self.may_hold(0) => self.flush()?,
+                Next::Go if self.output.is_full() || !self.may_hold(Use::Answer, 0) => self.flush()?,
                 Next::Go => {}
                 next => return Ok(next),
             }

@@ -1,7 +1,7 @@
 //! The connection, as seen by whoever waits or sends on it: what it belongs to, whether its client is still there, and
 //! why it ends early.
 
-use super::budget::Charge;
+use super::budget::{Charge, Use};
 use super::context::Context;
 use super::problem::{self, Problem};
 use super::registry::Peer;
@@ -57,10 +57,10 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// Takes room for `bytes` in all, and waits for it up to `patience` where there is none; `false` where
+    /// Takes room for an answer of `bytes` in all, and waits for it up to `patience` where there is none; `false` where
     /// there was none in the end, the client has gone or the server stops.
     pub(super) fn await_room(&self, charge: &mut Charge<'a>, bytes: usize, patience: Duration) -> bool {
-        charge.raise_to(bytes)
+        charge.raise_to(Use::Answer, bytes)
             || charge.wait_for(bytes, Instant::now() + patience, || {
                 !self.is_stopping() && !self.has_gone()
             })

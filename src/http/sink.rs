@@ -7,7 +7,7 @@
 //! - A sink holds one piece of the body, however long that is, beside one item that was asked room for.
 //! - Whoever waits for room in it holds nothing: what was made is sent, and the buffer freed, before.
 
-use super::budget::Charge;
+use super::budget::{Charge, Use};
 use super::limits::time_for;
 use super::line::{Cut, Line};
 use super::response::{Body, Encoder, Envelope, Reply, push_json_string};
@@ -187,7 +187,7 @@ impl<'a, 'c> Sink<'a, 'c> {
     /// and then waits, up to the time that a client may take.
     pub(super) fn hold(&mut self, bytes: usize) -> Result<(), Cut> {
         self.charge.lower_to(bytes);
-        if self.charge.raise_to(bytes) {
+        if self.charge.raise_to(Use::Answer, bytes) {
             return Ok(());
         }
         if !self.out.is_empty() && (!self.is_unsent() || self.out.len() >= PIECE_BYTES / 2) {

@@ -1,6 +1,7 @@
 //! What a connection reads and sends, and which buffers it keeps meanwhile.
 
 use super::state::{Awaited, Connection, KEPT_BYTES, Next};
+use crate::http::budget::Use;
 use crate::http::context::Scratch;
 use crate::http::input::{Got, INPUT_BYTES, Input, wait_readable};
 use crate::http::limits::time_for;
@@ -70,6 +71,7 @@ impl Connection<'_> {
             })?;
         if self.output.len() > 0 {
             // The client takes its time: what is not needed for it goes.
+            self.charge.turn_to_answer();
             self.scratch = Scratch::default();
             if self.input.is_empty() {
                 self.input = Input::default();
@@ -108,7 +110,7 @@ impl Connection<'_> {
                 "the body",
             ),
         };
-        if !self.may_hold(0) {
+        if !self.may_hold(Use::Request, 0) {
             return Ok(self.refuse(overloaded(), false, false));
         }
         self.reads += 1;
