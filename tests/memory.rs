@@ -205,14 +205,25 @@ fn await_in_flight(node: &Server, bytes: f64) {
             .find_map(|line| line.strip_prefix("pykv_http_in_flight_bytes "));
         line.unwrap().parse::<f64>().unwrap()
     };
-    assert!(poll(SOON, || in_flight() >= bytes), "{} are in flight", in_flight());
+    assert!(
+        poll(SOON, || in_flight() >= bytes),
+        "{} are in flight",
+        in_flight()
+    );
 }
 
 /// Clients that do not take their answers keep no body out of a quarter of the budget, and uploads that do not move
 /// keep no answer out of another.
 #[test]
 fn slow_readers_and_slow_writers_leave_each_other_room() {
-    let bounds = ["--max-memory", "64MiB", "--max-in-flight", "16MiB", "--max-value", "14MiB"];
+    let bounds = [
+        "--max-memory",
+        "64MiB",
+        "--max-in-flight",
+        "16MiB",
+        "--max-value",
+        "14MiB",
+    ];
     let node = Server::start(&[&bounds[..], &["--fsync", "no", "--compact-ratio", "0"]].concat());
     let mib = |count: usize| vec![b'v'; count * MIB as usize];
     let mut client = node.client();
