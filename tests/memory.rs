@@ -195,6 +195,71 @@ fn those_who_wait_get_their_answers() {
     assert!(node.resident_bytes() < entries + IN_FLIGHT + BESIDE + 40 * CONNECTION);
 }
 
+/// Waits until requests and answers hold so much.
+fn await_in_flight(node: &Server, bytes: f64) {
+    let in_flight = || {
+        let metrics = node.client().get("/metrics").expect(200);
+        let text = String::from_utf8(metrics.body).unwrap();
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("pykv_http_in_flight_bytes "));
+        line.unwrap().parse::<f64>().unwrap()
+    };
+    assert!(
+        poll(SOON, || in_flight() >= bytes),
+        "{} are in flight",
+        in_flight()
+    );
+}
+
+/// Clients that do not take their answers keep no body out of a quarter of the budget, and uploads that do not move
+/// keep no answer out of another.
+#[test]
+fn slow_readers_and_slow_writers_leave_each_other_room() {
+    let bounds = [
+        "--max-memory",
+        "64MiB",
+        "--max-in-flight",
+        "16MiB",
+        "--max-value",
+        "14MiB",
+    ];
+    let node = Server::start(&[&bounds[..], &["--fsync", "no", "--compact-ratio", "0"]].concat());
+    let mib = |count: usize| vec![b'v'; count * MIB as usize];
+    let mut client = node.client();
+    client.put("/kv/large", &mib(14)).expect(201);
+    client.put("/kv/small", &mib(3)).expect(201);
+
+    // One that is larger than all that answers may take, and a queue of others behind it.
+    let readers: Vec<Client> = (0..20)
+        .map(|_| {
+            let mut reader = node.client();
+            reader.send(&get("/kv/large?raw")).unwrap();
+            reader
+        })
+        .collect();
+    await_in_flight(&node, 12e6);
+    for _ in 0..3 {
+        let answer = client.put("/kv/put?upsert=true", &mib(3));
+        assert!(answer.is_success(), "{answer:?}");
+    }
+    drop(readers);
+
+    let put = encode("PUT", "/kv/upload?upsert=true", &BYTES, &mib(3));
+    let uploads: Vec<Client> = (0..8)
+        .map(|_| {
+            let mut upload = node.client();
+            let _ = upload.send(&put[..put.len() - 1]); // Some are refused on the way.
+            upload
+        })
+        .collect();
+    await_in_flight(&node, 9e6);
+    for _ in 0..3 {
+        client.get("/kv/small?raw").expect(200);
+    }
+    drop(uploads);
+}
+
 /// An answer for a client that has gone is stopped: nothing of it is held, and others get what it took.
 #[test]
 fn who_has_gone_holds_nothing() {

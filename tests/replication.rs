@@ -220,6 +220,10 @@ fn writes_go_to_the_primary_and_readers_see_their_own() {
         .expect(307);
     let location = format!("http://{}/kv/a%20b?upsert=true", primary.link.address());
     assert_eq!(answer.header("Location"), Some(location.as_str()));
+    // What stands in no URI is escaped, or the field would be none.
+    let answer = replica.server.client().put("/kv/é^{}", b"1").expect(307);
+    let location = format!("http://{}/kv/%C3%A9%5E%7B%7D", primary.link.address());
+    assert_eq!(answer.header("Location"), Some(location.as_str()));
     pykv(&["set", "k", "by the replica"])
         .at(&replica.server)
         .succeed();

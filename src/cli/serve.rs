@@ -183,8 +183,8 @@ pub struct Serve {
           value_parser = max_batch, help_heading = "Limits of requests")]
     pub max_batch: usize,
 
-    /// Most bytes of requests and answers that all connections together hold [default: 256MiB, or as much as
-    /// one value of --max-value needs]
+    /// Most bytes of requests and answers that all connections together hold; each leaves a quarter to the other
+    /// [default: 256MiB, or as much as one value of --max-value needs]
     #[arg(
         long,
         value_name = "SIZE",

@@ -7,13 +7,13 @@ use std::fmt::Write;
 pub(super) fn in_quotes(word: &[u8]) -> String {
     let mut quoted = String::from('"');
     for chunk in word.utf8_chunks() {
-        for c in chunk.valid().chars() {
+        for (c, acts) in escape::chars(chunk.valid()) {
             match c {
                 '"' | '\\' => quoted.extend(['\\', c]),
                 '\n' => quoted.push_str("\\n"),
                 '\r' => quoted.push_str("\\r"),
                 '\t' => quoted.push_str("\\t"),
-                c if escape::acts(c) => c
+                c if acts => c
                     .encode_utf8(&mut [0; 4])
                     .bytes()
                     .for_each(|byte| push_byte(&mut quoted, byte)),

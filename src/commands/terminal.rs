@@ -14,7 +14,7 @@ pub(super) fn is_seen() -> bool {
 
 /// A key: as it is, or in quotes as the shell takes it where something in it acts on a terminal.
 pub(super) fn key(key: &str) -> Cow<'_, str> {
-    if key.contains(escape::acts) {
+    if escape::chars(key).any(|(_, acts)| acts) {
         Cow::Owned(in_quotes(key.as_bytes()))
     } else {
         Cow::Borrowed(key)
@@ -23,9 +23,9 @@ pub(super) fn key(key: &str) -> Cow<'_, str> {
 
 /// A value: as it is where it is plain text of any lines, else in quotes.
 pub(super) fn value(value: Vec<u8>) -> Vec<u8> {
-    let acts = |c| escape::acts(c) && c != '\n' && c != '\t';
+    let acts = |(c, acts)| acts && c != '\n' && c != '\t';
     match std::str::from_utf8(&value) {
-        Ok(text) if !text.contains(acts) => value,
+        Ok(text) if !escape::chars(text).any(acts) => value,
         _ => in_quotes(&value).into_bytes(),
     }
 }
@@ -49,6 +49,7 @@ mod tests {
         assert_eq!(value(b"\x1b[2J".to_vec()), b"\"\\x1b[2J\"");
         assert_eq!(value(b"\xff".to_vec()), b"\"\\xff\"");
         assert_eq!(value("a\u{202e}b".into()), b"\"a\\xe2\\x80\\xaeb\"");
+        assert_eq!(key("a\u{200b}b"), "\"a\\xe2\\x80\\x8bb\"");
         assert_eq!(key("a \"b\" é"), "a \"b\" é");
         assert_eq!(key("a\nb\u{9b}"), "\"a\\nb\\xc2\\x9b\"");
         assert_eq!(

@@ -2,7 +2,7 @@
 
 use super::line::overloaded;
 use crate::http::problem::Problem;
-use crate::net::budget::Charge;
+use crate::net::budget::{Charge, Use};
 use crate::net::input::INPUT_BYTES;
 
 /// What a connection may hold without being counted against the budget of all: a read, and as much of
@@ -12,6 +12,7 @@ pub(crate) const UNCHARGED_BYTES: usize = 2 * INPUT_BYTES;
 /// What a connection may take of the budget for the request at hand, beside what it holds anyway.
 pub(crate) struct Room<'a, 'c> {
     pub(crate) charge: &'c mut Charge<'a>,
+    pub(crate) usage: Use,
     pub(crate) held_bytes: usize,
 }
 
@@ -19,7 +20,7 @@ impl Room<'_, '_> {
     /// Takes room for `more` bytes, without a wait: what is held meanwhile is the whole request.
     pub(crate) fn take(&mut self, more: usize) -> Result<(), Problem> {
         let bytes = self.held_bytes + more;
-        match bytes <= UNCHARGED_BYTES || self.charge.raise_to(bytes) {
+        match bytes <= UNCHARGED_BYTES || self.charge.raise_to(self.usage, bytes) {
             true => Ok(()),
             false => Err(overloaded()),
         }

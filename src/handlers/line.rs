@@ -3,7 +3,7 @@
 
 use super::shared::Shared;
 use crate::http::problem::{self, Problem};
-use crate::net::budget::Charge;
+use crate::net::budget::{Charge, Use};
 use crate::net::registry::Peer;
 use std::fmt;
 use std::io;
@@ -45,10 +45,10 @@ impl<'a> Line<'a> {
         self.peer.transport.has_gone()
     }
 
-    /// Takes room for `bytes` in all, and waits for it up to `patience` where there is none; `false` where
+    /// Takes room for an answer of `bytes` in all, and waits for it up to `patience` where there is none; `false` where
     /// there was none in the end, the client has gone or the server stops.
     pub(crate) fn await_room(&self, charge: &mut Charge<'a>, bytes: usize, patience: Duration) -> bool {
-        charge.raise_to(bytes)
+        charge.raise_to(Use::Answer, bytes)
             || charge.wait_for(bytes, Instant::now() + patience, || {
                 !self.is_stopping() && !self.has_gone()
             })

@@ -10,7 +10,7 @@
 use super::line::{Cut, Line};
 use crate::api::{self, Encoding};
 use crate::http::response::{Body, Encoder, Envelope, Reply, push_json_string};
-use crate::net::budget::Charge;
+use crate::net::budget::{Charge, Use};
 use crate::net::time_for;
 use std::convert::Infallible;
 use std::io::{self, IoSlice};
@@ -187,7 +187,7 @@ impl<'a, 'c> Sink<'a, 'c> {
     /// and then waits, up to the time that a client may take.
     pub(crate) fn hold(&mut self, bytes: usize) -> Result<(), Cut> {
         self.charge.lower_to(bytes);
-        if self.charge.raise_to(bytes) {
+        if self.charge.raise_to(Use::Answer, bytes) {
             return Ok(());
         }
         if !self.out.is_empty() && (!self.is_unsent() || self.out.len() >= PIECE_BYTES / 2) {

@@ -216,8 +216,8 @@ fn push(out: &mut String, line: &Line) {
 /// A request line between quotes: what would end them, or the line, or acts on a terminal, is escaped byte by byte, as
 /// nginx does.
 fn push_quoted(out: &mut String, request: &str) {
-    for c in request.chars() {
-        if matches!(c, '"' | '\\') || escape::acts(c) {
+    for (c, acts) in escape::chars(request) {
+        if acts || matches!(c, '"' | '\\') {
             for byte in c.encode_utf8(&mut [0; 4]).bytes() {
                 let _ = write!(out, "\\x{byte:02X}");
             }

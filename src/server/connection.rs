@@ -22,6 +22,7 @@ use super::deferred::Slot;
 use super::output::Output;
 use crate::handlers::consistency;
 use crate::handlers::context::{Context, Scratch};
+use crate::net::budget::Use;
 use crate::net::input::Input;
 use crate::net::linger;
 use crate::net::registry::Peer;
@@ -96,7 +97,7 @@ impl<'a> Connection<'a> {
         loop {
             match self.answer_one() {
                 Next::Go if self.input.is_empty() => return Ok(Next::Read),
-                Next::Go if self.output.is_full() || !self.may_hold(0) => self.flush()?,
+                Next::Go if self.output.is_full() || !self.may_hold(Use::Answer, 0) => self.flush()?,
                 Next::Go => {}
                 next => return Ok(next),
             }

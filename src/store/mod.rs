@@ -10,6 +10,7 @@
 //! | `changes` | changes of the map and of the log in one hold of the lock |
 //! | `copied` | changes that another node has made |
 //! | `counters` | what the store counts |
+//! | `holds` | how long the lock is held, for `benches/holds.rs` alone |
 //! | `replay` | from the log into the map, many records at a time |
 //!
 //! `Store` puts the map and the end of the log under one mutex. It is a plain [`Mutex`], not a
@@ -25,6 +26,8 @@ mod changes;
 mod copied;
 mod counters;
 mod deadlines;
+#[cfg(feature = "measure-holds")]
+pub mod holds;
 mod index;
 mod lru;
 mod replay;
@@ -93,7 +96,17 @@ impl Store {
         std::mem::replace(&mut locked.map, map)
     }
 
+    #[cfg(feature = "measure-holds")]
+    pub(crate) fn lock(&self) -> holds::Hold<'_> {
+        holds::Hold::new(self.lock_unmeasured())
+    }
+
+    #[cfg(not(feature = "measure-holds"))]
     pub(crate) fn lock(&self) -> MutexGuard<'_, Locked> {
+        self.lock_unmeasured()
+    }
+
+    fn lock_unmeasured(&self) -> MutexGuard<'_, Locked> {
         match self.locked.try_lock() {
             Ok(locked) => locked,
             Err(TryLockError::WouldBlock) => {

@@ -323,8 +323,8 @@ pub(super) fn quoted(word: &[u8]) -> String {
 
 /// Whether a word is itself without quotes.
 pub(super) fn is_plain(word: &str) -> bool {
-    let is_plain = |c: char| !c.is_whitespace() && !escape::acts(c) && c != '"' && c != '\'' && c != '\\';
-    !word.is_empty() && word.chars().all(is_plain)
+    let is_plain = |(c, acts): (char, bool)| !acts && !c.is_whitespace() && !matches!(c, '"' | '\'' | '\\');
+    !word.is_empty() && escape::chars(word).all(is_plain)
 }
 
 /// The word that the end of a line is in: where it begins, what it says so far, and how many are before it.

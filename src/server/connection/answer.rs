@@ -12,6 +12,7 @@ use crate::http::media::Sent;
 use crate::http::problem::{self, Problem};
 use crate::http::request::{Framing, Head};
 use crate::http::response::{Envelope, Reply};
+use crate::net::budget::Use;
 use crate::server::connection::state::{Awaited, Connection, Next, Pending, Wait};
 use std::time::Instant;
 use tiny_http::Method;
@@ -117,6 +118,10 @@ impl Connection<'_> {
         self.sync = asked.sync;
         self.scratch.body.clear();
         let mut room = Room {
+            usage: match admitted.sent {
+                Some(_) => Use::Request,
+                None => Use::Answer,
+            },
             held_bytes: self.input.capacity_for_more() + self.output.len(),
             charge: &mut self.charge,
         };
@@ -189,7 +194,8 @@ impl Connection<'_> {
     /// Appends the answer to a request that ends after `end` bytes.
     pub(crate) fn answer(&mut self, envelope: Envelope, reply: &Reply, end: usize) -> Next {
         let body_bytes = self.scratch.body.len();
-        if body_bytes <= SMALL_BYTES || self.may_hold(body_bytes) {
+        let usage = self.charge.usage();
+        if body_bytes <= SMALL_BYTES || self.may_hold(usage, body_bytes) {
             self.push(envelope, reply);
         } else {
             let reply = overloaded().into_reply(&mut self.scratch.body);
@@ -238,8 +244,9 @@ impl Connection<'_> {
     }
 
     /// Whether the budget of all connections has room for what this one holds, and `more`.
-    pub(crate) fn may_hold(&mut self, more: usize) -> bool {
+    pub(crate) fn may_hold(&mut self, usage: Use, more: usize) -> bool {
         let mut room = Room {
+            usage,
             held_bytes: self.input.capacity_for_more() + self.output.len(),
             charge: &mut self.charge,
         };

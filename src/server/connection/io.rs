@@ -3,6 +3,7 @@
 use crate::handlers::context::Scratch;
 use crate::handlers::line::overloaded;
 use crate::http::problem::{self, Problem};
+use crate::net::budget::Use;
 use crate::net::input::{INPUT_BYTES, Input};
 use crate::net::time_for;
 use crate::net::transport::Got;
@@ -71,6 +72,7 @@ impl Connection<'_> {
             })?;
         if self.output.len() > 0 {
             // The client takes its time: what is not needed for it goes.
+            self.charge.turn_to_answer();
             self.scratch = Scratch::default();
             if self.input.is_empty() {
                 self.input = Input::default();
@@ -109,7 +111,7 @@ impl Connection<'_> {
                 "the body",
             ),
         };
-        if !self.may_hold(0) {
+        if !self.may_hold(Use::Request, 0) {
             return Ok(self.refuse(overloaded(), false, false));
         }
         self.reads += 1;

@@ -33,6 +33,7 @@ impl<'a> Connection<'a> {
         }
         self.output.shrink_to(0);
         self.scratch = Scratch::default();
+        self.charge.turn_to_answer();
         let line = Line::new(self.context.shared, self.peer);
         let outcome = later(&mut Desk {
             line,

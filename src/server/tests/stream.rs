@@ -6,7 +6,7 @@ use crate::handlers::shared::Shared;
 use crate::handlers::sink::{Out, Sink};
 use crate::http::Limits;
 use crate::http::response::{Body, Encoder, Envelope, Media, Reply};
-use crate::net::budget::Budget;
+use crate::net::budget::{Budget, Use};
 use crate::net::registry::{Peer, Registry};
 use crate::net::transport::{Client, Transport};
 use crate::observe::Observer;
@@ -123,14 +123,17 @@ fn who_does_not_read_is_cut_off_and_holds_no_memory() {
         assert!(matches!(&cut, Cut::Client(error) if is_timeout(error)), "{cut}");
         assert!(begun.elapsed() < Duration::from_secs(10));
         let mut other = shared.budget.charge();
-        assert!(other.raise_to(1 << 19));
+        assert!(other.raise_to(Use::Answer, 1 << 19));
         assert!(
             matches!(sink.hold(1 << 20), Err(Cut::Overloaded)),
             "another has it, for longer than is waited"
         );
         other.release();
         sink.hold(2 << 20).unwrap();
-        assert!(!other.raise_to(1), "what is more than all takes all");
+        assert!(
+            !other.raise_to(Use::Answer, 1),
+            "what is more than all takes all that answers may"
+        );
         sink.hold(0).unwrap();
         assert!(!line.has_gone());
         drop(client);

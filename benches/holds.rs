@@ -1,0 +1,173 @@
+//! How long the store's lock is held at most, while clients ask for large work in a store of a million small entries:
+//! `cargo bench --bench holds --features measure-holds`.
+//!
+//! Nobody waits for another's large work: no hold is longer than 2 ms of the processor's time. Ends with an error where
+//! one is.
+
+use pykv::log::{Options as LogOptions, Policy};
+use pykv::node::{Ahead, ClusterOptions, Deadline, Mode, Node, Options, Precondition, Step};
+use pykv::store::{Limits, holds};
+use pykv::{Key, node};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+const ENTRIES: usize = 1_000_000;
+const VALUE: &[u8] = &[b'v'; 16];
+const LARGE_BYTES: usize = 64 << 20;
+
+/// The longest that the lock may be held.
+const HOLD_MAX: Duration = Duration::from_millis(2);
+
+/// How long an entry is kept that has a deadline.
+const TTL_MS: u64 = 30_000;
+const PATIENCE: Duration = Duration::from_secs(120);
+
+fn open(dir: &Path, bytes_max: u64) -> Node {
+    Node::open(Options {
+        cluster: ClusterOptions::default(),
+        dir: dir.to_path_buf(),
+        limits: Limits {
+            entries_max: u64::MAX,
+            bytes_max,
+        },
+        value_bytes_max: LARGE_BYTES,
+        log: LogOptions {
+            policy: Policy::No,
+            unwritten_bytes_max: 256 << 20,
+            segment_bytes_max: 256 << 20,
+            compact_bytes_min: None,
+            compact_ratio: 0.0,
+            backlog_bytes: Some(0),
+            branch_spread_bytes: 0,
+            new_store: false,
+            wait_max: Duration::from_secs(30),
+        },
+    })
+    .expect("a new directory can be opened")
+}
+
+fn key(text: &str) -> Key<'_> {
+    Key::new(text).expect("these keys are short")
+}
+
+fn put(node: &Node, name: &str, value: &[u8], deadline: Deadline) -> node::Written {
+    node.put(key(name), value, deadline, Mode::Upsert, Precondition::None)
+        .expect("the disk takes it")
+}
+
+fn fill(node: &Node, entries: usize, deadline: Deadline) {
+    for number in 0..entries {
+        put(node, &format!("key:{number:08}"), VALUE, deadline);
+    }
+}
+
+fn list(node: &Node) -> usize {
+    let mut lister = node.lister("", None, true).expect("a listing from its start");
+    let mut entries = 0;
+    loop {
+        match lister.look(usize::MAX) {
+            Ahead::Entry => entries += usize::from(lister.next().is_some()),
+            Ahead::End => return entries,
+            _ => {}
+        }
+    }
+}
+
+/// Does something, and says how long the lock was held meanwhile. Whether it was never too long.
+fn measure<T>(what: &str, work: impl FnOnce() -> T) -> bool {
+    holds::take();
+    let begun = Instant::now();
+    work();
+    let took = begun.elapsed();
+    let held = holds::take();
+    let mean = held.total.as_nanos() as f64 / held.count.max(1) as f64 / 1000.0;
+    let longest = held.longest.as_secs_f64() * 1000.0;
+    println!(
+        "{what:<44} {:>9} holds, mean {mean:>8.2} us, longest {longest:>7.3} ms, in {:.2} s",
+        held.count,
+        took.as_secs_f64()
+    );
+    held.longest <= HOLD_MAX
+}
+
+fn main() -> ExitCode {
+    let dir = tempfile::tempdir().expect("a temporary directory can be made");
+    let mut is_short = true;
+    let mut step = |is_held_shortly: bool| is_short &= is_held_shortly;
+
+    let node = open(&dir.path().join("large"), 96 << 20);
+    step(measure("a million entries are added", || {
+        fill(&node, ENTRIES, Deadline::Never);
+    }));
+    step(measure("all are read", || {
+        let mut value = Vec::with_capacity(100);
+        for number in 0..ENTRIES {
+            value.clear();
+            node.get(key(&format!("key:{number:08}")), &mut value);
+        }
+    }));
+    step(measure("all are listed, with values", || list(&node)));
+    step(measure("a prefix is counted", || node.count_prefix("key:")));
+    step(measure("the samples are told, ten times", || {
+        for _ in 0..10 {
+            node.usage();
+            node.curve();
+        }
+    }));
+    step(measure("a compaction", || {
+        let job = node.compact();
+        node.wait_compaction(job, Instant::now() + PATIENCE, || true)
+    }));
+    let keys: Vec<String> = (0..10_000).map(|number| format!("batch:{number:08}")).collect();
+    step(measure("a batch of 10,000 sets, which evict", || {
+        let steps: Vec<Step<'_>> = keys
+            .iter()
+            .map(|name| Step::Set {
+                key: key(name),
+                value: VALUE,
+                deadline: Deadline::Never,
+                precondition: Precondition::None,
+            })
+            .collect();
+        node.batch(&steps).expect("the disk takes it")
+    }));
+    let large = vec![b'v'; LARGE_BYTES];
+    step(measure("a value of 64 MiB, which evicts most", || {
+        put(&node, "large", &large, Deadline::Never)
+    }));
+    step(measure("a value of 64 MiB takes its place", || {
+        put(&node, "large", &large, Deadline::Never)
+    }));
+    step(measure("it is deleted", || {
+        node.delete(key("large"), Precondition::None)
+            .expect("it is there")
+    }));
+    node.close().expect("the disk takes it");
+
+    let node = open(&dir.path().join("prefix"), 1 << 30);
+    fill(&node, ENTRIES, Deadline::Never);
+    step(measure("a million are deleted by their prefix", || {
+        node.delete_prefix("key:")
+            .map_err(|_| ())
+            .expect("the disk takes it")
+    }));
+    step(measure("a million that expire are added", || {
+        fill(&node, ENTRIES, Deadline::In(TTL_MS));
+    }));
+    step(measure("a million expire", || {
+        let begun = Instant::now();
+        while node.counters().entries > 0 && begun.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }));
+    node.close().expect("the disk takes it");
+
+    match is_short {
+        true => ExitCode::SUCCESS,
+        false => {
+            eprintln!("the lock was held for longer than {HOLD_MAX:?}");
+            ExitCode::FAILURE
+        }
+    }
+}
