@@ -4,6 +4,7 @@ use clap::Parser;
 use pykv::cli::{self, Cli};
 use pykv::client;
 use pykv::commands::{self, Error};
+use pykv::log;
 use std::io;
 use std::process::ExitCode;
 #[cfg(target_os = "linux")]
@@ -73,7 +74,7 @@ fn exit_code(error: &Error) -> u8 {
         },
         Error::Damaged { .. } | Error::Broken(_) => 7,
         Error::Log(error) if error.is_damage() => 7,
-        Error::ChangedSince { .. } => 4,
+        Error::ChangedSince { .. } | Error::Exists(_) | Error::Log(log::Error::Exists { .. }) => 4,
         Error::NotCompacted(_) => 6,
         Error::Said(error) => exit_code(error),
         Error::Log(_) | Error::WrongFile(_) | Error::Listen(_) | Error::Io { .. } | Error::Output(_) => 8,
@@ -124,6 +125,7 @@ mod tests {
         for (error, code) in [
             (Error::Missing(vec!["k".to_owned()]), 1),
             (Error::Usage("no".to_owned()), 2),
+            (Error::Exists("it is there".to_owned()), 4),
             (unreachable(), 3),
             (Error::Damaged { dir: "d".into() }, 7),
             (Error::Log(damaged), 7),

@@ -12,11 +12,15 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The files of a directory but LOCK, and what is in them.
-fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+/// The files of a directory but LOCK.
+fn files(dir: &Path) -> impl Iterator<Item = PathBuf> {
     let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-    let files = entries.filter(|path| !path.ends_with("LOCK"));
-    files
+    entries.filter(|path| !path.ends_with("LOCK"))
+}
+
+/// What is in them, where nobody changes them meanwhile.
+fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    files(dir)
         .map(|path| {
             let bytes = fs::read(&path).unwrap();
             (path, bytes)
@@ -25,8 +29,7 @@ fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 fn files_of_the_log(dir: &Path) -> Vec<PathBuf> {
-    let files = contents(dir).into_keys();
-    files
+    files(dir)
         .filter(|path| path.extension().is_some_and(|extension| extension == "pykv"))
         .collect()
 }

@@ -105,7 +105,9 @@ fn says_why(old: &Fake) {
     });
     assert!(error().as_str().unwrap().contains(&address), "{}", error());
     assert!(!replica.is_primary());
-    let said = replica.server.stderr();
+    let said = || replica.server.stderr();
+    eventually("the log says it", || said().contains(ONE_VERSION));
+    let said = said();
     let lines = said.lines().filter(|line| line.contains(ONE_VERSION)).count();
     assert_eq!(lines, 1, "it is said once: {said}");
 }

@@ -82,6 +82,8 @@ pub fn run(cli: Cli) -> Result<(), Error> {
 pub enum Error {
     /// What was typed cannot be done, whatever the state of anything.
     Usage(String),
+    /// A file or directory is there that is to be left alone.
+    Exists(String),
     /// These keys are not there.
     Missing(Vec<String>),
     /// A node did not do it.
@@ -146,7 +148,9 @@ impl From<crate::log::Error> for Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Usage(why) | Error::WrongFile(why) | Error::Broken(why) => f.write_str(why),
+            Error::Usage(why) | Error::Exists(why) | Error::WrongFile(why) | Error::Broken(why) => {
+                f.write_str(why)
+            }
             Error::Missing(keys) => match keys.as_slice() {
                 [key] => write!(f, "key not found: {key:?}"),
                 keys => write!(f, "keys not found: {keys:?}"),
@@ -193,6 +197,7 @@ impl std::error::Error for Error {
             Error::Io { source, .. } | Error::Output(source) => Some(source),
             Error::Said(error) => error.source(),
             Error::Usage(_)
+            | Error::Exists(_)
             | Error::WrongFile(_)
             | Error::Broken(_)
             | Error::Missing(_)

@@ -262,7 +262,7 @@ fn synced(result: io::Result<()>) -> io::Result<()> {
 }
 
 fn is_there(name: &Path) -> Error {
-    Error::Usage(format!("{} is there; --force writes over it", name.display()))
+    Error::Exists(format!("{} is there; --force writes over it", name.display()))
 }
 
 fn unfinished() -> MutexGuard<'static, Vec<PathBuf>> {

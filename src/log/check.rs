@@ -29,9 +29,14 @@ pub fn check(dir: &Path) -> Result<Report, Error> {
 }
 
 /// As [`check`], and mends what it finds. The report says what was damaged, and where it was saved to.
+///
+/// # Errors
+/// [`Error::NotMended`] where something is beyond repair. Nothing is changed then: all is read before the first
+/// change.
 pub fn repair(dir: &Path) -> Result<Report, Error> {
     let dir = open_store(dir, Dir::open)?;
     let disk = Disk::default();
+    examine(&dir, &mut |_, _| Ok(None)).map_err(|error| error.not_mended(dir.path()))?;
     // A last segment that is missing, or is set aside here, is missed by nobody any more.
     let given_up = match dir.check_last_segment(&dir.list()?) {
         Err(Error::Lost { why, .. }) => Some(why),

@@ -63,6 +63,13 @@ pub enum Error {
         /// What does not fit.
         why: String,
     },
+    /// What is damaged is beyond repair, and nothing was changed.
+    NotMended {
+        /// The directory.
+        dir: PathBuf,
+        /// What cannot be mended.
+        why: String,
+    },
     /// A file that is no whole backup.
     NotWhole {
         /// The file.
@@ -121,8 +128,28 @@ impl Error {
     pub fn is_damage(&self) -> bool {
         matches!(
             self,
-            Error::Damaged { .. } | Error::Inconsistent { .. } | Error::NotWhole { .. } | Error::Lost { .. }
+            Error::Damaged { .. }
+                | Error::Inconsistent { .. }
+                | Error::NotMended { .. }
+                | Error::NotWhole { .. }
+                | Error::Lost { .. }
         )
+    }
+
+    /// What a repair says of damage that it has only looked at.
+    pub(super) fn not_mended(self, dir: &Path) -> Error {
+        let why = match self {
+            Error::Damaged {
+                path,
+                file_position,
+                why,
+                ..
+            } => format!("{}, from byte {file_position} on: {why}", path.display()),
+            Error::Inconsistent { why, .. } => why,
+            other => return other,
+        };
+        let dir = dir.to_path_buf();
+        Error::NotMended { dir, why }
     }
 }
 
@@ -173,6 +200,12 @@ impl fmt::Display for Error {
                     dir.display()
                 )
             }
+            Error::NotMended { dir, why } => write!(
+                f,
+                "the store in {} is beyond repair: {why}; nothing was changed. Restore a backup to another directory, \
+                 or let a replica take the state of another node there",
+                dir.display()
+            ),
             Error::NotWhole {
                 path,
                 file_position,

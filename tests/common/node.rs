@@ -3,12 +3,13 @@
 use super::client::Client;
 use super::{Response, SOON, cli, eventually};
 use rustix::process::{Pid, Signal, kill_process};
-use std::io::{BufRead, BufReader, Read};
+use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex};
 use std::thread;
 use tempfile::TempDir;
 
@@ -30,13 +31,14 @@ pub struct Server {
     wrapper: Vec<String>,
     process: Option<Process>,
     exit: Option<ExitStatus>,
-    stderr: Arc<Mutex<Vec<u8>>>,
+    /// A file, so that what the process has said is there at once.
+    stderr: File,
 }
 
 struct Process {
     child: Child,
     address: SocketAddr,
-    pipes: Vec<thread::JoinHandle<()>>,
+    stdout: thread::JoinHandle<()>,
 }
 
 impl Setup {
@@ -82,7 +84,7 @@ impl Setup {
             wrapper: self.wrapper,
             process: None,
             exit: None,
-            stderr: Arc::default(),
+            stderr: tempfile::tempfile().unwrap(),
         };
         server.start_again();
         server
@@ -103,14 +105,11 @@ impl Server {
         let mut child = self.spawn();
         let (ready, is_ready) = mpsc::channel();
         let stdout = BufReader::new(child.stdout.take().unwrap());
-        let pipes = vec![
-            thread::spawn(move || {
-                for line in stdout.lines().map_while(Result::ok) {
-                    let _ = ready.send(line);
-                }
-            }),
-            drain(child.stderr.take().unwrap(), self.stderr.clone()),
-        ];
+        let stdout = thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                let _ = ready.send(line);
+            }
+        });
         let line = is_ready.recv_timeout(SOON);
         let address = line
             .as_deref()
@@ -120,7 +119,7 @@ impl Server {
         let Some(address) = address else {
             let _ = child.kill();
             self.exit = child.wait().ok();
-            pipes.into_iter().for_each(|pipe| drop(pipe.join()));
+            let _ = stdout.join();
             let line = line.map_err(|error: RecvTimeoutError| error.to_string());
             panic!("the node is not ready: {line:?}"); // Dropping `self` prints the rest.
         };
@@ -128,7 +127,7 @@ impl Server {
         self.process = Some(Process {
             child,
             address,
-            pipes,
+            stdout,
         });
     }
 
@@ -156,7 +155,7 @@ impl Server {
             .args(&self.args)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(self.stderr.try_clone().unwrap())
             .spawn()
             .unwrap()
     }
@@ -196,7 +195,9 @@ impl Server {
 
     /// What the process has written to standard error so far, over all its lives.
     pub fn stderr(&self) -> String {
-        String::from_utf8_lossy(&self.stderr.lock().unwrap()).into_owned()
+        let mut said = vec![0; self.stderr.metadata().unwrap().len() as usize];
+        self.stderr.read_exact_at(&mut said, 0).unwrap();
+        String::from_utf8_lossy(&said).into_owned()
     }
 
     /// Resident memory, in bytes.
@@ -217,7 +218,7 @@ impl Server {
         let mut process = self.process.take().expect("the node is running");
         process.child.kill().unwrap();
         self.exit = Some(process.child.wait().unwrap());
-        process.pipes.into_iter().for_each(|pipe| pipe.join().unwrap());
+        process.stdout.join().unwrap();
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -238,7 +239,7 @@ impl Server {
         let mut process = self.process.take().unwrap();
         let status = process.child.wait().unwrap();
         self.exit = Some(status);
-        process.pipes.into_iter().for_each(|pipe| pipe.join().unwrap());
+        process.stdout.join().unwrap();
         status
     }
 
@@ -291,13 +292,4 @@ impl Drop for Server {
             let _ = process.child.wait();
         }
     }
-}
-
-fn drain(mut pipe: impl Read + Send + 'static, into: Arc<Mutex<Vec<u8>>>) -> thread::JoinHandle<()> {
-    thread::spawn(move || {
-        let mut buffer = [0; 4096];
-        while let Ok(count @ 1..) = pipe.read(&mut buffer) {
-            into.lock().unwrap().extend_from_slice(&buffer[..count]);
-        }
-    })
 }

@@ -11,6 +11,7 @@
 use super::super::batch::operation_at_fault;
 use super::read::Batch;
 use super::tally::Tally;
+use crate::api::Batched;
 use crate::api::Problem;
 use crate::client::{self, Client};
 use std::ops::Range;
@@ -90,7 +91,7 @@ impl<'a> Sender<'a> {
                 }
                 Next::Fewer => piece = (end - sent).div_ceil(2),
                 Next::Again if retries < RETRIES_MAX => {
-                    thread::sleep(RETRY_PAUSE * (1 << retries));
+                    pause(retries);
                     retries += 1;
                     may_be_done |= error.may_be_done();
                     self.tally.retries.fetch_add(1, Relaxed);
@@ -124,14 +125,32 @@ impl<'a> Sender<'a> {
     /// Takes operations out whose keys are there, and counts them; whether there were some.
     fn leave_alone(&mut self, batch: &mut Batch, range: Range<usize>, may_be_done: bool) -> bool {
         batch.questions(range.clone(), &mut self.body);
-        let Ok(batched) = self.client.batch(&self.body) else {
-            return false; // One by one, then.
+        let batched = match self.ask() {
+            Ok(batched) => batched,
+            // Guesses would be counted.
+            Err(error) if error.may_pass() => {
+                self.tally.break_off(error);
+                return true;
+            }
+            Err(_) => return false, // One by one, then.
         };
         let own_since = may_be_done.then_some(self.since);
         let present = batch.take_present(range, &batched.results, own_since);
         self.tally.keys.fetch_add(present.own, Relaxed);
         self.tally.left_alone.fetch_add(present.others, Relaxed);
         present.own + present.others > 0
+    }
+
+    /// Asks what is there, and again where that may go better.
+    fn ask(&self) -> Result<Batched, client::Error> {
+        for retries in 0..RETRIES_MAX {
+            match self.client.batch(&self.body) {
+                Err(error) if error.may_pass() => pause(retries),
+                answered => return answered,
+            }
+            self.tally.retries.fetch_add(1, Relaxed);
+        }
+        self.client.batch(&self.body)
     }
 
     fn leave_out(&self, line: u64, error: &client::Error) {
@@ -146,6 +165,11 @@ impl<'a> Sender<'a> {
     fn is_there(&self, error: &client::Error) -> bool {
         self.if_absent && matches!(error, client::Error::Refused(problem) if problem.status == 412)
     }
+}
+
+/// Waits before a retry, of which there were so many before.
+fn pause(retries: u32) {
+    thread::sleep(RETRY_PAUSE * (1 << retries));
 }
 
 fn next(error: &client::Error, operations: usize) -> Next {

@@ -121,7 +121,7 @@ fn a_log_without_its_beginning_is_refused_by_all() {
     let (dir, options, _) = several_segments();
     std::fs::remove_file(&segments(dir.path())[0]).unwrap();
     assert!(matches!(check(dir.path()), Err(Error::Inconsistent { .. })));
-    assert!(matches!(repair(dir.path()), Err(Error::Inconsistent { .. })));
+    assert!(matches!(repair(dir.path()), Err(Error::NotMended { .. })));
     assert!(matches!(Node::open(options), Err(Error::Inconsistent { .. })));
 }
 
@@ -178,4 +178,52 @@ fn a_damaged_skip_is_mended_by_a_skip() {
     assert!(mended < bytes.len() as u64 + 100, "{mended} bytes");
     assert!(check(dir.path()).unwrap().is_whole());
     assert_eq!(opened(&options), held);
+}
+
+/// The files of a directory, and what is in them.
+fn bytes_of(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let paths = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    paths
+        .map(|path| (path.clone(), std::fs::read(path).unwrap()))
+        .collect()
+}
+
+#[test]
+fn a_repair_mends_all_or_touches_nothing() {
+    let (dir, options, _) = several_segments();
+    opened(&options); // A second start, so that a segment ends with a SKIP.
+    let count = segments(dir.path()).len();
+    for damaged in 0..count {
+        for missing in 0..count {
+            let copy = tempfile::tempdir().unwrap();
+            for (path, bytes) in bytes_of(dir.path()) {
+                std::fs::write(copy.path().join(path.file_name().unwrap()), bytes).unwrap();
+            }
+            let paths = segments(copy.path());
+            let mut bytes = std::fs::read(&paths[damaged]).unwrap();
+            let last = bytes.len() - 1;
+            bytes[last] ^= 1;
+            std::fs::write(&paths[damaged], &bytes).unwrap();
+            std::fs::remove_file(&paths[missing]).unwrap();
+            let when = format!("damage in segment {damaged}, without segment {missing}");
+            let before = bytes_of(copy.path());
+            match repair(copy.path()) {
+                Ok(_) => {
+                    let report = check(copy.path()).unwrap_or_else(|error| panic!("{when}: {error}"));
+                    assert!(report.is_whole(), "{when}: {report:?}");
+                    let mut options = options.clone();
+                    options.dir = copy.path().to_path_buf();
+                    opened(&options);
+                }
+                Err(error) => {
+                    assert!(matches!(error, Error::NotMended { .. }), "{when}: {error}");
+                    assert!(
+                        error.is_damage() && !error.to_string().contains("--repair"),
+                        "{error}"
+                    );
+                    assert_eq!(bytes_of(copy.path()), before, "{when}: {error}");
+                }
+            }
+        }
+    }
 }
