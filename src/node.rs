@@ -42,7 +42,7 @@ pub use followers::{FollowerName, FollowerStatus, acknowledged};
 pub(crate) use hold::Hold;
 pub use listing::{Ahead, Cursor, CursorError, LISTER_BYTES, Listed, Lister};
 pub use poll::{Poll, PollError, Polled};
-pub use prefix::{Partly, Swept};
+pub use prefix::{PartialDeletion, PrefixDeletion};
 pub use replica::AckRequirement;
 pub(crate) use replica::{ReceiveError, TakeError};
 pub use role::{PromoteError, Promotion};
@@ -469,6 +469,15 @@ impl Node {
     /// Whether the node takes writes.
     pub fn health(&self) -> Health {
         self.log.health()
+    }
+
+    /// Up to here the log has writes as firmly as its policy asks.
+    pub(crate) fn durable(&self) -> u64 {
+        let position = self.log.position();
+        match self.policy() {
+            Policy::Always => position.synced,
+            Policy::Everysec | Policy::No => position.written,
+        }
     }
 
     /// The log's policy.

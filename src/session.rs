@@ -9,8 +9,8 @@ use crate::auth::{Denied, Grant};
 use crate::key::Key;
 use crate::log::{Feed, FeedError, LogId, Role};
 use crate::node::{
-    BatchError, Batched, Cursor, CursorError, Deadline, Found, Got, Lister, Meta, Mode, Node, Partly,
-    Precondition, Reads, Step, Swept, WriteError, Written,
+    BatchError, Batched, Cursor, CursorError, Deadline, Found, Got, Lister, Meta, Mode, Node,
+    PartialDeletion, Precondition, PrefixDeletion, Reads, Step, WriteError, Written,
 };
 use crate::pair::Pair;
 
@@ -134,7 +134,10 @@ impl<'a> Session<'a> {
     }
 
     /// As [`Node::delete_prefix`].
-    pub(crate) fn delete_prefix(&self, prefix: &str) -> Result<Result<Swept, Partly>, Denied> {
+    pub(crate) fn delete_prefix(
+        &self,
+        prefix: &str,
+    ) -> Result<Result<PrefixDeletion, PartialDeletion>, Denied> {
         self.may_use_all(prefix)?;
         Ok(self.node.delete_prefix(prefix))
     }

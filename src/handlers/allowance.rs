@@ -1,6 +1,6 @@
 //! What the request at hand may take of the memory that all connections share.
 
-use super::line::overloaded;
+use super::connection_handle::overloaded;
 use crate::http::problem::Problem;
 use crate::net::budget::{Charge, Use};
 use crate::net::input::INPUT_BYTES;
@@ -10,13 +10,13 @@ use crate::net::input::INPUT_BYTES;
 pub(crate) const UNCHARGED_BYTES: usize = 2 * INPUT_BYTES;
 
 /// What a connection may take of the budget for the request at hand, beside what it holds anyway.
-pub(crate) struct Room<'a, 'c> {
+pub(crate) struct Allowance<'a, 'c> {
     pub(crate) charge: &'c mut Charge<'a>,
     pub(crate) usage: Use,
     pub(crate) held_bytes: usize,
 }
 
-impl Room<'_, '_> {
+impl Allowance<'_, '_> {
     /// Takes room for `more` bytes, without a wait: what is held meanwhile is the whole request.
     pub(crate) fn take(&mut self, more: usize) -> Result<(), Problem> {
         let bytes = self.held_bytes + more;

@@ -1,8 +1,8 @@
 //! `GET /backup`: the state of the store as a file, sent while it is made.
 
-use super::line::Cut;
+use super::connection_handle::Aborted;
 use super::sink::Sink;
-use super::stream::{Answer, Outcome, Stream};
+use super::stream::{Answer, LateResponse, Stream};
 use crate::http::problem::Problem;
 use crate::http::request::Head;
 use crate::http::response::{Body, Media, Reply};
@@ -14,7 +14,7 @@ use tiny_http::StatusCode;
 pub(crate) fn get<'a>(node: &'a Node, head: &Head<'_>) -> Result<Answer<'a>, Problem> {
     let [] = target::parameters(head.query, [])?;
     Ok(Answer::Later(Box::new(move |_| {
-        Ok(Outcome::Stream(Stream {
+        Ok(LateResponse::Stream(Stream {
             head: Reply::new(StatusCode(200), Body::Streamed(Media::Octets))
                 .header("Content-Disposition", "attachment; filename=\"backup.pykv\""),
             holds: BACKUP_BYTES,
@@ -22,7 +22,7 @@ pub(crate) fn get<'a>(node: &'a Node, head: &Head<'_>) -> Result<Answer<'a>, Pro
             body: Box::new(move |sink| {
                 node.backup(&mut Taker(sink)).map_err(|error| match error {
                     BackupError::Taker(cut) => cut,
-                    error => Cut::Body(error.to_string()),
+                    error => Aborted::Body(error.to_string()),
                 })
             }),
         }))
@@ -33,13 +33,13 @@ pub(crate) fn get<'a>(node: &'a Node, head: &Head<'_>) -> Result<Answer<'a>, Pro
 struct Taker<'s, 'a, 'c>(&'s mut Sink<'a, 'c>);
 
 impl Take for Taker<'_, '_, '_> {
-    type Error = Cut;
+    type Error = Aborted;
 
-    fn hold(&mut self, bytes: usize) -> Result<(), Cut> {
+    fn hold(&mut self, bytes: usize) -> Result<(), Aborted> {
         self.0.hold(BACKUP_BYTES + bytes)
     }
 
-    fn take(&mut self, piece: &[u8]) -> Result<(), Cut> {
+    fn take(&mut self, piece: &[u8]) -> Result<(), Aborted> {
         self.0.write(piece)
     }
 }

@@ -5,10 +5,10 @@ mod read;
 #[cfg(any(test, fuzzing))]
 pub(crate) use read::operations;
 
-use super::allowance::Room;
+use super::allowance::Allowance;
+use super::connection_handle::overloaded;
 use super::context::Scratch;
 use super::deadline;
-use super::line::overloaded;
 use super::sink::{Out, SINK_BYTES, push_value};
 use super::stream::{self, Answer, Stream};
 use crate::http::Limits;
@@ -35,7 +35,7 @@ pub(crate) fn post<'a>(
     head: &Head<'_>,
     body: &[u8],
     scratch: &mut Scratch,
-    room: &mut Room<'a, '_>,
+    room: &mut Allowance<'a, '_>,
 ) -> Result<Answer<'a>, Problem> {
     let [] = target::parameters(head.query, [])?;
     if !head.if_match.is_empty() || !head.if_none_match.is_empty() {
@@ -75,7 +75,7 @@ pub(crate) fn post<'a>(
     reply.body = Body::Streamed(Media::Json);
     let session = session.clone();
     Ok(Answer::Later(Box::new(move |_| {
-        Ok(stream::Outcome::Stream(Stream {
+        Ok(stream::LateResponse::Stream(Stream {
             head: reply,
             holds: base_bytes + value_bytes,
             is_endless: false,

@@ -1,8 +1,8 @@
 //! `POST /compact`, and how compactions are shown.
 
+use super::connection_handle::ConnectionHandle;
 use super::context::Scratch;
-use super::line::Line;
-use super::stream::{Answer, Outcome};
+use super::stream::{Answer, LateResponse};
 use crate::api;
 use crate::http::problem::{self, Problem};
 use crate::http::request::Head;
@@ -26,8 +26,8 @@ pub(crate) fn post<'a>(
 ) -> Result<Answer<'a>, Problem> {
     let [wait] = target::parameters(head.query, ["wait"])?;
     if target::flag("wait", wait.as_deref())? {
-        return Ok(Answer::Later(Box::new(move |desk| {
-            finish(node, desk.line, &mut desk.scratch.body).map(Outcome::Reply)
+        return Ok(Answer::Later(Box::new(move |workspace| {
+            finish(node, workspace.connection, &mut workspace.scratch.body).map(LateResponse::Reply)
         })));
     }
     let job = node.compact();
@@ -36,11 +36,11 @@ pub(crate) fn post<'a>(
     Ok(Answer::Now(reply.header("Location", LOCATION)))
 }
 
-fn finish(node: &Node, line: Line<'_>, body: &mut Vec<u8>) -> Result<Reply, Problem> {
+fn finish(node: &Node, connection: ConnectionHandle<'_>, body: &mut Vec<u8>) -> Result<Reply, Problem> {
     let job = node.compact();
     loop {
         let look = Instant::now() + GONE_EVERY;
-        if let Some(finished) = node.wait_compaction(job, look, || !line.is_stopping()) {
+        if let Some(finished) = node.wait_compaction(job, look, || !connection.is_stopping()) {
             let result = api::CompactionResult::from(finished);
             if let Some(error) = result.error {
                 return Err(Problem::new(problem::NOT_COMPACTED, error).retry_after(1));
@@ -48,7 +48,7 @@ fn finish(node: &Node, line: Line<'_>, body: &mut Vec<u8>) -> Result<Reply, Prob
             push_json(body, &result);
             return Ok(Reply::new(StatusCode(200), Body::Written(Media::Json)));
         }
-        if line.is_stopping() || line.has_gone() {
+        if connection.is_stopping() || connection.has_gone() {
             return Err(Problem::new(problem::NOT_READY, "the node is stopping"));
         }
     }

@@ -5,7 +5,7 @@
 //! to returns what is to be done later ([`crate::handlers::stream`]).
 
 use super::admit::Admitted;
-use super::allowance::Room;
+use super::allowance::Allowance;
 use super::context::{Context, Scratch};
 use super::route::Resource;
 use super::stream::Answer;
@@ -34,7 +34,7 @@ pub(crate) fn handle<'a>(
     admitted: Admitted<'_>,
     body: &[u8],
     scratch: &mut Scratch,
-    room: &mut Room<'a, '_>,
+    room: &mut Allowance<'a, '_>,
 ) -> Result<Answer<'a>, Problem> {
     let node = context.node;
     let session = Session::new(node, admitted.grant);

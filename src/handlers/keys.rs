@@ -2,12 +2,12 @@
 
 use super::body;
 use super::conditions::Conditions;
+use super::connection_handle::Aborted;
 use super::context::Scratch;
 use super::deadline;
 use super::kv;
-use super::line::Cut;
 use super::sink::{Out, SINK_BYTES, Sink};
-use super::stream::{Answer, Outcome, Stream};
+use super::stream::{Answer, LateResponse, Stream};
 use crate::api;
 use crate::http::problem::{self, Problem};
 use crate::http::request::Head;
@@ -94,7 +94,7 @@ pub(crate) fn list<'a>(session: Session<'a>, head: &Head<'_>) -> Result<Answer<'
             };
             Problem::new(kind, detail).field("cursor")
         })?;
-        Ok(Outcome::Stream(Stream {
+        Ok(LateResponse::Stream(Stream {
             head: Reply::new(OK, Body::Streamed(Media::Json)),
             holds: LIST_BYTES,
             is_endless: false,
@@ -109,7 +109,7 @@ fn send_list(
     mut lister: Lister<'_>,
     limit: usize,
     with_values: bool,
-) -> Result<(), Cut> {
+) -> Result<(), Aborted> {
     let name: &[u8] = if with_values {
         b"{\"entries\":["
     } else {
@@ -124,8 +124,8 @@ fn send_list(
             Ahead::Entry | Ahead::Large(_) if is_full => break lister.cursor(),
             Ahead::Nothing => {
                 empty_looks += 1;
-                if empty_looks % GONE_EVERY_LOOKS == 0 && sink.line().has_gone() {
-                    return Err(Cut::Client(io::ErrorKind::ConnectionAborted.into()));
+                if empty_looks % GONE_EVERY_LOOKS == 0 && sink.connection().has_gone() {
+                    return Err(Aborted::Client(io::ErrorKind::ConnectionAborted.into()));
                 }
             }
             Ahead::Large(bytes) => {
@@ -133,7 +133,7 @@ fn send_list(
                 match sink.hold(LIST_BYTES + bytes) {
                     Ok(()) => large_bytes = bytes,
                     // The page is shorter than it might be; the next one begins with this entry.
-                    Err(Cut::Overloaded) if items > 0 => break lister.cursor(),
+                    Err(Aborted::Overloaded) if items > 0 => break lister.cursor(),
                     Err(cut) => return Err(cut),
                 }
             }

@@ -6,11 +6,11 @@
 
 use super::body::{self, Payload};
 use super::conditions::{self, Conditions, Fetch};
+use super::connection_handle::overloaded;
 use super::context::Scratch;
 use super::deadline;
-use super::line::overloaded;
 use super::sink::{Out, SINK_BYTES, push_value};
-use super::stream::{Answer, Later, Outcome, Stream};
+use super::stream::{Answer, DeferredHandler, LateResponse, Stream};
 use crate::api;
 use crate::http::media::{self, Sent};
 use crate::http::problem::{self, Problem};
@@ -92,11 +92,11 @@ struct Large {
 
 /// Takes a share of a large value, once there is room for it: while it is sent it may be deleted, and is then
 /// held by the answer alone.
-fn large<'a>(session: Session<'a>, large: Large) -> Later<'a> {
-    Box::new(move |desk| {
+fn large<'a>(session: Session<'a>, large: Large) -> DeferredHandler<'a> {
+    Box::new(move |workspace| {
         let mut value_bytes = large.value_bytes;
         let (pair, found) = loop {
-            desk.hold(value_bytes + SINK_BYTES)?;
+            workspace.hold(value_bytes + SINK_BYTES)?;
             let pair = session.pair(check_key(&large.key)?).map_err(Problem::of_denied)?;
             let (pair, found) = pair.ok_or_else(problem::no_key)?;
             if pair.value().len() <= value_bytes {
@@ -113,7 +113,7 @@ fn large<'a>(session: Session<'a>, large: Large) -> Later<'a> {
             Media::Octets => Body::Measured(media, pair.value().len() as u64),
             _ => Body::Streamed(media),
         };
-        Ok(Outcome::Stream(Stream {
+        Ok(LateResponse::Stream(Stream {
             head: Reply::new(OK, body)
                 .version(found.version)
                 .expires_at(&session, found.deadline_ms),

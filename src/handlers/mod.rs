@@ -9,7 +9,7 @@
 //! | `kv`, `keys`, `batch`, `watch` | the data |
 //! | `compact`, `backup`, `replication`, `status`, `metrics`, `page` | the node |
 //! | `body`, `deadline`, `conditions` | JSON bodies, times to live, entity tags |
-//! | `stream`, `sink`, `line` | answers that wait, answers that are sent while they are made, and the connection that they go to |
+//! | `stream`, `sink`, `connection_handle` | answers that wait, answers that are sent while they are made, and the connection that they go to |
 //! | `failure` | refusals of the node as problems |
 
 pub(crate) mod admit;
@@ -19,6 +19,7 @@ mod batch;
 mod body;
 mod compact;
 mod conditions;
+pub(crate) mod connection_handle;
 pub(crate) mod consistency;
 pub(crate) mod context;
 mod deadline;
@@ -28,7 +29,6 @@ mod failure;
 pub(crate) mod fuzzing;
 mod keys;
 mod kv;
-pub(crate) mod line;
 mod metrics;
 mod page;
 mod replication;

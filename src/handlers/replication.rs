@@ -2,11 +2,11 @@
 
 mod problems;
 
+use super::connection_handle::Aborted;
 use super::context::{Context, Scratch};
-use super::line::Cut;
 use super::sink::Sink;
 use super::status::json;
-use super::stream::{Answer, Desk, Outcome, Stream};
+use super::stream::{Answer, LateResponse, Stream, Workspace};
 use crate::address::Address;
 use crate::api::{
     self, ChunkHeader, Divergence, Forgotten, Handover, HandoverOffset, Handshake, LogQuery, Promoted,
@@ -120,7 +120,9 @@ pub(crate) fn forget(
 /// `GET /replication/log`
 pub(crate) fn log<'a>(node: &'a Node, head: &Head<'_>) -> Result<Answer<'a>, Problem> {
     let (poll, wait) = question(head)?;
-    Ok(Answer::Later(Box::new(move |desk| chunk(node, desk, poll, wait))))
+    Ok(Answer::Later(Box::new(move |workspace| {
+        chunk(node, workspace, poll, wait)
+    })))
 }
 
 pub(crate) fn question(head: &Head<'_>) -> Result<(Poll, Duration), Problem> {
@@ -209,33 +211,33 @@ fn number<T: FromStr>(text: &str, field: &'static str) -> Result<T, Problem> {
 /// Waits until there is more of the log, and answers with it: small records together, a large one as it is read.
 fn chunk<'a>(
     node: &'a Node,
-    desk: &mut Desk<'a, '_>,
+    workspace: &mut Workspace<'a, '_>,
     poll: Poll,
     wait: Duration,
-) -> Result<Outcome<'a>, Problem> {
-    let line = desk.line;
+) -> Result<LateResponse<'a>, Problem> {
+    let connection = workspace.connection;
     let deadline = Instant::now() + wait;
     let mut feed = match node.poll(&poll) {
         Ok(feed) => feed,
         Err(PollError::Diverged { branches, from }) => {
-            let body = &mut desk.scratch.body;
-            return Ok(Outcome::Reply(divergence(&branches, from, body)));
+            let body = &mut workspace.scratch.body;
+            return Ok(LateResponse::Reply(divergence(&branches, from, body)));
         }
         Err(error) => return Err(problem_of(error, node.role())),
     };
     let unreadable = |error| problem_of_feed(error, node.role());
     let mut body = Vec::new();
     let offset = loop {
-        // Room for a chunk, and for what the feed reads ahead.
+        // Allowance for a chunk, and for what the feed reads ahead.
         let ahead = usize::try_from(feed.bytes_ahead()).unwrap_or(usize::MAX);
-        desk.hold(ahead.min(CHUNK_BYTES) + ahead.min(BUFFER_BYTES))?;
+        workspace.hold(ahead.min(CHUNK_BYTES) + ahead.min(BUFFER_BYTES))?;
         let offset = feed.copy(CHUNK_BYTES, &mut body).map_err(unreadable)?;
         if body.is_empty()
             && let Some(bytes) = feed.item_bytes().map_err(unreadable)?
         {
             feed.give_back();
             let head = head_of(node, feed.offset(), Body::Streamed(Media::Octets))?;
-            return Ok(Outcome::Stream(Stream {
+            return Ok(LateResponse::Stream(Stream {
                 head,
                 holds: PART_BYTES,
                 is_endless: false,
@@ -243,12 +245,12 @@ fn chunk<'a>(
             }));
         }
         let now = Instant::now();
-        if !body.is_empty() || now >= deadline || line.is_stopping() {
+        if !body.is_empty() || now >= deadline || connection.is_stopping() {
             break offset;
         }
-        desk.charge.release();
-        let has_grown = feed.wait_next(deadline.min(now + GONE_EVERY), || !line.is_stopping());
-        if !has_grown && line.has_gone() {
+        workspace.charge.release();
+        let has_grown = feed.wait_next(deadline.min(now + GONE_EVERY), || !connection.is_stopping());
+        if !has_grown && connection.has_gone() {
             break offset;
         }
     };
@@ -256,7 +258,7 @@ fn chunk<'a>(
     drop(feed);
     let bytes = body.len();
     let head = head_of(node, offset, Body::Measured(Media::Octets, bytes as u64))?;
-    Ok(Outcome::Stream(Stream {
+    Ok(LateResponse::Stream(Stream {
         head,
         holds: bytes,
         is_endless: false,
@@ -265,13 +267,13 @@ fn chunk<'a>(
 }
 
 /// Sends a record or batch of so many bytes as it is read.
-fn send_item(sink: &mut Sink<'_, '_>, mut feed: Feed<'_>, bytes: u64) -> Result<(), Cut> {
+fn send_item(sink: &mut Sink<'_, '_>, mut feed: Feed<'_>, bytes: u64) -> Result<(), Aborted> {
     let mut left = bytes;
     let mut part = Vec::with_capacity(PART_BYTES);
     while left > 0 {
         part.clear();
         feed.read_raw(left.min(PART_BYTES as u64) as usize, &mut part)
-            .map_err(|error| Cut::Body(error.to_string()))?;
+            .map_err(|error| Aborted::Body(error.to_string()))?;
         sink.write(&part)?;
         left -= part.len() as u64;
     }
@@ -316,12 +318,12 @@ pub(crate) fn promote<'a>(node: &'a Node, head: &Head<'_>) -> Result<Answer<'a>,
     let [force] = target::parameters(head.query, ["force"])?;
     let is_forced = target::flag("force", force.as_deref())?;
     // The primary may take a moment to hand over.
-    Ok(Answer::Later(Box::new(move |desk| {
-        let line = desk.line;
-        let promoted = replication::promote(node, is_forced, || !line.is_stopping());
+    Ok(Answer::Later(Box::new(move |workspace| {
+        let connection = workspace.connection;
+        let promoted = replication::promote(node, is_forced, || !connection.is_stopping());
         let promotion = promoted.map_err(|error| problem_of_promote(&error))?;
-        Ok(Outcome::Reply(json(
-            desk.scratch,
+        Ok(LateResponse::Reply(json(
+            workspace.scratch,
             &Promoted {
                 term: promotion.term.number().into(),
                 offset: promotion.offset,

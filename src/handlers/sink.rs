@@ -7,7 +7,7 @@
 //! - A sink holds one piece of the body, however long that is, beside one item that was asked room for.
 //! - Whoever waits for room in it holds nothing: what was made is sent, and the buffer freed, before.
 
-use super::line::{Cut, Line};
+use super::connection_handle::{Aborted, ConnectionHandle};
 use crate::api::{self, Encoding};
 use crate::http::response::{Body, Encoder, Envelope, Reply, push_json_string};
 use crate::net::budget::{Charge, Use};
@@ -113,7 +113,7 @@ enum Framing {
 
 /// Where the pieces of a stream go.
 pub(crate) struct Sink<'a, 'c> {
-    line: Line<'a>,
+    connection: ConnectionHandle<'a>,
     charge: &'c mut Charge<'a>,
     encoder: &'c Encoder,
     envelope: Envelope,
@@ -131,7 +131,7 @@ pub(crate) struct Sink<'a, 'c> {
 impl<'a, 'c> Sink<'a, 'c> {
     /// A stream that begins with `head`; without it, where that was sent before.
     pub(crate) fn new(
-        line: Line<'a>,
+        connection: ConnectionHandle<'a>,
         charge: &'c mut Charge<'a>,
         encoder: &'c Encoder,
         envelope: Envelope,
@@ -144,7 +144,7 @@ impl<'a, 'c> Sink<'a, 'c> {
             (false, true) => Framing::Close,
         };
         Sink {
-            line,
+            connection,
             charge,
             encoder,
             envelope,
@@ -153,7 +153,7 @@ impl<'a, 'c> Sink<'a, 'c> {
             is_endless: false,
             out: Vec::new(),
             sent_bytes: 0,
-            patience: line.shared().limits.write_timeout,
+            patience: connection.shared().limits.write_timeout,
         }
     }
 
@@ -179,13 +179,13 @@ impl<'a, 'c> Sink<'a, 'c> {
     }
 
     /// The connection that it goes to.
-    pub(crate) fn line(&self) -> Line<'a> {
-        self.line
+    pub(crate) fn connection(&self) -> ConnectionHandle<'a> {
+        self.connection
     }
 
     /// Takes room for `bytes` in all, more or less than before. Where others have it, this sends what was made
     /// and then waits, up to the time that a client may take.
-    pub(crate) fn hold(&mut self, bytes: usize) -> Result<(), Cut> {
+    pub(crate) fn hold(&mut self, bytes: usize) -> Result<(), Aborted> {
         self.charge.lower_to(bytes);
         if self.charge.raise_to(Use::Answer, bytes) {
             return Ok(());
@@ -194,10 +194,10 @@ impl<'a, 'c> Sink<'a, 'c> {
             self.flush()?;
         }
         self.out.shrink_to_fit();
-        let patience = self.line.shared().limits.write_timeout;
-        match self.line.await_room(self.charge, bytes, patience) {
+        let patience = self.connection.shared().limits.write_timeout;
+        match self.connection.await_room(self.charge, bytes, patience) {
             true => Ok(()),
-            false => Err(Cut::Overloaded),
+            false => Err(Aborted::Overloaded),
         }
     }
 
@@ -212,17 +212,17 @@ impl<'a, 'c> Sink<'a, 'c> {
     }
 
     /// Sends what was made, whether it is a piece or less.
-    pub(crate) fn flush(&mut self) -> Result<(), Cut> {
+    pub(crate) fn flush(&mut self) -> Result<(), Aborted> {
         self.send_with(&[])
     }
 
     /// Sends bytes behind all that was made, without copying them.
-    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Cut> {
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Aborted> {
         self.send_with(bytes)
     }
 
     /// Says that the body was whole.
-    pub(crate) fn end(&mut self) -> Result<(), Cut> {
+    pub(crate) fn end(&mut self) -> Result<(), Aborted> {
         if self.framing != Framing::Length
             && let Some(mut head) = self.head.take()
         {
@@ -242,7 +242,7 @@ impl<'a, 'c> Sink<'a, 'c> {
         }
     }
 
-    fn send_with(&mut self, more: &[u8]) -> Result<(), Cut> {
+    fn send_with(&mut self, more: &[u8]) -> Result<(), Aborted> {
         let bytes = self.out.len() + more.len();
         let mut head = Vec::new();
         if let Some(reply) = self.head.take() {
@@ -267,18 +267,18 @@ impl<'a, 'c> Sink<'a, 'c> {
         sent
     }
 
-    fn send(&mut self, mut slices: &mut [IoSlice<'_>]) -> Result<(), Cut> {
+    fn send(&mut self, mut slices: &mut [IoSlice<'_>]) -> Result<(), Aborted> {
         let bytes = slices.iter().map(|slice| slice.len()).sum();
         self.patience += time_for(bytes);
         if self.is_endless {
-            self.patience = self.patience.max(self.line.shared().limits.write_timeout);
+            self.patience = self.patience.max(self.connection.shared().limits.write_timeout);
         }
         let begun = Instant::now();
         loop {
-            match self.line.peer().transport.write(slices) {
+            match self.connection.peer().transport.write(slices) {
                 Ok(sent) => IoSlice::advance_slices(&mut slices, sent),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Cut::Client(error)),
+                Err(error) => return Err(Aborted::Client(error)),
             }
             let took = begun.elapsed();
             if slices.iter().all(|slice| slice.is_empty()) {
@@ -287,20 +287,20 @@ impl<'a, 'c> Sink<'a, 'c> {
             }
             // The socket's own timeout bounds each write, this one all of them.
             if took >= self.patience {
-                return Err(Cut::Client(io::ErrorKind::TimedOut.into()));
+                return Err(Aborted::Client(io::ErrorKind::TimedOut.into()));
             }
         }
     }
 }
 
 impl Out for Sink<'_, '_> {
-    type Error = Cut;
+    type Error = Aborted;
 
     fn buffer(&mut self) -> &mut Vec<u8> {
         &mut self.out
     }
 
-    fn settle(&mut self) -> Result<(), Cut> {
+    fn settle(&mut self) -> Result<(), Aborted> {
         match self.out.len() >= PIECE_BYTES {
             true => self.flush(),
             false => Ok(()),

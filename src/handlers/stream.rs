@@ -11,11 +11,11 @@
 //!   thread that long, and nobody else anything.
 //! - A stream that ends whole says so (the last chunk; for HTTP/1.0, which has no chunks, the close). One
 //!   that fails half-way is cut without it, so no client takes a part for the whole.
-//! - Whoever waits here looks at [`Line::is_stopping`] whenever it wakes, and is woken when the server
+//! - Whoever waits here looks at [`ConnectionHandle::is_stopping`] whenever it wakes, and is woken when the server
 //!   stops.
 
+use super::connection_handle::{Aborted, ConnectionHandle, overloaded};
 use super::context::Scratch;
-use super::line::{Cut, Line, overloaded};
 use super::sink::Sink;
 use crate::http::problem::Problem;
 use crate::http::response::Reply;
@@ -30,25 +30,26 @@ pub(crate) enum Answer<'a> {
     /// An answer that is there.
     Now(Reply),
     /// What must be done first, once all answers before it were sent.
-    Later(Later<'a>),
+    Later(DeferredHandler<'a>),
 }
 
 /// What is done once all answers before it were sent. It may wait.
-pub(crate) type Later<'a> = Box<dyn FnOnce(&mut Desk<'a, '_>) -> Result<Outcome<'a>, Problem> + 'a>;
+pub(crate) type DeferredHandler<'a> =
+    Box<dyn FnOnce(&mut Workspace<'a, '_>) -> Result<LateResponse<'a>, Problem> + 'a>;
 
 /// What the work of a [`Later`] is done with.
-pub(crate) struct Desk<'a, 'c> {
-    pub(crate) line: Line<'a>,
+pub(crate) struct Workspace<'a, 'c> {
+    pub(crate) connection: ConnectionHandle<'a>,
     /// A small body of an answer goes in here. The buffers are empty.
     pub(crate) scratch: &'c mut Scratch,
     pub(crate) charge: &'c mut Charge<'a>,
 }
 
-impl Desk<'_, '_> {
+impl Workspace<'_, '_> {
     /// Takes room for `bytes` in all, which may mean to wait for it. Nothing large may be held meanwhile.
     pub(crate) fn hold(&mut self, bytes: usize) -> Result<(), Problem> {
         self.charge.lower_to(bytes);
-        match self.line.await_room(self.charge, bytes, TURN_MAX) {
+        match self.connection.await_room(self.charge, bytes, TURN_MAX) {
             true => Ok(()),
             false => Err(overloaded()),
         }
@@ -56,7 +57,7 @@ impl Desk<'_, '_> {
 }
 
 /// What comes of waiting.
-pub(crate) enum Outcome<'a> {
+pub(crate) enum LateResponse<'a> {
     /// An answer.
     Reply(Reply),
     /// The beginning of one.
@@ -78,4 +79,4 @@ pub(crate) struct Stream<'a> {
 }
 
 /// Writes the body of a stream.
-pub(crate) type StreamBody<'a> = Box<dyn FnOnce(&mut Sink<'a, '_>) -> Result<(), Cut> + 'a>;
+pub(crate) type StreamBody<'a> = Box<dyn FnOnce(&mut Sink<'a, '_>) -> Result<(), Aborted> + 'a>;

@@ -13,9 +13,9 @@
 
 mod question;
 
-use super::line::Cut;
+use super::connection_handle::Aborted;
 use super::sink::{Out, SINK_BYTES, Sink};
-use super::stream::{Answer, Desk, Outcome, Stream};
+use super::stream::{Answer, LateResponse, Stream, Workspace};
 use crate::api;
 use crate::http::media;
 use crate::http::problem::{self, Problem};
@@ -68,7 +68,9 @@ pub(crate) fn watch<'a>(session: Session<'a>, head: &Head<'_>) -> Result<Answer<
             let last = std::str::from_utf8(last).unwrap_or_default();
             question.after = Some(place(last, question.after_field)?);
         }
-        return Ok(Answer::Later(Box::new(|_| events(question).map(Outcome::Stream))));
+        return Ok(Answer::Later(Box::new(|_| {
+            events(question).map(LateResponse::Stream)
+        })));
     }
     let limit = limit.map_or(Ok(api::WATCH_LIMIT_DEFAULT), |limit| {
         number(&limit, "limit", 1..=api::WATCH_LIMIT_MAX)
@@ -77,23 +79,23 @@ pub(crate) fn watch<'a>(session: Session<'a>, head: &Head<'_>) -> Result<Answer<
     if head.method == Method::Head {
         wait = Duration::ZERO; // There is nothing to see in the end of the wait.
     }
-    Ok(Answer::Later(Box::new(move |desk| {
-        poll(desk, question, limit, wait)
+    Ok(Answer::Later(Box::new(move |workspace| {
+        poll(workspace, question, limit, wait)
     })))
 }
 
 fn poll<'a>(
-    desk: &mut Desk<'a, '_>,
+    workspace: &mut Workspace<'a, '_>,
     question: Question<'a>,
     limit: usize,
     wait: Duration,
-) -> Result<Outcome<'a>, Problem> {
-    let line = desk.line;
+) -> Result<LateResponse<'a>, Problem> {
+    let connection = workspace.connection;
     let deadline = Instant::now() + wait;
     let mut feed = question.feed()?;
     let unreadable = |error| question.problem(error);
     loop {
-        desk.hold(feed_bytes(&feed))?;
+        workspace.hold(feed_bytes(&feed))?;
         let stride_end = feed.offset() + STRIDE_BYTES;
         let found = loop {
             if feed.offset() >= stride_end {
@@ -104,7 +106,7 @@ fn poll<'a>(
             };
             if bytes > BUFFER_BYTES {
                 feed.give_back();
-                desk.hold(feed_bytes(&feed) + bytes)?;
+                workspace.hold(feed_bytes(&feed) + bytes)?;
             }
             match feed.peek_next().map_err(unreadable)? {
                 Some(read) if question.is_asked_for(&read) => break Found::Change,
@@ -113,7 +115,7 @@ fn poll<'a>(
             }
         };
         if matches!(found, Found::Change) {
-            return Ok(Outcome::Stream(Stream {
+            return Ok(LateResponse::Stream(Stream {
                 head: Reply::new(StatusCode(200), Body::Streamed(Media::Json)),
                 holds: feed_bytes(&feed),
                 is_endless: false,
@@ -121,27 +123,27 @@ fn poll<'a>(
             }));
         }
         let now = Instant::now();
-        if now >= deadline || line.is_stopping() {
+        if now >= deadline || connection.is_stopping() {
             break;
         }
         if matches!(found, Found::Nothing) {
-            if line.has_gone() {
+            if connection.has_gone() {
                 break;
             }
             continue;
         }
-        desk.charge.release();
-        let grown = feed.wait(deadline.min(now + GONE_EVERY), || !line.is_stopping());
-        if !grown && Instant::now() < deadline && line.has_gone() {
+        workspace.charge.release();
+        let grown = feed.wait(deadline.min(now + GONE_EVERY), || !connection.is_stopping());
+        if !grown && Instant::now() < deadline && connection.has_gone() {
             break;
         }
     }
-    let body = &mut desk.scratch.body;
+    let body = &mut workspace.scratch.body;
     body.extend_from_slice(b"{\"changes\":[],\"next\":");
     push_decimal(body, feed.offset());
     push_log(body, question.session.log_id());
     body.push(b'}');
-    Ok(Outcome::Reply(Reply::new(
+    Ok(LateResponse::Reply(Reply::new(
         StatusCode(200),
         Body::Written(Media::Json),
     )))
@@ -176,7 +178,7 @@ fn send_changes(
     mut feed: Feed<'_>,
     question: &Question<'_>,
     limit: usize,
-) -> Result<(), Cut> {
+) -> Result<(), Aborted> {
     let stride_end = feed.offset() + STRIDE_BYTES;
     let (mut changes, mut value_bytes) = (0, 0);
     sink.buffer().extend_from_slice(b"{\"changes\":[");
@@ -185,7 +187,7 @@ fn send_changes(
         match hold_next(sink, &mut feed) {
             Ok(true) => {}
             Ok(false) => break,
-            Err(Cut::Overloaded | Cut::Body(_)) if changes > 0 => break,
+            Err(Aborted::Overloaded | Aborted::Body(_)) if changes > 0 => break,
             Err(cut) => return Err(cut),
         }
         match feed.next() {
@@ -201,7 +203,7 @@ fn send_changes(
             }
             Ok(None) => break,
             Err(_) if changes > 0 => break,
-            Err(error) => return Err(Cut::Body(error.to_string())),
+            Err(error) => return Err(Aborted::Body(error.to_string())),
         }
     }
     sink.buffer().extend_from_slice(b"],\"next\":");
@@ -213,8 +215,10 @@ fn send_changes(
 }
 
 /// Takes room for the next record; `false` where nothing more is written.
-fn hold_next(sink: &mut Sink<'_, '_>, feed: &mut Feed<'_>) -> Result<bool, Cut> {
-    let next_bytes = feed.next_bytes().map_err(|error| Cut::Body(error.to_string()))?;
+fn hold_next(sink: &mut Sink<'_, '_>, feed: &mut Feed<'_>) -> Result<bool, Aborted> {
+    let next_bytes = feed
+        .next_bytes()
+        .map_err(|error| Aborted::Body(error.to_string()))?;
     let Some(bytes) = next_bytes else {
         return Ok(false);
     };
@@ -237,8 +241,8 @@ fn events(question: Question<'_>) -> Result<Stream<'_>, Problem> {
     })
 }
 
-fn send_events(sink: &mut Sink<'_, '_>, mut feed: Feed<'_>, question: &Question<'_>) -> Result<(), Cut> {
-    let line = sink.line();
+fn send_events(sink: &mut Sink<'_, '_>, mut feed: Feed<'_>, question: &Question<'_>) -> Result<(), Aborted> {
+    let connection = sink.connection();
     let log = question.session.log_id();
     let out = sink.buffer();
     out.extend_from_slice(format!("retry: {RETRY_MS}\n").as_bytes());
@@ -264,31 +268,31 @@ fn send_events(sink: &mut Sink<'_, '_>, mut feed: Feed<'_>, question: &Question<
                 Ok(None) => break false,
                 Err(error) => {
                     sink.flush()?;
-                    return Err(Cut::Body(error.to_string()));
+                    return Err(Aborted::Body(error.to_string()));
                 }
             }
         };
         sink.flush()?;
         sink.give_back();
-        if line.is_stopping() {
+        if connection.is_stopping() {
             return Ok(());
         }
         if more {
-            if line.has_gone() {
-                return Err(Cut::Client(std::io::ErrorKind::ConnectionAborted.into()));
+            if connection.has_gone() {
+                return Err(Aborted::Client(std::io::ErrorKind::ConnectionAborted.into()));
             }
             continue;
         }
         // Nothing is held while nothing comes.
         feed.give_back();
         sink.hold(0)?;
-        let grown = feed.wait(Instant::now() + HEARTBEAT_EVERY, || !line.is_stopping());
-        if line.is_stopping() {
+        let grown = feed.wait(Instant::now() + HEARTBEAT_EVERY, || !connection.is_stopping());
+        if connection.is_stopping() {
             return Ok(());
         }
         if !grown {
-            if line.has_gone() {
-                return Err(Cut::Client(std::io::ErrorKind::ConnectionAborted.into()));
+            if connection.has_gone() {
+                return Err(Aborted::Client(std::io::ErrorKind::ConnectionAborted.into()));
             }
             let out = sink.buffer();
             out.extend_from_slice(b": nothing new\n");

@@ -15,7 +15,7 @@ const HOLD_KEYS: usize = 32;
 
 /// What was found under a prefix, or deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Swept {
+pub struct PrefixDeletion {
     /// Keys.
     pub keys: u64,
     /// What to [`Node::wait`] for before it is acknowledged; none where nothing was deleted.
@@ -24,9 +24,9 @@ pub struct Swept {
 
 /// Why not all keys were deleted.
 #[derive(Clone, Debug)]
-pub struct Partly {
+pub struct PartialDeletion {
     /// What was.
-    pub done: Swept,
+    pub done: PrefixDeletion,
     /// Why it ended there.
     pub refusal: Refusal,
 }
@@ -50,8 +50,8 @@ impl Node {
     }
 
     /// Deletes all keys that start with `prefix`.
-    pub fn delete_prefix(&self, prefix: &str) -> Result<Swept, Partly> {
-        let mut done = Swept::default();
+    pub fn delete_prefix(&self, prefix: &str) -> Result<PrefixDeletion, PartialDeletion> {
+        let mut done = PrefixDeletion::default();
         let mut found: Vec<u8> = Vec::new();
         let mut ends: Vec<usize> = Vec::new();
         let mut from = Some(0);
@@ -82,7 +82,7 @@ impl Node {
                     break;
                 }
                 self.delete_keys(&part, &mut done)
-                    .map_err(|refusal| Partly { done, refusal })?;
+                    .map_err(|refusal| PartialDeletion { done, refusal })?;
                 pace.rest();
             }
         }
@@ -90,7 +90,7 @@ impl Node {
     }
 
     /// Deletes those of a few keys that are there still.
-    fn delete_keys(&self, keys: &[&[u8]], done: &mut Swept) -> Result<(), Refusal> {
+    fn delete_keys(&self, keys: &[&[u8]], done: &mut PrefixDeletion) -> Result<(), Refusal> {
         let bytes = keys.iter().map(|key| log::removal_bytes(key)).sum();
         let hashes: Vec<u64> = keys.iter().map(|key| self.store.hash(key)).collect();
         let reserved = self.log.reserve(bytes)?;

@@ -117,6 +117,13 @@ impl Marks {
         }
     }
 
+    /// An answer has so many bytes.
+    pub(crate) fn set_bytes(&mut self, number: usize, bytes: usize) {
+        if let Some(mark) = self.marks.get_mut(number) {
+            mark.answer_bytes = bytes as u64;
+        }
+    }
+
     /// More bytes have gone out as part of all of them, of which there is one.
     pub(crate) fn add_bytes(&mut self, bytes: u64) {
         self.marks.iter_mut().for_each(|mark| mark.answer_bytes += bytes);

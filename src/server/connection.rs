@@ -46,7 +46,7 @@ pub(crate) fn serve(context: Context<'_>, peer: &Arc<Peer>) {
         slot: Slot::new(Arc::clone(peer), Arc::clone(&context.shared.observer)),
         reads: 0,
         asked: Asked::new(),
-        has_left: false,
+        has_deferred: false,
         pending: None,
         wait: None,
         sync: None,
@@ -63,7 +63,7 @@ impl<'a> Connection<'a> {
         self.peer.transport.prepare(read_timeout, limits.write_timeout)?;
         loop {
             let next = self.answer_all_in_hand()?;
-            if next != Next::Read || !self.leave_answer() {
+            if next != Next::Read || !self.defer_answer() {
                 self.flush()?;
             }
             let next = match next {
@@ -75,7 +75,7 @@ impl<'a> Connection<'a> {
             match next {
                 Next::Go | Next::Read | Next::Later | Next::Await => {}
                 Next::Close => {
-                    self.take_answer_back();
+                    self.reclaim_answer();
                     return self.flush();
                 }
                 Next::Linger => {
@@ -91,7 +91,7 @@ impl<'a> Connection<'a> {
         if self.input.is_empty() {
             return Ok(Next::Read);
         }
-        self.take_answer_back();
+        self.reclaim_answer();
         self.asked.came = Instant::now();
         self.output.encoder.tick(self.asked.came);
         loop {

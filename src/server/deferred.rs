@@ -22,11 +22,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 /// Largest answer that is left behind, in bytes: a socket has room for it at once.
-pub(crate) const LEFT_BYTES_MAX: usize = 4096;
+pub(crate) const DEFERRED_BYTES_MAX: usize = 4096;
 
 /// An answer that may not go out before the log has a write.
 #[derive(Debug)]
-pub(crate) struct LeftBehind {
+pub(crate) struct DeferredResponse {
     pub(crate) bytes: Vec<u8>,
     /// What must be in the log; none once it is, or once the bytes say that it is not.
     pub(crate) offset: Option<u64>,
@@ -39,7 +39,7 @@ pub(crate) struct LeftBehind {
 pub(crate) struct Slot {
     peer: Arc<Peer>,
     observer: Arc<Observer>,
-    left: Mutex<Option<LeftBehind>>,
+    left: Mutex<Option<DeferredResponse>>,
 }
 
 impl Slot {
@@ -52,7 +52,7 @@ impl Slot {
     }
 
     /// Leaves an answer for whoever covers its write; gives it back where that is for this thread to do.
-    pub(crate) fn leave(self: &Arc<Slot>, node: &Node, answer: LeftBehind) -> Option<LeftBehind> {
+    pub(crate) fn park(self: &Arc<Slot>, node: &Node, answer: DeferredResponse) -> Option<DeferredResponse> {
         let Some(offset) = answer.offset else {
             return Some(answer);
         };
@@ -63,11 +63,11 @@ impl Slot {
         let begun = Instant::now();
         let slot = Arc::clone(self);
         let is_left = node.defer(offset, Box::new(move |outcome| slot.send(offset, begun, outcome)));
-        if is_left { None } else { self.take_back() }
+        if is_left { None } else { self.reclaim() }
     }
 
     /// What was not sent, if anything is left.
-    pub(crate) fn take_back(&self) -> Option<LeftBehind> {
+    pub(crate) fn reclaim(&self) -> Option<DeferredResponse> {
         self.lock().take()
     }
 
@@ -77,7 +77,7 @@ impl Slot {
         let Some(answer) = left.take_if(|answer| answer.offset == Some(offset)) else {
             return;
         };
-        let mut answer = LeftBehind {
+        let mut answer = DeferredResponse {
             offset: None,
             ..answer
         };
@@ -99,7 +99,7 @@ impl Slot {
         answer.marks.settle(&self.observer, &self.peer, spent);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<LeftBehind>> {
+    fn lock(&self) -> MutexGuard<'_, Option<DeferredResponse>> {
         self.left.lock().expect("nothing under a slot's lock panics")
     }
 }

@@ -1,6 +1,6 @@
 //! Answers on their way out: one buffer for all that is in hand, one wait for the log, one write.
 
-use super::deferred::{LEFT_BYTES_MAX, LeftBehind};
+use super::deferred::{DEFERRED_BYTES_MAX, DeferredResponse};
 use crate::api;
 use crate::http::problem::Problem;
 use crate::http::response::{Encoder, Envelope, Reply};
@@ -19,13 +19,24 @@ const FLUSH_BYTES: usize = 256 * 1024;
 /// An answer that acknowledges a write, and may not go out before the log has it.
 #[derive(Debug)]
 struct Unacknowledged {
+    /// Where it stands among the bytes; where it will, if it is not encoded yet.
     answer: Range<usize>,
+    /// What is encoded once it is known how many replicas have the write.
+    unencoded: Option<Unencoded>,
     offset: u64,
     envelope: Envelope,
-    /// What it asks of those who follow this node.
-    sync: Option<AckRequirement>,
     /// Its place among the marks.
     mark: usize,
+}
+
+/// An answer that waits for replicas: it says how many have the write.
+#[derive(Debug)]
+struct Unencoded {
+    reply: Reply,
+    body: Vec<u8>,
+    sync: AckRequirement,
+    /// How many have it.
+    reached: Option<usize>,
 }
 
 /// Answers that were made and not sent.
@@ -33,6 +44,8 @@ struct Unacknowledged {
 pub(crate) struct Output {
     bytes: Vec<u8>,
     unacknowledged: Vec<Unacknowledged>,
+    /// The bodies of answers that are not encoded yet.
+    unencoded_bytes: usize,
     /// Of the requests that they answer.
     marks: Marks,
     /// What was spent on all of them since the last flush.
@@ -51,6 +64,7 @@ impl Output {
         Output {
             bytes: Vec::new(),
             unacknowledged: Vec::new(),
+            unencoded_bytes: 0,
             marks: Marks::default(),
             spent: Spent::default(),
             revoked: None,
@@ -62,9 +76,9 @@ impl Output {
         self.bytes.len() >= FLUSH_BYTES
     }
 
-    /// Bytes that wait to be sent.
+    /// Bytes that wait to be sent, except for the heads of answers that are not encoded yet.
     pub(crate) fn len(&self) -> usize {
-        self.bytes.len()
+        self.bytes.len() + self.unencoded_bytes
     }
 
     /// Appends the answer to what was asked.
@@ -72,19 +86,33 @@ impl Output {
         &mut self,
         asked: &Asked,
         envelope: Envelope,
-        reply: &Reply,
+        reply: Reply,
         body: &[u8],
         sync: Option<AckRequirement>,
     ) {
         let start = self.bytes.len();
-        self.encoder.encode(&mut self.bytes, envelope, reply, body);
-        let mark = self.marks.push(asked, reply.status.0, self.bytes.len() - start);
-        if let Some(offset) = reply.offset {
+        let (status, offset) = (reply.status.0, reply.offset);
+        let sync = sync.filter(|sync| sync.replicas > 0 && offset.is_some());
+        let unencoded = match sync {
+            None => {
+                self.encoder.encode(&mut self.bytes, envelope, &reply, body);
+                None
+            }
+            Some(sync) => Some(Unencoded {
+                reply,
+                body: body.to_vec(),
+                sync,
+                reached: None,
+            }),
+        };
+        self.unencoded_bytes += unencoded.as_ref().map_or(0, |answer| answer.body.len());
+        let mark = self.marks.push(asked, status, self.bytes.len() - start);
+        if let Some(offset) = offset {
             self.unacknowledged.push(Unacknowledged {
                 answer: start..self.bytes.len(),
+                unencoded,
                 offset,
                 envelope,
-                sync: sync.filter(|sync| sync.replicas > 0),
                 mark,
             });
         }
@@ -96,16 +124,16 @@ impl Output {
     }
 
     /// Takes out the one answer that waits, where it acknowledges a write and nothing else waits to be sent.
-    pub(crate) fn take_unacknowledged(&mut self) -> Option<LeftBehind> {
+    pub(crate) fn take_unacknowledged(&mut self) -> Option<DeferredResponse> {
         let [write] = &self.unacknowledged[..] else {
             return None;
         };
-        let is_alone = write.answer == (0..self.bytes.len()) && write.sync.is_none();
-        if !is_alone || self.bytes.len() > LEFT_BYTES_MAX {
+        let is_alone = write.answer == (0..self.bytes.len()) && write.unencoded.is_none();
+        if !is_alone || self.bytes.len() > DEFERRED_BYTES_MAX {
             return None;
         }
         let write = self.unacknowledged.pop()?;
-        Some(LeftBehind {
+        Some(DeferredResponse {
             bytes: std::mem::take(&mut self.bytes),
             offset: Some(write.offset),
             envelope: write.envelope,
@@ -114,16 +142,16 @@ impl Output {
     }
 
     /// Puts such an answer back, before anything else.
-    pub(crate) fn put_back(&mut self, left: LeftBehind) {
+    pub(crate) fn put_back(&mut self, left: DeferredResponse) {
         debug_assert!(self.bytes.is_empty(), "taken back before other answers are made");
         self.bytes = left.bytes;
         self.marks = left.marks;
         self.unacknowledged
             .extend(left.offset.map(|offset| Unacknowledged {
                 answer: 0..self.bytes.len(),
+                unencoded: None,
                 offset,
                 envelope: left.envelope,
-                sync: None,
                 mark: 0,
             }));
     }
@@ -147,7 +175,7 @@ impl Output {
         peer: &Peer,
         go_on: impl Fn() -> bool,
     ) -> io::Result<usize> {
-        if self.bytes.is_empty() {
+        if self.bytes.is_empty() && self.unacknowledged.is_empty() {
             return Ok(0);
         }
         // Offsets grow along a connection, as its requests are handled one after the other.
@@ -158,7 +186,7 @@ impl Output {
             self.spent.log = has_log.duration_since(begun);
             match waited {
                 Ok(()) => self.wait_for_replicas(node, has_log, go_on),
-                Err(refusal) => self.revoke(held(node), &refusal),
+                Err(refusal) => self.revoke(node.durable(), &refusal),
             }
             self.spent.replicas = has_log.elapsed();
             self.unacknowledged.clear();
@@ -202,50 +230,64 @@ impl Output {
         self.marks.settle(observer, peer, spent);
     }
 
-    /// Waits for the replicas that writes ask for, and says in their answers how many have them.
+    /// Waits for the replicas that writes ask for, and encodes their answers, which say how many have them.
     fn wait_for_replicas(&mut self, node: &Node, begun: Instant, go_on: impl Fn() -> bool) {
-        if self.unacknowledged.iter().all(|write| write.sync.is_none()) {
-            return;
+        let mut is_waited_for = false;
+        for write in &mut self.unacknowledged {
+            if let Some(answer) = &mut write.unencoded {
+                let (replicas, deadline) = (answer.sync.replicas, begun + answer.sync.timeout);
+                answer.reached = Some(node.wait_followers(write.offset, replicas, deadline, &go_on));
+                is_waited_for = true;
+            }
         }
-        self.put_instead(|write, answer| {
-            let sync = write.sync?;
-            let deadline = begun + sync.timeout;
-            let reached = node.wait_followers(write.offset, sync.replicas, deadline, &go_on);
-            Some(match reached < sync.replicas && sync.is_required {
-                true => Instead::Problem(Problem::not_replicated(sync.replicas, reached)),
-                false => Instead::Bytes(with_replicas(answer, reached)),
-            })
-        });
+        if is_waited_for {
+            self.finish(|write| {
+                let Unencoded { sync, reached, .. } = write.unencoded.as_ref()?;
+                let reached = reached.unwrap_or(0);
+                let is_missed = reached < sync.replicas && sync.is_required;
+                is_missed.then(|| Problem::not_replicated(sync.replicas, reached))
+            });
+        }
     }
 
-    /// Puts a problem in place of every answer that acknowledges what lies past `held` in the log.
-    fn revoke(&mut self, held: u64, refusal: &Refusal) {
-        self.put_instead(|write, _| {
-            (write.offset > held).then(|| Instead::Problem(Problem::of_refusal(refusal)))
-        });
+    /// Puts a problem in place of every answer that acknowledges what lies past `durable` in the log.
+    fn revoke(&mut self, durable: u64, refusal: &Refusal) {
+        self.finish(|write| (write.offset > durable).then(|| Problem::of_refusal(refusal)));
     }
 
-    /// Puts something else in place of answers to writes.
-    fn put_instead(&mut self, instead: impl Fn(&Unacknowledged, &[u8]) -> Option<Instead>) {
+    /// Encodes the answers to writes that are not encoded yet, and puts a problem in place of those for which there
+    /// is one.
+    fn finish(&mut self, problem: impl Fn(&Unacknowledged) -> Option<Problem>) {
+        self.unencoded_bytes = 0;
         let answers = std::mem::take(&mut self.bytes);
         let mut copied = 0;
         let mut body = Vec::new();
-        for write in &self.unacknowledged {
-            let Some(instead) = instead(write, &answers[write.answer.clone()]) else {
+        for write in std::mem::take(&mut self.unacknowledged) {
+            let problem = problem(&write);
+            if problem.is_none() && write.unencoded.is_none() {
                 continue;
-            };
+            }
             self.bytes.extend_from_slice(&answers[copied..write.answer.start]);
             copied = write.answer.end;
-            match instead {
-                Instead::Bytes(bytes) => self.bytes.extend_from_slice(&bytes),
-                Instead::Problem(problem) => {
+            let reply = match (problem, write.unencoded) {
+                (Some(problem), _) => {
                     self.marks.set_status(write.mark, problem.kind.status);
                     self.revoked = Some(problem.kind.status);
-                    let reply = problem.into_reply(&mut body);
-                    self.encoder
-                        .encode(&mut self.bytes, write.envelope, &reply, &body);
+                    problem.into_reply(&mut body)
                 }
-            }
+                (None, Some(answer)) => {
+                    body = answer.body;
+                    match answer.reached {
+                        Some(reached) => answer.reply.header(api::HEADER_REPLICAS, &reached.to_string()),
+                        None => answer.reply,
+                    }
+                }
+                (None, None) => continue,
+            };
+            let start = self.bytes.len();
+            self.encoder
+                .encode(&mut self.bytes, write.envelope, &reply, &body);
+            self.marks.set_bytes(write.mark, self.bytes.len() - start);
         }
         self.bytes.extend_from_slice(&answers[copied..]);
     }
@@ -255,29 +297,6 @@ impl Output {
         self.bytes.shrink_to(bytes);
         self.marks.shrink_to(bytes);
         self.unacknowledged.shrink_to(bytes / size_of::<Unacknowledged>());
-    }
-}
-
-/// What takes an answer's place.
-enum Instead {
-    Bytes(Vec<u8>),
-    Problem(Problem),
-}
-
-/// An answer with one header more, behind its status line.
-fn with_replicas(answer: &[u8], reached: usize) -> Vec<u8> {
-    let line = answer.windows(2).position(|pair| pair == b"\r\n");
-    let (line, rest) = answer.split_at(line.unwrap_or(answer.len()));
-    let field = format!("\r\n{}: {reached}", api::HEADER_REPLICAS);
-    [line, field.as_bytes(), rest].concat()
-}
-
-/// Up to here the log holds writes as firmly as its policy asks.
-fn held(node: &Node) -> u64 {
-    let position = node.status().position;
-    match node.policy() {
-        Policy::Always => position.synced,
-        Policy::Everysec | Policy::No => position.written,
     }
 }
 
@@ -299,7 +318,7 @@ mod tests {
         let push = |output: &mut Output, offset: Option<u64>, body: &str| {
             let mut reply = Reply::new(StatusCode(200), Body::Written(Media::Octets));
             reply.offset = offset;
-            output.push(&Asked::new(), envelope, &reply, body.as_bytes(), None);
+            output.push(&Asked::new(), envelope, reply, body.as_bytes(), None);
         };
         push(&mut output, None, "read 1");
         push(&mut output, Some(10), "held");

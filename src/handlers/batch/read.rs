@@ -16,7 +16,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 
-/// Room for operations that is made before any has been read.
+/// Allowance for operations that is made before any has been read.
 const OPERATIONS_AHEAD: usize = 128;
 
 /// One operation. Its key is one that a node takes, and no two operations of a batch write the same.

@@ -1,10 +1,11 @@
 //! From the bytes that have come to the answer of one request.
 
-use crate::handlers::admit;
-use crate::handlers::allowance::Room;
-use crate::handlers::consistency::{self, NotYet};
+use crate::handlers::admit::{self, Admitted};
+use crate::handlers::allowance::Allowance;
+use crate::handlers::connection_handle::overloaded;
+use crate::handlers::consistency::{self, Asked, NotYet};
+use crate::handlers::context::{Context, Scratch};
 use crate::handlers::dispatch::{self, handle};
-use crate::handlers::line::overloaded;
 use crate::handlers::route::Route;
 use crate::handlers::stream::Answer;
 use crate::http::chunked::{Chunked, ChunkedError};
@@ -21,29 +22,25 @@ use tiny_http::Method;
 const SMALL_BYTES: usize = 16 * 1024;
 
 impl Connection<'_> {
-    /// Answers the request that the input begins with, if it is whole.
+    /// Answers the request that the input begins with, if all of it has come.
     pub(crate) fn answer_one(&mut self) -> Next {
         let body_length = match self.take_awaited() {
             Ok(length) => length,
             Err(next) => return next,
         };
-        let head = match Head::parse(self.input.unread(), &self.context.shared.limits) {
+        let unread = self.input.unread();
+        let head = match Head::parse(unread, &self.context.shared.limits) {
             Ok(Some(head)) => head,
             Ok(None) => {
-                let seen = self.input.unread().len();
+                let seen = unread.len();
                 self.await_more(Awaited::Head { seen });
                 return Next::Read;
             }
             Err(problem) => return self.refuse(problem, false, false),
         };
-        let body_length = match (head.framing, body_length) {
-            (Framing::None, _) => Some(0),
-            (Framing::Length(length), _) => usize::try_from(length).ok(),
-            (Framing::Chunked, length) => length,
-        };
         let head_bytes = head.bytes;
-        let end = body_length.and_then(|length| head_bytes.checked_add(length));
-        let body = end.and_then(|end| self.input.unread().get(head_bytes..end));
+        let end = end_of(&head, body_length);
+        let whole = end.and_then(|end| Some((unread.get(head_bytes..end)?, end)));
         let envelope = Envelope {
             is_head: head.method == Method::Head,
             is_http10: head.is_http10,
@@ -55,69 +52,30 @@ impl Connection<'_> {
                 self.asked.note(&head, Some(admitted.route.number()), wants_line);
                 admitted
             }
-            // A body that is here already can be read over; one that is to come is not waited for.
             Err(problem) => {
                 self.asked.note(&head, Route::number_of(head.path), wants_line);
-                let Some((_, end)) = body.zip(end) else {
-                    return self.refuse(problem, envelope.is_head, envelope.is_http10);
+                return match whole {
+                    // A body that is here already can be read over; one that is to come is not waited for.
+                    Some((_, end)) => self.answer_with(problem, envelope, end),
+                    None => self.refuse(problem, envelope.is_head, envelope.is_http10),
                 };
-                self.scratch.body.clear();
-                let reply = problem.into_reply(&mut self.scratch.body);
-                return self.answer(envelope, &reply, end);
             }
         };
-        let Some((body, end)) = body.zip(end) else {
-            let asks_first = head.expects_continue && self.input.unread().len() == head_bytes;
+        let Some((body, end)) = whole else {
+            let asks_first = head.expects_continue && unread.len() == head_bytes;
             if asks_first && let Err(problem) = dispatch::foresee(self.context, &head, &admitted) {
                 return self.refuse(problem, envelope.is_head, envelope.is_http10);
             }
-            let body_bytes_max = admitted.body_bytes_max;
-            let awaited = match end {
-                Some(end) => Awaited::Length { end },
-                None => Awaited::Chunks {
-                    head_bytes,
-                    body_bytes_max,
-                    chunked: Chunked::new(),
-                },
-            };
-            let is_chunked = end.is_none();
-            if asks_first {
-                self.output.push_continue();
-            }
-            self.await_more(awaited);
-            // Chunks may be here already.
-            return if is_chunked { self.answer_one() } else { Next::Read };
+            return self.await_body(head_bytes, end, admitted.body_bytes_max, asks_first);
         };
         let asked = match consistency::ask(&self.context, &head, &admitted.route) {
             Ok(asked) => asked,
-            Err(NotYet::Refused(problem)) => {
-                self.scratch.body.clear();
-                let reply = problem.into_reply(&mut self.scratch.body);
-                return self.answer(envelope, &reply, end);
-            }
-            Err(not_yet @ (NotYet::Behind(_) | NotYet::Held)) => {
-                let wait = match not_yet {
-                    NotYet::Behind(offset) => Wait::Offset(offset),
-                    _ => Wait::Hold,
-                };
-                if self.wait != Some(wait) {
-                    self.wait = Some(wait);
-                    return Next::Await;
-                }
-                self.wait = None;
-                let problem = match wait {
-                    Wait::Offset(offset) => consistency::behind(&self.context, offset),
-                    Wait::Hold => Problem::held(),
-                };
-                self.scratch.body.clear();
-                let reply = problem.into_reply(&mut self.scratch.body);
-                return self.answer(envelope, &reply, end);
-            }
+            Err(not_yet) => return self.answer_not_yet(not_yet, envelope, end),
         };
         self.wait = None;
         self.sync = asked.sync;
         self.scratch.body.clear();
-        let mut room = Room {
+        let mut allowance = Allowance {
             usage: match admitted.sent {
                 Some(_) => Use::Request,
                 None => Use::Answer,
@@ -125,17 +83,18 @@ impl Connection<'_> {
             held_bytes: self.input.capacity_for_more() + self.output.len(),
             charge: &mut self.charge,
         };
-        // What its escapes stand for, and the pair that is made of it.
-        if admitted.sent == Some(Sent::Json) && room.take(2 * body.len()).is_err() {
-            let reply = overloaded().into_reply(&mut self.scratch.body);
-            return self.answer(envelope, &reply, end);
-        }
-        let reply = match handle(self.context, &head, admitted, body, &mut self.scratch, &mut room) {
-            Ok(Answer::Now(reply)) if asked.seen.is_some() => reply.seen(asked.seen),
-            // Whatever it shows lies before this offset.
-            Ok(Answer::Now(reply)) if asked.is_sync_read => reply.offset(self.context.node.visible()),
-            Ok(Answer::Now(reply)) => reply,
-            Ok(Answer::Later(later)) => {
+        let scratch = &mut self.scratch;
+        match make_answer(
+            self.context,
+            &head,
+            admitted,
+            &asked,
+            body,
+            scratch,
+            &mut allowance,
+        ) {
+            Answer::Now(reply) => self.answer(envelope, reply, end),
+            Answer::Later(later) => {
                 self.pending = Some(Pending {
                     later,
                     envelope,
@@ -143,17 +102,63 @@ impl Connection<'_> {
                     is_sync_read: asked.is_sync_read,
                 });
                 self.consume(end);
-                return Next::Later;
+                Next::Later
             }
-            Err(problem) => {
-                let reply = problem.into_reply(&mut self.scratch.body);
-                match asked.is_sync_read {
-                    true => reply.offset(self.context.node.visible()),
-                    false => reply.seen(asked.seen),
-                }
+        }
+    }
+
+    /// Waits for the rest of a body that ends after `end` bytes, or comes in chunks.
+    fn await_body(
+        &mut self,
+        head_bytes: usize,
+        end: Option<usize>,
+        body_bytes_max: usize,
+        asks_first: bool,
+    ) -> Next {
+        if asks_first {
+            self.output.push_continue();
+        }
+        match end {
+            Some(end) => {
+                self.await_more(Awaited::Length { end });
+                Next::Read
             }
+            None => {
+                self.await_more(Awaited::Chunks {
+                    head_bytes,
+                    body_bytes_max,
+                    chunked: Chunked::new(),
+                });
+                // Chunks may be here already.
+                self.answer_one()
+            }
+        }
+    }
+
+    /// Answers a request that the node cannot handle now, or lets it wait once.
+    fn answer_not_yet(&mut self, not_yet: NotYet, envelope: Envelope, end: usize) -> Next {
+        let wait = match not_yet {
+            NotYet::Refused(problem) => return self.answer_with(problem, envelope, end),
+            NotYet::Behind(offset) => Wait::Offset(offset),
+            NotYet::Held => Wait::Hold,
         };
-        self.answer(envelope, &reply, end)
+        if self.wait != Some(wait) {
+            self.wait = Some(wait);
+            return Next::Await;
+        }
+        self.wait = None;
+        let problem = match wait {
+            Wait::Offset(offset) => consistency::behind(&self.context, offset),
+            Wait::Hold => Problem::held(),
+        };
+        self.answer_with(problem, envelope, end)
+    }
+
+    /// Answers a request that ends after `end` bytes with a problem.
+    fn answer_with(&mut self, problem: Problem, envelope: Envelope, end: usize) -> Next {
+        self.scratch.body.clear();
+        let reply = problem.into_reply(&mut self.scratch.body);
+        self.answer(envelope, reply, end)
     }
 
     /// Looks whether what was awaited has come; if not, there is no need to parse anything again. Gives the length of
@@ -192,14 +197,14 @@ impl Connection<'_> {
     }
 
     /// Appends the answer to a request that ends after `end` bytes.
-    pub(crate) fn answer(&mut self, envelope: Envelope, reply: &Reply, end: usize) -> Next {
+    pub(crate) fn answer(&mut self, envelope: Envelope, reply: Reply, end: usize) -> Next {
         let body_bytes = self.scratch.body.len();
         let usage = self.charge.usage();
         if body_bytes <= SMALL_BYTES || self.may_hold(usage, body_bytes) {
             self.push(envelope, reply);
         } else {
             let reply = overloaded().into_reply(&mut self.scratch.body);
-            self.push(envelope, &reply);
+            self.push(envelope, reply);
         }
         self.consume(end);
         self.after(envelope)
@@ -231,11 +236,11 @@ impl Connection<'_> {
         };
         self.asked.came = Instant::now();
         self.output.encoder.tick(self.asked.came);
-        self.push(envelope, &reply);
+        self.push(envelope, reply);
         Next::Linger
     }
 
-    pub(crate) fn push(&mut self, envelope: Envelope, reply: &Reply) {
+    pub(crate) fn push(&mut self, envelope: Envelope, reply: Reply) {
         self.peer.count(reply.status.0);
         let sync = self.sync.take();
         self.output
@@ -245,7 +250,7 @@ impl Connection<'_> {
 
     /// Whether the budget of all connections has room for what this one holds, and `more`.
     pub(crate) fn may_hold(&mut self, usage: Use, more: usize) -> bool {
-        let mut room = Room {
+        let mut room = Allowance {
             usage,
             held_bytes: self.input.capacity_for_more() + self.output.len(),
             charge: &mut self.charge,
@@ -260,6 +265,43 @@ impl Connection<'_> {
         }
         self.awaited = awaited;
     }
+}
+
+/// Where a request ends, in bytes from its start; none where its chunks have not all come. `chunks_length`: of a body
+/// that came in chunks.
+fn end_of(head: &Head<'_>, chunks_length: Option<usize>) -> Option<usize> {
+    let body_length = match head.framing {
+        Framing::None => Some(0),
+        Framing::Length(length) => usize::try_from(length).ok(),
+        Framing::Chunked => chunks_length,
+    };
+    body_length.and_then(|length| head.bytes.checked_add(length))
+}
+
+/// Has a request handled that has all come.
+fn make_answer<'a>(
+    context: Context<'a>,
+    head: &Head<'_>,
+    admitted: Admitted<'_>,
+    asked: &Asked,
+    body: &[u8],
+    scratch: &mut Scratch,
+    allowance: &mut Allowance<'a, '_>,
+) -> Answer<'a> {
+    // What its escapes stand for, and the pair that is made of it.
+    if admitted.sent == Some(Sent::Json) && allowance.take(2 * body.len()).is_err() {
+        return Answer::Now(overloaded().into_reply(&mut scratch.body));
+    }
+    let reply = match handle(context, head, admitted, body, scratch, allowance) {
+        Ok(Answer::Now(reply)) => reply,
+        Ok(Answer::Later(later)) => return Answer::Later(later),
+        Err(problem) => problem.into_reply(&mut scratch.body),
+    };
+    Answer::Now(match asked.is_sync_read {
+        // Whatever it shows lies before this offset.
+        true => reply.offset(context.node.visible()),
+        false => reply.seen(asked.seen),
+    })
 }
 
 /// Whether a head of which `seen` bytes were looked at is worth another look: it may have ended, or so much

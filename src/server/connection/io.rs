@@ -1,7 +1,7 @@
 //! What a connection reads and sends, and which buffers it keeps meanwhile.
 
+use crate::handlers::connection_handle::overloaded;
 use crate::handlers::context::Scratch;
-use crate::handlers::line::overloaded;
 use crate::http::problem::{self, Problem};
 use crate::net::budget::Use;
 use crate::net::input::{INPUT_BYTES, Input};
@@ -26,7 +26,7 @@ const INPUT_KEPT_BYTES: usize = 2 * INPUT_BYTES;
 
 impl Connection<'_> {
     /// Leaves the one answer in hand for whoever is writing the log to send, if somebody is.
-    pub(crate) fn leave_answer(&mut self) -> bool {
+    pub(crate) fn defer_answer(&mut self) -> bool {
         let is_between_requests = self.input.is_empty() && matches!(self.awaited, Awaited::Request);
         if !is_between_requests {
             return false;
@@ -34,20 +34,20 @@ impl Connection<'_> {
         let Some(answer) = self.output.take_unacknowledged() else {
             return false;
         };
-        match self.slot.leave(self.context.node, answer) {
-            None => self.has_left = true,
+        match self.slot.park(self.context.node, answer) {
+            None => self.has_deferred = true,
             Some(answer) => self.output.put_back(answer),
         }
-        if self.has_left {
+        if self.has_deferred {
             self.settle();
         }
-        self.has_left
+        self.has_deferred
     }
 
     /// Takes back what was left and not sent.
-    pub(crate) fn take_answer_back(&mut self) {
-        if std::mem::take(&mut self.has_left)
-            && let Some(answer) = self.slot.take_back()
+    pub(crate) fn reclaim_answer(&mut self) {
+        if std::mem::take(&mut self.has_deferred)
+            && let Some(answer) = self.slot.reclaim()
         {
             self.output.put_back(answer);
         }
@@ -145,8 +145,8 @@ impl Connection<'_> {
         } else {
             self.input.read(transport)?
         };
-        if got == Got::TimedOut && self.has_left {
-            self.take_answer_back();
+        if got == Got::TimedOut && self.has_deferred {
+            self.reclaim_answer();
             self.flush()?;
         }
         if got == Got::TimedOut && !stopping {

@@ -1,9 +1,9 @@
 //! What a handler left to be done once everything before it was sent; see [`crate::handlers::stream`].
 
+use crate::handlers::connection_handle::{Aborted, ConnectionHandle, overloaded};
 use crate::handlers::context::Scratch;
-use crate::handlers::line::{Cut, Line, overloaded};
 use crate::handlers::sink::Sink;
-use crate::handlers::stream::{Desk, Outcome, Stream, TURN_MAX};
+use crate::handlers::stream::{LateResponse, Stream, TURN_MAX, Workspace};
 use crate::http::problem::Problem;
 use crate::http::response::{Body, Envelope, Reply};
 use crate::net::input::Input;
@@ -34,20 +34,20 @@ impl<'a> Connection<'a> {
         self.output.shrink_to(0);
         self.scratch = Scratch::default();
         self.charge.turn_to_answer();
-        let line = Line::new(self.context.shared, self.peer);
-        let outcome = later(&mut Desk {
-            line,
+        let connection = ConnectionHandle::new(self.context.shared, self.peer);
+        let outcome = later(&mut Workspace {
+            connection,
             scratch: &mut self.scratch,
             charge: &mut self.charge,
         });
         self.output.encoder.tick(Instant::now());
-        envelope.close |= line.is_stopping();
+        envelope.close |= connection.is_stopping();
         let reply = match outcome {
-            Ok(Outcome::Stream(mut stream)) => {
+            Ok(LateResponse::Stream(mut stream)) => {
                 stream.head = stream.head.seen(seen);
-                return self.stream(line, envelope, stream, is_sync_read);
+                return self.stream(connection, envelope, stream, is_sync_read);
             }
-            Ok(Outcome::Reply(reply)) => reply.seen(seen),
+            Ok(LateResponse::Reply(reply)) => reply.seen(seen),
             Err(problem) => problem.into_reply(&mut self.scratch.body),
         };
         let reply = match is_sync_read {
@@ -55,7 +55,7 @@ impl<'a> Connection<'a> {
             true => reply.offset(self.context.node.visible()),
             false => reply,
         };
-        Ok(self.answer(envelope, &reply, 0))
+        Ok(self.answer(envelope, reply, 0))
     }
 
     /// Sends an answer whose body is made meanwhile.
@@ -64,7 +64,7 @@ impl<'a> Connection<'a> {
     /// head says the length, before the last chunk otherwise.
     fn stream(
         &mut self,
-        line: Line<'a>,
+        connection: ConnectionHandle<'a>,
         mut envelope: Envelope,
         mut stream: Stream<'a>,
         is_sync_read: bool,
@@ -75,10 +75,10 @@ impl<'a> Connection<'a> {
             stream.head = stream.head.offset(self.context.node.visible());
         }
         if envelope.is_head {
-            return Ok(self.answer(envelope, &stream.head, 0));
+            return Ok(self.answer(envelope, stream.head, 0));
         }
         // What was done is told whether there is room or not: its answer was granted room before.
-        if !is_write && !line.await_room(&mut self.charge, stream.holds, TURN_MAX) {
+        if !is_write && !connection.await_room(&mut self.charge, stream.holds, TURN_MAX) {
             return Ok(self.answer_instead(envelope, overloaded()));
         }
         let mut marks = Marks::default();
@@ -90,7 +90,7 @@ impl<'a> Connection<'a> {
         {
             // HTTP/1.0 knows the end of such a body by the close alone.
             envelope.close |= envelope.is_http10;
-            if let Some(revoked) = self.acknowledge(envelope, &head, &mut marks)? {
+            if let Some(revoked) = self.acknowledge(envelope, head, &mut marks)? {
                 marks.set_status(0, revoked);
                 self.peer.count(revoked);
                 self.asked.clear();
@@ -103,20 +103,20 @@ impl<'a> Connection<'a> {
             marks.push(&self.asked, status, 0);
         }
         let encoder = &self.output.encoder;
-        let mut sink = Sink::new(line, &mut self.charge, encoder, envelope, head);
+        let mut sink = Sink::new(connection, &mut self.charge, encoder, envelope, head);
         if stream.is_endless {
             sink = sink.endless();
         }
         let sent = (stream.body)(&mut sink)
             .and_then(|()| match waits_at_end {
-                Some(sync) => acknowledged(self.context.node, line, sync),
+                Some(sync) => acknowledged(self.context.node, connection, sync),
                 None => Ok(()),
             })
             .and_then(|()| sink.end());
         let sent = match sent {
             Err(cut) if sink.is_unsent() => match cut.into_problem() {
                 Ok(problem) => return Ok(self.answer_instead(envelope, problem)),
-                Err(error) => Err(Cut::Client(error)),
+                Err(error) => Err(Aborted::Client(error)),
             },
             sent => sent,
         };
@@ -127,18 +127,13 @@ impl<'a> Connection<'a> {
         marks.settle(&self.context.shared.observer, self.peer, Spent::default());
         self.charge.release();
         sent.map_err(io::Error::other)?;
-        envelope.close |= line.is_stopping();
+        envelope.close |= connection.is_stopping();
         Ok(self.after(envelope))
     }
 
     /// Sends the head of an answer to a write, once the log has it. Returns the status of the problem that
     /// went out in its place, if one did, which was whole.
-    fn acknowledge(
-        &mut self,
-        envelope: Envelope,
-        head: &Reply,
-        marks: &mut Marks,
-    ) -> io::Result<Option<u16>> {
+    fn acknowledge(&mut self, envelope: Envelope, head: Reply, marks: &mut Marks) -> io::Result<Option<u16>> {
         let sync = self.sync.take();
         self.output.take_revoked();
         self.output.push(&self.asked, envelope, head, &[], sync);
@@ -150,19 +145,19 @@ impl<'a> Connection<'a> {
     fn answer_instead(&mut self, envelope: Envelope, problem: Problem) -> Next {
         self.scratch.body.clear();
         let reply = problem.into_reply(&mut self.scratch.body);
-        self.answer(envelope, &reply, 0)
+        self.answer(envelope, reply, 0)
     }
 }
 
 /// Waits until replicas have all that the node shows now.
-fn acknowledged(node: &Node, line: Line<'_>, sync: AckRequirement) -> Result<(), Cut> {
+fn acknowledged(node: &Node, connection: ConnectionHandle<'_>, sync: AckRequirement) -> Result<(), Aborted> {
     let offset = node.visible();
     node.wait(offset)
-        .map_err(|refusal| Cut::Unacknowledged(Problem::of_refusal(&refusal)))?;
+        .map_err(|refusal| Aborted::Unacknowledged(Problem::of_refusal(&refusal)))?;
     let deadline = Instant::now() + sync.timeout;
-    let reached = node.wait_followers(offset, sync.replicas, deadline, || !line.is_stopping());
+    let reached = node.wait_followers(offset, sync.replicas, deadline, || !connection.is_stopping());
     match reached < sync.replicas {
-        true => Err(Cut::Unacknowledged(Problem::not_replicated(
+        true => Err(Aborted::Unacknowledged(Problem::not_replicated(
             sync.replicas,
             reached,
         ))),

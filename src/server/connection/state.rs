@@ -1,7 +1,7 @@
 //! What a connection holds, and where it stands between one request and the next.
 
 use crate::handlers::context::{Context, Scratch};
-use crate::handlers::stream::Later;
+use crate::handlers::stream::DeferredHandler;
 use crate::http::chunked::Chunked;
 use crate::http::response::Envelope;
 use crate::net::budget::Charge;
@@ -63,7 +63,7 @@ pub(crate) enum Wait {
 
 /// A request whose answer is made later.
 pub(crate) struct Pending<'a> {
-    pub(crate) later: Later<'a>,
+    pub(crate) later: DeferredHandler<'a>,
     pub(crate) envelope: Envelope,
     /// What a read of a replica shows: everything before this offset.
     pub(crate) seen: Option<u64>,
@@ -84,7 +84,7 @@ pub(crate) struct Connection<'a> {
     pub(crate) started: Option<Instant>,
     /// Where an answer is left for another thread to send, and whether one was.
     pub(crate) slot: Arc<Slot>,
-    pub(crate) has_left: bool,
+    pub(crate) has_deferred: bool,
     /// Reads that a request was waited for with that had begun.
     pub(crate) reads: u64,
     /// The request at hand.

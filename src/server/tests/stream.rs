@@ -1,6 +1,6 @@
 //! The sink of a stream, on a connection of its own: what stands on the wire, and who is cut off.
 
-use crate::handlers::line::{Cut, Line};
+use crate::handlers::connection_handle::{Aborted, ConnectionHandle};
 use crate::handlers::route;
 use crate::handlers::shared::Shared;
 use crate::handlers::sink::{Out, Sink};
@@ -26,7 +26,7 @@ const ENVELOPE: Envelope = Envelope {
 /// What `work` sends, as the client reads it to the end of the connection.
 fn sent(is_http10: bool, work: impl FnOnce(&mut Sink<'_, '_>)) -> String {
     let mut text = String::new();
-    on_a_line(Limits::default(), |line, shared, mut client| {
+    on_a_line(Limits::default(), |connection, shared, mut client| {
         let mut charge = shared.budget.charge();
         let head = Reply::new(StatusCode(200), Body::Streamed(Media::Json));
         let envelope = Envelope {
@@ -34,16 +34,16 @@ fn sent(is_http10: bool, work: impl FnOnce(&mut Sink<'_, '_>)) -> String {
             ..ENVELOPE
         };
         let encoder = Encoder::new("");
-        let mut sink = Sink::new(line, &mut charge, &encoder, envelope, Some(head));
+        let mut sink = Sink::new(connection, &mut charge, &encoder, envelope, Some(head));
         work(&mut sink);
         sink.end().unwrap();
-        line.close();
+        connection.close();
         client.read_to_string(&mut text).unwrap();
     });
     text
 }
 
-fn on_a_line(limits: Limits, work: impl FnOnce(Line<'_>, &Shared, TcpStream)) {
+fn on_a_line(limits: Limits, work: impl FnOnce(ConnectionHandle<'_>, &Shared, TcpStream)) {
     let server = Fixture::start();
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -63,7 +63,7 @@ fn on_a_line(limits: Limits, work: impl FnOnce(Line<'_>, &Shared, TcpStream)) {
         stopper: server.stopper.clone(),
         limits,
     };
-    work(Line::new(&shared, &peer), &shared, client);
+    work(ConnectionHandle::new(&shared, &peer), &shared, client);
 }
 
 #[test]
@@ -108,10 +108,10 @@ fn who_does_not_read_is_cut_off_and_holds_no_memory() {
         in_flight_bytes_max: 1 << 20,
         ..Limits::default()
     };
-    on_a_line(limits, |line, shared, client| {
+    on_a_line(limits, |connection, shared, client| {
         let mut charge = shared.budget.charge();
         let encoder = Encoder::new("");
-        let mut sink = Sink::new(line, &mut charge, &encoder, ENVELOPE, None).endless();
+        let mut sink = Sink::new(connection, &mut charge, &encoder, ENVELOPE, None).endless();
         let begun = Instant::now();
         let cut = loop {
             if let Err(cut) = sink.write(&[b'x'; 20_000]) {
@@ -120,12 +120,15 @@ fn who_does_not_read_is_cut_off_and_holds_no_memory() {
         };
         let is_timeout =
             |error: &std::io::Error| matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock);
-        assert!(matches!(&cut, Cut::Client(error) if is_timeout(error)), "{cut}");
+        assert!(
+            matches!(&cut, Aborted::Client(error) if is_timeout(error)),
+            "{cut}"
+        );
         assert!(begun.elapsed() < Duration::from_secs(10));
         let mut other = shared.budget.charge();
         assert!(other.raise_to(Use::Answer, 1 << 19));
         assert!(
-            matches!(sink.hold(1 << 20), Err(Cut::Overloaded)),
+            matches!(sink.hold(1 << 20), Err(Aborted::Overloaded)),
             "another has it, for longer than is waited"
         );
         other.release();
@@ -135,10 +138,10 @@ fn who_does_not_read_is_cut_off_and_holds_no_memory() {
             "what is more than all takes all that answers may"
         );
         sink.hold(0).unwrap();
-        assert!(!line.has_gone());
+        assert!(!connection.has_gone());
         drop(client);
         let begun = Instant::now();
-        while !line.has_gone() {
+        while !connection.has_gone() {
             assert!(begun.elapsed() < Duration::from_secs(10), "the close is not seen");
             std::thread::yield_now();
         }

@@ -215,7 +215,7 @@ fn events_come_as_they_happen_and_go_on_after_the_last() {
     let two = put(&mut writer, "k1", "c");
     let lines = events_up_to(&mut watcher, two);
     assert_eq!(lines[1], "event: update");
-    // Cut off after the first, a browser asks again with its id, which counts more than the query.
+    // Aborted off after the first, a browser asks again with its id, which counts more than the query.
     let mut again = server.connect();
     let fields = format!("{EVENTS}Last-Event-ID: {log}-{one}\r\n");
     again.ask_head(request("GET", "/watch?after=0", &fields, ""));

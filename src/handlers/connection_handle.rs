@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 
 /// The connection, as seen by whoever waits on it.
 #[derive(Clone, Copy)]
-pub(crate) struct Line<'a> {
+pub(crate) struct ConnectionHandle<'a> {
     shared: &'a Shared,
     peer: &'a Peer,
 }
 
-impl<'a> Line<'a> {
-    pub(crate) fn new(shared: &'a Shared, peer: &'a Peer) -> Line<'a> {
-        Line { shared, peer }
+impl<'a> ConnectionHandle<'a> {
+    pub(crate) fn new(shared: &'a Shared, peer: &'a Peer) -> ConnectionHandle<'a> {
+        ConnectionHandle { shared, peer }
     }
 
     pub(crate) fn peer(&self) -> &'a Peer {
@@ -57,7 +57,7 @@ impl<'a> Line<'a> {
 
 /// Why a stream ends before its body does.
 #[derive(Debug)]
-pub(crate) enum Cut {
+pub(crate) enum Aborted {
     /// The client does not read, or has gone.
     Client(io::Error),
     /// Others have all the memory that answers may take.
@@ -68,32 +68,32 @@ pub(crate) enum Cut {
     Unacknowledged(Problem),
 }
 
-impl Cut {
+impl Aborted {
     /// What is answered where nothing was sent yet; the error of the connection, where nothing can be.
     pub(crate) fn into_problem(self) -> Result<Problem, io::Error> {
         match self {
-            Cut::Client(error) => Err(error),
-            Cut::Overloaded => Ok(overloaded()),
-            Cut::Body(why) => Ok(Problem::new(problem::LOG_UNREADABLE, why)),
-            Cut::Unacknowledged(problem) => Ok(problem),
+            Aborted::Client(error) => Err(error),
+            Aborted::Overloaded => Ok(overloaded()),
+            Aborted::Body(why) => Ok(Problem::new(problem::LOG_UNREADABLE, why)),
+            Aborted::Unacknowledged(problem) => Ok(problem),
         }
     }
 }
 
-impl fmt::Display for Cut {
+impl fmt::Display for Aborted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Cut::Client(error) => write!(f, "the client took no more of a stream: {error}"),
-            Cut::Overloaded => {
+            Aborted::Client(error) => write!(f, "the client took no more of a stream: {error}"),
+            Aborted::Overloaded => {
                 f.write_str("a stream was cut: answers in flight take all the memory they may")
             }
-            Cut::Body(why) => write!(f, "a stream was cut: {why}"),
-            Cut::Unacknowledged(problem) => write!(f, "a stream was cut: {}", problem.detail()),
+            Aborted::Body(why) => write!(f, "a stream was cut: {why}"),
+            Aborted::Unacknowledged(problem) => write!(f, "a stream was cut: {}", problem.detail()),
         }
     }
 }
 
-impl std::error::Error for Cut {}
+impl std::error::Error for Aborted {}
 
 /// Why a request is refused that there is no room for.
 pub(crate) fn overloaded() -> Problem {
