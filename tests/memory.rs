@@ -245,7 +245,7 @@ fn slow_readers_and_slow_writers_leave_each_other_room() {
     }
     drop(readers);
 
-    let put = encode("PUT", "/kv/upload?upsert=true", &[BYTES], &mib(3));
+    let put = encode("PUT", "/kv/upload?upsert=true", &BYTES, &mib(3));
     let uploads: Vec<Client> = (0..8)
         .map(|_| {
             let mut upload = node.client();
