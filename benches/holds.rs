@@ -140,14 +140,17 @@ fn main() -> ExitCode {
         put(&node, "large", &large, Deadline::Never)
     }));
     step(measure("it is deleted", || {
-        node.delete(key("large"), Precondition::None).expect("it is there")
+        node.delete(key("large"), Precondition::None)
+            .expect("it is there")
     }));
     node.close().expect("the disk takes it");
 
     let node = open(&dir.path().join("prefix"), 1 << 30);
     fill(&node, ENTRIES, Deadline::Never);
     step(measure("a million are deleted by their prefix", || {
-        node.delete_prefix("key:").map_err(|_| ()).expect("the disk takes it")
+        node.delete_prefix("key:")
+            .map_err(|_| ())
+            .expect("the disk takes it")
     }));
     step(measure("a million that expire are added", || {
         fill(&node, ENTRIES, Deadline::In(TTL_MS));
