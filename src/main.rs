@@ -4,7 +4,6 @@ use clap::Parser;
 use pykv::cli::{self, Cli};
 use pykv::client;
 use pykv::commands::{self, Error};
-use pykv::log;
 use std::io;
 use std::process::ExitCode;
 #[cfg(target_os = "linux")]
@@ -74,7 +73,8 @@ fn exit_code(error: &Error) -> u8 {
         },
         Error::Damaged { .. } | Error::Broken(_) => 7,
         Error::Log(error) if error.is_damage() => 7,
-        Error::ChangedSince { .. } | Error::Exists(_) | Error::Log(log::Error::Exists { .. }) => 4,
+        Error::ChangedSince { .. } | Error::Exists(_) => 4,
+        Error::Log(error) if error.is_there() => 4,
         Error::NotCompacted(_) => 6,
         Error::Said(error) => exit_code(error),
         Error::Log(_) | Error::WrongFile(_) | Error::Listen(_) | Error::Io { .. } | Error::Output(_) => 8,

@@ -168,12 +168,12 @@ fn nothing_is_written_over() {
     pykv(&["backup", "--force"]).arg(&file).at(&node).succeed();
     // A directory with a store, open or not.
     let refused = pykv(&["restore"]).arg(&file).dir(node.dir()).run();
-    assert_eq!(refused.code, Some(4), "{refused:?}");
+    assert_eq!(refused.code, Some(8), "{refused:?}");
     let dir = node.home().join("restored");
     pykv(&["restore"]).arg(&file).dir(&dir).succeed();
     let again = pykv(&["restore"]).arg(&file).dir(&dir).run();
     assert!(
-        again.code == Some(8) && again.stderr.contains("has a store"),
+        again.code == Some(4) && again.stderr.contains("has a store"),
         "{again:?}"
     );
     // A segment of a log is none.

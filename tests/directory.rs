@@ -29,9 +29,10 @@ fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 fn files_of_the_log(dir: &Path) -> Vec<PathBuf> {
-    files(dir)
-        .filter(|path| path.extension().is_some_and(|extension| extension == "pykv"))
-        .collect()
+    let of_the_log = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "pykv");
+    let mut files: Vec<_> = files(dir).filter(of_the_log).collect();
+    files.sort();
+    files
 }
 
 #[track_caller]
@@ -139,8 +140,7 @@ fn a_segment_that_is_deleted_under_a_node_is_made_up_for() {
             .put(&format!("/kv/large{n}?upsert=true"), &[b'x'; 8000])
             .expect(201);
     }
-    let mut files = files_of_the_log(node.dir());
-    files.sort();
+    let files = files_of_the_log(node.dir());
     assert!(files.len() > 4, "{files:?}");
     fs::remove_file(&files[files.len() / 2]).unwrap();
     eventually("a base takes its place", || {

@@ -16,7 +16,7 @@ use std::process::Command;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 
-const USAGE: i32 = 2;
+const CONFLICT: i32 = 4;
 const INTERRUPTED: i32 = 130;
 
 /// The two commands that write a file of a name.
@@ -78,7 +78,7 @@ fn they_are_private_and_keep_what_was_there() {
         assert_whole(command, &file);
         // Not without --force.
         fs::write(&file, "old").unwrap();
-        let refused = pykv(&[command]).arg(&file).at(&node).expect(USAGE);
+        let refused = pykv(&[command]).arg(&file).at(&node).expect(CONFLICT);
         assert!(refused.stderr.contains("--force"), "{refused:?}");
         assert_eq!(fs::read_to_string(&file).unwrap(), "old");
         for kept in [0o600, 0o640, 0o444] {
@@ -122,7 +122,7 @@ fn links_are_followed() {
         fs::write(dir.join("target"), "old").unwrap();
         symlink("target", dir.join("link")).unwrap();
         symlink("absent", dir.join("dangling")).unwrap();
-        let refused = pykv(&[command]).arg(dir.join("link")).at(&node).expect(USAGE);
+        let refused = pykv(&[command]).arg(dir.join("link")).at(&node).expect(CONFLICT);
         assert!(refused.stderr.contains("--force"), "{refused:?}");
         pykv(&[command, "--force"])
             .arg(dir.join("link"))
@@ -295,7 +295,7 @@ fn two_at_once_never_mix() {
     gate.open();
     let mut codes = runs.map(|run| run.join().unwrap().code.unwrap());
     codes.sort_unstable();
-    assert_eq!(codes, [0, USAGE]);
+    assert_eq!(codes, [0, CONFLICT]);
     assert_whole("backup", &file);
     assert_eq!(names(&dir), ["same"]);
 }

@@ -174,6 +174,9 @@ fn another_store_is_not_given_up_unless_told_to() {
     );
     let replica = Member::of(setup.data(other.dir()), link);
     become_equal(&[&primary, &replica]);
+    eventually("it can be read", || {
+        replica.server.get("/kv/theirs").status == 200
+    });
     assert_eq!(replica.value("mine"), None);
     // What it had can be served from where it is kept.
     let kept = std::fs::read_dir(other.dir()).unwrap().flatten();

@@ -8,6 +8,7 @@ use common::{Server, eventually, node::Setup, poll, pykv, skip};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 
@@ -22,6 +23,7 @@ fn signals_that_mean_something_else_do_not_end_a_node() {
     eventually("the line is there", || has(&access, "/kv/a"));
     fs::rename(&access, &rotated).unwrap();
     node.signal(Signal::USR2);
+    node.signal(Signal::ALARM);
     node.signal(Signal::USR1);
     eventually("the access log is opened anew", || access.exists());
     node.get("/kv/b").expect(404);
@@ -32,6 +34,17 @@ fn signals_that_mean_something_else_do_not_end_a_node() {
     node.signal(Signal::HUP);
     assert_eq!(node.wait().code(), Some(0));
     assert!(node.stderr().contains("stopped"));
+}
+
+#[test]
+fn a_quit_is_a_crash_and_loses_nothing_acknowledged() {
+    let without_core = ["sh", "-c", "ulimit -c 0; exec \"$@\"", "sh"];
+    let mut node = Setup::new(&[]).wrapper(&without_core).start();
+    node.client().put("/kv/a?upsert=true", b"1").expect(201);
+    node.signal(Signal::QUIT);
+    assert_eq!(node.wait().signal(), Some(Signal::QUIT.as_raw()));
+    node.start_again();
+    assert_eq!(node.get("/kv/a").expect(200).body_json()["value"], "1");
 }
 
 /// As the first process of a container, in a start that takes long: there the default action of a signal is none.

@@ -332,7 +332,7 @@ mod tests {
         fs::write(&name, "old").unwrap();
         assert!(matches!(
             write(&name, Existing::Keep, "new"),
-            Err(Error::Usage(_))
+            Err(Error::Exists(_))
         ));
         let out = OutputFile::create(&name, Existing::Replace).unwrap();
         (&out).write_all(b"half").unwrap();
@@ -343,7 +343,7 @@ mod tests {
         let late = dir.path().join("late");
         let out = OutputFile::create(&late, Existing::Keep).unwrap();
         fs::write(&late, "theirs").unwrap();
-        assert!(matches!(out.finish(), Err(Error::Usage(_))));
+        assert!(matches!(out.finish(), Err(Error::Exists(_))));
         assert_eq!(fs::read_to_string(&late).unwrap(), "theirs");
         assert_eq!(names(dir.path()), ["f", "late"]);
     }

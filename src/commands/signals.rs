@@ -2,11 +2,13 @@
 //!
 //! The handlers stand before anything that takes long. A process that is the first of its container has no
 //! default actions: a signal that comes before its handler is lost.
+//!
+//! SIGQUIT keeps its default action, which is a core dump: it is what an operator sends to a process that hangs.
 
 use super::Error;
 use crate::net::Stopper;
 use ::log::{info, warn};
-use signal_hook::consts::{SIGUSR1, SIGUSR2, SIGXFSZ};
+use signal_hook::consts::{SIGALRM, SIGUSR1, SIGUSR2, SIGXFSZ};
 use std::io;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -51,7 +53,9 @@ impl Signals {
             .map_err(|error| cannot_handle(io::Error::other(error)))?;
         let to_reopen = Arc::default();
         signal_hook::flag::register(SIGUSR1, Arc::clone(&to_reopen)).map_err(cannot_handle)?;
-        signal_hook::flag::register(SIGUSR2, Arc::default()).map_err(cannot_handle)?;
+        for ignored in [SIGUSR2, SIGALRM] {
+            signal_hook::flag::register(ignored, Arc::default()).map_err(cannot_handle)?;
+        }
         Ok(Signals { stage, to_reopen })
     }
 

@@ -136,6 +136,11 @@ impl Error {
         )
     }
 
+    /// Whether a store is there that was to be left alone.
+    pub fn is_there(&self) -> bool {
+        matches!(self, Error::Exists { .. })
+    }
+
     /// What a repair says of damage that it has only looked at.
     pub(super) fn not_mended(self, dir: &Path) -> Error {
         let why = match self {

@@ -1,6 +1,7 @@
 //! Whether a cluster is one: one primary that all others stream from, and all the same everywhere.
 
 use super::cluster::Cluster;
+use super::common::SOON;
 use super::ledger::Promise;
 use super::pace;
 use super::schedule::name;
@@ -31,6 +32,18 @@ pub fn primary_soon(cluster: &Cluster<'_>) -> usize {
     found.unwrap_or_else(|| panic!("the cluster has not converged:\n{}", describe(cluster)))
 }
 
+/// Waits until a new cluster is one. Nothing is promised of how long its processes take to start beside others.
+pub fn starts(cluster: &Cluster<'_>) {
+    let since = Instant::now();
+    let is_one = || streams_from_one(cluster) && are_equal(cluster);
+    let has_started = happens_within(SOON, since, is_one);
+    assert!(
+        has_started,
+        "not within {SOON:?} of its start:\n{}",
+        describe(cluster)
+    );
+}
+
 /// Waits until there is one primary and all others stream from it. A hand helps where `promise` says that it may be
 /// needed, and only after the cluster had all its time.
 pub fn has_primary(cluster: &Cluster<'_>, since: Instant, promise: &Promise) {
@@ -58,17 +71,17 @@ pub fn has_primary(cluster: &Cluster<'_>, since: Instant, promise: &Promise) {
 
 /// Waits until all nodes hold the same, and still stream from one, once nobody writes.
 pub fn is_equal(cluster: &Cluster<'_>, since: Instant) {
-    let is_equal = happens(since, || {
-        let first = state(cluster, 0);
-        first.is_some()
-            && (1..cluster.count()).all(|node| state(cluster, node) == first)
-            && streams_from_one(cluster)
-    });
+    let is_equal = happens(since, || are_equal(cluster) && streams_from_one(cluster));
     assert!(
         is_equal,
         "the nodes do not hold the same, {CONVERGES_MAX:?} after the last write:\n{}",
         describe(cluster)
     );
+}
+
+fn are_equal(cluster: &Cluster<'_>) -> bool {
+    let first = state(cluster, 0);
+    first.is_some() && (1..cluster.count()).all(|node| state(cluster, node) == first)
 }
 
 /// What a node holds, and how long its log is.
@@ -77,13 +90,18 @@ fn state(cluster: &Cluster<'_>, node: usize) -> Option<[Value; 3]> {
     Some([&log["digest_offset"], &log["digest"], &log["offset"]].map(Value::clone))
 }
 
-/// Whether it becomes so in time. It is looked at now and then, as each look costs every node some connections.
-fn happens(since: Instant, mut condition: impl FnMut() -> bool) -> bool {
+/// Whether it becomes so in time.
+fn happens(since: Instant, condition: impl FnMut() -> bool) -> bool {
+    happens_within(CONVERGES_MAX, since, condition)
+}
+
+/// It is looked at now and then, as each look costs every node some connections.
+fn happens_within(longest: Duration, since: Instant, mut condition: impl FnMut() -> bool) -> bool {
     loop {
         if condition() {
             return true;
         }
-        if since.elapsed() > CONVERGES_MAX {
+        if since.elapsed() > longest {
             return false;
         }
         pace(LOOK_EVERY);

@@ -52,11 +52,11 @@ mod writers;
 use board::Board;
 use cluster::Cluster;
 use common::{Random, opener, setting, skip};
-use ledger::{Ledger, Promise};
+use ledger::Ledger;
 use round::Run;
 use std::sync::atomic::AtomicU64;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Rounds that a cluster lives for.
 const ROUNDS_MAX: u64 = 10;
@@ -97,8 +97,7 @@ fn live(nodes: usize, rounds: u64, random: &mut Random) {
         ledger: Ledger::default(),
         number: AtomicU64::new(0),
     };
-    convergence::has_primary(&run.cluster, Instant::now(), &Promise::new(nodes));
-    convergence::is_equal(&run.cluster, Instant::now());
+    convergence::starts(&run.cluster);
     for round in 1..=rounds {
         eprintln!("round {round}");
         run.round(random);
