@@ -407,3 +407,65 @@ fn a_replica_that_no_other_machine_reaches_says_so() {
     .expect(2);
     assert!(refused.stderr.contains("--advertise"), "{refused:?}");
 }
+
+/// With `--sync-reads` nothing is shown of a write that the replicas do not have: not by a read, and not by the refusal
+/// of a write that asks for what was there before.
+#[test]
+fn with_sync_reads_a_refusal_shows_no_more_than_a_read() {
+    let sync = [
+        "--sync-replicas",
+        "1",
+        "--sync-required",
+        "--sync-timeout",
+        "200ms",
+        "--sync-reads",
+    ];
+    let primary = Member::primary(&sync);
+    let replica = Member::replica(&[&primary], &[]);
+    replica.streams();
+    eventually("a write is acknowledged", || {
+        let put = primary.server.client().put("/kv/a?upsert=true", b"1");
+        put.is_success()
+    });
+    let before = primary.server.client().get("/kv/a").expect(200);
+    let before = format!("\"{}\"", before.version());
+    primary.link.set(Mode::Cut);
+    primary.server.client().put("/kv/a", b"2").expect_problem(503);
+    let json = [("Content-Type", "application/json")];
+    let octets = [
+        ("Content-Type", "application/octet-stream"),
+        ("If-Match", &*before),
+    ];
+    let expects = [octets[0], octets[1], ("Expect", "100-continue")];
+    let batch: &[u8] = br#"{"operations": [{"op": "get", "key": "a"}]}"#;
+    let condition: &[u8] = br#"{"operations": [{"op": "delete", "key": "b", "if_version": 7}]}"#;
+    let asked: [(&str, &str, &[(&str, &str)], &[u8]); 11] = [
+        ("GET", "/kv/a", &[], b""),
+        ("HEAD", "/kv/a", &[], b""),
+        ("GET", "/kv/b", &[], b""),
+        ("GET", "/kv/?values=true", &[], b""),
+        ("PUT", "/kv/a", &octets, b"3"),
+        ("PUT", "/kv/a", &expects, b"3"),
+        ("PUT", "/kv/b", &octets[..1], b"3"),
+        ("DELETE", "/kv/b", &[], b""),
+        ("POST", "/kv/", &json, br#"{"key": "a", "value": "3"}"#),
+        ("POST", "/batch", &json, batch),
+        ("POST", "/batch", &json, condition),
+    ];
+    for (method, target, headers, body) in asked {
+        let answer = primary.server.client().request(method, target, headers, body);
+        assert_eq!(answer.status, 503, "{method} {target}: {answer:?}");
+    }
+    primary.link.set(Mode::Pass);
+    let statuses = [200, 200, 404, 200, 412, 412, 404, 404, 409, 200, 412];
+    for ((method, target, headers, body), status) in asked.into_iter().zip(statuses) {
+        eventually("the replica has it", || {
+            let answer = primary.server.client().request(method, target, headers, body);
+            assert!(
+                matches!(answer.status, 503) || answer.status == status,
+                "{method} {target}: {answer:?}"
+            );
+            answer.status == status
+        });
+    }
+}

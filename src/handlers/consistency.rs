@@ -20,8 +20,9 @@ pub(crate) struct Asked {
     pub(crate) sync: Option<AckRequirement>,
     /// Of a read of a replica: it shows everything before this offset.
     pub(crate) seen: Option<u64>,
-    /// Whether a read of the primary waits until replicas have what it shows.
-    pub(crate) is_sync_read: bool,
+    /// With `--sync-reads`: who must have what the primary shows, before it shows it. A refused write shows something
+    /// too: that a key is there, or is not, or in which version.
+    pub(crate) shown: Option<AckRequirement>,
 }
 
 /// Why a request cannot be handled now.
@@ -40,8 +41,14 @@ pub(crate) fn ask(context: &Context<'_>, head: &Head<'_>, route: &Route<'_>) -> 
     let mut asked = Asked {
         sync: None,
         seen: None,
-        is_sync_read: false,
+        shown: None,
     };
+    if route.is_data() && node.cluster().options().sync_reads && node.role() == Role::Primary {
+        asked.shown = Some(AckRequirement {
+            is_required: true,
+            ..node.sync_default()
+        });
+    }
     if matches!(head.method, Method::Get | Method::Head) {
         if let Some(min_offset) = head.min_offset {
             let offset = number(min_offset, api::HEADER_MIN_OFFSET).map_err(NotYet::Refused)?;
@@ -52,13 +59,6 @@ pub(crate) fn ask(context: &Context<'_>, head: &Head<'_>, route: &Route<'_>) -> 
         // Before the read, so that no more is promised than it shows.
         let is_read_of_replica = route.is_data() && node.role() == Role::Replica;
         asked.seen = is_read_of_replica.then(|| node.visible());
-        if route.is_data() && node.cluster().options().sync_reads && node.role() == Role::Primary {
-            asked.is_sync_read = true;
-            asked.sync = Some(AckRequirement {
-                is_required: true,
-                ..node.sync_default()
-            });
-        }
     } else if route.is_data() {
         if node.cluster().is_held() {
             return Err(NotYet::Held);

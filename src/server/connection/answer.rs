@@ -14,6 +14,7 @@ use crate::http::problem::{self, Problem};
 use crate::http::request::{Framing, Head};
 use crate::http::response::{Envelope, Reply};
 use crate::net::budget::Use;
+use crate::node::AckRequirement;
 use crate::server::connection::state::{Awaited, Connection, Next, Pending, Wait};
 use std::time::Instant;
 use tiny_http::Method;
@@ -63,7 +64,9 @@ impl Connection<'_> {
         };
         let Some((body, end)) = whole else {
             let asks_first = head.expects_continue && unread.len() == head_bytes;
-            if asks_first && let Err(problem) = dispatch::foresee(self.context, &head, &admitted) {
+            // With `--sync-reads` a refusal waits for replicas, as all that shows something does.
+            let is_foreseen = asks_first && !self.context.node.cluster().options().sync_reads;
+            if is_foreseen && let Err(problem) = dispatch::foresee(self.context, &head, &admitted) {
                 return self.refuse(problem, envelope.is_head, envelope.is_http10);
             }
             return self.await_body(head_bytes, end, admitted.body_bytes_max, asks_first);
@@ -93,13 +96,18 @@ impl Connection<'_> {
             scratch,
             &mut allowance,
         ) {
-            Answer::Now(reply) => self.answer(envelope, reply, end),
+            Answer::Now(mut reply) => {
+                if let Some(shown) = asked.shown {
+                    self.show(&mut reply, shown);
+                }
+                self.answer(envelope, reply, end)
+            }
             Answer::Later(later) => {
                 self.pending = Some(Pending {
                     later,
                     envelope,
                     seen: asked.seen,
-                    is_sync_read: asked.is_sync_read,
+                    shown: asked.shown,
                 });
                 self.consume(end);
                 Next::Later
@@ -194,6 +202,16 @@ impl Connection<'_> {
                 }
             },
         })
+    }
+
+    /// Makes an answer wait for those who must have what it shows. All of that lies before what is visible now. What
+    /// acknowledges a write waits for that already, and a problem that is not about keys shows nothing of them.
+    pub(crate) fn show(&mut self, reply: &mut Reply, shown: AckRequirement) {
+        let shows_keys = reply.status.0 < 400 || matches!(reply.status.0, 404 | 409 | 412);
+        if reply.offset.is_none() && shows_keys {
+            reply.offset = Some(self.context.node.visible());
+            self.sync = Some(shown);
+        }
     }
 
     /// Appends the answer to a request that ends after `end` bytes.
@@ -292,16 +310,11 @@ fn make_answer<'a>(
     if admitted.sent == Some(Sent::Json) && allowance.take(2 * body.len()).is_err() {
         return Answer::Now(overloaded().into_reply(&mut scratch.body));
     }
-    let reply = match handle(context, head, admitted, body, scratch, allowance) {
-        Ok(Answer::Now(reply)) => reply,
-        Ok(Answer::Later(later)) => return Answer::Later(later),
-        Err(problem) => problem.into_reply(&mut scratch.body),
-    };
-    Answer::Now(match asked.is_sync_read {
-        // Whatever it shows lies before this offset.
-        true => reply.offset(context.node.visible()),
-        false => reply.seen(asked.seen),
-    })
+    match handle(context, head, admitted, body, scratch, allowance) {
+        Ok(Answer::Now(reply)) => Answer::Now(reply.seen(asked.seen)),
+        Ok(Answer::Later(later)) => Answer::Later(later),
+        Err(problem) => Answer::Now(problem.into_reply(&mut scratch.body).seen(asked.seen)),
+    }
 }
 
 /// Whether a head of which `seen` bytes were looked at is worth another look: it may have ended, or so much

@@ -24,7 +24,7 @@ impl<'a> Connection<'a> {
             later,
             mut envelope,
             seen,
-            is_sync_read,
+            shown,
         } = pending;
         if self.input.is_empty() {
             self.input = Input::default();
@@ -42,19 +42,17 @@ impl<'a> Connection<'a> {
         });
         self.output.encoder.tick(Instant::now());
         envelope.close |= connection.is_stopping();
-        let reply = match outcome {
+        let mut reply = match outcome {
             Ok(LateResponse::Stream(mut stream)) => {
                 stream.head = stream.head.seen(seen);
-                return self.stream(connection, envelope, stream, is_sync_read);
+                return self.stream(connection, envelope, stream, shown);
             }
             Ok(LateResponse::Reply(reply)) => reply.seen(seen),
             Err(problem) => problem.into_reply(&mut self.scratch.body),
         };
-        let reply = match is_sync_read {
-            // Whatever it shows lies before this offset.
-            true => reply.offset(self.context.node.visible()),
-            false => reply,
-        };
+        if let Some(shown) = shown {
+            self.show(&mut reply, shown);
+        }
         Ok(self.answer(envelope, reply, 0))
     }
 
@@ -67,12 +65,15 @@ impl<'a> Connection<'a> {
         connection: ConnectionHandle<'a>,
         mut envelope: Envelope,
         mut stream: Stream<'a>,
-        is_sync_read: bool,
+        shown: Option<AckRequirement>,
     ) -> io::Result<Next> {
         let is_write = stream.head.offset.is_some();
         let is_measured = matches!(stream.head.body, Body::Measured(..));
-        if is_sync_read && (is_measured || envelope.is_http10 || envelope.is_head) {
-            stream.head = stream.head.offset(self.context.node.visible());
+        let mut waits_at_end = shown.filter(|_| !is_write);
+        if (is_measured || envelope.is_http10 || envelope.is_head)
+            && let Some(shown) = waits_at_end.take()
+        {
+            self.show(&mut stream.head, shown);
         }
         if envelope.is_head {
             return Ok(self.answer(envelope, stream.head, 0));
@@ -84,7 +85,6 @@ impl<'a> Connection<'a> {
         let mut marks = Marks::default();
         let status = stream.head.status.0;
         let mut head = Some(stream.head);
-        let mut waits_at_end = None;
         if head.as_ref().is_some_and(|head| head.offset.is_some())
             && let Some(head) = head.take()
         {
@@ -99,7 +99,7 @@ impl<'a> Connection<'a> {
                 return Ok(self.after(envelope));
             }
         } else {
-            waits_at_end = self.sync.take().filter(|_| is_sync_read);
+            self.sync = None;
             marks.push(&self.asked, status, 0);
         }
         let encoder = &self.output.encoder;
@@ -109,7 +109,7 @@ impl<'a> Connection<'a> {
         }
         let sent = (stream.body)(&mut sink)
             .and_then(|()| match waits_at_end {
-                Some(sync) => acknowledged(self.context.node, connection, sync),
+                Some(shown) => acknowledged(self.context.node, connection, shown),
                 None => Ok(()),
             })
             .and_then(|()| sink.end());

@@ -67,8 +67,8 @@ pub(crate) struct Pending<'a> {
     pub(crate) envelope: Envelope,
     /// What a read of a replica shows: everything before this offset.
     pub(crate) seen: Option<u64>,
-    /// Whether replicas must have what it shows.
-    pub(crate) is_sync_read: bool,
+    /// Who must have what it shows.
+    pub(crate) shown: Option<AckRequirement>,
 }
 
 /// A connection and all that it holds.
