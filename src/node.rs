@@ -24,6 +24,7 @@ mod listing;
 mod pace;
 mod poll;
 mod prefix;
+mod read;
 mod replica;
 mod role;
 mod room;
@@ -51,11 +52,10 @@ pub(crate) use upstream::HEARTBEAT_EVERY;
 pub use usage::Usage;
 pub use write::{Deadline, Found, Got, Meta, Mode, Precondition, WriteError, Written};
 
-use crate::histogram::Counts;
 use crate::key::Key;
-use crate::log::{self, Finished, Health, Log, Marker, Policy, Refusal, Role};
+use crate::log::{self, Finished, Log, Marker, Refusal, Role};
 use crate::pair::Pair;
-use crate::store::{self, Counters, Limits, LruMap, Prepared, Replay, Store};
+use crate::store::{self, Limits, LruMap, Prepared, Replay, Store};
 use clock::Clock;
 use followers::Followers;
 use std::hash::RandomState;
@@ -167,96 +167,6 @@ impl Node {
     /// Largest value, in bytes.
     pub fn value_bytes_max(&self) -> usize {
         self.value_bytes_max
-    }
-
-    /// Reads a key: appends its value to `value`. Makes the key the most recently used and counts a hit or a
-    /// miss. An entry whose deadline has come is not there, swept or not.
-    pub fn get(&self, key: Key<'_>, value: &mut Vec<u8>) -> Option<Found> {
-        match self.read(key, value)? {
-            Got::Copied(found) => Some(found),
-            Got::Large(_) => {
-                let (pair, found) = self.pair(key)?;
-                value.extend_from_slice(pair.value());
-                Some(found)
-            }
-        }
-    }
-
-    /// As [`Node::get`], but for a large value, which is left where it is.
-    pub fn read(&self, key: Key<'_>, value: &mut Vec<u8>) -> Option<Got> {
-        let hash = self.store.hash(key.as_bytes());
-        loop {
-            let mut locked = self.store.lock();
-            let map = &mut locked.map;
-            let Some(slot) = map.find_live(hash, key.as_bytes(), || self.clock.now_ms()) else {
-                map.miss(hash);
-                return None;
-            };
-            let entry = map.entry(slot);
-            let found = Found::of(entry);
-            let value_bytes = entry.value().len();
-            let got = if entry.is_shared() {
-                Got::Large(Meta { found, value_bytes })
-            } else if value_bytes <= value.capacity() - value.len() {
-                value.extend_from_slice(entry.value());
-                Got::Copied(found)
-            } else {
-                // Room is made outside the lock; the key is then looked up anew.
-                drop(locked);
-                value.reserve(value_bytes);
-                continue;
-            };
-            map.hit(hash, slot);
-            return Some(got);
-        }
-    }
-
-    /// The time that deadlines are counted from, in ms since the Unix epoch. Brings the clock back first where it is
-    /// ahead of the system's.
-    fn now_ms(&self) -> u64 {
-        let now_ms = self.clock.now_ms();
-        if !self.clock.is_ahead() {
-            return now_ms;
-        }
-        sweep::settle_clock(&self.store, &self.clock, &self.log.waiter());
-        self.clock.now_ms()
-    }
-
-    /// How long there is until a deadline, in ms.
-    pub fn ttl_ms(&self, deadline_ms: u64) -> u64 {
-        deadline_ms.saturating_sub(self.clock.now_ms())
-    }
-
-    /// How far the node's clock has been ahead of what the system's says now, where that is more than some seconds:
-    /// the system's was set back.
-    pub fn clock_ahead(&self) -> Option<std::time::Duration> {
-        self.clock.ahead()
-    }
-
-    /// A share of the key's pair: a copy, where it is small. Leaves recency and counters alone. Whoever holds it
-    /// keeps its memory, whatever becomes of the key.
-    pub(crate) fn pair(&self, key: Key<'_>) -> Option<(Pair, Found)> {
-        let hash = self.store.hash(key.as_bytes());
-        let locked = self.store.lock();
-        let slot = locked
-            .map
-            .find_live(hash, key.as_bytes(), || self.clock.now_ms())?;
-        let entry = locked.map.entry(slot);
-        Some((entry.pair(), Found::of(entry)))
-    }
-
-    /// What is known of a key beside its value. Leaves recency and counters alone.
-    pub fn peek(&self, key: Key<'_>) -> Option<Meta> {
-        let hash = self.store.hash(key.as_bytes());
-        let locked = self.store.lock();
-        let slot = locked
-            .map
-            .find_live(hash, key.as_bytes(), || self.clock.now_ms())?;
-        let entry = locked.map.entry(slot);
-        Some(Meta {
-            found: Found::of(entry),
-            value_bytes: entry.value().len(),
-        })
     }
 
     /// Adds or replaces a value, and its deadline.
@@ -419,70 +329,6 @@ impl Node {
     /// asked again at [`Node::wake_watchers`].
     pub fn wait_compaction(&self, job: u64, deadline: Instant, go_on: impl Fn() -> bool) -> Option<Finished> {
         self.log.wait_compaction(job, deadline, go_on)
-    }
-
-    /// How long syncs of the log took.
-    pub(crate) fn syncs(&self) -> Counts {
-        self.log.syncs()
-    }
-
-    /// What the store has counted.
-    pub fn counters(&self) -> Counters {
-        self.store.lock().map.counters()
-    }
-
-    /// How the node is.
-    pub fn status(&self) -> Status {
-        let (digest_offset, digest) = self.log.state();
-        let locked = self.store.lock();
-        let offset = locked.log.next();
-        let entries_with_deadline = locked.map.entries_with_deadline();
-        drop(locked);
-        Status {
-            log_id: self.log.id().to_string(),
-            term: self.log.term(),
-            position: self.log.position(),
-            offset,
-            digest,
-            digest_offset,
-            entries_with_deadline,
-            compaction: self.log.compaction(),
-            policy: self.log.policy(),
-            health: self.log.health(),
-            dir: self.dir.clone(),
-            limits: self.limits,
-            value_bytes_max: self.value_bytes_max,
-            uptime: self.opened.elapsed(),
-        }
-    }
-
-    /// Bytes of the log's files.
-    pub fn log_bytes(&self) -> u64 {
-        self.log.bytes()
-    }
-
-    /// How long the disk has been at a write or a sync of the log, where that is longer than it should ever take.
-    pub fn stalled_for(&self) -> Option<std::time::Duration> {
-        self.log.stalled_for()
-    }
-
-    /// Whether the node takes writes.
-    pub fn health(&self) -> Health {
-        self.log.health()
-    }
-
-    /// Up to here the log has writes as firmly as its policy asks.
-    pub(crate) fn durable(&self) -> u64 {
-        let position = self.log.position();
-        match self.policy() {
-            Policy::Always => position.synced,
-            Policy::Everysec | Policy::No => position.written,
-        }
-    }
-
-    /// The log's policy.
-    pub fn policy(&self) -> Policy {
-        self.log.policy()
     }
 
     /// Brings a store that was recovered under larger bounds within those of now. Returns how many keys it

@@ -163,10 +163,9 @@ fn what_has_a_home_is_done_there() {
 const FILE_LINES_MAX: usize = 400;
 
 /// Files that are longer, and how long. The list may only get shorter, and its numbers smaller.
-const LONGER: [(&str, usize); 4] = [
+const LONGER: [(&str, usize); 3] = [
     ("log/commit.rs", 405),
     ("log/writer.rs", 450),
-    ("node.rs", 488),
     ("node/cluster.rs", 502),
 ];
 
