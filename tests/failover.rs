@@ -148,7 +148,7 @@ fn fail(round: u64, failure: Failure, moment: u64) {
         eventually("enough was written", || count.load(Relaxed) >= moment);
         match failure {
             Failure::Killed => first.server.kill_9(),
-            Failure::Stopped => first.server.signal(Signal::STOP),
+            Failure::Stopped => first.server.suspend(),
             Failure::CutOff => {
                 first.link.set(Mode::Cut);
                 successor.link.set(Mode::Cut);

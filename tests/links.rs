@@ -59,7 +59,7 @@ fn a_primary_that_hangs_holds_up_neither_readers_nor_the_end() {
     primary.set("k", "1");
     let mut replica = Member::replica(&[&primary], &[]);
     become_equal(&[&primary, &replica]);
-    primary.server.signal(Signal::STOP);
+    primary.server.suspend();
     for _ in 0..20 {
         let begun = Instant::now();
         assert_eq!(replica.value("k").as_deref(), Some("1"));

@@ -87,7 +87,7 @@ fn the_successor_takes_over_though_it_knows_another_replica() {
         b.is_even();
         match silence {
             Silence::Killed => a.server.kill_9(),
-            Silence::Stopped => a.server.signal(Signal::STOP),
+            Silence::Stopped => a.server.suspend(),
             Silence::CutOff => a.link.set(Mode::Cut),
             Silence::Frozen => a.link.set(Mode::Hang),
         }

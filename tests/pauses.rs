@@ -29,7 +29,7 @@ fn a_successor_that_was_suspended_hears_the_primary_before_it_takes_over() {
     a.set("k", "1");
     become_equal(&[&a, &b]);
     b.is_even();
-    b.server.signal(Signal::STOP);
+    b.server.suspend();
     a.fill("lost", 300, "value");
     // Pauses up to a second are none.
     assert!(!poll(PAUSE, || !a.is_primary()), "nobody takes over");
@@ -63,7 +63,7 @@ fn a_primary_that_was_suspended_takes_no_write_for_replicated_that_nobody_has() 
     a.set("k", "1");
     become_equal(&[&a, &b, &c]);
     b.is_even();
-    a.server.signal(Signal::STOP);
+    a.server.suspend();
     eventually("it is taken over from", || b.is_primary());
     a.server.signal(Signal::CONT);
     let mut client = a.server.client();
@@ -110,7 +110,7 @@ fn an_answer_that_waited_during_a_pause_does_not_say_what_the_primary_has_now() 
     b.is_even();
     // The answer to its question comes, and waits.
     let before = a.link.bytes();
-    b.server.signal(Signal::STOP);
+    b.server.suspend();
     eventually("the primary answers", || a.link.bytes() > before);
     a.fill("lost", 300, "value");
     assert!(!poll(PAUSE, || !a.is_primary()), "nobody takes over");
@@ -145,7 +145,7 @@ fn an_answer_that_was_long_on_its_way_is_old_news() {
     eventually("it is behind", || {
         b.status()["replication"]["lag_ms"].as_u64() > Some(2700)
     });
-    a.server.signal(Signal::STOP);
+    a.server.suspend();
     a.link.set(Mode::Pass);
     assert!(!poll(LOOKED_AT, || says_even(&b)), "{}", b.status());
     a.server.signal(Signal::CONT);

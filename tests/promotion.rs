@@ -4,6 +4,7 @@
 
 mod common;
 
+use common::client::encode;
 use common::cluster::{Member, become_equal};
 use common::proxy::Mode;
 use common::{Response, Server, eventually, pykv};
@@ -150,7 +151,7 @@ fn a_primary_that_hangs_is_taken_over_from() {
     first.set("k", "1");
     become_equal(&[&first, &second]);
     second.is_even();
-    first.server.signal(Signal::STOP);
+    first.server.suspend();
     eventually("it takes over", || second.is_primary());
     second.set("k", "2");
     first.server.signal(Signal::CONT);
@@ -241,7 +242,7 @@ fn nobody_stands_in_for_the_successor() {
     ];
     let mut client = first.server.client();
     client.request("PUT", "/kv/k", &headers, b"2").expect(200);
-    second.server.signal(Signal::STOP);
+    second.server.suspend();
     let brief = [headers[0], headers[1], ("Pykv-Sync-Timeout", "0.3")];
     client.request("PUT", "/kv/k", &brief, b"3").expect_problem(503);
     become_equal(&[&first, &third]);
@@ -277,6 +278,15 @@ fn a_promotion_says_what_its_own_bound_evicts() {
 
 /// What a replica asks of a primary before it takes over.
 fn ask_to_hand_over(primary: &Server, node: u64, hold_ms: u64, step_down: bool) -> Response {
+    let headers = [("Content-Type", "application/json")];
+    let body = handover(primary, node, hold_ms, step_down);
+    primary
+        .client()
+        .request("POST", PATH_REPLICATION_HANDOVER, &headers, &body)
+}
+
+/// The body of such a question.
+fn handover(primary: &Server, node: u64, hold_ms: u64, step_down: bool) -> Vec<u8> {
     let id = primary.get("/status").body_json()["log"]["id"]
         .as_str()
         .unwrap()
@@ -309,8 +319,31 @@ fn ask_to_hand_over(primary: &Server, node: u64, hold_ms: u64, step_down: bool) 
         step_down,
         check: 0,
     };
-    let body = serde_json::to_vec(&asked.sealed()).unwrap();
-    client.request("POST", PATH_REPLICATION_HANDOVER, &headers, &body)
+    serde_json::to_vec(&asked.sealed()).unwrap()
+}
+
+/// A question that waited in the socket of a suspended primary, until the replica gave up, holds no writers.
+#[test]
+fn writers_are_not_held_for_a_replica_that_has_gone() {
+    let primary = Server::start(&[]);
+    primary.client().put("/kv/k?upsert=true", b"1").expect(201);
+    let body = handover(&primary, 7, 5000, false);
+    let headers = [("Content-Type", "application/json")];
+    let failed = || {
+        primary.get("/stats").body_json()["answers"]["5xx"]
+            .as_u64()
+            .unwrap()
+    };
+    let failed_before = failed();
+    primary.suspend();
+    let mut replica = primary.client();
+    let question = encode("POST", PATH_REPLICATION_HANDOVER, &headers, &body);
+    replica.send(&question).unwrap();
+    drop(replica);
+    primary.signal(Signal::CONT);
+    eventually("the question is refused", || failed() > failed_before);
+    primary.get("/primary").expect(200);
+    primary.client().put("/kv/k", b"2").expect(200);
 }
 
 /// A replica that was suspended between the question and its promotion comes too late, and takes no write away that the

@@ -439,7 +439,8 @@ fn with_sync_reads_a_refusal_shows_no_more_than_a_read() {
     let expects = [octets[0], octets[1], ("Expect", "100-continue")];
     let batch: &[u8] = br#"{"operations": [{"op": "get", "key": "a"}]}"#;
     let condition: &[u8] = br#"{"operations": [{"op": "delete", "key": "b", "if_version": 7}]}"#;
-    let asked: [(&str, &str, &[(&str, &str)], &[u8]); 11] = [
+    type Request<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a [u8]);
+    let asked: [Request<'_>; 11] = [
         ("GET", "/kv/a", &[], b""),
         ("HEAD", "/kv/a", &[], b""),
         ("GET", "/kv/b", &[], b""),

@@ -56,7 +56,7 @@ pub(crate) fn handle<'a>(
         (Resource::Snapshot, _, _) => return backup::get(node, head),
         (Resource::Log, _, _) => return replication::log(node, head),
         (Resource::Hello, _, _) => replication::hello(&context, head, body, scratch),
-        (Resource::Handover, _, _) => replication::handover(&context, head, body, scratch),
+        (Resource::Handover, _, _) => return replication::handover(node, head, body),
         (Resource::Promote, _, _) => return replication::promote(node, head),
         (Resource::Forget, _, _) => replication::forget(&context, head, scratch),
         (Resource::Primary, _, _) => replication::primary(&context, head, scratch),

@@ -52,12 +52,7 @@ pub(crate) fn hello(
 }
 
 /// `POST /replication/handover`
-pub(crate) fn handover(
-    context: &Context<'_>,
-    head: &Head<'_>,
-    body: &[u8],
-    scratch: &mut Scratch,
-) -> Result<Reply, Problem> {
+pub(crate) fn handover<'a>(node: &'a Node, head: &Head<'_>, body: &[u8]) -> Result<Answer<'a>, Problem> {
     let [] = target::parameters(head.query, [])?;
     let asked: Option<Handover> = serde_json::from_slice(body).ok();
     let asked = asked.filter(Handover::is_sound).ok_or_else(|| {
@@ -66,20 +61,29 @@ pub(crate) fn handover(
             "it is no handover, or its checksum does not match",
         )
     })?;
-    let node = context.node;
     if asked.id != node.log_id().to_string() {
         let why = format!("the log of this node has the id {}", node.log_id());
         return Err(Problem::new(problem::OTHER_LOG, why));
     }
-    if node.role() != Role::Primary || asked.term != node.term().bits().to_string() {
-        return Err(Problem::new(problem::NOT_READY, "the node is not primary in that term").retry_after(1));
-    }
     let address = Address::of_node(&asked.address).ok_or_else(|| {
         Problem::new(problem::SHAPE, "its address is none that leads to a node").field("address")
     })?;
+    Ok(Answer::Later(Box::new(move |workspace| {
+        // A node that has given up meanwhile takes nothing over: writers are not held for it.
+        if workspace.connection.has_gone() {
+            return Err(Problem::new(problem::NOT_READY, "the node that asked has gone"));
+        }
+        hand_over(node, &asked, &address, workspace.scratch).map(LateResponse::Reply)
+    })))
+}
+
+fn hand_over(node: &Node, asked: &Handover, address: &str, scratch: &mut Scratch) -> Result<Reply, Problem> {
+    if node.role() != Role::Primary || asked.term != node.term().bits().to_string() {
+        return Err(Problem::new(problem::NOT_READY, "the node is not primary in that term").retry_after(1));
+    }
     let hold = Duration::from_millis(asked.hold_ms).min(HOLD_MAX);
     let done = if asked.step_down {
-        node.step_down_for(asked.node, &address).map(|()| node.written())
+        node.step_down_for(asked.node, address).map(|()| node.written())
     } else if hold.is_zero() {
         node.end_handover(asked.node);
         Ok(node.written())

@@ -225,6 +225,24 @@ impl Server {
         kill_process(Pid::from_raw(self.pid() as i32).unwrap(), signal).unwrap();
     }
 
+    /// Stops the process as SIGSTOP does, and waits until every thread of it stands still: the signal is only sent when
+    /// `kill` returns.
+    #[track_caller]
+    pub fn suspend(&self) {
+        self.signal(Signal::STOP);
+        let tasks = format!("/proc/{}/task", self.pid());
+        // In `stat` the state follows the name, which stands in parentheses.
+        let is_stopped = |stat: String| {
+            stat.rsplit_once(") ")
+                .is_some_and(|(_, rest)| rest.starts_with('T'))
+        };
+        eventually("every thread stands still", || {
+            let tasks = std::fs::read_dir(&tasks).unwrap();
+            let mut stats = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("stat")));
+            stats.all(|stat| stat.is_ok_and(is_stopped))
+        });
+    }
+
     /// Asks the process to end and waits until it has.
     #[track_caller]
     pub fn sigterm(&mut self) -> ExitStatus {

@@ -186,7 +186,7 @@ impl Cluster<'_> {
     fn suspend(&mut self, node: usize) {
         let it = &mut self.nodes[node];
         if it.condition == Condition::Runs {
-            it.server.signal(Signal::STOP);
+            it.server.suspend();
             it.condition = Condition::IsSuspended;
             self.board.timeline.note(Event::Rests(node));
         }
