@@ -85,6 +85,8 @@ pub const MEDIA_JSON: &str = "application/json";
 pub const MEDIA_OCTETS: &str = "application/octet-stream";
 /// The media type of errors (RFC 9457).
 pub const MEDIA_PROBLEM: &str = "application/problem+json";
+/// The kind of problem that says that a node is not known.
+pub const PROBLEM_NO_NODE: &str = "urn:pykv:problem:no-such-node";
 
 /// The media type of server-sent events.
 pub const MEDIA_EVENTS: &str = "text/event-stream";

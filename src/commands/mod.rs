@@ -86,6 +86,8 @@ pub enum Error {
     Exists(String),
     /// These keys are not there.
     Missing(Vec<String>),
+    /// A node is not known to the one that was asked.
+    UnknownNode(String),
     /// A node did not do it.
     Client {
         /// What was asked of it.
@@ -151,6 +153,10 @@ impl fmt::Display for Error {
             Error::Usage(why) | Error::Exists(why) | Error::WrongFile(why) | Error::Broken(why) => {
                 f.write_str(why)
             }
+            Error::UnknownNode(address) => write!(
+                f,
+                "the node knows of no node at {address}; `pykv status` names those that it knows"
+            ),
             Error::Missing(keys) => match keys.as_slice() {
                 [key] => write!(f, "key not found: {key:?}"),
                 keys => write!(f, "keys not found: {keys:?}"),
@@ -201,6 +207,7 @@ impl std::error::Error for Error {
             | Error::WrongFile(_)
             | Error::Broken(_)
             | Error::Missing(_)
+            | Error::UnknownNode(_)
             | Error::Damaged { .. }
             | Error::ChangedSince { .. }
             | Error::NotCompacted(_) => None,

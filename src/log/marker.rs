@@ -69,7 +69,7 @@ impl Marker {
         if bytes.len() as u64 > BYTES_MAX {
             return Err(unreadable(&path, "it is too long"));
         }
-        serde_json::from_slice(&bytes).map_err(|error| unreadable(&path, &error.to_string()))
+        serde_json::from_slice(&bytes).map_err(|_| unreadable(&path, "it is not what a node writes there"))
     }
 
     pub(super) fn write(&self, dir: &Dir, disk: &Disk) -> Result<(), Error> {

@@ -63,8 +63,12 @@ export class Cluster {
       ["Digest", log.digest],
     ];
     if (isReplica) {
-      facts.splice(4, 0, ["Behind", behind(replication.lag_bytes, replication.lag_ms)]);
-      if (replication.failover_after_seconds) facts.splice(5, 0, ["Takes over after", span(replication.failover_after_seconds)]);
+      const heard = replication.primary_heard_ms;
+      facts.splice(4, 0, ["Behind", behind(replication.lag_bytes, replication.lag_ms)],
+        ["Primary heard", heard === null || heard === undefined ? "not yet" : `${ms(heard)} ago`]);
+      if (replication.failover_after_seconds) facts.splice(6, 0, ["Takes over after", span(replication.failover_after_seconds)]);
+    } else if (replication?.successors?.length) {
+      facts.splice(4, 0, ["Takes over", replication.successors.map(successor).join(", ")]);
     }
     this.facts.replaceChildren(...facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
     this.others.hidden = !replication || (isReplica && !replication.followers?.length);
@@ -108,7 +112,7 @@ export class Cluster {
     const name = this.status.address ?? location.host;
     const typed = el("input", { type: "text", autocomplete: "off", spellcheck: "false", autocapitalize: "none", id: "promote-name" });
     const content = el("div", {},
-      el("p", {}, "This node becomes the primary of a new term and takes writes. The old primary steps down as soon as the two meet. What it has acknowledged and this node has not got is set aside."),
+      el("p", {}, "The primary holds its writers until this node has all of its log, and steps down. Nothing is lost. Where the primary cannot be reached, nothing happens: pykv promote --force promotes without it."),
       this.status.replication?.lag_bytes ? el("p", { class: "wrong" }, `It is ${bytes(this.status.replication.lag_bytes)} behind.`) : null,
       field(`Type ${name} to go on`, typed));
     const sure = await dialog("Promote this node?", content, [{ label: "Cancel", value: null }, { label: "Promote", value: "yes", kind: "danger" }], {
@@ -137,6 +141,9 @@ function row(follower) {
     [count(follower.offset), bytes(follower.lag_bytes ?? 0), follower.lag_ms === null || follower.lag_ms === undefined ? "–" : ms(follower.lag_ms),
       heard === null || heard === undefined ? "–" : `${ms(heard)} ago`].map((text) => el("td", { class: "number" }, text)));
 }
+
+/** A replica that takes over by itself. While it is away, no write that waits for replicas is acknowledged. */
+const successor = ({ address, connected }) => (connected ? address : `${address} (away: writes that wait for replicas fail)`);
 
 /** The page of another node; what is no address leads nowhere. */
 function urlOf(address, hash) {
