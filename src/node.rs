@@ -26,6 +26,7 @@ mod poll;
 mod prefix;
 mod read;
 mod replica;
+mod report;
 mod role;
 mod room;
 mod status;

@@ -57,7 +57,10 @@ fn a_successor_that_is_gone_blocks_writes_until_it_is_forgotten() {
     );
 
     let other = pykv(&["forget", "127.0.0.1:1"]).at(&first.server).expect(1);
-    assert!(other.stderr.contains("knows of no node at 127.0.0.1:1"), "{other:?}");
+    assert!(
+        other.stderr.contains("knows of no node at 127.0.0.1:1"),
+        "{other:?}"
+    );
     let said = pykv(&["forget", &address]).at(&first.server).succeed();
     assert_eq!(String::from_utf8(said).unwrap(), format!("forgot {address}\n"));
     assert_eq!(successors(&first), json!([]));
