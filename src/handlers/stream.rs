@@ -1,6 +1,6 @@
 //! Answers that wait, answers that are large, and answers that have no end in sight.
 //!
-//! A handler must neither wait nor write. One that has to leaves behind what is to be done: a [`Later`].
+//! A handler must neither wait nor write. One that has to leaves behind what is to be done: a [`DeferredHandler`].
 //! The connection sends everything that it has in hand, gives its buffers back, and then runs it on its own
 //! thread. What comes of it is an answer like any other, or a [`Stream`]: a head, and then pieces, each sent
 //! as it is made ([`crate::handlers::sink`]). Requests that stand behind it in a pipeline wait their turn.
@@ -37,7 +37,7 @@ pub(crate) enum Answer<'a> {
 pub(crate) type DeferredHandler<'a> =
     Box<dyn FnOnce(&mut Workspace<'a, '_>) -> Result<LateResponse<'a>, Problem> + 'a>;
 
-/// What the work of a [`Later`] is done with.
+/// What the work of a [`DeferredHandler`] is done with.
 pub(crate) struct Workspace<'a, 'c> {
     pub(crate) connection: ConnectionHandle<'a>,
     /// A small body of an answer goes in here. The buffers are empty.

@@ -9,6 +9,7 @@
 //! - `deadlines` has exactly the live entries that have a deadline. That one has come changes nothing here:
 //!   an entry lives until it is removed.
 
+mod apply;
 mod samples;
 mod steps;
 mod walk;
@@ -22,7 +23,6 @@ use super::samples::Samples;
 use super::slab::{Entry, NIL, SLOTS_MAX, Slab, Slot};
 use crate::digest::{self, Digest};
 use crate::pair::Pair;
-use crate::record::{Operation, Record};
 use std::hash::{BuildHasher, RandomState};
 
 /// What an entry is counted with beside the allocation of its key and value, in bytes: 32 for the slab
@@ -267,65 +267,6 @@ impl LruMap {
     pub(crate) fn neighbours(&self, slot: Slot) -> [Option<Slot>; 2] {
         let entry = &self.slab[slot];
         [entry.newer, entry.older].map(|slot| (slot != NIL).then_some(slot))
-    }
-
-    /// Puts a pair in place of the one in `slot`, or as a new one. Returns its slot, and what it replaced with the
-    /// version of that. With [`LruMap::take`] this is what the operations of the log mean, for the node that writes it,
-    /// for a replica and for a start.
-    pub(crate) fn put(
-        &mut self,
-        hash: u64,
-        slot: Option<Slot>,
-        pair: Pair,
-        version: u64,
-    ) -> (Slot, Option<(Pair, u64)>) {
-        match slot {
-            Some(slot) => {
-                let version_before = self.slab[slot].version();
-                let before = self.replace(hash, slot, pair, version);
-                (slot, Some((before, version_before)))
-            }
-            None => (self.insert(hash, pair, version), None),
-        }
-    }
-
-    /// Takes an entry out, as an operation says that removes one. Returns what it held, and its version.
-    pub(crate) fn take(&mut self, slot: Slot, operation: Operation) -> (Pair, u64) {
-        let version = self.slab[slot].version();
-        let pair = match operation {
-            Operation::Evict => self.evict(slot),
-            _ => self.remove(slot),
-        };
-        (pair, version)
-    }
-
-    /// Applies a record of the log. Total: whatever the record says, on whatever the map holds, the result
-    /// is what the writer of the log had, so that replaying a record twice does no harm.
-    ///
-    /// Bounds are not looked at: evictions are records too.
-    pub(crate) fn replay(&mut self, hash: u64, record: &Record<'_>, version: u64) {
-        let &Record {
-            operation,
-            key,
-            value,
-            deadline_ms,
-            ..
-        } = record;
-        let slot = self.find(hash, key);
-        if operation.is_put() {
-            // In place where that can be, which costs no allocation.
-            if let Some(slot) = slot
-                && deadline_ms.is_none()
-                && self.slab[slot].overwrite(value, version)
-            {
-                self.touch(slot);
-                self.note_update(hash);
-            } else {
-                self.put(hash, slot, Pair::with_deadline(key, value, deadline_ms), version);
-            }
-        } else if let Some(slot) = slot.filter(|_| operation.has_key()) {
-            self.take(slot, operation);
-        }
     }
 
     /// The earliest deadline, and whose it is.
