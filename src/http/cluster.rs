@@ -24,6 +24,13 @@ pub(super) struct Asked {
     pub(super) is_sync_read: bool,
 }
 
+impl Asked {
+    /// Whether it is a write.
+    pub(super) fn is_write(&self) -> bool {
+        self.sync.is_some() && !self.is_sync_read
+    }
+}
+
 /// Why a request cannot be handled now.
 pub(super) enum NotYet {
     /// It cannot be understood.
@@ -60,7 +67,7 @@ pub(super) fn ask(context: &Context<'_>, head: &Head<'_>, route: &Route<'_>) -> 
             });
         }
     } else if route.is_data() {
-        if node.cluster().is_held() {
+        if node.holds_writers() {
             return Err(NotYet::Held);
         }
         asked.sync = Some(sync(context, head).map_err(NotYet::Refused)?);

@@ -54,6 +54,10 @@ pub(super) fn serve(context: Context<'_>, peer: &Arc<Peer>) {
     if let Err(error) = connection.run() {
         log::debug!("a connection ended: {error}");
     }
+    // Whoever asked for the hold has given up, or is gone.
+    if let Some(node) = peer.held_for() {
+        context.node.end_handover(node);
+    }
 }
 
 impl<'a> Connection<'a> {

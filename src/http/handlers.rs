@@ -47,7 +47,7 @@ pub(super) fn handle<'a>(
         (Route::Snapshot, _, _) => return backup::get(head),
         (Route::Log, _, _) => return replication::log(head),
         (Route::Hello, _, _) => replication::hello(&context, head, body, scratch),
-        (Route::Handover, _, _) => replication::handover(&context, head, body, scratch),
+        (Route::Handover, _, _) => return replication::handover(&context, head, body),
         (Route::Promote, _, _) => return replication::promote(head),
         (Route::Forget, _, _) => replication::forget(&context, head, scratch),
         (Route::Primary, _, _) => replication::primary(&context, head, scratch),

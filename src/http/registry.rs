@@ -28,6 +28,8 @@ pub(super) struct Peer {
     /// Reads of a request that has not come to its end, and 1 more; 0 where none is waited for.
     reads: AtomicU64,
     answers: Answers,
+    /// The node that writers are held for as this connection has asked; 0 for none.
+    held_for: AtomicU64,
 }
 
 impl Peer {
@@ -39,7 +41,18 @@ impl Peer {
             at_work: AtomicBool::new(false),
             reads: AtomicU64::new(0),
             answers: Answers::default(),
+            held_for: AtomicU64::new(0),
         }
+    }
+
+    /// Notes the node that writers are held for until this connection ends.
+    pub(super) fn set_held_for(&self, node: u64) {
+        self.held_for.store(node, Relaxed);
+    }
+
+    /// The node that writers are held for until this connection ends.
+    pub(super) fn held_for(&self) -> Option<u64> {
+        Some(self.held_for.load(Relaxed)).filter(|node| *node != 0)
     }
 
     /// Says that a request is in hand, or that none is.

@@ -51,13 +51,12 @@ pub(super) fn hello(
     Ok(json(scratch, &replication::handshake(context.node)))
 }
 
-/// `POST /replication/handover`
-pub(super) fn handover(
-    context: &Context<'_>,
+/// `POST /replication/handover`. The hold ends with the connection, if not before.
+pub(super) fn handover<'a>(
+    context: &Context<'a>,
     head: &Head<'_>,
     body: &[u8],
-    scratch: &mut Scratch,
-) -> Result<Reply, Problem> {
+) -> Result<Answer<'a>, Problem> {
     let [] = target::parameters(head.query, [])?;
     let asked: Option<Handover> = serde_json::from_slice(body).ok();
     let asked = asked.filter(Handover::is_sound).ok_or_else(|| {
@@ -77,21 +76,26 @@ pub(super) fn handover(
     let address = Address::of_node(&asked.address).ok_or_else(|| {
         Problem::new(problem::SHAPE, "its address is none that leads to a node").field("address")
     })?;
-    let hold = Duration::from_millis(asked.hold_ms).min(HOLD_MAX);
-    let done = if asked.step_down {
-        node.step_down_for(asked.node, &address).map(|()| node.written())
-    } else if hold.is_zero() {
-        node.end_handover(asked.node);
-        Ok(node.written())
-    } else {
-        node.hand_over(asked.node, hold)
-    };
-    match done {
-        Ok(offset) => Ok(json(scratch, &HandoverOffset::new(offset))),
-        // The node that asked says what that means for it.
-        Err(PromoteError::NoHandover(why)) => Err(Problem::new(problem::NOT_READY, why).retry_after(1)),
-        Err(error) => Err(problem_of_promote(&error)),
-    }
+    // It waits for the log.
+    Ok(Answer::Later(Box::new(move |desk| {
+        let node = desk.line.node();
+        let hold = Duration::from_millis(asked.hold_ms).min(HOLD_MAX);
+        let done = if asked.step_down {
+            node.step_down_for(asked.node, &address).map(|()| node.written())
+        } else if hold.is_zero() {
+            node.end_handover(asked.node);
+            Ok(node.written())
+        } else {
+            desk.line.peer().set_held_for(asked.node);
+            node.hand_over(asked.node, hold)
+        };
+        match done {
+            Ok(offset) => Ok(Outcome::Reply(json(desk.scratch, &HandoverOffset::new(offset)))),
+            // The node that asked says what that means for it.
+            Err(PromoteError::NoHandover(why)) => Err(Problem::new(problem::NOT_READY, why).retry_after(1)),
+            Err(error) => Err(problem_of_promote(&error)),
+        }
+    })))
 }
 
 /// `POST /forget`
@@ -336,7 +340,7 @@ pub(super) fn primary(
 ) -> Result<Reply, Problem> {
     let [] = target::parameters(head.query, [])?;
     if context.node.role() == Role::Primary {
-        if context.node.cluster().is_held() {
+        if context.node.holds_writers() {
             return Err(Problem::held());
         }
         return super::admin::readyz(context, head, scratch);

@@ -113,7 +113,7 @@ impl Connection<'_> {
                 return self.answer(envelope, &reply, end);
             }
         };
-        self.wait = None;
+        let has_waited = self.wait.take();
         self.sync = asked.sync;
         self.scratch.body.clear();
         let mut room = Room {
@@ -139,6 +139,13 @@ impl Connection<'_> {
                 });
                 self.consume(end);
                 return Next::Later;
+            }
+            // The hold began when the write had been admitted: it has changed nothing, and waits as those that
+            // came later do.
+            Err(problem) if problem.is_held() && asked.is_write() && has_waited != Some(Wait::Hold) => {
+                self.sync = None;
+                self.wait = Some(Wait::Hold);
+                return Next::Await;
             }
             Err(problem) => {
                 let reply = problem.into_reply(&mut self.scratch.body);
