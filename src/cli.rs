@@ -56,7 +56,7 @@ Examples:
 const EXIT_STATUS: &str = "\
 Exit status:
   0    done
-  1    the key was not found
+  1    the key was not found, or the node to forget is not known
   2    the command line, the key or the value is not what pykv takes
   3    the node cannot be reached, did not answer in time, or the connection broke
   4    the key exists, does not exist, or is in another version than was asked; or

@@ -61,7 +61,7 @@ fn is_broken_pipe(error: &Error) -> bool {
 /// The exit status that an error comes to; `pykv --help` lists them.
 fn exit_code(error: &Error) -> u8 {
     match error {
-        Error::Missing(_) => 1,
+        Error::Missing(_) | Error::UnknownNode(_) => 1,
         Error::Usage(_) => 2,
         Error::Client { source, .. } => match source {
             client::Error::Unreachable { .. }

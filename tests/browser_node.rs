@@ -70,7 +70,7 @@ fn the_dashboard_shows_what_was_before_it_was_opened() {
 #[test]
 fn a_cluster_is_seen_compacted_backed_up_and_promoted() {
     let primary = Member::primary(&[]);
-    let replica = Member::replica(&[&primary], &[]);
+    let replica = Member::replica(&[&primary], &["--failover-after", "60s"]);
     replica.streams();
     primary.fill("key", 500, "value");
     let Some(mut browser) = Browser::start("a_cluster_is_seen") else {
@@ -80,6 +80,8 @@ fn a_cluster_is_seen_compacted_backed_up_and_promoted() {
     browser.until_text("#role", "The primary");
     browser.until_text("#followers", &replica.link.address());
     browser.until_text("#followers", "0 bytes");
+    let successor = format!("Takes over from it\n{}", replica.link.address());
+    browser.until_text("#node-facts", &successor);
     assert_eq!(
         browser.run("return document.getElementById('promote').hidden"),
         json!(true)
@@ -106,6 +108,8 @@ fn a_cluster_is_seen_compacted_backed_up_and_promoted() {
     browser.click("#followers a");
     browser.until_text("#role", "A replica of");
     assert_eq!(browser.text("#primary"), primary.link.address());
+    browser.until_text("#node-facts", "Primary heard");
+    browser.until_text("#node-facts", "ms ago");
     browser.open(&format!("http://{}/#explorer", replica.link.address()));
     browser.click("#new-key");
     browser.type_into("dialog [name=key]", "a");

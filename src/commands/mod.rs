@@ -84,6 +84,8 @@ pub enum Error {
     Usage(String),
     /// These keys are not there.
     Missing(Vec<String>),
+    /// The node that was asked knows of no node with this address.
+    UnknownNode(String),
     /// A node did not do it.
     Client {
         /// What was asked of it.
@@ -151,6 +153,12 @@ impl fmt::Display for Error {
                 [key] => write!(f, "key not found: {key:?}"),
                 keys => write!(f, "keys not found: {keys:?}"),
             },
+            Error::UnknownNode(address) => {
+                write!(
+                    f,
+                    "node not known: {address:?}; `pykv status` shows those that are"
+                )
+            }
             Error::Client { doing, source } => write!(f, "{doing}: {source}"),
             Error::Log(error) => error.fmt(f),
             Error::Damaged { dir } => write!(
@@ -196,6 +204,7 @@ impl std::error::Error for Error {
             | Error::WrongFile(_)
             | Error::Broken(_)
             | Error::Missing(_)
+            | Error::UnknownNode(_)
             | Error::Damaged { .. }
             | Error::ChangedSince { .. }
             | Error::NotCompacted(_) => None,

@@ -64,8 +64,10 @@ export class Cluster {
     ];
     if (isReplica) {
       facts.splice(4, 0, ["Behind", behind(replication.lag_bytes, replication.lag_ms)]);
-      if (replication.failover_after_seconds) facts.splice(5, 0, ["Takes over after", span(replication.failover_after_seconds)]);
+      facts.splice(4, 0, ["Primary heard", ago(replication.primary_heard_ms)]);
+      if (replication.failover_after_seconds) facts.splice(6, 0, ["Takes over after", span(replication.failover_after_seconds)]);
     }
+    if (replication?.successors?.length) facts.splice(4, 0, ["Takes over from it", replication.successors.map(successor).join(", ")]);
     this.facts.replaceChildren(...facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
     this.others.hidden = !replication || (isReplica && !replication.followers?.length);
     this.followers.replaceChildren(...(replication?.followers?.length ? replication.followers.map((follower) => row(follower)) : [el("tr", {}, el("td", { colspan: "5", class: "note" }, "None."))]));
@@ -131,11 +133,16 @@ const STATES = {
 const behind = (lagBytes, lagMs) =>
   lagBytes === null || lagBytes === undefined ? "not known" : `${bytes(lagBytes)}${lagMs === null || lagMs === undefined ? "" : `, ${ms(lagMs)}`}`;
 
+const ago = (heardMs) => (heardMs === null || heardMs === undefined ? "–" : `${ms(heardMs)} ago`);
+
+/** Without a word of a successor no write counts as replicated. */
+const successor = ({ address, connected }) => (connected ? address : `${address} (not connected)`);
+
 function row(follower) {
   const heard = follower.last_heard_ms;
   return el("tr", {}, el("td", { class: "key" }, el("a", { href: urlOf(follower.address, "#cluster"), rel: "noreferrer" }, follower.address)),
     [count(follower.offset), bytes(follower.lag_bytes ?? 0), follower.lag_ms === null || follower.lag_ms === undefined ? "–" : ms(follower.lag_ms),
-      heard === null || heard === undefined ? "–" : `${ms(heard)} ago`].map((text) => el("td", { class: "number" }, text)));
+      ago(heard)].map((text) => el("td", { class: "number" }, text)));
 }
 
 /** The page of another node; what is no address leads nowhere. */
