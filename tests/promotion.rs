@@ -7,11 +7,13 @@ mod common;
 use common::client::encode;
 use common::cluster::{Member, become_equal};
 use common::proxy::Mode;
-use common::{Response, Server, eventually, pykv};
+use common::{Client, Response, Server, eventually, poll, pykv};
 use pykv::api::{
     Handover, Handshake, PATH_REPLICATION_HANDOVER, PATH_REPLICATION_HELLO, REPLICATION_PROTOCOL,
 };
 use rustix::process::Signal;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
 
 /// The node before comes back, and is a replica of the other one.
 fn comes_back_as_replica(before: &Member, now: &Member) {
@@ -169,7 +171,7 @@ fn a_replica_that_never_had_everything_does_not_take_over() {
     first.link.set(Mode::Cut);
     second.start_again();
     // What would be wrong takes a while, so a while is given to it.
-    assert!(!common::poll(std::time::Duration::from_secs(2), || second.is_primary()));
+    assert!(!poll(Duration::from_secs(2), || second.is_primary()));
     first.link.set(Mode::Pass);
     become_equal(&[&first, &second]);
 }
@@ -276,23 +278,26 @@ fn a_promotion_says_what_its_own_bound_evicts() {
     assert!(second.server.stderr().contains("it evicted 90 keys"));
 }
 
-/// What a replica asks of a primary before it takes over.
-fn ask_to_hand_over(primary: &Server, node: u64, hold_ms: u64, step_down: bool) -> Response {
+/// What a replica asks of a primary before it takes over. The hold lasts no longer than the connection.
+fn ask_to_hand_over(
+    client: &mut Client,
+    primary: &Server,
+    node: u64,
+    hold_ms: u64,
+    step_down: bool,
+) -> Response {
     let headers = [("Content-Type", "application/json")];
-    let body = handover(primary, node, hold_ms, step_down);
-    primary
-        .client()
-        .request("POST", PATH_REPLICATION_HANDOVER, &headers, &body)
+    let body = handover(client, primary, node, hold_ms, step_down);
+    client.request("POST", PATH_REPLICATION_HANDOVER, &headers, &body)
 }
 
 /// The body of such a question.
-fn handover(primary: &Server, node: u64, hold_ms: u64, step_down: bool) -> Vec<u8> {
+fn handover(client: &mut Client, primary: &Server, node: u64, hold_ms: u64, step_down: bool) -> Vec<u8> {
     let id = primary.get("/status").body_json()["log"]["id"]
         .as_str()
         .unwrap()
         .to_owned();
     let headers = [("Content-Type", "application/json")];
-    let mut client = primary.client();
     let hello = Handshake {
         protocol: REPLICATION_PROTOCOL,
         node,
@@ -327,7 +332,7 @@ fn handover(primary: &Server, node: u64, hold_ms: u64, step_down: bool) -> Vec<u
 fn writers_are_not_held_for_a_replica_that_has_gone() {
     let primary = Server::start(&[]);
     primary.client().put("/kv/k?upsert=true", b"1").expect(201);
-    let body = handover(&primary, 7, 5000, false);
+    let body = handover(&mut primary.client(), &primary, 7, 5000, false);
     let headers = [("Content-Type", "application/json")];
     let failed = || {
         primary.get("/stats").body_json()["answers"]["5xx"]
@@ -351,27 +356,107 @@ fn writers_are_not_held_for_a_replica_that_has_gone() {
 #[test]
 fn a_primary_steps_down_only_for_the_replica_that_it_holds_its_writers_for() {
     let primary = Server::start(&[]);
-    let mut client = primary.client();
+    let (mut client, mut seven, mut eight) = (primary.client(), primary.client(), primary.client());
     client.put("/kv/k?upsert=true", b"1").expect(201);
-    ask_to_hand_over(&primary, 7, 300, false).expect(200);
-    let refused = ask_to_hand_over(&primary, 8, 300, false).expect(503);
+    ask_to_hand_over(&mut seven, &primary, 7, 300, false).expect(200);
+    let refused = ask_to_hand_over(&mut eight, &primary, 8, 300, false).expect(503);
     assert!(
         refused.body_json()["detail"]
             .as_str()
             .unwrap()
             .contains("another node")
     );
-    ask_to_hand_over(&primary, 8, 0, true).expect(503);
+    ask_to_hand_over(&mut eight, &primary, 8, 0, true).expect(503);
     // The hold ends by itself, and writers go on.
     client.put("/kv/k?upsert=true", b"2").expect(200);
-    ask_to_hand_over(&primary, 7, 0, true).expect(503);
+    ask_to_hand_over(&mut seven, &primary, 7, 0, true).expect(503);
     client.put("/kv/k?upsert=true", b"3").expect(200);
     // In time it does.
-    ask_to_hand_over(&primary, 7, 5000, false).expect(200);
-    ask_to_hand_over(&primary, 7, 0, true).expect(200);
+    ask_to_hand_over(&mut seven, &primary, 7, 5000, false).expect(200);
+    ask_to_hand_over(&mut seven, &primary, 7, 0, true).expect(200);
     eventually("it has stepped down", || {
         primary.get("/status").body_json()["role"] == "replica"
     });
+}
+
+/// A replica that gives up, or whose process ends, holds nobody any longer.
+#[test]
+fn a_hold_ends_with_the_connection_that_asked_for_it() {
+    let primary = Server::start(&[]);
+    let mut seven = primary.client();
+    ask_to_hand_over(&mut seven, &primary, 7, 10_000, false).expect(200);
+    primary.get("/primary").expect_problem(503);
+    drop(seven);
+    assert!(
+        poll(Duration::from_secs(5), || primary.get("/primary").status == 200),
+        "it holds its writers for a node that is gone"
+    );
+    primary.client().put("/kv/k?upsert=true", b"1").expect(201);
+}
+
+#[test]
+fn no_write_is_refused_because_a_hold_begins_or_ends() {
+    let primary = Server::start(&[]);
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let is_over = &is_over;
+        let writers: Vec<_> = ["one", "two", "three"]
+            .map(|key| {
+                let mut client = primary.client();
+                scope.spawn(move || {
+                    while !is_over.load(Relaxed) {
+                        let answer = client.put(&format!("/kv/{key}?upsert=true"), b"1");
+                        if !answer.is_success() {
+                            return Some(answer);
+                        }
+                    }
+                    None
+                })
+            })
+            .into();
+        let mut seven = primary.client();
+        for _ in 0..200 {
+            ask_to_hand_over(&mut seven, &primary, 7, 1000, false).expect(200);
+            ask_to_hand_over(&mut seven, &primary, 7, 0, false).expect(200);
+        }
+        is_over.store(true, Relaxed);
+        for writer in writers {
+            let refused = writer.join().unwrap();
+            assert!(refused.is_none(), "{refused:?}");
+        }
+    });
+}
+
+#[test]
+fn a_replica_that_is_suspended_in_its_promotion_delays_writers_and_loses_nothing() {
+    let sync = ["--sync-replicas", "1", "--sync-required"];
+    let a = Member::primary(&sync);
+    let b = Member::replica(&[&a], &sync);
+    let c = Member::replica(&[&a, &b], &sync);
+    a.set("k", "1");
+    become_equal(&[&a, &b, &c]);
+    std::thread::scope(|scope| {
+        // The question waits in the socket of the primary, which holds its writers for nobody then.
+        a.server.signal(Signal::STOP);
+        let promotion = scope.spawn(|| pykv(&["promote"]).at(&b.server).run());
+        assert!(!poll(Duration::from_millis(300), || promotion.is_finished()));
+        b.server.signal(Signal::STOP);
+        a.server.signal(Signal::CONT);
+        let mut client = a.server.client();
+        for number in 0..20 {
+            let answer = client.put(&format!("/kv/late{number}?upsert=true"), b"1");
+            assert!(answer.is_success(), "{answer:?}");
+        }
+        b.server.signal(Signal::CONT);
+        promotion.join().unwrap();
+    });
+    let count = || [&a, &b, &c].iter().filter(|member| member.is_primary()).count();
+    eventually("one is primary", || count() == 1);
+    become_equal(&[&a, &b, &c]);
+    for member in [&a, &b, &c] {
+        assert_eq!(member.value("late19").as_deref(), Some("1"));
+        assert_eq!(member.set_aside(), "");
+    }
 }
 
 #[test]

@@ -25,6 +25,13 @@ pub(crate) struct Asked {
     pub(crate) shown: Option<AckRequirement>,
 }
 
+impl Asked {
+    /// Whether it is a write.
+    pub(crate) fn is_write(&self) -> bool {
+        self.sync.is_some()
+    }
+}
+
 /// Why a request cannot be handled now.
 pub(crate) enum NotYet {
     /// It cannot be understood.
@@ -60,7 +67,7 @@ pub(crate) fn ask(context: &Context<'_>, head: &Head<'_>, route: &Route<'_>) -> 
         let is_read_of_replica = route.is_data() && node.role() == Role::Replica;
         asked.seen = is_read_of_replica.then(|| node.visible());
     } else if route.is_data() {
-        if node.cluster().is_held() {
+        if node.holds_writers() {
             return Err(NotYet::Held);
         }
         asked.sync = Some(sync(context, head).map_err(NotYet::Refused)?);

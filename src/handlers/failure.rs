@@ -33,14 +33,14 @@ impl Problem {
     /// Why the log does not take a write, or did not acknowledge it.
     pub(crate) fn of_refusal(refusal: &Refusal) -> Problem {
         let (kind, unknown) = match refusal {
+            // Before the log was asked the node was a primary that held nobody.
+            Refusal::Replica => return Problem::held(),
             Refusal::Unhealthy(Health::DiskFull { .. } | Health::Short { .. }) => (DISK_FULL, false),
             Refusal::Unknown(Health::DiskFull { .. }) => (UNKNOWN_OUTCOME_DISK_FULL, true),
             Refusal::Unknown(_) | Refusal::TimedOut { .. } => (UNKNOWN_OUTCOME, true),
-            Refusal::Unhealthy(_)
-            | Refusal::Busy { .. }
-            | Refusal::Full
-            | Refusal::TermsUsedUp
-            | Refusal::Replica => (NO_WRITES, false),
+            Refusal::Unhealthy(_) | Refusal::Busy { .. } | Refusal::Full | Refusal::TermsUsedUp => {
+                (NO_WRITES, false)
+            }
         };
         let problem = Problem::new(kind, refusal.to_string()).retry_after(1);
         if unknown {

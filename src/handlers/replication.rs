@@ -298,7 +298,7 @@ pub(crate) fn primary(
 ) -> Result<Reply, Problem> {
     let [] = target::parameters(head.query, [])?;
     if context.node.role() == Role::Primary {
-        if context.node.cluster().is_held() {
+        if context.node.holds_writers() {
             return Err(Problem::held());
         }
         return crate::handlers::status::readyz(context, head, scratch);

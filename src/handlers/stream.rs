@@ -43,6 +43,8 @@ pub(crate) struct Workspace<'a, 'c> {
     /// A small body of an answer goes in here. The buffers are empty.
     pub(crate) scratch: &'c mut Scratch,
     pub(crate) charge: &'c mut Charge<'a>,
+    /// The node that writers are held for until the connection ends, if not before.
+    pub(crate) held_for: &'c mut Option<u64>,
 }
 
 impl Workspace<'_, '_> {

@@ -142,6 +142,11 @@ impl Problem {
         Problem::new(HELD, why).retry_after(1)
     }
 
+    /// Whether it is the one that [`Problem::held`] makes, with nothing done before it.
+    pub(crate) fn is_held(&self) -> bool {
+        self.kind.name == HELD.name && self.members.is_empty()
+    }
+
     /// Writes the body in place of whatever `body` holds.
     pub(crate) fn into_reply(self, body: &mut Vec<u8>) -> Reply {
         body.clear();

@@ -228,7 +228,8 @@ impl fmt::Display for Error {
             Error::GivenUp { why } => write!(f, "it was given up: {why}"),
             Error::Role { path, why } => write!(
                 f,
-                "{} cannot be understood: {why}; remove it where the node is to be a primary",
+                "{} does not say what the node is in its cluster: {why}; put it back from a copy, or remove it and start \
+                 the node as what it was: `pykv serve` for a primary, `pykv replica` for a replica",
                 path.display()
             ),
             Error::Version { path, found } => write!(

@@ -419,10 +419,8 @@ impl Cluster {
         self.changed.notify_all();
     }
 
-    // Writers that a primary holds.
-
-    /// Whether writers have to wait.
-    pub(crate) fn is_held(&self) -> bool {
+    /// Whether writers have to wait. A hold that is over counts until it is ended.
+    pub(super) fn is_held(&self) -> bool {
         self.is_held.load(Ordering::Acquire)
     }
 
@@ -464,17 +462,18 @@ impl Cluster {
         was_held
     }
 
-    /// Waits until writers are not held any more, or the hold is over.
-    pub(crate) fn wait_hold(&self) {
+    /// Waits until writers are not held any more, or the hold is over: `true` where it is still to be ended.
+    pub(super) fn wait_hold(&self) -> bool {
         let mut state = self.state();
         while let Some((_, until)) = state.held.filter(|_| !state.to_stop) {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return;
+                return true;
             }
             let waited = self.changed.wait_timeout(state, left);
             state = waited.expect("nothing under the cluster's lock panics").0;
         }
+        false
     }
 }
 

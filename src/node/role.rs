@@ -16,6 +16,9 @@ use std::fmt;
 use std::sync::MutexGuard;
 use std::time::{Duration, Instant};
 
+/// A writer waits until this long after it came, where one hold follows another.
+const HELD_MAX: Duration = Duration::from_secs(10);
+
 /// Why a node did not become primary.
 #[derive(Debug)]
 pub enum PromoteError {
@@ -209,10 +212,25 @@ impl Node {
         self.alarm.call();
     }
 
-    /// Waits while writers are held, and ends a hold that is over.
+    /// Whether writers have to wait. Whoever asks ends a hold that is over: it lasts no longer than it may, whatever
+    /// another thread waits for.
+    pub(crate) fn holds_writers(&self) -> bool {
+        if self.cluster.is_held() {
+            self.release_overdue();
+        }
+        self.cluster.is_held()
+    }
+
+    /// Waits while writers are held, for [`HELD_MAX`] and the rest of one hold at most, and ends each hold that is
+    /// over.
     pub(crate) fn wait_hold(&self) {
-        self.cluster.wait_hold();
-        self.release_overdue();
+        let deadline = Instant::now() + HELD_MAX;
+        while self.cluster.wait_hold() {
+            self.release_overdue();
+            if Instant::now() >= deadline {
+                return;
+            }
+        }
     }
 
     /// Ends a hold that is over.
@@ -238,7 +256,7 @@ impl Node {
         }
     }
 
-    /// Ends a hold for a node that does not take over after all.
+    /// Ends the hold for a node that does not take over after all; nothing is done where there is none for it.
     pub(crate) fn end_handover(&self, to: u64) {
         if self.cluster.hold_reason() == Some(Hold::Handover(to)) {
             self.release_writers();

@@ -11,7 +11,8 @@
 //! - Between the offset that the primary named and its end as a primary nothing is written, however long either side
 //!   stands still: no clock is asked for that, and no time is.
 //! - Writers are held for one replica at a time: of two promotions at once the second one is refused.
-//! - A handover that fails ends the hold, or the hold ends by itself: writers wait, and are not lost.
+//! - A hold ends with the connection on which it was asked for, and when its time is over: a replica that gives up, or
+//!   whose process ends, leaves nobody waiting.
 //! - A replica that fails in between leaves no primary. That is no loss: the next in line takes over, or either of the
 //!   two is promoted by `--force`.
 

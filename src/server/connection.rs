@@ -50,9 +50,14 @@ pub(crate) fn serve(context: Context<'_>, peer: &Arc<Peer>) {
         pending: None,
         wait: None,
         sync: None,
+        held_for: None,
     };
     if let Err(error) = connection.run() {
         log::debug!("a connection ended: {error}");
+    }
+    // Whoever asked for the hold has given up, or is gone.
+    if let Some(node) = connection.held_for {
+        context.node.end_handover(node);
     }
 }
 

@@ -17,7 +17,7 @@ use std::time::Duration;
 /// Longest time for which writers can be held.
 const HOLD_MAX: Duration = Duration::from_secs(10);
 
-/// `POST /replication/handover`
+/// `POST /replication/handover`. The hold ends with the connection, if not before.
 pub(crate) fn handover<'a>(node: &'a Node, head: &Head<'_>, body: &[u8]) -> Result<Answer<'a>, Problem> {
     let [] = target::parameters(head.query, [])?;
     let asked: Option<Handover> = serde_json::from_slice(body).ok();
@@ -39,6 +39,7 @@ pub(crate) fn handover<'a>(node: &'a Node, head: &Head<'_>, body: &[u8]) -> Resu
         if workspace.connection.has_gone() {
             return Err(Problem::new(problem::NOT_READY, "the node that asked has gone"));
         }
+        *workspace.held_for = Some(asked.node).filter(|_| asked.hold_ms > 0);
         hand_over(node, &asked, &address, workspace.scratch).map(LateResponse::Reply)
     })))
 }

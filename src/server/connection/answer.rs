@@ -75,7 +75,7 @@ impl Connection<'_> {
             Ok(asked) => asked,
             Err(not_yet) => return self.answer_not_yet(not_yet, envelope, end),
         };
-        self.wait = None;
+        let has_waited = self.wait.take();
         self.sync = asked.sync;
         self.scratch.body.clear();
         let mut allowance = Allowance {
@@ -96,13 +96,27 @@ impl Connection<'_> {
             scratch,
             &mut allowance,
         ) {
-            Answer::Now(mut reply) => {
+            Ok(Answer::Now(mut reply)) => {
                 if let Some(shown) = asked.shown {
                     self.show(&mut reply, shown);
                 }
                 self.answer(envelope, reply, end)
             }
-            Answer::Later(later) => {
+            // The hold began when the write had been admitted: it has changed nothing, and waits as those that came
+            // later do.
+            Err(problem) if problem.is_held() && asked.is_write() && has_waited != Some(Wait::Hold) => {
+                self.sync = None;
+                self.wait = Some(Wait::Hold);
+                Next::Await
+            }
+            Err(problem) => {
+                let mut reply = problem.into_reply(&mut self.scratch.body).seen(asked.seen);
+                if let Some(shown) = asked.shown {
+                    self.show(&mut reply, shown);
+                }
+                self.answer(envelope, reply, end)
+            }
+            Ok(Answer::Later(later)) => {
                 self.pending = Some(Pending {
                     later,
                     envelope,
@@ -305,16 +319,15 @@ fn make_answer<'a>(
     body: &[u8],
     scratch: &mut Scratch,
     allowance: &mut Allowance<'a, '_>,
-) -> Answer<'a> {
+) -> Result<Answer<'a>, Problem> {
     // What its escapes stand for, and the pair that is made of it.
     if admitted.sent == Some(Sent::Json) && allowance.take(2 * body.len()).is_err() {
-        return Answer::Now(overloaded().into_reply(&mut scratch.body));
+        return Err(overloaded());
     }
-    match handle(context, head, admitted, body, scratch, allowance) {
-        Ok(Answer::Now(reply)) => Answer::Now(reply.seen(asked.seen)),
-        Ok(Answer::Later(later)) => Answer::Later(later),
-        Err(problem) => Answer::Now(problem.into_reply(&mut scratch.body).seen(asked.seen)),
-    }
+    Ok(match handle(context, head, admitted, body, scratch, allowance)? {
+        Answer::Now(reply) => Answer::Now(reply.seen(asked.seen)),
+        later => later,
+    })
 }
 
 /// Whether a head of which `seen` bytes were looked at is worth another look: it may have ended, or so much

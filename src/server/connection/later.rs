@@ -39,6 +39,7 @@ impl<'a> Connection<'a> {
             connection,
             scratch: &mut self.scratch,
             charge: &mut self.charge,
+            held_for: &mut self.held_for,
         });
         self.output.encoder.tick(Instant::now());
         envelope.close |= connection.is_stopping();

@@ -93,6 +93,8 @@ pub(crate) struct Connection<'a> {
     pub(crate) pending: Option<Pending<'a>>,
     /// What the request at hand waits for, or has waited for.
     pub(crate) wait: Option<Wait>,
+    /// The node that writers are held for, as this connection has asked.
+    pub(crate) held_for: Option<u64>,
     /// What the request at hand asks of replicas.
     pub(crate) sync: Option<AckRequirement>,
 }
