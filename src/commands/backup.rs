@@ -30,7 +30,7 @@ pub(super) fn backup(args: &Backup) -> Result<(), Error> {
 /// That what the node sent is no whole backup.
 fn not_whole(error: log::Error, file: &Path) -> Error {
     match error {
-        log::Error::NotWhole {
+        log::Error::IncompleteBackup {
             file_position, why, ..
         } => Error::Broken(format!(
             "what the node sent is no whole backup, from byte {file_position} on: {why}; {} was not written: try again",

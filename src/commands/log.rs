@@ -43,7 +43,7 @@ struct Line<'a> {
     branch: Option<String>,
     /// Where the log goes on behind a SKIP.
     #[serde(skip_serializing_if = "Option::is_none")]
-    goes_on_at: Option<u64>,
+    next_offset: Option<u64>,
     /// Of the store at a CLOSE, of the base at an END.
     #[serde(skip_serializing_if = "Option::is_none")]
     digest: Option<String>,
@@ -115,7 +115,7 @@ fn line<'a>(read: &Read<'a>) -> Line<'a> {
         timestamp: (record.timestamp_ms > 0).then_some(record.timestamp_ms),
         expires_at: record.deadline_ms.map(expires_at),
         expires_at_ms: record.deadline_ms,
-        goes_on_at: number_of(Skip),
+        next_offset: number_of(Skip),
         digest: record.digest().map(|digest| Digest(digest).to_string()),
         more: record.more,
     }

@@ -10,6 +10,7 @@
 //! store has another id: what was written to the first one after E is not in its history.
 
 use super::base::{BaseCount, Batch, Source};
+use super::digest_verifier::DigestVerifier;
 use super::dir::Dir;
 use super::disk::Disk;
 use super::error::{Error, Refusal};
@@ -17,9 +18,8 @@ use super::feed_error::FeedError;
 use super::file_reader::{FileReader, Next};
 use super::handle::Log;
 use super::header::{HEADER_BYTES, Header, Kind};
-use super::listing::Named;
+use super::listing::LogFile;
 use super::lock::Mark;
-use super::recount::Recount;
 use super::term::LogId;
 use crate::digest::Digest;
 use crate::record::{OFFSET_MAX, Operation, Record};
@@ -95,14 +95,14 @@ impl Log {
 fn write<E>(log: &Log, source: &dyn Source, take: &mut dyn Take<Error = E>) -> Result<(), BackupError<E>> {
     let generation = log.shared.generation();
     let replaced = || {
-        let is_replaced = log.shared.is_hollow() || log.shared.generation() != generation;
+        let is_replaced = log.shared.is_awaiting_snapshot() || log.shared.generation() != generation;
         let oldest = log.position().written;
         is_replaced.then_some(BackupError::Feed(FeedError::Gone { oldest }))
     };
-    // Nothing may be dropped between the question how far the log is and the pin that keeps it from there.
-    let everything = log.shared.pins.pin(0);
+    // Nothing may be dropped between the question how far the log is and the guard that keeps it from there.
+    let everything = log.shared.retention.retain(0);
     let start = source.tip();
-    let _pin = log.shared.pins.pin(start);
+    let _retained = log.shared.retention.retain(start);
     drop(everything);
     log.wait(start).map_err(BackupError::Refused)?;
     let mut feed = log.feed(Some(start)).map_err(BackupError::Feed)?;
@@ -240,7 +240,7 @@ fn not_whole(error: Error) -> Error {
             file_position,
             why,
             ..
-        } => Error::NotWhole {
+        } => Error::IncompleteBackup {
             path,
             file_position,
             why,
@@ -250,7 +250,7 @@ fn not_whole(error: Error) -> Error {
 }
 
 fn open(path: &Path) -> Result<FileReader, Error> {
-    let named = Named::of_file(path)?;
+    let named = LogFile::of_file(path)?;
     if named.kind != Kind::Base {
         return Err(Error::NoStore {
             path: path.to_path_buf(),
@@ -262,7 +262,7 @@ fn open(path: &Path) -> Result<FileReader, Error> {
 
 fn read(reader: &mut FileReader) -> Result<Whole, Error> {
     let mut count = BaseCount::default();
-    let mut recount = Recount::default();
+    let mut verifier = DigestVerifier::default();
     let mut whole = None;
     loop {
         let at = reader.file_position();
@@ -270,7 +270,7 @@ fn read(reader: &mut FileReader) -> Result<Whole, Error> {
         match reader.peek()? {
             Next::Record(bytes) => {
                 let record = reader.record(bytes);
-                let mismatch = recount.push(&record, record.version.unwrap_or(start));
+                let mismatch = verifier.push(&record, record.version.unwrap_or(start));
                 let counted = count.count(&record);
                 if record.operation == Operation::End {
                     let offset = record.value.get(16..24).and_then(|end| end.try_into().ok());
@@ -280,8 +280,8 @@ fn read(reader: &mut FileReader) -> Result<Whole, Error> {
                     }
                     whole = Some(Whole {
                         offset,
-                        entries: recount.entries(),
-                        digest: recount.digest(),
+                        entries: verifier.entries(),
+                        digest: verifier.digest(),
                     });
                 }
                 match (counted, mismatch) {
@@ -319,7 +319,7 @@ pub fn restore(path: &Path, dir: &Path) -> Result<Whole, Error> {
             dir: dir.path().to_path_buf(),
         });
     }
-    let named = Named::new(dir.path(), Kind::Base, whole.offset);
+    let named = LogFile::new(dir.path(), Kind::Base, whole.offset);
     dir.make(&disk, &named.path, |to| {
         disk.write_at(to, &header.encode(), 0)
             .map_err(Error::io("cannot write", &named.path))?;

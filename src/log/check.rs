@@ -4,15 +4,15 @@
 //! follow the rules of a start ([`super::recovery`]), so that what is whole here opens there.
 
 use super::base::BaseCount;
+use super::digest_verifier::DigestVerifier;
 use super::dir::Dir;
 use super::disk::Disk;
 use super::error::Error;
 use super::file_reader::{FileReader, Next};
 use super::header::{HEADER_BYTES, Header, Kind};
 use super::inspect::{check_start, find_useless, is_bare_tail};
-use super::listing::{Listing, Named};
+use super::listing::{Listing, LogFile};
 use super::reader::no_store;
-use super::recount::Recount;
 use super::repair::{Fix, mend};
 use super::report::{Damage, FileReport, Report};
 use super::term::LogId;
@@ -76,13 +76,13 @@ fn examine(dir: &Dir, mend: &mut Mend<'_>) -> Result<Report, Error> {
         report.damage.push(damage);
         listing.forget(&named);
     }
-    let files: Vec<&Named> = listing.current().collect();
+    let files: Vec<&LogFile> = listing.current().collect();
     check_start(dir, &files)?;
     let known = files
         .iter()
         .find_map(|named| Some(FileReader::open_in(dir, named).ok()?.header().clone()));
     let mut follows: Option<(LogId, u64)> = None;
-    let mut recount = Recount::default();
+    let mut verifier = DigestVerifier::default();
     for (at, named) in files.iter().enumerate() {
         let mut reader = open_file(dir, named, known.as_ref(), &mut report, mend)?;
         if let Some((id, end)) = follows
@@ -99,7 +99,7 @@ fn examine(dir: &Dir, mend: &mut Mend<'_>) -> Result<Report, Error> {
             Kind::Base => None,
             Kind::Log => files.get(at + 1).map(|next| next.first_offset),
         };
-        let records = examine_file(&mut reader, next_offset, &mut recount, &mut report, mend)?;
+        let records = examine_file(&mut reader, next_offset, &mut verifier, &mut report, mend)?;
         let end_offset = reader.offset();
         follows = Some((reader.header().id, end_offset));
         let (path, kind) = (named.path.clone(), named.kind.name());
@@ -112,7 +112,7 @@ fn examine(dir: &Dir, mend: &mut Mend<'_>) -> Result<Report, Error> {
             records,
         });
     }
-    report.digest = recount.digest();
+    report.digest = verifier.digest();
     Ok(report)
 }
 
@@ -122,7 +122,7 @@ fn file_bytes(dir: &Dir, path: &Path) -> Result<u64, Error> {
 
 fn open_file(
     dir: &Dir,
-    named: &Named,
+    named: &LogFile,
     known: Option<&Header>,
     report: &mut Report,
     mend: &mut Mend<'_>,
@@ -171,7 +171,7 @@ fn open_file(
 fn examine_file(
     reader: &mut FileReader,
     next_offset: Option<u64>,
-    recount: &mut Recount,
+    verifier: &mut DigestVerifier,
     report: &mut Report,
     mend: &mut Mend<'_>,
 ) -> Result<u64, Error> {
@@ -186,7 +186,7 @@ fn examine_file(
                 let version = record
                     .version
                     .unwrap_or(offset + if is_base { 0 } else { bytes as u64 });
-                report.mismatches.extend(recount.push(&record, version));
+                report.mismatches.extend(verifier.push(&record, version));
                 records += u64::from(record.operation.has_key());
                 if is_base && let Err(why) = in_base.count(&record) {
                     return Err(reader.damaged(at, why));
@@ -200,7 +200,7 @@ fn examine_file(
             Next::End => return Ok(records),
             Next::Invalid(why) => why,
         };
-        recount.note_gap();
+        verifier.note_gap();
         let broken = reader.broken();
         let is_followed = reader.seek_valid()?;
         // Where the next record begins where the damaged one ends, its first fields are right.
@@ -248,7 +248,7 @@ fn examine_file(
         report.damage.push(damage);
         if is_tail {
             // What follows, if anything, begins where a mended file ends.
-            reader.skip_to(at + missing);
+            reader.skip_forward(at + missing);
             return Ok(records);
         }
     }

@@ -53,7 +53,7 @@ pub(super) struct Commit {
     is_led: AtomicBool,
     queue: Mutex<Queue>,
     /// Calls the log's thread.
-    pub(super) keeper: Signal,
+    pub(super) log_thread: Signal,
     /// Told whenever `written` has grown.
     pub(super) watchers: Watchers,
     /// How long syncs took, of those that follow what clients write.
@@ -106,7 +106,7 @@ impl Commit {
             is_short: AtomicBool::new(false),
             is_led: AtomicBool::new(false),
             queue: Mutex::new(queue),
-            keeper: Signal::default(),
+            log_thread: Signal::default(),
             watchers: Watchers::default(),
             syncs: Histogram::default(),
         }
@@ -258,7 +258,7 @@ impl Commit {
 
     fn lead_once(&self, write: &mut impl FnMut() -> Result<Flushed, Failure>) {
         if self.write_for_all(write) {
-            self.keeper.call();
+            self.log_thread.call();
         }
     }
 

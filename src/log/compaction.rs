@@ -18,8 +18,8 @@ use super::base::{self, Source};
 use super::compaction_state::{Cause, Compacted};
 use super::error::{Error, Health};
 use super::header::{Header, Kind};
-use super::keeper;
-use super::listing::Named;
+use super::listing::LogFile;
+use super::log_thread;
 use super::options::{BACKLOG_BYTES_DEFAULT, COMPACT_BYTES_MIN_DEFAULT};
 use super::room;
 use super::shared::Shared;
@@ -105,7 +105,7 @@ fn run(shared: &Shared, source: &dyn Source) {
 /// Whether the log has outgrown what is live.
 fn is_due(shared: &Shared, source: &dyn Source) -> bool {
     let compact_ratio = shared.options.compact_ratio;
-    if compact_ratio <= 0.0 || shared.is_hollow() || shared.commit.health() != Health::Ok {
+    if compact_ratio <= 0.0 || shared.is_awaiting_snapshot() || shared.commit.health() != Health::Ok {
         return false;
     }
     let Ok(listing) = shared.dir.list() else {
@@ -137,7 +137,7 @@ fn backlog_bytes(shared: &Shared, source: &dyn Source) -> u64 {
 fn compact(shared: &Shared, source: &dyn Source) -> Result<Compacted, Error> {
     let given_up = |why: &str| Error::GivenUp { why: why.to_string() };
     // Heals and compactions walk with one marker; a heal waits until this one has given up.
-    let _walking = shared.walking();
+    let _walking = shared.base_lock();
     let before = shared.dir.list()?;
     if shared.commit.health() != Health::Ok {
         return Err(given_up("the log cannot be written"));
@@ -146,14 +146,14 @@ fn compact(shared: &Shared, source: &dyn Source) -> Result<Compacted, Error> {
     shared
         .dir
         .check_own(&before, shared.history.id(), shared.end_max())?;
-    if shared.is_hollow() {
+    if shared.is_awaiting_snapshot() {
         return Err(given_up("the node is taking over the state of another"));
     }
     // Most of the segment is synced while writers go on; the rest when they are held up.
-    keeper::sync(shared);
+    log_thread::sync(shared);
     let (header, is_new) = {
         // What a replica has written it has applied too, or the base would lack it.
-        let _step = shared.stepping();
+        let _step = shared.apply_lock();
         let mut writer = shared.writer();
         let is_new = writer.position() > writer.segment().first_offset;
         if is_new {
@@ -192,7 +192,7 @@ fn compact(shared: &Shared, source: &dyn Source) -> Result<Compacted, Error> {
             kept_bytes: bytes_before - shared.dir.files_bytes(before.current()),
         });
     }
-    let named = Named::new(shared.dir.path(), Kind::Base, offset);
+    let named = LogFile::new(shared.dir.path(), Kind::Base, offset);
     let mut entries = 0;
     let mut pace = Pace::new();
     shared.dir.make(&shared.disk, &named.path, |file| {
@@ -216,7 +216,7 @@ fn compact(shared: &Shared, source: &dyn Source) -> Result<Compacted, Error> {
         shared
             .wait(end)
             .map_err(|refusal| given_up(&refusal.to_string()))?;
-        keeper::sync(shared);
+        log_thread::sync(shared);
         match shared.commit.position().synced >= end {
             true => Ok(()),
             false => Err(given_up("the log could not be synced")),
@@ -229,7 +229,11 @@ fn compact(shared: &Shared, source: &dyn Source) -> Result<Compacted, Error> {
         .check_own(&after, shared.history.id(), shared.end_max())?;
     shared.dir.remove(
         &shared.disk,
-        after.dispensable(&shared.dir, backlog_bytes(shared, source), shared.pins.lowest()),
+        after.dispensable(
+            &shared.dir,
+            backlog_bytes(shared, source),
+            shared.retention.lowest(),
+        ),
     );
     let after = shared.dir.list()?;
     let bytes_after = shared.dir.files_bytes(after.all());

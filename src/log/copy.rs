@@ -44,7 +44,7 @@ impl Log {
     pub(crate) fn step(&self) -> ReplicaAppend<'_> {
         ReplicaAppend {
             shared: &self.shared,
-            _stepping: self.shared.stepping(),
+            _stepping: self.shared.apply_lock(),
         }
     }
 
@@ -70,7 +70,7 @@ impl Log {
             }
             let mut reader = FileReader::open_in(&shared.dir, named)?;
             let start = from.max(named.first_offset);
-            reader.skip_to(start - named.first_offset + HEADER_BYTES as u64);
+            reader.skip_forward(start - named.first_offset + HEADER_BYTES as u64);
             let mut has_keys = false;
             while let Next::Record(bytes) = reader.peek()? {
                 has_keys |= reader.record(bytes).operation.has_key();
@@ -127,8 +127,8 @@ impl Log {
     /// The files behind it go first, the last one first: whatever is left by a crash is a whole log.
     pub(crate) fn cut_back(&self, to: u64) -> Result<bool, Error> {
         let shared = &self.shared;
-        let _walking = shared.walking();
-        let _step = shared.stepping();
+        let _walking = shared.base_lock();
+        let _step = shared.apply_lock();
         let mut writer = shared.writer();
         let listing = shared.dir.list()?;
         let base = listing.bases.last().map_or(0, |base| base.first_offset);
@@ -208,7 +208,7 @@ impl ReplicaAppend<'_> {
     /// Goes on at `offset`, as the last record of the last piece says.
     pub(crate) fn skip_forward(&self, offset: u64) -> Result<(), Refusal> {
         let mut writer = self.shared.writer();
-        let passed = writer.pass_to(offset);
+        let passed = writer.restart_at(offset);
         let position = writer.position();
         drop(writer);
         self.settle(position, passed)

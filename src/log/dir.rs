@@ -23,7 +23,7 @@ use super::disk::Disk;
 use super::error::Error;
 use super::file_reader::FileReader;
 use super::header::Header;
-use super::listing::{Listing, Named};
+use super::listing::{Listing, LogFile};
 use super::lock::Lock;
 use super::term::LogId;
 use std::ffi::OsString;
@@ -86,7 +86,7 @@ impl Dir {
     }
 
     /// Bytes of files, as far as they are there.
-    pub(super) fn files_bytes<'a>(&self, files: impl Iterator<Item = &'a Named>) -> u64 {
+    pub(super) fn files_bytes<'a>(&self, files: impl Iterator<Item = &'a LogFile>) -> u64 {
         files.filter_map(|named| self.file_bytes(&named.path).ok()).sum()
     }
 
@@ -162,10 +162,10 @@ impl Dir {
     /// An error where a file in it is not this log's: of another log, or of an offset behind `end`, the
     /// farthest that this log goes.
     pub(super) fn check_own(&self, listing: &Listing, id: LogId, end: u64) -> Result<(), Error> {
-        let header_of = |named: &Named| FileReader::header_in(self, named).ok();
+        let header_of = |named: &LogFile| FileReader::header_in(self, named).ok();
         self.check_ahead(listing, end)?;
         let is_own =
-            |named: &Named, header: &Header| header.id == id && header.first_offset == named.first_offset;
+            |named: &LogFile, header: &Header| header.id == id && header.first_offset == named.first_offset;
         let own_base = listing
             .bases
             .iter()

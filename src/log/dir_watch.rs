@@ -6,7 +6,7 @@
 use super::dir_handle::DirHandle;
 use super::error::Error;
 use super::header::{HEADER_BYTES, Kind};
-use super::listing::{Listing, Named};
+use super::listing::{Listing, LogFile};
 use super::shared::Shared;
 use crate::record::{Operation, Record, SKIP_BYTES};
 use std::io;
@@ -26,7 +26,7 @@ impl DirWatch {
     /// Looks at the directory. An error says what is wrong with it.
     pub(super) fn look(&mut self, shared: &Shared) -> Result<(), Error> {
         // Whoever makes a base, or puts another state in the place of this one, looks for itself.
-        let (Ok(_walking), Ok(_step)) = (shared.walking.try_lock(), shared.stepping.try_lock()) else {
+        let (Ok(_walking), Ok(_step)) = (shared.base_lock.try_lock(), shared.apply_lock.try_lock()) else {
             return Ok(());
         };
         let dir = &shared.dir;
@@ -39,7 +39,7 @@ impl DirWatch {
         let listing = dir.list()?;
         dir.check_own(&listing, shared.history.id(), shared.end_max())?;
         if let Some(at) = missing_at(dir, &listing)? {
-            let missing = Named::new(dir.path(), Kind::Log, at);
+            let missing = LogFile::new(dir.path(), Kind::Log, at);
             return Err(Error::io("the log was removed:", &missing.path)(
                 io::ErrorKind::NotFound.into(),
             ));
@@ -51,17 +51,17 @@ impl DirWatch {
 
 /// The offset at which a file is missing that a start would look for: behind the base, or where the one before ends.
 fn missing_at(dir: &DirHandle, listing: &Listing) -> Result<Option<u64>, Error> {
-    let mut goes_on_at = vec![0];
-    let mut before: Option<&Named> = None;
+    let mut next_offset = vec![0];
+    let mut before: Option<&LogFile> = None;
     for named in listing.current() {
         match before {
-            Some(before) if before.kind == Kind::Base => goes_on_at = vec![before.first_offset],
-            Some(before) => goes_on_at = ends_at(dir, before)?,
-            None if named.kind == Kind::Base => goes_on_at = vec![named.first_offset],
+            Some(before) if before.kind == Kind::Base => next_offset = vec![before.first_offset],
+            Some(before) => next_offset = ends_at(dir, before)?,
+            None if named.kind == Kind::Base => next_offset = vec![named.first_offset],
             None => {}
         }
-        if !goes_on_at.contains(&named.first_offset) {
-            return Ok(goes_on_at.first().copied());
+        if !next_offset.contains(&named.first_offset) {
+            return Ok(next_offset.first().copied());
         }
         before = Some(named);
     }
@@ -69,7 +69,7 @@ fn missing_at(dir: &DirHandle, listing: &Listing) -> Result<Option<u64>, Error> 
 }
 
 /// Where the file behind a segment begins: at its end, or where its last record says that the log goes on.
-fn ends_at(dir: &DirHandle, named: &Named) -> Result<Vec<u64>, Error> {
+fn ends_at(dir: &DirHandle, named: &LogFile) -> Result<Vec<u64>, Error> {
     let cannot_read = |error: io::Error| Error::io("cannot read", &named.path)(error);
     let file = dir.open_to_read_at(&named.path).map_err(cannot_read)?;
     let bytes = file.metadata().map_err(cannot_read)?.len();

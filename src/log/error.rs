@@ -71,7 +71,7 @@ pub enum Error {
         why: String,
     },
     /// A file that is no whole backup.
-    NotWhole {
+    IncompleteBackup {
         /// The file.
         path: PathBuf,
         /// Where in the file, in bytes from its start.
@@ -131,7 +131,7 @@ impl Error {
             Error::Damaged { .. }
                 | Error::Inconsistent { .. }
                 | Error::NotMended { .. }
-                | Error::NotWhole { .. }
+                | Error::IncompleteBackup { .. }
                 | Error::Lost { .. }
         )
     }
@@ -211,7 +211,7 @@ impl fmt::Display for Error {
                  or let a replica take the state of another node there",
                 dir.display()
             ),
-            Error::NotWhole {
+            Error::IncompleteBackup {
                 path,
                 file_position,
                 why,

@@ -36,7 +36,7 @@ pub struct Feed<'a> {
     pub(super) buffer: Vec<u8>,
     pub(super) start: usize,
     /// Where the log goes on if the segment ends here: the record before, of the log itself, has said so.
-    pub(super) goes_on_at: Option<u64>,
+    pub(super) next_offset: Option<u64>,
     /// Whether a record was found where the feed starts.
     pub(super) has_begun: bool,
     looked: Instant,
@@ -73,7 +73,7 @@ impl<'a> Feed<'a> {
             segment: None,
             buffer: Vec::new(),
             start: 0,
-            goes_on_at: None,
+            next_offset: None,
             // The log is always written up to the end of a record.
             has_begun: offset == written,
             looked: Instant::now(),
@@ -95,7 +95,7 @@ impl<'a> Feed<'a> {
             segment: position.segment,
             buffer: Vec::new(),
             start: 0,
-            goes_on_at: None,
+            next_offset: None,
             has_begun: true,
             looked: Instant::now(),
             generation: position.generation,
@@ -207,11 +207,11 @@ impl<'a> Feed<'a> {
     /// Moves past a record of whatever operation.
     pub(super) fn advance_any(&mut self, bytes: usize) {
         let record = Record::decode_checked(&self.buffer[self.start..self.start + bytes]);
-        let goes_on_at = (record.operation == Operation::Skip)
+        let next_offset = (record.operation == Operation::Skip)
             .then(|| record.value_u64())
             .flatten();
         self.advance(bytes);
-        self.goes_on_at = goes_on_at;
+        self.next_offset = next_offset;
     }
 
     /// Moves to the next record and returns how many bytes it has; none where there is none now.
@@ -247,7 +247,7 @@ impl<'a> Feed<'a> {
     fn advance(&mut self, bytes: usize) {
         self.start += bytes;
         self.offset += bytes as u64;
-        self.goes_on_at = None;
+        self.next_offset = None;
     }
 
     /// Reads on until at least `bytes` from the cursor on are in the buffer; an inner error says how many the
@@ -334,7 +334,7 @@ impl<'a> Feed<'a> {
 
     /// Goes on to the next segment, where this one ends but for `left` bytes that are no record. It begins
     /// where this one ends, or where the last record of this one says. Otherwise there are changes that the
-    /// log does not hold: it goes on behind a base that does (see [`super::keeper`]).
+    /// log does not hold: it goes on behind a base that does (see [`super::log_thread`]).
     pub(super) fn follow(&mut self, left: usize) -> Result<(), FeedError> {
         let ended = self.segment.as_ref().map(|segment| segment.inode);
         if left > 0 && !self.has_begun {
@@ -353,12 +353,12 @@ impl<'a> Feed<'a> {
         if left == 0 && !self.has_begun {
             return Err(self.hole(first_offset)?);
         }
-        if left > 0 || (first_offset != offset && self.goes_on_at != Some(first_offset)) {
+        if left > 0 || (first_offset != offset && self.next_offset != Some(first_offset)) {
             return Err(FeedError::Gone { oldest: first_offset });
         }
         self.offset = first_offset;
         self.segment = Some(next);
-        self.goes_on_at = None;
+        self.next_offset = None;
         self.has_begun = true;
         Ok(())
     }

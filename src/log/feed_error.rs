@@ -16,7 +16,7 @@ pub enum FeedError {
         /// The offset up to which it has records before the hole.
         start: u64,
         /// Where it goes on.
-        goes_on_at: u64,
+        next_offset: u64,
     },
     /// The log is not that far.
     Ahead {
@@ -46,9 +46,9 @@ impl fmt::Display for FeedError {
                     "the log no longer holds what came after this; it begins at offset {oldest}"
                 )
             }
-            FeedError::Hole { start, goes_on_at } => write!(
+            FeedError::Hole { start, next_offset } => write!(
                 f,
-                "the log has nothing there; it has a hole from offset {start} to offset {goes_on_at}"
+                "the log has nothing there; it has a hole from offset {start} to offset {next_offset}"
             ),
             FeedError::Ahead { written } => write!(f, "the log is not that far; it ends at offset {written}"),
             FeedError::NotABoundary { offset } => write!(f, "no record begins at offset {offset}"),

@@ -29,7 +29,7 @@ impl Feed<'_> {
             && Record::decode(start, &last).is_ok_and(|(record, _)| record.operation == Operation::Skip);
         Ok(FeedError::Hole {
             start: if is_skip { start } else { end },
-            goes_on_at: next_offset,
+            next_offset,
         })
     }
 }

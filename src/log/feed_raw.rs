@@ -88,7 +88,7 @@ impl Feed<'_> {
         read.map_err(Error::io("cannot read", &segment.named.path))?;
         self.offset += bytes as u64;
         self.has_begun = true;
-        self.goes_on_at = None;
+        self.next_offset = None;
         Ok(())
     }
 

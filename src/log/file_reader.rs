@@ -10,7 +10,7 @@ use super::dir_handle::DirHandle;
 use super::error::Error;
 use super::header::{HEADER_BYTES, Header, HeaderError, Kind};
 use super::last_record::LastRecord;
-use super::listing::Named;
+use super::listing::LogFile;
 use super::regular;
 use super::term::LogId;
 use crate::record::{DecodeError, Operation, Record};
@@ -55,7 +55,7 @@ const BAD_SKIP: &str = "it skips to an offset that no log reaches, or back";
 
 /// A cursor over the records of a file.
 pub(super) struct FileReader {
-    named: Named,
+    named: LogFile,
     header: Header,
     file: File,
     buffer: Vec<u8>,
@@ -68,20 +68,20 @@ pub(super) struct FileReader {
     /// Up to here in the file, a batch was seen not to be whole, and why.
     broken_batch: Option<(u64, &'static str)>,
     /// The offset that a SKIP has named, once it was read.
-    goes_on_at: Option<u64>,
+    next_offset: Option<u64>,
     /// The record that was read last.
     last: Option<LastRecord>,
 }
 
 impl FileReader {
     /// Opens a file by its path and checks its header, also against its name.
-    pub(super) fn open(named: &Named) -> Result<FileReader, Error> {
+    pub(super) fn open(named: &LogFile) -> Result<FileReader, Error> {
         let file = regular::open(&named.path).map_err(Error::io("cannot open", &named.path))?;
         FileReader::new(named, file)
     }
 
     /// As [`FileReader::open`], of a directory that is open.
-    pub(super) fn open_in(dir: &DirHandle, named: &Named) -> Result<FileReader, Error> {
+    pub(super) fn open_in(dir: &DirHandle, named: &LogFile) -> Result<FileReader, Error> {
         let file = dir
             .open_to_read_at(&named.path)
             .map_err(Error::io("cannot open", &named.path))?;
@@ -89,14 +89,14 @@ impl FileReader {
     }
 
     /// The header of a file of a directory that is open, whatever its name says.
-    pub(super) fn header_in(dir: &DirHandle, named: &Named) -> Result<Header, Error> {
+    pub(super) fn header_in(dir: &DirHandle, named: &LogFile) -> Result<Header, Error> {
         let file = dir
             .open_to_read_at(&named.path)
             .map_err(Error::io("cannot open", &named.path))?;
         read_header(named, &file)
     }
 
-    fn new(named: &Named, file: File) -> Result<FileReader, Error> {
+    fn new(named: &LogFile, file: File) -> Result<FileReader, Error> {
         let header = read_header(named, &file)?;
         if header.kind != named.kind || header.first_offset != named.first_offset {
             return Err(Error::Damaged {
@@ -111,7 +111,7 @@ impl FileReader {
 
     /// A reader of a file whose header is known otherwise, or made up to look at the records behind a
     /// damaged one.
-    pub(super) fn with_header(named: Named, header: Header, file: File) -> FileReader {
+    pub(super) fn with_header(named: LogFile, header: Header, file: File) -> FileReader {
         FileReader {
             named,
             header,
@@ -121,13 +121,13 @@ impl FileReader {
             file_position: HEADER_BYTES as u64,
             batch_end: 0,
             broken_batch: None,
-            goes_on_at: None,
+            next_offset: None,
             last: None,
         }
     }
 
     /// A reader of the records of a file whose header does not matter.
-    pub(super) fn without_header(named: Named, file: File) -> FileReader {
+    pub(super) fn without_header(named: LogFile, file: File) -> FileReader {
         let header = Header {
             kind: named.kind,
             id: LogId::default(),
@@ -142,7 +142,7 @@ impl FileReader {
         self.file
     }
 
-    pub(super) fn named(&self) -> &Named {
+    pub(super) fn named(&self) -> &LogFile {
         &self.named
     }
 
@@ -164,7 +164,7 @@ impl FileReader {
     /// SKIP, where the log goes on.
     pub(super) fn offset(&self) -> u64 {
         match self.named.kind {
-            Kind::Log => self.goes_on_at.unwrap_or(self.checksum_position()),
+            Kind::Log => self.next_offset.unwrap_or(self.checksum_position()),
             Kind::Base => self.named.first_offset,
         }
     }
@@ -186,7 +186,7 @@ impl FileReader {
         loop {
             let unread = &self.buffer[self.start..];
             match Record::decode(self.checksum_position(), unread) {
-                Ok(_) if self.goes_on_at.is_some() => return Ok(Next::Invalid(BEHIND_SKIP)),
+                Ok(_) if self.next_offset.is_some() => return Ok(Next::Invalid(BEHIND_SKIP)),
                 Ok((record, bytes)) if record.operation == Operation::Skip => {
                     let end = self.checksum_position() + bytes as u64;
                     return Ok(match record.skips_to(end) {
@@ -282,7 +282,7 @@ impl FileReader {
         self.advance(bytes);
         let record = Record::decode_checked(&self.buffer[at..at + bytes]);
         if record.operation == Operation::Skip {
-            self.goes_on_at = record.value_u64();
+            self.next_offset = record.value_u64();
         }
         record
     }
@@ -311,11 +311,11 @@ impl FileReader {
     }
 
     /// Moves the cursor to a place of the file.
-    pub(super) fn skip_to(&mut self, file_position: u64) {
+    pub(super) fn skip_forward(&mut self, file_position: u64) {
         self.forget_buffer();
         self.file_position = file_position;
         self.batch_end = 0;
-        self.goes_on_at = None;
+        self.next_offset = None;
     }
 
     /// Drops what was read ahead, which may have changed since.
@@ -364,7 +364,7 @@ impl FileReader {
     }
 }
 
-fn read_header(named: &Named, file: &File) -> Result<Header, Error> {
+fn read_header(named: &LogFile, file: &File) -> Result<Header, Error> {
     let mut header = vec![0; HEADER_BYTES];
     let read = read_full(file, &mut header, 0).map_err(Error::io("cannot read", &named.path))?;
     Header::decode(&header[..read]).map_err(|error| match error {

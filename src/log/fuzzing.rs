@@ -4,7 +4,7 @@ use super::backup::{restore, verify};
 use super::branch::Branch;
 use super::check::{check, repair};
 use super::header::{BRANCHES_MAX, HEADER_BYTES, Header, Kind};
-use super::listing::Named;
+use super::listing::LogFile;
 use super::reader::Reader;
 use super::term::{LogId, Term};
 use crate::record::seal;
@@ -100,7 +100,7 @@ fn write(dir: &Path, kind: Kind, plan: &Plan, records: &[u8]) -> std::path::Path
         at += record_bytes;
         position = position.wrapping_add(record_bytes as u64);
     }
-    let path = Named::new(dir, kind, plan.first_offset).path;
+    let path = LogFile::new(dir, kind, plan.first_offset).path;
     fs::write(&path, bytes).expect("the directory can be written");
     path
 }

@@ -13,12 +13,12 @@ use super::error::{Error, Health, Refusal};
 use super::feed::{Feed, FeedPosition};
 use super::feed_error::FeedError;
 use super::feed_raw::check_last;
-use super::keeper::Keeper;
 use super::last_record::LastRecord;
+use super::log_thread::Keeper;
 use super::marker::{Marker, Role};
 use super::options::{Options, Policy};
-use super::pins::Pins;
 use super::recovery;
+use super::retention::Retention;
 use super::segments::Segments;
 use super::shared::{Shared, Waiter};
 use super::stall::Stall;
@@ -94,11 +94,11 @@ impl Log {
             history,
             requests: requests.clone(),
             compaction: CompactionState::new(),
-            pins: Pins::default(),
-            walking: Mutex::new(()),
-            stepping: Mutex::new(()),
+            retention: Retention::default(),
+            base_lock: Mutex::new(()),
+            apply_lock: Mutex::new(()),
             generation: AtomicU64::new(0),
-            is_hollow: AtomicBool::new(false),
+            is_awaiting_snapshot: AtomicBool::new(false),
         });
         let mut appender = Appender::new(next, requests, Arc::clone(&shared));
         appender.set_closed(role == Role::Replica);

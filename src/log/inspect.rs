@@ -5,10 +5,10 @@ use super::dir::Dir;
 use super::error::{Error, inconsistent};
 use super::file_reader::{FileReader, Next};
 use super::header::Kind;
-use super::listing::{Listing, Named};
+use super::listing::{Listing, LogFile};
 
 /// Whether the files of a directory begin where a log can: at a base, or at offset 0.
-pub(super) fn check_start(dir: &Dir, files: &[&Named]) -> Result<(), Error> {
+pub(super) fn check_start(dir: &Dir, files: &[&LogFile]) -> Result<(), Error> {
     match files.first() {
         Some(first) if first.kind == Kind::Log && first.first_offset != 0 => {
             let offset = first.first_offset;
@@ -24,7 +24,7 @@ pub(super) fn check_start(dir: &Dir, files: &[&Named]) -> Result<(), Error> {
 /// A file that a start would read and that does more harm than good: one without a header and without a
 /// single record, whose name alone says what it is; or a base that is not whole, where the files that it
 /// was made of are still there and lose nothing.
-pub(super) fn find_useless(dir: &Dir, listing: &Listing) -> Result<Option<Named>, Error> {
+pub(super) fn find_useless(dir: &Dir, listing: &Listing) -> Result<Option<LogFile>, Error> {
     for named in listing.current() {
         let is_useless = match FileReader::open_in(dir, named) {
             Ok(_) if named.kind == Kind::Log => false,
@@ -46,8 +46,8 @@ pub(super) fn find_useless(dir: &Dir, listing: &Listing) -> Result<Option<Named>
 
 /// Whether a file is a last segment without a header and a record, and the segment before it ends where it
 /// begins: no record was ever acknowledged that is not there.
-pub(super) fn is_bare_tail(dir: &Dir, listing: &Listing, named: &Named) -> Result<bool, Error> {
-    let files: Vec<&Named> = listing.current().collect();
+pub(super) fn is_bare_tail(dir: &Dir, listing: &Listing, named: &LogFile) -> Result<bool, Error> {
+    let files: Vec<&LogFile> = listing.current().collect();
     let Some((last, [.., before])) = files.split_last() else {
         return Ok(false);
     };
@@ -59,7 +59,7 @@ pub(super) fn is_bare_tail(dir: &Dir, listing: &Listing, named: &Named) -> Resul
 }
 
 /// Whether there is a whole record in a file, whatever its header is.
-fn has_record(dir: &Dir, named: &Named) -> Result<bool, Error> {
+fn has_record(dir: &Dir, named: &LogFile) -> Result<bool, Error> {
     let file = dir
         .open_to_read_at(&named.path)
         .map_err(Error::io("cannot open", &named.path))?;
@@ -72,7 +72,7 @@ fn has_record(dir: &Dir, named: &Named) -> Result<bool, Error> {
 }
 
 /// The offset just past the last record of a file that is whole; none of one that is not.
-fn whole_end(dir: &Dir, named: &Named) -> Result<Option<u64>, Error> {
+fn whole_end(dir: &Dir, named: &LogFile) -> Result<Option<u64>, Error> {
     let Ok(mut reader) = FileReader::open_in(dir, named) else {
         return Ok(None);
     };
@@ -92,7 +92,7 @@ fn whole_end(dir: &Dir, named: &Named) -> Result<Option<u64>, Error> {
 }
 
 /// Whether the files without a base tell everything up to its offset.
-fn is_reached(dir: &Dir, listing: &Listing, base: &Named) -> Result<bool, Error> {
+fn is_reached(dir: &Dir, listing: &Listing, base: &LogFile) -> Result<bool, Error> {
     let mut older = listing.clone();
     older.forget(base);
     let mut end = None;

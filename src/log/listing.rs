@@ -12,16 +12,16 @@ use std::path::{Path, PathBuf};
 
 /// A file of the log, as its name tells it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Named {
+pub(super) struct LogFile {
     pub(super) first_offset: u64,
     pub(super) kind: Kind,
     pub(super) path: PathBuf,
 }
 
-impl Named {
-    pub(super) fn new(dir: &Path, kind: Kind, first_offset: u64) -> Named {
+impl LogFile {
+    pub(super) fn new(dir: &Path, kind: Kind, first_offset: u64) -> LogFile {
         let path = dir.join(format!("{}-{first_offset:020}.pykv", kind.name()));
-        Named {
+        LogFile {
             first_offset,
             kind,
             path,
@@ -29,7 +29,7 @@ impl Named {
     }
 
     /// What a path's name says it is; `None` for files that are none of the log's.
-    pub(super) fn from_path(path: &Path) -> Option<Named> {
+    pub(super) fn from_path(path: &Path) -> Option<LogFile> {
         let (kind, offset) = path
             .file_name()?
             .to_str()?
@@ -41,7 +41,7 @@ impl Named {
             .parse()
             .ok()
             .filter(|offset| digits && *offset <= OFFSET_MAX)?;
-        Some(Named {
+        Some(LogFile {
             first_offset,
             kind,
             path: path.to_path_buf(),
@@ -49,10 +49,10 @@ impl Named {
     }
 }
 
-impl Named {
+impl LogFile {
     /// A file by itself: by its name where that is one of the log's, else by its header.
-    pub(super) fn of_file(path: &Path) -> Result<Named, Error> {
-        if let Some(named) = Named::from_path(path) {
+    pub(super) fn of_file(path: &Path) -> Result<LogFile, Error> {
+        if let Some(named) = LogFile::from_path(path) {
             return Ok(named);
         }
         let no_store = |why| Error::NoStore {
@@ -67,7 +67,7 @@ impl Named {
             .and_then(|file| file.take(HEADER_BYTES as u64).read_to_end(&mut bytes))
             .map_err(Error::io("cannot read", path))?;
         match Header::decode(&bytes) {
-            Ok(header) => Ok(Named {
+            Ok(header) => Ok(LogFile {
                 first_offset: header.first_offset,
                 kind: header.kind,
                 path: path.to_path_buf(),
@@ -86,8 +86,8 @@ impl Named {
 /// Bases and segments of a directory, each by ascending offset.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Listing {
-    pub(super) bases: Vec<Named>,
-    pub(super) segments: Vec<Named>,
+    pub(super) bases: Vec<LogFile>,
+    pub(super) segments: Vec<LogFile>,
     /// Leftovers of a process that ended while it made a file.
     pub(super) temporary: Vec<PathBuf>,
 }
@@ -109,7 +109,7 @@ impl Listing {
                 listing.temporary.push(path);
                 continue;
             }
-            match Named::from_path(&path) {
+            match LogFile::from_path(&path) {
                 Some(named) if named.kind == Kind::Base => listing.bases.push(named),
                 Some(named) => listing.segments.push(named),
                 None => {}
@@ -121,13 +121,13 @@ impl Listing {
     }
 
     /// Leaves a file out.
-    pub(super) fn forget(&mut self, named: &Named) {
+    pub(super) fn forget(&mut self, named: &LogFile) {
         self.bases.retain(|other| other != named);
         self.segments.retain(|other| other != named);
     }
 
     /// What a recovery reads: the newest base, if there is one, and the segments from its offset on.
-    pub(super) fn current(&self) -> impl Iterator<Item = &Named> {
+    pub(super) fn current(&self) -> impl Iterator<Item = &LogFile> {
         let base = self.bases.last();
         let from = base.map_or(0, |base| base.first_offset);
         base.into_iter().chain(
@@ -138,7 +138,7 @@ impl Listing {
     }
 
     /// Bases and segments.
-    pub(super) fn all(&self) -> impl Iterator<Item = &Named> {
+    pub(super) fn all(&self) -> impl Iterator<Item = &LogFile> {
         self.bases.iter().chain(&self.segments)
     }
 
@@ -170,7 +170,7 @@ impl Listing {
             }
             is_enough
         });
-        let segments: Vec<&Named> = segments.map(|(_, named)| named).collect();
+        let segments: Vec<&LogFile> = segments.map(|(_, named)| named).collect();
         let bases = self.bases.iter().filter(|named| named.first_offset < from);
         // The oldest first: what is left has no hole, wherever it ends.
         bases
@@ -180,7 +180,7 @@ impl Listing {
     }
 
     /// What a newer base has made superfluous.
-    pub(super) fn superseded(&self) -> impl Iterator<Item = &Named> {
+    pub(super) fn superseded(&self) -> impl Iterator<Item = &LogFile> {
         let from = self.bases.last().map_or(0, |base| base.first_offset);
         self.bases
             .iter()
@@ -195,16 +195,16 @@ mod tests {
 
     #[test]
     fn names_are_what_they_say() {
-        let named = Named::new(Path::new("d"), Kind::Log, 42);
+        let named = LogFile::new(Path::new("d"), Kind::Log, 42);
         assert_eq!(named.path, Path::new("d/log-00000000000000000042.pykv"));
-        assert_eq!(Named::from_path(&named.path), Some(named));
+        assert_eq!(LogFile::from_path(&named.path), Some(named));
         for other in [
             "log-42.pykv",
             "log-00000000000000000042",
             "LOCK",
             "log-+0000000000000000042.pykv",
         ] {
-            assert_eq!(Named::from_path(Path::new(other)), None, "{other}");
+            assert_eq!(LogFile::from_path(Path::new(other)), None, "{other}");
         }
     }
 }

@@ -6,7 +6,7 @@ use super::disk::Disk;
 use super::error::Error;
 use super::file_reader::FileReader;
 use super::header::Kind;
-use super::listing::{Listing, Named};
+use super::listing::{Listing, LogFile};
 use super::lock::{self, Mark};
 
 impl Dir {
@@ -83,7 +83,7 @@ impl Dir {
         if is_there || is_superseded || !is_of_this_log() {
             return Ok(());
         }
-        let missing = Named::new(self.path(), Kind::Log, offset);
+        let missing = LogFile::new(self.path(), Kind::Log, offset);
         let dir = self.path().display();
         Err(Error::Lost {
             dir: self.path().to_path_buf(),

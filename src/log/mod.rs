@@ -14,18 +14,18 @@
 //! | `commit` | group commit: how far the log is, who waits, who writes |
 //! | `writer`, `segment` | the end of the log: from the channel to the file |
 //! | `dir_watch` | notices what others do to the files of a log that is open |
-//! | `keeper`, `signal`, `room`, `stall` | the log's thread, how it is called: syncs, and brings a failed log back; room on a full disk; a disk that hangs |
+//! | `log_thread`, `signal`, `room`, `stall` | the log's thread, how it is called: syncs, and brings a failed log back; room on a full disk; a disk that hangs |
 //! | `budget` | the bound on what is not written yet |
 //! | `recovery`, `recovered`, `inspect` | opens a directory and finds the end; how a log or a branch begins there; what can be said of its files |
 //! | `compaction`, `compaction_state` | makes a base while the node serves, and drops what it makes superfluous |
 //! | `base` | the state at an offset, as a file |
-//! | `backup`, `pins` | the state of a store that goes on, as a file; and what that needs of the log |
+//! | `backup`, `retention` | the state of a store that goes on, as a file; and what that needs of the log |
 //! | `copy`, `snapshot` | a log that is another node's: taken chunk by chunk, or put in place of this one |
 //! | `term`, `branch`, `last_record`, `marker` | who wrote what; how histories are told apart; what the node is in its cluster |
 //! | `reader`, `file_reader` | records of a directory, of a file |
 //! | `feed`, `feed_raw`, `feed_hole` | records of the log while it is written: of keys, for watchers; as they stand, for followers; and where there are none |
 //! | `segments`, `watchers` | the files that feeds read; who waits for more |
-//! | `check`, `report`, `recount`, `repair` | what is damaged, whether it adds up, and how it is mended |
+//! | `check`, `report`, `digest_verifier`, `repair` | what is damaged, whether it adds up, and how it is mended |
 //! | `dir`, `dir_handle`, `lock`, `mark`, `listing` | the directory, its descriptor, who has it open, which log is in it, which files count |
 //! | `error` | what goes wrong, in words; the health of the log; why a write is refused |
 //! | `header`, `disk`, `regular` | the head of a file, the calls, what is no plain file |
@@ -48,6 +48,7 @@ mod commit;
 mod compaction;
 mod compaction_state;
 mod copy;
+mod digest_verifier;
 mod dir;
 mod dir_handle;
 mod dir_watch;
@@ -64,21 +65,20 @@ pub(crate) mod fuzzing;
 mod handle;
 mod header;
 mod inspect;
-mod keeper;
 mod last_record;
 mod listing;
 mod lock;
+mod log_thread;
 mod mark;
 mod marker;
 mod options;
-mod pins;
 mod reader;
-mod recount;
 mod recovered;
 mod recovery;
 mod regular;
 mod repair;
 mod report;
+mod retention;
 mod room;
 mod segment;
 mod segments;
@@ -103,6 +103,7 @@ pub use commit::Position;
 pub(crate) use commit::Then;
 pub use compaction_state::{Cause, Compacted, CompactionStatus, Finished, Progress};
 pub(crate) use copy::ReplicaAppend;
+pub use digest_verifier::Mismatch;
 pub(crate) use disk::Disk;
 pub(crate) use entry::{Change, put_bytes, removal_bytes};
 pub use error::{Error, Health, Refusal};
@@ -114,7 +115,6 @@ pub use last_record::LastRecord;
 pub use marker::{Marker, Role};
 pub use options::{Options, Policy};
 pub use reader::{Read, Reader};
-pub use recount::Mismatch;
 pub use recovery::{SEGMENT_BYTES_CEILING, UNWRITTEN_BYTES_CEILING};
 pub use report::{Damage, FileReport, Report};
 pub(crate) use shared::Waiter;

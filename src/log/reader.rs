@@ -7,7 +7,7 @@
 use super::error::Error;
 use super::file_reader::{FileReader, Next};
 use super::header::Kind;
-use super::listing::{Listing, Named};
+use super::listing::{Listing, LogFile};
 use super::term::LogId;
 use crate::record::Record;
 use std::path::{Path, PathBuf};
@@ -37,7 +37,7 @@ impl Reader {
         if !path.is_dir() {
             return Ok(Reader {
                 dir: None,
-                file: FileReader::open(&Named::of_file(path)?)?,
+                file: FileReader::open(&LogFile::of_file(path)?)?,
             });
         }
         let listing = Listing::read(path)?;
@@ -93,7 +93,7 @@ impl Reader {
             return Ok(false);
         };
         let file = &mut self.file;
-        let named = Named::new(dir, Kind::Log, file.offset());
+        let named = LogFile::new(dir, Kind::Log, file.offset());
         if named == *file.named() || !named.path.exists() {
             return Ok(false);
         }
@@ -106,7 +106,7 @@ impl Reader {
         let file = &mut self.file;
         let at = file.file_position();
         let mut ahead = FileReader::open(file.named())?;
-        ahead.skip_to(at);
+        ahead.skip_forward(at);
         if file.named().kind == Kind::Base || ahead.seek_valid()? {
             return Err(file.damaged(at, why));
         }

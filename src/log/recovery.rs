@@ -26,7 +26,7 @@ use super::error::{Error, inconsistent};
 use super::file_reader::{CUT_SHORT, FileReader, Next};
 use super::header::{HEADER_BYTES, Kind};
 use super::inspect::{check_start, is_bare_tail};
-use super::listing::{Listing, Named};
+use super::listing::{Listing, LogFile};
 use super::marker::Role;
 use super::options::{BACKLOG_BYTES_DEFAULT, Options};
 use super::recovered::{Recovered, begin_branch, begin_segment, start_log};
@@ -66,7 +66,7 @@ pub(super) fn recover(
     dir.remove(disk, listing.temporary.iter().cloned());
 
     let listing = set_bare_tail_aside(dir, disk, listing)?;
-    let files: Vec<&Named> = listing.current().collect();
+    let files: Vec<&LogFile> = listing.current().collect();
     if files.is_empty() {
         return if listing.superseded().next().is_none() {
             if !options.new_store {
@@ -243,7 +243,7 @@ fn read_file(
                     return Err(reader.damaged(at, &format!("{why}{LOST_PAGE}")));
                 }
                 cut_tail(dir, disk, reader, at, why)?;
-                reader.skip_to(at);
+                reader.skip_forward(at);
                 return Ok(false);
             }
         }

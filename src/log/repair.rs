@@ -15,7 +15,7 @@ use super::dir::Dir;
 use super::disk::Disk;
 use super::error::Error;
 use super::header::{HEADER_BYTES, Header, Kind};
-use super::listing::Named;
+use super::listing::LogFile;
 use super::report::Damage;
 use crate::record::{HEAD_BYTES, Operation, RECORD_BYTES_MAX, Record};
 use std::fs::File;
@@ -76,7 +76,7 @@ pub(super) fn mend(dir: &Dir, disk: &Disk, damage: &Damage, fix: Fix<'_>) -> Res
             write(&end, at)?;
         }
         Fix::Gap { bytes, is_tail } => {
-            let position = match Named::from_path(path).map(|named| named.kind) {
+            let position = match LogFile::from_path(path).map(|named| named.kind) {
                 Some(Kind::Base) => at - HEADER_BYTES as u64,
                 _ => damage.offset,
             };

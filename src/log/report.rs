@@ -1,6 +1,6 @@
 //! What a check of a directory has found.
 
-use super::recount::Mismatch;
+use super::digest_verifier::Mismatch;
 use crate::digest::Digest;
 use std::path::PathBuf;
 

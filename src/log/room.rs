@@ -160,7 +160,7 @@ impl Rooms {
         dir.check_place()?;
         let listing = dir.list()?;
         dir.check_own(&listing, shared.history.id(), shared.end_max())?;
-        let dispensable = listing.dispensable(dir, 0, shared.pins.lowest());
+        let dispensable = listing.dispensable(dir, 0, shared.retention.lowest());
         let bytes = dispensable
             .iter()
             .filter_map(|path| dir.file_bytes(path).ok())

@@ -5,7 +5,7 @@ use super::dir::Dir;
 use super::disk::Disk;
 use super::error::Error;
 use super::header::{HEADER_BYTES, Header, Kind};
-use super::listing::Named;
+use super::listing::LogFile;
 use super::lock::Mark;
 use super::term::LogId;
 use std::fs::File;
@@ -30,7 +30,7 @@ impl Segment {
         first_offset: u64,
         first: &[u8],
     ) -> Result<Segment, Error> {
-        let named = Named::new(dir.path(), Kind::Log, first_offset);
+        let named = LogFile::new(dir.path(), Kind::Log, first_offset);
         let header = Header {
             kind: Kind::Log,
             id,

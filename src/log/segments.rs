@@ -3,7 +3,7 @@
 use super::dir::Dir;
 use super::error::Error;
 use super::file_reader::FileReader;
-use super::listing::Named;
+use super::listing::LogFile;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
@@ -15,7 +15,7 @@ const OPEN_ATTEMPTS: usize = 3;
 
 /// A segment that some feed has open.
 pub(super) struct Segment {
-    pub(super) named: Named,
+    pub(super) named: LogFile,
     pub(super) file: File,
     /// Tells the file from a later one of the same name.
     pub(super) inode: u64,
@@ -38,7 +38,7 @@ impl Segments {
     /// Opens the segment whose place among all of them `choose` says; also says the first offset of all.
     pub(super) fn find(
         &self,
-        choose: impl Fn(&[Named]) -> Option<usize>,
+        choose: impl Fn(&[LogFile]) -> Option<usize>,
     ) -> Result<(Option<Arc<Segment>>, Option<u64>), Error> {
         let mut attempts = OPEN_ATTEMPTS;
         loop {
@@ -57,7 +57,7 @@ impl Segments {
         }
     }
 
-    fn open(&self, named: &Named) -> Result<Arc<Segment>, Error> {
+    fn open(&self, named: &LogFile) -> Result<Arc<Segment>, Error> {
         let cannot_open = Error::io("cannot open", &named.path);
         let (_, inode) = self.dir.identity(&named.path).map_err(cannot_open)?;
         let mut open = self.open.lock().expect("nothing under the segments' lock panics");

@@ -2,8 +2,8 @@
 //!
 //! Lock order, first to last. Who holds one may take a later one, and never an earlier one:
 //!
-//! 1. `walking`: a walk over the store, to make a base or to replace the store.
-//! 2. `stepping`: a replica, from before it writes a chunk of the log until it has applied it.
+//! 1. `base_lock`: a walk over the store, to make a base or to replace the store.
+//! 2. `apply_lock`: a replica, from before it writes a chunk of the log until it has applied it.
 //! 3. `writer`: one write or sync.
 //! 4. the store's lock: nobody who holds it takes any of these.
 
@@ -16,7 +16,7 @@ use super::disk::Disk;
 use super::entry::WriteRequest;
 use super::error::Refusal;
 use super::options::{Options, Policy};
-use super::pins::Pins;
+use super::retention::Retention;
 use super::segments::Segments;
 use super::stall::Stall;
 use super::writer::{Failure, Flushed, Writer};
@@ -46,16 +46,16 @@ pub(super) struct Shared {
     /// The other end of what the writer takes, for records that another node has written.
     pub(super) requests: Sender<WriteRequest>,
     pub(super) compaction: CompactionState,
-    pub(super) pins: Pins,
-    /// Held by whoever walks the store to make a base, or replaces it: before `stepping`.
-    pub(super) walking: Mutex<()>,
+    pub(super) retention: Retention,
+    /// Held by whoever walks the store to make a base, or replaces it: before `apply_lock`.
+    pub(super) base_lock: Mutex<()>,
     /// Held by a replica from before it writes a chunk of the log until it has applied it, and by whoever needs
     /// that there is no such chunk: before the writer.
-    pub(super) stepping: Mutex<()>,
+    pub(super) apply_lock: Mutex<()>,
     /// Changes whenever the log is put in another's place: what was read of the former one is of no use.
     pub(super) generation: AtomicU64,
     /// Whether the store was emptied to take over another state: then nothing is to be made of it.
-    pub(super) is_hollow: AtomicBool,
+    pub(super) is_awaiting_snapshot: AtomicBool,
 }
 
 impl Shared {
@@ -65,14 +65,14 @@ impl Shared {
             .expect("nothing under the writer's lock panics")
     }
 
-    pub(super) fn walking(&self) -> MutexGuard<'_, ()> {
-        self.walking
+    pub(super) fn base_lock(&self) -> MutexGuard<'_, ()> {
+        self.base_lock
             .lock()
             .expect("nothing under the lock of those who walk panics")
     }
 
-    pub(super) fn stepping(&self) -> MutexGuard<'_, ()> {
-        self.stepping
+    pub(super) fn apply_lock(&self) -> MutexGuard<'_, ()> {
+        self.apply_lock
             .lock()
             .expect("nothing under the lock of a replica's steps panics")
     }
@@ -81,8 +81,8 @@ impl Shared {
         self.generation.load(Ordering::Acquire)
     }
 
-    pub(super) fn is_hollow(&self) -> bool {
-        self.is_hollow.load(Ordering::Acquire)
+    pub(super) fn is_awaiting_snapshot(&self) -> bool {
+        self.is_awaiting_snapshot.load(Ordering::Acquire)
     }
 
     pub(super) fn appended(&self) -> u64 {

@@ -19,7 +19,7 @@ use super::error::Error;
 use super::file_reader::{FileReader, Next};
 use super::handle::Log;
 use super::header::{HEADER_BYTES, Header, Kind};
-use super::listing::Named;
+use super::listing::LogFile;
 use super::shared::Shared;
 use super::writer::Failure;
 use crate::digest::Digest;
@@ -89,9 +89,9 @@ impl Log {
     /// gone, and no base is made of the store before a snapshot was installed.
     pub(crate) fn begin_snapshot(&self) -> Result<Snapshot<'_>, Error> {
         let shared = &*self.shared;
-        let walking = shared.walking();
+        let walking = shared.base_lock();
         shared.generation.fetch_add(1, Ordering::AcqRel);
-        shared.is_hollow.store(true, Ordering::Release);
+        shared.is_awaiting_snapshot.store(true, Ordering::Release);
         shared.commit.watchers.wake_all();
         let temporary = shared.dir.path().join("snapshot.tmp");
         let file = shared
@@ -122,7 +122,7 @@ impl Log {
     /// the state at. From then on bases are made of the store again.
     pub(crate) fn reload(&self, mut each: impl FnMut(&Record<'_>, u64)) -> Result<u64, Error> {
         let shared = &*self.shared;
-        let _walking = shared.walking();
+        let _walking = shared.base_lock();
         let end = shared.commit.position().written;
         for named in shared.dir.list()?.current() {
             let mut reader = FileReader::open_in(&shared.dir, named)?;
@@ -145,7 +145,7 @@ impl Log {
                 }
             }
         }
-        shared.is_hollow.store(false, Ordering::Release);
+        shared.is_awaiting_snapshot.store(false, Ordering::Release);
         Ok(end)
     }
 }
@@ -198,7 +198,7 @@ impl Snapshot<'_> {
 
     /// Ends it before anything of the store was replaced: bases are made of that again.
     pub(crate) fn give_up(self) {
-        self.shared.is_hollow.store(false, Ordering::Release);
+        self.shared.is_awaiting_snapshot.store(false, Ordering::Release);
     }
 
     /// What it is the state at, and the digest that it must have, once it has come to its end.
@@ -232,7 +232,7 @@ impl Snapshot<'_> {
         let header = self.header.take().ok_or_else(|| invalid("it has no header"))?;
         self.write()?;
         let shared = self.shared;
-        let _step = shared.stepping();
+        let _step = shared.apply_lock();
         let mut writer = shared.writer();
         if self.replaces_content && self.is_kept_nowhere(&header)? {
             self.keep_replaced()?;
@@ -241,7 +241,7 @@ impl Snapshot<'_> {
         shared.history.replace(header.id, header.branches);
         shared.budget.give_back(writer.drop_waiting());
         writer.set_digest(digest);
-        if let Err(error) = writer.skip_to(end) {
+        if let Err(error) = writer.skip_forward(end) {
             // The new base is what counts now, and memory has it. The log is brought back behind it as after
             // any failure.
             shared.commit.fail(&Failure::Sync(error));
@@ -249,7 +249,7 @@ impl Snapshot<'_> {
         shared.commit.set_position(end);
         shared.commit.set_state(end, digest);
         drop(writer);
-        shared.is_hollow.store(false, Ordering::Release);
+        shared.is_awaiting_snapshot.store(false, Ordering::Release);
         let listing = shared.dir.list()?;
         shared
             .dir
@@ -293,7 +293,7 @@ impl Snapshot<'_> {
     fn name(&mut self, header: &Header, offset: u64) -> Result<(), Error> {
         let (disk, dir) = (&self.shared.disk, &self.shared.dir);
         dir.check_place()?;
-        let named = Named::new(dir.path(), Kind::Base, offset);
+        let named = LogFile::new(dir.path(), Kind::Base, offset);
         let header = Header {
             first_offset: offset,
             ..header.clone()

@@ -216,7 +216,7 @@ impl Writer {
         if self.encoded.is_empty() {
             self.last = last;
         }
-        self.pass_to(beginning.continues_at)
+        self.restart_at(beginning.continues_at)
     }
 
     /// Writes records of the log's own at its end, and syncs them.
@@ -333,14 +333,14 @@ impl Writer {
 
     /// Goes on at `offset`, as the last record says that was written. After an error the next write tries to
     /// begin the segment there.
-    pub(super) fn pass_to(&mut self, offset: u64) -> Result<(), Failure> {
+    pub(super) fn restart_at(&mut self, offset: u64) -> Result<(), Failure> {
         self.position = offset;
         self.next_segment_at = Some(offset);
         self.start_segment()
     }
 
     /// Drops what is not written yet, and returns its bytes. Nothing may be appended meanwhile, and the log
-    /// must go on in a new segment: see [`Writer::skip_to`].
+    /// must go on in a new segment: see [`Writer::skip_forward`].
     pub(super) fn drop_waiting(&mut self) -> u64 {
         let mut dropped = 0;
         loop {
@@ -356,7 +356,7 @@ impl Writer {
     }
 
     /// Goes on at `offset` in a segment of its own: a base at that offset holds all that came before.
-    pub(super) fn skip_to(&mut self, offset: u64) -> Result<(), Error> {
+    pub(super) fn skip_forward(&mut self, offset: u64) -> Result<(), Error> {
         if let Some(beginning) = self.deferred.take() {
             // Its record is superfluous behind the base; headers tell of it from here on.
             self.history.note(beginning.branch(self.position));

@@ -117,7 +117,7 @@ impl fmt::Display for BatchError {
 impl std::error::Error for BatchError {}
 
 /// An operation with all that can be made outside the lock.
-enum Made<'a> {
+enum PreparedStep<'a> {
     Get {
         key: Key<'a>,
         hash: u64,
@@ -134,33 +134,33 @@ enum Made<'a> {
     },
 }
 
-impl Made<'_> {
+impl PreparedStep<'_> {
     /// Bytes of the record that it may come to.
     fn record_bytes(&self) -> u64 {
         match self {
-            Made::Get { .. } => 0,
-            Made::Set { prepared, .. } => log::put_bytes(&prepared.pair),
-            Made::Delete { key, .. } => log::removal_bytes(key.as_bytes()),
+            PreparedStep::Get { .. } => 0,
+            PreparedStep::Set { prepared, .. } => log::put_bytes(&prepared.pair),
+            PreparedStep::Delete { key, .. } => log::removal_bytes(key.as_bytes()),
         }
     }
 
     /// What the store will count the entry with that it may come to.
     fn cost_bytes(&self) -> u64 {
         match self {
-            Made::Set { prepared, .. } => prepared.cost_bytes,
-            Made::Get { .. } | Made::Delete { .. } => 0,
+            PreparedStep::Set { prepared, .. } => prepared.cost_bytes,
+            PreparedStep::Get { .. } | PreparedStep::Delete { .. } => 0,
         }
     }
 
     fn condition(&self) -> Option<(Key<'_>, u64, Precondition<'_>)> {
         match self {
-            Made::Get { .. } => None,
-            Made::Set {
+            PreparedStep::Get { .. } => None,
+            PreparedStep::Set {
                 key,
                 prepared,
                 precondition,
             } => Some((*key, prepared.hash, *precondition)),
-            Made::Delete {
+            PreparedStep::Delete {
                 key,
                 hash,
                 precondition,
@@ -179,7 +179,7 @@ struct Checked {
 }
 
 /// Holds all preconditions against the store.
-fn check(map: &LruMap, made: &[Made<'_>], now_ms: u64) -> Result<Checked, BatchError> {
+fn check(map: &LruMap, made: &[PreparedStep<'_>], now_ms: u64) -> Result<Checked, BatchError> {
     let (mut is_change, mut grows) = (false, false);
     let (mut entries, mut replaced, mut cost_bytes, mut replaced_bytes) = (0, 0, 0, 0);
     for (index, step) in made.iter().enumerate() {
@@ -190,7 +190,7 @@ fn check(map: &LruMap, made: &[Made<'_>], now_ms: u64) -> Result<Checked, BatchE
         precondition
             .check(slot.map(|slot| map.entry(slot).version()))
             .map_err(|error| BatchError::Step { index, error })?;
-        let is_set = matches!(step, Made::Set { .. });
+        let is_set = matches!(step, PreparedStep::Set { .. });
         is_change |= slot.is_some() || is_set;
         grows |= is_set;
         entries += u64::from(is_set);
@@ -211,10 +211,10 @@ fn check(map: &LruMap, made: &[Made<'_>], now_ms: u64) -> Result<Checked, BatchE
 
 /// Bytes of the values that a batch will read, up to a bound and the rest of the last one: those of before the batch,
 /// and those that it sets itself.
-fn bytes_read(map: &LruMap, made: &[Made<'_>], now_ms: u64, bytes_max: usize) -> usize {
+fn bytes_read(map: &LruMap, made: &[PreparedStep<'_>], now_ms: u64, bytes_max: usize) -> usize {
     let gets = made
         .iter()
-        .filter(|step| matches!(step, Made::Get { .. }))
+        .filter(|step| matches!(step, PreparedStep::Get { .. }))
         .count();
     if gets == 0 {
         return 0;
@@ -222,13 +222,15 @@ fn bytes_read(map: &LruMap, made: &[Made<'_>], now_ms: u64, bytes_max: usize) ->
     let (mut bytes, mut set_bytes_max) = (0, 0);
     for step in made {
         match step {
-            Made::Set { prepared, .. } => set_bytes_max = set_bytes_max.max(prepared.pair.value().len()),
-            Made::Get { key, hash } if bytes < bytes_max => {
+            PreparedStep::Set { prepared, .. } => {
+                set_bytes_max = set_bytes_max.max(prepared.pair.value().len())
+            }
+            PreparedStep::Get { key, hash } if bytes < bytes_max => {
                 let slot = map.find_live(*hash, key.as_bytes(), || now_ms);
                 let there = slot.map_or(0, |slot| map.entry(slot).value().len());
                 bytes += there.max(set_bytes_max);
             }
-            Made::Get { .. } | Made::Delete { .. } => {}
+            PreparedStep::Get { .. } | PreparedStep::Delete { .. } => {}
         }
     }
     bytes
@@ -254,7 +256,7 @@ impl Node {
             let step = self.make(*step, now_ms);
             made.push(step.map_err(|error| BatchError::Step { index, error })?);
         }
-        let bytes = made.iter().map(Made::record_bytes).sum();
+        let bytes = made.iter().map(PreparedStep::record_bytes).sum();
         let reserved = if bytes > 0 {
             Some(self.log.reserve(bytes)?)
         } else {
@@ -296,7 +298,7 @@ impl Node {
         for step in made {
             let bytes = step.record_bytes();
             outcomes.push(match step {
-                Made::Get { key, hash } => {
+                PreparedStep::Get { key, hash } => {
                     let map = &mut locked.map;
                     match map.find_live(hash, key.as_bytes(), || now_ms) {
                         Some(slot) => {
@@ -316,7 +318,7 @@ impl Node {
                         }
                     }
                 }
-                Made::Set { key, prepared, .. } => {
+                PreparedStep::Set { key, prepared, .. } => {
                     let slot = locked.find_or_expire(prepared.hash, key.as_bytes(), now_ms);
                     let deadline_ms = prepared.pair.deadline_ms();
                     let (version, first) = locked.put(slot, prepared, now_ms);
@@ -328,7 +330,7 @@ impl Node {
                         created: slot.is_none(),
                     })
                 }
-                Made::Delete { key, hash, .. } => {
+                PreparedStep::Delete { key, hash, .. } => {
                     // One that has expired is left to the sweep: there is nothing to put in its place.
                     let slot = locked.map.find_live(hash, key.as_bytes(), || now_ms);
                     if let Some(slot) = slot {
@@ -355,21 +357,21 @@ impl Node {
         })
     }
 
-    fn make<'a>(&self, step: Step<'a>, now_ms: u64) -> Result<Made<'a>, WriteError> {
+    fn make<'a>(&self, step: Step<'a>, now_ms: u64) -> Result<PreparedStep<'a>, WriteError> {
         let hash = |key: Key<'_>| self.store.hash(key.as_bytes());
         Ok(match step {
-            Step::Get { key } => Made::Get { key, hash: hash(key) },
+            Step::Get { key } => PreparedStep::Get { key, hash: hash(key) },
             Step::Set {
                 key,
                 value,
                 deadline,
                 precondition,
-            } => Made::Set {
+            } => PreparedStep::Set {
                 key,
                 prepared: self.prepare(key, value, deadline.at_ms(now_ms), now_ms)?,
                 precondition,
             },
-            Step::Delete { key, precondition } => Made::Delete {
+            Step::Delete { key, precondition } => PreparedStep::Delete {
                 key,
                 hash: hash(key),
                 precondition,

@@ -3,11 +3,11 @@
 use super::Node;
 use crate::log::{Branch, LastRecord};
 use crate::record::{DecodeError, Operation, Record};
-use crate::store::Copied;
+use crate::store::ReplicatedChange;
 
 /// A chunk of another node's log: whole records and whole batches, each of them checked.
 pub(super) struct ReplicatedChunk {
-    pub(super) changes: Vec<Copied>,
+    pub(super) changes: Vec<ReplicatedChange>,
     pub(super) branches: Vec<Branch>,
     /// The last of its records.
     pub(super) last: Option<LastRecord>,

@@ -13,7 +13,7 @@ pub(super) const WALK_SLOTS: usize = 256;
 const WALK_BYTES: usize = 32 * 1024;
 
 /// What a [`Lister`] holds at most, in bytes, beside one large entry that it was allowed to take.
-pub const LISTER_BYTES: usize = WALK_BYTES + WALK_SLOTS * size_of::<Copied>();
+pub const LISTER_BYTES: usize = WALK_BYTES + WALK_SLOTS * size_of::<ListedEntry>();
 
 /// Where a listing goes on: a slot of the store, valid until the process ends, and in a listing of the same prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +54,7 @@ pub enum CursorError {
 }
 
 /// An entry that was copied under the lock: where it ends, and what is known of it.
-struct Copied {
+struct ListedEntry {
     slot: Slot,
     end: usize,
     key_bytes: usize,
@@ -100,7 +100,7 @@ pub struct Lister<'a> {
     /// Where the next walk begins; none behind the last slot.
     from: Option<Slot>,
     bytes: Vec<u8>,
-    copied: Vec<Copied>,
+    copied: Vec<ListedEntry>,
     /// How many of them were given, and where the next one begins.
     given: usize,
     start: usize,
@@ -154,7 +154,7 @@ impl Lister<'_> {
                 is_full = true;
             }
             bytes.extend_from_slice(part);
-            copied.push(Copied {
+            copied.push(ListedEntry {
                 slot,
                 end: bytes.len(),
                 key_bytes: entry.key().len(),

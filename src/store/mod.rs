@@ -8,7 +8,7 @@
 //! | `lru` | the map of both, with the order of use and the bounds |
 //! | `samples` | how it is used: the hit ratio at other sizes, the hottest and the largest entries |
 //! | `changes` | changes of the map and of the log in one hold of the lock |
-//! | `copied` | changes that another node has made |
+//! | `replicated` | changes that another node has made |
 //! | `counters` | what the store counts |
 //! | `holds` | how long the lock is held, for `benches/holds.rs` alone |
 //! | `replay` | from the log into the map, many records at a time |
@@ -23,7 +23,6 @@
 //! held for about a microsecond, and nobody ever waits for a disk behind it.
 
 mod changes;
-mod copied;
 mod counters;
 mod deadlines;
 #[cfg(feature = "measure-holds")]
@@ -31,6 +30,7 @@ pub mod holds;
 mod index;
 mod lru;
 mod replay;
+mod replicated;
 mod samples;
 mod slab;
 
@@ -38,11 +38,11 @@ mod slab;
 mod tests;
 
 pub(crate) use changes::Prepared;
-pub(crate) use copied::Copied;
 pub use counters::Counters;
 pub(crate) use lru::Walk;
 pub use lru::{ENTRY_OVERHEAD_BYTES, Limits, LruMap, cost_bytes};
 pub(crate) use replay::Replay;
+pub(crate) use replicated::ReplicatedChange;
 pub use samples::{Curve, Point};
 pub use slab::VERSION_MAX;
 pub(crate) use slab::{Entry, Slot};

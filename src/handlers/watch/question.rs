@@ -59,7 +59,7 @@ impl<'a> Question<'a> {
                 .retry_after(1),
             FeedError::Gone { oldest }
             | FeedError::Hole {
-                goes_on_at: oldest, ..
+                next_offset: oldest, ..
             } => Problem::new(problem::OFFSET_GONE, detail).oldest(oldest),
             // No version of this history: it is of another one, or made up.
             FeedError::Ahead { .. } | FeedError::NotABoundary { .. } => {

@@ -84,7 +84,7 @@ fn an_offset_that_is_none_of_a_record_is_told_from_one_that_is_gone_or_to_come()
     let first = segments(dir.path()).remove(0);
     std::fs::remove_file(&first).unwrap();
     assert_eq!(read(&mut feed).len(), versions.len());
-    let first_offset = |path: &PathBuf| listing::Named::from_path(path).unwrap().first_offset;
+    let first_offset = |path: &PathBuf| listing::LogFile::from_path(path).unwrap().first_offset;
     let held = first_offset(&segments(dir.path())[0]);
     assert_eq!(oldest(node.feed(Some(0))), held);
     assert_eq!(oldest(node.feed(Some(versions[0]))), held);

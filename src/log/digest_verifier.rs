@@ -18,14 +18,14 @@ pub struct Mismatch {
 
 /// What each key adds to the digest: the keys are held in memory, the values are not.
 #[derive(Default)]
-pub(super) struct Recount {
+pub(super) struct DigestVerifier {
     hashes: HashMap<Box<[u8]>, u64>,
     digest: Digest,
     /// Where records were lost, the digest cannot be right.
     has_gap: bool,
 }
 
-impl Recount {
+impl DigestVerifier {
     pub(super) fn digest(&self) -> Digest {
         self.digest
     }

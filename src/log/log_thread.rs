@@ -13,7 +13,7 @@ use super::base::{self, Source};
 use super::dir_watch::DirWatch;
 use super::error::{Error, Health};
 use super::header::{Header, Kind};
-use super::listing::Named;
+use super::listing::LogFile;
 use super::options::Policy;
 use super::room::Rooms;
 use super::shared::Shared;
@@ -50,7 +50,7 @@ impl Keeper {
     }
 
     pub(super) fn stop(&mut self) {
-        self.shared.commit.keeper.stop();
+        self.shared.commit.log_thread.stop();
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
@@ -77,7 +77,7 @@ fn run(shared: &Shared, source: &dyn Source) {
         let is_well = shared.commit.health().takes_removals();
         let called = shared
             .commit
-            .keeper
+            .log_thread
             .wait(if is_well { LOOK_EVERY } else { RETRY_EVERY });
         if called.to_lead {
             shared.commit.lead(|| shared.write());
@@ -216,12 +216,12 @@ fn retry(shared: &Shared, full: Option<(&dyn Source, &mut Rooms)>) {
 /// Makes the log anew of what memory holds, where the files cannot be relied on or are too large for the disk.
 fn heal(shared: &Shared, source: &dyn Source, rooms: &mut Rooms) {
     // A compaction that is going on gives up, as the log has failed.
-    let _walking = shared.walking();
-    if shared.is_hollow() {
+    let _walking = shared.base_lock();
+    if shared.is_awaiting_snapshot() {
         return; // A new base is on its way anyway.
     }
     // What a replica has written and not yet applied would be left out of the base, and be lost with the log.
-    let _step = shared.stepping();
+    let _step = shared.apply_lock();
     let mut writer = shared.writer();
     match rebase(shared, &mut writer, source) {
         Ok(()) => {
@@ -239,7 +239,7 @@ fn heal(shared: &Shared, source: &dyn Source, rooms: &mut Rooms) {
         }
         Err(error) => {
             // From here on a start would begin with the new base: the log must go on behind that and nowhere else.
-            let named = Named::new(writer.dir.path(), Kind::Base, source.tip());
+            let named = LogFile::new(writer.dir.path(), Kind::Base, source.tip());
             let is_named = writer.dir.exists(&named.path);
             drop(writer);
             if is_named {
@@ -266,7 +266,7 @@ fn rebase(shared: &Shared, writer: &mut Writer, source: &dyn Source) -> Result<(
         first_offset: offset,
         branches: shared.history.branches(),
     };
-    let named = Named::new(writer.dir.path(), Kind::Base, offset);
+    let named = LogFile::new(writer.dir.path(), Kind::Base, offset);
     let mut entries = 0;
     writer.dir.forget_last_segment(&writer.disk)?;
     writer.dir.make(&writer.disk, &named.path, |file| {
@@ -275,7 +275,7 @@ fn rebase(shared: &Shared, writer: &mut Writer, source: &dyn Source) -> Result<(
     })?;
     // Taking in what waits in memory, which is in the store, brings the digest to the same offset.
     shared.budget.give_back(writer.drop_waiting());
-    writer.skip_to(offset)?;
+    writer.skip_forward(offset)?;
     let listing = writer.dir.list()?;
     writer
         .dir

@@ -5,18 +5,21 @@ use std::sync::{Mutex, MutexGuard};
 
 /// The offsets that are read from.
 #[derive(Default)]
-pub(super) struct Pins(Mutex<BTreeMap<u64, usize>>);
+pub(super) struct Retention(Mutex<BTreeMap<u64, usize>>);
 
 /// Keeps the log from an offset on; until it is dropped.
-pub(super) struct Pin<'a> {
-    pins: &'a Pins,
+pub(super) struct RetainGuard<'a> {
+    retention: &'a Retention,
     offset: u64,
 }
 
-impl Pins {
-    pub(super) fn pin(&self, offset: u64) -> Pin<'_> {
+impl Retention {
+    pub(super) fn retain(&self, offset: u64) -> RetainGuard<'_> {
         *self.lock().entry(offset).or_default() += 1;
-        Pin { pins: self, offset }
+        RetainGuard {
+            retention: self,
+            offset,
+        }
     }
 
     /// From here on the log is needed.
@@ -25,17 +28,19 @@ impl Pins {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, usize>> {
-        self.0.lock().expect("nothing under the lock of pins panics")
+        self.0
+            .lock()
+            .expect("nothing under the lock of the retention panics")
     }
 }
 
-impl Drop for Pin<'_> {
+impl Drop for RetainGuard<'_> {
     fn drop(&mut self) {
-        let mut pins = self.pins.lock();
-        if let Some(count) = pins.get_mut(&self.offset) {
+        let mut held = self.retention.lock();
+        if let Some(count) = held.get_mut(&self.offset) {
             *count -= 1;
             if *count == 0 {
-                pins.remove(&self.offset);
+                held.remove(&self.offset);
             }
         }
     }

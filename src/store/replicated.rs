@@ -14,7 +14,7 @@ use crate::record::{Operation, Record};
 const HOLD_CHANGES: usize = 64;
 
 /// A record of another node's log, ready to be applied.
-pub(crate) struct Copied {
+pub(crate) struct ReplicatedChange {
     operation: Operation,
     hash: u64,
     /// Of a removal, the key alone.
@@ -29,12 +29,12 @@ pub(crate) struct Copied {
 
 impl Store {
     /// Prepares a record; none where it tells of no key.
-    pub(crate) fn copied(&self, record: &Record<'_>, end: u64) -> Option<Copied> {
+    pub(crate) fn copied(&self, record: &Record<'_>, end: u64) -> Option<ReplicatedChange> {
         let added = match record.operation.is_put() {
             true => Digest::of_record(record, end),
             false => 0,
         };
-        record.operation.has_key().then(|| Copied {
+        record.operation.has_key().then(|| ReplicatedChange {
             operation: record.operation,
             hash: self.hash(record.key),
             pair: Pair::with_deadline(record.key, record.value, record.deadline_ms),
@@ -46,7 +46,7 @@ impl Store {
 
     /// Applies changes, in their order, after which the store is at `end`; and brings the digest to what it
     /// then holds.
-    pub(crate) fn apply(&self, changes: Vec<Copied>, end: u64, digest: &mut Digest) {
+    pub(crate) fn apply(&self, changes: Vec<ReplicatedChange>, end: u64, digest: &mut Digest) {
         changes.iter().for_each(|change| digest.add_hash(change.added));
         let mut replaced: Vec<(Pair, u64)> = Vec::with_capacity(changes.len());
         let mut spent: Vec<Pair> = Vec::with_capacity(changes.len());
