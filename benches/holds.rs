@@ -8,9 +8,9 @@
 //! A batch is one change, and so one hold: about 1.5 ms for the 1,000 operations that a node takes unless it is told
 //! otherwise by `--max-batch`.
 
-use pykv::log::{Options as LogOptions, Policy};
 use pykv::node::{Ahead, ClusterOptions, Deadline, Mode, Node, Options, Precondition, Step};
 use pykv::store::{Limits, holds};
+use pykv::wal::{Options as LogOptions, Policy};
 use pykv::{Key, node};
 use std::path::Path;
 use std::process::ExitCode;

@@ -4,10 +4,10 @@
 //! whole with other stores.
 
 use divan::{Bencher, counter::BytesCount};
-use pykv::log::{Options as LogOptions, Policy};
 use pykv::node::{ClusterOptions, Deadline, Mode, Node, Options, Precondition};
 use pykv::record::{Operation, Record};
 use pykv::store::Limits;
+use pykv::wal::{Options as LogOptions, Policy};
 use pykv::{Key, node};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;

@@ -27,17 +27,17 @@ pub fn record(bytes: &[u8]) {
 
 /// The header of a file.
 pub fn header(bytes: &[u8]) {
-    crate::log::fuzzing::header(bytes);
+    crate::wal::fuzzing::header(bytes);
 }
 
 /// A base and a segment, in an empty directory.
 pub fn base(dir: &Path, bytes: &[u8]) {
-    crate::log::fuzzing::base(dir, bytes);
+    crate::wal::fuzzing::base(dir, bytes);
 }
 
 /// A backup, in an empty directory.
 pub fn backup(dir: &Path, bytes: &[u8]) {
-    crate::log::fuzzing::backup(dir, bytes);
+    crate::wal::fuzzing::backup(dir, bytes);
 }
 
 /// The head of a request.

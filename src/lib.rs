@@ -11,22 +11,22 @@
 //! | room | what it is | uses |
 //! | --- | --- | --- |
 //! | `main.rs` | parses the command line, turns errors into exit statuses | `cli`, `client`, `commands` |
-//! | [`cli`] | every subcommand, flag, default, environment variable and help text | `address`, `api`, `http`, `key`, `log`, `net`, `node`, `record`, `store` |
-//! | [`commands`] | one file a subcommand: builds the parts and runs them | `address`, `api`, `auth`, `cli`, `client`, `digest`, `escape`, `json`, `key`, `log`, `net`, `node`, `record`, `replication`, `server`, `store`, `wall` |
+//! | [`cli`] | every subcommand, flag, default, environment variable and help text | `address`, `api`, `http`, `key`, `wal`, `net`, `node`, `record`, `store` |
+//! | [`commands`] | one file a subcommand: builds the parts and runs them | `address`, `api`, `auth`, `cli`, `client`, `digest`, `escape`, `json`, `key`, `wal`, `net`, `node`, `record`, `replication`, `server`, `store`, `wall` |
 //! | [`client`] | the HTTP client of the command line | `address`, `api`, `pair`, `record` |
-//! | [`server`] | accepts connections and runs each: from bytes to a handler, and its answer back | `api`, `auth`, `handlers`, `http`, `log`, `net`, `node`, `observe` |
-//! | [`handlers`] | one file a resource: from a request to its answer, by calls of a node; the table of routes | `address`, `api`, `auth`, `histogram`, `http`, `json`, `key`, `log`, `net`, `node`, `observe`, `page`, `pair`, `record`, `replication`, `session`, `store`, `wall` |
-//! | [`session`] | a client's way to the data: a node, and what the client's token opens | `auth`, `key`, `log`, `node`, `pair` |
+//! | [`server`] | accepts connections and runs each: from bytes to a handler, and its answer back | `api`, `auth`, `handlers`, `http`, `wal`, `net`, `node`, `observe` |
+//! | [`handlers`] | one file a resource: from a request to its answer, by calls of a node; the table of routes | `address`, `api`, `auth`, `histogram`, `http`, `json`, `key`, `wal`, `net`, `node`, `observe`, `page`, `pair`, `record`, `replication`, `session`, `store`, `wall` |
+//! | [`session`] | a client's way to the data: a node, and what the client's token opens | `auth`, `key`, `wal`, `node`, `pair` |
 //! | [`http`] | HTTP on the wire: requests, answers, problems | `api`, `escape`, `wall` |
 //! | [`net`] | connections as bytes: the open ones, what came, the memory that all share; no protocol, no node | |
 //! | [`auth`] | tokens and what they allow | |
 //! | [`observe`] | how long requests took, and what is told of that | `api`, `escape`, `histogram`, `http`, `net`, `node`, `store`, `waits`, `wall` |
 //! | [`page`] | the web page: files in the binary | `http` |
-//! | [`replication`] | the threads that follow another node, call the others and take over; the whole protocol | `address`, `api`, `boot_clock`, `log`, `node` |
+//! | [`replication`] | the threads that follow another node, call the others and take over; the whole protocol | `address`, `api`, `boot_clock`, `wal`, `node` |
 //! | [`api`] | what both sides of the HTTP API speak: paths, headers, JSON | |
-//! | [`node`] | a store, its log and its role: the one thing that handlers and commands talk to | `api`, `boot_clock`, `digest`, `histogram`, `key`, `log`, `pair`, `record`, `resolver`, `store`, `wall` |
-//! | [`store`] | memory: the LRU map, and the lock it is shared under | `digest`, `log`, `pair`, `record`, `waits` |
-//! | [`log`] | disk: segments, group commit, recovery, compaction, backups, check and repair | `digest`, `histogram`, `pair`, `record`, `waits`, `wall` |
+//! | [`node`] | a store, its log and its role: the one thing that handlers and commands talk to | `api`, `boot_clock`, `digest`, `histogram`, `key`, `wal`, `pair`, `record`, `resolver`, `store`, `wall` |
+//! | [`store`] | memory: the LRU map, and the lock it is shared under | `digest`, `wal`, `pair`, `record`, `waits` |
+//! | [`wal`] | disk: segments, group commit, recovery, compaction, backups, check and repair | `digest`, `histogram`, `pair`, `record`, `waits`, `wall` |
 //! | [`digest`] | what tells two stores with the same entries from others | `pair`, `record` |
 //! | [`record`] | the one record format | `pair` |
 //! | `key` | a key that was checked | `pair` |
@@ -36,9 +36,9 @@
 //! | `escape` | text that acts on nothing it is shown on | |
 //! | `wall`, `boot_clock` | the time of day, within what can be written; a clock that counts suspension | |
 //! | `histogram`, `waits` | how long things took; what a thread has waited for | |
-//! | `fuzzing` | the doors through which fuzzers and property tests come in | `handlers`, `log`, `record` |
+//! | `fuzzing` | the doors through which fuzzers and property tests come in | `handlers`, `wal`, `record` |
 //!
-//! The store holds the log's [`Appender`](log), because a change and its place in the log belong to one hold of one
+//! The store holds the log's [`Appender`](wal), because a change and its place in the log belong to one hold of one
 //! lock; the log sees the store only as a source of entries.
 //!
 //! # One number
@@ -67,7 +67,7 @@
 //!
 //! # The way of a watch
 //! A watcher reads the log's files behind the writer, up to what is written, on its connection's own thread
-//! ([`log::Feed`]). Where there is nothing new it sleeps; whoever writes the log next wakes one watcher, who
+//! ([`wal::Feed`]). Where there is nothing new it sleeps; whoever writes the log next wakes one watcher, who
 //! wakes the next. A handler itself never waits: it leaves what is to be done to its connection, which sends
 //! everything in hand first (`handlers::stream`).
 //!
@@ -138,7 +138,6 @@ mod histogram;
 mod http;
 mod json;
 mod key;
-pub mod log;
 mod net;
 pub mod node;
 mod observe;
@@ -151,6 +150,7 @@ mod server;
 mod session;
 pub mod store;
 mod waits;
+pub mod wal;
 mod wall;
 
 pub use key::{Key, KeyError};

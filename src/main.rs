@@ -117,8 +117,8 @@ mod tests {
                 may_be_done: true,
             },
         };
-        let locked = pykv::log::Error::Locked { dir: "d".into() };
-        let damaged = pykv::log::Error::Inconsistent {
+        let locked = pykv::wal::Error::Locked { dir: "d".into() };
+        let damaged = pykv::wal::Error::Inconsistent {
             dir: "d".into(),
             why: "a segment is missing".to_owned(),
         };

@@ -54,9 +54,9 @@ pub use usage::Usage;
 pub use write::{Deadline, Found, Got, Meta, Mode, Precondition, WriteError, Written};
 
 use crate::key::Key;
-use crate::log::{self, Finished, Log, Marker, Refusal, Role};
 use crate::pair::Pair;
 use crate::store::{self, Limits, LruMap, Prepared, Replay, Store};
+use crate::wal::{self, Finished, Log, Marker, Refusal, Role};
 use clock::Clock;
 use followers::Followers;
 use std::hash::RandomState;
@@ -89,12 +89,12 @@ pub struct Node {
 
 impl Node {
     /// Opens a data directory, recovering what it holds.
-    pub fn open(options: Options) -> Result<Node, log::Error> {
-        Node::open_on(log::Disk::default(), options)
+    pub fn open(options: Options) -> Result<Node, wal::Error> {
+        Node::open_on(wal::Disk::default(), options)
     }
 
     /// As [`Node::open`], on a disk that a test makes fail.
-    pub(crate) fn open_on(disk: log::Disk, options: Options) -> Result<Node, log::Error> {
+    pub(crate) fn open_on(disk: wal::Disk, options: Options) -> Result<Node, wal::Error> {
         let hasher = RandomState::new();
         let mut map = LruMap::new(options.limits, hasher.clone());
         let mut replay = Replay::new(&mut map);
@@ -110,7 +110,7 @@ impl Node {
         replay.finish();
         let digest = map.digest();
         let store = Arc::new(Store::new(map, appender, hasher.clone()));
-        log.start(Arc::clone(&store) as Arc<dyn log::Source>, digest)?;
+        log.start(Arc::clone(&store) as Arc<dyn wal::Source>, digest)?;
         let clock = Arc::new(Clock::new());
         let alarm = Arc::default();
         let sweeper = Sweeper::start(
@@ -119,7 +119,7 @@ impl Node {
             Arc::clone(&clock),
             log.waiter(),
         )
-        .map_err(|error| log::Error::io("cannot start a thread for", &options.dir)(error))?;
+        .map_err(|error| wal::Error::io("cannot start a thread for", &options.dir)(error))?;
         let run = std::hash::BuildHasher::hash_one(&hasher, "cursors") as u32;
         let cluster_id = std::hash::BuildHasher::hash_one(&hasher, "cluster");
         let cluster = Cluster::new(options.cluster, marker.as_ref(), role, log.appended(), cluster_id);
@@ -155,7 +155,7 @@ impl Node {
     }
 
     /// Stops the node's threads, syncs the log and releases the directory.
-    pub fn close(mut self) -> Result<(), log::Error> {
+    pub fn close(mut self) -> Result<(), wal::Error> {
         self.sweeper.stop();
         self.log.close()
     }
@@ -182,7 +182,7 @@ impl Node {
         let timestamp_ms = self.now_ms();
         let deadline_ms = deadline.at_ms(timestamp_ms);
         let prepared = self.prepare(key, value, deadline_ms, timestamp_ms)?;
-        let bytes = log::put_bytes(&prepared.pair);
+        let bytes = wal::put_bytes(&prepared.pair);
         let reserved = self.log.reserve(bytes)?;
 
         let mut turn = None;
@@ -257,7 +257,7 @@ impl Node {
     pub fn delete(&self, key: Key<'_>, precondition: Precondition<'_>) -> Result<u64, WriteError> {
         let hash = self.store.hash(key.as_bytes());
         let timestamp_ms = self.clock.now_ms();
-        let bytes = log::removal_bytes(key.as_bytes());
+        let bytes = wal::removal_bytes(key.as_bytes());
         let reserved = self.log.reserve(bytes)?;
 
         let mut locked = self.store.lock();
@@ -312,12 +312,12 @@ impl Node {
 
     /// As [`Node::wait`] without the wait: leaves `then` to whoever brings the log that far. `false`, and
     /// nothing left, where nobody is at it and this thread has to wait. `then` must not block.
-    pub(crate) fn defer(&self, offset: u64, then: log::Then) -> bool {
+    pub(crate) fn defer(&self, offset: u64, then: wal::Then) -> bool {
         self.log.defer(offset, then)
     }
 
     /// Writes a backup, piece by piece: the state at an offset that its end names. Clients are served meanwhile.
-    pub fn backup<E>(&self, take: &mut dyn log::Take<Error = E>) -> Result<(), log::BackupError<E>> {
+    pub fn backup<E>(&self, take: &mut dyn wal::Take<Error = E>) -> Result<(), wal::BackupError<E>> {
         self.log.backup(&*self.store, take)
     }
 

@@ -7,12 +7,12 @@
 
 use crate::auth::{Denied, Grant};
 use crate::key::Key;
-use crate::log::{Feed, FeedError, LogId, Role};
 use crate::node::{
     BatchError, Batched, Cursor, CursorError, Deadline, Found, Got, Lister, Meta, Mode, Node,
     PartialDeletion, Precondition, PrefixDeletion, Reads, Step, WriteError, Written,
 };
 use crate::pair::Pair;
+use crate::wal::{Feed, FeedError, LogId, Role};
 
 /// See the module.
 #[derive(Clone)]

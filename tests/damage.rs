@@ -17,9 +17,9 @@ mod common;
 
 use common::files::{as_if_killed, log_file, log_files};
 use pykv::Key;
-use pykv::log::{Error, Options as LogOptions, Policy};
 use pykv::node::{Ahead, Deadline, Mode, Node, Options, Precondition};
 use pykv::store::Limits;
+use pykv::wal::{Error, Options as LogOptions, Policy};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -2,9 +2,9 @@
 
 use proptest::prelude::*;
 use pykv::Key;
-use pykv::log::{self, Options as LogOptions, Policy};
 use pykv::node::{Ahead, BatchError, Deadline, Mode, Node, Options, Outcome, Precondition, Step, WriteError};
 use pykv::store::Limits;
+use pykv::wal::{self, Options as LogOptions, Policy};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
@@ -378,7 +378,7 @@ proptest! {
                     Action::Stop => node.close().unwrap(),
                     _ => drop(node),
                 }
-                let report = log::check(dir.path()).unwrap();
+                let report = wal::check(dir.path()).unwrap();
                 prop_assert!(report.is_whole(), "{:?}", report);
                 node = open(dir.path());
                 prop_assert_eq!(&held(&node), &model.entries);
@@ -386,7 +386,7 @@ proptest! {
         }
         prop_assert_eq!(held(&node), model.entries);
         node.close().unwrap();
-        let report = log::check(dir.path()).unwrap();
+        let report = wal::check(dir.path()).unwrap();
         prop_assert!(report.is_whole(), "{:?}", report);
     }
 }

@@ -4,7 +4,7 @@ use super::connection::Connection;
 use super::serve::Serve;
 use super::units::Span;
 use crate::client::Address;
-use crate::log::LogId;
+use crate::wal::LogId;
 use clap::Args;
 use std::time::Duration;
 

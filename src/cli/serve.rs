@@ -9,7 +9,7 @@ use super::values::{
 };
 use crate::http::{Hosts, Limits};
 use crate::net::Endpoint;
-use crate::{log, node, store};
+use crate::{node, store, wal};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
@@ -251,14 +251,14 @@ pub enum LogLevel {
 
 impl LogLevel {
     /// As the `log` crate has it.
-    pub fn filter(self) -> ::log::LevelFilter {
+    pub fn filter(self) -> log::LevelFilter {
         match self {
-            LogLevel::Off => ::log::LevelFilter::Off,
-            LogLevel::Error => ::log::LevelFilter::Error,
-            LogLevel::Warn => ::log::LevelFilter::Warn,
-            LogLevel::Info => ::log::LevelFilter::Info,
-            LogLevel::Debug => ::log::LevelFilter::Debug,
-            LogLevel::Trace => ::log::LevelFilter::Trace,
+            LogLevel::Off => log::LevelFilter::Off,
+            LogLevel::Error => log::LevelFilter::Error,
+            LogLevel::Warn => log::LevelFilter::Warn,
+            LogLevel::Info => log::LevelFilter::Info,
+            LogLevel::Debug => log::LevelFilter::Debug,
+            LogLevel::Trace => log::LevelFilter::Trace,
         }
     }
 }
@@ -345,18 +345,18 @@ impl Serve {
                 bytes_max: self.max_memory.0,
             },
             value_bytes_max: self.max_value.0 as usize,
-            log: log::Options {
+            log: wal::Options {
                 policy: match self.fsync {
-                    Fsync::Always => log::Policy::Always,
-                    Fsync::Everysec => log::Policy::Everysec,
-                    Fsync::No => log::Policy::No,
+                    Fsync::Always => wal::Policy::Always,
+                    Fsync::Everysec => wal::Policy::Everysec,
+                    Fsync::No => wal::Policy::No,
                 },
                 unwritten_bytes_max: self.max_unwritten().0,
                 segment_bytes_max: self.segment_size.0,
                 compact_bytes_min: self.compact_min.map(|size| size.0),
                 compact_ratio: self.compact_ratio,
                 backlog_bytes: self.log_backlog.map(|size| size.0),
-                branch_spread_bytes: log::BRANCH_SPREAD_BYTES,
+                branch_spread_bytes: wal::BRANCH_SPREAD_BYTES,
                 new_store: self.new_store,
                 wait_max: self.write_timeout.0,
             },
@@ -430,7 +430,7 @@ mod tests {
             (500, 2 << 20)
         );
         assert_eq!(options.value_bytes_max, 1 << 20);
-        assert_eq!(options.log.policy, log::Policy::Always);
+        assert_eq!(options.log.policy, wal::Policy::Always);
         let limits = serve.http_limits();
         assert_eq!(
             (limits.idle_timeout, limits.headers_max),

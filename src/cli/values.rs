@@ -5,9 +5,9 @@
 use super::units::{Size, SizeError, Span};
 use crate::api::{BATCH_OPERATIONS_MAX, TTL_MS_MAX};
 use crate::key::{Key, KeyError};
-use crate::log::{SEGMENT_BYTES_CEILING, UNWRITTEN_BYTES_CEILING};
 use crate::record::VALUE_BYTES_MAX;
 use crate::store;
+use crate::wal::{SEGMENT_BYTES_CEILING, UNWRITTEN_BYTES_CEILING};
 use std::fmt::Display;
 use std::num::NonZeroU64;
 use std::str::FromStr;

@@ -4,7 +4,7 @@ use super::output::{Existing, OutputFile};
 use super::{Error, connect, of_file, print_text};
 use crate::cli::{Backup, Restore};
 use crate::client::BackupError;
-use crate::log::{self, Whole};
+use crate::wal::{self, Whole};
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -20,7 +20,7 @@ pub(super) fn backup(args: &Backup) -> Result<(), Error> {
     };
     let out = OutputFile::create(&args.file, existing)?;
     take(args, &mut &out, out.cannot_write())?;
-    let whole = out.written().map(log::verify).transpose();
+    let whole = out.written().map(wal::verify).transpose();
     let whole = whole.map_err(|error| not_whole(error, &args.file))?;
     out.finish()?;
     // What went down a pipe is for whoever reads it to check.
@@ -28,9 +28,9 @@ pub(super) fn backup(args: &Backup) -> Result<(), Error> {
 }
 
 /// That what the node sent is no whole backup.
-fn not_whole(error: log::Error, file: &Path) -> Error {
+fn not_whole(error: wal::Error, file: &Path) -> Error {
     match error {
-        log::Error::IncompleteBackup {
+        wal::Error::IncompleteBackup {
             file_position, why, ..
         } => Error::Broken(format!(
             "what the node sent is no whole backup, from byte {file_position} on: {why}; {} was not written: try again",
@@ -53,7 +53,7 @@ fn take(
 }
 
 pub(super) fn restore(args: &Restore) -> Result<(), Error> {
-    let whole = log::restore(&args.file, &args.dir).map_err(|error| of_file(error, &args.file))?;
+    let whole = wal::restore(&args.file, &args.dir).map_err(|error| of_file(error, &args.file))?;
     print_text(&text(&whole))
 }
 

@@ -2,21 +2,21 @@
 
 use super::{Error, of_file, print, print_text};
 use crate::cli::Check;
-use crate::log::{self, Damage, Mismatch, Report};
+use crate::wal::{self, Damage, Mismatch, Report};
 use std::fmt::Write;
 
 pub(super) fn run(args: &Check) -> Result<(), Error> {
     if let Some(file) = &args.file {
-        let whole = log::verify(file).map_err(|error| of_file(error, file))?;
+        let whole = wal::verify(file).map_err(|error| of_file(error, file))?;
         let (entries, offset, digest) = (whole.entries, whole.offset, whole.digest);
         return print(
             format!("{entries} entries, as of offset {offset}, digest {digest}\nwhole\n").as_bytes(),
         );
     }
     let report = if args.repair {
-        log::repair(&args.dir)?
+        wal::repair(&args.dir)?
     } else {
-        log::check(&args.dir)?
+        wal::check(&args.dir)?
     };
     print_text(&text(&report, args.repair))?;
     if args.repair || report.is_whole() {

@@ -4,7 +4,7 @@ use super::{Error, of_file, terminal};
 use crate::api::{Encoding, encode_value, expires_at};
 use crate::cli;
 use crate::digest::Digest;
-use crate::log::{self, Read, Reader};
+use crate::wal::{self, Read, Reader};
 use serde::Serialize;
 use std::borrow::Cow;
 use std::io::{self, BufWriter, Write};
@@ -110,8 +110,8 @@ fn line<'a>(read: &Read<'a>) -> Line<'a> {
         key: (!record.key.is_empty()).then(|| String::from_utf8_lossy(record.key)),
         value,
         encoding,
-        term: number_of(Term).map(|bits| log::Term::from_bits(bits).number()),
-        branch: log::Branch::of_record(record, read.offset).map(|branch| format!("{:016x}", branch.nonce)),
+        term: number_of(Term).map(|bits| wal::Term::from_bits(bits).number()),
+        branch: wal::Branch::of_record(record, read.offset).map(|branch| format!("{:016x}", branch.nonce)),
         timestamp: (record.timestamp_ms > 0).then_some(record.timestamp_ms),
         expires_at: record.deadline_ms.map(expires_at),
         expires_at_ms: record.deadline_ms,
@@ -158,7 +158,7 @@ mod tests {
                 Operation::Term,
                 7,
                 b"",
-                &[log::Term::new(3, 99).bits(), 0xab]
+                &[wal::Term::new(3, 99).bits(), 0xab]
                     .map(u64::to_le_bytes)
                     .concat()
             )),

@@ -96,7 +96,7 @@ pub enum Error {
         source: client::Error,
     },
     /// A data directory could not be opened, read or closed.
-    Log(crate::log::Error),
+    Log(crate::wal::Error),
     /// A data directory is not whole; the output says where.
     Damaged {
         /// The directory.
@@ -141,8 +141,8 @@ impl Error {
     }
 }
 
-impl From<crate::log::Error> for Error {
-    fn from(error: crate::log::Error) -> Error {
+impl From<crate::wal::Error> for Error {
+    fn from(error: crate::wal::Error) -> Error {
         Error::Log(error)
     }
 }
@@ -282,9 +282,9 @@ fn token_of_line(line: &str) -> Option<&str> {
 }
 
 /// An error of a file that somebody names: what it says of data directories would mislead.
-fn of_file(error: crate::log::Error, file: &Path) -> Error {
+fn of_file(error: crate::wal::Error, file: &Path) -> Error {
     match error {
-        crate::log::Error::NoStore { path, why } if path == file => {
+        crate::wal::Error::NoStore { path, why } if path == file => {
             Error::WrongFile(format!("cannot read {}: {why}", file.display()))
         }
         error => Error::Log(error),

@@ -7,7 +7,7 @@
 
 use super::Error;
 use crate::net::Stopper;
-use ::log::{info, warn};
+use log::{info, warn};
 use signal_hook::consts::{SIGALRM, SIGUSR1, SIGUSR2, SIGXFSZ};
 use std::io;
 use std::sync::atomic::AtomicBool;

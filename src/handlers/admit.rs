@@ -11,7 +11,7 @@ use crate::auth::{Grant, Scope};
 use crate::http::media::{self, Sent};
 use crate::http::problem::{self, Problem};
 use crate::http::request::{Framing, Head};
-use crate::log::Role;
+use crate::wal::Role;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use tiny_http::Method;
 

@@ -7,8 +7,8 @@ use crate::http::problem::Problem;
 use crate::http::request::Head;
 use crate::http::response::{Body, Media, Reply};
 use crate::http::target;
-use crate::log::{BACKUP_BYTES, BackupError, Take};
 use crate::node::Node;
+use crate::wal::{BACKUP_BYTES, BackupError, Take};
 use tiny_http::StatusCode;
 
 pub(crate) fn get<'a>(node: &'a Node, head: &Head<'_>) -> Result<Answer<'a>, Problem> {

@@ -8,8 +8,8 @@ use crate::http::problem::{self, Problem};
 use crate::http::request::Head;
 use crate::http::response::{Body, Media, Reply, push_json};
 use crate::http::target;
-use crate::log::{CompactionStatus, Finished};
 use crate::node::Node;
+use crate::wal::{CompactionStatus, Finished};
 use std::time::{Duration, Instant};
 use tiny_http::StatusCode;
 

@@ -5,8 +5,8 @@ use crate::http::problem::{
     self, DISK_FULL, EXISTS, NO_WRITES, PRECONDITION, Problem, SHAPE, UNKNOWN_OUTCOME,
     UNKNOWN_OUTCOME_DISK_FULL, no_key, value_too_large,
 };
-use crate::log::{Health, Refusal};
 use crate::node::WriteError;
+use crate::wal::{Health, Refusal};
 
 impl Problem {
     /// What a write was refused for. `conditional`: the request asked for a key that is there.

@@ -10,12 +10,12 @@ use crate::http::problem::{self, Problem};
 use crate::http::request::Head;
 use crate::http::response::{Body, Media, Reply, push_json};
 use crate::http::target;
-use crate::log::{Health, Policy};
 use crate::node::ClusterStatus;
 use crate::observe::history;
 use crate::pair::KEY_BYTES_MAX;
 use crate::session::Session;
 use crate::store::{Curve, Limits};
+use crate::wal::{Health, Policy};
 use std::time::Duration;
 use tiny_http::StatusCode;
 

@@ -9,9 +9,9 @@ use super::room::Need;
 use super::write::{Deadline, Found, Precondition, WriteError, Written};
 use super::{Node, Refusal};
 use crate::key::Key;
-use crate::log::{self, BatchRoom};
 use crate::pair::Pair;
 use crate::store::{LruMap, Prepared};
+use crate::wal::{self, BatchRoom};
 use std::fmt;
 
 /// One operation of a batch.
@@ -139,8 +139,8 @@ impl PreparedStep<'_> {
     fn record_bytes(&self) -> u64 {
         match self {
             PreparedStep::Get { .. } => 0,
-            PreparedStep::Set { prepared, .. } => log::put_bytes(&prepared.pair),
-            PreparedStep::Delete { key, .. } => log::removal_bytes(key.as_bytes()),
+            PreparedStep::Set { prepared, .. } => wal::put_bytes(&prepared.pair),
+            PreparedStep::Delete { key, .. } => wal::removal_bytes(key.as_bytes()),
         }
     }
 

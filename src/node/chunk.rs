@@ -1,9 +1,9 @@
 //! A chunk of another node's log on its way into this one's.
 
 use super::Node;
-use crate::log::{Branch, LastRecord};
 use crate::record::{DecodeError, Operation, Record};
 use crate::store::ReplicatedChange;
+use crate::wal::{Branch, LastRecord};
 
 /// A chunk of another node's log: whole records and whole batches, each of them checked.
 pub(super) struct ReplicatedChunk {

@@ -71,7 +71,7 @@ impl Clock {
     /// Goes back to the wall's clock. No key may be left that is hidden by the time before.
     pub(super) fn step_back(&self) {
         if let Some(by) = self.step_back_to(wall_us(), self.since_us()) {
-            ::log::warn!(
+            log::warn!(
                 "the system's clock was set back by {:.1} s. Keys whose deadline had come by then are gone; deadlines \
                  that were given meanwhile are as much too late",
                 by.as_secs_f64()

@@ -1,6 +1,6 @@
 //! What a node is built as in its cluster, and what it says of its place there.
 
-use crate::log::{LogId, Role};
+use crate::wal::{LogId, Role};
 use std::fmt;
 use std::time::Duration;
 

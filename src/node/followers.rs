@@ -13,7 +13,7 @@
 //!   happened to it.
 
 use crate::boot_clock::BootInstant;
-use crate::log::FeedPosition;
+use crate::wal::FeedPosition;
 use std::collections::HashMap;
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};

@@ -7,7 +7,7 @@
 
 use super::Node;
 use super::followers::FollowerName;
-use crate::log::{Branch, Feed, FeedError, LastRecord, LogId, Role, Term, branch_before};
+use crate::wal::{Branch, Feed, FeedError, LastRecord, LogId, Role, Term, branch_before};
 use std::time::{Duration, Instant};
 
 /// What a follower asks.

@@ -7,8 +7,8 @@
 use super::listing::WALK_SLOTS;
 use super::pace::Pace;
 use super::{Node, Refusal};
-use crate::log;
 use crate::pair::KEY_BYTES_MAX;
+use crate::wal;
 
 /// Keys deleted in one hold of the lock.
 const HOLD_KEYS: usize = 32;
@@ -91,7 +91,7 @@ impl Node {
 
     /// Deletes those of a few keys that are there still.
     fn delete_keys(&self, keys: &[&[u8]], done: &mut PrefixDeletion) -> Result<(), Refusal> {
-        let bytes = keys.iter().map(|key| log::removal_bytes(key)).sum();
+        let bytes = keys.iter().map(|key| wal::removal_bytes(key)).sum();
         let hashes: Vec<u64> = keys.iter().map(|key| self.store.hash(key)).collect();
         let reserved = self.log.reserve(bytes)?;
         let now_ms = self.clock.now_ms();
@@ -103,7 +103,7 @@ impl Node {
             if let Some(slot) = locked.map.find_live(hash, key, || now_ms) {
                 done.offset = Some(locked.delete(slot, now_ms));
                 done.keys += 1;
-                spent_bytes += log::removal_bytes(key);
+                spent_bytes += wal::removal_bytes(key);
             }
         }
         drop(locked);

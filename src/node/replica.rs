@@ -10,8 +10,8 @@
 use super::chunk::ReplicatedChunk;
 use super::cluster_status::{ClusterStatus, Phase};
 use super::{Cluster, Node, Refusal};
-use crate::log::{Branch, LastRecord, LogId, ReplicaAppend, Role, SnapshotError, Term, branch_before, fork};
 use crate::store::{LruMap, Replay};
+use crate::wal::{Branch, LastRecord, LogId, ReplicaAppend, Role, SnapshotError, Term, branch_before, fork};
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -213,7 +213,7 @@ impl Node {
         loop {
             let change = self.cluster.wait_change(&since, RETRY_EVERY);
             let step = self.log.step();
-            if self.log.health() == crate::log::Health::Ok {
+            if self.log.health() == crate::wal::Health::Ok {
                 return if step.position() == chunk.end {
                     self.apply(&step, chunk)
                 } else {
@@ -234,7 +234,7 @@ impl Node {
         if let Some(next_offset) = chunk.next_offset {
             // After an error the log continues there once it can.
             if let Err(refusal) = step.skip_forward(next_offset) {
-                ::log::warn!("the log cannot continue at offset {next_offset} yet: {refusal}");
+                log::warn!("the log cannot continue at offset {next_offset} yet: {refusal}");
             }
             end = next_offset;
             self.store.lock().log.set_next(end);
@@ -246,7 +246,7 @@ impl Node {
 
     /// Copies the part of the log that is no part of another's history into files of its own; or drops it, where
     /// it tells of no key.
-    pub(crate) fn set_aside(&self, other: &[Branch], from: Option<u64>) -> Result<Aside, crate::log::Error> {
+    pub(crate) fn set_aside(&self, other: &[Branch], from: Option<u64>) -> Result<Aside, crate::wal::Error> {
         let own = self.log.branches();
         let end = self.log.position().written;
         let from = [fork(&own, other), from].into_iter().flatten().min();
@@ -308,7 +308,7 @@ impl Node {
 
     /// Reads the node's own files anew, where a snapshot broke off: the state that it had before is complete,
     /// and better than none while no primary answers.
-    pub(crate) fn reload(&self) -> Result<(), crate::log::Error> {
+    pub(crate) fn reload(&self) -> Result<(), crate::wal::Error> {
         if self.is_synced() || self.is_empty_store() {
             return Ok(());
         }
@@ -322,9 +322,7 @@ impl Node {
             self.cluster.set_synced(true);
             self.cluster.applied.wake();
         });
-        ::log::info!(
-            "serving the state of before the snapshot, up to offset {end}, until a primary is found"
-        );
+        log::info!("serving the state of before the snapshot, up to offset {end}, until a primary is found");
         Ok(())
     }
 

@@ -2,8 +2,8 @@
 
 use super::{Node, Status};
 use crate::histogram::Counts;
-use crate::log::{Health, Policy};
 use crate::store::Counters;
+use crate::wal::{Health, Policy};
 
 impl Node {
     /// How long syncs of the log took.

@@ -11,7 +11,7 @@
 use super::Node;
 use super::followers::FollowerStatus;
 use super::hold::Hold;
-use crate::log::{Health, Marker, Refusal, Role, Term};
+use crate::wal::{Health, Marker, Refusal, Role, Term};
 use std::fmt;
 use std::sync::MutexGuard;
 use std::time::{Duration, Instant};
@@ -85,7 +85,7 @@ impl Node {
     /// says; the other nodes put that right, as they do for a node that was away.
     pub(super) fn remember(&self, role: Role) {
         if let Err(error) = self.log.set_marker(&self.marker(role)) {
-            ::log::error!("what the node is in its cluster could not be written down: {error}");
+            log::error!("what the node is in its cluster could not be written down: {error}");
         }
     }
 
@@ -99,7 +99,7 @@ impl Node {
     }
 
     /// As [`Node::remember`], for a start, which fails without it.
-    pub(super) fn remember_or_fail(&self, role: Role) -> Result<(), crate::log::Error> {
+    pub(super) fn remember_or_fail(&self, role: Role) -> Result<(), crate::wal::Error> {
         self.log.set_marker(&self.marker(role))
     }
 
@@ -121,7 +121,7 @@ impl Node {
     pub(crate) fn step_down(&self, primary: Option<(&str, Term)>) {
         let _change = self.role_change();
         if self.role() == Role::Primary {
-            ::log::warn!("another node is primary in a higher term: this one steps down, and follows");
+            log::warn!("another node is primary in a higher term: this one steps down, and follows");
             self.become_replica(primary);
         } else if let Some((address, term)) = primary {
             self.cluster.note_primary(address, term);
@@ -174,14 +174,14 @@ impl Node {
             left_behind_bytes: known_written.saturating_sub(position),
             evicted: self.evict_excess(),
         };
-        ::log::info!("this node is the primary of term {term}, from offset {offset} on");
+        log::info!("this node is the primary of term {term}, from offset {offset} on");
         if promotion.left_behind_bytes > 0 {
             let bytes = promotion.left_behind_bytes;
-            ::log::warn!("{bytes} bytes of the former primary's log did not get here");
+            log::warn!("{bytes} bytes of the former primary's log did not get here");
         }
         if promotion.evicted > 0 {
             let keys = promotion.evicted;
-            ::log::warn!("this node's bounds are smaller than the former primary's: it evicted {keys} keys");
+            log::warn!("this node's bounds are smaller than the former primary's: it evicted {keys} keys");
         }
         self.alarm.call();
         Ok(promotion)
@@ -272,7 +272,7 @@ impl Node {
             let why = "it does not hold its writers any more";
             return Err(PromoteError::NoHandover(why.to_owned()));
         }
-        ::log::info!("this node steps down for {address}, which takes over");
+        log::info!("this node steps down for {address}, which takes over");
         self.cluster.add_peer(address);
         self.become_replica(None);
         Ok(())

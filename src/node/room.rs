@@ -14,8 +14,8 @@
 
 use super::Node;
 use super::pace::Pace;
-use crate::log::Refusal;
 use crate::store::{Locked, LruMap, Slot};
+use crate::wal::Refusal;
 use std::sync::MutexGuard;
 
 /// Entries evicted in one hold of the lock: some 0.2 ms, where none is in a cache.

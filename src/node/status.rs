@@ -1,8 +1,8 @@
 //! What a node is built from, and what it says of itself.
 
 use crate::digest::Digest;
-use crate::log::{self, CompactionStatus, Health, Policy, Position, Term};
 use crate::store::Limits;
+use crate::wal::{self, CompactionStatus, Health, Policy, Position, Term};
 use std::path::PathBuf;
 
 /// How a node is built.
@@ -15,7 +15,7 @@ pub struct Options {
     /// Largest value, in bytes.
     pub value_bytes_max: usize,
     /// The log's policy and limits.
-    pub log: log::Options,
+    pub log: wal::Options,
     /// How it takes part in a cluster.
     pub cluster: super::cluster_status::Options,
 }

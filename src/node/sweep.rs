@@ -9,8 +9,8 @@
 
 use super::clock::Clock;
 use super::pace::Pace;
-use crate::log::Waiter;
 use crate::store::Store;
+use crate::wal::Waiter;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -96,7 +96,7 @@ impl Sweeper {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            ::log::error!("the thread that removes expired keys has panicked");
+            log::error!("the thread that removes expired keys has panicked");
         }
     }
 }
@@ -143,7 +143,7 @@ fn sweep(store: &Store, clock: &Clock, log: &Waiter) -> Duration {
         && let Err(refusal) = log.wait(offset)
     {
         // The keys are gone for readers either way; what holds the log up is said by the log.
-        ::log::debug!("removing expired keys: {refusal}");
+        log::debug!("removing expired keys: {refusal}");
         return RETRY_AFTER;
     }
     let left = next_ms.map(|next_ms| Duration::from_millis(next_ms.saturating_sub(clock.now_ms())));

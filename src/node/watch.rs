@@ -1,7 +1,7 @@
 //! Watching: what has changed after an offset, and what changes then.
 
 use super::Node;
-use crate::log::{Feed, FeedError};
+use crate::wal::{Feed, FeedError};
 
 impl Node {
     /// A feed of the records after an offset, which goes on as changes are made; of those from now on where

@@ -1,7 +1,7 @@
 //! What a write asks, what it gets, and why it is refused.
 
-use crate::log::Refusal;
 use crate::store::Entry;
+use crate::wal::Refusal;
 use std::fmt;
 
 /// Until when a value is kept.

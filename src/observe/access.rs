@@ -94,7 +94,7 @@ impl Access {
         if let Err(TrySendError::Full(_)) = lines.try_send(line)
             && self.dropped.fetch_add(1, Relaxed) == 0
         {
-            ::log::warn!("the access log cannot be written as fast as requests come; lines are left out");
+            log::warn!("the access log cannot be written as fast as requests come; lines are left out");
         }
     }
 }
@@ -185,7 +185,7 @@ impl Writer {
                 Ok(out) => {
                     self.out = out;
                     self.is_failing = false;
-                    ::log::info!("opened the access log {} anew", self.path.display());
+                    log::info!("opened the access log {} anew", self.path.display());
                 }
                 Err(error) => self.fail("open", &error),
             }
@@ -197,7 +197,7 @@ impl Writer {
         self.dropped.fetch_add(lines as u64, Relaxed);
         self.text.clear();
         if !std::mem::replace(&mut self.is_failing, true) {
-            ::log::error!("cannot {doing} the access log {}: {error}", self.path.display());
+            log::error!("cannot {doing} the access log {}: {error}", self.path.display());
         }
     }
 }

@@ -51,7 +51,7 @@ impl Slow {
         } else {
             seen.line
         };
-        ::log::warn!(
+        log::warn!(
             "slow: {line} was answered with {} after {}, of which it waited {} for the store's lock, {} for the \
              log and {} for replicas{more}",
             seen.status,

@@ -47,7 +47,7 @@ impl Failover {
     /// A step has ended that was to take `expected_max` at most.
     pub(super) fn beat(&mut self, expected_max: Duration) {
         if let Some(pause) = self.pulse.beat(expected_max) {
-            ::log::debug!("this node stood still for {:.1} s", pause.as_secs_f32());
+            log::debug!("this node stood still for {:.1} s", pause.as_secs_f32());
             self.paused = Some(pause);
             self.has_asked = false;
         }
@@ -110,19 +110,19 @@ impl Failover {
                  primary again; `pykv promote --force` makes it the primary"
             );
             if !std::mem::replace(&mut self.is_logged, true) {
-                ::log::warn!("{why}");
+                log::warn!("{why}");
             }
             node.cluster().set_error(Some(why));
             return false;
         }
-        ::log::warn!(
+        log::warn!(
             "the primary has not answered for {:.1} s: taking over",
             silent_for.as_secs_f32()
         );
         match node.promote() {
             Ok(_) => true,
             Err(error) => {
-                ::log::error!("cannot take over: {error}");
+                log::error!("cannot take over: {error}");
                 false
             }
         }

@@ -14,8 +14,8 @@ use super::failover::Failover;
 use super::follow_error::FollowError;
 use super::handshake::{PeerInfo, ask_all, report_conflict};
 use super::link::Link;
-use crate::log::Term;
 use crate::node::{Change, Node};
+use crate::wal::Term;
 use std::time::Duration;
 
 /// A node to follow, and the connection to it.

@@ -18,8 +18,8 @@ use super::link::{Answer, Link, LinkError, Request, TEXT_BYTES_MAX};
 use super::{Times, backoff::Backoff};
 use crate::api::{self, Divergence, LogQuery, REPLICATION_PROTOCOL};
 use crate::boot_clock::BootInstant;
-use crate::log::{Branch, Role, Term};
 use crate::node::{Change, HEARTBEAT_EVERY, Node, Phase, ReceiveError, TakeError};
+use crate::wal::{Branch, Role, Term};
 use std::time::{Duration, Instant};
 
 /// How long a snapshot may pause.
@@ -79,13 +79,13 @@ pub(super) fn run(node: &Node) {
         });
         let why = error.to_string();
         if logged.is_first(&why) {
-            ::log::warn!("{why}; trying again until it works");
+            log::warn!("{why}; trying again until it works");
         }
         cluster.set_error(Some(why));
         if !matches!(error, FollowError::Snapshot(..))
             && let Err(error) = node.reload()
         {
-            ::log::error!("the state of before the snapshot cannot be read: {error}");
+            log::error!("the state of before the snapshot cannot be read: {error}");
         }
         if failover.take_over_if_due(node) {
             continue;
@@ -196,7 +196,7 @@ impl Following<'_> {
                 410 => {
                     self.heard_if_primary(&peer);
                     let offset = end.offset;
-                    ::log::info!(
+                    log::info!(
                         "{address} no longer holds what comes after offset {offset}: taking its state"
                     );
                     return Ok(link);
@@ -237,7 +237,7 @@ impl Following<'_> {
             cluster.took(chunk.written, end.offset, age());
             if !std::mem::replace(&mut is_streaming, true) {
                 self.has_progressed = true;
-                ::log::info!("following {address} from offset {} on", chunk.offset);
+                log::info!("following {address} from offset {} on", chunk.offset);
                 cluster.set_error(None);
                 cluster.set_phase(Phase::Streaming);
             }
@@ -317,7 +317,7 @@ impl Following<'_> {
             .set_aside(&branches, divergence.from)
             .map_err(FollowError::Aside)?;
         for path in aside.paths {
-            ::log::warn!(
+            log::warn!(
                 "the log has changes that are no part of the history of {address}; they are kept in {}: \
                  `pykv log` shows them, `pykv reapply` sends them again",
                 path.display()
@@ -327,7 +327,7 @@ impl Following<'_> {
     }
 
     fn take_snapshot(&mut self, mut link: Link, address: &str) -> Result<(), FollowError> {
-        ::log::info!("taking the state of {address}");
+        log::info!("taking the state of {address}");
         let request = Request {
             until_close: true,
             ..get(api::PATH_REPLICATION_SNAPSHOT)
@@ -344,7 +344,7 @@ impl Following<'_> {
             ReceiveError::RoleChanged => FollowError::RoleChanged,
             error => FollowError::Snapshot(address.to_owned(), error),
         })?;
-        ::log::info!("took the state of {address} at offset {offset}");
+        log::info!("took the state of {address} at offset {offset}");
         Ok(())
     }
 }

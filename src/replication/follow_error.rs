@@ -1,8 +1,8 @@
 //! What keeps a replica from following, and how often that is said.
 
 use super::link::LinkError;
-use crate::log::{Error, LogId};
 use crate::node::ReceiveError;
+use crate::wal::{Error, LogId};
 use std::fmt;
 
 /// Why following came to an end, to be begun anew.

@@ -20,8 +20,8 @@ use super::handshake::exchange;
 use super::link::{Link, Request, TEXT_BYTES_MAX};
 use super::{ANSWER_TIME_MAX, HANDSHAKE_TIME_MAX, dial};
 use crate::api::{self, Handover, HandoverOffset};
-use crate::log::Role;
 use crate::node::{Node, PromoteError, Promotion};
+use crate::wal::Role;
 use std::time::{Duration, Instant};
 
 /// For how long the primary holds its writers.
@@ -52,18 +52,18 @@ pub fn promote(node: &Node, is_forced: bool, go_on: impl Fn() -> bool) -> Result
     if !node.wait_visible(offset, deadline, go_on) {
         // It need not hold its writers any more.
         if let Err(error) = ask(node, &mut link, Ask::Hold(Duration::ZERO)) {
-            ::log::debug!("{address}: {error}");
+            log::debug!("{address}: {error}");
         }
         let why = "this node did not get the rest of its log in time";
         return Err(failed(why.to_owned()));
     }
     ask(node, &mut link, Ask::StepDown).map_err(failed)?;
     let promotion = node.promote().inspect_err(|error| {
-        ::log::error!("{address} has stepped down for this node, which does not become primary: {error}");
+        log::error!("{address} has stepped down for this node, which does not become primary: {error}");
     })?;
     // It hears of the new term.
     if let Err(error) = exchange(node, &mut link, HANDSHAKE_TIME_MAX) {
-        ::log::debug!("{address}: {error}");
+        log::debug!("{address}: {error}");
     }
     Ok(promotion)
 }

@@ -7,8 +7,8 @@ use super::link::{Link, LinkError, Request, TEXT_BYTES_MAX};
 use super::{ANSWER_TIME_MAX, dial};
 use crate::address::Address;
 use crate::api::{self, Handshake, REPLICATION_PROTOCOL};
-use crate::log::{LogId, Role, Term};
 use crate::node::Node;
+use crate::wal::{LogId, Role, Term};
 use std::time::Duration;
 
 /// What a node of another version is answered.
@@ -76,7 +76,7 @@ pub fn receive(node: &Node, said: &Handshake) -> Result<(), &'static str> {
         && let Some(address) = Address::of_node(&said.address)
         && node.cluster().meet_other_version()
     {
-        ::log::warn!("{address} is refused: {OTHER_VERSION}");
+        log::warn!("{address} is refused: {OTHER_VERSION}");
     }
     read(node, said).map(|peer| act_on(node, &peer))
 }
@@ -152,7 +152,7 @@ pub(super) fn report_conflict(node: &Node, one: &str, other: &str, term: Term) {
          stop one of them"
     );
     if node.cluster().set_conflict(what.clone()) {
-        ::log::error!("{what}");
+        log::error!("{what}");
     }
 }
 

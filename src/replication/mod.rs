@@ -12,7 +12,7 @@
 //! | `pulse`, `backoff` | this node's own pauses; pauses between attempts |
 //! | `follow_error` | what keeps a replica from following |
 //!
-//! `node/replica.rs` and `node/role.rs` say what these do to a node, `log/copy.rs` and `log/snapshot.rs` what
+//! `node/replica.rs` and `node/role.rs` say what these do to a node, `wal/copy.rs` and `wal/snapshot.rs` what
 //! they do to the log's files. The other end of each request is in `http/replication.rs`, the messages of both
 //! in `api/replication.rs`.
 //!
@@ -21,7 +21,7 @@
 //! is said, a replica can be followed itself, and promotion copies nothing.
 //!
 //! A log has an **id**, made with the store, and a history of **branches**, each a term, a nonce drawn at random,
-//! and the offset where it begins (`log/branch.rs`). A TERM record begins one: at every start as primary, and at
+//! and the offset where it begins (`wal/branch.rs`). A TERM record begins one: at every start as primary, and at
 //! every promotion, which begins a term too. Two logs of one id agree up to the first offset at which their
 //! histories differ, since one process gives the offsets of a branch. The higher term wins wherever two nodes
 //! meet.
@@ -205,7 +205,7 @@ impl<'scope> Replication<'scope> {
         self.node.cluster().stop();
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
-                ::log::error!("a thread of the replication has panicked");
+                log::error!("a thread of the replication has panicked");
             }
         }
     }

@@ -12,8 +12,8 @@
 use super::backoff::jittered;
 use super::handshake::ask_all;
 use super::pulse::Pulse;
-use crate::log::Role;
 use crate::node::{Hold, Node};
+use crate::wal::Role;
 use std::time::{Duration, Instant};
 
 /// How often the others are asked.
@@ -47,7 +47,7 @@ pub(super) fn run(node: &Node) {
         if is_inquiring || Instant::now() >= due {
             for (address, answer) in ask_all(node, &peers, ASK_TIME_MAX) {
                 if let Err(error) = answer {
-                    ::log::debug!("{address}: {error}");
+                    log::debug!("{address}: {error}");
                 }
             }
             due = Instant::now() + jittered(ASK_EVERY);
@@ -84,7 +84,7 @@ pub(super) fn run(node: &Node) {
             && change.role == Role::Primary
             && has_others
         {
-            ::log::warn!(
+            log::warn!(
                 "this node stood still for {:.1} s: asking the others before it takes writes again",
                 paused.as_secs_f32()
             );

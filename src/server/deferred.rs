@@ -14,10 +14,10 @@
 
 use crate::http::problem::Problem;
 use crate::http::response::{Encoder, Envelope};
-use crate::log::Refusal;
 use crate::net::registry::Peer;
 use crate::node::Node;
 use crate::observe::{Marks, Observer, Spent};
+use crate::wal::Refusal;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 

@@ -4,11 +4,11 @@ use super::deferred::{DEFERRED_BYTES_MAX, DeferredResponse};
 use crate::api;
 use crate::http::problem::Problem;
 use crate::http::response::{Encoder, Envelope, Reply};
-use crate::log::{Policy, Refusal};
 use crate::net::registry::Peer;
 use crate::net::time_for;
 use crate::node::{AckRequirement, Node};
 use crate::observe::{Asked, Marks, Observer, Spent};
+use crate::wal::{Policy, Refusal};
 use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -304,7 +304,7 @@ impl Output {
 mod tests {
     use super::*;
     use crate::http::response::{Body, Media};
-    use crate::log::Health;
+    use crate::wal::Health;
     use tiny_http::StatusCode;
 
     #[test]

@@ -6,8 +6,8 @@
 use super::Locked;
 use super::lru::LruMap;
 use super::slab::Slot;
-use crate::log::{Appender, Change, Operation};
 use crate::pair::Pair;
+use crate::wal::{Appender, Change, Operation};
 
 /// A pair to be put, made before the lock was taken.
 pub(crate) struct Prepared {

@@ -47,8 +47,8 @@ pub use samples::{Curve, Point};
 pub use slab::VERSION_MAX;
 pub(crate) use slab::{Entry, Slot};
 
-use crate::log::{Appender, Batch, Source};
 use crate::waits;
+use crate::wal::{Appender, Batch, Source};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, MutexGuard, TryLockError};
 use std::time::Instant;

@@ -187,7 +187,7 @@ fn sources(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The module that a file is: `log/mod.rs` and `log.rs` are both `log`.
+/// The module that a file is: `wal/mod.rs` and `log.rs` are both `log`.
 fn module_of(name: &str) -> Vec<String> {
     let mut module: Vec<String> = name
         .trim_end_matches(".rs")

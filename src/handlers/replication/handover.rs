@@ -10,8 +10,8 @@ use crate::http::problem::{self, Problem};
 use crate::http::request::Head;
 use crate::http::response::Reply;
 use crate::http::target;
-use crate::log::Role;
 use crate::node::{Node, PromoteError};
+use crate::wal::Role;
 use std::time::Duration;
 
 /// Longest time for which writers can be held.

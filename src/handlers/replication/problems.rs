@@ -1,8 +1,8 @@
 //! Why another node is not answered as it asked.
 
 use crate::http::problem::{self, Problem};
-use crate::log::{FeedError, Role};
 use crate::node::{PollError, PromoteError};
+use crate::wal::{FeedError, Role};
 
 pub(crate) fn problem_of(error: PollError, role: Role) -> Problem {
     let not_now = |why: &'static str| Problem::new(problem::NOT_READY, why).retry_after(1);
@@ -33,7 +33,7 @@ pub(crate) fn problem_of_feed(error: FeedError, role: Role) -> Problem {
     match error {
         FeedError::Gone { oldest } => Problem::new(problem::OFFSET_GONE, error.to_string()).oldest(oldest),
         error => {
-            ::log::error!("a follower of this {} cannot be answered: {error}", role.name());
+            log::error!("a follower of this {} cannot be answered: {error}", role.name());
             Problem::new(problem::LOG_UNREADABLE, error.to_string())
         }
     }

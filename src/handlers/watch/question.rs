@@ -5,8 +5,8 @@ use crate::handlers::deadline;
 use crate::handlers::sink::{Out, push_value};
 use crate::http::problem::{self, Problem};
 use crate::http::response::{push_decimal, push_json_string};
-use crate::log::{Feed, FeedError, LogId, Operation, Read, Role};
 use crate::session::Session;
+use crate::wal::{Feed, FeedError, LogId, Operation, Read, Role};
 use std::time::Duration;
 
 /// What is asked for.

@@ -2,12 +2,12 @@
 
 use crate::auth::Tokens;
 use crate::http::{Hosts, Limits};
-use crate::log::{self, Policy};
 use crate::net::Endpoint;
 use crate::net::Stopper;
 use crate::node::{self, Node};
 use crate::server::{Error, Options, Server};
 use crate::store;
+use crate::wal::{self, Policy};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -47,7 +47,7 @@ impl Fixture {
                 bytes_max: 100 << 20,
             },
             value_bytes_max: VALUE_BYTES_MAX,
-            log: log::Options {
+            log: wal::Options {
                 policy: Policy::No,
                 unwritten_bytes_max: 16 << 20,
                 segment_bytes_max: 64 << 20,

@@ -58,7 +58,7 @@ pub(super) fn recover(
 ) -> Result<Recovered, Error> {
     let listing = dir.list()?;
     for path in &listing.temporary {
-        ::log::warn!(
+        log::warn!(
             "removing {}, which was being made when the process ended",
             path.display()
         );
@@ -166,7 +166,7 @@ fn set_bare_tail_aside(dir: &Dir, disk: &Disk, mut listing: Listing) -> Result<L
         dir.check_last_segment(&listing)?;
         dir.forget_last_segment(disk)?;
         let aside = repair::set_aside(dir, disk, &last.path, last.first_offset)?;
-        ::log::warn!(
+        log::warn!(
             "{} has no header and no record, as a power cut may leave a file that was just made; it is {} now",
             last.path.display(),
             aside.display()
@@ -257,13 +257,11 @@ fn cut_tail(dir: &Dir, disk: &Disk, reader: &FileReader, at: u64, why: &str) -> 
     let offset = reader.named().first_offset + at - HEADER_BYTES as u64;
     let (name, cut) = (path.display(), end - at);
     if why == CUT_SHORT {
-        ::log::warn!(
-            "{name} ends in a record that was cut short; cutting off {cut} bytes at offset {offset}"
-        );
+        log::warn!("{name} ends in a record that was cut short; cutting off {cut} bytes at offset {offset}");
     } else {
         // A power cut leaves this too; but it may also be the medium, so the bytes are kept.
         let saved = repair::save(dir, disk, (path, &file), offset, at..end)?;
-        ::log::warn!(
+        log::warn!(
             "{name} ends in {cut} bytes that are no record ({why}); cutting them off at offset {offset}, \
              and keeping them in {}",
             saved.display()

@@ -153,7 +153,7 @@ pub(super) mod faults {
     /// Which operations fail. Counts them all, so that a test can first run a workload whole and then once
     /// for each operation it made.
     #[derive(Default)]
-    pub(in crate::log) struct Faults(Mutex<State>);
+    pub(in crate::wal) struct Faults(Mutex<State>);
 
     #[derive(Default)]
     struct State {
@@ -162,7 +162,7 @@ pub(super) mod faults {
     }
 
     #[derive(Clone, Copy, Default, PartialEq)]
-    pub(in crate::log) enum Plan {
+    pub(in crate::wal) enum Plan {
         #[default]
         None,
         /// This one fails, once, with this error of the system.
@@ -174,12 +174,12 @@ pub(super) mod faults {
     }
 
     impl Faults {
-        pub(in crate::log) fn plan(&self, plan: Plan) {
+        pub(in crate::wal) fn plan(&self, plan: Plan) {
             let mut state = self.0.lock().unwrap();
             *state = State { made: 0, plan };
         }
 
-        pub(in crate::log) fn made(&self) -> usize {
+        pub(in crate::wal) fn made(&self) -> usize {
             self.0.lock().unwrap().made
         }
 

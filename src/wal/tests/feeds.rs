@@ -1,8 +1,8 @@
 //! Feeds: what is read of the log while it is written.
 
 use super::*;
-use crate::log::disk::{Disk, faults::Plan};
 use crate::record::Record;
+use crate::wal::disk::{Disk, faults::Plan};
 use std::sync::atomic::AtomicBool;
 
 const EIO: i32 = 5;

@@ -1,8 +1,8 @@
 //! Batches on disk: all or nothing, wherever the log ends; and versions that do not come back.
 
 use super::*;
-use crate::log::header::HEADER_BYTES;
 use crate::node::{BatchError, Outcome, Step};
+use crate::wal::header::HEADER_BYTES;
 
 fn put<'a>(k: &'a str, value: &'a str) -> Step<'a> {
     Step::Set {

@@ -285,7 +285,7 @@ impl Snapshot<'_> {
         }
         disk.sync_all(&into).map_err(Error::io("cannot sync", &kept))?;
         disk.sync_dir(dir).map_err(Error::io("cannot sync", dir.path()))?;
-        ::log::warn!("the store that is replaced is kept in {}", kept.display());
+        log::warn!("the store that is replaced is kept in {}", kept.display());
         Ok(())
     }
 

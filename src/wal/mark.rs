@@ -16,7 +16,7 @@ impl Dir {
             return;
         }
         if let Err(error) = self.lock_file().write(disk, mark) {
-            ::log::debug!("cannot write {}: {error}", self.path().join(lock::NAME).display());
+            log::debug!("cannot write {}: {error}", self.path().join(lock::NAME).display());
         }
     }
 

@@ -1,7 +1,7 @@
 //! Compaction: what is left of the log tells the same, whatever goes on or wrong meanwhile.
 
 use super::*;
-use crate::log::disk::{Disk, faults::Plan};
+use crate::wal::disk::{Disk, faults::Plan};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -52,7 +52,7 @@ fn a_base_takes_the_place_of_the_log_before_it() {
     );
     // A base has a header, 28 bytes and key and value an entry, and an END of 20 and 16 bytes.
     let live: usize = before.iter().map(|(k, v)| 28 + k.len() + v.len()).sum();
-    let headers = 2 * crate::log::header::HEADER_BYTES;
+    let headers = 2 * crate::wal::header::HEADER_BYTES;
     assert_eq!(done.bytes_after as usize, headers + live + 36);
     assert!(done.bytes_before > done.bytes_after);
     assert_eq!(contents(&node), before);

@@ -195,7 +195,7 @@ impl ReplicaAppend<'_> {
         loop {
             match self.shared.wait(end) {
                 Err(Refusal::TimedOut { waited }) => {
-                    ::log::warn!(
+                    log::warn!(
                         "the log did not get to what came from the primary within {} s",
                         waited.as_secs()
                     );

@@ -31,19 +31,19 @@ const SYNC_EVERY: Duration = Duration::from_secs(1);
 /// How often it is looked after records that nobody waits for.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// The running thread. It ends, and is joined, in [`Keeper::stop`] or when this is dropped.
-pub(super) struct Keeper {
+/// The running thread. It ends, and is joined, in [`LogThread::stop`] or when this is dropped.
+pub(super) struct LogThread {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Keeper {
-    pub(super) fn start(shared: Arc<Shared>, source: Arc<dyn Source>) -> std::io::Result<Keeper> {
+impl LogThread {
+    pub(super) fn start(shared: Arc<Shared>, source: Arc<dyn Source>) -> std::io::Result<LogThread> {
         let of_thread = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("log".to_string())
             .spawn(move || run(&of_thread, &*source))?;
-        Ok(Keeper {
+        Ok(LogThread {
             shared,
             thread: Some(thread),
         })
@@ -54,12 +54,12 @@ impl Keeper {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            ::log::error!("the log's thread has panicked");
+            log::error!("the log's thread has panicked");
         }
     }
 }
 
-impl Drop for Keeper {
+impl Drop for LogThread {
     fn drop(&mut self) {
         self.stop();
     }
@@ -134,7 +134,7 @@ fn make_room(shared: &Shared, source: &dyn Source, rooms: &mut Rooms) {
             }
         }
         Err(error) if error.is_displaced() => return shared.commit.fail(&Failure::Sync(error)),
-        Err(error) => ::log::debug!("cannot make room: {error}"),
+        Err(error) => log::debug!("cannot make room: {error}"),
     }
     match rooms.spend_reserve(shared, source) {
         true => heal(shared, source, rooms),
@@ -208,7 +208,7 @@ fn retry(shared: &Shared, full: Option<(&dyn Source, &mut Rooms)>) {
             let short = full.and_then(|(source, rooms)| rooms.short(shared, source));
             shared.commit.recover(short.unwrap_or(Health::Ok));
         }
-        Err(Failure::Write(error)) if !error.is_displaced() => ::log::debug!("still failing: {error}"),
+        Err(Failure::Write(error)) if !error.is_displaced() => log::debug!("still failing: {error}"),
         Err(failure) => shared.commit.fail(&failure),
     }
 }
@@ -245,7 +245,7 @@ fn heal(shared: &Shared, source: &dyn Source, rooms: &mut Rooms) {
             if is_named {
                 shared.commit.fail(&Failure::Sync(error));
             } else {
-                ::log::debug!("still failing: {error}");
+                log::debug!("still failing: {error}");
             }
         }
     }
@@ -280,6 +280,6 @@ fn rebase(shared: &Shared, writer: &mut Writer, source: &dyn Source) -> Result<(
     writer
         .dir
         .remove(&writer.disk, listing.superseded().map(|named| named.path.clone()));
-    ::log::info!("wrote a new base of {entries} entries at offset {offset}");
+    log::info!("wrote a new base of {entries} entries at offset {offset}");
     Ok(())
 }

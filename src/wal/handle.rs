@@ -14,7 +14,7 @@ use super::feed::{Feed, FeedPosition};
 use super::feed_error::FeedError;
 use super::feed_raw::check_last;
 use super::last_record::LastRecord;
-use super::log_thread::Keeper;
+use super::log_thread::LogThread;
 use super::marker::{Marker, Role};
 use super::options::{Options, Policy};
 use super::recovery;
@@ -43,7 +43,7 @@ pub struct Log {
     digest_expected: Option<Digest>,
     /// Where the log ended when it was opened, if no key was in it.
     empty_at: Option<u64>,
-    keeper: Option<Keeper>,
+    log_thread: Option<LogThread>,
     compactor: Option<Compactor>,
 }
 
@@ -110,7 +110,7 @@ impl Log {
                 shared,
                 digest_expected: recovered.digest,
                 empty_at: recovered.is_empty.then_some(next),
-                keeper: None,
+                log_thread: None,
                 compactor: None,
             },
             appender,
@@ -123,7 +123,7 @@ impl Log {
     /// Where the log was closed in order, the digest is held against what it was then.
     pub(crate) fn start(&mut self, source: Arc<dyn Source>, digest: Digest) -> Result<(), Error> {
         if let Some(expected) = self.digest_expected.filter(|expected| *expected != digest) {
-            ::log::warn!(
+            log::warn!(
                 "the digest of the store is {digest}, and was {expected} when the log was closed: it does not \
                  hold what it held then"
             );
@@ -133,9 +133,9 @@ impl Log {
             .commit
             .set_state(self.shared.commit.position().written, digest);
         let cannot = || Error::io("cannot start the threads of", self.shared.dir.path());
-        let keeper = Keeper::start(Arc::clone(&self.shared), Arc::clone(&source)).map_err(cannot())?;
+        let log_thread = LogThread::start(Arc::clone(&self.shared), Arc::clone(&source)).map_err(cannot())?;
         let compactor = Compactor::start(Arc::clone(&self.shared), source).map_err(cannot())?;
-        (self.keeper, self.compactor) = (Some(keeper), Some(compactor));
+        (self.log_thread, self.compactor) = (Some(log_thread), Some(compactor));
         Ok(())
     }
 
@@ -144,8 +144,8 @@ impl Log {
         if let Some(compactor) = &mut self.compactor {
             compactor.stop();
         }
-        if let Some(keeper) = &mut self.keeper {
-            keeper.stop();
+        if let Some(log_thread) = &mut self.log_thread {
+            log_thread.stop();
         }
         let written = loop {
             match self.shared.write() {

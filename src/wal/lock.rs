@@ -120,7 +120,7 @@ impl Lock {
             Err(Errno::NOENT) => {
                 let made = open(dir, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL).map_err(|_| replaced())?;
                 made.try_lock().map_err(|_| replaced())?;
-                ::log::warn!(
+                log::warn!(
                     "{} was deleted; made it again. It is no sign of a process that has gone: leave it there",
                     path.join(NAME).display()
                 );
@@ -169,7 +169,7 @@ fn lock_dir(path: &Path, dir: &File) -> Result<(), Error> {
         Err(Errno::WOULDBLOCK) => Err(locked(path)),
         // Not every file system has locks for directories; LOCK is locked as well.
         Err(error) => {
-            ::log::debug!("cannot lock {}: {error}", path.display());
+            log::debug!("cannot lock {}: {error}", path.display());
             Ok(())
         }
     }

@@ -59,7 +59,7 @@ impl Compactor {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            ::log::error!("the thread that compacts the log has panicked");
+            log::error!("the thread that compacts the log has panicked");
         }
     }
 }
@@ -85,7 +85,7 @@ fn run(shared: &Shared, source: &dyn Source) {
         match &result {
             Ok(done) => {
                 not_before = None;
-                ::log::info!(
+                log::info!(
                     "compacted the log from {} to {} bytes: a base of {} entries at offset {}",
                     done.bytes_before,
                     done.bytes_after,
@@ -95,7 +95,7 @@ fn run(shared: &Shared, source: &dyn Source) {
             }
             Err(error) => {
                 not_before = Some(Instant::now() + BACK_OFF);
-                ::log::error!("the log could not be compacted, and stays as it is: {error}");
+                log::error!("the log could not be compacted, and stays as it is: {error}");
             }
         }
         state.end(result.map_err(|error| error.to_string()));

@@ -66,7 +66,7 @@ pub(super) fn start_log(dir: &Dir, disk: &Disk, spread_bytes: u64) -> Result<Rec
         start: 0,
     }];
     let segment = Segment::create(dir, disk, id, &[], 0, &first)?;
-    ::log::info!("made a new store in {}", dir.path().display());
+    log::info!("made a new store in {}", dir.path().display());
     let mut log = Recovered {
         id,
         branches,
@@ -118,7 +118,7 @@ pub(super) fn begin_branch(
         Ok(()) => {
             log.last = last;
             if log.digest.is_none() {
-                ::log::warn!("the log was not closed in order; it continues at offset {continues_at}");
+                log::warn!("the log was not closed in order; it continues at offset {continues_at}");
             }
             Ok(())
         }

@@ -320,8 +320,8 @@ impl Commit {
             .extract_if(.., |(offset, _)| self.is_covered(*offset))
             .collect();
         let next = waiters.pop();
-        let is_for_keeper = next.is_none() && !deferred.is_empty();
-        if next.is_none() && !is_for_keeper {
+        let is_for_log_thread = next.is_none() && !deferred.is_empty();
+        if next.is_none() && !is_for_log_thread {
             self.is_led.store(false, Ordering::Relaxed);
         }
         if let Some(next) = next {
@@ -334,7 +334,7 @@ impl Commit {
         drop(queue);
         covered.iter().for_each(|waiter| waiter.thread.unpark());
         done.into_iter().for_each(|(_, then)| then(Ok(())));
-        is_for_keeper
+        is_for_log_thread
     }
 
     /// The log has failed: refuses writes from now on, and tells those who wait that their outcome is not
@@ -366,7 +366,7 @@ impl Commit {
             _ => true,
         };
         if is_worse {
-            ::log::error!("{health}; taking no writes until that is over");
+            log::error!("{health}; taking no writes until that is over");
             queue.health = health;
         }
         self.is_failed.store(true, Ordering::Release);
@@ -383,8 +383,8 @@ impl Commit {
     /// The log takes writes again; only deletions where that is what the health says.
     pub(super) fn recover(&self, health: Health) {
         match &health {
-            Health::Ok => ::log::info!("the log can be written again; taking writes"),
-            health => ::log::warn!("{health}"),
+            Health::Ok => log::info!("the log can be written again; taking writes"),
+            health => log::warn!("{health}"),
         }
         let mut queue = self.queue();
         self.is_short.store(health != Health::Ok, Ordering::Relaxed);

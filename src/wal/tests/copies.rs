@@ -2,10 +2,10 @@
 //! every operation on a file made to fail, and made the last one before the machine stops.
 
 use super::*;
-use crate::log::disk::{Disk, faults::Plan};
-use crate::log::header::HEADER_BYTES;
-use crate::log::{Branch, Role};
 use crate::node::{ClusterOptions, ReceiveError, TakeError};
+use crate::wal::disk::{Disk, faults::Plan};
+use crate::wal::header::HEADER_BYTES;
+use crate::wal::{Branch, Role};
 
 const ENOSPC: i32 = 28;
 const EIO: i32 = 5;

@@ -1,7 +1,7 @@
 //! Disks that are full, fail, or stop.
 
 use super::*;
-use crate::log::disk::{Disk, faults::Plan};
+use crate::wal::disk::{Disk, faults::Plan};
 
 const ENOSPC: i32 = 28;
 const EIO: i32 = 5;

@@ -133,7 +133,7 @@ impl Dir {
     pub(super) fn remove(&self, disk: &Disk, paths: impl IntoIterator<Item = PathBuf>) {
         for path in paths {
             if let Err(error) = disk.remove(self, &path) {
-                ::log::warn!("cannot remove {}: {error}", path.display());
+                log::warn!("cannot remove {}: {error}", path.display());
             }
         }
     }
@@ -154,7 +154,7 @@ impl Dir {
                 return Err(self.displaced("it is no longer there".to_owned()));
             }
             // That tells nothing of the directory, which is open.
-            Err(error) => ::log::debug!("cannot look at {}: {error}", self.path().display()),
+            Err(error) => log::debug!("cannot look at {}: {error}", self.path().display()),
         }
         self.lock.check(self.path(), self.file())
     }

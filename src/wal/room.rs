@@ -133,8 +133,8 @@ impl Rooms {
         // Not for every entry that comes; and room that is held is not given up for a while.
         if wanted > has + has / 8 || (wanted == 0 && has > 0) {
             match dir.set_reserve(&shared.disk, wanted) {
-                Ok(()) => ::log::debug!("{wanted} bytes of the disk are kept in reserve"),
-                Err(error) => ::log::debug!("cannot keep {wanted} bytes of the disk in reserve: {error}"),
+                Ok(()) => log::debug!("{wanted} bytes of the disk are kept in reserve"),
+                Err(error) => log::debug!("cannot keep {wanted} bytes of the disk in reserve: {error}"),
             }
         }
     }
@@ -167,7 +167,7 @@ impl Rooms {
             .sum();
         if bytes > 0 {
             dir.remove(&shared.disk, dispensable);
-            ::log::warn!(
+            log::warn!(
                 "the disk is full: {bytes} bytes of the log that were kept for watchers and replicas are gone"
             );
         }

@@ -1,7 +1,7 @@
 //! What is on disk, byte for byte; and what becomes of it when it is cut, flipped or repaired.
 
 use super::*;
-use crate::log::header::HEADER_BYTES;
+use crate::wal::header::HEADER_BYTES;
 use tempfile::TempDir;
 
 /// A log of three changes: a key set, updated, and another one set; and the offset after each. It was closed
