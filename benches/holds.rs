@@ -8,10 +8,10 @@
 //! A batch is one change, and so one hold: about 1.5 ms for the 1,000 operations that a node takes unless it is told
 //! otherwise by `--max-batch`.
 
-use pykv::node::{Ahead, ClusterOptions, Deadline, Mode, Node, Options, Precondition, Step};
-use pykv::store::{Limits, holds};
-use pykv::wal::{Options as LogOptions, Policy};
-use pykv::{Key, node};
+use pykv::internals::node::{Ahead, ClusterOptions, Deadline, Mode, Node, Options, Precondition, Step};
+use pykv::internals::store::{Limits, holds};
+use pykv::internals::wal::{Options as LogOptions, Policy};
+use pykv::internals::{Key, node};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};

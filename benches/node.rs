@@ -4,11 +4,11 @@
 //! whole with other stores.
 
 use divan::{Bencher, counter::BytesCount};
-use pykv::node::{ClusterOptions, Deadline, Mode, Node, Options, Precondition};
-use pykv::record::{Operation, Record};
-use pykv::store::Limits;
-use pykv::wal::{Options as LogOptions, Policy};
-use pykv::{Key, node};
+use pykv::internals::node::{ClusterOptions, Deadline, Mode, Node, Options, Precondition};
+use pykv::internals::record::{Operation, Record};
+use pykv::internals::store::Limits;
+use pykv::internals::wal::{Options as LogOptions, Policy};
+use pykv::internals::{Key, node};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 use tempfile::TempDir;

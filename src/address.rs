@@ -11,7 +11,7 @@ const HOST_BYTES_MAX: usize = 253;
 
 /// A host and a port. Read from `HOST:PORT`, `HOST` or `http://HOST:PORT`; shown as the last.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address {
+pub(crate) struct Address {
     /// A name, an IPv4 address, or an IPv6 address in brackets.
     host: String,
     port: u16,
@@ -19,7 +19,7 @@ pub struct Address {
 
 /// Why a text is no address of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AddressError {
+pub(crate) enum AddressError {
     /// A scheme other than `http`.
     Scheme,
     /// A path, a query or a user beside the host.
@@ -99,17 +99,17 @@ impl std::str::FromStr for Address {
 
 impl Address {
     /// As `host:port`.
-    pub fn host_and_port(&self) -> String {
+    pub(crate) fn host_and_port(&self) -> String {
         format!("{}:{}", self.host, self.port)
     }
 
     /// The host alone.
-    pub fn host(&self) -> &str {
+    pub(crate) fn host(&self) -> &str {
         &self.host
     }
 
     /// Whether it leads to the machine that asks, whichever that is.
-    pub fn is_loopback(&self) -> bool {
+    pub(crate) fn is_loopback(&self) -> bool {
         let host = self.host().trim_matches(['[', ']']);
         host.eq_ignore_ascii_case("localhost")
             || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
@@ -117,7 +117,7 @@ impl Address {
 
     /// Whether it leads to no node: an address to listen at (`0.0.0.0`, `[::]`), to many or to all, or a number that is
     /// no address.
-    pub fn is_nowhere(&self) -> bool {
+    pub(crate) fn is_nowhere(&self) -> bool {
         let bare = self.host.trim_matches(['[', ']']);
         match bare.parse::<IpAddr>().map(|address| address.to_canonical()) {
             Ok(IpAddr::V4(address)) => {

@@ -12,24 +12,27 @@ mod replication;
 mod status;
 mod usage;
 
-pub use batch::{
+pub(crate) use batch::{
     BATCH_BYTES_MIN, BATCH_OPERATIONS_DEFAULT, BATCH_OPERATIONS_MAX, Batch, Batched, Operation, Outcome,
 };
-pub use deadline::{DEADLINE_MS_MAX, Patch, TTL_MS_MAX, expires_at, ttl_ms, ttl_seconds};
-pub use history::{History, Samples};
-pub use replication::{
+pub(crate) use deadline::{DEADLINE_MS_MAX, Patch, TTL_MS_MAX, expires_at, ttl_ms, ttl_seconds};
+pub(crate) use history::{History, Samples};
+pub(crate) use replication::{
     ChunkHeader, Divergence, Follower, Forgotten, HEADER_LOG, HEADER_MIN_OFFSET, HEADER_REPLICAS,
-    HEADER_SYNC_REPLICAS, HEADER_SYNC_REQUIRED, HEADER_SYNC_TIMEOUT, Handover, HandoverOffset, Handshake,
-    LogQuery, PATH_FORGET, PATH_PRIMARY, PATH_PROMOTE, PATH_REPLICA, PATH_REPLICATION_HANDOVER,
-    PATH_REPLICATION_HELLO, PATH_REPLICATION_LOG, PATH_REPLICATION_SNAPSHOT, POLL_WAIT_MS_MAX, Promoted,
-    REPLICATION_PROTOCOL, ReplicationStatus, SYNC_REPLICAS_MAX, SYNC_TIMEOUT_SECONDS_MAX, Successor,
+    HEADER_SYNC_REPLICAS, HEADER_SYNC_REQUIRED, HEADER_SYNC_TIMEOUT, HandoverOffset, PATH_FORGET,
+    PATH_PRIMARY, PATH_PROMOTE, PATH_REPLICA, PATH_REPLICATION_SNAPSHOT, POLL_WAIT_MS_MAX, Promoted,
+    ReplicationStatus, SYNC_REPLICAS_MAX, SYNC_TIMEOUT_SECONDS_MAX, Successor,
+};
+pub use replication::{
+    Handover, Handshake, LogQuery, PATH_REPLICATION_HANDOVER, PATH_REPLICATION_HELLO, PATH_REPLICATION_LOG,
+    REPLICATION_PROTOCOL,
 };
 
-pub use status::{
+pub(crate) use status::{
     AnswerStats, Compaction, CompactionJob, CompactionProgress, CompactionResult, ConnectionStats, LogStatus,
     Probe, Stats, Status, StatusLimits,
 };
-pub use usage::{BigKey, CurvePoint, HotKey, MissRatioCurve};
+pub(crate) use usage::{BigKey, CurvePoint, HotKey, MissRatioCurve};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -39,71 +42,71 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 /// Where keys live; a key follows it, percent-encoded. With nothing after it, the collection of all keys.
-pub const PATH_KV: &str = "/kv/";
+pub(crate) const PATH_KV: &str = "/kv/";
 /// What changes: the changes after an offset.
-pub const PATH_WATCH: &str = "/watch";
+pub(crate) const PATH_WATCH: &str = "/watch";
 /// Where batches of operations are sent.
-pub const PATH_BATCH: &str = "/batch";
+pub(crate) const PATH_BATCH: &str = "/batch";
 /// How the node is: role, log, durability.
-pub const PATH_STATUS: &str = "/status";
+pub(crate) const PATH_STATUS: &str = "/status";
 /// The state of the node as a file.
-pub const PATH_BACKUP: &str = "/backup";
+pub(crate) const PATH_BACKUP: &str = "/backup";
 /// Compaction of the log.
-pub const PATH_COMPACT: &str = "/compact";
+pub(crate) const PATH_COMPACT: &str = "/compact";
 /// What the node has counted.
-pub const PATH_STATS: &str = "/stats";
+pub(crate) const PATH_STATS: &str = "/stats";
 /// What the node has kept of the last hour.
-pub const PATH_HISTORY: &str = "/history";
+pub(crate) const PATH_HISTORY: &str = "/history";
 /// The same for Prometheus, in its text format.
-pub const PATH_METRICS: &str = "/metrics";
+pub(crate) const PATH_METRICS: &str = "/metrics";
 /// Whether the process answers at all.
-pub const PATH_HEALTHZ: &str = "/healthz";
+pub(crate) const PATH_HEALTHZ: &str = "/healthz";
 /// Whether the node takes reads and writes.
-pub const PATH_READYZ: &str = "/readyz";
+pub(crate) const PATH_READYZ: &str = "/readyz";
 
 /// In an answer to a write: the offset just past its record in the log.
-pub const HEADER_OFFSET: &str = "Pykv-Offset";
+pub(crate) const HEADER_OFFSET: &str = "Pykv-Offset";
 /// In an answer to a write: how firmly the log holds it, [`DURABLE_WRITTEN`] or [`DURABLE_SYNCED`].
-pub const HEADER_DURABLE: &str = "Pykv-Durable";
+pub(crate) const HEADER_DURABLE: &str = "Pykv-Durable";
 /// In an answer to HEAD: the size of the value, in bytes.
-pub const HEADER_VALUE_BYTES: &str = "Pykv-Value-Bytes";
+pub(crate) const HEADER_VALUE_BYTES: &str = "Pykv-Value-Bytes";
 
 /// In an answer to a read or a write of a key that has a deadline: when it expires (RFC 3339).
-pub const HEADER_EXPIRES_AT: &str = "Pykv-Expires-At";
+pub(crate) const HEADER_EXPIRES_AT: &str = "Pykv-Expires-At";
 
 /// In the same answers: how many seconds there are until then, by the node's clock.
-pub const HEADER_TTL: &str = "Pykv-Ttl";
+pub(crate) const HEADER_TTL: &str = "Pykv-Ttl";
 
 /// The operating system has taken the record: it survives a killed process.
-pub const DURABLE_WRITTEN: &str = "written";
+pub(crate) const DURABLE_WRITTEN: &str = "written";
 /// The disk has the record: it survives a power cut.
-pub const DURABLE_SYNCED: &str = "synced";
+pub(crate) const DURABLE_SYNCED: &str = "synced";
 
 /// The media type of JSON bodies.
-pub const MEDIA_JSON: &str = "application/json";
+pub(crate) const MEDIA_JSON: &str = "application/json";
 /// The media type of a value's bytes alone.
-pub const MEDIA_OCTETS: &str = "application/octet-stream";
+pub(crate) const MEDIA_OCTETS: &str = "application/octet-stream";
 /// The media type of errors (RFC 9457).
-pub const MEDIA_PROBLEM: &str = "application/problem+json";
+pub(crate) const MEDIA_PROBLEM: &str = "application/problem+json";
 /// The kind of problem that says that a node is not known.
-pub const PROBLEM_NO_NODE: &str = "urn:pykv:problem:no-such-node";
+pub(crate) const PROBLEM_NO_NODE: &str = "urn:pykv:problem:no-such-node";
 
 /// The media type of server-sent events.
-pub const MEDIA_EVENTS: &str = "text/event-stream";
+pub(crate) const MEDIA_EVENTS: &str = "text/event-stream";
 
 /// Keys in a page of a listing, unless `limit` says otherwise.
-pub const LIST_LIMIT_DEFAULT: usize = 100;
+pub(crate) const LIST_LIMIT_DEFAULT: usize = 100;
 /// Most keys in a page of a listing.
-pub const LIST_LIMIT_MAX: usize = 1000;
+pub(crate) const LIST_LIMIT_MAX: usize = 1000;
 
 /// Changes in an answer to a watch, unless `limit` says otherwise.
-pub const WATCH_LIMIT_DEFAULT: usize = 100;
+pub(crate) const WATCH_LIMIT_DEFAULT: usize = 100;
 /// Most changes in an answer to a watch.
-pub const WATCH_LIMIT_MAX: usize = 1000;
+pub(crate) const WATCH_LIMIT_MAX: usize = 1000;
 /// How long a watch waits for a change, unless `wait` says otherwise.
-pub const WATCH_WAIT_DEFAULT: Duration = Duration::from_secs(30);
+pub(crate) const WATCH_WAIT_DEFAULT: Duration = Duration::from_secs(30);
 /// Longest that a watch waits for a change.
-pub const WATCH_WAIT_MAX: Duration = Duration::from_secs(300);
+pub(crate) const WATCH_WAIT_MAX: Duration = Duration::from_secs(300);
 
 /// What stands in a path as itself: the unreserved characters of RFC 3986, and `/`, which needs no escape
 /// because all that follows [`PATH_KV`] is the key.
@@ -124,7 +127,7 @@ const QUERY_ESCAPES: &AsciiSet = &NON_ALPHANUMERIC
 /// The path of a key, percent-encoded.
 ///
 /// A segment of `.` or `..` has its dots escaped as well, since clients and proxies resolve the plain ones.
-pub fn key_path(key: &str) -> String {
+pub(crate) fn key_path(key: &str) -> String {
     let mut path = String::with_capacity(PATH_KV.len() + key.len());
     path.push_str(PATH_KV);
     for (position, segment) in key.split('/').enumerate() {
@@ -141,36 +144,33 @@ pub fn key_path(key: &str) -> String {
 }
 
 /// The path of a key, relative to [`PATH_KV`]: it leads to the key wherever a proxy shows that path.
-pub fn relative_key_path(key: &str) -> String {
+pub(crate) fn relative_key_path(key: &str) -> String {
     // `./` since a key may begin as a scheme does, or with a slash.
     format!("./{}", &key_path(key)[PATH_KV.len()..])
 }
 
-/// The last moment that RFC 3339 has a form for, in ms since the Unix epoch.
-pub const RFC3339_MS_MAX: u64 = 253_402_300_799_999;
-
 /// A query's value, percent-encoded.
-pub fn query_value(value: &str) -> String {
+pub(crate) fn query_value(value: &str) -> String {
     utf8_percent_encode(value, QUERY_ESCAPES).to_string()
 }
 
 /// How a value that is not text is put into JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Encoding {
+pub(crate) enum Encoding {
     /// RFC 4648 base64, with padding.
     Base64,
 }
 
 impl Encoding {
     /// The encoding that is called so in JSON.
-    pub fn of_name(name: &str) -> Option<Encoding> {
+    pub(crate) fn of_name(name: &str) -> Option<Encoding> {
         (name == "base64").then_some(Encoding::Base64)
     }
 }
 
 /// Puts a value into JSON's terms: as it is where it is UTF-8, in base64 where it is not.
-pub fn encode_value(value: &[u8]) -> (Cow<'_, str>, Option<Encoding>) {
+pub(crate) fn encode_value(value: &[u8]) -> (Cow<'_, str>, Option<Encoding>) {
     match std::str::from_utf8(value) {
         Ok(text) => (Cow::Borrowed(text), None),
         Err(_) => (Cow::Owned(BASE64.encode(value)), Some(Encoding::Base64)),
@@ -187,7 +187,7 @@ pub(crate) fn push_base64(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// Takes a value out of JSON's terms; `None` where it is not the base64 that it is said to be.
-pub fn decode_value(value: Cow<'_, str>, encoding: Option<Encoding>) -> Option<Cow<'_, [u8]>> {
+pub(crate) fn decode_value(value: Cow<'_, str>, encoding: Option<Encoding>) -> Option<Cow<'_, [u8]>> {
     match encoding {
         None => Some(match value {
             Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
@@ -197,22 +197,9 @@ pub fn decode_value(value: Cow<'_, str>, encoding: Option<Encoding>) -> Option<C
     }
 }
 
-/// What a client sends to add a key (`key` present) or to give one a new value (`key` absent).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Put<'a> {
-    /// The key, where the path does not say it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub key: Option<Cow<'a, str>>,
-    /// The value, in terms of [`encode_value`].
-    pub value: Cow<'a, str>,
-    /// How the value is encoded, where it is not text.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub encoding: Option<Encoding>,
-}
-
 /// The answer to a read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// The key.
     pub key: String,
     /// The value, in terms of [`encode_value`].
@@ -234,8 +221,9 @@ pub struct Entry {
 }
 
 /// The answer to a write that left a value.
+#[cfg(test)]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Written {
+pub(crate) struct Written {
     /// The key.
     pub key: String,
     /// The version it has now.
@@ -253,7 +241,7 @@ pub struct Written {
 
 /// A page of a listing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Keys {
+pub(crate) struct Keys {
     /// Keys, in no order that means anything.
     pub keys: Vec<String>,
     /// What to ask the next page with; none after the last.
@@ -262,7 +250,7 @@ pub struct Keys {
 
 /// A page of a listing with values (`values=true`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Entries {
+pub(crate) struct Entries {
     /// Entries, in no order that means anything.
     pub entries: Vec<Entry>,
     /// What to ask the next page with; none after the last.
@@ -271,7 +259,7 @@ pub struct Entries {
 
 /// The answer to the deletion of all keys under a prefix.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Deleted {
+pub(crate) struct Deleted {
     /// Keys that were deleted.
     pub deleted: u64,
     /// Keys that would have been (`dry_run=true`).
@@ -281,7 +269,7 @@ pub struct Deleted {
 
 /// What became of a key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Change<'a> {
+pub(crate) struct Change<'a> {
     /// `SET` (a new key), `UPDATE` (a new value of one that was there), `DELETE`, `EVICT` or `EXPIRE`.
     pub operation: Cow<'a, str>,
     /// The key.
@@ -306,7 +294,7 @@ pub struct Change<'a> {
 
 /// The answer to a watch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Changes {
+pub(crate) struct Changes {
     /// The changes, in the order they were made.
     pub changes: Vec<Change<'static>>,
     /// Where to go on: everything before it was given, or was not asked for.
@@ -318,7 +306,7 @@ pub struct Changes {
 
 impl Changes {
     /// What to ask with as `after` next, so that another log says that it is another one.
-    pub fn place(&self) -> String {
+    pub(crate) fn place(&self) -> String {
         match self.log.is_empty() {
             true => self.next.to_string(),
             false => format!("{}-{}", self.log, self.next),
@@ -328,7 +316,7 @@ impl Changes {
 
 /// Any error (RFC 9457).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Problem {
+pub(crate) struct Problem {
     /// Names the kind of problem; does not change with its wording.
     #[serde(rename = "type")]
     pub kind: String,

@@ -4,7 +4,7 @@
 //! anything else; [`crate::commands`] does it. The manual pages are made from [`command`].
 //!
 //! A flag wins over its environment variable, and that over the default. Whatever names a number of bytes
-//! takes a [`Size`], whatever names a time a [`Span`].
+//! takes a `Size`, whatever names a time a `Span`.
 
 mod backup;
 mod bulk;
@@ -20,22 +20,19 @@ mod units;
 mod values;
 mod watch;
 
-pub use backup::{Backup, Restore};
-pub use bulk::{Batch, Export, Import, Shell};
-pub use cluster::Cluster;
-pub use compact::Compact;
-pub use connection::{
-    Connection, DIR_DEFAULT, ENV_DIR, ENV_LISTEN, ENV_LOG, ENV_SERVER, ENV_TOKEN, ENV_TOKEN_FILE,
-    LISTEN_DEFAULT,
-};
-pub use data::{Del, Expire, Get, List, Persist, Set, Ttl};
-pub use error::usage_message;
-pub use reapply::Reapply;
-pub use replica::{Forget, Promote, Replica};
-pub use serve::{Fsync, LogLevel, Serve};
-pub use units::{Size, SizeError, Span};
+pub(crate) use backup::{Backup, Restore};
+pub(crate) use bulk::{Batch, Export, Import, Shell};
+pub(crate) use cluster::Cluster;
+pub(crate) use compact::Compact;
+pub(crate) use connection::{Connection, DIR_DEFAULT, ENV_DIR, ENV_TOKEN, ENV_TOKEN_FILE};
+pub(crate) use data::{Del, Expire, Get, List, Persist, Set, Ttl};
+pub(crate) use error::usage_message;
+pub(crate) use reapply::Reapply;
+pub(crate) use replica::{Forget, Promote, Replica};
+pub(crate) use serve::{LogLevel, Serve};
+pub(crate) use units::Span;
 pub(crate) use values::{key, limit, ttl, version};
-pub use watch::Watch;
+pub(crate) use watch::Watch;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
@@ -95,7 +92,7 @@ Environment:
     subcommand_required = true,
     arg_required_else_help = true
 )]
-pub struct Cli {
+pub(crate) struct Cli {
     /// The command.
     #[command(subcommand)]
     pub command: Command,
@@ -103,7 +100,7 @@ pub struct Cli {
 
 /// A subcommand and what it was given.
 #[derive(Subcommand, Debug)]
-pub enum Command {
+pub(crate) enum Command {
     /// Run a node
     ///
     /// Once it takes requests it prints one line on standard output, `listening on http://ADDRESS`; all
@@ -247,7 +244,7 @@ pub fn command() -> clap::Command {
 #[command(
     after_help = "Examples:\n  pykv status\n  pykv status --json\n  pykv status --server 10.0.0.7:7958"
 )]
-pub struct Status {
+pub(crate) struct Status {
     /// Print the node's answers as one JSON object
     #[arg(long)]
     pub json: bool,
@@ -263,7 +260,7 @@ pub struct Status {
     after_help = "Examples:\n  pykv log\n  pykv log --key greeting\n  pykv log --follow --dir /var/lib/pykv\n  \
         pykv log monday.pykv"
 )]
-pub struct Log {
+pub(crate) struct Log {
     /// Print the records of this file, a backup or one of a data directory
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
@@ -285,7 +282,7 @@ pub struct Log {
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  pykv check\n  pykv check --dir /var/lib/pykv\n  \
         pykv check --dir /var/lib/pykv --repair\n  pykv check monday.pykv")]
-pub struct Check {
+pub(crate) struct Check {
     /// Check this backup, and no data directory
     #[arg(value_name = "FILE", conflicts_with = "repair")]
     pub file: Option<PathBuf>,

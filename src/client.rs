@@ -13,18 +13,18 @@ mod error;
 mod exchange;
 mod watch;
 
-pub use crate::address::{Address, AddressError};
-pub use backup::BackupError;
+pub(crate) use crate::address::Address;
+pub(crate) use backup::BackupError;
 pub(crate) use error::system_words;
-pub use error::{Error, Place};
-pub use watch::Watched;
+pub(crate) use error::{Error, Place};
+pub(crate) use watch::Watched;
 
 use crate::api::{
     self, Batched, Deleted, Entries, Entry, Forgotten, HEADER_EXPIRES_AT, HEADER_TTL, Keys, Patch, Promoted,
     Stats, Status,
 };
 use answer::{Bound, Sign};
-pub use exchange::{Client, Condition, Token};
+pub(crate) use exchange::{Client, Condition, Token};
 use exchange::{Request, nonsense};
 use serde::de::DeserializeOwned;
 use std::time::Duration;
@@ -32,25 +32,25 @@ use ureq::http::Method;
 
 impl Client {
     /// The bytes of a value.
-    pub fn get(&self, key: &str) -> Result<Vec<u8>, Error> {
+    pub(crate) fn get(&self, key: &str) -> Result<Vec<u8>, Error> {
         let request = Request::new(Method::GET, api::key_path(key), Sign::Value, Bound::Value);
         self.send(&request)
     }
 
     /// The answer to a read, an [`api::Entry`], as the node wrote it.
-    pub fn get_json(&self, key: &str) -> Result<Vec<u8>, Error> {
+    pub(crate) fn get_json(&self, key: &str) -> Result<Vec<u8>, Error> {
         let request = Request::new(Method::GET, api::key_path(key), Sign::JsonOfKey, Bound::Values);
         self.send(&request)
     }
 
     /// As [`Client::get_json`], taken apart.
-    pub fn entry(&self, key: &str) -> Result<Entry, Error> {
+    pub(crate) fn entry(&self, key: &str) -> Result<Entry, Error> {
         let request = Request::new(Method::GET, api::key_path(key), Sign::JsonOfKey, Bound::Values);
         self.ask(&request)
     }
 
-    /// Stores a value, for a time or for good; the answer, an [`api::Written`], as the node wrote it.
-    pub fn set(
+    /// Stores a value, for a time or for good; the answer, JSON, as the node wrote it.
+    pub(crate) fn set(
         &self,
         key: &str,
         value: &[u8],
@@ -67,8 +67,8 @@ impl Client {
         self.send(&request)
     }
 
-    /// Gives a key a deadline, or takes it; the answer, an [`api::Written`], as the node wrote it.
-    pub fn set_deadline(&self, key: &str, ttl: Option<Duration>) -> Result<Vec<u8>, Error> {
+    /// Gives a key a deadline, or takes it; the answer, JSON, as the node wrote it.
+    pub(crate) fn set_deadline(&self, key: &str, ttl: Option<Duration>) -> Result<Vec<u8>, Error> {
         let patch = match ttl {
             Some(ttl) => Patch::For { ttl: seconds(ttl) },
             None => Patch::Forever { ttl: () },
@@ -80,7 +80,7 @@ impl Client {
     }
 
     /// How long a key has left, by the clock of the node; none where it has no deadline. Leaves its recency alone.
-    pub fn ttl(&self, key: &str) -> Result<Option<Duration>, Error> {
+    pub(crate) fn ttl(&self, key: &str) -> Result<Option<Duration>, Error> {
         let request = Request::new(Method::HEAD, api::key_path(key), Sign::Version, Bound::Small);
         let (at, response) = self.exchange(&request)?;
         let headers = response.headers();
@@ -96,26 +96,26 @@ impl Client {
     }
 
     /// Makes the node the primary, after the present one has handed over; with `is_forced` without that.
-    pub fn promote(&self, is_forced: bool) -> Result<Promoted, Error> {
+    pub(crate) fn promote(&self, is_forced: bool) -> Result<Promoted, Error> {
         let force = if is_forced { "?force=true" } else { "" };
         self.ask(&bodiless_post(&format!("{}{force}", api::PATH_PROMOTE)))
     }
 
     /// Makes the node forget another one.
-    pub fn forget(&self, node: &str) -> Result<Forgotten, Error> {
+    pub(crate) fn forget(&self, node: &str) -> Result<Forgotten, Error> {
         let target = format!("{}?node={}", api::PATH_FORGET, api::query_value(node));
         self.ask(&bodiless_post(&target))
     }
 
     /// Deletes a key.
-    pub fn delete(&self, key: &str, condition: Condition) -> Result<(), Error> {
+    pub(crate) fn delete(&self, key: &str, condition: Condition) -> Result<(), Error> {
         let mut request = Request::new(Method::DELETE, api::key_path(key), Sign::Offset, Bound::Small);
         request.condition = condition;
         self.send(&request).map(drop)
     }
 
     /// Deletes all keys that begin with `prefix`, or counts them.
-    pub fn delete_prefix(&self, prefix: &str, dry_run: bool) -> Result<Deleted, Error> {
+    pub(crate) fn delete_prefix(&self, prefix: &str, dry_run: bool) -> Result<Deleted, Error> {
         let mut target = format!("{}?prefix={}", api::PATH_KV, api::query_value(prefix));
         if dry_run {
             target.push_str("&dry_run=true");
@@ -126,14 +126,19 @@ impl Client {
     }
 
     /// A page of keys, from a cursor of the page before it.
-    pub fn list(&self, prefix: &str, cursor: Option<&str>, limit: usize) -> Result<Keys, Error> {
+    pub(crate) fn list(&self, prefix: &str, cursor: Option<&str>, limit: usize) -> Result<Keys, Error> {
         let page: Keys = self.read(list_target(prefix, cursor, limit), Bound::Keys)?;
         self.check_cursor(cursor, page.cursor.as_deref())?;
         Ok(page)
     }
 
     /// A page of entries, from a cursor of the page before it. It may end before it has `limit` of them.
-    pub fn list_entries(&self, prefix: &str, cursor: Option<&str>, limit: usize) -> Result<Entries, Error> {
+    pub(crate) fn list_entries(
+        &self,
+        prefix: &str,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<Entries, Error> {
         let target = list_target(prefix, cursor, limit) + "&values=true";
         let page: Entries = self.read(target, Bound::Values)?;
         self.check_cursor(cursor, page.cursor.as_deref())?;
@@ -153,29 +158,29 @@ impl Client {
     }
 
     /// Does the operations of a body, an [`api::Batch`] in JSON: all of them, or none.
-    pub fn batch(&self, body: &[u8]) -> Result<Batched, Error> {
+    pub(crate) fn batch(&self, body: &[u8]) -> Result<Batched, Error> {
         self.ask(&batch_request(body))
     }
 
     /// As [`Client::batch`], of operations that write, where nobody asks for the results.
-    pub fn apply(&self, body: &[u8]) -> Result<(), Error> {
+    pub(crate) fn apply(&self, body: &[u8]) -> Result<(), Error> {
         let mut request = batch_request(body);
         request.sign = Sign::Offset;
         self.send(&request).map(drop)
     }
 
     /// How the node is.
-    pub fn status(&self) -> Result<Status, Error> {
+    pub(crate) fn status(&self) -> Result<Status, Error> {
         self.read(api::PATH_STATUS.to_owned(), Bound::Small)
     }
 
     /// Asks for a compaction of the log, and does not wait for it.
-    pub fn compact(&self) -> Result<api::CompactionJob, Error> {
+    pub(crate) fn compact(&self) -> Result<api::CompactionJob, Error> {
         self.ask(&bodiless_post(api::PATH_COMPACT))
     }
 
     /// What the node has counted.
-    pub fn stats(&self) -> Result<Stats, Error> {
+    pub(crate) fn stats(&self) -> Result<Stats, Error> {
         self.read(api::PATH_STATS.to_owned(), Bound::Small)
     }
 

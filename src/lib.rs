@@ -1,7 +1,8 @@
 //! pykv: a key-value store behind plain HTTP, in one binary.
 //!
 //! A node holds a map in memory, bounded, least recently used entries dropped first; writes every change to
-//! an append-only log; and answers HTTP. This page is the map of the source. Each room opens with what it
+//! an append-only log; and answers HTTP. The library is the program's own: it shows what `main` needs ([`run`]) and what
+//! makes the manual pages ([`command`]). This page is the map of the source. Each room opens with what it
 //! is for, what it owns and what must hold in it.
 //!
 //! # The rooms
@@ -10,7 +11,7 @@
 //!
 //! | room | what it is | uses |
 //! | --- | --- | --- |
-//! | `main.rs` | parses the command line, turns errors into exit statuses | `cli`, `client`, `commands` |
+//! | `main.rs` | the program: the allocator, and a call of [`run`] | |
 //! | [`cli`] | every subcommand, flag, default, environment variable and help text | `address`, `api`, `http`, `key`, `wal`, `net`, `node`, `record`, `store` |
 //! | [`commands`] | one file a subcommand: builds the parts and runs them | `address`, `api`, `auth`, `cli`, `client`, `digest`, `escape`, `json`, `key`, `wal`, `net`, `node`, `record`, `replication`, `server`, `store`, `wall` |
 //! | [`client`] | the HTTP client of the command line | `address`, `api`, `pair`, `record` |
@@ -36,6 +37,7 @@
 //! | `escape` | text that acts on nothing it is shown on | |
 //! | `wall`, `boot_clock` | the time of day, within what can be written; a clock that counts suspension | |
 //! | `histogram`, `waits` | how long things took; what a thread has waited for | |
+//! | `internals` | what benches and the tests of `tests/` use of the rest; nobody else may count on it | |
 //! | `fuzzing` | the doors through which fuzzers and property tests come in | `handlers`, `wal`, `record` |
 //!
 //! The store holds the log's [`Appender`](wal), because a change and its place in the log belong to one hold of one
@@ -118,17 +120,18 @@
 //! - Whatever a client can make the node hold has a bound.
 
 #![warn(clippy::unwrap_used)]
+#![cfg_attr(not(test), warn(unreachable_pub))]
 // This is the map of the house, and not of a library that others use.
 #![allow(rustdoc::private_intra_doc_links)]
 
 mod address;
-pub mod api;
+mod api;
 mod auth;
 mod boot_clock;
-pub mod cli;
-pub mod client;
-pub mod commands;
-pub mod digest;
+mod cli;
+mod client;
+mod commands;
+mod digest;
 mod escape;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
@@ -136,22 +139,24 @@ pub mod fuzzing;
 mod handlers;
 mod histogram;
 mod http;
+#[doc(hidden)]
+pub mod internals;
 mod json;
 mod key;
 mod net;
-pub mod node;
+mod node;
 mod observe;
 mod page;
 mod pair;
-pub mod record;
-pub mod replication;
+mod record;
+mod replication;
 mod resolver;
 mod server;
 mod session;
-pub mod store;
+mod store;
 mod waits;
-pub mod wal;
+mod wal;
 mod wall;
 
-pub use key::{Key, KeyError};
-pub use pair::KEY_BYTES_MAX;
+pub use cli::command;
+pub use commands::run;

@@ -12,7 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// Longest key, in bytes of UTF-8. An entry keeps a key's length in 10 bits; see [`crate::store`].
-pub const KEY_BYTES_MAX: usize = 1024;
+pub(crate) const KEY_BYTES_MAX: usize = 1024;
 
 /// From this size on (key and value together, in bytes) a pair is shared rather than copied: a copy then
 /// costs more than the second allocation and the atomic count that sharing needs.

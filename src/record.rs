@@ -39,19 +39,19 @@ use crc32fast::Hasher;
 use std::fmt;
 
 /// The largest offset, and so the largest version: 8 PiB of log, and exact as a number in JSON.
-pub const OFFSET_MAX: u64 = (1 << 53) - 1;
+pub(crate) const OFFSET_MAX: u64 = (1 << 53) - 1;
 
 /// Bytes of a record before its optional fields.
-pub const HEAD_BYTES: usize = 20;
+pub(crate) const HEAD_BYTES: usize = 20;
 
 /// Length of a SKIP, in bytes: a head, and the offset at which the log goes on.
 pub(crate) const SKIP_BYTES: usize = HEAD_BYTES + 8;
 
 /// Longest record, in bytes: the largest value that `--max-value` allows, a key and the fields.
-pub const RECORD_BYTES_MAX: usize = VALUE_BYTES_MAX + 2048;
+pub(crate) const RECORD_BYTES_MAX: usize = VALUE_BYTES_MAX + 2048;
 
 /// The largest value that `--max-value` may be set to, in bytes.
-pub const VALUE_BYTES_MAX: usize = 256 << 20;
+pub(crate) const VALUE_BYTES_MAX: usize = 256 << 20;
 
 const FLAG_DEADLINE: u8 = 1;
 const FLAG_VERSION: u8 = 2;

@@ -16,10 +16,10 @@
 mod common;
 
 use common::files::{as_if_killed, log_file, log_files};
-use pykv::Key;
-use pykv::node::{Ahead, Deadline, Mode, Node, Options, Precondition};
-use pykv::store::Limits;
-use pykv::wal::{Error, Options as LogOptions, Policy};
+use pykv::internals::Key;
+use pykv::internals::node::{Ahead, Deadline, Mode, Node, Options, Precondition};
+use pykv::internals::store::Limits;
+use pykv::internals::wal::{Error, Options as LogOptions, Policy};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ type Contents = BTreeMap<String, Vec<u8>>;
 
 fn options(dir: &Path, segment_bytes_max: u64) -> Options {
     Options {
-        cluster: pykv::node::ClusterOptions::default(),
+        cluster: pykv::internals::node::ClusterOptions::default(),
         dir: dir.to_path_buf(),
         limits: Limits {
             entries_max: Limits::ENTRIES_MAX,

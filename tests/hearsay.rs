@@ -6,7 +6,9 @@ mod common;
 
 use common::cluster::{Member, become_equal};
 use common::{Response, Server, pykv};
-use pykv::api::{Handshake, LogQuery, PATH_REPLICATION_HELLO, PATH_REPLICATION_LOG, REPLICATION_PROTOCOL};
+use pykv::internals::api::{
+    Handshake, LogQuery, PATH_REPLICATION_HELLO, PATH_REPLICATION_LOG, REPLICATION_PROTOCOL,
+};
 use serde_json::Value;
 
 fn status(node: &Server) -> Value {

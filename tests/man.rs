@@ -14,7 +14,7 @@ const VARIABLE: &str = "PYKV_WRITE_MAN";
 
 /// The command as its users call it, and below it every subcommand.
 fn pages() -> Vec<(String, Vec<u8>)> {
-    let mut root = pykv::cli::command().disable_help_subcommand(true);
+    let mut root = pykv::command().disable_help_subcommand(true);
     root.build();
     let mut pages = vec![page(root.clone(), "pykv")];
     for sub in root.get_subcommands() {

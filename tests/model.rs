@@ -1,10 +1,12 @@
 //! A node against a plain model: random sequences of all operations, with stops, crashes and checks between.
 
 use proptest::prelude::*;
-use pykv::Key;
-use pykv::node::{Ahead, BatchError, Deadline, Mode, Node, Options, Outcome, Precondition, Step, WriteError};
-use pykv::store::Limits;
-use pykv::wal::{self, Options as LogOptions, Policy};
+use pykv::internals::Key;
+use pykv::internals::node::{
+    Ahead, BatchError, Deadline, Mode, Node, Options, Outcome, Precondition, Step, WriteError,
+};
+use pykv::internals::store::Limits;
+use pykv::internals::wal::{self, Options as LogOptions, Policy};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
@@ -158,7 +160,7 @@ impl Model {
 
 fn open(dir: &Path) -> Node {
     Node::open(Options {
-        cluster: pykv::node::ClusterOptions::default(),
+        cluster: pykv::internals::node::ClusterOptions::default(),
         dir: dir.to_path_buf(),
         limits: Limits {
             entries_max: 10_000,

@@ -8,7 +8,7 @@ use common::client::encode;
 use common::cluster::{Member, become_equal};
 use common::proxy::Mode;
 use common::{Client, Response, Server, eventually, poll, pykv};
-use pykv::api::{
+use pykv::internals::api::{
     Handover, Handshake, PATH_REPLICATION_HANDOVER, PATH_REPLICATION_HELLO, REPLICATION_PROTOCOL,
 };
 use rustix::process::Signal;

@@ -8,16 +8,16 @@ use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
 /// Operations in a batch that a node takes, unless it is told otherwise.
-pub const BATCH_OPERATIONS_DEFAULT: usize = 1000;
+pub(crate) const BATCH_OPERATIONS_DEFAULT: usize = 1000;
 /// Most operations in a batch that a node can be told to take.
-pub const BATCH_OPERATIONS_MAX: usize = 10_000;
+pub(crate) const BATCH_OPERATIONS_MAX: usize = 10_000;
 
 /// What the body of a batch may have, in bytes, however small the largest value of a node is.
-pub const BATCH_BYTES_MIN: usize = 8 << 20;
+pub(crate) const BATCH_BYTES_MIN: usize = 8 << 20;
 
 /// What a client sends: all of it is done, or nothing.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Batch<'a> {
+pub(crate) struct Batch<'a> {
     /// In the order in which they are done.
     pub operations: Vec<Operation<'a>>,
 }
@@ -25,7 +25,7 @@ pub struct Batch<'a> {
 /// One operation of a batch. No two of a batch may write the same key.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "op", rename_all = "lowercase")]
-pub enum Operation<'a> {
+pub(crate) enum Operation<'a> {
     /// Reads a key.
     Get {
         /// The key.
@@ -73,7 +73,7 @@ fn is_false(flag: &bool) -> bool {
 
 /// The answer to a batch that was done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Batched {
+pub(crate) struct Batched {
     /// One result for each operation, in their order.
     pub results: Vec<Outcome>,
     /// The offset just past the last record of the batch; none where it changed nothing.
@@ -83,7 +83,7 @@ pub struct Batched {
 
 /// What came of one operation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// The status that the operation would have had as a request of its own: 200, 201, 204 or 404. 413 of a
     /// get: the values before this one fill the answer; the key is there, and has to be asked for again.
     pub status: u16,

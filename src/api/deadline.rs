@@ -7,20 +7,20 @@ use serde::Serialize;
 use std::time::{Duration, UNIX_EPOCH};
 
 /// Longest time to live, in ms: a hundred years.
-pub const TTL_MS_MAX: u64 = 3_155_760_000_000;
+pub(crate) const TTL_MS_MAX: u64 = 3_155_760_000_000;
 
 /// Latest deadline, in ms since the Unix epoch: the end of the year 9999, beyond which RFC 3339 has no words.
-pub const DEADLINE_MS_MAX: u64 = 253_402_300_799_999;
+pub(crate) const DEADLINE_MS_MAX: u64 = 253_402_300_799_999;
 
 /// A deadline as RFC 3339 has it, to the millisecond: `2026-11-23T02:12:00.123Z`.
-pub fn expires_at(deadline_ms: u64) -> String {
+pub(crate) fn expires_at(deadline_ms: u64) -> String {
     let since_epoch = Duration::from_millis(deadline_ms.min(DEADLINE_MS_MAX));
     humantime::format_rfc3339_millis(UNIX_EPOCH + since_epoch).to_string()
 }
 
 /// A time to live in ms, from seconds; what is over a whole number of milliseconds counts as one more. `None` where
 /// it is below 1 ms, or over [`TTL_MS_MAX`].
-pub fn ttl_ms(seconds: f64) -> Option<u64> {
+pub(crate) fn ttl_ms(seconds: f64) -> Option<u64> {
     // 0.07 * 1000 is a little over 70: what is closer to a whole number than a float can tell is one.
     let ms = (seconds * 1000.0 * (1.0 - 2.0 * f64::EPSILON)).ceil();
     (seconds >= 0.001 && ms <= TTL_MS_MAX as f64).then_some(ms as u64)
@@ -29,16 +29,11 @@ pub fn ttl_ms(seconds: f64) -> Option<u64> {
 /// What a client sends with PATCH, to give a key a deadline or to take it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
-pub enum Patch {
+pub(crate) enum Patch {
     /// It lives for so many seconds from now.
     For {
         /// Seconds.
         ttl: f64,
-    },
-    /// It lives until then.
-    Until {
-        /// In ms since the Unix epoch.
-        expires_at_ms: u64,
     },
     /// It has no deadline.
     Forever {
@@ -48,7 +43,7 @@ pub enum Patch {
 }
 
 /// A time that is left, in seconds: `59.987`.
-pub fn ttl_seconds(ttl_ms: u64) -> String {
+pub(crate) fn ttl_seconds(ttl_ms: u64) -> String {
     format!("{}.{:03}", ttl_ms / 1000, ttl_ms % 1000)
 }
 
@@ -101,7 +96,6 @@ mod tests {
     fn patches() {
         for (patch, json) in [
             (Patch::For { ttl: 1.5 }, r#"{"ttl":1.5}"#),
-            (Patch::Until { expires_at_ms: 7 }, r#"{"expires_at_ms":7}"#),
             (Patch::Forever { ttl: () }, r#"{"ttl":null}"#),
         ] {
             assert_eq!(serde_json::to_string(&patch).unwrap(), json);

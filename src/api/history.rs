@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// What the node kept of the last hour.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct History {
+pub(crate) struct History {
     /// How far samples lie apart, in ms, while the node is not held up.
     pub interval_ms: u64,
     /// The samples.
@@ -14,7 +14,7 @@ pub struct History {
 /// Samples by column: all have one length, and one place in each is one moment. Rates are of the time since the
 /// sample before.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Samples {
+pub(crate) struct Samples {
     /// When it was taken, in ms since the Unix epoch.
     pub at_ms: Vec<u64>,
     /// Keys read, a second, those that were not there too.

@@ -12,41 +12,41 @@ pub const REPLICATION_PROTOCOL: u32 = 2;
 /// The log from an offset on, for followers.
 pub const PATH_REPLICATION_LOG: &str = "/replication/log";
 /// The state of the store, for followers that cannot go on from where they are.
-pub const PATH_REPLICATION_SNAPSHOT: &str = "/replication/snapshot";
+pub(crate) const PATH_REPLICATION_SNAPSHOT: &str = "/replication/snapshot";
 /// What nodes tell each other of themselves.
 pub const PATH_REPLICATION_HELLO: &str = "/replication/hello";
 /// Makes a primary hold its writers, for a replica that is about to take over.
 pub const PATH_REPLICATION_HANDOVER: &str = "/replication/handover";
 /// Makes a node forget another one.
-pub const PATH_FORGET: &str = "/forget";
+pub(crate) const PATH_FORGET: &str = "/forget";
 /// Makes a replica the primary.
-pub const PATH_PROMOTE: &str = "/promote";
+pub(crate) const PATH_PROMOTE: &str = "/promote";
 /// Whether the node is the primary.
-pub const PATH_PRIMARY: &str = "/primary";
+pub(crate) const PATH_PRIMARY: &str = "/primary";
 /// Whether the node is a replica that is not too far behind.
-pub const PATH_REPLICA: &str = "/replica";
+pub(crate) const PATH_REPLICA: &str = "/replica";
 
 /// In a read: an offset, everything before which the answer must show.
-pub const HEADER_MIN_OFFSET: &str = "Pykv-Min-Offset";
+pub(crate) const HEADER_MIN_OFFSET: &str = "Pykv-Min-Offset";
 /// In a write: how many replicas are to have it before it is answered.
-pub const HEADER_SYNC_REPLICAS: &str = "Pykv-Sync-Replicas";
+pub(crate) const HEADER_SYNC_REPLICAS: &str = "Pykv-Sync-Replicas";
 /// In a write: for how long they are waited for, in seconds.
-pub const HEADER_SYNC_TIMEOUT: &str = "Pykv-Sync-Timeout";
+pub(crate) const HEADER_SYNC_TIMEOUT: &str = "Pykv-Sync-Timeout";
 /// In a write: whether it is answered with 503 where too few have it then, `true` or `false`.
-pub const HEADER_SYNC_REQUIRED: &str = "Pykv-Sync-Required";
+pub(crate) const HEADER_SYNC_REQUIRED: &str = "Pykv-Sync-Required";
 /// In an answer to a write that waited for replicas: how many had it then.
-pub const HEADER_REPLICAS: &str = "Pykv-Replicas";
+pub(crate) const HEADER_REPLICAS: &str = "Pykv-Replicas";
 /// In an answer to a follower: see [`ChunkHeader`].
-pub const HEADER_LOG: &str = "Pykv-Log";
+pub(crate) const HEADER_LOG: &str = "Pykv-Log";
 
 /// Most replicas that a write may wait for.
-pub const SYNC_REPLICAS_MAX: usize = 16;
+pub(crate) const SYNC_REPLICAS_MAX: usize = 16;
 
 /// Longest time for which replicas may be waited for, in seconds.
-pub const SYNC_TIMEOUT_SECONDS_MAX: f64 = 60.0;
+pub(crate) const SYNC_TIMEOUT_SECONDS_MAX: f64 = 60.0;
 
 /// How long a follower may wait for more of the log, in ms.
-pub const POLL_WAIT_MS_MAX: u64 = 60_000;
+pub(crate) const POLL_WAIT_MS_MAX: u64 = 60_000;
 
 /// What a node says of itself, to ask another to do the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,7 +147,7 @@ impl Handover {
 
 /// The answer to a [`Handover`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HandoverOffset {
+pub(crate) struct HandoverOffset {
     /// Everything that the primary took before it held its writers lies before this offset.
     pub offset: u64,
     /// CRC-32 of that.
@@ -156,7 +156,7 @@ pub struct HandoverOffset {
 
 impl HandoverOffset {
     /// With its checksum.
-    pub fn new(offset: u64) -> HandoverOffset {
+    pub(crate) fn new(offset: u64) -> HandoverOffset {
         HandoverOffset {
             offset,
             check: crc32fast::hash(&offset.to_le_bytes()),
@@ -164,7 +164,7 @@ impl HandoverOffset {
     }
 
     /// Whether the checksum is right.
-    pub fn is_sound(&self) -> bool {
+    pub(crate) fn is_sound(&self) -> bool {
         *self == HandoverOffset::new(self.offset)
     }
 }
@@ -233,7 +233,7 @@ impl LogQuery<'_> {
 
 /// Where a follower's log is no part of a node's history: the body of a 409.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Divergence {
+pub(crate) struct Divergence {
     /// The branches of the node's log: of each the term as a decimal number of 64 bits, the nonce as 16
     /// hexadecimal digits, and the offset that it starts at.
     pub branches: Vec<(String, String, u64)>,
@@ -245,13 +245,13 @@ pub struct Divergence {
 
 impl Divergence {
     /// The same with the right checksum.
-    pub fn sealed(mut self) -> Divergence {
+    pub(crate) fn sealed(mut self) -> Divergence {
         self.check = self.checksum();
         self
     }
 
     /// Whether the checksum is right.
-    pub fn is_sound(&self) -> bool {
+    pub(crate) fn is_sound(&self) -> bool {
         self.check == self.checksum()
     }
 
@@ -268,7 +268,7 @@ impl Divergence {
 
 /// What goes with a chunk of the log, as the value of [`HEADER_LOG`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ChunkHeader {
+pub(crate) struct ChunkHeader {
     /// The term of the node that gives it, as a number of 64 bits.
     pub term: u64,
     /// The offset of its first byte.
@@ -281,7 +281,7 @@ pub struct ChunkHeader {
 
 impl ChunkHeader {
     /// Five numbers; the last is the checksum of the others.
-    pub fn to_value(self) -> String {
+    pub(crate) fn to_value(self) -> String {
         let ChunkHeader {
             term,
             offset,
@@ -294,7 +294,7 @@ impl ChunkHeader {
     }
 
     /// Reads what [`ChunkHeader::to_value`] has written; none where it is not that.
-    pub fn from_value(value: &str) -> Option<ChunkHeader> {
+    pub(crate) fn from_value(value: &str) -> Option<ChunkHeader> {
         let (fields, check) = value.rsplit_once(' ')?;
         let mut numbers = fields.split(' ').map(|number| number.parse().ok());
         let chunk = ChunkHeader {
@@ -310,7 +310,7 @@ impl ChunkHeader {
 
 /// The answer to [`PATH_PROMOTE`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Promoted {
+pub(crate) struct Promoted {
     /// The number of the term that began.
     pub term: u64,
     /// The first offset that it gives.
@@ -323,14 +323,14 @@ pub struct Promoted {
 
 /// The answer to [`PATH_FORGET`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Forgotten {
+pub(crate) struct Forgotten {
     /// The node that was forgotten, as `host:port`.
     pub node: String,
 }
 
 /// A node's place in its cluster, in [`super::Status`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ReplicationStatus {
+pub(crate) struct ReplicationStatus {
     /// Where writes are to go, as `host:port`, while the primary is heard.
     pub primary: Option<String>,
     /// How long ago a replica heard the primary, in ms.
@@ -354,7 +354,7 @@ pub struct ReplicationStatus {
 
 /// A follower that takes over by itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Successor {
+pub(crate) struct Successor {
     /// How others reach it, as `host:port`.
     pub address: String,
     /// Whether it has spoken lately. While none has, writes that wait for replicas are not acknowledged.
@@ -363,7 +363,7 @@ pub struct Successor {
 
 /// One that follows a node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Follower {
+pub(crate) struct Follower {
     /// How others reach it, as `host:port`.
     pub address: String,
     /// Its log has everything before this.

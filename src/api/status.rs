@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// Whether a probe passed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Probe {
+pub(crate) struct Probe {
     /// `ok`: a probe that fails is answered by a [`Problem`](super::Problem).
     pub status: String,
     /// What there is to know all the same.
@@ -15,7 +15,7 @@ pub struct Probe {
 
 /// How the node is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Status {
+pub(crate) struct Status {
     /// The program's version.
     pub version: String,
     /// `primary`: it takes writes; or `replica`.
@@ -49,7 +49,7 @@ pub struct Status {
 
 /// How the log is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LogStatus {
+pub(crate) struct LogStatus {
     /// Random, made with the store: another one is another store.
     pub id: String,
     /// Counts promotions.
@@ -70,7 +70,7 @@ pub struct LogStatus {
 
 /// How it is with compaction.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Compaction {
+pub(crate) struct Compaction {
     /// The one that is going on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub running: Option<CompactionProgress>,
@@ -81,7 +81,7 @@ pub struct Compaction {
 
 /// A compaction that is going on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct CompactionProgress {
+pub(crate) struct CompactionProgress {
     /// Its number, counted from 1 since the node was started.
     pub job: u64,
     /// What it was begun for: `request` or `growth`.
@@ -98,7 +98,7 @@ pub struct CompactionProgress {
 
 /// A compaction that has ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct CompactionResult {
+pub(crate) struct CompactionResult {
     /// Its number.
     pub job: u64,
     /// What it was begun for: `request` or `growth`.
@@ -127,14 +127,14 @@ pub struct CompactionResult {
 
 /// The answer to a request for a compaction that is not waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CompactionJob {
+pub(crate) struct CompactionJob {
     /// Its number, or that of the one that was going on.
     pub job: u64,
 }
 
 /// The bounds of the store and of what requests may bring. A bound that is not there is left out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StatusLimits {
+pub(crate) struct StatusLimits {
     /// Most entries held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entries_max: Option<u64>,
@@ -153,7 +153,7 @@ pub struct StatusLimits {
 
 /// What the node has counted since it was started.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Stats {
+pub(crate) struct Stats {
     /// Entries held now.
     pub entries: u64,
     /// Bytes held now: keys, values and what the store adds to each.
@@ -192,7 +192,7 @@ pub struct Stats {
 
 /// Connections since the node was started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ConnectionStats {
+pub(crate) struct ConnectionStats {
     /// Open now.
     pub open: u64,
     /// Most that may be open.
@@ -205,7 +205,7 @@ pub struct ConnectionStats {
 
 /// Answers by the class of their status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AnswerStats {
+pub(crate) struct AnswerStats {
     /// Done.
     #[serde(rename = "2xx")]
     pub done: u64,

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// What the hit ratio would be, were there room for more entries, or for fewer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct MissRatioCurve {
+pub(crate) struct MissRatioCurve {
     /// Keys that it is estimated from.
     pub sampled: u64,
     /// The size of the store today: how many entries it may hold, or holds where memory is what bounds it.
@@ -15,7 +15,7 @@ pub struct MissRatioCurve {
 
 /// The hit ratio at a size.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct CurvePoint {
+pub(crate) struct CurvePoint {
     /// The size, in entries.
     pub entries: u64,
     /// Hits over reads.
@@ -24,7 +24,7 @@ pub struct CurvePoint {
 
 /// One of the keys that are read most.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct HotKey {
+pub(crate) struct HotKey {
     /// The key.
     pub key: String,
     /// How often it was read since the node was started, at least; past the first 65,536 reads, from a sample.
@@ -33,7 +33,7 @@ pub struct HotKey {
 
 /// One of the largest keys.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct BigKey {
+pub(crate) struct BigKey {
     /// The key.
     pub key: String,
     /// Bytes of key and value.

@@ -10,4 +10,4 @@ mod tokens;
 
 pub(crate) use grant::{Grant, Scope};
 pub(crate) use tokens::Denied;
-pub use tokens::Tokens;
+pub(crate) use tokens::Tokens;

@@ -14,7 +14,7 @@ const PREFIX: &str = "prefix=";
 
 /// The tokens that a node accepts.
 #[derive(Clone)]
-pub struct Tokens(Vec<Known>);
+pub(crate) struct Tokens(Vec<Known>);
 
 /// A token, and what it allows.
 #[derive(Clone)]
@@ -25,7 +25,7 @@ struct Known {
 
 /// Why a text is no list of tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TokensError {
+pub(crate) enum TokensError {
     /// There is no token in it.
     Empty,
     /// A line (counted from 1) is not a token, or a scope and a token, and prefixes.
@@ -40,7 +40,7 @@ pub enum TokensError {
 
 impl Tokens {
     /// How many have fewer bytes than that.
-    pub fn shorter_than(&self, bytes: usize) -> usize {
+    pub(crate) fn shorter_than(&self, bytes: usize) -> usize {
         self.0.iter().filter(|known| known.token.len() < bytes).count()
     }
 
@@ -48,7 +48,7 @@ impl Tokens {
     /// `prefix=` and the beginning of the keys that it opens; without one it opens all. A token without a scope is one
     /// for `admin`, which has no prefixes. None may stand there twice. Blank lines and those that start with `#` are
     /// read over.
-    pub fn parse(text: &str) -> Result<Tokens, TokensError> {
+    pub(crate) fn parse(text: &str) -> Result<Tokens, TokensError> {
         let mut tokens = Vec::new();
         let mut seen = HashSet::new();
         for (line, number) in text.lines().map(str::trim).zip(1..) {
@@ -74,7 +74,7 @@ impl Tokens {
     }
 
     /// The first token that is good for everything, for a node to show to others of its cluster.
-    pub fn first_for_admin(&self) -> Option<String> {
+    pub(crate) fn first_for_admin(&self) -> Option<String> {
         let known = self.0.iter().find(|known| known.grant.scope == Scope::Admin)?;
         String::from_utf8(known.token.to_vec()).ok()
     }

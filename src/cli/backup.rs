@@ -10,7 +10,7 @@ use std::path::PathBuf;
     after_help = "Examples:\n  pykv backup monday.pykv\n  pykv backup - | zstd > monday.pykv.zst\n  \
         pykv check monday.pykv"
 )]
-pub struct Backup {
+pub(crate) struct Backup {
     /// The file to make; - writes to standard output
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
@@ -29,7 +29,7 @@ pub struct Backup {
 #[command(
     after_help = "Examples:\n  pykv restore monday.pykv --dir /var/lib/pykv && pykv serve --dir /var/lib/pykv"
 )]
-pub struct Restore {
+pub(crate) struct Restore {
     /// The backup
     #[arg(value_name = "FILE")]
     pub file: PathBuf,

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 #[command(after_help = "Examples:\n  pykv batch operations.jsonl\n  \
         printf '%s\\n' '{\"op\":\"set\",\"key\":\"a\",\"value\":\"1\"}' \
         '{\"op\":\"delete\",\"key\":\"b\"}' | pykv batch")]
-pub struct Batch {
+pub(crate) struct Batch {
     /// The file of operations; - or nothing for standard input
     #[arg(default_value = "-", hide_default_value = true)]
     pub file: PathBuf,
@@ -24,7 +24,7 @@ pub struct Batch {
 #[command(
     after_help = "Examples:\n  pykv export all.jsonl\n  pykv export --prefix user: | gzip > users.jsonl.gz"
 )]
-pub struct Export {
+pub(crate) struct Export {
     /// The file to write; - or nothing for standard output. A pipe or a device is written directly
     #[arg(default_value = "-", hide_default_value = true)]
     pub file: PathBuf,
@@ -48,7 +48,7 @@ pub struct Export {
     after_help = "Examples:\n  pykv import all.jsonl\n  zcat users.jsonl.gz | pykv import\n  \
         pykv import --if-absent defaults.jsonl"
 )]
-pub struct Import {
+pub(crate) struct Import {
     /// The file to read; - or nothing for standard input
     #[arg(default_value = "-", hide_default_value = true)]
     pub file: PathBuf,
@@ -68,7 +68,7 @@ pub struct Import {
     after_help = "Examples:\n  pykv shell\n  pykv shell --server 10.0.0.7:7958\n  \
         printf 'set a 1\\nget a\\n' | pykv shell"
 )]
-pub struct Shell {
+pub(crate) struct Shell {
     /// How to reach the node.
     #[command(flatten)]
     pub connection: Connection,

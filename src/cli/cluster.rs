@@ -9,7 +9,7 @@ use std::path::PathBuf;
 /// The flags of a node's place in its cluster, be it the primary or a replica.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Cluster")]
-pub struct Cluster {
+pub(crate) struct Cluster {
     /// How other nodes and clients reach this one, as HOST:PORT [default: where it listens]
     #[arg(long, value_name = "ADDRESS")]
     pub advertise: Option<Address>,

@@ -10,7 +10,7 @@ use std::path::PathBuf;
     after_help = "Examples:\n  pykv compact\n  pykv compact --server 10.0.0.7:7958\n  \
         pykv compact --dir /var/lib/pykv"
 )]
-pub struct Compact {
+pub(crate) struct Compact {
     /// Compact this data directory, which no process may have open, and not that of a node
     // Not PYKV_DIR: whoever has that set, and a node running, means the node.
     #[arg(long, value_name = "DIR")]

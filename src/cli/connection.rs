@@ -6,27 +6,27 @@ use clap::Args;
 use std::path::PathBuf;
 
 /// Where a node listens unless told otherwise: PYKV on a phone's keys.
-pub const LISTEN_DEFAULT: &str = "127.0.0.1:7958";
+pub(crate) const LISTEN_DEFAULT: &str = "127.0.0.1:7958";
 /// Where a node keeps its data unless told otherwise.
-pub const DIR_DEFAULT: &str = "pykv-data";
+pub(crate) const DIR_DEFAULT: &str = "pykv-data";
 
 /// Names the node that a command talks to.
-pub const ENV_SERVER: &str = "PYKV_SERVER";
+pub(crate) const ENV_SERVER: &str = "PYKV_SERVER";
 /// Holds a token. The only way to give one beside a file: what stands in argv is seen by every process.
-pub const ENV_TOKEN: &str = "PYKV_TOKEN";
+pub(crate) const ENV_TOKEN: &str = "PYKV_TOKEN";
 /// Names a file that holds a token.
-pub const ENV_TOKEN_FILE: &str = "PYKV_TOKEN_FILE";
+pub(crate) const ENV_TOKEN_FILE: &str = "PYKV_TOKEN_FILE";
 /// Where a node listens.
-pub const ENV_LISTEN: &str = "PYKV_LISTEN";
+pub(crate) const ENV_LISTEN: &str = "PYKV_LISTEN";
 /// Where a node keeps its data.
-pub const ENV_DIR: &str = "PYKV_DIR";
+pub(crate) const ENV_DIR: &str = "PYKV_DIR";
 /// How much a node says on standard error.
-pub const ENV_LOG: &str = "PYKV_LOG";
+pub(crate) const ENV_LOG: &str = "PYKV_LOG";
 
 /// How a command reaches a node.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Connection")]
-pub struct Connection {
+pub(crate) struct Connection {
     /// The node to talk to: HOST:PORT or http://HOST:PORT
     #[arg(long, value_name = "ADDRESS", env = ENV_SERVER, default_value = LISTEN_DEFAULT)]
     pub server: Address,

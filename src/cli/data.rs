@@ -14,7 +14,7 @@ use std::path::PathBuf;
     after_help = "Examples:\n  pykv get greeting\n  pykv get photo > photo.jpg\n  pykv get --json greeting\n  \
         pykv get -- -a-key-that-begins-with-a-dash"
 )]
-pub struct Get {
+pub(crate) struct Get {
     /// The key
     #[arg(value_parser = key)]
     pub key: String,
@@ -35,7 +35,7 @@ pub struct Get {
         date | pykv set now -\n  pykv set --if-absent lock \"$HOSTNAME\" && echo mine\n  \
         pykv set --if-version 1234 counter 8\n  pykv set --ttl 90s code 4711\n  pykv set -- -key -value"
 )]
-pub struct Set {
+pub(crate) struct Set {
     /// The key
     #[arg(value_parser = key)]
     pub key: String,
@@ -79,7 +79,7 @@ pub struct Set {
     after_help = "Examples:\n  pykv del greeting\n  pykv del a b c\n  pykv del --if-version 1234 greeting\n  \
         pykv del --prefix session: --dry-run\n  pykv del --prefix session:\n  pykv del --all --dry-run"
 )]
-pub struct Del {
+pub(crate) struct Del {
     /// The keys
     #[arg(
         required_unless_present_any = ["prefix", "all"],
@@ -117,7 +117,7 @@ pub struct Del {
     after_help = "Examples:\n  pykv list\n  pykv list user:\n  pykv list --limit 10\n  pykv list --values user:\n  \
         pykv list --null session: | xargs -0r pykv del --"
 )]
-pub struct List {
+pub(crate) struct List {
     /// Only keys that begin with this
     #[arg(default_value = "", hide_default_value = true)]
     pub prefix: String,
@@ -146,7 +146,7 @@ pub struct List {
 /// `pykv ttl`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  pykv ttl code")]
-pub struct Ttl {
+pub(crate) struct Ttl {
     /// The key
     #[arg(value_parser = key)]
     pub key: String,
@@ -159,7 +159,7 @@ pub struct Ttl {
 /// `pykv expire`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  pykv expire code 90s\n  pykv expire session:7 '1h 30m'")]
-pub struct Expire {
+pub(crate) struct Expire {
     /// The key
     #[arg(value_parser = key)]
     pub key: String,
@@ -180,7 +180,7 @@ pub struct Expire {
 /// `pykv persist`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  pykv persist code")]
-pub struct Persist {
+pub(crate) struct Persist {
     /// The key
     #[arg(value_parser = key)]
     pub key: String,

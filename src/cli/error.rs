@@ -35,7 +35,7 @@ const WORD_CHARS_SHOWN: usize = 32;
 
 /// The message for what clap refused of `args`, the program's name among them; `None` where it is no error
 /// but an answer: the help, or the version.
-pub fn usage_message(error: &clap::Error, args: &[OsString]) -> Option<String> {
+pub(crate) fn usage_message(error: &clap::Error, args: &[OsString]) -> Option<String> {
     if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         return None;
     }

@@ -10,7 +10,7 @@ use std::path::PathBuf;
     after_help = "Examples:\n  pykv reapply --dry-run diverged-1-00000000000000004711.pykv\n  \
         pykv reapply --yes --server 10.0.0.8:7958 /var/lib/pykv/diverged-*.pykv"
 )]
-pub struct Reapply {
+pub(crate) struct Reapply {
     /// Files that a node has set aside, as it named them
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,

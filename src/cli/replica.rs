@@ -17,7 +17,7 @@ const FAILOVER_AFTER_MIN: Duration = Duration::from_millis(200);
     after_help = "Examples:\n  pykv replica --from 10.0.0.7:7958 --dir /var/lib/pykv\n  \
         pykv replica --from 10.0.0.7 --failover-after 5s --listen 10.0.0.8:7958 --token-file /etc/pykv/tokens"
 )]
-pub struct Replica {
+pub(crate) struct Replica {
     /// The node to follow; of several, the one that is primary in the highest term
     #[arg(
         long,
@@ -59,7 +59,7 @@ pub struct Replica {
 #[command(
     after_help = "Examples:\n  pykv promote --server 10.0.0.8:7958\n  pykv promote --force --server 10.0.0.8:7958"
 )]
-pub struct Promote {
+pub(crate) struct Promote {
     /// Do not ask the present primary to hand over
     ///
     /// For a primary that is gone. What only that one has is lost, or set aside when it comes back.
@@ -78,7 +78,7 @@ pub struct Promote {
 /// `pykv forget`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  pykv forget 10.0.0.8:7958 --server 10.0.0.7:7958")]
-pub struct Forget {
+pub(crate) struct Forget {
     /// The node to forget, as `pykv status` shows it
     #[arg(value_name = "NODE")]
     pub node: String,

@@ -30,7 +30,7 @@ const UNWRITTEN_BYTES_DEFAULT: u64 = 64 << 20;
         pykv serve --max-capacity 20000 --max-memory 256MiB\n  \
         pykv serve --listen 0.0.0.0:7958 --token-file /etc/pykv/tokens"
 )]
-pub struct Serve {
+pub(crate) struct Serve {
     /// Where to listen, as IP:PORT or unix:PATH; port 0 takes a free one. May be given several times
     ///
     /// An address that other machines can reach needs --token-file or --insecure. The node removes the file of a
@@ -228,7 +228,7 @@ pub struct Serve {
 
 /// When the log is synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Fsync {
+pub(crate) enum Fsync {
     /// Before each answer: nothing acknowledged is ever lost
     Always,
     /// Once a second: a power cut may take the last second
@@ -239,8 +239,7 @@ pub enum Fsync {
 
 /// How much a node says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-#[expect(missing_docs, reason = "the names say it, and would say it again in the help")]
-pub enum LogLevel {
+pub(crate) enum LogLevel {
     Off,
     Error,
     Warn,
@@ -251,7 +250,7 @@ pub enum LogLevel {
 
 impl LogLevel {
     /// As the `log` crate has it.
-    pub fn filter(self) -> log::LevelFilter {
+    pub(crate) fn filter(self) -> log::LevelFilter {
         match self {
             LogLevel::Off => log::LevelFilter::Off,
             LogLevel::Error => log::LevelFilter::Error,
@@ -265,7 +264,7 @@ impl LogLevel {
 
 impl Serve {
     /// What does not go together, each part of which is right by itself.
-    pub fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         let reachable = self.listen.iter().find(|endpoint| !endpoint.is_local());
         if let Some(reachable) = reachable
             && self.token_file.is_none()
@@ -335,7 +334,7 @@ impl Serve {
     }
 
     /// What the node is built from.
-    pub fn node_options(&self, cluster: node::ClusterOptions) -> node::Options {
+    pub(crate) fn node_options(&self, cluster: node::ClusterOptions) -> node::Options {
         node::Options {
             cluster,
             // What a node says of its directory must mean something from wherever it is read.
@@ -365,7 +364,7 @@ impl Serve {
 
     /// The names that the node goes by. Where its place on the machine is all that protects it, or where names
     /// are given, it answers for no other.
-    pub fn hosts(&self) -> Hosts {
+    pub(crate) fn hosts(&self) -> Hosts {
         let by_place = self.listen.iter().all(Endpoint::is_local) && self.token_file.is_none();
         // Other nodes send the name that this one advertises.
         let advertised = self
@@ -378,7 +377,7 @@ impl Serve {
     }
 
     /// What clients may take of the node.
-    pub fn http_limits(&self) -> Limits {
+    pub(crate) fn http_limits(&self) -> Limits {
         let bytes = |size: Size| usize::try_from(size.0).unwrap_or(usize::MAX);
         Limits {
             connections_max: self.max_connections,

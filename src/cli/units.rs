@@ -20,11 +20,11 @@ const UNITS: [(&str, u64); 8] = [
 /// `KiB`, `MiB`, `GiB` and `TiB` are powers of 1,024; `KB`, `MB`, `GB` and `TB` are powers of 1,000. Upper
 /// and lower case are the same. A bare `K`, `M` or `G` is refused: people disagree on which it means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Size(pub u64);
+pub(crate) struct Size(pub u64);
 
 /// Why a text is no size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SizeError {
+pub(crate) enum SizeError {
     /// It does not begin with a number.
     NoNumber,
     /// What follows the number is no unit.
@@ -112,7 +112,7 @@ const SPAN_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// A duration that is not nothing, up to a year. Read from and shown as `500ms`, `30s`, `5m` or `1h 30m`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Span(pub Duration);
+pub(crate) struct Span(pub Duration);
 
 impl std::str::FromStr for Span {
     type Err = String;

@@ -11,7 +11,7 @@ use std::num::NonZeroU64;
     after_help = "Examples:\n  pykv watch\n  pykv watch user: | jq -r .key\n  pykv watch --no-values --after 0\n  \
         pykv watch --limit 1 job: >/dev/null && echo 'there is work'"
 )]
-pub struct Watch {
+pub(crate) struct Watch {
     /// Only keys that begin with this
     #[arg(default_value = "", hide_default_value = true)]
     pub prefix: String,

@@ -13,7 +13,7 @@ const PIECE_BYTES: usize = 256 * 1024;
 
 /// Why a backup was not taken.
 #[derive(Debug)]
-pub enum BackupError {
+pub(crate) enum BackupError {
     /// The node did not give it, or not all of it.
     Node(Error),
     /// It could not be written down.
@@ -23,7 +23,7 @@ pub enum BackupError {
 impl Client {
     /// Writes a backup of the node to `out`, and says how many bytes it has. How long it may take has no bound, as
     /// how large it is has none.
-    pub fn backup(&self, out: &mut dyn Write) -> Result<u64, BackupError> {
+    pub(crate) fn backup(&self, out: &mut dyn Write) -> Result<u64, BackupError> {
         let target = api::PATH_BACKUP.to_owned();
         let mut request = Request::new(Method::GET, target, Sign::Bytes, Bound::Small);
         request.is_endless = true;

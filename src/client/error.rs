@@ -19,7 +19,7 @@ pub(super) fn problem(status: StatusCode, body: &[u8]) -> Option<Problem> {
 
 /// A node as errors name it: the one that failed, which is not always the one that the command line names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub(crate) struct Place {
     /// As `http://host:port`.
     pub(super) url: String,
     /// The node that sent the request on to it, where one did.
@@ -28,7 +28,7 @@ pub struct Place {
 
 impl Place {
     /// The node that the command line names.
-    pub fn named(server: &Address) -> Place {
+    pub(crate) fn named(server: &Address) -> Place {
         Place {
             url: server.to_string(),
             sent_by: None,
@@ -49,7 +49,7 @@ impl fmt::Display for Place {
 ///
 /// `may_be_done` says of a write that it was sent, and that whether the node did it is not known.
 #[derive(Debug)]
-pub enum Error {
+pub(crate) enum Error {
     /// There is no connection to the node. Nothing was sent.
     Unreachable {
         /// The node.
@@ -99,7 +99,7 @@ pub enum Error {
 
 impl Error {
     /// Whether the same request may be answered a moment later.
-    pub fn may_pass(&self) -> bool {
+    pub(crate) fn may_pass(&self) -> bool {
         match self {
             Error::Unreachable { .. } | Error::Broken { .. } | Error::TimedOut { .. } => true,
             Error::Refused(problem) => is_passing(problem.status),
@@ -109,7 +109,7 @@ impl Error {
     }
 
     /// Whether a write was sent, and it is not known whether the node did it.
-    pub fn may_be_done(&self) -> bool {
+    pub(crate) fn may_be_done(&self) -> bool {
         match self {
             Error::Unreachable { .. } => false,
             Error::Refused(problem) => problem.outcome.is_some(),

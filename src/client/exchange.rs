@@ -59,11 +59,11 @@ const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(10);
 
 /// A token as it is shown to a node.
 #[derive(Clone)]
-pub struct Token(HeaderValue);
+pub(crate) struct Token(HeaderValue);
 
 impl Token {
     /// From the token's text; `None` where it has characters that no token has.
-    pub fn new(text: &str) -> Option<Token> {
+    pub(crate) fn new(text: &str) -> Option<Token> {
         let mut value = HeaderValue::try_from(format!("Bearer {text}")).ok()?;
         value.set_sensitive(true); // Keeps it out of debug output.
         (!text.is_empty() && !text.contains(char::is_whitespace)).then_some(Token(value))
@@ -78,7 +78,7 @@ impl fmt::Debug for Token {
 
 /// What a write asks of the version that it replaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Condition {
+pub(crate) enum Condition {
     /// Nothing.
     None,
     /// The key is new.
@@ -89,7 +89,7 @@ pub enum Condition {
 
 /// A node as a client sees it.
 #[derive(Debug)]
-pub struct Client {
+pub(crate) struct Client {
     agent: Agent,
     pub(super) server: Address,
     token: Option<Token>,
@@ -98,7 +98,7 @@ pub struct Client {
 
 impl Client {
     /// A client of one node. Nothing is sent yet.
-    pub fn new(server: Address, token: Option<Token>, timeout: Duration) -> Client {
+    pub(crate) fn new(server: Address, token: Option<Token>, timeout: Duration) -> Client {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)

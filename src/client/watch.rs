@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// What is watched.
 #[derive(Clone, Copy, Debug)]
-pub struct Watched<'a> {
+pub(crate) struct Watched<'a> {
     /// Only keys that begin with this.
     pub prefix: &'a str,
     /// Whether changes come with their values.
@@ -20,14 +20,14 @@ pub struct Watched<'a> {
 impl Client {
     /// The changes behind a place, `OFFSET` or `LOG-OFFSET`: at once where there are some, else when there are,
     /// or none after a while.
-    pub fn watch(&self, watched: Watched<'_>, after: &str) -> Result<Changes, Error> {
+    pub(crate) fn watch(&self, watched: Watched<'_>, after: &str) -> Result<Changes, Error> {
         // The answer must be here within the time that answers have.
         let wait = (self.timeout / 2).min(api::WATCH_WAIT_DEFAULT);
         self.poll(watched, Some(after), wait)
     }
 
     /// The place behind the last change there is.
-    pub fn watch_from_now(&self) -> Result<String, Error> {
+    pub(crate) fn watch_from_now(&self) -> Result<String, Error> {
         let nothing = Watched {
             prefix: "",
             with_values: false,

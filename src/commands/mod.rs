@@ -1,7 +1,7 @@
 //! The subcommands: a file each, thin. They build the parts, run them and print what comes of it.
 //!
 //! Data goes to standard output and nothing else does. What fails comes back as an [`Error`], which says
-//! in one line what failed, on what, and what to do; `main` prints it and turns it into an exit status.
+//! in one line what failed, on what, and what to do; `exit` prints it and turns it into an exit status.
 
 mod backup;
 mod batch;
@@ -9,6 +9,7 @@ mod check;
 mod compact;
 mod deadline;
 mod del;
+mod exit;
 mod export;
 mod forget;
 mod get;
@@ -46,10 +47,10 @@ use std::path::{Path, PathBuf};
 /// Longest file of tokens that is read, in bytes.
 const TOKEN_FILE_BYTES_MAX: u64 = 1 << 20;
 
-pub use signals::ignore_file_size_limit;
+pub use exit::run;
 
 /// Does what was typed.
-pub fn run(cli: Cli) -> Result<(), Error> {
+fn dispatch(cli: Cli) -> Result<(), Error> {
     match cli.command {
         Command::Serve(args) => serve::run(&args, None),
         Command::Replica(args) => serve::run(&args.serve, Some(&args)),
@@ -79,7 +80,7 @@ pub fn run(cli: Cli) -> Result<(), Error> {
 
 /// Why a command did not do what was asked.
 #[derive(Debug)]
-pub enum Error {
+pub(crate) enum Error {
     /// What was typed cannot be done, whatever the state of anything.
     Usage(String),
     /// A file or directory is there that is to be left alone.
@@ -341,7 +342,7 @@ fn print_text(text: &str) -> Result<(), Error> {
 }
 
 /// Says something on standard error, on a line of its own. Nothing is left to be done where that takes no more.
-pub fn say(text: &str) {
+fn say(text: &str) {
     let _ = writeln!(io::stderr(), "{}", escape::line(text));
 }
 

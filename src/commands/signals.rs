@@ -39,7 +39,7 @@ pub(super) struct Signals {
 
 /// Makes a file that may not grow any more an error of the write, for every command: the default action is to end
 /// the process.
-pub fn ignore_file_size_limit() {
+pub(super) fn ignore_file_size_limit() {
     // Where this cannot be had, the process ends as it would have without.
     let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
 }

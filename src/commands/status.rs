@@ -235,7 +235,7 @@ fn bound<T>(max: Option<T>, show: impl FnOnce(T) -> String) -> String {
     max.map_or(String::new(), |max| format!(" of {}", show(max)))
 }
 
-/// A size to one decimal. Not [`crate::cli::Size`], which is exact.
+/// A size to one decimal. Not `cli::Size`, which is exact.
 fn size(bytes: u64) -> String {
     let mut size = bytes as f64;
     for unit in ["bytes", "KiB", "MiB", "GiB"] {

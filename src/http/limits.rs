@@ -8,11 +8,11 @@ use crate::api::BATCH_OPERATIONS_DEFAULT;
 use std::time::Duration;
 
 /// Header fields that a request can have at all, whatever [`Limits::headers_max`] says.
-pub const HEADERS_CEILING: usize = 128;
+pub(crate) const HEADERS_CEILING: usize = 128;
 
 /// Bounds on what clients may take.
 #[derive(Clone, Debug)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Connections open at once. What the system grants in file descriptors bounds it as well.
     pub connections_max: usize,
     /// From the first byte of a request to the end of its header.

@@ -26,5 +26,5 @@ pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod target;
 
-pub use limits::{HEADERS_CEILING, Limits};
-pub use origin::Hosts;
+pub(crate) use limits::{HEADERS_CEILING, Limits};
+pub(crate) use origin::Hosts;

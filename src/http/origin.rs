@@ -20,7 +20,7 @@ use super::request::Head;
 
 /// The names that a node goes by.
 #[derive(Clone, Debug, Default)]
-pub struct Hosts {
+pub(crate) struct Hosts {
     names: Vec<String>,
     /// Whether a request for another name is refused.
     is_checked: bool,
@@ -28,7 +28,7 @@ pub struct Hosts {
 
 impl Hosts {
     /// Answers for `names` and, where `is_checked`, beside those only for what no stranger can give.
-    pub fn new(names: Vec<String>, is_checked: bool) -> Hosts {
+    pub(crate) fn new(names: Vec<String>, is_checked: bool) -> Hosts {
         Hosts { names, is_checked }
     }
 

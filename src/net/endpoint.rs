@@ -20,7 +20,7 @@ const UNIX_SCHEME: &str = "unix:";
 
 /// A place to listen at.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Endpoint {
+pub(crate) enum Endpoint {
     /// An address; port 0 for any that is free.
     Tcp(SocketAddr),
     /// A unix socket at this path.
@@ -29,7 +29,7 @@ pub enum Endpoint {
 
 impl Endpoint {
     /// Whether other machines cannot reach it.
-    pub fn is_local(&self) -> bool {
+    pub(crate) fn is_local(&self) -> bool {
         match self {
             Endpoint::Tcp(address) => address.ip().is_loopback(),
             Endpoint::Unix(_) => true,

@@ -25,7 +25,7 @@ const BACK_OFF: Duration = Duration::from_millis(100);
 
 /// Why an endpoint cannot be listened at.
 #[derive(Debug)]
-pub struct BindError {
+pub(crate) struct BindError {
     /// The endpoint.
     pub endpoint: Endpoint,
     /// What the system said.

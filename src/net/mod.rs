@@ -23,8 +23,8 @@ pub(crate) mod registry;
 mod stopper;
 pub(crate) mod transport;
 
-pub use endpoint::Endpoint;
+pub(crate) use endpoint::Endpoint;
 pub(crate) use linger::linger;
-pub use listener::BindError;
+pub(crate) use listener::BindError;
 pub(crate) use pace::time_for;
-pub use stopper::Stopper;
+pub(crate) use stopper::Stopper;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 /// Tells a server to stop. Clones tell the same one.
 #[derive(Clone, Debug)]
-pub struct Stopper(Arc<Stop>);
+pub(crate) struct Stopper(Arc<Stop>);
 
 #[derive(Debug)]
 struct Stop {
@@ -31,7 +31,7 @@ impl Stopper {
 
     /// Makes [`Server::run`](crate::server::Server::run) stop accepting, finish what is in flight and return. May be called at any time
     /// and any number of times.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.0.stopping.store(true, SeqCst);
         // Where the pipe is full, there is enough in it to wake the loop.
         let _ = (&self.0.wake).write(&[0]);

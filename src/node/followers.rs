@@ -35,7 +35,7 @@ const UNKNOWN_SUCCESSOR: &str = "unknown";
 
 /// A follower, as it says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FollowerName {
+pub(crate) struct FollowerName {
     /// Random: one run of one node.
     pub id: u64,
     /// How others reach it, as `host:port`.

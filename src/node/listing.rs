@@ -13,7 +13,7 @@ pub(super) const WALK_SLOTS: usize = 256;
 const WALK_BYTES: usize = 32 * 1024;
 
 /// What a [`Lister`] holds at most, in bytes, beside one large entry that it was allowed to take.
-pub const LISTER_BYTES: usize = WALK_BYTES + WALK_SLOTS * size_of::<ListedEntry>();
+pub(crate) const LISTER_BYTES: usize = WALK_BYTES + WALK_SLOTS * size_of::<ListedEntry>();
 
 /// Where a listing goes on: a slot of the store, valid until the process ends, and in a listing of the same prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

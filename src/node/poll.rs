@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 /// What a follower asks.
 #[derive(Clone, Debug)]
-pub struct Poll {
+pub(crate) struct Poll {
     /// Who asks.
     pub name: FollowerName,
     /// Of which log.
@@ -29,7 +29,7 @@ pub struct Poll {
 
 /// What goes with the bytes that a follower gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Polled {
+pub(crate) struct Polled {
     /// The term of this node.
     pub term: Term,
     /// The offset of the first byte.
@@ -42,7 +42,7 @@ pub struct Polled {
 
 /// Why a follower gets nothing.
 #[derive(Debug)]
-pub enum PollError {
+pub(crate) enum PollError {
     /// It follows another log.
     OtherLog {
         /// The id of this one.

@@ -32,7 +32,11 @@ const HOLD_USED_MAX: Duration = Duration::from_secs(4);
 
 /// Makes this node the primary of a new term, after the present one has handed over. With `is_forced` at once,
 /// whatever the primary does.
-pub fn promote(node: &Node, is_forced: bool, go_on: impl Fn() -> bool) -> Result<Promotion, PromoteError> {
+pub(crate) fn promote(
+    node: &Node,
+    is_forced: bool,
+    go_on: impl Fn() -> bool,
+) -> Result<Promotion, PromoteError> {
     if node.role() == Role::Primary {
         return Err(PromoteError::IsPrimary);
     }

@@ -12,11 +12,11 @@ use crate::wal::{LogId, Role, Term};
 use std::time::Duration;
 
 /// What a node of another version is answered.
-pub const OTHER_VERSION: &str =
+pub(crate) const OTHER_VERSION: &str =
     "it speaks another version of the replication: run one version of pykv on all nodes";
 
 /// What this node says of itself.
-pub fn handshake(node: &Node) -> Handshake {
+pub(crate) fn handshake(node: &Node) -> Handshake {
     let status = node.cluster_status();
     let is_fed = status.phase == crate::node::Phase::Streaming;
     Handshake {
@@ -71,7 +71,7 @@ impl PeerInfo {
 ///
 /// An error says what is wrong with it. The first node of another version is logged: an older one does not show its
 /// operator what it is answered.
-pub fn receive(node: &Node, said: &Handshake) -> Result<(), &'static str> {
+pub(crate) fn receive(node: &Node, said: &Handshake) -> Result<(), &'static str> {
     if said.protocol != REPLICATION_PROTOCOL
         && let Some(address) = Address::of_node(&said.address)
         && node.cluster().meet_other_version()

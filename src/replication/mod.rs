@@ -133,8 +133,8 @@ mod link;
 mod prober;
 mod pulse;
 
-pub use handover::promote;
-pub use handshake::{OTHER_VERSION, handshake, receive};
+pub(crate) use handover::promote;
+pub(crate) use handshake::{OTHER_VERSION, handshake, receive};
 
 use crate::node::Node;
 use link::{Link, LinkError};
@@ -168,7 +168,7 @@ fn dial(node: &Node, address: &str, timeout: Duration) -> Result<Link, LinkError
 }
 
 /// The threads `follow` and `prober` of a node. They end, and are joined, in [`Replication::stop`].
-pub struct Replication<'scope> {
+pub(crate) struct Replication<'scope> {
     node: &'scope Node,
     threads: Vec<ScopedJoinHandle<'scope, ()>>,
 }
@@ -176,7 +176,7 @@ pub struct Replication<'scope> {
 impl<'scope> Replication<'scope> {
     /// Starts them. Where one cannot be started, none is. A primary that knows of other nodes holds its writers
     /// until it has asked them.
-    pub fn start<'env>(
+    pub(crate) fn start<'env>(
         scope: &'scope Scope<'scope, 'env>,
         node: &'scope Node,
     ) -> io::Result<Replication<'scope>> {
@@ -201,7 +201,7 @@ impl<'scope> Replication<'scope> {
     }
 
     /// Ends them, and returns when they have.
-    pub fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         self.node.cluster().stop();
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {

@@ -19,5 +19,5 @@ mod serve;
 #[cfg(test)]
 mod tests;
 
-pub use options::{Error, Options};
-pub use serve::Server;
+pub(crate) use options::{Error, Options};
+pub(crate) use serve::Server;

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// How a server is built.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub(crate) struct Options {
     /// Where to listen; there is at least one.
     pub listen: Vec<Endpoint>,
     /// Who may connect to a unix socket, as the mode of its file.
@@ -34,7 +34,7 @@ pub struct Options {
 
 /// Why a server could not be started.
 #[derive(Debug)]
-pub enum Error {
+pub(crate) enum Error {
     /// An endpoint could not be listened at.
     Listen(BindError),
     /// The access log could not be opened.

@@ -33,14 +33,14 @@ const STILL_MAX: Duration = Duration::from_secs(2);
 
 /// A server that is bound to its endpoints. What comes before [`Server::run`] waits in the kernel.
 #[derive(Debug)]
-pub struct Server {
+pub(crate) struct Server {
     listener: Listener,
     shared: Shared,
 }
 
 impl Server {
     /// Binds the endpoints, and takes as many file descriptors from the system as it grants.
-    pub fn bind(options: Options) -> Result<Server, Error> {
+    pub(crate) fn bind(options: Options) -> Result<Server, Error> {
         let (wake, woken) = UnixStream::pair().map_err(Error::Setup)?;
         wake.set_nonblocking(true).map_err(Error::Setup)?;
         let listener = Listener::bind(&options.listen, options.socket_mode, woken).map_err(Error::Listen)?;
@@ -76,12 +76,12 @@ impl Server {
     }
 
     /// Where it listens, with the ports that were chosen where none were asked for.
-    pub fn endpoints(&self) -> &[Endpoint] {
+    pub(crate) fn endpoints(&self) -> &[Endpoint] {
         self.listener.endpoints()
     }
 
     /// A handle that stops the server.
-    pub fn stopper(&self) -> Stopper {
+    pub(crate) fn stopper(&self) -> Stopper {
         self.shared.stopper.clone()
     }
 
@@ -89,7 +89,7 @@ impl Server {
     /// `grace`, cuts what is left, and returns when every connection's thread has ended. To be run once.
     ///
     /// An error says that accepting has failed, for a bug of pykv alone; the connections were drained all the same.
-    pub fn run(&self, node: &Node, grace: Duration) -> Result<(), Error> {
+    pub(crate) fn run(&self, node: &Node, grace: Duration) -> Result<(), Error> {
         let context = Context {
             node,
             shared: &self.shared,

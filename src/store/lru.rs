@@ -27,7 +27,7 @@ use std::hash::{BuildHasher, RandomState};
 
 /// What an entry is counted with beside the allocation of its key and value, in bytes: 32 for the slab
 /// and some 12 for its place in the index, whose tables are between 44 % and 88 % full at 5 bytes a place.
-pub const ENTRY_OVERHEAD_BYTES: u64 = 44;
+pub(crate) const ENTRY_OVERHEAD_BYTES: u64 = 44;
 
 /// The bounds of the store. What is over them is evicted, least recently used first.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +44,7 @@ impl Limits {
 }
 
 /// A least-recently-used map from keys to values.
-pub struct LruMap {
+pub(crate) struct LruMap {
     slab: Slab,
     index: Index,
     deadlines: Deadlines,
@@ -65,7 +65,7 @@ pub struct LruMap {
 }
 
 /// What an entry of this pair is counted with, in bytes.
-pub fn cost_bytes(pair: &Pair) -> u64 {
+pub(crate) fn cost_bytes(pair: &Pair) -> u64 {
     entry_cost_bytes(pair.bytes().allocated_bytes(), pair.deadline_ms().is_some())
 }
 
@@ -85,7 +85,7 @@ fn size(limits: &Limits, counters: &Counters) -> u64 {
 
 impl LruMap {
     /// An empty map. `hasher` must be the one that callers hash their keys with.
-    pub fn new(limits: Limits, hasher: RandomState) -> LruMap {
+    pub(crate) fn new(limits: Limits, hasher: RandomState) -> LruMap {
         let mut slab = Slab::new();
         let marker = slab.insert_marker();
         LruMap {
@@ -106,12 +106,12 @@ impl LruMap {
     }
 
     /// The entries held.
-    pub fn entries(&self) -> u64 {
+    pub(crate) fn entries(&self) -> u64 {
         self.counters.entries
     }
 
     /// The counters, and what is held now.
-    pub fn counters(&self) -> Counters {
+    pub(crate) fn counters(&self) -> Counters {
         Counters {
             bytes: self.bytes,
             ..self.counters
@@ -125,11 +125,6 @@ impl LruMap {
             entries,
             ..other.counters
         };
-    }
-
-    /// The bounds.
-    pub fn limits(&self) -> Limits {
-        self.limits
     }
 
     /// The slot of a key. Leaves its recency alone. `hash` is the key's, by the hasher of this map.

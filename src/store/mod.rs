@@ -38,13 +38,14 @@ mod slab;
 mod tests;
 
 pub(crate) use changes::Prepared;
-pub use counters::Counters;
+pub(crate) use counters::Counters;
+pub use lru::Limits;
 pub(crate) use lru::Walk;
-pub use lru::{ENTRY_OVERHEAD_BYTES, Limits, LruMap, cost_bytes};
+pub(crate) use lru::{ENTRY_OVERHEAD_BYTES, LruMap, cost_bytes};
 pub(crate) use replay::Replay;
 pub(crate) use replicated::ReplicatedChange;
-pub use samples::{Curve, Point};
-pub use slab::VERSION_MAX;
+pub(crate) use samples::Curve;
+pub(crate) use slab::VERSION_MAX;
 pub(crate) use slab::{Entry, Slot};
 
 use crate::waits;

@@ -19,7 +19,7 @@ mod largest;
 mod slots;
 mod stack;
 
-pub use curve::{Curve, Point};
+pub(crate) use curve::Curve;
 
 use super::slab::Slot;
 use curve::Sampler;

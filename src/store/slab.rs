@@ -37,7 +37,7 @@ const _: () = assert!(
 
 /// Highest version an entry can hold. A version is an offset of the log; this many bytes are 8 PiB, and
 /// also the integers that a JSON number carries exactly.
-pub const VERSION_MAX: u64 = crate::record::OFFSET_MAX;
+pub(crate) const VERSION_MAX: u64 = crate::record::OFFSET_MAX;
 
 impl Entry {
     const KEY_BITS: u32 = KEY_BYTES_MAX.ilog2();

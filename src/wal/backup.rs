@@ -217,7 +217,7 @@ impl<E> Pieces<'_, E> {
 
 /// What a backup, or a base, was found to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Whole {
+pub(crate) struct Whole {
     /// The offset that it is the state at.
     pub offset: u64,
     /// Entries in it.
@@ -227,7 +227,7 @@ pub struct Whole {
 }
 
 /// Reads a backup, or a base, to its end. An error where it is not whole, or does not add up.
-pub fn verify(path: &Path) -> Result<Whole, Error> {
+pub(crate) fn verify(path: &Path) -> Result<Whole, Error> {
     let mut reader = open(path)?;
     read(&mut reader).map_err(not_whole)
 }
@@ -301,7 +301,7 @@ fn read(reader: &mut FileReader) -> Result<Whole, Error> {
 }
 
 /// Makes a store of a backup, in a directory that has none.
-pub fn restore(path: &Path, dir: &Path) -> Result<Whole, Error> {
+pub(crate) fn restore(path: &Path, dir: &Path) -> Result<Whole, Error> {
     let mut reader = open(path)?;
     let whole = read(&mut reader).map_err(not_whole)?;
     let header = Header {

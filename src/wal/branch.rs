@@ -21,7 +21,7 @@ use std::sync::{Mutex, MutexGuard};
 
 /// How much further on than it must a branch begins at most, by chance, in bytes. A start takes some 20 GiB of
 /// offsets with it on average, so the 8 PiB that there are last for 400,000 starts.
-pub const BRANCH_SPREAD_BYTES: u64 = 32 << 30;
+pub(crate) const BRANCH_SPREAD_BYTES: u64 = 32 << 30;
 
 /// A branch of a log's history, and where it begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

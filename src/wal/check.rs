@@ -33,7 +33,7 @@ pub fn check(dir: &Path) -> Result<Report, Error> {
 /// # Errors
 /// [`Error::NotMended`] where something is beyond repair. Nothing is changed then: all is read before the first
 /// change.
-pub fn repair(dir: &Path) -> Result<Report, Error> {
+pub(crate) fn repair(dir: &Path) -> Result<Report, Error> {
     let dir = open_store(dir, Dir::open)?;
     let disk = Disk::default();
     examine(&dir, &mut |_, _| Ok(None)).map_err(|error| error.not_mended(dir.path()))?;

@@ -37,7 +37,7 @@ use std::time::{Duration, Instant};
 ///
 /// Opening it locks the directory. Starting it starts the threads `log` and `compact`, which end when the log
 /// is closed or dropped.
-pub struct Log {
+pub(crate) struct Log {
     pub(super) shared: Arc<Shared>,
     /// What the log says that the digest of the store is.
     digest_expected: Option<Digest>,
@@ -188,7 +188,7 @@ impl Log {
 
     /// Returns when the log holds everything up to `offset` as firmly as the policy asks. May do the
     /// writing itself.
-    pub fn wait(&self, offset: u64) -> Result<(), Refusal> {
+    pub(crate) fn wait(&self, offset: u64) -> Result<(), Refusal> {
         self.shared.wait(offset)
     }
 
@@ -204,7 +204,7 @@ impl Log {
     }
 
     /// Reads what is recorded after an offset, and then what comes; only what comes where none is given.
-    pub fn feed(&self, after: Option<u64>) -> Result<Feed<'_>, FeedError> {
+    pub(crate) fn feed(&self, after: Option<u64>) -> Result<Feed<'_>, FeedError> {
         Feed::new(&self.shared, after)
     }
 
@@ -229,7 +229,7 @@ impl Log {
     }
 
     /// Makes everybody who waits in a [`Feed`], or for a compaction, ask whether to go on.
-    pub fn wake_watchers(&self) {
+    pub(crate) fn wake_watchers(&self) {
         self.shared.commit.watchers.wake_all();
         self.shared.compaction.wake();
     }
@@ -266,12 +266,12 @@ impl Log {
     }
 
     /// How far the log is.
-    pub fn position(&self) -> Position {
+    pub(crate) fn position(&self) -> Position {
         self.shared.commit.position()
     }
 
     /// Bytes of all its files, as far as the directory can be read.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         let dir = &self.shared.dir;
         dir.list().map_or(0, |listing| dir.files_bytes(listing.all()))
     }
@@ -282,18 +282,18 @@ impl Log {
     }
 
     /// How long the disk has been at a write or a sync, where that is too long.
-    pub fn stalled_for(&self) -> Option<Duration> {
+    pub(crate) fn stalled_for(&self) -> Option<Duration> {
         let shared = &self.shared;
         shared.writing.stalled_for().max(shared.syncing.stalled_for())
     }
 
     /// Whether it takes writes.
-    pub fn health(&self) -> Health {
+    pub(crate) fn health(&self) -> Health {
         self.shared.commit.health()
     }
 
     /// When it is synced.
-    pub fn policy(&self) -> Policy {
+    pub(crate) fn policy(&self) -> Policy {
         self.shared.options.policy
     }
 
@@ -303,22 +303,22 @@ impl Log {
     }
 
     /// The term that it is written in.
-    pub fn term(&self) -> Term {
+    pub(crate) fn term(&self) -> Term {
         self.shared.history.term()
     }
 
     /// The branches of its history, as far as they are remembered.
-    pub fn branches(&self) -> Vec<Branch> {
+    pub(crate) fn branches(&self) -> Vec<Branch> {
         self.shared.history.branches()
     }
 
     /// The branch that it is written in.
-    pub fn branch(&self) -> Option<Branch> {
+    pub(crate) fn branch(&self) -> Option<Branch> {
         self.shared.history.last()
     }
 
     /// Which log it is.
-    pub fn id(&self) -> LogId {
+    pub(crate) fn id(&self) -> LogId {
         self.shared.history.id()
     }
 

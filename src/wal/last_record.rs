@@ -2,7 +2,7 @@
 
 /// Which record stands last before an offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LastRecord {
+pub(crate) struct LastRecord {
     /// The offset of its first byte.
     pub start: u64,
     /// Its checksum, which covers all of it and its position.

@@ -38,7 +38,7 @@ impl Role {
 
 /// What is remembered of the cluster from one start to the next.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Marker {
+pub(crate) struct Marker {
     /// What the node is.
     pub role: Role,
     /// Addresses of other nodes, as `host:port`: of those to follow, or of those that are to hear of this one.
@@ -54,7 +54,7 @@ pub struct Marker {
 
 impl Marker {
     /// Reads that of a directory; none where it has none.
-    pub fn read(dir: &Path) -> Result<Option<Marker>, Error> {
+    pub(crate) fn read(dir: &Path) -> Result<Option<Marker>, Error> {
         let path = dir.join(NAME);
         let cannot_read = Error::io("cannot read", &path);
         let file = match regular::open(&path) {

@@ -25,7 +25,7 @@ pub struct Read<'a> {
 }
 
 /// A cursor over the records of a directory or of one file.
-pub struct Reader {
+pub(crate) struct Reader {
     /// Where to look for the segment that follows; `None` for one file alone.
     dir: Option<PathBuf>,
     file: FileReader,
@@ -33,7 +33,7 @@ pub struct Reader {
 
 impl Reader {
     /// Opens a data directory, or a single file of one.
-    pub fn open(path: &Path) -> Result<Reader, Error> {
+    pub(crate) fn open(path: &Path) -> Result<Reader, Error> {
         if !path.is_dir() {
             return Ok(Reader {
                 dir: None,
@@ -49,12 +49,12 @@ impl Reader {
     }
 
     /// The id of the log.
-    pub fn log_id(&self) -> LogId {
+    pub(crate) fn log_id(&self) -> LogId {
         self.file.header().id
     }
 
     /// Where the next record begins, if there is one.
-    pub fn offset(&self) -> u64 {
+    pub(crate) fn offset(&self) -> u64 {
         self.file.offset()
     }
 
@@ -63,7 +63,7 @@ impl Reader {
         clippy::should_implement_trait,
         reason = "lends from its buffer, which Iterator cannot"
     )]
-    pub fn next(&mut self) -> Result<Option<Read<'_>>, Error> {
+    pub(crate) fn next(&mut self) -> Result<Option<Read<'_>>, Error> {
         let bytes = loop {
             match self.file.peek()? {
                 Next::Record(bytes) => break bytes,

@@ -38,10 +38,10 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 /// The largest size of a segment, in bytes.
-pub const SEGMENT_BYTES_CEILING: u64 = 2 << 30;
+pub(crate) const SEGMENT_BYTES_CEILING: u64 = 2 << 30;
 
 /// The most that may wait to be written, in bytes.
-pub const UNWRITTEN_BYTES_CEILING: u64 = 1 << 30;
+pub(crate) const UNWRITTEN_BYTES_CEILING: u64 = 1 << 30;
 
 /// Said of damage that may be no fault of the medium.
 const LOST_PAGE: &str =

@@ -2,7 +2,7 @@
 
 use super::Run;
 use super::state::{Fault, Record, State, history_of};
-use pykv::wal::branch_before;
+use pykv::internals::wal::branch_before;
 
 impl State {
     /// What does not hold of all that must.

@@ -3,8 +3,8 @@
 use super::Run;
 use super::state::{Copied, Fault, NODES, Node, SUCCESSOR, Said, State};
 use super::time;
-use pykv::node::acknowledged;
-use pykv::wal::Term;
+use pykv::internals::node::acknowledged;
+use pykv::internals::wal::Term;
 
 impl State {
     /// All states that one event leads to.

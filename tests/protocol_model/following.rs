@@ -2,7 +2,7 @@
 
 use super::state::{Answer, Fault, Proof, Record, SUCCESSOR, Said, State, history_of};
 use super::{Proving, Run, time};
-use pykv::wal::{Branch, Term, branch_before, fork, term_before};
+use pykv::internals::wal::{Branch, Term, branch_before, fork, term_before};
 
 impl State {
     /// Whether a node may follow another, by what that one says of itself.

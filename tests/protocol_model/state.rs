@@ -1,7 +1,7 @@
 //! What a cluster is at one moment: the nodes, what is on its way between them, and what has happened so far.
 
 use super::Run;
-use pykv::wal::{Branch, Term, branch_before};
+use pykv::internals::wal::{Branch, Term, branch_before};
 
 pub const NODES: usize = 3;
 

@@ -1,6 +1,7 @@
 //! Compaction: what is left of the log tells the same, whatever goes on or wrong meanwhile.
 
 use super::*;
+use crate::wal::compaction_state::{Cause, Compacted};
 use crate::wal::disk::{Disk, faults::Plan};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
