@@ -42,6 +42,21 @@ fn a_large_value_gets_across_though_that_takes_longer_than_a_failover() {
     become_equal(&[&first, &second]);
 }
 
+/// Short waits serve a take-over. A successor that has not heard the primary would not take over, and reaches it as
+/// any other replica does.
+#[test]
+fn a_successor_reaches_a_primary_that_answers_later_than_a_failover_waits() {
+    let first = Member::primary(&[]);
+    first.set("k", "1");
+    first.link.slow(64 * 1024, Duration::from_millis(250));
+    let second = Member::replica(&[&first], &["--failover-after", "1s"]);
+    eventually("it has reached it", || {
+        second.server.get("/kv/k?raw").status == 200
+    });
+    first.link.slow(64 * 1024, Duration::ZERO);
+    become_equal(&[&first, &second]);
+}
+
 #[test]
 fn a_primary_that_dribbles_is_taken_over_from() {
     let first = Member::primary(&[]);

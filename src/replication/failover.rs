@@ -73,6 +73,15 @@ impl Failover {
         self.is_logged = false;
     }
 
+    /// Whether the silence of the primary alone would make this node take over.
+    pub(super) fn is_armed(&self, node: &Node) -> bool {
+        let (heard_at, caught_up_at) = node.cluster().heard_and_caught_up();
+        let (Some(after), Some(heard_at), Some(caught_up_at)) = (self.after, heard_at, caught_up_at) else {
+            return false;
+        };
+        self.paused.is_none() && heard_at.since(caught_up_at) <= after
+    }
+
     /// A pause that ends when the node may have to take over, if that is sooner.
     pub(super) fn at_most_until_due(&self, node: &Node, pause: Duration) -> Duration {
         let (heard_at, _) = node.cluster().heard_and_caught_up();

@@ -122,11 +122,16 @@ impl Following<'_> {
     /// Follows until something is wrong; returns without an error once a snapshot was taken.
     fn follow(&mut self) -> Result<(), FollowError> {
         let node = self.node;
+        // Where it cannot take over before it has heard the primary, hearing it is all that counts, however slowly.
+        let handshake_time = match self.failover.is_armed(node) {
+            true => self.times.handshake,
+            false => super::HANDSHAKE_TIME_MAX,
+        };
         let finder = Finder {
             node,
             change: self.change,
             failover: &mut *self.failover,
-            handshake_time: self.times.handshake,
+            handshake_time,
         };
         let found = finder.find()?;
         let cluster = node.cluster();

@@ -201,6 +201,37 @@ fn a_piece_that_does_not_fit_changes_nothing() {
 }
 
 #[test]
+fn offsets_and_terms_that_no_log_reaches_are_not_taken_from_a_primary() {
+    let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let primary = example(theirs.path());
+    let replica = open(replica(ours.path(), Policy::No));
+    receive(&replica, &snapshot(&primary)).unwrap();
+    let end = replica.end();
+    let last_number = u64::from(u32::MAX) << 32;
+    for (operation, value) in [
+        (Operation::Skip, u64::MAX),
+        (Operation::Skip, u64::MAX - 50),
+        (Operation::Skip, 1 << 63),
+        (Operation::Term, u64::MAX),
+        (Operation::Term, last_number),
+        (Operation::Term, last_number | 1),
+    ] {
+        let mut bytes = Vec::new();
+        let mut said = value.to_le_bytes().to_vec();
+        if operation == Operation::Term {
+            said.extend([7; 8]);
+        }
+        Record::new(operation, 0, &[], &said).encode(end.offset, &mut bytes);
+        let taken = replica.append_replicated(end.offset, bytes);
+        assert!(
+            matches!(taken, Err(TakeError::Invalid(_))),
+            "{operation:?} {value}"
+        );
+        assert_eq!(replica.end().offset, end.offset);
+    }
+}
+
+#[test]
 fn after_any_failure_of_the_disk_a_copy_goes_on() {
     let theirs = tempfile::tempdir().unwrap();
     let primary = example(theirs.path());
