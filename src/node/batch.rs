@@ -364,11 +364,14 @@ impl Node {
                 value,
                 deadline,
                 precondition,
-            } => Made::Set {
-                key,
-                prepared: self.prepare(key, value, deadline.at_ms(now_ms), now_ms)?,
-                precondition,
-            },
+            } => {
+                self.check_value(value)?;
+                Made::Set {
+                    key,
+                    prepared: self.prepare(key, value, deadline.at_ms(now_ms), now_ms)?,
+                    precondition,
+                }
+            }
             Step::Delete { key, precondition } => Made::Delete {
                 key,
                 hash: hash(key),
