@@ -4,7 +4,7 @@ use clap::Parser;
 use pykv::cli::{self, Cli};
 use pykv::client;
 use pykv::commands::{self, Error};
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 #[cfg(target_os = "linux")]
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -34,7 +34,7 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(error) => match cli::usage_message(&error, &args) {
-            None => error.exit(),
+            None => return show_help(&error),
             Some(message) => {
                 commands::say(&format!("pykv: {message}"));
                 return ExitCode::from(2);
@@ -51,6 +51,18 @@ fn main() -> ExitCode {
         commands::say(&format!("pykv: {error}"));
     }
     ExitCode::from(exit_code(&error))
+}
+
+/// Prints the help or the version that was asked for, and sees that it arrives.
+fn show_help(help: &clap::Error) -> ExitCode {
+    match help.print().and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            let error = Error::Output(error);
+            commands::say(&format!("pykv: {error}"));
+            ExitCode::from(exit_code(&error))
+        }
+        _ => ExitCode::from(help.exit_code() as u8),
+    }
 }
 
 /// Whoever reads our output has seen enough of it, as `head` does: no failure of ours.
