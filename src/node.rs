@@ -156,7 +156,10 @@ impl Node {
             // What it has is not what it is to show.
             node.cluster.set_synced(false);
         }
-        node.evict_excess();
+        let evicted = node.evict_excess();
+        if evicted > 0 {
+            log::warn!("the bounds are smaller than what the store held: it evicted {evicted} keys");
+        }
         Ok(node)
     }
 
@@ -178,6 +181,19 @@ impl Node {
 
     /// Adds or replaces a value, and its deadline.
     pub fn put(
+        &self,
+        key: Key<'_>,
+        value: &[u8],
+        deadline: Deadline,
+        mode: Mode,
+        precondition: Precondition<'_>,
+    ) -> Result<Written, WriteError> {
+        self.check_value(value)?;
+        self.put_checked(key, value, deadline, mode, precondition)
+    }
+
+    /// As [`Node::put`], of a value that may be longer than new ones may be.
+    fn put_checked(
         &self,
         key: Key<'_>,
         value: &[u8],
@@ -245,8 +261,8 @@ impl Node {
             let pair = locked.map.entry(slot).pair();
             drop(locked);
             // The record holds the value, which is copied outside the lock. Where the key has changed
-            // meanwhile, it is done anew.
-            match self.put(
+            // meanwhile, it is done anew. It may be longer than new values may be: the bound was another one then.
+            match self.put_checked(
                 key,
                 pair.value(),
                 deadline,
@@ -275,6 +291,16 @@ impl Node {
         Ok(locked.delete(slot, timestamp_ms))
     }
 
+    /// Whether a value that comes from a client is as short as it must be.
+    fn check_value(&self, value: &[u8]) -> Result<(), WriteError> {
+        if value.len() > self.value_bytes_max {
+            return Err(WriteError::TooLarge {
+                bytes_max: self.value_bytes_max as u64,
+            });
+        }
+        Ok(())
+    }
+
     /// Makes a pair, outside the lock.
     fn prepare(
         &self,
@@ -286,14 +312,12 @@ impl Node {
         if deadline_ms.is_some_and(|deadline_ms| deadline_ms <= now_ms) {
             return Err(WriteError::Past);
         }
-        let too_large = |bytes_max| Err(WriteError::TooLarge { bytes_max });
-        if value.len() > self.value_bytes_max {
-            return too_large(self.value_bytes_max as u64);
-        }
         let pair = Pair::with_deadline(key.as_bytes(), value, deadline_ms);
         let cost_bytes = store::cost_bytes(&pair);
         if cost_bytes > self.limits.bytes_max {
-            return too_large(self.limits.bytes_max);
+            return Err(WriteError::TooLarge {
+                bytes_max: self.limits.bytes_max,
+            });
         }
         Ok(Prepared {
             hash: self.store.hash(key.as_bytes()),

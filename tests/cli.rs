@@ -279,6 +279,19 @@ fn signals_at_the_same_time_are_one() {
 }
 
 #[test]
+fn help_that_does_not_arrive_is_an_error() {
+    for args in [["--version"], ["--help"], ["help"]] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let said = std::process::Command::new(env!("CARGO_BIN_EXE_pykv"))
+            .args(args)
+            .stdout(full)
+            .output()
+            .unwrap();
+        assert_eq!(said.status.code(), Some(8), "{args:?}");
+    }
+}
+
+#[test]
 fn help_is_where_a_newcomer_looks() {
     let help = String::from_utf8(pykv(&["--help"]).succeed()).unwrap();
     for subcommand in SUBCOMMANDS {

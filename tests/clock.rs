@@ -14,6 +14,11 @@ use std::time::Duration;
 
 /// A node whose clock starts at this time; none where `faketime` is missing.
 fn node_at(time: &str, args: &[&str]) -> Option<Server> {
+    node_with(&format!("FAKETIME={time}"), args)
+}
+
+/// A node whose clock is what this variable says to `faketime`; none where that is missing.
+fn node_with(variable: &str, args: &[&str]) -> Option<Server> {
     // Asked for its library, since it stays beside what it runs: a signal would end it and not the node.
     let said = Command::new("faketime")
         .args(["-f", "+0", "printenv", "LD_PRELOAD"])
@@ -21,8 +26,14 @@ fn node_at(time: &str, args: &[&str]) -> Option<Server> {
         .output();
     let library = String::from_utf8(said.ok()?.stdout).unwrap();
     let library = format!("LD_PRELOAD={}", library.trim());
-    let time = format!("FAKETIME={time}");
-    let wrapper = ["env", &library, &time, "DONT_FAKE_MONOTONIC=1"];
+    // A file that says the time is read anew at each look at the clock.
+    let wrapper = [
+        "env",
+        &library,
+        variable,
+        "DONT_FAKE_MONOTONIC=1",
+        "FAKETIME_NO_CACHE=1",
+    ];
     Some(Setup::new(args).wrapper(&wrapper).start())
 }
 
@@ -68,6 +79,71 @@ fn a_node_answers_and_stops_whatever_its_clock_says() {
         assert!(!node.stderr().contains("panicked"), "{time}: {}", node.stderr());
         assert!(std::fs::read_to_string(&access).unwrap().lines().count() >= 4);
     }
+}
+
+/// A clock that was wrong for a while, and was set right: what is given a deadline from then on gets the right one.
+#[test]
+fn a_clock_that_was_set_back_is_said_and_followed() {
+    let home = tempfile::tempdir().unwrap();
+    let offset = home.path().join("offset");
+    // Put under its name in one step: the node reads it whenever it likes.
+    let set_clock = |text: &str| {
+        let new = home.path().join("new");
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(&new, &offset).unwrap();
+    };
+    set_clock("+0");
+    let Some(node) = node_with(&format!("FAKETIME_TIMESTAMP_FILE={}", offset.display()), &[]) else {
+        return skip(
+            "a_clock_that_was_set_back_is_said_and_followed",
+            "faketime is not installed",
+        );
+    };
+    let year = |node: &Server| {
+        let answer = node.get("/healthz").expect(200);
+        answer.header("Date").unwrap()[12..16].parse::<u32>().unwrap()
+    };
+    let seconds_left = |key: &str| node.get(&format!("/kv/{key}")).expect(200).body_json()["ttl"].clone();
+    let put = |key: &str| {
+        let mut client = node.client();
+        client
+            .put(&format!("/kv/{key}?upsert=true&ttl=60"), b"v")
+            .expect(201);
+    };
+    let real = year(&node);
+    assert!(node.get("/status").body_json()["clock_ahead_seconds"].is_null());
+    set_clock("+20y");
+    eventually("the clock is ahead", || year(&node) >= real + 19);
+    put("ahead");
+    set_clock("+0");
+    eventually("the clock is right again", || year(&node) < real + 19);
+    put("after");
+    let left = seconds_left("after").as_f64().unwrap();
+    assert!(left <= 60.0, "{left} s left of 60");
+    // Given by the wrong clock: later by as much as that was ahead.
+    assert!(seconds_left("ahead").as_f64().unwrap() > 19.0 * 365.0 * 86_400.0);
+    eventually("the log says it", || node.stderr().contains("was set back by"));
+    let ahead = node.get("/status").body_json()["clock_ahead_seconds"].clone();
+    assert!(
+        ahead
+            .as_f64()
+            .is_some_and(|seconds| seconds > 19.0 * 365.0 * 86_400.0),
+        "{ahead}"
+    );
+    let ready = node.get("/readyz").expect(200).body_json();
+    assert!(
+        ready["detail"].as_str().unwrap().contains("was set back by"),
+        "{ready}"
+    );
+    let metrics = String::from_utf8(node.get("/metrics").expect(200).body).unwrap();
+    assert!(
+        metrics
+            .lines()
+            .any(|line| line.starts_with("pykv_clock_ahead_seconds 6")),
+        "{metrics}"
+    );
+    let said = String::from_utf8(common::pykv(&["status"]).at(&node).succeed()).unwrap();
+    assert!(said.contains("was set back by"), "{said}");
 }
 
 /// The time that all threads of a process have been running, in ticks of 10 ms.

@@ -168,6 +168,7 @@ fn a_store_reopened_under_a_smaller_bound_keeps_the_most_recently_written() {
     let mut keys: Vec<String> = serde_json::from_value(node.get("/kv/").body_json()["keys"].clone()).unwrap();
     keys.sort();
     assert_eq!(keys, ["6", "7", "8", "9"]);
+    assert!(node.stderr().contains("it evicted 6 keys"), "{}", node.stderr());
     drop(home);
 }
 

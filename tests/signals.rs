@@ -8,9 +8,12 @@ use common::{Server, eventually, node::Setup, poll, pykv, skip};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc;
+use std::thread;
 
 #[test]
 fn signals_that_mean_something_else_do_not_end_a_node() {
@@ -186,6 +189,68 @@ fn half_a_request_does_not_hold_up_the_end() {
     }
     assert_eq!(node.sigterm().code(), Some(0));
     assert!(!node.stderr().contains("are cut"), "{}", node.stderr());
+}
+
+/// An answer that does not say that the connection closes promises that one more request is answered. Clients that ask
+/// without a pause, each on a connection of its own, all end at an answer that says so.
+#[test]
+fn what_was_promised_is_answered_during_a_stop() {
+    const CLIENTS: usize = 48;
+    let mut node = Server::start(&[]);
+    let answered = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|number| {
+                let mut client = node.client();
+                let answered = &answered;
+                scope.spawn(move || {
+                    let target = format!("/kv/k{number}?upsert=true");
+                    loop {
+                        let answer = client.try_request("PUT", &target, &[], b"value")?;
+                        assert!(answer.is_success(), "{answer:?}");
+                        answered.fetch_add(1, Relaxed);
+                        if answer.header("Connection") == Some("close") {
+                            return Ok::<(), std::io::Error>(());
+                        }
+                    }
+                })
+            })
+            .collect();
+        eventually("all are busy", || answered.load(Relaxed) > 20 * CLIENTS);
+        assert_eq!(node.sigterm().code(), Some(0));
+        let cut: Vec<_> = clients
+            .into_iter()
+            .filter_map(|client| client.join().unwrap().err())
+            .collect();
+        assert!(cut.is_empty(), "{} of {CLIENTS} were cut: {cut:?}", cut.len());
+    });
+}
+
+/// As systemd starts a service of `Type=notify`.
+#[test]
+fn a_service_manager_hears_how_far_a_node_is() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(common::SOON)).unwrap();
+    let hear = || {
+        let mut bytes = [0; 256];
+        let length = manager.recv(&mut bytes).expect("the node says something");
+        String::from_utf8_lossy(&bytes[..length]).trim_end().to_owned()
+    };
+    let variable = format!("NOTIFY_SOCKET={}", path.display());
+    let mut node = Setup::new(&[]).wrapper(&["env", &variable]).start();
+    // The replay may take long: the manager is to wait.
+    assert_eq!(hear(), "EXTEND_TIMEOUT_USEC=60000000");
+    assert_eq!(hear(), "READY=1");
+    node.get("/healthz").expect(200);
+    assert_eq!(node.sigterm().code(), Some(0));
+    assert_eq!(hear(), "STOPPING=1");
+    // A manager that is gone is no reason not to serve.
+    drop(manager);
+    node.start_again();
+    node.get("/healthz").expect(200);
+    assert!(node.stderr().contains("service manager"), "{}", node.stderr());
 }
 
 #[test]

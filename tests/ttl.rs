@@ -33,6 +33,28 @@ fn patch(client: &mut Client, target: &str, body: &serde_json::Value) -> Respons
     client.json("PATCH", target, body)
 }
 
+/// The bound is one of values that come in, and a deadline brings none.
+#[test]
+fn a_value_longer_than_the_bound_of_now_gets_a_deadline() {
+    let mut before = Server::start(&["--max-value", "1MiB"]);
+    let value = vec![b'v'; 300_000];
+    before.client().put("/kv/k?upsert=true", &value).expect(201);
+    assert!(before.sigterm().success());
+    let node = common::node::Setup::new(&["--max-value", "1KiB"])
+        .data(before.dir())
+        .start();
+    let new = [b'v'; 2000];
+    node.client().put("/kv/k?upsert=true", &new).expect_problem(413);
+    let batch = json!({"operations": [{"op": "set", "key": "k", "value": "v".repeat(2000)}]});
+    node.client().json("POST", "/batch", &batch).expect_problem(413);
+    let mut client = node.client();
+    patch(&mut client, "/kv/k", &json!({"ttl": 90})).expect(200);
+    let answer = client.get("/kv/k?raw").expect(200);
+    assert!(answer.header("Pykv-Expires-At").is_some());
+    assert_eq!(answer.body, value);
+    assert_eq!(pykv(&["get", "k"]).at(&node).succeed(), value);
+}
+
 #[test]
 fn a_time_to_live_comes_as_json_or_in_the_query_and_is_shown() {
     let node = Server::start(&[]);

@@ -6,7 +6,7 @@ use crate::cli::{self, Cli};
 use crate::client;
 use clap::Parser;
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 /// Runs the program: parses its arguments, the first of which is its name, does what they say, and prints a line where
@@ -16,7 +16,7 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(error) => match cli::usage_message(&error, &args) {
-            None => error.exit(),
+            None => return show_help(&error),
             Some(message) => {
                 say(&format!("pykv: {message}"));
                 return ExitCode::from(2);
@@ -33,6 +33,18 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
         say(&format!("pykv: {error}"));
     }
     ExitCode::from(exit_code(&error))
+}
+
+/// Prints the help or the version that was asked for, and sees that it arrives.
+fn show_help(help: &clap::Error) -> ExitCode {
+    match help.print().and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            let error = Error::Output(error);
+            say(&format!("pykv: {error}"));
+            ExitCode::from(exit_code(&error))
+        }
+        _ => ExitCode::from(help.exit_code() as u8),
+    }
 }
 
 /// Whoever reads our output has seen enough of it, as `head` does: no failure of ours.

@@ -25,6 +25,7 @@ mod promote;
 mod quotes;
 mod reapply;
 mod serve;
+mod service;
 mod set;
 mod shell;
 mod signals;

@@ -6,7 +6,7 @@
 //! that the last answer given is covered by the last sync.
 
 use super::signals::Signals;
-use super::{Error, logging, options};
+use super::{Error, logging, options, service};
 use crate::address::Address;
 use crate::auth::Tokens;
 use crate::cli::{Replica, Serve};
@@ -52,7 +52,8 @@ pub(super) fn run(args: &Serve, replica: Option<&Replica>) -> Result<(), Error> 
     if let Some(replica) = replica {
         check_reachable(args, replica, &cluster.address)?;
     }
-    let node = Node::open(args.node_options(cluster))?;
+    let options = args.node_options(cluster);
+    let node = service::start(|| Node::open(options))??;
     say_role(&node, replica);
     let served = serve(args, &server, &signals, &node);
     // Whatever came of the listener: what was acknowledged is to be synced.
@@ -143,6 +144,7 @@ fn serve(args: &Serve, server: &Server, signals: &Signals, node: &Node) -> Resul
             source,
         })?;
         announce(server);
+        service::is_ready();
         let served = server.run(node, args.shutdown_grace.0);
         replication.stop();
         served.map_err(Error::Listen)

@@ -5,7 +5,7 @@
 //!
 //! SIGQUIT keeps its default action, which is a core dump: it is what an operator sends to a process that hangs.
 
-use super::Error;
+use super::{Error, service};
 use crate::net::Stopper;
 use log::{info, warn};
 use signal_hook::consts::{SIGALRM, SIGUSR1, SIGUSR2, SIGXFSZ};
@@ -90,6 +90,7 @@ fn on_signal(stage: &mut Stage) {
                 since: Instant::now(),
             };
             info!("stopping: requests that have begun are answered first; once more to stop at once");
+            service::is_stopping();
         }
         Stage::Stopping { since } if since.elapsed() < SAME_SIGNAL_MAX => {}
         Stage::Stopping { .. } => {

@@ -109,6 +109,7 @@ pub(super) fn text(status: &Status, stats: &Stats) -> String {
     ];
     let lines = lines
         .into_iter()
+        .chain(clock(status))
         .chain(replication(&status.role, &status.replication));
     lines.fold(String::new(), |mut text, (name, value)| {
         // A node is another machine's word: nothing of it may act on the terminal.
@@ -116,6 +117,17 @@ pub(super) fn text(status: &Status, stats: &Stats) -> String {
         writeln!(text, "{name:<12} {value}").expect("a string takes all");
         text
     })
+}
+
+/// How far the system's clock was set back, where it was.
+fn clock(status: &Status) -> Option<(&'static str, String)> {
+    let seconds = status.clock_ahead_seconds?;
+    Some((
+        "trouble",
+        format!(
+            "the system's clock was set back by {seconds:.0} s: deadlines given before may be as much too late"
+        ),
+    ))
 }
 
 /// What twice the entries would buy.

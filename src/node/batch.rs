@@ -366,11 +366,14 @@ impl Node {
                 value,
                 deadline,
                 precondition,
-            } => PreparedStep::Set {
-                key,
-                prepared: self.prepare(key, value, deadline.at_ms(now_ms), now_ms)?,
-                precondition,
-            },
+            } => {
+                self.check_value(value)?;
+                PreparedStep::Set {
+                    key,
+                    prepared: self.prepare(key, value, deadline.at_ms(now_ms), now_ms)?,
+                    precondition,
+                }
+            }
             Step::Delete { key, precondition } => PreparedStep::Delete {
                 key,
                 hash: hash(key),
