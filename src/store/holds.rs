@@ -1,21 +1,30 @@
 //! How long the store's lock is held, in builds with the feature `measure-holds`: for `benches/holds.rs`.
 //!
 //! Time is the processor's time of the thread that holds the lock, so that what else the machine does counts for
-//! nothing. It is read twice a hold, which adds about a microsecond to each.
+//! little. It is read twice a hold, which adds about a microsecond to each. Interrupts, and a host that takes the
+//! processor away from a virtual machine, are charged to the thread that runs.
 
 use super::Locked;
 use rustix::time::{ClockId, clock_gettime};
 use std::ops::{Deref, DerefMut};
-use std::sync::MutexGuard;
+use std::panic::Location;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 static HOLDS: AtomicU64 = AtomicU64::new(0);
 static TOTAL_NS: AtomicU64 = AtomicU64::new(0);
 static LONGEST_NS: AtomicU64 = AtomicU64::new(0);
+static LONG: Mutex<Vec<Long>> = Mutex::new(Vec::new());
+
+/// What counts as a long hold.
+const LONG_NS: u64 = 1_000_000;
+
+/// Long holds that are kept, beside the longest.
+const LONG_MAX: usize = 1000;
 
 /// Holds of the lock over some time.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Holds {
     /// How many there were.
     pub count: u64,
@@ -23,6 +32,19 @@ pub struct Holds {
     pub total: Duration,
     /// The longest of them.
     pub longest: Duration,
+    /// The first thousand that were longer than a millisecond.
+    pub long: Vec<Long>,
+}
+
+/// A hold that was longer than a millisecond.
+#[derive(Clone, Copy, Debug)]
+pub struct Long {
+    /// Which one it was, counted from 0. What the work itself costs comes at the same place each time.
+    pub number: u64,
+    /// How long it was.
+    pub held: Duration,
+    /// Where the lock was taken.
+    pub at: &'static Location<'static>,
 }
 
 /// The holds since the last call, of all stores of this process.
@@ -31,30 +53,60 @@ pub fn take() -> Holds {
         count: HOLDS.swap(0, Relaxed),
         total: Duration::from_nanos(TOTAL_NS.swap(0, Relaxed)),
         longest: Duration::from_nanos(LONGEST_NS.swap(0, Relaxed)),
+        long: std::mem::take(&mut LONG.lock().unwrap_or_else(PoisonError::into_inner)),
     }
 }
 
-/// The lock, held.
-pub(crate) struct Hold<'a> {
-    locked: MutexGuard<'a, Locked>,
+/// Counts from its making until it is dropped as a hold.
+pub struct Timer {
     since_ns: u64,
+    at: &'static Location<'static>,
 }
 
-impl<'a> Hold<'a> {
-    pub(super) fn new(locked: MutexGuard<'a, Locked>) -> Hold<'a> {
-        Hold {
-            locked,
+impl Timer {
+    /// Starts to count.
+    #[track_caller]
+    pub fn start() -> Timer {
+        Timer {
+            at: Location::caller(),
             since_ns: thread_ns(),
         }
     }
 }
 
-impl Drop for Hold<'_> {
+impl Drop for Timer {
     fn drop(&mut self) {
         let held_ns = thread_ns().saturating_sub(self.since_ns);
-        HOLDS.fetch_add(1, Relaxed);
+        let number = HOLDS.fetch_add(1, Relaxed);
         TOTAL_NS.fetch_add(held_ns, Relaxed);
         LONGEST_NS.fetch_max(held_ns, Relaxed);
+        if held_ns > LONG_NS {
+            let mut long = LONG.lock().unwrap_or_else(PoisonError::into_inner);
+            if long.len() < LONG_MAX {
+                long.push(Long {
+                    number,
+                    held: Duration::from_nanos(held_ns),
+                    at: self.at,
+                });
+            }
+        }
+    }
+}
+
+/// The lock, held.
+pub(crate) struct Hold<'a> {
+    // Before the lock, so that it stops before the lock is let go.
+    _timer: Timer,
+    locked: MutexGuard<'a, Locked>,
+}
+
+impl<'a> Hold<'a> {
+    #[track_caller]
+    pub(super) fn new(locked: MutexGuard<'a, Locked>) -> Hold<'a> {
+        Hold {
+            _timer: Timer::start(),
+            locked,
+        }
     }
 }
 

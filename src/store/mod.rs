@@ -98,6 +98,7 @@ impl Store {
     }
 
     #[cfg(feature = "measure-holds")]
+    #[track_caller]
     pub(crate) fn lock(&self) -> holds::Hold<'_> {
         holds::Hold::new(self.lock_unmeasured())
     }
