@@ -15,11 +15,15 @@ use std::hash::{BuildHasherDefault, Hasher};
 /// What stands at a place that no key has. It is a hash too, which is then taken for no key: one in 2^64.
 const VACANT: u64 = u64::MAX;
 
-/// Hashes are hashed already.
+/// Hashes are hashed already. Those here are small numbers, and the map tells keys of one group apart by the highest
+/// bits: so bits from the low end stand there.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct AsItIs(u64);
+pub(super) struct Turned(u64);
 
-impl Hasher for AsItIs {
+/// As many as the map takes from the high end.
+const TURNED_BITS: u32 = 7;
+
+impl Hasher for Turned {
     fn finish(&self) -> u64 {
         self.0
     }
@@ -29,8 +33,7 @@ impl Hasher for AsItIs {
     }
 
     fn write_u64(&mut self, hash: u64) {
-        // The map takes its buckets from the low bits, and the keys here are those with small hashes.
-        self.0 = hash;
+        self.0 = hash.rotate_right(TURNED_BITS);
     }
 }
 
@@ -44,7 +47,7 @@ struct Place<M> {
 /// Keys in the order of their use, each with a mark of that use.
 #[derive(Debug)]
 pub(super) struct Stack<M> {
-    places: HashMap<u64, u32, BuildHasherDefault<AsItIs>>,
+    places: HashMap<u64, u32, BuildHasherDefault<Turned>>,
     row: Vec<Place<M>>,
     /// Behind the last place that was given.
     next: usize,
