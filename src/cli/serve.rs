@@ -178,7 +178,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true, value_parser = not_zero, help_heading = "Limits of requests")]
     pub max_body: Option<Size>,
 
-    /// Most operations in a batch, up to 10000
+    /// Most operations in a batch, up to 10000; others wait for the whole of a batch, some 2 us an operation
     #[arg(long, value_name = "N", allow_hyphen_values = true, default_value_t = Limits::default().batch_operations_max,
           value_parser = max_batch, help_heading = "Limits of requests")]
     pub max_batch: usize,
