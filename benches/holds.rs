@@ -9,9 +9,9 @@
 //! A batch is one change, and so one hold, whose length is that of the batch. The bound is for the 1,000 operations that
 //! a node takes unless it is told otherwise by `--max-batch`; that of 10,000 is measured and has none.
 
-use pykv::internals::wal::{Options as LogOptions, Policy};
 use pykv::internals::node::{Ahead, ClusterOptions, Deadline, Mode, Node, Options, Precondition, Step};
 use pykv::internals::store::{Limits, holds};
+use pykv::internals::wal::{Options as LogOptions, Policy};
 use pykv::internals::{Key, node};
 use std::hint::black_box;
 use std::path::Path;

@@ -37,8 +37,9 @@ mod watch;
 mod watermark;
 mod write;
 
+pub use batch::Batched;
+pub(crate) use batch::Reads;
 pub use batch::{BatchError, Outcome, Step};
-pub(crate) use batch::{Batched, Reads};
 pub(crate) use cluster::{Change, Cluster};
 pub use cluster_status::Options as ClusterOptions;
 pub(crate) use cluster_status::{ClusterStatus, Phase, Secret};
