@@ -87,3 +87,21 @@ fn log_follow_prints_what_is_added() {
     wait_for("later");
     assert!(follow.0.try_wait().unwrap().is_none(), "it goes on");
 }
+
+/// What README names: a start of the primary skips offsets, and says where the log continues.
+#[test]
+fn log_says_where_a_skip_leads() {
+    let mut node = Server::start(&[]);
+    node.client().add("a", "1").expect(201);
+    node.kill_9();
+    node.start_again();
+    node.client().add("b", "2").expect(201);
+    node.kill_9();
+    let records = cli::log_records(node.dir());
+    let at = records
+        .iter()
+        .rposition(|record| record["operation"] == "SKIP")
+        .unwrap();
+    assert!(records[at]["goes_on_at"].is_u64(), "{}", records[at]);
+    assert_eq!(records[at]["goes_on_at"], records[at + 1]["offset"]);
+}

@@ -42,7 +42,7 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     branch: Option<String>,
     /// Where the log goes on behind a SKIP.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "goes_on_at", skip_serializing_if = "Option::is_none")]
     next_offset: Option<u64>,
     /// Of the store at a CLOSE, of the base at an END.
     #[serde(skip_serializing_if = "Option::is_none")]
