@@ -115,6 +115,10 @@ fn parse_line(line: &str, number: usize) -> Result<(&str, Grant), TokensError> {
         Some(scope) => (scope, words.next().ok_or(wrong)?),
         None => (Scope::Admin, first),
     };
+    // Where the token was forgotten, what was to restrict it would be a token, and open everything.
+    if token.contains(PREFIX) || Scope::from_name(token).is_some() {
+        return Err(wrong);
+    }
     let prefixes: Option<Vec<Box<str>>> = words
         .map(|word| word.strip_prefix(PREFIX).filter(|prefix| !prefix.is_empty()))
         .map(|prefix| prefix.map(Box::from))
@@ -254,6 +258,19 @@ mod tests {
         );
         assert_eq!(Tokens::parse("é").unwrap_err(), TokensError::Byte(1));
         assert_eq!(Tokens::parse("read a prefix=").unwrap_err(), TokensError::Line(1));
+        for forgotten in [
+            "write prefix=app1/",
+            "prefix=a",
+            "read X9,prefix=a",
+            "read read",
+            "write admin prefix=a",
+        ] {
+            assert_eq!(
+                Tokens::parse(forgotten).unwrap_err(),
+                TokensError::Line(1),
+                "{forgotten}"
+            );
+        }
         let admin = TokensError::AdminOfPrefixes(1);
         assert_eq!(Tokens::parse("admin a prefix=b").unwrap_err(), admin);
         assert_eq!(Tokens::parse("a prefix=b").unwrap_err(), admin);
