@@ -21,7 +21,7 @@
 //! | [`http`] | HTTP on the wire: requests, answers, problems | `api`, `escape`, `wall` |
 //! | [`net`] | connections as bytes: the open ones, what came, the memory that all share; no protocol, no node | |
 //! | [`auth`] | tokens and what they allow | |
-//! | [`observe`] | how long requests took, and what is told of that | `api`, `escape`, `histogram`, `http`, `net`, `node`, `store`, `waits`, `wall` |
+//! | [`observe`] | how long requests took, and who hears of it: the slow log, the access log, `/metrics`, `/history` | `api`, `escape`, `histogram`, `http`, `net`, `node`, `store`, `waits`, `wall` |
 //! | [`page`] | the web page: files in the binary | `http` |
 //! | [`replication`] | the threads that follow another node, call the others and take over; the whole protocol | `address`, `api`, `boot_clock`, `wal`, `node` |
 //! | [`api`] | what both sides of the HTTP API speak: paths, headers, JSON | |

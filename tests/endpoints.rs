@@ -69,7 +69,23 @@ fn what_is_no_endpoint_is_refused() {
         let said = refused.stderr;
         assert_eq!(said.lines().filter(|line| !line.is_empty()).count(), 1, "{said}");
     }
+    for mode in ["66", "0", "1660", "999", "rw-"] {
+        pykv(&["serve", "--socket-mode", mode, "--dir", "/nonexistent/data"]).expect(2);
+    }
     let home = tempfile::tempdir().unwrap();
+    // Other nodes cannot reach a replica that has nothing but a unix socket.
+    let listen = format!("unix:{}", home.path().join("s").display());
+    let args = [
+        "replica",
+        "--from",
+        "127.0.0.1:1",
+        "--listen",
+        &listen,
+        "--dir",
+        "/nonexistent/data",
+    ];
+    let refused = pykv(&args).expect(2);
+    assert!(refused.stderr.contains("--advertise"), "{}", refused.stderr);
     let file = home.path().join("a file");
     fs::write(&file, "of somebody").unwrap();
     let listen = format!("unix:{}", file.display());

@@ -34,8 +34,8 @@ pub(crate) struct Serve {
     /// Where to listen, as IP:PORT or unix:PATH; port 0 takes a free one. May be given several times
     ///
     /// An address that other machines can reach needs --token-file or --insecure. The node removes the file of a
-    /// unix socket when it stops, and takes over one that nobody listens at. The variable holds several with
-    /// commas between them.
+    /// unix socket when it stops, and takes over one that nobody listens at. Several may stand in one, with commas
+    /// between them.
     #[arg(long, value_name = "ADDRESS", env = ENV_LISTEN, default_value = LISTEN_DEFAULT, value_delimiter = ',')]
     pub listen: Vec<Endpoint>,
 

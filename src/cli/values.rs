@@ -56,7 +56,8 @@ pub(crate) fn limit(text: &str) -> Result<NonZeroU64, &'static str> {
 
 /// The mode of a file, in octal.
 pub(super) fn mode(text: &str) -> Result<u32, &'static str> {
-    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
+    let is_mode = text.len() == 3 && text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
+    let mode = u32::from_str_radix(text, 8).ok().filter(|_| is_mode);
     mode.ok_or("a mode is three octal digits, as in 660")
 }
 

@@ -180,7 +180,7 @@ impl fmt::Display for Error {
             }
             Error::NotCompacted(why) => write!(f, "the log was not compacted: {why}"),
             Error::Listen(error @ server::Error::Listen(_)) => {
-                write!(f, "{error}; --listen names another address")
+                write!(f, "{error}; --listen names another place")
             }
             Error::Listen(error) => error.fmt(f),
             Error::Io { doing, source } => write!(f, "{doing}: {}", client::system_words(source)),

@@ -86,6 +86,16 @@ fn bind(args: &Serve, tokens: Option<Tokens>, signals: &Signals) -> Result<Serve
 /// A replica that follows another machine and is itself reached on its own machine alone can be read there, and no more:
 /// nobody would find it once it is primary.
 fn check_reachable(args: &Serve, replica: &Replica, address: &str) -> Result<(), Error> {
+    if args.cluster.advertise.is_none()
+        && args
+            .listen
+            .iter()
+            .all(|endpoint| matches!(endpoint, Endpoint::Unix(_)))
+    {
+        let why = "a replica says where other nodes reach it, which no unix socket is; give it an address to listen at \
+                   too, or --advertise";
+        return Err(Error::Usage(why.to_owned()));
+    }
     let is_local = |text: &str| Address::from_str(text).is_ok_and(|address| address.is_loopback());
     let follows_another_machine = !replica.from.iter().any(Address::is_loopback);
     if args.cluster.advertise.is_some() || !follows_another_machine || !is_local(address) {

@@ -1,19 +1,22 @@
 //! Where a server listens.
 
 use super::transport::{Client, Transport};
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use std::fmt;
 use std::fs;
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// Connections that the kernel holds while the accept loop is busy.
 const BACKLOG: i32 = 4096;
+
+/// Longest path of a unix socket: what the kernel's `sun_path` holds beside its last byte.
+const UNIX_PATH_BYTES_MAX: usize = 107;
 
 /// What stands before the path of a unix socket.
 const UNIX_SCHEME: &str = "unix:";
@@ -67,11 +70,19 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// A socket that listens. The file of a unix socket goes with it.
+/// A socket that listens. The file of a unix socket goes with it, unless another one stands at its path by then.
 #[derive(Debug)]
 pub(super) enum Listening {
     Tcp(TcpListener),
-    Unix(UnixListener, PathBuf),
+    Unix(UnixListener, SocketFile),
+}
+
+/// The file of a unix socket.
+#[derive(Debug)]
+pub(super) struct SocketFile {
+    path: PathBuf,
+    /// Device and inode, which tell it from a file that was put in its place.
+    id: (u64, u64),
 }
 
 impl Listening {
@@ -86,17 +97,22 @@ impl Listening {
                 Ok(Listening::Tcp(socket.into()))
             }
             Endpoint::Unix(path) => {
-                remove_stale(path)?;
+                let address = unix_address(path)?;
+                remove_stale(path, &address)?;
                 let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-                socket.bind(&socket2::SockAddr::unix(path)?)?;
+                socket.bind(&address)?;
+                let file = SocketFile {
+                    path: path.clone(),
+                    id: id_of(path)?,
+                };
                 // Before it listens, so nobody connects who may not.
                 let bound = fs::set_permissions(path, fs::Permissions::from_mode(unix_mode))
                     .and_then(|()| listen(&socket));
                 if let Err(error) = bound {
-                    remove(path);
+                    file.remove();
                     return Err(error);
                 }
-                Ok(Listening::Unix(socket.into(), path.clone()))
+                Ok(Listening::Unix(socket.into(), file))
             }
         }
     }
@@ -105,7 +121,7 @@ impl Listening {
     pub(super) fn endpoint(&self) -> io::Result<Endpoint> {
         match self {
             Listening::Tcp(listener) => listener.local_addr().map(Endpoint::Tcp),
-            Listening::Unix(_, path) => Ok(Endpoint::Unix(path.clone())),
+            Listening::Unix(_, file) => Ok(Endpoint::Unix(file.path.clone())),
         }
     }
 
@@ -140,8 +156,8 @@ impl AsFd for Listening {
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        if let Listening::Unix(_, path) = self {
-            remove(path);
+        if let Listening::Unix(_, file) = self {
+            file.remove();
         }
     }
 }
@@ -151,25 +167,50 @@ fn listen(socket: &Socket) -> io::Result<()> {
     socket.set_nonblocking(true)
 }
 
+/// The address of a unix socket; an error where the system has no room for its path.
+fn unix_address(path: &Path) -> io::Result<SockAddr> {
+    if path.as_os_str().len() > UNIX_PATH_BYTES_MAX {
+        let why = format!("the path of a unix socket has at most {UNIX_PATH_BYTES_MAX} bytes");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
+    SockAddr::unix(path)
+}
+
+/// Device and inode of a file.
+fn id_of(path: &Path) -> io::Result<(u64, u64)> {
+    fs::symlink_metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
 /// Removes the file of a unix socket that nobody listens at any more: its server was killed.
-fn remove_stale(path: &Path) -> io::Result<()> {
+fn remove_stale(path: &Path, address: &SockAddr) -> io::Result<()> {
     let is_socket = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata.file_type().is_socket(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     };
-    match UnixStream::connect(path) {
-        Err(error) if is_socket && error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
-        // Somebody listens, or it is a file of another kind.
+    if !is_socket {
+        let why = "a file that is no socket is there";
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, why));
+    }
+    // Whoever listens may be suspended, with as many waiting as there may be: this does not wait too.
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    match socket.connect(address) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error),
+        // Somebody listens.
         _ => Err(io::ErrorKind::AddrInUse.into()),
     }
 }
 
-fn remove(path: &Path) {
-    if let Err(error) = fs::remove_file(path)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        log::warn!("cannot remove the socket {}: {error}", path.display());
+impl SocketFile {
+    fn remove(&self) {
+        if id_of(&self.path).ok() != Some(self.id) {
+            return;
+        }
+        if let Err(error) = fs::remove_file(&self.path) {
+            log::warn!("cannot remove the socket {}: {error}", self.path.display());
+        }
     }
 }
 
@@ -177,6 +218,7 @@ fn remove(path: &Path) {
 mod tests {
     use super::*;
     use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
 
     #[test]
     fn endpoints_are_addresses_or_paths() {
@@ -248,7 +290,50 @@ mod tests {
 
         fs::write(&path, "a file of somebody").unwrap();
         let taken = Listening::bind(&endpoint, 0o600).unwrap_err();
-        assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(taken.kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read_to_string(&path).unwrap(), "a file of somebody");
+    }
+
+    #[test]
+    fn the_socket_of_another_server_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let endpoint = Endpoint::Unix(path.clone());
+        let first = Listening::bind(&endpoint, 0o600).unwrap();
+        // Kept under another name, so that its inode is not used again.
+        fs::rename(&path, dir.path().join("moved")).unwrap();
+        let second = Listening::bind(&endpoint, 0o600).unwrap();
+        drop(first);
+        assert!(UnixStream::connect(&path).is_ok());
+        drop(second);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_listener_that_takes_nobody_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let address = SockAddr::unix(&path).unwrap();
+        let full = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        full.bind(&address).unwrap();
+        full.listen(0).unwrap();
+        let waiting: Vec<Socket> = std::iter::repeat_with(|| {
+            let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            socket
+        })
+        .take_while(|socket| socket.connect(&address).is_ok())
+        .collect();
+        assert!(!waiting.is_empty());
+        let taken = Listening::bind(&Endpoint::Unix(path.clone()), 0o600).unwrap_err();
+        assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn a_path_that_is_too_long_is_said_to_be() {
+        let path = PathBuf::from("a".repeat(UNIX_PATH_BYTES_MAX + 1));
+        let refused = Listening::bind(&Endpoint::Unix(path), 0o600).unwrap_err();
+        assert!(refused.to_string().contains("at most 107 bytes"), "{refused}");
     }
 }

@@ -1,6 +1,6 @@
 //! The listener: accepts connections at several endpoints, and refuses those there is no room for.
 //!
-//! The accept loop ends when it is told to and for no other reason. When the system has no descriptor, no
+//! The accept loop ends when the server stops and for no other reason. When the system has no descriptor, no
 //! memory or no thread to give, that is logged once, and tried again after a while; connections that are open
 //! are served meanwhile.
 
