@@ -45,7 +45,7 @@ pub use cluster_status::Options as ClusterOptions;
 pub(crate) use cluster_status::{ClusterStatus, Phase, Secret};
 pub use followers::acknowledged;
 pub(crate) use followers::{FollowerName, FollowerStatus};
-pub(crate) use hold::Hold;
+pub(crate) use hold::{HELD_MAX, Hold};
 pub use listing::Ahead;
 pub(crate) use listing::{Cursor, CursorError, LISTER_BYTES, Lister};
 pub(crate) use poll::{Poll, PollError, Polled};
@@ -106,8 +106,8 @@ impl Node {
         let mut map = LruMap::new(options.limits, hasher.clone());
         let mut replay = Replay::new(&mut map);
         let marker = Marker::read(&options.dir)?;
-        let role = match &marker {
-            Some(marker) => marker.role,
+        let role = |term| match &marker {
+            Some(marker) => marker.role(term),
             None if options.cluster.is_replica => Role::Replica,
             None => Role::Primary,
         };
@@ -115,6 +115,7 @@ impl Node {
             replay.push(record, version)
         })?;
         replay.finish();
+        let role = role(log.term());
         let digest = map.digest();
         let store = Arc::new(Store::new(map, appender, hasher.clone()));
         log.start(Arc::clone(&store) as Arc<dyn wal::Source>, digest)?;
@@ -131,7 +132,11 @@ impl Node {
         let cluster_id = std::hash::BuildHasher::hash_one(&hasher, "cluster");
         let cluster = Cluster::new(options.cluster, marker.as_ref(), role, log.appended(), cluster_id);
         let followers = Followers::default();
-        let is_new_replica = role == Role::Replica && marker.is_none();
+        // A replica is one from its first start on, and a promotion that a start has found is over.
+        let to_remember = match &marker {
+            Some(marker) => marker.promotes_above.is_some(),
+            None => role == Role::Replica,
+        };
         if let Some(marker) = marker {
             followers.set_successors(marker.successors, marker.has_successor);
         }
@@ -150,7 +155,7 @@ impl Node {
             run,
             room: Mutex::new(()),
         };
-        if is_new_replica {
+        if to_remember {
             node.remember_or_fail(role)?;
         }
         if role == Role::Replica && node.is_empty_store() {

@@ -11,50 +11,71 @@ use pykv::internals::api::{
     Handover, Handshake, PATH_REPLICATION_HANDOVER, PATH_REPLICATION_HELLO, REPLICATION_PROTOCOL,
 };
 use rustix::process::Signal;
+use serde_json::Value;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-/// What a replica asks of a primary before it takes over. The hold lasts no longer than the connection.
-fn ask_to_hand_over(
-    client: &mut Client,
-    primary: &Server,
+/// A replica, as it says of itself to a primary.
+#[derive(Clone, Copy)]
+struct Asker<'a> {
     node: u64,
-    hold_ms: u64,
-    step_down: bool,
-) -> Response {
-    let id = primary.get("/status").body_json()["log"]["id"]
-        .as_str()
-        .unwrap()
-        .to_owned();
-    let headers = [("Content-Type", "application/json")];
+    address: &'a str,
+}
+
+/// One that no process is behind.
+const SEVEN: Asker<'_> = Asker {
+    node: 7,
+    address: "127.0.0.1:1",
+};
+
+/// What a node says of itself to a replica of its log.
+fn handshake(client: &mut Client, id: &str, asker: Asker<'_>) -> Value {
     let hello = Handshake {
         protocol: REPLICATION_PROTOCOL,
-        node,
-        id: id.clone(),
+        node: asker.node,
+        id: id.to_owned(),
         term: "0".to_owned(),
         branch: format!("{:016x}", 7),
         role: "replica".to_owned(),
-        address: "127.0.0.1:1".to_owned(),
+        address: asker.address.to_owned(),
         primary: None,
         primary_heard_ms: None,
         offset: 0,
         check: 0,
     };
     let hello = serde_json::to_vec(&hello.sealed()).unwrap();
-    let met = client
-        .request("POST", PATH_REPLICATION_HELLO, &headers, &hello)
-        .expect(200);
+    let met = client.request("POST", PATH_REPLICATION_HELLO, &JSON, &hello);
+    met.expect(200).body_json()
+}
+
+const JSON: [(&str, &str); 1] = [("Content-Type", "application/json")];
+
+fn log_id(server: &Server) -> String {
+    let id = &server.get("/status").body_json()["log"]["id"];
+    id.as_str().unwrap().to_owned()
+}
+
+/// What a replica asks of a primary before it takes over. The hold lasts no longer than the connection.
+fn ask_to_hand_over(
+    client: &mut Client,
+    primary: &Server,
+    asker: Asker<'_>,
+    hold_ms: u64,
+    step_down: bool,
+) -> Response {
+    let id = log_id(primary);
+    let met = handshake(client, &id, SEVEN);
     let asked = Handover {
         id,
-        term: met.body_json()["term"].as_str().unwrap().to_owned(),
-        node,
-        address: "127.0.0.1:1".to_owned(),
+        term: met["term"].as_str().unwrap().to_owned(),
+        node: asker.node,
+        address: asker.address.to_owned(),
         hold_ms,
         step_down,
         check: 0,
     };
     let body = serde_json::to_vec(&asked.sealed()).unwrap();
-    client.request("POST", PATH_REPLICATION_HANDOVER, &headers, &body)
+    client.request("POST", PATH_REPLICATION_HANDOVER, &JSON, &body)
 }
 
 /// A replica that was suspended between the question and its promotion comes too late, and takes no write away that the
@@ -62,24 +83,25 @@ fn ask_to_hand_over(
 #[test]
 fn a_primary_steps_down_only_for_the_replica_that_it_holds_its_writers_for() {
     let primary = Server::start(&[]);
+    let eight_node = Asker { node: 8, ..SEVEN };
     let (mut client, mut seven, mut eight) = (primary.client(), primary.client(), primary.client());
     client.put("/kv/k?upsert=true", b"1").expect(201);
-    ask_to_hand_over(&mut seven, &primary, 7, 300, false).expect(200);
-    let refused = ask_to_hand_over(&mut eight, &primary, 8, 300, false).expect(503);
+    ask_to_hand_over(&mut seven, &primary, SEVEN, 300, false).expect(200);
+    let refused = ask_to_hand_over(&mut eight, &primary, eight_node, 300, false).expect(503);
     assert!(
         refused.body_json()["detail"]
             .as_str()
             .unwrap()
             .contains("another node")
     );
-    ask_to_hand_over(&mut eight, &primary, 8, 0, true).expect(503);
+    ask_to_hand_over(&mut eight, &primary, eight_node, 0, true).expect(503);
     // The hold ends by itself, and writers go on.
     client.put("/kv/k?upsert=true", b"2").expect(200);
-    ask_to_hand_over(&mut seven, &primary, 7, 0, true).expect(503);
+    ask_to_hand_over(&mut seven, &primary, SEVEN, 0, true).expect(503);
     client.put("/kv/k?upsert=true", b"3").expect(200);
     // In time it does.
-    ask_to_hand_over(&mut seven, &primary, 7, 5000, false).expect(200);
-    ask_to_hand_over(&mut seven, &primary, 7, 0, true).expect(200);
+    ask_to_hand_over(&mut seven, &primary, SEVEN, 5000, false).expect(200);
+    ask_to_hand_over(&mut seven, &primary, SEVEN, 0, true).expect(200);
     eventually("it has stepped down", || {
         primary.get("/status").body_json()["role"] == "replica"
     });
@@ -90,7 +112,7 @@ fn a_primary_steps_down_only_for_the_replica_that_it_holds_its_writers_for() {
 fn a_hold_ends_with_the_connection_that_asked_for_it() {
     let primary = Server::start(&[]);
     let mut seven = primary.client();
-    ask_to_hand_over(&mut seven, &primary, 7, 10_000, false).expect(200);
+    ask_to_hand_over(&mut seven, &primary, SEVEN, 10_000, false).expect(200);
     primary.get("/primary").expect_problem(503);
     drop(seven);
     assert!(
@@ -122,8 +144,8 @@ fn no_write_is_refused_because_a_hold_begins_or_ends() {
             .into();
         let mut seven = primary.client();
         for _ in 0..200 {
-            ask_to_hand_over(&mut seven, &primary, 7, 1000, false).expect(200);
-            ask_to_hand_over(&mut seven, &primary, 7, 0, false).expect(200);
+            ask_to_hand_over(&mut seven, &primary, SEVEN, 1000, false).expect(200);
+            ask_to_hand_over(&mut seven, &primary, SEVEN, 0, false).expect(200);
         }
         is_over.store(true, Relaxed);
         for writer in writers {
@@ -279,4 +301,123 @@ fn an_address_that_is_the_nodes_own_is_said_to_be() {
         let error = node.status()["replication"]["error"].to_string();
         error.contains("advertises this node's own address")
     });
+}
+
+/// A primary that has stepped down for a replica which has not begun its term, and the replica.
+fn stepped_down() -> (Member, Member) {
+    let a = Member::primary(&[]);
+    let b = Member::replica(&[&a], &[]);
+    a.set("k", "1");
+    become_equal(&[&a, &b]);
+    let address = b.link.address();
+    let met = handshake(&mut b.server.client(), &log_id(&b.server), SEVEN);
+    let asker = Asker {
+        node: met["node"].as_u64().unwrap(),
+        address: &address,
+    };
+    let mut client = a.server.client();
+    ask_to_hand_over(&mut client, &a.server, asker, 5000, false).expect(200);
+    ask_to_hand_over(&mut client, &a.server, asker, 0, true).expect(200);
+    assert!(!a.is_primary());
+    (a, b)
+}
+
+#[track_caller]
+fn takes_writes_and_is_followed(a: &Member, b: &Member) {
+    eventually("it is primary again", || a.is_primary());
+    eventually("it takes writes", || {
+        let answer = a.server.client().put("/kv/k?upsert=true", b"2");
+        answer.status == 200
+    });
+    become_equal(&[a, b]);
+    assert_eq!(b.value("k").as_deref(), Some("2"));
+    assert_eq!(a.set_aside() + &b.set_aside(), "");
+}
+
+/// The process that was to begin the next term is gone, so nobody can begin it any more.
+#[test]
+fn a_primary_takes_its_role_back_where_its_successor_was_killed() {
+    let (a, mut b) = stepped_down();
+    b.server.kill_9();
+    eventually("it says whom it waits for", || {
+        let error = a.status()["replication"]["error"].to_string();
+        error.contains("stepped down for") && error.contains(&b.link.address())
+    });
+    let refused = pykv(&["promote"]).at(&a.server).run();
+    assert_eq!(refused.code, Some(6));
+    assert!(refused.stderr.contains("stepped down for"), "{}", refused.stderr);
+    b.start_again();
+    takes_writes_and_is_followed(&a, &b);
+}
+
+#[test]
+fn a_primary_takes_its_role_back_where_both_nodes_were_killed() {
+    let (mut a, mut b) = stepped_down();
+    a.server.kill_9();
+    b.server.kill_9();
+    a.start_again();
+    b.start_again();
+    takes_writes_and_is_followed(&a, &b);
+}
+
+#[test]
+fn a_primary_takes_its_role_back_where_its_successor_gives_up() {
+    let (a, b) = stepped_down();
+    let to = handshake(&mut b.server.client(), &log_id(&b.server), SEVEN);
+    let address = b.link.address();
+    let other = Asker {
+        node: 8,
+        address: &address,
+    };
+    let mut client = a.server.client();
+    ask_to_hand_over(&mut client, &a.server, other, 0, false).expect(503);
+    assert!(!a.is_primary());
+    let asker = Asker {
+        node: to["node"].as_u64().unwrap(),
+        address: &address,
+    };
+    ask_to_hand_over(&mut client, &a.server, asker, 0, false).expect(200);
+    takes_writes_and_is_followed(&a, &b);
+}
+
+/// The successor may have been suspended: it may still begin its term, so the former primary waits for it.
+#[test]
+fn a_promotion_whose_answer_was_lost_can_be_given_again() {
+    let (a, b) = stepped_down();
+    assert!(
+        !poll(Duration::from_secs(3), || a.is_primary()),
+        "it takes the role back from a process that may be about to take it"
+    );
+    b.promote();
+    eventually("it follows", || !a.is_primary() && b.is_primary());
+    a.streams();
+    b.set("k", "2");
+    become_equal(&[&a, &b]);
+    assert_eq!(a.set_aside() + &b.set_aside(), "");
+}
+
+/// The process ended after its term had begun, and before it had written down that it is primary.
+#[test]
+fn a_replica_that_was_killed_in_its_promotion_is_primary_if_its_term_has_begun() {
+    let a = Member::primary(&[]);
+    let mut b = Member::replica(&[&a], &[]);
+    a.set("k", "1");
+    become_equal(&[&a, &b]);
+    b.promote();
+    b.server.kill_9();
+    let path = b.server.dir().join("ROLE");
+    let mut role: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    role["role"] = "replica".into();
+    role["promotes_above"] = (1u64 << 32).into();
+    std::fs::write(&path, role.to_string()).unwrap();
+    b.start_again();
+    eventually("it is primary", || b.is_primary());
+    eventually("it takes writes", || {
+        b.server.client().put("/kv/k?upsert=true", b"2").status == 200
+    });
+    a.streams();
+    become_equal(&[&a, &b]);
+    let role: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    assert_eq!(role["role"], "primary");
+    assert!(role.get("promotes_above").is_none(), "{role}");
 }

@@ -15,7 +15,7 @@ use super::upstream::Upstream;
 use super::watermark::Watermark;
 use crate::boot_clock::BootInstant;
 use crate::resolver::Resolver;
-use crate::wal::{Marker, Role, Term};
+use crate::wal::{HandedTo, Marker, Role, Term};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard};
@@ -54,6 +54,8 @@ struct State {
     conflict: Option<(String, BootInstant)>,
     /// The highest term that another node was in.
     highest_seen: Term,
+    /// Whom this node stepped down for, while it has heard of no higher term.
+    handed_to: Option<HandedTo>,
     /// Why a primary holds its writers, and until when.
     held: Option<(Hold, Instant)>,
     /// Counts the times that the prober was asked to go to work at once.
@@ -75,6 +77,10 @@ pub(crate) struct Cluster {
     is_held: AtomicBool,
     /// A node of another version has spoken to this one.
     has_met_other_version: AtomicBool,
+    /// `ROLE` says that a promotion is under way.
+    is_promoting: AtomicBool,
+    /// Held by the one promotion that has the primary hand over.
+    pub(crate) promotion: Mutex<()>,
     /// Held while the role changes: one change at a time.
     pub(super) role_change: Mutex<()>,
     /// Everything before this is in the store of a replica.
@@ -112,6 +118,7 @@ impl Cluster {
                 error: None,
                 conflict: None,
                 highest_seen: Term::default(),
+                handed_to: marker.and_then(|marker| marker.handed_to.clone()),
                 held: None,
                 calls: 0,
                 upstream_socket: None,
@@ -122,6 +129,8 @@ impl Cluster {
             is_synced: AtomicBool::new(true),
             is_held: AtomicBool::new(false),
             has_met_other_version: AtomicBool::new(false),
+            is_promoting: AtomicBool::new(false),
+            promotion: Mutex::new(()),
             role_change: Mutex::new(()),
             applied: Watermark::new(applied),
             resolver: Resolver::default(),
@@ -218,6 +227,8 @@ impl Cluster {
         };
         let conflict = state.conflict.as_ref();
         let conflict = conflict.filter(|(_, at)| at.elapsed() <= CONFLICT_FOR);
+        let handed_to = state.handed_to.as_ref();
+        let handed_to = handed_to.filter(|_| is_replica && !state.upstream.is_heard());
         ClusterStatus {
             role: state.role,
             phase,
@@ -229,6 +240,7 @@ impl Cluster {
             primary_heard: state.upstream.heard_for().filter(|_| is_replica),
             error: conflict
                 .map(|(what, _)| what.clone())
+                .or_else(|| handed_to.map(waits_for))
                 .or_else(|| state.error.clone()),
             lag_bytes,
             lag,
@@ -397,6 +409,24 @@ impl Cluster {
         !is_known
     }
 
+    /// Whom this node stepped down for, while it has heard of no higher term.
+    pub(crate) fn handed_to(&self) -> Option<HandedTo> {
+        self.state().handed_to.clone()
+    }
+
+    /// Whether `ROLE` says that a promotion is under way.
+    pub(super) fn is_promoting(&self) -> bool {
+        self.is_promoting.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_promoting(&self, is_promoting: bool) {
+        self.is_promoting.store(is_promoting, Ordering::Release);
+    }
+
+    pub(super) fn set_handed_to(&self, to: Option<HandedTo>) {
+        self.state().handed_to = to;
+    }
+
     /// Becomes something else; a replica asks `leader` before all others.
     pub(super) fn set_role(&self, role: Role, leader: Option<(&str, Term)>) {
         let mut state = self.state();
@@ -475,6 +505,15 @@ impl Cluster {
         }
         false
     }
+}
+
+/// What a node says that has stepped down for another, and hears no primary.
+pub(super) fn waits_for(to: &HandedTo) -> String {
+    let address = &to.address;
+    format!(
+        "this node stepped down for {address}, which is not primary yet: promote {address} again; where it is gone, \
+         `pykv promote --force` makes this node primary"
+    )
 }
 
 fn phase_of(role: Role) -> Phase {

@@ -1,5 +1,7 @@
 //! Why writers wait.
 
+use std::time::Duration;
+
 /// Why a primary holds its writers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hold {
@@ -8,3 +10,9 @@ pub(crate) enum Hold {
     /// The replica that is this process is about to take over.
     Handover(u64),
 }
+
+/// For how long a writer waits at most, beyond the rest of one hold, where one hold follows another.
+pub(crate) const HELD_MAX: Duration = Duration::from_secs(10);
+
+/// How long a primary holds its writers at most while it asks whether another took over.
+pub(super) const INQUIRY_TIME_MAX: Duration = Duration::from_millis(1500);

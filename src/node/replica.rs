@@ -194,6 +194,9 @@ impl Node {
         if self.role() != Role::Replica {
             return Err(TakeError::RoleChanged);
         }
+        if !self.end_promotion() {
+            return Err(TakeError::Refused(Refusal::Unhealthy(self.log.health())));
+        }
         let position = step.position();
         if position != offset {
             let why = format!("it begins at offset {offset}, and the log ends at {position}");

@@ -9,15 +9,13 @@
 //! - What a node is stands in `ROLE` before it counts.
 
 use super::Node;
+use super::cluster::waits_for;
 use super::followers::FollowerStatus;
-use super::hold::Hold;
-use crate::wal::{Health, Marker, Refusal, Role, Term};
+use super::hold::{Hold, INQUIRY_TIME_MAX};
+use crate::wal::{HandedTo, Health, Marker, Refusal, ReplicaAppend, Role, Term};
 use std::fmt;
 use std::sync::MutexGuard;
 use std::time::{Duration, Instant};
-
-/// A writer waits until this long after it came, where one hold follows another.
-const HELD_MAX: Duration = Duration::from_secs(10);
 
 /// Why a node did not become primary.
 #[derive(Debug)]
@@ -78,6 +76,8 @@ impl Node {
             peers: self.cluster.peers(),
             has_successor: !successors.is_empty(),
             successors,
+            handed_to: self.cluster.handed_to(),
+            promotes_above: None,
         }
     }
 
@@ -122,24 +122,63 @@ impl Node {
         let _change = self.role_change();
         if self.role() == Role::Primary {
             log::warn!("another node is primary in a higher term: this one steps down, and follows");
-            self.become_replica(primary);
+            self.become_replica(primary, None);
         } else if let Some((address, term)) = primary {
             self.cluster.note_primary(address, term);
         }
     }
 
     /// Under the lock of a role change.
-    fn become_replica(&self, primary: Option<(&str, Term)>) {
+    fn become_replica(&self, primary: Option<(&str, Term)>, handed_to: Option<HandedTo>) {
         self.store.lock().log.set_closed(true);
         self.cluster.set_role(Role::Replica, primary);
+        self.cluster.set_handed_to(handed_to);
         self.followers.reset();
         self.cluster.applied.set(self.log.appended());
         self.remember(Role::Replica);
     }
 
     /// Makes this node the primary of a new term.
+    ///
+    /// `ROLE` says first that it is about to: where the process ends once the term has begun, the next start finds a
+    /// primary. Nothing else can begin a term in this log meanwhile, since the right to append is held.
     pub fn promote(&self) -> Result<Promotion, PromoteError> {
         let _change = self.role_change();
+        let met = self.cluster.highest_seen_term();
+        self.become_primary(None, |step, known| {
+            let marker = Marker {
+                promotes_above: Some(self.term().bits()),
+                ..self.marker(Role::Replica)
+            };
+            self.cluster.set_promoting(true);
+            let written = self.log.set_marker(&marker);
+            if let Err(error) = written {
+                log::error!("what the node is about to become could not be written down: {error}");
+            }
+            step.begin_term(met, known)
+        })
+    }
+
+    /// Takes the role of the primary back in the node's own term, for a node that stepped down for `to`: no process
+    /// can begin the next term for that any more. The caller holds the lock of a role change. Writers are held while
+    /// the others are asked for a higher term.
+    fn resume(&self, to: &HandedTo) {
+        log::warn!("{} did not take over: this node is primary again", to.address);
+        let held = Some((Hold::Inquiry, Instant::now() + INQUIRY_TIME_MAX));
+        let resumed = self.become_primary(held, |step, known| step.resume_term(known));
+        match resumed {
+            Ok(_) => self.cluster.call_prober(),
+            Err(error) => log::error!("this node cannot be primary again yet: {error}"),
+        }
+    }
+
+    /// Under the lock of a role change. `begin` begins a branch of the log, behind the offset that the former primary
+    /// is known to have reached.
+    fn become_primary(
+        &self,
+        held: Option<(Hold, Instant)>,
+        begin: impl FnOnce(&ReplicaAppend<'_>, u64) -> Result<(Term, u64), Refusal>,
+    ) -> Result<Promotion, PromoteError> {
         if self.role() == Role::Primary {
             return Err(PromoteError::IsPrimary);
         }
@@ -155,18 +194,28 @@ impl Node {
             })));
         }
         let known_written = self.cluster.known_written();
-        let (term, offset) = step
-            .begin_term(self.cluster.highest_seen_term(), known_written)
-            .map_err(PromoteError::Refused)?;
+        let begun = begin(&step, known_written);
+        let (term, offset) = match begun {
+            Ok(begun) => begun,
+            Err(refusal) => {
+                self.end_promotion();
+                return Err(PromoteError::Refused(refusal));
+            }
+        };
         drop(step);
         self.followers.reset();
+        self.cluster.set_handed_to(None);
         self.remember(Role::Primary);
+        self.cluster.set_promoting(false);
         {
             let mut locked = self.store.lock();
             locked.log.set_next(offset);
-            locked.log.set_closed(false);
+            locked.log.set_closed(held.is_some());
         }
         self.cluster.set_role(Role::Primary, None);
+        if let Some((reason, until)) = held {
+            self.cluster.hold(reason, until);
+        }
         self.cluster.applied.set(offset);
         let promotion = Promotion {
             term,
@@ -185,6 +234,18 @@ impl Node {
         }
         self.alarm.call();
         Ok(promotion)
+    }
+
+    /// Makes sure that `ROLE` does not say any more that a promotion is under way: before the log of another node may
+    /// bring a term that this node did not begin. `false` where it could not be written.
+    pub(super) fn end_promotion(&self) -> bool {
+        if self.cluster.is_promoting() {
+            match self.remember_or_fail(Role::Replica) {
+                Ok(()) => self.cluster.set_promoting(false),
+                Err(error) => log::error!("that a promotion has failed could not be written down: {error}"),
+            }
+        }
+        !self.cluster.is_promoting()
     }
 
     /// Holds all writers for a time, as a primary: they wait, and are neither taken nor refused.
@@ -221,13 +282,11 @@ impl Node {
         self.cluster.is_held()
     }
 
-    /// Waits while writers are held, for [`HELD_MAX`] and the rest of one hold at most, and ends each hold that is
-    /// over.
-    pub(crate) fn wait_hold(&self) {
-        let deadline = Instant::now() + HELD_MAX;
+    /// Waits while writers are held, and ends each hold that is over. Waits for no hold that begins after `until`.
+    pub(crate) fn wait_hold(&self, until: Instant) {
         while self.cluster.wait_hold() {
             self.release_overdue();
-            if Instant::now() >= deadline {
+            if Instant::now() >= until {
                 return;
             }
         }
@@ -244,6 +303,9 @@ impl Node {
     /// Holds writers, and waits until the log is written up to where they came: the offset that a replica must
     /// have to take over without a loss.
     pub(crate) fn hand_over(&self, to: u64, time: Duration) -> Result<u64, PromoteError> {
+        if self.has_stepped_down_for(to) {
+            return Ok(self.log.appended());
+        }
         self.hold_writers(Hold::Handover(to), time)
             .map_err(|why| PromoteError::NoHandover(why.to_owned()))?;
         let offset = self.log.appended();
@@ -256,10 +318,53 @@ impl Node {
         }
     }
 
-    /// Ends the hold for a node that does not take over after all; nothing is done where there is none for it.
-    pub(crate) fn end_handover(&self, to: u64) {
+    /// Ends the hold of writers for a node; nothing is done where there is none for it.
+    pub(crate) fn end_hold_for(&self, to: u64) {
         if self.cluster.hold_reason() == Some(Hold::Handover(to)) {
             self.release_writers();
+        }
+    }
+
+    /// A node does not take over after all: the hold for it ends, or this node, which stepped down for it, takes the
+    /// role back and asks the others before it takes writes. Nothing is done where neither is
+    /// so.
+    pub(crate) fn end_handover(&self, to: u64) {
+        self.end_hold_for(to);
+        self.resume_if(|handed_to| handed_to.process == to);
+    }
+
+    /// A replica of this log has spoken, whose term is no higher than this node's. Where this node stepped down for a
+    /// former process at that address, the promotion died with that process: this node takes the role back.
+    pub(crate) fn hear_replica(&self, process: u64, address: &str) {
+        if self.cluster.handed_to().is_some() {
+            self.resume_if(|to| to.address == address && to.process != process);
+        }
+    }
+
+    fn resume_if(&self, is_over: impl FnOnce(&HandedTo) -> bool) {
+        let _change = self.role_change();
+        let handed_to = self.handed_to().filter(|_| self.role() == Role::Replica);
+        if let Some(to) = handed_to.filter(is_over) {
+            self.resume(&to);
+        }
+    }
+
+    /// Whom this node stepped down for, in the term that its log is still in.
+    fn handed_to(&self) -> Option<HandedTo> {
+        let term = self.term().bits();
+        self.cluster.handed_to().filter(|to| to.term == term)
+    }
+
+    /// Whether this node has stepped down for a process, and heard of no higher term since.
+    pub(crate) fn has_stepped_down_for(&self, process: u64) -> bool {
+        self.role() == Role::Replica && self.handed_to().is_some_and(|to| to.process == process)
+    }
+
+    /// Why this node knows of no primary that could hand over to it.
+    pub(crate) fn no_primary(&self) -> String {
+        match self.handed_to() {
+            Some(to) => waits_for(&to),
+            None => "this node knows of no primary".to_owned(),
         }
     }
 
@@ -267,6 +372,9 @@ impl Node {
     /// however late it begins its term. An error where they are not held for it any more.
     pub(crate) fn step_down_for(&self, to: u64, address: &str) -> Result<(), PromoteError> {
         let _change = self.role_change();
+        if self.has_stepped_down_for(to) {
+            return Ok(());
+        }
         // A hold that is over ends under the same lock, before the next writer is taken.
         if self.role() != Role::Primary || self.cluster.hold_reason() != Some(Hold::Handover(to)) {
             let why = "it does not hold its writers any more";
@@ -274,15 +382,20 @@ impl Node {
         }
         log::info!("this node steps down for {address}, which takes over");
         self.cluster.add_peer(address);
-        self.become_replica(None);
+        let handed_to = HandedTo {
+            address: address.to_owned(),
+            process: to,
+            term: self.term().bits(),
+        };
+        self.become_replica(None, Some(handed_to));
         Ok(())
     }
 
-    /// Makes a primary that knows of other nodes ask them for a higher term before it takes writes, for `time`
-    /// at most.
-    pub(crate) fn begin_inquiry(&self, time: Duration) {
+    /// Makes a primary that knows of other nodes ask them for a higher term before it takes writes, for
+    /// [`INQUIRY_TIME_MAX`] at most.
+    pub(crate) fn begin_inquiry(&self) {
         let has_others = !self.cluster.peers().is_empty() || !self.followers.successors().is_empty();
-        if has_others && self.hold_writers(Hold::Inquiry, time).is_ok() {
+        if has_others && self.hold_writers(Hold::Inquiry, INQUIRY_TIME_MAX).is_ok() {
             self.cluster.call_prober();
         }
     }

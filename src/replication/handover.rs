@@ -13,8 +13,9 @@
 //! - Writers are held for one replica at a time: of two promotions at once the second one is refused.
 //! - A hold ends with the connection on which it was asked for, and when its time is over: a replica that gives up, or
 //!   whose process ends, leaves nobody waiting.
-//! - A replica that fails in between leaves no primary. That is no loss: the next in line takes over, or either of the
-//!   two is promoted by `--force`.
+//! - A primary that stepped down takes its role back, in its own term, once the promotion cannot come any more: the
+//!   replica says that it gave up, or another process answers at its address as a replica. While the process that asked
+//!   may still be alive it does not: the promotion may only be late. `pykv promote` can be given again there.
 
 use super::handshake::exchange;
 use super::link::{Link, Request, TEXT_BYTES_MAX};
@@ -46,30 +47,39 @@ pub(crate) fn promote(
     if is_forced {
         return node.promote();
     }
+    // One at a time: where one gives the role back, another must not be about to take it.
+    let promotion = node.cluster().promotion.lock();
+    let _promotion = promotion.expect("nothing under the lock of a promotion panics");
     let deadline = Instant::now() + HOLD_USED_MAX;
     let address = node.cluster().primary_address();
-    let address =
-        address.ok_or_else(|| PromoteError::NoHandover("this node knows of no primary".to_owned()))?;
+    let address = address.ok_or_else(|| PromoteError::NoHandover(node.no_primary()))?;
     let failed = |why: String| PromoteError::NoHandover(format!("{address}: {why}"));
     let mut link = dial(node, &address, HANDSHAKE_TIME_MAX).map_err(|error| failed(error.to_string()))?;
     let offset = ask(node, &mut link, Ask::Hold(HOLD)).map_err(failed)?;
     if !node.wait_visible(offset, deadline, go_on) {
-        // It need not hold its writers any more.
-        if let Err(error) = ask(node, &mut link, Ask::Hold(Duration::ZERO)) {
-            log::debug!("{address}: {error}");
-        }
+        give_back(node, &address);
         let why = "this node did not get the rest of its log in time";
         return Err(failed(why.to_owned()));
     }
-    ask(node, &mut link, Ask::StepDown).map_err(failed)?;
-    let promotion = node.promote().inspect_err(|error| {
-        log::error!("{address} has stepped down for this node, which does not become primary: {error}");
-    })?;
+    let stepped_down = ask(node, &mut link, Ask::StepDown).map_err(failed);
+    let promoted = stepped_down.and_then(|_| node.promote());
+    let promotion = promoted.inspect_err(|_| give_back(node, &address))?;
     // It hears of the new term.
     if let Err(error) = exchange(node, &mut link, HANDSHAKE_TIME_MAX) {
         log::debug!("{address}: {error}");
     }
     Ok(promotion)
+}
+
+/// This node does not take over: the primary need not hold its writers, and takes its role back where it has stepped
+/// down. On a connection of its own, since the other one may be what failed.
+fn give_back(node: &Node, address: &str) {
+    let asked = dial(node, address, HANDSHAKE_TIME_MAX)
+        .map_err(|error| error.to_string())
+        .and_then(|mut link| ask(node, &mut link, Ask::Hold(Duration::ZERO)));
+    if let Err(error) = asked {
+        log::warn!("{address} could not be asked to remain the primary: {error}");
+    }
 }
 
 /// What the primary is asked for.

@@ -132,6 +132,9 @@ fn act_on(node: &Node, peer: &PeerInfo) {
         node.cluster().add_peer(&peer.address);
     }
     if peer.term <= term {
+        if !peer.is_primary {
+            node.hear_replica(peer.process, &peer.address);
+        }
         return;
     }
     node.cluster().note_term(peer.term);

@@ -184,7 +184,7 @@ impl<'scope> Replication<'scope> {
             node,
             threads: Vec::new(),
         };
-        node.begin_inquiry(prober::INQUIRY_TIME_MAX);
+        node.begin_inquiry();
         for (name, run) in [("follow", follow::run as fn(&Node)), ("prober", prober::run)] {
             let thread = Builder::new()
                 .name(name.to_owned())

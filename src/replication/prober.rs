@@ -22,9 +22,6 @@ const ASK_EVERY: Duration = Duration::from_secs(1);
 /// How long a question may take.
 const ASK_TIME_MAX: Duration = Duration::from_secs(1);
 
-/// How long a primary holds its writers at most while it asks whether another took over.
-pub(super) const INQUIRY_TIME_MAX: Duration = Duration::from_millis(1500);
-
 /// A primary that stood still for longer than this asks before it takes another write.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
@@ -88,7 +85,7 @@ pub(super) fn run(node: &Node) {
                 "this node stood still for {:.1} s: asking the others before it takes writes again",
                 paused.as_secs_f32()
             );
-            node.begin_inquiry(INQUIRY_TIME_MAX);
+            node.begin_inquiry();
         }
     }
 }

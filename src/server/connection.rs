@@ -57,7 +57,7 @@ pub(crate) fn serve(context: Context<'_>, peer: &Arc<Peer>) {
     }
     // Whoever asked for the hold has given up, or is gone.
     if let Some(node) = connection.held_for {
-        context.node.end_handover(node);
+        context.node.end_hold_for(node);
     }
 }
 
@@ -118,7 +118,7 @@ impl<'a> Connection<'a> {
                 let deadline = Instant::now() + consistency::AWAIT_MAX;
                 node.wait_visible(offset, deadline, || !shared.is_stopping());
             }
-            Some(Wait::Hold) => node.wait_hold(),
+            Some(Wait::Hold { until }) => node.wait_hold(until),
             None => {}
         }
         Next::Go

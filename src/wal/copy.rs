@@ -220,22 +220,28 @@ impl ReplicaAppend<'_> {
         self.shared.commit.set_state(offset, digest);
     }
 
-    /// Begins a term of this node's own, above all that it has met. `known` is the farthest that the log of the
-    /// primary before is known to have gone: the log goes on well behind it, so that no version is given twice,
-    /// not even one that only that primary's clients have seen. Returns where.
-    ///
-    /// An error leaves the node what it was; but where the log fails behind the record of the term, the term
-    /// has begun.
+    /// Begins a term of this node's own, above all that it has met, as [`ReplicaAppend::begin_branch`] begins a branch.
     pub(crate) fn begin_term(&self, met: Term, known: u64) -> Result<(Term, u64), Refusal> {
-        self.shared.commit.check()?;
-        let mut writer = self.shared.writer();
-        let no_randomness = |error: getrandom::Error| {
-            Refusal::Unhealthy(Health::WriteFailed {
-                why: format!("no random bytes for a term: {error}"),
-            })
-        };
         let term = self.shared.history.term().max(met).begin_next();
         let term = term.map_err(no_randomness)?.ok_or(Refusal::TermsUsedUp)?;
+        Ok((term, self.begin_branch(term, known)?))
+    }
+
+    /// Begins a branch of this node's own in the term that the log is in: only for the node that began the term.
+    pub(crate) fn resume_term(&self, known: u64) -> Result<(Term, u64), Refusal> {
+        let term = self.shared.history.term();
+        Ok((term, self.begin_branch(term, known)?))
+    }
+
+    /// Begins a branch. `known` is the farthest that the log of the primary before is known to have gone: the log
+    /// continues well behind it, so no version is given twice, not even one that only that primary's clients have
+    /// seen. Returns where.
+    ///
+    /// An error leaves the node what it was; but where the log fails behind the record of the branch, the branch
+    /// has begun.
+    fn begin_branch(&self, term: Term, known: u64) -> Result<u64, Refusal> {
+        self.shared.commit.check()?;
+        let mut writer = self.shared.writer();
         let (nonce, chance) = branch::draw(self.shared.options.branch_spread_bytes).map_err(no_randomness)?;
         let continues_at = writer.position().max(known) + SKIPPED_BYTES + chance;
         if continues_at > OFFSET_MAX {
@@ -246,7 +252,11 @@ impl ReplicaAppend<'_> {
             nonce,
             continues_at,
         });
-        let has_begun = self.shared.history.term() == term;
+        let has_begun = self
+            .shared
+            .history
+            .last()
+            .is_some_and(|branch| branch.nonce == nonce);
         if has_begun {
             writer.set_follows(false);
         }
@@ -255,9 +265,9 @@ impl ReplicaAppend<'_> {
         let settled = self.settle(position, begun);
         if has_begun {
             self.shared.commit.set_state(position, digest);
-            return Ok((term, position));
+            return Ok(position);
         }
-        settled.map(|()| (term, position))
+        settled.map(|()| position)
     }
 
     fn settle(&self, position: u64, result: Result<(), Failure>) -> Result<(), Refusal> {
@@ -272,4 +282,10 @@ impl ReplicaAppend<'_> {
             }
         }
     }
+}
+
+fn no_randomness(error: getrandom::Error) -> Refusal {
+    Refusal::Unhealthy(Health::WriteFailed {
+        why: format!("no random bytes for a branch: {error}"),
+    })
 }

@@ -48,16 +48,17 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// Opens a directory and gives each record in it to `replay`, with the version that it gives its key.
+    /// Opens a directory and gives each record in it to `replay`, with the version that it gives its key. `role` says
+    /// what the node is, by the term that the log is in.
     pub(crate) fn open(
         disk: Disk,
         path: &Path,
         options: Options,
-        role: Role,
+        role: impl Fn(Term) -> Role,
         replay: impl FnMut(&Record<'_>, u64),
     ) -> Result<(Log, Appender), Error> {
         let dir = Arc::new(Dir::open_or_create(&disk, path)?);
-        let recovered = recovery::recover(&dir, &disk, &options, role, replay)?;
+        let recovered = recovery::recover(&dir, &disk, &options, &role, replay)?;
         let (requests, receiver) = crossbeam_channel::unbounded();
         let position = recovered.position;
         let history = Arc::new(History::new(recovered.id, recovered.branches));
@@ -70,6 +71,7 @@ impl Log {
             options.segment_bytes_max,
             position,
         );
+        let role = role(history.term());
         writer.set_follows(role == Role::Replica);
         writer.set_last(recovered.last);
         let deferred = recovered.deferred;

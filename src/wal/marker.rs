@@ -7,6 +7,7 @@ use super::dir::Dir;
 use super::disk::Disk;
 use super::error::Error;
 use super::regular;
+use super::term::Term;
 use serde::{Deserialize, Serialize};
 use std::io::Read;
 use std::path::Path;
@@ -36,6 +37,17 @@ impl Role {
     }
 }
 
+/// The replica that a primary stepped down for, until a higher term begins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct HandedTo {
+    /// How it is reached, as `host:port`.
+    pub address: String,
+    /// Which run of it asked: only that process may begin the next term.
+    pub process: u64,
+    /// The term that ended, in bits.
+    pub term: u64,
+}
+
 /// What is remembered of the cluster from one start to the next.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Marker {
@@ -50,9 +62,24 @@ pub(crate) struct Marker {
     /// The addresses of those followers. None where an older pykv has written the file.
     #[serde(default)]
     pub successors: Vec<String>,
+    /// Whom a former primary stepped down for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handed_to: Option<HandedTo>,
+    /// The term, in bits, above which this replica is about to begin one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promotes_above: Option<u64>,
 }
 
 impl Marker {
+    /// What the node is, where its log is in `term`. A replica whose process ended in its promotion is primary if
+    /// its term has begun: nobody else begins a term in its log between the two.
+    pub(crate) fn role(&self, term: Term) -> Role {
+        match self.promotes_above {
+            Some(before) if term.bits() > before => Role::Primary,
+            _ => self.role,
+        }
+    }
+
     /// Reads that of a directory; none where it has none.
     pub(crate) fn read(dir: &Path) -> Result<Option<Marker>, Error> {
         let path = dir.join(NAME);
@@ -104,6 +131,12 @@ mod tests {
             peers: vec!["127.0.0.1:7958".to_owned()],
             has_successor: true,
             successors: vec!["127.0.0.1:7959".to_owned()],
+            handed_to: Some(HandedTo {
+                address: "127.0.0.1:7959".to_owned(),
+                process: u64::MAX,
+                term: Term::FIRST.bits(),
+            }),
+            promotes_above: Some(Term::FIRST.bits()),
         };
         let dir = Dir::open(temporary.path()).unwrap();
         marker.write(&dir, &Disk::default()).unwrap();
@@ -112,6 +145,7 @@ mod tests {
         std::fs::write(temporary.path().join(NAME), old).unwrap();
         let marker = Marker::read(temporary.path()).unwrap().unwrap();
         assert!(marker.has_successor && marker.successors.is_empty());
+        assert!(marker.handed_to.is_none() && marker.promotes_above.is_none());
         for wrong in ["", "{}", "{\"role\":\"king\",\"peers\":[]}", "\u{0}"] {
             std::fs::write(temporary.path().join(NAME), wrong).unwrap();
             assert!(
@@ -119,5 +153,20 @@ mod tests {
                 "{wrong:?}"
             );
         }
+    }
+    #[test]
+    fn a_promotion_that_began_its_term_is_one() {
+        let mut marker = Marker {
+            role: Role::Replica,
+            peers: Vec::new(),
+            has_successor: false,
+            successors: Vec::new(),
+            handed_to: None,
+            promotes_above: Some(Term::FIRST.bits()),
+        };
+        assert_eq!(marker.role(Term::FIRST), Role::Replica);
+        assert_eq!(marker.role(Term::new(2, 7)), Role::Primary);
+        marker.promotes_above = None;
+        assert_eq!(marker.role(Term::new(2, 7)), Role::Replica);
     }
 }

@@ -32,6 +32,7 @@ use super::options::{BACKLOG_BYTES_DEFAULT, Options};
 use super::recovered::{Recovered, begin_branch, begin_segment, start_log};
 use super::repair;
 use super::segment::Segment;
+use super::term::Term;
 use crate::digest::Digest;
 use crate::record::{Operation, Record};
 use std::cmp::Ordering;
@@ -48,12 +49,12 @@ const LOST_PAGE: &str =
     ", with whole records behind it (a power cut may leave this where the log was not synced)";
 
 /// Reads a directory, or makes a new log in an empty one. Each record is given to `replay` with the version
-/// that it gives its key. `is_new` says that a store is to be made even where one seems to be lost.
+/// that it gives its key. `role` says what the node is, by the term of its log. `is_new` says that a store is to be made even where one seems to be lost.
 pub(super) fn recover(
     dir: &Dir,
     disk: &Disk,
     options: &Options,
-    role: Role,
+    role: impl Fn(Term) -> Role,
     mut replay: impl FnMut(&Record<'_>, u64),
 ) -> Result<Recovered, Error> {
     let listing = dir.list()?;
@@ -141,7 +142,8 @@ pub(super) fn recover(
         begin_segment(dir, disk, &mut log)?;
     }
     // A replica's log is the primary's, byte for byte: it has no say in how it goes on.
-    if role == Role::Primary {
+    let term = log.branches.last().map_or(Term::FIRST, |last| last.term);
+    if role(term) == Role::Primary {
         begin_branch(dir, disk, &mut log, options.branch_spread_bytes)?;
     }
     // What a base was made of is kept where the base was damaged: somebody may want it yet.

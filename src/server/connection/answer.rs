@@ -102,14 +102,17 @@ impl Connection<'_> {
                 }
                 self.answer(envelope, reply, end)
             }
-            // The hold began when the write had been admitted: it has changed nothing, and waits as those that came
-            // later do.
-            Err(problem) if problem.is_held() && asked.is_write() && has_waited != Some(Wait::Hold) => {
-                self.sync = None;
-                self.wait = Some(Wait::Hold);
-                Next::Await
-            }
             Err(problem) => {
+                // The hold began when the write had been admitted: it has changed nothing, and waits as those that
+                // came later do.
+                if problem.is_held()
+                    && asked.is_write()
+                    && let Some(wait) = Wait::for_hold(has_waited)
+                {
+                    self.sync = None;
+                    self.wait = Some(wait);
+                    return Next::Await;
+                }
                 let mut reply = problem.into_reply(&mut self.scratch.body).seen(asked.seen);
                 if let Some(shown) = asked.shown {
                     self.show(&mut reply, shown);
@@ -157,23 +160,22 @@ impl Connection<'_> {
         }
     }
 
-    /// Answers a request that the node cannot handle now, or lets it wait once.
+    /// Answers a request that the node cannot handle now, or lets it wait.
     fn answer_not_yet(&mut self, not_yet: NotYet, envelope: Envelope, end: usize) -> Next {
-        let wait = match not_yet {
-            NotYet::Refused(problem) => return self.answer_with(problem, envelope, end),
-            NotYet::Behind(offset) => Wait::Offset(offset),
-            NotYet::Held => Wait::Hold,
+        let before = self.wait.take();
+        let (wait, problem) = match not_yet {
+            NotYet::Refused(problem) => (None, problem),
+            NotYet::Behind(offset) => {
+                let wait = Some(Wait::Offset(offset)).filter(|_| before.is_none());
+                (wait, consistency::behind(&self.context, offset))
+            }
+            NotYet::Held => (Wait::for_hold(before), Problem::held()),
         };
-        if self.wait != Some(wait) {
-            self.wait = Some(wait);
-            return Next::Await;
+        self.wait = wait;
+        match wait {
+            Some(_) => Next::Await,
+            None => self.answer_with(problem, envelope, end),
         }
-        self.wait = None;
-        let problem = match wait {
-            Wait::Offset(offset) => consistency::behind(&self.context, offset),
-            Wait::Hold => Problem::held(),
-        };
-        self.answer_with(problem, envelope, end)
     }
 
     /// Answers a request that ends after `end` bytes with a problem.

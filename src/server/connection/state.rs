@@ -7,7 +7,7 @@ use crate::http::response::Envelope;
 use crate::net::budget::Charge;
 use crate::net::input::Input;
 use crate::net::registry::Peer;
-use crate::node::AckRequirement;
+use crate::node::{AckRequirement, HELD_MAX};
 use crate::observe::Asked;
 use crate::server::deferred::Slot;
 use crate::server::output::Output;
@@ -57,8 +57,23 @@ pub(crate) enum Next {
 pub(crate) enum Wait {
     /// A read: until the node shows everything before this offset.
     Offset(u64),
-    /// A write: until the node holds its writers no longer.
-    Hold,
+    /// A write: until the node holds its writers no longer. One hold may follow another; past this moment the write
+    /// waits for no further one.
+    Hold { until: Instant },
+}
+
+impl Wait {
+    /// The wait of a write that finds its writers held, after the wait that it has behind it; none where it has waited
+    /// for long enough.
+    pub(crate) fn for_hold(before: Option<Wait>) -> Option<Wait> {
+        let now = Instant::now();
+        match before {
+            Some(Wait::Hold { until }) => (now < until).then_some(Wait::Hold { until }),
+            _ => Some(Wait::Hold {
+                until: now + HELD_MAX,
+            }),
+        }
+    }
 }
 
 /// A request whose answer is made later.
