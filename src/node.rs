@@ -19,6 +19,7 @@ mod clock;
 mod cluster;
 mod cluster_status;
 mod followers;
+mod handover;
 mod hold;
 mod listing;
 mod pace;
@@ -36,6 +37,7 @@ mod usage;
 mod watch;
 mod watermark;
 mod write;
+mod writers;
 
 pub use batch::Batched;
 pub(crate) use batch::Reads;

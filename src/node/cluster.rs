@@ -9,6 +9,9 @@
 //! - A replica is *fed* while the node that it follows is a primary and was heard lately. Only a fed replica
 //!   gives its log to others, so replicas can never follow each other in a circle.
 
+mod following;
+mod holding;
+
 use super::cluster_status::{ClusterStatus, Options, Phase};
 use super::hold::Hold;
 use super::upstream::Upstream;
@@ -62,6 +65,16 @@ struct State {
     calls: u64,
     /// The connection to the node that is followed. To break it frees the thread that waits on it.
     upstream_socket: Option<TcpStream>,
+}
+
+impl State {
+    /// Breaks the connection to the node that is followed, so that nobody waits for more on it.
+    fn cut(&mut self) {
+        if let Some(socket) = self.upstream_socket.take() {
+            // It may be broken already, which is as good.
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
 }
 
 /// See the module.
@@ -172,19 +185,6 @@ impl Cluster {
         &self.options.address
     }
 
-    /// Where writes are to go, while the primary is heard.
-    pub(crate) fn primary(&self) -> Option<String> {
-        match self.role() {
-            Role::Primary => Some(self.options.address.clone()),
-            Role::Replica => self.state().upstream.primary().map(str::to_owned),
-        }
-    }
-
-    /// Where the primary is said to be, heard or not.
-    pub(crate) fn primary_address(&self) -> Option<String> {
-        self.state().upstream.address().map(str::to_owned)
-    }
-
     /// Addresses of other nodes.
     pub(crate) fn peers(&self) -> Vec<String> {
         self.state().peers.clone()
@@ -279,10 +279,16 @@ impl Cluster {
     pub(crate) fn stop(&self) {
         let mut state = self.state();
         state.to_stop = true;
-        cut(&mut state);
+        state.cut();
         drop(state);
         self.changed.notify_all();
         self.applied.wake();
+    }
+
+    /// Another node is in this term.
+    pub(crate) fn note_term(&self, term: Term) {
+        let mut state = self.state();
+        state.highest_seen = state.highest_seen.max(term);
     }
 
     /// Notes the connection to the node that is followed; `false` where it is not wanted any more.
@@ -295,93 +301,9 @@ impl Cluster {
         is_wanted
     }
 
-    /// The node that is to be asked before all others.
-    pub(crate) fn leader(&self) -> Option<String> {
-        self.state().leader.as_ref().map(|(address, _)| address.clone())
-    }
-
-    /// How far the log of the primary was written when it last said so.
-    pub(crate) fn known_written(&self) -> u64 {
-        self.state().upstream.written()
-    }
-
-    /// Another node is in this term.
-    pub(crate) fn note_term(&self, term: Term) {
-        let mut state = self.state();
-        state.highest_seen = state.highest_seen.max(term);
-    }
-
     /// The highest term that another node was in.
     pub(super) fn highest_seen_term(&self) -> Term {
         self.state().highest_seen
-    }
-
-    /// There is a primary of a term. A replica goes over to it where the term is higher than that of the one
-    /// it follows.
-    pub(crate) fn note_primary(&self, address: &str, term: Term) {
-        if address == self.options.address {
-            return;
-        }
-        let mut state = self.state();
-        let is_newer = state.leader.as_ref().is_none_or(|(_, known)| *known < term);
-        if state.role == Role::Replica && is_newer && self.set_leader(&mut state, address, term) {
-            state.epoch += 1;
-            cut(&mut state);
-            drop(state);
-            self.changed.notify_all();
-        }
-    }
-
-    /// Whether it is another one than before.
-    fn set_leader(&self, state: &mut State, address: &str, term: Term) -> bool {
-        self.add_peer_to(state, address);
-        state.leader = Some((address.to_owned(), term));
-        let is_other = state.upstream.address() != Some(address);
-        if is_other {
-            state.upstream.expect(address);
-        }
-        is_other
-    }
-
-    /// The node that is followed, as `host:port`.
-    pub(crate) fn source(&self) -> Option<String> {
-        self.state().source.clone()
-    }
-
-    /// The node begins to follow another one.
-    pub(crate) fn set_source(&self, address: &str, is_primary: bool, term: Term) {
-        let mut state = self.state();
-        state.source = Some(address.to_owned());
-        state.is_source_primary = is_primary;
-        if is_primary {
-            self.add_peer_to(&mut state, address);
-            state.leader = Some((address.to_owned(), term));
-        }
-    }
-
-    /// The primary has spoken: `age` ago, from this address where that is known.
-    pub(crate) fn heard(&self, primary: Option<&str>, age: Duration) {
-        self.state().upstream.heard(primary, age);
-    }
-
-    /// `age` ago the primary's log was written up to `written`, and this node has it up to `taken`.
-    pub(crate) fn took(&self, written: u64, taken: u64, age: Duration) {
-        self.state().upstream.took(written, taken, age);
-    }
-
-    /// When the primary was last heard, and when this node last had all that the primary had.
-    pub(crate) fn heard_and_caught_up(&self) -> (Option<BootInstant>, Option<BootInstant>) {
-        let state = self.state();
-        (state.upstream.heard_at(), state.upstream.caught_up_at())
-    }
-
-    /// How long ago this node heard the primary, and how far that was: what it passes on to its followers. None
-    /// where it does not follow a primary that it hears.
-    pub(super) fn fed(&self) -> Option<(Duration, u64)> {
-        let state = self.state();
-        let is_fed = state.is_source_primary && state.phase == Phase::Streaming && state.upstream.is_heard();
-        let heard = state.upstream.heard_for().filter(|_| is_fed)?;
-        Some((heard, state.upstream.written()))
     }
 
     pub(crate) fn set_phase(&self, phase: Phase) {
@@ -442,68 +364,11 @@ impl Cluster {
         if let Some((address, term)) = leader {
             self.set_leader(&mut state, address, term);
         }
-        cut(&mut state);
+        state.cut();
         self.is_replica.store(role == Role::Replica, Ordering::Release);
         self.is_held.store(false, Ordering::Release);
         drop(state);
         self.changed.notify_all();
-    }
-
-    /// Whether writers have to wait. A hold that is over counts until it is ended.
-    pub(super) fn is_held(&self) -> bool {
-        self.is_held.load(Ordering::Acquire)
-    }
-
-    /// Until when writers are held.
-    pub(crate) fn held_until(&self) -> Option<Instant> {
-        self.state().held.map(|(_, until)| until)
-    }
-
-    /// Why writers are held.
-    pub(crate) fn hold_reason(&self) -> Option<Hold> {
-        self.state().held.map(|(reason, _)| reason)
-    }
-
-    /// Holds writers; `false` where they are held for another node that is about to take over.
-    pub(super) fn hold(&self, reason: Hold, until: Instant) -> bool {
-        let mut state = self.state();
-        // Of two holds both must be over.
-        state.held = Some(match state.held {
-            Some((held @ Hold::Handover(_), other)) if reason == Hold::Inquiry => (held, other.max(until)),
-            Some((held @ Hold::Handover(_), _)) if held != reason => return false,
-            Some((_, other)) => (reason, other.max(until)),
-            None => (reason, until),
-        });
-        // The prober ends the hold when it is over.
-        state.calls += 1;
-        self.is_held.store(true, Ordering::Release);
-        drop(state);
-        self.changed.notify_all();
-        true
-    }
-
-    /// Ends a hold; `false` where there is none.
-    pub(super) fn end_hold(&self) -> bool {
-        let mut state = self.state();
-        let was_held = state.held.take().is_some();
-        self.is_held.store(false, Ordering::Release);
-        drop(state);
-        self.changed.notify_all();
-        was_held
-    }
-
-    /// Waits until writers are not held any more, or the hold is over: `true` where it is still to be ended.
-    pub(super) fn wait_hold(&self) -> bool {
-        let mut state = self.state();
-        while let Some((_, until)) = state.held.filter(|_| !state.to_stop) {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return true;
-            }
-            let waited = self.changed.wait_timeout(state, left);
-            state = waited.expect("nothing under the cluster's lock panics").0;
-        }
-        false
     }
 }
 
@@ -528,13 +393,5 @@ fn change_of(state: &State) -> Change {
         role: state.role,
         epoch: state.epoch,
         to_stop: state.to_stop,
-    }
-}
-
-/// Breaks the connection to the node that is followed, so that nobody waits for more on it.
-fn cut(state: &mut State) {
-    if let Some(socket) = state.upstream_socket.take() {
-        // It may be broken already, which is as good.
-        let _ = socket.shutdown(Shutdown::Both);
     }
 }

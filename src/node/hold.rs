@@ -1,4 +1,4 @@
-//! Why writers wait.
+//! Why a primary holds its writers, and for how long.
 
 use std::time::Duration;
 
@@ -15,4 +15,4 @@ pub(crate) enum Hold {
 pub(crate) const HELD_MAX: Duration = Duration::from_secs(10);
 
 /// How long a primary holds its writers at most while it asks whether another took over.
-pub(super) const INQUIRY_TIME_MAX: Duration = Duration::from_millis(1500);
+pub(crate) const INQUIRY_TIME_MAX: Duration = Duration::from_millis(1500);

@@ -1,5 +1,5 @@
-//! How a node becomes something else: promotion, stepping down, writers that are held, followers that are
-//! forgotten.
+//! How a node becomes something else: promotion, stepping down; and the followers that it knows, or is to
+//! forget.
 //!
 //! The rules stand in [`crate::replication`]; here is what they do to a store and its log.
 //!
@@ -9,13 +9,12 @@
 //! - What a node is stands in `ROLE` before it counts.
 
 use super::Node;
-use super::cluster::waits_for;
 use super::followers::FollowerStatus;
-use super::hold::{Hold, INQUIRY_TIME_MAX};
+use super::hold::Hold;
 use crate::wal::{HandedTo, Health, Marker, Refusal, ReplicaAppend, Role, Term};
 use std::fmt;
 use std::sync::MutexGuard;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Why a node did not become primary.
 #[derive(Debug)]
@@ -103,7 +102,7 @@ impl Node {
         self.log.set_marker(&self.marker(role))
     }
 
-    fn role_change(&self) -> MutexGuard<'_, ()> {
+    pub(super) fn role_change(&self) -> MutexGuard<'_, ()> {
         self.cluster
             .role_change
             .lock()
@@ -129,7 +128,7 @@ impl Node {
     }
 
     /// Under the lock of a role change.
-    fn become_replica(&self, primary: Option<(&str, Term)>, handed_to: Option<HandedTo>) {
+    pub(super) fn become_replica(&self, primary: Option<(&str, Term)>, handed_to: Option<HandedTo>) {
         self.store.lock().log.set_closed(true);
         self.cluster.set_role(Role::Replica, primary);
         self.cluster.set_handed_to(handed_to);
@@ -159,22 +158,9 @@ impl Node {
         })
     }
 
-    /// Takes the role of the primary back in the node's own term, for a node that stepped down for `to`: no process
-    /// can begin the next term for that any more. The caller holds the lock of a role change. Writers are held while
-    /// the others are asked for a higher term.
-    fn resume(&self, to: &HandedTo) {
-        log::warn!("{} did not take over: this node is primary again", to.address);
-        let held = Some((Hold::Inquiry, Instant::now() + INQUIRY_TIME_MAX));
-        let resumed = self.become_primary(held, |step, known| step.resume_term(known));
-        match resumed {
-            Ok(_) => self.cluster.call_prober(),
-            Err(error) => log::error!("this node cannot be primary again yet: {error}"),
-        }
-    }
-
     /// Under the lock of a role change. `begin` begins a branch of the log, behind the offset that the former primary
     /// is known to have reached.
-    fn become_primary(
+    pub(super) fn become_primary(
         &self,
         held: Option<(Hold, Instant)>,
         begin: impl FnOnce(&ReplicaAppend<'_>, u64) -> Result<(Term, u64), Refusal>,
@@ -246,158 +232,6 @@ impl Node {
             }
         }
         !self.cluster.is_promoting()
-    }
-
-    /// Holds all writers for a time, as a primary: they wait, and are neither taken nor refused.
-    fn hold_writers(&self, reason: Hold, time: Duration) -> Result<(), &'static str> {
-        let _change = self.role_change();
-        if self.role() != Role::Primary {
-            return Err("it is no primary");
-        }
-        if !self.cluster.hold(reason, Instant::now() + time) {
-            return Err("it hands over to another node already");
-        }
-        self.store.lock().log.set_closed(true);
-        Ok(())
-    }
-
-    /// Ends the hold of writers. Nothing is done where there is none, or the node is no primary any more.
-    pub(crate) fn release_writers(&self) {
-        let _change = self.role_change();
-        if self.role() != Role::Primary || self.cluster.held_until().is_none() {
-            return;
-        }
-        self.store.lock().log.set_closed(false);
-        self.cluster.end_hold();
-        self.evict_excess();
-        self.alarm.call();
-    }
-
-    /// Whether writers have to wait. Whoever asks ends a hold that is over: it lasts no longer than it may, whatever
-    /// another thread waits for.
-    pub(crate) fn holds_writers(&self) -> bool {
-        if self.cluster.is_held() {
-            self.release_overdue();
-        }
-        self.cluster.is_held()
-    }
-
-    /// Waits while writers are held, and ends each hold that is over. Waits for no hold that begins after `until`.
-    pub(crate) fn wait_hold(&self, until: Instant) {
-        while self.cluster.wait_hold() {
-            self.release_overdue();
-            if Instant::now() >= until {
-                return;
-            }
-        }
-    }
-
-    /// Ends a hold that is over.
-    pub(crate) fn release_overdue(&self) {
-        let now = Instant::now();
-        if self.cluster.held_until().is_some_and(|until| until <= now) {
-            self.release_writers();
-        }
-    }
-
-    /// Holds writers, and waits until the log is written up to where they came: the offset that a replica must
-    /// have to take over without a loss.
-    pub(crate) fn hand_over(&self, to: u64, time: Duration) -> Result<u64, PromoteError> {
-        if self.has_stepped_down_for(to) {
-            return Ok(self.log.appended());
-        }
-        self.hold_writers(Hold::Handover(to), time)
-            .map_err(|why| PromoteError::NoHandover(why.to_owned()))?;
-        let offset = self.log.appended();
-        match self.log.wait(offset) {
-            Ok(()) => Ok(offset),
-            Err(refusal) => {
-                self.release_writers();
-                Err(PromoteError::NoHandover(refusal.to_string()))
-            }
-        }
-    }
-
-    /// Ends the hold of writers for a node; nothing is done where there is none for it.
-    pub(crate) fn end_hold_for(&self, to: u64) {
-        if self.cluster.hold_reason() == Some(Hold::Handover(to)) {
-            self.release_writers();
-        }
-    }
-
-    /// A node does not take over after all: the hold for it ends, or this node, which stepped down for it, takes the
-    /// role back and asks the others before it takes writes. Nothing is done where neither is
-    /// so.
-    pub(crate) fn end_handover(&self, to: u64) {
-        self.end_hold_for(to);
-        self.resume_if(|handed_to| handed_to.process == to);
-    }
-
-    /// A replica of this log has spoken, whose term is no higher than this node's. Where this node stepped down for a
-    /// former process at that address, the promotion died with that process: this node takes the role back.
-    pub(crate) fn hear_replica(&self, process: u64, address: &str) {
-        if self.cluster.handed_to().is_some() {
-            self.resume_if(|to| to.address == address && to.process != process);
-        }
-    }
-
-    fn resume_if(&self, is_over: impl FnOnce(&HandedTo) -> bool) {
-        let _change = self.role_change();
-        let handed_to = self.handed_to().filter(|_| self.role() == Role::Replica);
-        if let Some(to) = handed_to.filter(is_over) {
-            self.resume(&to);
-        }
-    }
-
-    /// Whom this node stepped down for, in the term that its log is still in.
-    fn handed_to(&self) -> Option<HandedTo> {
-        let term = self.term().bits();
-        self.cluster.handed_to().filter(|to| to.term == term)
-    }
-
-    /// Whether this node has stepped down for a process, and heard of no higher term since.
-    pub(crate) fn has_stepped_down_for(&self, process: u64) -> bool {
-        self.role() == Role::Replica && self.handed_to().is_some_and(|to| to.process == process)
-    }
-
-    /// Why this node knows of no primary that could hand over to it.
-    pub(crate) fn no_primary(&self) -> String {
-        match self.handed_to() {
-            Some(to) => waits_for(&to),
-            None => "this node knows of no primary".to_owned(),
-        }
-    }
-
-    /// Steps down for the node that writers are held for: from here on nothing is written that it does not have,
-    /// however late it begins its term. An error where they are not held for it any more.
-    pub(crate) fn step_down_for(&self, to: u64, address: &str) -> Result<(), PromoteError> {
-        let _change = self.role_change();
-        if self.has_stepped_down_for(to) {
-            return Ok(());
-        }
-        // A hold that is over ends under the same lock, before the next writer is taken.
-        if self.role() != Role::Primary || self.cluster.hold_reason() != Some(Hold::Handover(to)) {
-            let why = "it does not hold its writers any more";
-            return Err(PromoteError::NoHandover(why.to_owned()));
-        }
-        log::info!("this node steps down for {address}, which takes over");
-        self.cluster.add_peer(address);
-        let handed_to = HandedTo {
-            address: address.to_owned(),
-            process: to,
-            term: self.term().bits(),
-        };
-        self.become_replica(None, Some(handed_to));
-        Ok(())
-    }
-
-    /// Makes a primary that knows of other nodes ask them for a higher term before it takes writes, for
-    /// [`INQUIRY_TIME_MAX`] at most.
-    pub(crate) fn begin_inquiry(&self) {
-        let has_others = !self.cluster.peers().is_empty() || !self.followers.successors().is_empty();
-        if has_others && self.hold_writers(Hold::Inquiry, INQUIRY_TIME_MAX).is_ok() {
-            self.cluster.call_prober();
-        }
     }
 
     /// Forgets another node: its address, and that it takes over by itself. `false` where it was not known.

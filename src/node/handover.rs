@@ -1,0 +1,119 @@
+//! The primary's side of a handover: it holds its writers, steps down for the replica that takes over, and takes its
+//! role back where that can do so no more. The other side, and the reasons, are in `replication/handover.rs`.
+//!
+//! # What must hold
+//! - A primary steps down only while it holds its writers for the process that asks.
+//! - It takes its role back in the term that it stepped down in, never in a higher one: a node that took over meanwhile
+//!   wins.
+
+use super::cluster::waits_for;
+use super::hold::{Hold, INQUIRY_TIME_MAX};
+use super::{Node, PromoteError};
+use crate::wal::{HandedTo, Role};
+use std::time::{Duration, Instant};
+
+impl Node {
+    /// Holds writers, and waits until the log is written up to where they came: the offset that a replica must
+    /// have to take over without a loss.
+    pub(crate) fn hand_over(&self, to: u64, time: Duration) -> Result<u64, PromoteError> {
+        if self.has_stepped_down_for(to) {
+            return Ok(self.log.appended());
+        }
+        self.hold_writers(Hold::Handover(to), time)
+            .map_err(|why| PromoteError::NoHandover(why.to_owned()))?;
+        let offset = self.log.appended();
+        match self.log.wait(offset) {
+            Ok(()) => Ok(offset),
+            Err(refusal) => {
+                self.release_writers();
+                Err(PromoteError::NoHandover(refusal.to_string()))
+            }
+        }
+    }
+
+    /// Ends the hold of writers for a node; nothing is done where there is none for it.
+    pub(crate) fn end_hold_for(&self, to: u64) {
+        if self.cluster.hold_reason() == Some(Hold::Handover(to)) {
+            self.release_writers();
+        }
+    }
+
+    /// A node does not take over after all: the hold for it ends, or this node, which stepped down for it, takes the
+    /// role back and asks the others before it takes writes. Nothing is done where neither is
+    /// so.
+    pub(crate) fn end_handover(&self, to: u64) {
+        self.end_hold_for(to);
+        self.resume_if(|handed_to| handed_to.process == to);
+    }
+
+    /// A replica of this log has spoken, whose term is no higher than this node's. Where this node stepped down for a
+    /// former process at that address, the promotion died with that process: this node takes the role back.
+    pub(crate) fn hear_replica(&self, process: u64, address: &str) {
+        if self.cluster.handed_to().is_some() {
+            self.resume_if(|to| to.address == address && to.process != process);
+        }
+    }
+
+    fn resume_if(&self, is_over: impl FnOnce(&HandedTo) -> bool) {
+        let _change = self.role_change();
+        let handed_to = self.handed_to().filter(|_| self.role() == Role::Replica);
+        if let Some(to) = handed_to.filter(is_over) {
+            self.resume(&to);
+        }
+    }
+
+    /// Whom this node stepped down for, in the term that its log is still in.
+    fn handed_to(&self) -> Option<HandedTo> {
+        let term = self.term().bits();
+        self.cluster.handed_to().filter(|to| to.term == term)
+    }
+
+    /// Whether this node has stepped down for a process, and heard of no higher term since.
+    pub(crate) fn has_stepped_down_for(&self, process: u64) -> bool {
+        self.role() == Role::Replica && self.handed_to().is_some_and(|to| to.process == process)
+    }
+
+    /// Why this node knows of no primary that could hand over to it.
+    pub(crate) fn no_primary(&self) -> String {
+        match self.handed_to() {
+            Some(to) => waits_for(&to),
+            None => "this node knows of no primary".to_owned(),
+        }
+    }
+
+    /// Steps down for the node that writers are held for: from here on nothing is written that it does not have,
+    /// however late it begins its term. An error where they are not held for it any more.
+    pub(crate) fn step_down_for(&self, to: u64, address: &str) -> Result<(), PromoteError> {
+        let _change = self.role_change();
+        if self.has_stepped_down_for(to) {
+            return Ok(());
+        }
+        // A hold that is over ends under the same lock, before the next writer is taken.
+        if self.role() != Role::Primary || self.cluster.hold_reason() != Some(Hold::Handover(to)) {
+            let why = "it does not hold its writers any more";
+            return Err(PromoteError::NoHandover(why.to_owned()));
+        }
+        log::info!("this node steps down for {address}, which takes over");
+        self.cluster.add_peer(address);
+        let handed_to = HandedTo {
+            address: address.to_owned(),
+            process: to,
+            term: self.term().bits(),
+        };
+        self.become_replica(None, Some(handed_to));
+        Ok(())
+    }
+
+    /// Takes the role of the primary back in the node's own term, for a node that stepped down for `to`: no process
+    /// can begin the next term for that any more. The caller holds the lock of a role change. Writers are held while
+    /// the others are asked for a higher term.
+    fn resume(&self, to: &HandedTo) {
+        log::warn!("{} did not take over: this node is primary again", to.address);
+        let held = Some((Hold::Inquiry, Instant::now() + INQUIRY_TIME_MAX));
+        let resumed = self.become_primary(held, |step, known| step.resume_term(known));
+        match resumed {
+            Ok(_) => self.cluster.call_prober(),
+            Err(error) => log::error!("this node cannot be primary again yet: {error}"),
+        }
+    }
+}
