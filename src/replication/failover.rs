@@ -1,13 +1,9 @@
-//! When a replica takes over by itself: the silence of the primary, and the pauses of this node.
-//!
-//! # The rule
-//! The node takes over once all of these hold:
-//! - It has not heard the primary for `--failover-after`.
-//! - It had all of the primary's log shortly before the silence began.
-//! - It did not stand still itself since it last heard the primary. A node that slept does not know what the
-//!   primary acknowledged meanwhile; it waits until it has heard it again.
+//! What the thread `follow` keeps of the primary's silence and of its own pauses, and what it does about them. What is
+//! to be done the [`Decider`] says.
 
+use super::decider::{Decider, Decision, Facts, Manual};
 use super::pulse::Pulse;
+use super::silence::Silence;
 use crate::node::Node;
 use std::time::Duration;
 
@@ -18,7 +14,7 @@ const PAUSE_MIN: Duration = Duration::from_secs(1);
 const ATTEMPT_EVERY: Duration = Duration::from_millis(20);
 
 pub(super) struct Failover {
-    after: Option<Duration>,
+    decider: Box<dyn Decider>,
     pulse: Pulse,
     /// For how long this node stood still since it last heard the primary.
     paused: Option<Duration>,
@@ -29,10 +25,15 @@ pub(super) struct Failover {
 }
 
 impl Failover {
-    pub(super) fn new(after: Option<Duration>) -> Failover {
+    pub(super) fn new(node: &Node) -> Failover {
+        let decider: Box<dyn Decider> = match node.cluster().options().failover_after {
+            Some(after) => Box::new(Silence::new(after)),
+            None => Box::new(Manual),
+        };
+        let pause_max = decider.silence_max().unwrap_or_default().max(PAUSE_MIN);
         Failover {
-            after,
-            pulse: Pulse::new(after.unwrap_or_default().max(PAUSE_MIN)),
+            decider,
+            pulse: Pulse::new(pause_max),
             paused: None,
             has_asked: false,
             is_logged: false,
@@ -40,8 +41,8 @@ impl Failover {
     }
 
     /// The node was something else.
-    pub(super) fn reset(&mut self) {
-        *self = Failover::new(self.after);
+    pub(super) fn reset(&mut self, node: &Node) {
+        *self = Failover::new(node);
     }
 
     /// A step has ended that was to take `expected_max` at most.
@@ -73,66 +74,53 @@ impl Failover {
         self.is_logged = false;
     }
 
-    /// Whether the silence of the primary alone would make this node take over.
-    pub(super) fn is_armed(&self, node: &Node) -> bool {
+    fn facts(&self, node: &Node) -> Facts {
         let (heard_at, caught_up_at) = node.cluster().heard_and_caught_up();
-        let (Some(after), Some(heard_at), Some(caught_up_at)) = (self.after, heard_at, caught_up_at) else {
-            return false;
-        };
-        self.paused.is_none() && heard_at.since(caught_up_at) <= after
+        Facts {
+            heard_at,
+            caught_up_at,
+            paused: self.paused,
+        }
+    }
+
+    /// See [`Decider::silence_max`].
+    pub(super) fn silence_max(&self) -> Option<Duration> {
+        self.decider.silence_max()
+    }
+
+    /// See [`Decider::is_armed`].
+    pub(super) fn is_armed(&self, node: &Node) -> bool {
+        self.decider.is_armed(&self.facts(node))
     }
 
     /// A pause that ends when the node may have to take over, if that is sooner.
     pub(super) fn at_most_until_due(&self, node: &Node, pause: Duration) -> Duration {
-        let (heard_at, _) = node.cluster().heard_and_caught_up();
-        let (Some(after), Some(heard_at), None) = (self.after, heard_at, self.paused) else {
-            return pause;
-        };
-        match after.checked_sub(heard_at.elapsed()) {
-            Some(until_due) => pause.min(until_due.max(ATTEMPT_EVERY)),
+        match self.decider.due_in(&self.facts(node)) {
+            Some(due_in) => pause.min(due_in.max(ATTEMPT_EVERY)),
             None => pause,
         }
     }
 
     /// Makes the node primary where that is due.
     pub(super) fn take_over_if_due(&mut self, node: &Node) -> bool {
-        let (heard_at, caught_up_at) = node.cluster().heard_and_caught_up();
-        let (Some(after), Some(heard_at), Some(caught_up_at)) = (self.after, heard_at, caught_up_at) else {
-            return false;
-        };
-        let silent_for = heard_at.elapsed();
-        if silent_for < after {
-            return false;
-        }
-        let behind_for = heard_at.since(caught_up_at);
-        let obstacle = match self.paused {
-            Some(paused) => format!("stood still for {:.1} s", paused.as_secs_f32()),
-            None if behind_for > after => format!(
-                "had been behind it for {:.1} s when it was last heard",
-                behind_for.as_secs_f32()
-            ),
-            None => String::new(),
-        };
-        if !obstacle.is_empty() {
-            let why = format!(
-                "the primary does not answer, and this node {obstacle}: it does not take over before it has heard the \
-                 primary again; `pykv promote --force` makes it the primary"
-            );
-            if !std::mem::replace(&mut self.is_logged, true) {
-                log::warn!("{why}");
-            }
-            node.cluster().set_error(Some(why));
-            return false;
-        }
-        log::warn!(
-            "the primary has not answered for {:.1} s: taking over",
-            silent_for.as_secs_f32()
-        );
-        match node.promote() {
-            Ok(_) => true,
-            Err(error) => {
-                log::error!("cannot take over: {error}");
+        match self.decider.decide(&self.facts(node)) {
+            Decision::Wait => false,
+            Decision::Obstacle(why) => {
+                if !std::mem::replace(&mut self.is_logged, true) {
+                    log::warn!("{why}");
+                }
+                node.cluster().set_error(Some(why));
                 false
+            }
+            Decision::TakeOver(why) => {
+                log::warn!("{why}: taking over");
+                match node.promote() {
+                    Ok(_) => true,
+                    Err(error) => {
+                        log::error!("cannot take over: {error}");
+                        false
+                    }
+                }
             }
         }
     }

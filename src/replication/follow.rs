@@ -42,7 +42,7 @@ pub(super) fn run(node: &Node) {
     let cluster = node.cluster();
     let mut backoff = Backoff::new();
     let mut logged = LogOnce::default();
-    let mut failover = Failover::new(cluster.options().failover_after);
+    let mut failover = Failover::new(node);
     loop {
         let change = cluster.change();
         if change.to_stop {
@@ -50,14 +50,14 @@ pub(super) fn run(node: &Node) {
         }
         if change.role == Role::Primary {
             cluster.wait_change(&change, Duration::MAX);
-            failover.reset();
+            failover.reset(node);
             continue;
         }
         let mut following = Following {
             node,
             change: &change,
+            times: Times::of(&failover),
             failover: &mut failover,
-            times: Times::of(node),
             has_progressed: false,
         };
         let error = match node.leave_log() {
@@ -181,7 +181,7 @@ impl Following<'_> {
                 wait_ms: wait.as_millis() as u64,
                 follower: cluster.id,
                 address: cluster.address(),
-                successor: cluster.options().failover_after.is_some(),
+                successor: self.failover.silence_max().is_some(),
             };
             let target = format!("{}?{}", api::PATH_REPLICATION_LOG, query.to_query());
             let asked = BootInstant::now();
@@ -365,9 +365,8 @@ fn get(target: &str) -> Request<'_> {
 
 impl Times {
     /// Short where a failover is to be noticed soon.
-    fn of(node: &Node) -> Times {
-        let after = node.cluster().options().failover_after;
-        let third = after.map_or(Duration::MAX, |after| after / 3);
+    fn of(failover: &Failover) -> Times {
+        let third = failover.silence_max().map_or(Duration::MAX, |after| after / 3);
         Times {
             poll_wait: HEARTBEAT_EVERY.min(third),
             answer: super::ANSWER_TIME_MAX.min(third),

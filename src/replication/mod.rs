@@ -4,7 +4,8 @@
 //! | --- | --- |
 //! | `follow` | the thread that brings the primary's log here |
 //! | `find` | which node is followed |
-//! | `failover` | when a replica takes over by itself |
+//! | `decider`, `silence` | who may become primary: the operator alone, or a replica after a silence |
+//! | `failover` | what a replica does about that |
 //! | `prober` | the thread that asks the other nodes |
 //! | `handshake` | what nodes say of themselves, and which of them gives way |
 //! | `handover` | a promotion for which the primary holds its writers |
@@ -93,7 +94,7 @@
 //!
 //! `pykv promote` has the primary hold its writers first, and waits until this node has all of its log, so
 //! nothing is lost; with `--force` it does not. By itself a replica takes over with `--failover-after`: see
-//! `failover`.
+//! `silence`.
 //!
 //! A primary that was away (a start, a pause of its own) and knows of other nodes holds its writers and asks
 //! those nodes for a higher term first: see `prober`.
@@ -123,6 +124,7 @@
 //! `tests/protocol_model/` runs through these rules.
 
 mod backoff;
+mod decider;
 mod failover;
 mod find;
 mod follow;
@@ -132,6 +134,7 @@ mod handshake;
 mod link;
 mod prober;
 mod pulse;
+mod silence;
 
 pub(crate) use handover::promote;
 pub(crate) use handshake::{OTHER_VERSION, handshake, receive};
