@@ -421,3 +421,28 @@ fn a_replica_that_was_killed_in_its_promotion_is_primary_if_its_term_has_begun()
     assert_eq!(role["role"], "primary");
     assert!(role.get("promotes_above").is_none(), "{role}");
 }
+
+/// A follower that takes over by itself is one of the next primary too, before it has spoken to that.
+#[test]
+fn a_role_is_handed_over_with_the_successors_that_are_known() {
+    let a = Member::primary(&[]);
+    let b = Member::replica(&[&a], &["--failover-after", "60s"]);
+    let c = Member::replica(&[&a], &[]);
+    a.set("k", "1");
+    become_equal(&[&a, &b, &c]);
+    b.server.suspend();
+    c.promote();
+    a.streams();
+    let successor = &c.status()["replication"]["successors"][0];
+    assert_eq!(successor["address"], b.link.address().as_str(), "{}", c.status());
+    let brief = [
+        ("Pykv-Sync-Replicas", "1"),
+        ("Pykv-Sync-Required", "true"),
+        ("Pykv-Sync-Timeout", "0.3"),
+    ];
+    let mut client = c.server.client();
+    client.request("PUT", "/kv/k", &brief, b"2").expect_problem(503);
+    b.server.signal(Signal::CONT);
+    let long = [brief[0], brief[1], ("Pykv-Sync-Timeout", "20")];
+    client.request("PUT", "/kv/k", &long, b"3").expect(200);
+}

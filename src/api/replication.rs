@@ -146,26 +146,34 @@ impl Handover {
 }
 
 /// The answer to a [`Handover`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct HandoverOffset {
     /// Everything that the primary took before it held its writers lies before this offset.
     pub offset: u64,
-    /// CRC-32 of that.
+    /// Addresses of the followers that take over by themselves: no acknowledgement counts without one of them, under
+    /// the next primary neither.
+    pub successors: Vec<String>,
+    /// CRC-32 of all that.
     pub check: u32,
 }
 
 impl HandoverOffset {
-    /// With its checksum.
-    pub(crate) fn new(offset: u64) -> HandoverOffset {
-        HandoverOffset {
-            offset,
-            check: crc32fast::hash(&offset.to_le_bytes()),
-        }
+    /// The same with the right checksum.
+    pub(crate) fn sealed(mut self) -> HandoverOffset {
+        self.check = self.checksum();
+        self
     }
 
     /// Whether the checksum is right.
     pub(crate) fn is_sound(&self) -> bool {
-        *self == HandoverOffset::new(self.offset)
+        self.check == self.checksum()
+    }
+
+    fn checksum(&self) -> u32 {
+        checksum_of(&HandoverOffset {
+            check: 0,
+            ..self.clone()
+        })
     }
 }
 

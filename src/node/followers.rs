@@ -176,6 +176,12 @@ impl Followers {
         }
     }
 
+    /// Begins anew as a primary that knows of these successors.
+    pub(super) fn begin(&self, successors: Vec<String>) {
+        self.reset();
+        self.set_successors(successors, false);
+    }
+
     /// Takes over the successors that a start before this one has met. `is_unnamed`: there is one without an
     /// address.
     pub(super) fn set_successors(&self, mut successors: Vec<String>, is_unnamed: bool) {

@@ -68,6 +68,14 @@ impl Node {
         self.cluster.handed_to().filter(|to| to.term == term)
     }
 
+    /// The followers that take over by themselves: of the primary, or of the one that has just stepped down.
+    pub(crate) fn successors_of_handover(&self) -> Vec<String> {
+        match self.handed_to() {
+            Some(to) => to.successors,
+            None => self.followers.successors(),
+        }
+    }
+
     /// Whether this node has stepped down for a process, and heard of no higher term since.
     pub(crate) fn has_stepped_down_for(&self, process: u64) -> bool {
         self.role() == Role::Replica && self.handed_to().is_some_and(|to| to.process == process)
@@ -99,6 +107,7 @@ impl Node {
             address: address.to_owned(),
             process: to,
             term: self.term().bits(),
+            successors: self.followers.successors(),
         };
         self.become_replica(None, Some(handed_to));
         Ok(())
@@ -110,7 +119,7 @@ impl Node {
     fn resume(&self, to: &HandedTo) {
         log::warn!("{} did not take over: this node is primary again", to.address);
         let held = Some((Hold::Inquiry, Instant::now() + INQUIRY_TIME_MAX));
-        let resumed = self.become_primary(held, |step, known| step.resume_term(known));
+        let resumed = self.become_primary(held, to.successors.clone(), |step, known| step.resume_term(known));
         match resumed {
             Ok(_) => self.cluster.call_prober(),
             Err(error) => log::error!("this node cannot be primary again yet: {error}"),

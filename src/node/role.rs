@@ -142,9 +142,14 @@ impl Node {
     /// `ROLE` says first that it is about to: where the process ends once the term has begun, the next start finds a
     /// primary. Nothing else can begin a term in this log meanwhile, since the right to append is held.
     pub fn promote(&self) -> Result<Promotion, PromoteError> {
+        self.take_over(Vec::new())
+    }
+
+    /// As [`Node::promote`], where the primary has handed over, which knew of these successors.
+    pub(crate) fn take_over(&self, successors: Vec<String>) -> Result<Promotion, PromoteError> {
         let _change = self.role_change();
         let met = self.cluster.highest_seen_term();
-        self.become_primary(None, |step, known| {
+        self.become_primary(None, successors, |step, known| {
             let marker = Marker {
                 promotes_above: Some(self.term().bits()),
                 ..self.marker(Role::Replica)
@@ -163,6 +168,7 @@ impl Node {
     pub(super) fn become_primary(
         &self,
         held: Option<(Hold, Instant)>,
+        successors: Vec<String>,
         begin: impl FnOnce(&ReplicaAppend<'_>, u64) -> Result<(Term, u64), Refusal>,
     ) -> Result<Promotion, PromoteError> {
         if self.role() == Role::Primary {
@@ -189,7 +195,7 @@ impl Node {
             }
         };
         drop(step);
-        self.followers.reset();
+        self.followers.begin(successors);
         self.cluster.set_handed_to(None);
         self.remember(Role::Primary);
         self.cluster.set_promoting(false);

@@ -20,6 +20,7 @@
 use super::handshake::exchange;
 use super::link::{Link, Request, TEXT_BYTES_MAX};
 use super::{ANSWER_TIME_MAX, HANDSHAKE_TIME_MAX, dial};
+use crate::address::Address;
 use crate::api::{self, Handover, HandoverOffset};
 use crate::node::{Node, PromoteError, Promotion};
 use crate::wal::Role;
@@ -55,20 +56,26 @@ pub(crate) fn promote(
     let address = address.ok_or_else(|| PromoteError::NoHandover(node.no_primary()))?;
     let failed = |why: String| PromoteError::NoHandover(format!("{address}: {why}"));
     let mut link = dial(node, &address, HANDSHAKE_TIME_MAX).map_err(|error| failed(error.to_string()))?;
-    let offset = ask(node, &mut link, Ask::Hold(HOLD)).map_err(failed)?;
-    if !node.wait_visible(offset, deadline, go_on) {
+    let held = ask(node, &mut link, Ask::Hold(HOLD)).map_err(failed)?;
+    if !node.wait_visible(held.offset, deadline, go_on) {
         give_back(node, &address);
         let why = "this node did not get the rest of its log in time";
         return Err(failed(why.to_owned()));
     }
     let stepped_down = ask(node, &mut link, Ask::StepDown).map_err(failed);
-    let promoted = stepped_down.and_then(|_| node.promote());
+    let promoted = stepped_down.and_then(|last| node.take_over(successors(node, last.successors)));
     let promotion = promoted.inspect_err(|_| give_back(node, &address))?;
     // It hears of the new term.
     if let Err(error) = exchange(node, &mut link, HANDSHAKE_TIME_MAX) {
         log::debug!("{address}: {error}");
     }
     Ok(promotion)
+}
+
+/// The successors of the former primary that this node may know by an address of theirs.
+fn successors(node: &Node, mut of_primary: Vec<String>) -> Vec<String> {
+    of_primary.retain(|address| address != node.cluster().address() && Address::of_node(address).is_some());
+    of_primary
 }
 
 /// This node does not take over: the primary need not hold its writers, and takes its role back where it has stepped
@@ -91,7 +98,7 @@ enum Ask {
 }
 
 /// Asks the primary; returns where its log ends.
-fn ask(node: &Node, link: &mut Link, what: Ask) -> Result<u64, String> {
+fn ask(node: &Node, link: &mut Link, what: Ask) -> Result<HandoverOffset, String> {
     let (hold, step_down) = match what {
         Ask::Hold(time) => (time, false),
         Ask::StepDown => (Duration::ZERO, true),
@@ -127,8 +134,6 @@ fn ask(node: &Node, link: &mut Link, what: Ask) -> Result<u64, String> {
         );
     }
     let offset: Option<HandoverOffset> = serde_json::from_slice(&body).ok();
-    match offset.filter(HandoverOffset::is_sound) {
-        Some(offset) => Ok(offset.offset),
-        None => Err("it does not say where its log ends".to_owned()),
-    }
+    let offset = offset.filter(HandoverOffset::is_sound);
+    offset.ok_or_else(|| "it does not say where its log ends".to_owned())
 }

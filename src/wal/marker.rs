@@ -46,6 +46,8 @@ pub(crate) struct HandedTo {
     pub process: u64,
     /// The term that ended, in bits.
     pub term: u64,
+    /// The followers of that primary that take over by themselves.
+    pub successors: Vec<String>,
 }
 
 /// What is remembered of the cluster from one start to the next.
@@ -135,6 +137,7 @@ mod tests {
                 address: "127.0.0.1:7959".to_owned(),
                 process: u64::MAX,
                 term: Term::FIRST.bits(),
+                successors: vec!["127.0.0.1:7960".to_owned()],
             }),
             promotes_above: Some(Term::FIRST.bits()),
         };

@@ -2,6 +2,7 @@
 
 use super::board::Board;
 use super::ledger::Promise;
+use super::pace;
 use super::schedule::Operation;
 use super::timeline::Event;
 use crate::common::files::copy_dir;
@@ -10,6 +11,7 @@ use crate::common::node::Setup;
 use crate::common::{Client, Server, pykv};
 use rustix::process::Signal;
 use serde_json::Value;
+use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -125,6 +127,7 @@ impl Cluster<'_> {
             }
             O::Heal(one, other) => self.heal_link(one, other),
             O::Promote(node) => return self.promote(node, promise),
+            O::HandOver { to, victim, after_ms } => return self.hand_over(to, victim, after_ms),
             O::Copy(node) => return self.copy(node),
             O::PutBack(node) => return self.put_back(node, promise),
         }
@@ -233,6 +236,30 @@ impl Cluster<'_> {
         if !matches!(output.code, Some(4 | 6)) {
             self.board.set_primary(node, true);
             promise.promoted(node);
+        }
+        true
+    }
+
+    /// A handover takes nothing back that was promised, whatever becomes of it.
+    fn hand_over(&mut self, to: usize, victim: usize, after_ms: u64) -> bool {
+        if self.nodes[to].condition != Condition::Runs {
+            return false;
+        }
+        let run = pykv(&["promote", "--timeout", "8s"]).at(&self.nodes[to].server);
+        let output = thread::scope(|scope| {
+            let promotion = scope.spawn(|| run.run());
+            pace(Duration::from_millis(after_ms));
+            self.end(victim, Signal::KILL);
+            promotion.join().expect("the command is awaited")
+        });
+        eprintln!(
+            "          pykv promote: {:?} {}",
+            output.code,
+            output.stderr.trim()
+        );
+        // It was primary already, or it says that it is none: any other answer may mean that it is now.
+        if !matches!(output.code, Some(4 | 6)) {
+            self.board.set_primary(to, true);
         }
         true
     }

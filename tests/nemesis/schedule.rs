@@ -31,8 +31,14 @@ pub enum Operation {
     Slow(usize, usize, u64),
     /// The two reach each other again.
     Heal(usize, usize),
-    /// By `pykv promote`.
+    /// By `pykv promote --force`.
     Promote(usize),
+    /// By `pykv promote`: the primary hands over. So many ms after that began, a node is killed.
+    HandOver {
+        to: usize,
+        victim: usize,
+        after_ms: u64,
+    },
     /// The node's directory is copied, while it is down.
     Copy(usize),
     /// The copy that was taken last is put in place of the directory, while the node is down.
@@ -73,6 +79,10 @@ impl fmt::Display for Operation {
             O::Slow(one, other, ms) => write!(f, "slow {} to {} by {ms} ms", name(one), name(other)),
             O::Heal(one, other) => write!(f, "heal {} to {}", name(one), name(other)),
             O::Promote(node) => write!(f, "promote {}", name(node)),
+            O::HandOver { to, victim, after_ms } => {
+                let (to, victim) = (name(to), name(victim));
+                write!(f, "hand over to {to}, kill -9 {victim} after {after_ms} ms")
+            }
             O::Copy(node) => write!(f, "copy the directory of {}", name(node)),
             O::PutBack(node) => write!(f, "put the copy of {} back", name(node)),
         }
@@ -148,7 +158,7 @@ impl Plan<'_> {
     fn fault(&mut self) {
         let at = self.random.below(BEGIN_MS_MAX);
         let node = self.some();
-        match self.random.below(15) {
+        match self.random.below(18) {
             0..=2 => self.crash(at, node),
             3 | 4 => {
                 self.add(at, Operation::Suspend(node));
@@ -169,8 +179,22 @@ impl Plan<'_> {
                 let node = self.other_than(self.situation.primary);
                 self.add(at, Operation::Promote(node));
             }
+            12..=14 => self.hand_over(at),
             _ => self.put_back(at),
         }
+    }
+
+    /// Hands the role over to another node, and kills one of the two or none while that goes on.
+    fn hand_over(&mut self, at: u64) {
+        let to = self.other_than(self.situation.primary);
+        let victim = match self.random.below(3) {
+            0 => self.situation.primary,
+            _ => to,
+        };
+        let after_ms = self.random.below(60);
+        self.add(at, Operation::HandOver { to, victim, after_ms });
+        let down_ms = self.between(100, 3000);
+        self.add(at + down_ms, Operation::Start(victim));
     }
 
     /// Ends a process, and starts it again after a while. What it leaves may be copied meanwhile.
@@ -280,6 +304,8 @@ mod tests {
             "heal",
             "promote A",
             "promote B",
+            "hand over to A, kill -9 A",
+            "hand over to B, kill -9 C",
             "copy the",
             "back",
         ] {

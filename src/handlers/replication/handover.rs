@@ -50,6 +50,7 @@ fn hand_over(node: &Node, asked: &Handover, address: &str, scratch: &mut Scratch
         return Err(Problem::new(problem::NOT_READY, "the node is not primary in that term").retry_after(1));
     }
     let hold = Duration::from_millis(asked.hold_ms).min(HOLD_MAX);
+    let successors = node.successors_of_handover();
     let done = if asked.step_down {
         node.step_down_for(asked.node, address).map(|()| node.written())
     } else if hold.is_zero() {
@@ -59,7 +60,14 @@ fn hand_over(node: &Node, asked: &Handover, address: &str, scratch: &mut Scratch
         node.hand_over(asked.node, hold)
     };
     match done {
-        Ok(offset) => Ok(json(scratch, &HandoverOffset::new(offset))),
+        Ok(offset) => {
+            let answer = HandoverOffset {
+                offset,
+                successors,
+                check: 0,
+            };
+            Ok(json(scratch, &answer.sealed()))
+        }
         // The node that asked says what that means for it.
         Err(PromoteError::NoHandover(why)) => Err(Problem::new(problem::NOT_READY, why).retry_after(1)),
         Err(error) => Err(problem_of_promote(&error)),
