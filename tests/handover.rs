@@ -271,6 +271,12 @@ fn a_replica_whose_primary_dies_in_a_snapshot_serves_what_it_had_and_is_promoted
         primary.link.bytes() > before + 300_000
     });
     replica.server.get("/kv/old").expect_problem(503);
+    eventually("it says how much has come", || {
+        let replication = &replica.status()["replication"];
+        replication["snapshot_bytes"]
+            .as_u64()
+            .is_some_and(|bytes| bytes >= 256 * 1024)
+    });
     primary.server.kill_9();
     primary.link.set(Mode::Cut);
     eventually("it serves what it had", || {

@@ -347,6 +347,9 @@ pub(crate) struct ReplicationStatus {
     pub state: String,
     /// What is wrong.
     pub error: Option<String>,
+    /// How many bytes of the state of another node have come, while this one takes it over.
+    #[serde(default)]
+    pub snapshot_bytes: Option<u64>,
     /// How far a replica is behind the primary, in bytes of the log.
     pub lag_bytes: Option<u64>,
     /// For how long it has not had all that the primary has, in ms.

@@ -168,7 +168,11 @@ fn replication(role: &str, replication: &ReplicationStatus) -> Vec<(&'static str
             (Some(bytes), Some(ms)) => format!(", {} and {} behind", size(bytes), millis(ms)),
             _ => String::new(),
         };
-        lines.push(("replication", format!("{}{lag}", replication.state)));
+        let taken = match replication.snapshot_bytes {
+            Some(bytes) => format!(", {} have come", size(bytes)),
+            None => String::new(),
+        };
+        lines.push(("replication", format!("{}{taken}{lag}", replication.state)));
         if let Some(seconds) = replication.failover_after_seconds {
             lines.push((
                 "failover",

@@ -148,6 +148,7 @@ fn replication(context: &Context<'_>, cluster: ClusterStatus) -> api::Replicatio
         primary_heard_ms: cluster.primary_heard.map(ms),
         state: cluster.phase.name().to_owned(),
         error: cluster.error,
+        snapshot_bytes: cluster.snapshot_bytes,
         lag_bytes: cluster.lag_bytes,
         lag_ms: cluster.lag.map(ms),
         failover_after_seconds: cluster.failover_after.map(|after| after.as_secs_f64()),

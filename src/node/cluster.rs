@@ -11,8 +11,11 @@
 
 mod following;
 mod holding;
+mod status;
 
-use super::cluster_status::{ClusterStatus, Options, Phase};
+pub(super) use status::waits_for;
+
+use super::cluster_status::{Options, Phase};
 use super::hold::Hold;
 use super::upstream::Upstream;
 use super::watermark::Watermark;
@@ -26,9 +29,6 @@ use std::time::{Duration, Instant};
 
 /// Addresses of other nodes that are kept, beside those that the node was started with.
 const PEERS_HEARD_MAX: usize = 16;
-
-/// For how long a second primary of this log is reported after it was last heard.
-const CONFLICT_FOR: Duration = Duration::from_secs(10);
 
 /// What the threads of [`crate::replication`] wait to see changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +53,8 @@ struct State {
     upstream: Upstream,
     peers: Vec<String>,
     error: Option<String>,
+    /// How many bytes of the snapshot have come that is being taken.
+    snapshot_bytes: u64,
     /// Another primary of this log and term, and when it was heard.
     conflict: Option<(String, BootInstant)>,
     /// The highest term that another node was in.
@@ -129,6 +131,7 @@ impl Cluster {
                 upstream: Upstream::default(),
                 peers,
                 error: None,
+                snapshot_bytes: 0,
                 conflict: None,
                 highest_seen: Term::default(),
                 handed_to: marker.and_then(|marker| marker.handed_to.clone()),
@@ -213,41 +216,6 @@ impl Cluster {
         state.peers.len() < before
     }
 
-    pub(super) fn status(&self, applied: u64) -> ClusterStatus {
-        let state = self.state();
-        let is_replica = state.role == Role::Replica;
-        let (lag_bytes, lag) = match is_replica {
-            true => state.upstream.lag(applied),
-            false => (None, None),
-        };
-        let phase = match state.phase {
-            // The connection stands, and nothing comes.
-            Phase::Streaming if !state.upstream.is_heard() => Phase::Connecting,
-            phase => phase,
-        };
-        let conflict = state.conflict.as_ref();
-        let conflict = conflict.filter(|(_, at)| at.elapsed() <= CONFLICT_FOR);
-        let handed_to = state.handed_to.as_ref();
-        let handed_to = handed_to.filter(|_| is_replica && !state.upstream.is_heard());
-        ClusterStatus {
-            role: state.role,
-            phase,
-            address: self.options.address.clone(),
-            primary: match state.role {
-                Role::Primary => Some(self.options.address.clone()),
-                Role::Replica => state.upstream.primary().map(str::to_owned),
-            },
-            primary_heard: state.upstream.heard_for().filter(|_| is_replica),
-            error: conflict
-                .map(|(what, _)| what.clone())
-                .or_else(|| handed_to.map(waits_for))
-                .or_else(|| state.error.clone()),
-            lag_bytes,
-            lag,
-            failover_after: self.options.failover_after,
-        }
-    }
-
     // For the threads of `replication`.
 
     /// How things are; to be held against what they are later.
@@ -313,6 +281,11 @@ impl Cluster {
         }
     }
 
+    /// Notes how many bytes of a snapshot have come.
+    pub(super) fn set_snapshot_bytes(&self, bytes: u64) {
+        self.state().snapshot_bytes = bytes;
+    }
+
     /// Notes what is wrong.
     pub(crate) fn set_error(&self, error: Option<String>) {
         self.state().error = error;
@@ -370,15 +343,6 @@ impl Cluster {
         drop(state);
         self.changed.notify_all();
     }
-}
-
-/// What a node says that has stepped down for another, and hears no primary.
-pub(super) fn waits_for(to: &HandedTo) -> String {
-    let address = &to.address;
-    format!(
-        "this node stepped down for {address}, which is not primary yet: promote {address} again; where it is gone, \
-         `pykv promote --force` makes this node primary"
-    )
 }
 
 fn phase_of(role: Role) -> Phase {

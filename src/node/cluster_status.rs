@@ -95,6 +95,8 @@ pub struct ClusterStatus {
     pub primary_heard: Option<Duration>,
     /// What is wrong.
     pub error: Option<String>,
+    /// How many bytes of the state of another node have come, while this one takes it over.
+    pub snapshot_bytes: Option<u64>,
     /// How far a replica is behind the primary, in bytes of the log.
     pub lag_bytes: Option<u64>,
     /// For how long it has not had all that the primary has, as far as it knows.

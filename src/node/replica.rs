@@ -287,13 +287,16 @@ impl Node {
         drop(self.store.replace(empty, self.log.position().written));
         let mut replay = Replay::new(&mut map);
         let mut buffer = vec![0; READ_BYTES];
+        let mut received_bytes = 0;
         loop {
+            self.cluster.set_snapshot_bytes(received_bytes);
             let bytes = match link.read(&mut buffer) {
                 Ok(0) => break,
                 Ok(bytes) => bytes,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(ReceiveError::Link(error)),
             };
+            received_bytes += bytes as u64;
             snapshot.push(&buffer[..bytes], |record, version| replay.push(record, version))?;
         }
         replay.finish();

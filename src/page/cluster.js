@@ -66,6 +66,7 @@ export class Cluster {
       const heard = replication.primary_heard_ms;
       facts.splice(4, 0, ["Behind", behind(replication.lag_bytes, replication.lag_ms)],
         ["Primary heard", heard === null || heard === undefined ? "not yet" : `${ms(heard)} ago`]);
+      if (typeof replication.snapshot_bytes === "number") facts.splice(4, 0, ["Snapshot", `${bytes(replication.snapshot_bytes)} have come`]);
       if (replication.failover_after_seconds) facts.splice(6, 0, ["Takes over after", span(replication.failover_after_seconds)]);
     } else if (replication?.successors?.length) {
       facts.splice(4, 0, ["Takes over", replication.successors.map(successor).join(", ")]);
