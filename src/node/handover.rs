@@ -15,10 +15,11 @@ use std::time::{Duration, Instant};
 impl Node {
     /// Holds writers, and waits until the log is written up to where they came: the offset that a replica must
     /// have to take over without a loss.
-    pub(crate) fn hand_over(&self, to: u64, time: Duration) -> Result<u64, PromoteError> {
+    pub(crate) fn hand_over(&self, to: u64, address: &str, time: Duration) -> Result<u64, PromoteError> {
         if self.has_stepped_down_for(to) {
             return Ok(self.log.appended());
         }
+        self.check_successors(address)?;
         self.hold_writers(Hold::Handover(to), time)
             .map_err(|why| PromoteError::NoHandover(why.to_owned()))?;
         let offset = self.log.appended();
@@ -28,6 +29,24 @@ impl Node {
                 self.release_writers();
                 Err(PromoteError::NoHandover(refusal.to_string()))
             }
+        }
+    }
+
+    /// A role that was handed over is handed on only once a successor has spoken to this node: one that did not may have
+    /// taken over in the number of this node's term, and that of the next one would win over it.
+    fn check_successors(&self, to: &str) -> Result<(), PromoteError> {
+        let successors = self.successors();
+        let is_heard = successors
+            .iter()
+            .any(|(address, is_connected)| *is_connected || address == to);
+        match successors.first() {
+            Some((address, _)) if self.term().is_handed_over() && !is_heard => {
+                Err(PromoteError::NoHandover(format!(
+                    "{address} takes over by itself, and is not heard, and the role was handed over before: it may be \
+                     primary; `pykv forget {address}` where it is gone"
+                )))
+            }
+            _ => Ok(()),
         }
     }
 

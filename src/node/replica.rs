@@ -190,12 +190,12 @@ impl Node {
     /// Returns where the next one begins.
     pub(crate) fn append_replicated(&self, offset: u64, bytes: Vec<u8>) -> Result<u64, TakeError> {
         let chunk = ReplicatedChunk::read(self, offset, &bytes).map_err(TakeError::Invalid)?;
+        if !self.has_ended_promotion() {
+            return Err(TakeError::Refused(Refusal::Unhealthy(self.log.health())));
+        }
         let step = self.log.step();
         if self.role() != Role::Replica {
             return Err(TakeError::RoleChanged);
-        }
-        if !self.end_promotion() {
-            return Err(TakeError::Refused(Refusal::Unhealthy(self.log.health())));
         }
         let position = step.position();
         if position != offset {

@@ -11,7 +11,7 @@
 use super::Node;
 use super::followers::FollowerStatus;
 use super::hold::Hold;
-use crate::wal::{HandedTo, Health, Marker, Refusal, ReplicaAppend, Role, Term};
+use crate::wal::{HandedTo, Health, Marker, Refusal, ReplicaAppend, Role, Succession, Term};
 use std::fmt;
 use std::sync::MutexGuard;
 use std::time::Instant;
@@ -142,12 +142,22 @@ impl Node {
     /// `ROLE` says first that it is about to: where the process ends once the term has begun, the next start finds a
     /// primary. Nothing else can begin a term in this log meanwhile, since the right to append is held.
     pub fn promote(&self) -> Result<Promotion, PromoteError> {
-        self.take_over(Vec::new())
+        let _change = self.role_change();
+        self.begin_term(Vec::new(), Succession::Taken)
     }
 
-    /// As [`Node::promote`], where the primary has handed over, which knew of these successors.
+    /// As [`Node::promote`], where the primary has stepped down for this node; it knew of these successors.
     pub(crate) fn take_over(&self, successors: Vec<String>) -> Result<Promotion, PromoteError> {
         let _change = self.role_change();
+        if self.cluster.highest_seen_term() > self.term() {
+            let why = "another node has begun a higher term".to_owned();
+            return Err(PromoteError::NoHandover(why));
+        }
+        self.begin_term(successors, Succession::HandedOver)
+    }
+
+    /// Under the lock of a role change.
+    fn begin_term(&self, successors: Vec<String>, succession: Succession) -> Result<Promotion, PromoteError> {
         let met = self.cluster.highest_seen_term();
         self.become_primary(None, successors, |step, known| {
             let marker = Marker {
@@ -159,7 +169,7 @@ impl Node {
             if let Err(error) = written {
                 log::error!("what the node is about to become could not be written down: {error}");
             }
-            step.begin_term(met, known)
+            step.begin_term(met, known, succession)
         })
     }
 
@@ -229,15 +239,22 @@ impl Node {
     }
 
     /// Makes sure that `ROLE` does not say any more that a promotion is under way: before the log of another node may
-    /// bring a term that this node did not begin. `false` where it could not be written.
-    pub(super) fn end_promotion(&self) -> bool {
+    /// bring a term that this node did not begin. `false` where that cannot be written.
+    pub(super) fn has_ended_promotion(&self) -> bool {
+        if self.cluster.is_promoting() {
+            self.as_replica(|| self.end_promotion());
+        }
+        !self.cluster.is_promoting()
+    }
+
+    /// Under the lock of a role change.
+    fn end_promotion(&self) {
         if self.cluster.is_promoting() {
             match self.remember_or_fail(Role::Replica) {
                 Ok(()) => self.cluster.set_promoting(false),
                 Err(error) => log::error!("that a promotion has failed could not be written down: {error}"),
             }
         }
-        !self.cluster.is_promoting()
     }
 
     /// Forgets another node: its address, and that it takes over by itself. `false` where it was not known.

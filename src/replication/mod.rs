@@ -93,7 +93,8 @@
 //! synced it writes down that it is primary, and takes writes.
 //!
 //! `pykv promote` has the primary hold its writers first, and waits until this node has all of its log, so
-//! nothing is lost; with `--force` it does not. By itself a replica takes over with `--failover-after`: see
+//! nothing is lost; with `--force` it does not. Where a replica takes over by itself at the same time, cut off from
+//! both, its term wins: no write of the other one was acknowledged without it. By itself a replica takes over with `--failover-after`: see
 //! `silence`.
 //!
 //! A primary that was away (a start, a pause of its own) and knows of other nodes holds its writers and asks

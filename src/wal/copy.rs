@@ -21,7 +21,7 @@ use super::last_record::LastRecord;
 use super::recovered::SKIPPED_BYTES;
 use super::segment::Segment;
 use super::shared::Shared;
-use super::term::Term;
+use super::term::{Succession, Term};
 use super::writer::Failure;
 use crate::digest::Digest;
 use crate::record::OFFSET_MAX;
@@ -221,8 +221,13 @@ impl ReplicaAppend<'_> {
     }
 
     /// Begins a term of this node's own, above all that it has met, as [`ReplicaAppend::begin_branch`] begins a branch.
-    pub(crate) fn begin_term(&self, met: Term, known: u64) -> Result<(Term, u64), Refusal> {
-        let term = self.shared.history.term().max(met).begin_next();
+    pub(crate) fn begin_term(
+        &self,
+        met: Term,
+        known: u64,
+        succession: Succession,
+    ) -> Result<(Term, u64), Refusal> {
+        let term = self.shared.history.term().max(met).begin_next(succession);
         let term = term.map_err(no_randomness)?.ok_or(Refusal::TermsUsedUp)?;
         Ok((term, self.begin_branch(term, known)?))
     }

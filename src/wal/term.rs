@@ -5,7 +5,9 @@
 //!
 //! A term is a number, one more than any that the node knows, and a mark, drawn at random. The mark orders two
 //! terms that two nodes began at the same time, each without knowing of the other: without it they would be
-//! one term, and neither would win.
+//! one term, and neither would win. Of two such terms one that was taken wins over one that was handed over
+//! ([`Succession`]): the follower that takes over by itself was not there when the role was handed over, and its
+//! acknowledgements count.
 
 use std::fmt;
 
@@ -48,6 +50,18 @@ impl fmt::Debug for LogId {
     }
 }
 
+/// How a node came to begin a term. It is the highest bit of the mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Succession {
+    /// The primary before it stepped down for it.
+    HandedOver,
+    /// It took over by itself, or by `--force`.
+    Taken,
+}
+
+/// The bit of a mark that tells a term that was taken.
+const TAKEN: u32 = 1 << 31;
+
 /// A term, ordered as terms win over each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Term(u64);
@@ -85,12 +99,23 @@ impl Term {
         other.number() <= self.number().saturating_add(Term::JUMP_MAX) && other.number() < u32::MAX
     }
 
+    /// Whether the primary before stepped down for the node that began it. A term that an older pykv has begun may
+    /// seem to be either.
+    pub(crate) const fn is_handed_over(self) -> bool {
+        self.0 != Term::FIRST.0 && self.0 as u32 & TAKEN == 0
+    }
+
     /// A term above this one that nobody else begins; none where the numbers are used up.
-    pub(super) fn begin_next(self) -> Result<Option<Term>, getrandom::Error> {
+    pub(super) fn begin_next(self, succession: Succession) -> Result<Option<Term>, getrandom::Error> {
         let mut mark = [0; 4];
         getrandom::fill(&mut mark)?;
+        let mark = u32::from_le_bytes(mark);
+        let mark = match succession {
+            Succession::HandedOver => mark & !TAKEN,
+            Succession::Taken => mark | TAKEN,
+        };
         let number = self.number().checked_add(1);
-        Ok(number.map(|number| Term::new(number, u32::from_le_bytes(mark))))
+        Ok(number.map(|number| Term::new(number, mark)))
     }
 }
 
@@ -109,9 +134,21 @@ mod tests {
     fn the_number_counts_first_and_then_the_mark() {
         assert!(Term::new(2, 0) > Term::new(1, u32::MAX));
         assert!(Term::new(2, 1) > Term::new(2, 0));
-        let next = Term::FIRST.begin_next().unwrap().unwrap();
-        assert_eq!((next.number(), next.to_string().as_str()), (2, "2"));
-        assert_eq!(Term::new(u32::MAX, 0).begin_next().unwrap(), None);
+        for succession in [Succession::HandedOver, Succession::Taken] {
+            let next = Term::FIRST.begin_next(succession).unwrap().unwrap();
+            assert_eq!((next.number(), next.to_string().as_str()), (2, "2"));
+            assert_eq!(next.is_handed_over(), succession == Succession::HandedOver);
+            assert_eq!(Term::new(u32::MAX, 0).begin_next(succession).unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn a_term_that_was_taken_wins_over_one_that_was_handed_over() {
+        assert!(!Term::FIRST.is_handed_over());
+        for _ in 0..50 {
+            let next = |succession| Term::FIRST.begin_next(succession).unwrap().unwrap();
+            assert!(next(Succession::Taken) > next(Succession::HandedOver));
+        }
     }
 
     #[test]

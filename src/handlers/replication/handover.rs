@@ -57,7 +57,7 @@ fn hand_over(node: &Node, asked: &Handover, address: &str, scratch: &mut Scratch
         node.end_handover(asked.node);
         Ok(node.written())
     } else {
-        node.hand_over(asked.node, hold)
+        node.hand_over(asked.node, address, hold)
     };
     match done {
         Ok(offset) => {
