@@ -95,11 +95,14 @@ struct Large {
 /// be deleted, and is then held by the answer alone.
 fn large<'a>(session: Session<'a>, large: Large) -> DeferredHandler<'a> {
     Box::new(move |workspace| {
+        let media = large.media;
+        // Bytes are sent from where they are.
+        let sink_bytes = if media == Media::Octets { 0 } else { SINK_BYTES };
         let mut value_bytes = large.value_bytes;
         let (kept, value_bytes, found) = loop {
-            let is_charged = workspace.may_keep(value_bytes + SINK_BYTES);
+            let is_charged = workspace.may_keep(value_bytes + sink_bytes);
             if !is_charged {
-                workspace.hold(SINK_BYTES)?;
+                workspace.hold(sink_bytes)?;
             }
             let pair = session.pair(check_key(&large.key)?).map_err(Problem::of_denied)?;
             let (pair, found) = pair.ok_or_else(problem::no_key)?;
@@ -113,7 +116,6 @@ fn large<'a>(session: Session<'a>, large: Large) -> DeferredHandler<'a> {
         if large.is_conditional && found.version != large.version {
             return Err(overloaded());
         }
-        let media = large.media;
         let body = match media {
             Media::Octets => Body::Measured(media, value_bytes as u64),
             _ => Body::Streamed(media),
@@ -122,11 +124,11 @@ fn large<'a>(session: Session<'a>, large: Large) -> DeferredHandler<'a> {
             head: Reply::new(OK, body)
                 .version(found.version)
                 .expires_at(&session, found.deadline_ms),
-            holds: SINK_BYTES,
+            holds: sink_bytes,
             is_endless: false,
             body: Box::new(move |sink| {
                 if let Some(pair) = kept {
-                    sink.keep(pair, Some(SINK_BYTES));
+                    sink.keep(pair, Some(sink_bytes));
                 }
                 let shared = SharedValue {
                     value_bytes,

@@ -9,7 +9,7 @@
 //! - A large value is sent from the store's own memory. The answer keeps it alive where there is room for it to be
 //!   charged, and gives it up once its client is slow and others wait for room. From then on it looks the value up for
 //!   each piece, and holds nothing of it while its client takes no more. It is cut where the value was replaced.
-//! - Who holds much that it cannot give up, and has sent nothing for some seconds, is cut where others wait for room.
+//! - One that holds what others wait for, cannot give it up and has sent nothing for some seconds is cut.
 
 use super::connection_handle::{Aborted, ConnectionHandle};
 use super::out::{Out, PART_BYTES, push_encoding, push_part};
@@ -251,8 +251,8 @@ impl<'a, 'c> Sink<'a, 'c> {
             if self.charged_beside.is_none() {
                 self.kept = None;
             }
-            let is_stalled = self.charge.is_large() && stalled.elapsed() >= STALLED_MAX;
-            if is_wanted && is_stalled && self.charged_beside.is_none() && !self.is_write {
+            let is_stalled = !self.is_write && stalled.elapsed() >= STALLED_MAX;
+            if is_wanted && is_stalled && self.charge.is_in_the_way() {
                 return Err(Aborted::Overloaded);
             }
             let now = Instant::now();

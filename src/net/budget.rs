@@ -52,6 +52,10 @@ struct State {
 }
 
 impl State {
+    fn is_wanted(&self) -> bool {
+        self.alone.is_some() || !self.small_queue.is_empty() || !self.large_queue.is_empty()
+    }
+
     fn queue(&mut self, kind: Kind) -> &mut VecDeque<Waiting> {
         match kind.is_large() {
             true => &mut self.large_queue,
@@ -108,8 +112,7 @@ impl Budget {
 
     /// Whether somebody waits for room.
     pub(crate) fn is_wanted(&self) -> bool {
-        let state = self.lock();
-        state.alone.is_some() || !state.small_queue.is_empty() || !state.large_queue.is_empty()
+        self.lock().is_wanted()
     }
 
     /// The most that an answer can hold and be charged for all of it.
@@ -171,9 +174,15 @@ impl Charge<'_> {
         self.usage
     }
 
-    /// Whether so much is held that others may have to wait for it.
-    pub(crate) fn is_large(&self) -> bool {
-        self.budget.parts.kind(self.usage, self.held.bytes).is_large()
+    /// Whether others wait for what is held: for all that is large, and for small ones where they have more than their
+    /// own part and a body waits.
+    pub(crate) fn is_in_the_way(&self) -> bool {
+        let (state, parts) = (self.budget.lock(), self.budget.parts);
+        let kind = self.held.kind;
+        match kind.is_large() {
+            true => state.is_wanted(),
+            false => state.alone.is_some() && state.used_bytes[kind as usize] > parts.own_bytes(kind),
+        }
     }
 
     pub(crate) fn budget(&self) -> &Budget {
@@ -261,7 +270,7 @@ impl Charge<'_> {
         is_granted
     }
 
-    /// As [`Charge::raise_to`] for a request, but waits for large answers to go where they have the room, and no other
+    /// As [`Charge::raise_to`] for a request, but waits for answers to go where they have the room, and no other
     /// body waits. What is held stays held. `false`, and nothing more held, at the deadline, or where `go_on` says so.
     pub(crate) fn wait_alone(&mut self, bytes: usize, deadline: Instant, go_on: impl Fn() -> bool) -> bool {
         if self.raise_to(Use::Request, bytes) {
@@ -322,8 +331,10 @@ impl Charge<'_> {
     pub(crate) fn lower_to(&mut self, bytes: usize) {
         if self.held.bytes > bytes {
             let mut state = self.budget.lock();
-            state.used_bytes[self.held.kind as usize] -= self.held.bytes - bytes;
-            self.held.bytes = bytes;
+            let kind = self.budget.parts.kind(self.usage, bytes);
+            let left = Held { kind, bytes };
+            state.change(self.held, left);
+            self.held = left;
             self.budget.grant(&mut state);
         }
     }

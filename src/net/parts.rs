@@ -111,12 +111,11 @@ impl Parts {
         counted <= self.bytes_max
     }
 
-    /// Whether there would be room for a request, were all large answers gone.
+    /// Whether there would be room for a request, were all answers gone.
     pub(crate) fn may_fit(&self, mut used_bytes: UsedBytes, from: Held, to: Held) -> bool {
-        used_bytes[Kind::LargeAnswer as usize] = match from.kind {
-            Kind::LargeAnswer => from.bytes,
-            _ => 0,
-        };
+        for kind in [Kind::SmallAnswer, Kind::LargeAnswer] {
+            used_bytes[kind as usize] = if from.kind == kind { from.bytes } else { 0 };
+        }
         self.fit(used_bytes, from, to)
     }
 }
