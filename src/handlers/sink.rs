@@ -241,7 +241,8 @@ impl<'a, 'c> Sink<'a, 'c> {
     /// Waits until the client takes more, of what was begun to be sent then. Gives back what others wait for.
     fn await_writable(&mut self, begun: Instant) -> Result<(), Aborted> {
         let stalled = Instant::now();
-        let deadline = begun + self.patience;
+        // One bounds all of what was begun, the other each piece that the client takes.
+        let deadline = (begun + self.patience).min(stalled + self.connection.shared().limits.write_timeout);
         loop {
             let is_wanted = self.charge.budget().is_wanted();
             if is_wanted && let Some(bytes) = self.charged_beside.take() {
