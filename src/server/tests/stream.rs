@@ -135,7 +135,7 @@ fn who_does_not_read_is_cut_off_and_holds_no_memory() {
         other.release();
         sink.hold(2 << 20).unwrap();
         assert!(
-            !other.raise_to(Use::Answer, 1),
+            !other.raise_to(Use::Answer, 1 << 17),
             "what is more than all takes all that answers may"
         );
         sink.hold(0).unwrap();
