@@ -148,6 +148,8 @@ fn a_value_that_is_replaced_is_not_mixed_with_the_next() {
     assert!(!is_whole && !rest.contains(&b'w'), "{} bytes came", rest.len());
     // One that the budget has room for is kept for its reader.
     put(&mut client, "middle", 9 * MIB);
+    // What the body took is given back a moment after its answer.
+    assert!(poll(SOON, || in_flight(&node) < MIB as f64));
     let mut reader = slow(&node, 1, &get("/kv/middle?raw")).remove(0);
     await_in_flight(&node, 9 * MIB);
     client.put("/kv/middle?upsert=true", b"w").expect(200);
