@@ -267,6 +267,15 @@ impl<'a> Record<'a> {
         self.value_u64().filter(|to| (end..=OFFSET_MAX).contains(to))
     }
 
+    /// What about a record no node has written: clients cannot give such a key or deadline.
+    pub(crate) fn is_foreign(&self) -> Option<&'static str> {
+        let is_late = self.deadline_ms.is_some_and(|deadline_ms| deadline_ms >= 1 << 48);
+        match std::str::from_utf8(self.key).is_ok() {
+            true => is_late.then_some("its deadline is past the year 10000"),
+            false => Some("its key is not UTF-8"),
+        }
+    }
+
     /// The digest of the state that a CLOSE or an END tells.
     pub fn digest(&self) -> Option<u64> {
         match self.operation {

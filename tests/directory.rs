@@ -7,6 +7,7 @@ mod common;
 
 use common::{Server, eventually, files, node::Setup, pykv, skip};
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -396,6 +397,82 @@ fn an_open_file_of_tokens_and_a_short_token_are_told() {
         let said = node.stderr();
         assert_eq!(said.contains("chmod 600"), is_open, "{said}");
         assert!(said.contains("1 of the tokens have fewer than 16"), "{said}");
+    }
+}
+
+/// A FIFO is not waited for, whatever it stands for, and a link that leads nowhere makes no file there.
+#[test]
+fn what_is_no_regular_file_is_refused_at_once() {
+    let home = tempfile::tempdir().unwrap();
+    let node = Server::start(&["--log-backlog", "0"]);
+    write(&node, 0, 100);
+    pykv(&["compact"]).at(&node).succeed();
+    let backup = home.path().join("backup");
+    pykv(&["backup"]).at(&node).arg(&backup).succeed();
+    let dir = node.dir().to_owned();
+    let mut node = node;
+    assert!(node.sigterm().success());
+    let fifo = home.path().join("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let to = home.path().join("restored");
+    for args in [
+        &["check"][..],
+        &["log"],
+        &["restore", "--dir", to.to_str().unwrap()],
+    ] {
+        let output = pykv(args).arg(&fifo).run();
+        assert!(matches!(output.code, Some(7 | 8)), "{args:?}: {output:?}");
+    }
+    let names: Vec<_> = fs::read_dir(&dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert!(names.iter().any(|name| name == "LOCK"));
+    for name in names
+        .iter()
+        .map(|name| name.as_os_str())
+        .chain([OsStr::new("ROLE")])
+    {
+        let broken = home.path().join("broken");
+        files::copy_dir(&dir, &broken);
+        let file = broken.join(name);
+        let _ = fs::remove_file(&file);
+        assert!(Command::new("mkfifo").arg(&file).status().unwrap().success());
+        for args in [&["check"][..], &["log"], &["serve", "--listen", "127.0.0.1:0"]] {
+            // What reads the log alone needs no LOCK, and ROLE is the business of a node.
+            let is_read = match args[0] {
+                "log" => name != "LOCK" && name != "ROLE",
+                "check" => name != "ROLE",
+                _ => true,
+            };
+            if !is_read {
+                continue;
+            }
+            let output = pykv(args).dir(&broken).run();
+            assert!(
+                matches!(output.code, Some(7 | 8)),
+                "{args:?} with {name:?}: {output:?}"
+            );
+            assert!(
+                output.stderr.contains("regular"),
+                "{args:?} with {name:?}: {output:?}"
+            );
+        }
+        fs::remove_dir_all(&broken).unwrap();
+    }
+    // A link instead of LOCK.
+    fs::remove_file(dir.join("LOCK")).unwrap();
+    let target = home.path().join("target");
+    std::os::unix::fs::symlink(&target, dir.join("LOCK")).unwrap();
+    for args in [
+        &["check"][..],
+        &["check", "--repair"],
+        &["serve", "--listen", "127.0.0.1:0"],
+        &["compact"],
+    ] {
+        let output = pykv(args).dir(&dir).run();
+        assert_eq!(output.code, Some(8), "{args:?}: {output:?}");
+        assert!(!target.exists(), "{args:?}");
     }
 }
 

@@ -183,7 +183,7 @@ pub(crate) struct Serve {
           value_parser = max_batch, help_heading = "Limits of requests")]
     pub max_batch: usize,
 
-    /// Most bytes of requests and answers that all connections together hold; each leaves a quarter to the other
+    /// Most bytes of requests and answers that all connections together hold; each has a part that others cannot take
     /// [default: 256MiB, or as much as one value of --max-value needs]
     #[arg(
         long,

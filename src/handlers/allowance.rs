@@ -1,9 +1,11 @@
 //! What the request at hand may take of the memory that all connections share.
 
 use super::connection_handle::overloaded;
+use super::stream::TURN_MAX;
 use crate::http::problem::Problem;
 use crate::net::budget::{Charge, Use};
 use crate::net::input::INPUT_BYTES;
+use std::time::Instant;
 
 /// What a connection may hold without being counted against the budget of all: a read, and as much of
 /// answers to it.
@@ -23,6 +25,20 @@ impl Allowance<'_, '_> {
         match bytes <= UNCHARGED_BYTES || self.charge.raise_to(self.usage, bytes) {
             true => Ok(()),
             false => Err(overloaded()),
+        }
+    }
+
+    /// As [`Allowance::take`], but waits for slow answers to make room, where no other request waits.
+    pub(crate) fn take_or_wait(&mut self, more: usize, go_on: impl Fn() -> bool) -> Result<(), Problem> {
+        let deadline = Instant::now() + TURN_MAX;
+        match self.take(more) {
+            Err(_)
+                if self.usage == Use::Request
+                    && self.charge.wait_alone(self.held_bytes + more, deadline, go_on) =>
+            {
+                Ok(())
+            }
+            taken => taken,
         }
     }
 }

@@ -9,7 +9,8 @@ use super::allowance::Allowance;
 use super::connection_handle::overloaded;
 use super::context::Scratch;
 use super::deadline;
-use super::sink::{Out, SINK_BYTES, push_value};
+use super::out::{Out, push_value};
+use super::sink::SINK_BYTES;
 use super::stream::{self, Answer, Stream};
 use crate::http::Limits;
 use crate::http::problem::{self, Problem};
@@ -49,15 +50,18 @@ pub(crate) fn post<'a>(
     // Once it is done its answer must be made, so room for that is taken before: for the keys and what stands around
     // them, for the values, and for the request that it is.
     let key_bytes: usize = steps.iter().map(|step| step.key().as_str().len()).sum();
-    let base_bytes = 2 * body.len() + key_bytes + steps.len() * size_of::<Outcome>() + SINK_BYTES;
     let json_bytes = |value_bytes: usize| 6 * (key_bytes + value_bytes) + RESULT_BYTES_MAX * steps.len();
+    let held_bytes = |value_bytes: usize| {
+        let base_bytes = 2 * body.len() + key_bytes + steps.len() * size_of::<Outcome>();
+        base_bytes + value_bytes + json_bytes(value_bytes).min(SINK_BYTES)
+    };
     let mut value_bytes = 0;
-    room.take(base_bytes)?;
+    room.take(held_bytes(0))?;
     let reads = Reads {
         bytes_max: ANSWER_BYTES_MAX,
         room: &mut |bytes| {
             value_bytes = bytes;
-            room.take(base_bytes + bytes).is_ok()
+            room.take(held_bytes(bytes)).is_ok()
         },
     };
     let batched = session
@@ -71,13 +75,14 @@ pub(crate) fn post<'a>(
         let Ok(()) = push_results(&mut scratch.body, session, keys, &batched);
         return Ok(Answer::Now(reply));
     }
+    let holds = held_bytes(value_bytes);
     let keys: Vec<Box<str>> = steps.iter().map(|step| step.key().as_str().into()).collect();
     reply.body = Body::Streamed(Media::Json);
     let session = session.clone();
     Ok(Answer::Later(Box::new(move |_| {
         Ok(stream::LateResponse::Stream(Stream {
             head: reply,
-            holds: base_bytes + value_bytes,
+            holds,
             is_endless: false,
             body: Box::new(move |sink| {
                 let keys = keys.iter().map(|key| &**key);

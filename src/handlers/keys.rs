@@ -6,14 +6,16 @@ use super::connection_handle::Aborted;
 use super::context::Scratch;
 use super::deadline;
 use super::kv;
-use super::sink::{Out, SINK_BYTES, Sink};
+use super::out::Out;
+use super::sink::{SINK_BYTES, SharedValue, Sink};
 use super::stream::{Answer, LateResponse, Stream};
 use crate::api;
 use crate::http::problem::{self, Problem};
 use crate::http::request::Head;
 use crate::http::response::{Body, Media, Reply, push_json, push_json_string};
 use crate::http::target;
-use crate::node::{Ahead, Cursor, CursorError, LISTER_BYTES, Lister, Mode};
+use crate::node::{Ahead, Cursor, CursorError, Found, LISTER_BYTES, Lister, Mode};
+use crate::pair::Pair;
 use crate::session::Session;
 use std::borrow::Cow;
 use std::io;
@@ -98,7 +100,7 @@ pub(crate) fn list<'a>(session: Session<'a>, head: &Head<'_>) -> Result<Answer<'
             head: Reply::new(OK, Body::Streamed(Media::Json)),
             holds: LIST_BYTES,
             is_endless: false,
-            body: Box::new(move |sink| send_list(sink, lister, limit, with_values)),
+            body: Box::new(move |sink| send_list(sink, &session, lister, limit, with_values)),
         }))
     })))
 }
@@ -106,6 +108,7 @@ pub(crate) fn list<'a>(session: Session<'a>, head: &Head<'_>) -> Result<Answer<'
 /// Sends a page: as many entries as are asked for, or as many as have values of so many bytes.
 fn send_list(
     sink: &mut Sink<'_, '_>,
+    session: &Session<'_>,
     mut lister: Lister<'_>,
     limit: usize,
     with_values: bool,
@@ -128,39 +131,66 @@ fn send_list(
                     return Err(Aborted::Client(io::ErrorKind::ConnectionAborted.into()));
                 }
             }
-            Ahead::Large(bytes) => {
-                lister.give_back();
-                match sink.hold(LIST_BYTES + bytes) {
-                    Ok(()) => large_bytes = bytes,
-                    // The page is shorter than it might be; the next one begins with this entry.
-                    Err(Aborted::Overloaded) if items > 0 => break lister.cursor(),
-                    Err(cut) => return Err(cut),
-                }
-            }
+            Ahead::Large(bytes) => large_bytes = bytes,
             Ahead::Entry => {
                 let Some(listed) = lister.next() else { break None };
                 if items > 0 {
                     sink.buffer().push(b',');
                 }
                 let key = String::from_utf8_lossy(listed.key);
-                match with_values {
-                    true => kv::push_entry(sink, &key, listed.value, listed.found, deadline::push_members)?,
-                    false => push_json_string(sink.buffer(), &key),
-                }
                 items += 1;
                 value_bytes += listed.value.len();
-                sink.settle()?;
                 if large_bytes > 0 {
-                    lister.give_back();
-                    sink.hold(LIST_BYTES)?;
                     large_bytes = 0;
+                    let entry = LargeEntry {
+                        key: key.into_owned(),
+                        found: listed.found,
+                        value_bytes: listed.value.len(),
+                        pair: listed.shared,
+                    };
+                    lister.give_back();
+                    send_large(sink, session, entry)?;
+                } else if with_values {
+                    kv::push_entry(sink, &key, listed.value, listed.found, deadline::push_members)?;
+                } else {
+                    push_json_string(sink.buffer(), &key);
                 }
+                sink.settle()?;
             }
         }
     };
     sink.buffer().extend_from_slice(b"],\"cursor\":");
     push_json(sink.buffer(), &next.map(Cursor::encode));
     sink.buffer().push(b'}');
+    Ok(())
+}
+
+/// An entry with a large value, of a listing.
+struct LargeEntry {
+    key: String,
+    found: Found,
+    value_bytes: usize,
+    pair: Option<Pair>,
+}
+
+/// Sends one as [`kv::get`] does: charged where there is room for it, piece by piece where there is none.
+fn send_large(sink: &mut Sink<'_, '_>, session: &Session<'_>, entry: LargeEntry) -> Result<(), Aborted> {
+    let LargeEntry {
+        key,
+        found,
+        value_bytes,
+        pair,
+    } = entry;
+    if let Some(pair) = pair {
+        let is_charged = sink.may_keep(LIST_BYTES + value_bytes);
+        sink.keep(pair, is_charged.then_some(LIST_BYTES));
+    }
+    let shared = SharedValue {
+        value_bytes,
+        find: &|| kv::find(session, &key, found.version),
+    };
+    kv::push_shared_entry(sink, &key, &shared, found, deadline::push_members)?;
+    sink.lower_to(LIST_BYTES);
     Ok(())
 }
 

@@ -6,10 +6,11 @@
 
 use super::body::{self, Payload};
 use super::conditions::{self, Conditions, Fetch};
-use super::connection_handle::overloaded;
+use super::connection_handle::{Aborted, overloaded};
 use super::context::Scratch;
 use super::deadline;
-use super::sink::{Out, SINK_BYTES, push_value};
+use super::out::{Out, push_value};
+use super::sink::{SINK_BYTES, SharedValue, Sink};
 use super::stream::{Answer, DeferredHandler, LateResponse, Stream};
 use crate::api;
 use crate::http::media::{self, Sent};
@@ -19,7 +20,7 @@ use crate::http::response::{Body, Media, Reply, push_decimal, push_json_string};
 use crate::http::target;
 use crate::key::{Key, KeyError};
 use crate::node::{Found, Got, Mode, Precondition, WriteError, Written};
-use crate::pair::KEY_BYTES_MAX;
+use crate::pair::{KEY_BYTES_MAX, Pair};
 use crate::session::Session;
 use std::borrow::Cow;
 use tiny_http::{Method, StatusCode};
@@ -90,43 +91,64 @@ struct Large {
     is_conditional: bool,
 }
 
-/// Takes a share of a large value, once there is room for it: while it is sent it may be deleted, and is then
-/// held by the answer alone.
+/// Sends a large value without a copy of it. Keeps it alive meanwhile, where there is room for it to be charged: it may
+/// be deleted, and is then held by the answer alone.
 fn large<'a>(session: Session<'a>, large: Large) -> DeferredHandler<'a> {
     Box::new(move |workspace| {
+        let media = large.media;
+        // Bytes are sent from where they are.
+        let sink_bytes = if media == Media::Octets { 0 } else { SINK_BYTES };
         let mut value_bytes = large.value_bytes;
-        let (pair, found) = loop {
-            workspace.hold(value_bytes + SINK_BYTES)?;
+        let (kept, value_bytes, found) = loop {
+            let is_charged = workspace.may_keep(value_bytes + sink_bytes);
+            if !is_charged {
+                workspace.hold(sink_bytes)?;
+            }
             let pair = session.pair(check_key(&large.key)?).map_err(Problem::of_denied)?;
             let (pair, found) = pair.ok_or_else(problem::no_key)?;
-            if pair.value().len() <= value_bytes {
-                break (pair, found);
+            let found_bytes = pair.value().len();
+            if found_bytes <= value_bytes || !is_charged {
+                break (is_charged.then_some(pair), found_bytes, found);
             }
-            value_bytes = pair.value().len();
+            value_bytes = found_bytes;
         };
         // The condition was held against the version of before.
         if large.is_conditional && found.version != large.version {
             return Err(overloaded());
         }
-        let media = large.media;
         let body = match media {
-            Media::Octets => Body::Measured(media, pair.value().len() as u64),
+            Media::Octets => Body::Measured(media, value_bytes as u64),
             _ => Body::Streamed(media),
         };
         Ok(LateResponse::Stream(Stream {
             head: Reply::new(OK, body)
                 .version(found.version)
                 .expires_at(&session, found.deadline_ms),
-            holds: value_bytes + SINK_BYTES,
+            holds: sink_bytes,
             is_endless: false,
-            body: Box::new(move |sink| match media {
-                Media::Octets => sink.write(pair.value()),
-                _ => push_entry(sink, &large.key, pair.value(), found, |body, deadline_ms| {
-                    deadline::push_members_and_ttl(body, &session, deadline_ms);
-                }),
+            body: Box::new(move |sink| {
+                if let Some(pair) = kept {
+                    sink.keep(pair, Some(sink_bytes));
+                }
+                let shared = SharedValue {
+                    value_bytes,
+                    find: &|| find(&session, &large.key, found.version),
+                };
+                match media {
+                    Media::Octets => sink.write_shared(&shared),
+                    _ => push_shared_entry(sink, &large.key, &shared, found, |body, deadline_ms| {
+                        deadline::push_members_and_ttl(body, &session, deadline_ms);
+                    }),
+                }
             }),
         }))
     })
+}
+
+/// A share of a value, as long as it is of that version.
+pub(crate) fn find(session: &Session<'_>, key: &str, version: u64) -> Option<Pair> {
+    let (pair, found) = session.pair(Key::new(key).ok()?).ok()??;
+    (found.version == version).then_some(pair)
 }
 
 pub(crate) fn head(session: &Session<'_>, head: &Head<'_>, key: &str) -> Result<Reply, Problem> {
@@ -304,13 +326,34 @@ pub(crate) fn push_entry<O: Out>(
 ) -> Result<(), O::Error> {
     let body = out.buffer();
     body.reserve(key.len() + value.len().min(SINK_BYTES) + 128);
+    push_key(body, key);
+    push_value(out, value)?;
+    push_rest(out.buffer(), found, push_deadline);
+    out.settle()
+}
+
+/// As [`push_entry`], of a value that is not copied.
+pub(crate) fn push_shared_entry(
+    sink: &mut Sink<'_, '_>,
+    key: &str,
+    shared: &SharedValue<'_>,
+    found: Found,
+    push_deadline: impl FnOnce(&mut Vec<u8>, Option<u64>),
+) -> Result<(), Aborted> {
+    push_key(sink.buffer(), key);
+    sink.push_shared(shared)?;
+    push_rest(sink.buffer(), found, push_deadline);
+    sink.settle()
+}
+
+fn push_key(body: &mut Vec<u8>, key: &str) {
     body.extend_from_slice(b"{\"key\":");
     push_json_string(body, key);
-    push_value(out, value)?;
-    let body = out.buffer();
+}
+
+fn push_rest(body: &mut Vec<u8>, found: Found, push_deadline: impl FnOnce(&mut Vec<u8>, Option<u64>)) {
     body.extend_from_slice(b",\"version\":");
     push_decimal(body, found.version);
     push_deadline(body, found.deadline_ms);
     body.push(b'}');
-    out.settle()
 }

@@ -9,7 +9,7 @@
 //! | `kv`, `keys`, `batch`, `watch` | the data |
 //! | `compact`, `backup`, `replication`, `status`, `metrics`, `page` | the node |
 //! | `body`, `deadline`, `conditions` | JSON bodies, times to live, entity tags |
-//! | `stream`, `sink`, `connection_handle` | answers that wait, answers that are sent while they are made, and the connection that they go to |
+//! | `stream`, `sink`, `out`, `connection_handle` | answers that wait, answers that are sent while they are made, what they are written into, and the connection that they go to |
 //! | `failure` | refusals of the node as problems |
 
 pub(crate) mod admit;
@@ -30,6 +30,7 @@ pub(crate) mod fuzzing;
 mod keys;
 mod kv;
 mod metrics;
+pub(crate) mod out;
 mod page;
 mod replication;
 pub(crate) mod route;

@@ -6,99 +6,35 @@
 //! # What must hold
 //! - A sink holds one piece of the body, however long that is, beside one item that was asked room for.
 //! - Whoever waits for room in it holds nothing: what was made is sent, and the buffer freed, before.
+//! - A large value is sent from the store's own memory. The answer keeps it alive where there is room for it to be
+//!   charged, and gives it up once its client is slow and others wait for room. From then on it looks the value up for
+//!   each piece, and holds nothing of it while its client takes no more. It is cut where the value was replaced.
+//! - One that holds what others wait for, cannot give it up and has sent nothing for some seconds is cut.
 
 use super::connection_handle::{Aborted, ConnectionHandle};
-use crate::api::{self, Encoding};
-use crate::http::response::{Body, Encoder, Envelope, Reply, push_json_string};
-use crate::net::budget::{Charge, Use};
+use super::out::{Out, PART_BYTES, push_encoding, push_part};
+use crate::api::Encoding;
+use crate::http::response::{Body, Encoder, Envelope, Reply};
+use crate::net::budget::{Charge, LOOK_EVERY, Use};
 use crate::net::time_for;
-use std::convert::Infallible;
+use crate::pair::Pair;
 use std::io::{self, IoSlice};
 use std::time::{Duration, Instant};
 
 /// From so many bytes on, what was made is sent.
 const PIECE_BYTES: usize = 32 * 1024;
 
-/// Text is put into JSON in parts of so many bytes. Each may come to six times as many. A multiple of three,
-/// as base64 has it.
-const PART_BYTES: usize = 3 * 1024;
-
 /// What a sink holds at most beside the items that are written into it, in bytes.
 pub(crate) const SINK_BYTES: usize = PIECE_BYTES + 6 * PART_BYTES;
 
-/// What a body is written into: a buffer, or a sink that sends it meanwhile.
-pub(crate) trait Out {
-    type Error;
+/// For how long one that holds much may send nothing while others wait for room. Writes are exempt.
+const STALLED_MAX: Duration = Duration::from_secs(5);
 
-    /// Where a little is appended.
-    fn buffer(&mut self) -> &mut Vec<u8>;
-
-    /// To be called between one piece and the next: each no longer than a part of JSON.
-    fn settle(&mut self) -> Result<(), Self::Error>;
-}
-
-impl Out for Vec<u8> {
-    type Error = Infallible;
-
-    fn buffer(&mut self) -> &mut Vec<u8> {
-        self
-    }
-
-    fn settle(&mut self) -> Result<(), Infallible> {
-        Ok(())
-    }
-}
-
-/// Appends the members `"value"` and, where the value is not text, `"encoding"`, with a comma before each.
-pub(crate) fn push_value<O: Out>(out: &mut O, value: &[u8]) -> Result<(), O::Error> {
-    out.buffer().extend_from_slice(b",\"value\":");
-    let encoding = if value.len() <= PART_BYTES {
-        let (text, encoding) = api::encode_value(value);
-        push_json_string(out.buffer(), &text);
-        encoding
-    } else if let Ok(text) = std::str::from_utf8(value) {
-        push_text(out, text)?;
-        None
-    } else {
-        push_base64(out, value)?;
-        Some(Encoding::Base64)
-    };
-    if let Some(encoding) = encoding {
-        out.buffer().extend_from_slice(b",\"encoding\":");
-        crate::http::response::push_json(out.buffer(), &encoding);
-    }
-    out.settle()
-}
-
-/// Appends a long string as JSON has it, in parts.
-fn push_text<O: Out>(out: &mut O, text: &str) -> Result<(), O::Error> {
-    out.buffer().push(b'"');
-    let mut rest = text;
-    while !rest.is_empty() {
-        let most = rest.len().min(PART_BYTES);
-        let end = (0..=most).rev().find(|&at| rest.is_char_boundary(at));
-        let (part, after) = rest.split_at(end.unwrap_or(most));
-        rest = after;
-        let buffer = out.buffer();
-        let start = buffer.len();
-        push_json_string(buffer, part);
-        // The quotes are the whole string's.
-        buffer.pop();
-        buffer.remove(start);
-        out.settle()?;
-    }
-    out.buffer().push(b'"');
-    Ok(())
-}
-
-fn push_base64<O: Out>(out: &mut O, bytes: &[u8]) -> Result<(), O::Error> {
-    out.buffer().push(b'"');
-    for part in bytes.chunks(PART_BYTES) {
-        api::push_base64(out.buffer(), part);
-        out.settle()?;
-    }
-    out.buffer().push(b'"');
-    Ok(())
+/// A large value that is sent without a copy of it.
+pub(crate) struct SharedValue<'f> {
+    pub(crate) value_bytes: usize,
+    /// Finds it, of the same version. `None` once the store has it no more.
+    pub(crate) find: &'f dyn Fn() -> Option<Pair>,
 }
 
 /// How the end of a body is told.
@@ -126,6 +62,12 @@ pub(crate) struct Sink<'a, 'c> {
     sent_bytes: u64,
     /// For how long the client may still keep the stream waiting.
     patience: Duration,
+    /// The large value at hand.
+    kept: Option<Pair>,
+    /// What is held once that is given up, in bytes; none where the value is not charged.
+    charged_beside: Option<usize>,
+    /// Whether it answers a write, which is not cut for others.
+    is_write: bool,
 }
 
 impl<'a, 'c> Sink<'a, 'c> {
@@ -144,6 +86,10 @@ impl<'a, 'c> Sink<'a, 'c> {
             (false, true) => Framing::Close,
         };
         Sink {
+            kept: None,
+            charged_beside: None,
+            // The head of an answer to a write is sent before.
+            is_write: head.is_none(),
             connection,
             charge,
             encoder,
@@ -269,27 +215,132 @@ impl<'a, 'c> Sink<'a, 'c> {
 
     fn send(&mut self, mut slices: &mut [IoSlice<'_>]) -> Result<(), Aborted> {
         let bytes = slices.iter().map(|slice| slice.len()).sum();
+        let clock = self.begin(bytes);
+        loop {
+            let sent = self.connection.peer().transport.write_slices_now(slices);
+            match sent.map_err(Aborted::Client)? {
+                0 => self.await_writable(clock)?,
+                sent => IoSlice::advance_slices(&mut slices, sent),
+            }
+            if slices.iter().all(|slice| slice.is_empty()) {
+                self.patience = self.patience.saturating_sub(clock.elapsed());
+                return Ok(());
+            }
+        }
+    }
+
+    /// When so many bytes begin to be sent, for which the client gets time.
+    fn begin(&mut self, bytes: usize) -> Instant {
         self.patience += time_for(bytes);
         if self.is_endless {
             self.patience = self.patience.max(self.connection.shared().limits.write_timeout);
         }
-        let begun = Instant::now();
+        Instant::now()
+    }
+
+    /// Waits until the client takes more, of what was begun to be sent then. Gives back what others wait for.
+    fn await_writable(&mut self, begun: Instant) -> Result<(), Aborted> {
+        let stalled = Instant::now();
+        // One bounds all of what was begun, the other each piece that the client takes.
+        let deadline = (begun + self.patience).min(stalled + self.connection.shared().limits.write_timeout);
         loop {
-            match self.connection.peer().transport.write(slices) {
-                Ok(sent) => IoSlice::advance_slices(&mut slices, sent),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Aborted::Client(error)),
+            let is_wanted = self.charge.budget().is_wanted();
+            if is_wanted && let Some(bytes) = self.charged_beside.take() {
+                self.kept = None;
+                self.charge.lower_to(bytes);
             }
-            let took = begun.elapsed();
-            if slices.iter().all(|slice| slice.is_empty()) {
-                self.patience = self.patience.saturating_sub(took);
-                return Ok(());
+            if self.charged_beside.is_none() {
+                self.kept = None;
             }
-            // The socket's own timeout bounds each write, this one all of them.
-            if took >= self.patience {
+            let is_stalled = !self.is_write && stalled.elapsed() >= STALLED_MAX;
+            if is_wanted && is_stalled && self.charge.is_in_the_way() {
+                return Err(Aborted::Overloaded);
+            }
+            let now = Instant::now();
+            if now >= deadline {
                 return Err(Aborted::Client(io::ErrorKind::TimedOut.into()));
             }
+            let transport = &self.connection.peer().transport;
+            let is_writable = transport.wait_writable(deadline.min(now + LOOK_EVERY));
+            if is_writable.map_err(Aborted::Client)? {
+                return Ok(());
+            }
         }
+    }
+
+    /// Takes room for `bytes` in all, where there is some at once; `false` where others have it, or it is more than
+    /// an answer can be charged with.
+    pub(crate) fn may_keep(&mut self, bytes: usize) -> bool {
+        bytes <= self.charge.budget().answer_bytes_max() && self.charge.raise_to(Use::Answer, bytes)
+    }
+
+    /// Keeps a value alive that comes next. `charged_beside`: what is held beside it, in bytes, where it is charged; one
+    /// that is not is given up as soon as the client takes no more.
+    pub(crate) fn keep(&mut self, pair: Pair, charged_beside: Option<usize>) {
+        self.kept = Some(pair);
+        self.charged_beside = charged_beside;
+    }
+
+    /// The value was sent.
+    fn give_up_kept(&mut self) {
+        self.kept = None;
+        self.charged_beside = None;
+    }
+
+    fn pair(&mut self, shared: &SharedValue<'_>) -> Result<Pair, Aborted> {
+        if self.kept.is_none() {
+            self.kept = (shared.find)();
+        }
+        // It was replaced, and there was no room to keep it.
+        self.kept.clone().ok_or(Aborted::Overloaded)
+    }
+
+    /// Sends a value as the rest of a body whose length the head says.
+    pub(crate) fn write_shared(&mut self, shared: &SharedValue<'_>) -> Result<(), Aborted> {
+        let mut head = Vec::new();
+        if let Some(reply) = self.head.take() {
+            self.encoder.encode(&mut head, self.envelope, &reply, &[]);
+        }
+        let clock = self.begin(head.len() + shared.value_bytes);
+        let mut sent_bytes = 0;
+        let bytes = head.len() + shared.value_bytes;
+        while sent_bytes < bytes {
+            let pair = self.pair(shared)?;
+            let at = sent_bytes.saturating_sub(head.len());
+            let slices = [
+                IoSlice::new(&head[sent_bytes.min(head.len())..]),
+                IoSlice::new(&pair.value()[at..]),
+            ];
+            let sent = self.connection.peer().transport.write_slices_now(&slices);
+            drop(pair);
+            match sent.map_err(Aborted::Client)? {
+                0 => self.await_writable(clock)?,
+                sent => sent_bytes += sent,
+            }
+        }
+        self.sent_bytes += shared.value_bytes as u64;
+        self.patience = self.patience.saturating_sub(clock.elapsed());
+        self.give_up_kept();
+        Ok(())
+    }
+
+    /// Appends a value as [`push_value`] does.
+    pub(crate) fn push_shared(&mut self, shared: &SharedValue<'_>) -> Result<(), Aborted> {
+        let is_text = std::str::from_utf8(self.pair(shared)?.value()).is_ok();
+        self.out.extend_from_slice(b",\"value\":\"");
+        let mut at = 0;
+        while at < shared.value_bytes {
+            let pair = self.pair(shared)?;
+            while at < shared.value_bytes && self.out.len() < PIECE_BYTES {
+                at += push_part(&mut self.out, &pair.value()[at..], is_text);
+            }
+            drop(pair);
+            self.settle()?;
+        }
+        self.give_up_kept();
+        self.out.push(b'"');
+        push_encoding(&mut self.out, (!is_text).then_some(Encoding::Base64));
+        self.settle()
     }
 }
 
@@ -304,38 +355,6 @@ impl Out for Sink<'_, '_> {
         match self.out.len() >= PIECE_BYTES {
             true => self.flush(),
             false => Ok(()),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::Value;
-
-    /// Whatever a value is, in parts it comes to what it comes to in one piece.
-    #[test]
-    fn a_value_in_parts_is_the_same_value() {
-        let text = "aé\u{1}\"\\\n€𝄞".repeat(1000);
-        let mut bytes = text.clone().into_bytes();
-        bytes.push(0xff);
-        for value in [
-            text.as_bytes(),
-            &bytes,
-            &bytes[..PART_BYTES],
-            &text.as_bytes()[..PART_BYTES],
-            b"",
-        ] {
-            let mut out = b"{\"key\":0".to_vec();
-            let Ok(()) = push_value(&mut out, value);
-            out.push(b'}');
-            let read: Value = serde_json::from_slice(&out).unwrap();
-            let encoding = match read["encoding"].as_str() {
-                None => None,
-                Some(name) => Encoding::of_name(name),
-            };
-            let decoded = api::decode_value(read["value"].as_str().unwrap().into(), encoding);
-            assert_eq!(decoded.unwrap(), value);
         }
     }
 }

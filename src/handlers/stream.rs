@@ -19,7 +19,7 @@ use super::context::Scratch;
 use super::sink::Sink;
 use crate::http::problem::Problem;
 use crate::http::response::Reply;
-use crate::net::budget::Charge;
+use crate::net::budget::{Charge, Use};
 use std::time::Duration;
 
 /// How long a request waits for its turn where others have all the memory that answers may take.
@@ -48,6 +48,12 @@ pub(crate) struct Workspace<'a, 'c> {
 }
 
 impl Workspace<'_, '_> {
+    /// Takes room for `bytes` in all, where there is some at once; `false` where others have it, or it is more than
+    /// an answer can be charged with.
+    pub(crate) fn may_keep(&mut self, bytes: usize) -> bool {
+        bytes <= self.charge.budget().answer_bytes_max() && self.charge.raise_to(Use::Answer, bytes)
+    }
+
     /// Takes room for `bytes` in all, which may mean to wait for it. Nothing large may be held meanwhile.
     pub(crate) fn hold(&mut self, bytes: usize) -> Result<(), Problem> {
         self.charge.lower_to(bytes);

@@ -14,7 +14,8 @@
 mod question;
 
 use super::connection_handle::Aborted;
-use super::sink::{Out, SINK_BYTES, Sink};
+use super::out::Out;
+use super::sink::{SINK_BYTES, Sink};
 use super::stream::{Answer, LateResponse, Stream, Workspace};
 use crate::api;
 use crate::http::media;

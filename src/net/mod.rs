@@ -9,6 +9,7 @@
 //! | `registry` | the connections that are open, and what they count |
 //! | `input` | what came and was not consumed |
 //! | `budget` | the memory that all connections share |
+//! | `parts` | how that is parted among kinds of requests and answers |
 //! | `pace` | how long a client may take that moves some bytes |
 //! | `linger` | the end of a connection whose client may be sending still |
 //! | `stopper` | how a server is told to stop |
@@ -19,6 +20,7 @@ pub(crate) mod input;
 mod linger;
 pub(crate) mod listener;
 mod pace;
+mod parts;
 pub(crate) mod registry;
 mod stopper;
 pub(crate) mod transport;

@@ -7,7 +7,7 @@
 use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use socket2::SockRef;
 use std::fmt;
 use std::io::{self, IoSlice, Write};
@@ -76,12 +76,21 @@ impl Transport {
 
     /// Whether there is something to read, or the end of it, before a deadline.
     pub(crate) fn wait_readable(&self, deadline: Instant) -> io::Result<bool> {
+        self.wait_for(PollFlags::IN, deadline)
+    }
+
+    /// Whether there is room for something to send, or nobody left to send it to, before a deadline.
+    pub(crate) fn wait_writable(&self, deadline: Instant) -> io::Result<bool> {
+        self.wait_for(PollFlags::OUT, deadline)
+    }
+
+    fn wait_for(&self, events: PollFlags, deadline: Instant) -> io::Result<bool> {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Ok(false);
             }
-            let mut fds = [PollFd::new(self, PollFlags::IN)];
+            let mut fds = [PollFd::new(self, events)];
             match rustix::event::poll(&mut fds, Some(&timespec(left))) {
                 Ok(0) | Err(Errno::INTR) => {}
                 Ok(_) => return Ok(true),
@@ -93,6 +102,16 @@ impl Transport {
     /// Sends what the system takes at once; how many bytes that was.
     pub(crate) fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
         match rustix::net::send(self, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            Ok(sent) => Ok(sent),
+            Err(Errno::AGAIN | Errno::INTR) => Ok(0),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// As [`Transport::write_now`], of slices one after the other.
+    pub(crate) fn write_slices_now(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        match rustix::net::sendmsg(self, slices, &mut SendAncillaryBuffer::default(), flags) {
             Ok(sent) => Ok(sent),
             Err(Errno::AGAIN | Errno::INTR) => Ok(0),
             Err(error) => Err(error.into()),

@@ -39,6 +39,9 @@ impl ReplicatedChunk {
                 }
             };
             let start = chunk.end;
+            if let Some(why) = record.is_foreign() {
+                return Err(format!("at offset {start}: {why}"));
+            }
             chunk.last = LastRecord::of_bytes(start, &bytes[at..]);
             at += length;
             chunk.end += length as u64;

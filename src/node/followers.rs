@@ -384,6 +384,12 @@ mod tests {
         }
         assert!(!followers.note(&name(1000, false), 1, 1));
         assert!(followers.note(&name(0, false), 2, 2), "who is known still counts");
+        // Those that are silent make room for one that asks.
+        for follower in followers.lock().followers.values_mut().take(1) {
+            follower.heard = BootInstant::ago(2 * CONNECTED_FOR);
+        }
+        assert!(followers.note(&name(1000, false), 1, 1));
+        assert!(!followers.note(&name(1001, false), 1, 1));
     }
 
     #[test]

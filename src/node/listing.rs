@@ -64,7 +64,7 @@ struct ListedEntry {
 }
 
 /// An entry of a listing.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 pub struct Listed<'a> {
     /// The key.
     pub key: &'a [u8],
@@ -72,6 +72,8 @@ pub struct Listed<'a> {
     pub value: &'a [u8],
     /// Version and deadline.
     pub found: Found,
+    /// The pair itself, where it is large: nothing of it was copied.
+    pub shared: Option<Pair>,
 }
 
 /// What a listing has come to.
@@ -188,6 +190,7 @@ impl Lister<'_> {
             key,
             value,
             found: entry.found,
+            shared: entry.shared.clone(),
         })
     }
 

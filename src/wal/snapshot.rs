@@ -174,6 +174,9 @@ impl Snapshot<'_> {
             match Record::decode(position, &self.buffer[self.start..]) {
                 Ok((record, bytes)) => {
                     self.count.count(&record).map_err(invalid)?;
+                    if let Some(why) = record.is_foreign() {
+                        return Err(invalid(why));
+                    }
                     if record.operation == Operation::End {
                         let end = record.value.get(16..24).and_then(|end| end.try_into().ok());
                         let end = end.map(u64::from_le_bytes).filter(|end| *end <= OFFSET_MAX);

@@ -2,7 +2,7 @@
 
 use crate::api;
 use crate::handlers::deadline;
-use crate::handlers::sink::{Out, push_value};
+use crate::handlers::out::{Out, push_value};
 use crate::http::problem::{self, Problem};
 use crate::http::response::{push_decimal, push_json_string};
 use crate::session::Session;

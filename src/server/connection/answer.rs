@@ -19,8 +19,9 @@ use crate::server::connection::state::{Awaited, Connection, Next, Pending, Wait}
 use std::time::Instant;
 use tiny_http::Method;
 
-/// Answers up to this size are made whatever the budget says; they go out at once where it is used up.
-const SMALL_BYTES: usize = 16 * 1024;
+/// Answers up to this size, such as the metrics, are made whatever the budget says. They go out at once where it is
+/// used up, and a client that does not take them then is cut off.
+const SMALL_BYTES: usize = 64 * 1024;
 
 impl Connection<'_> {
     /// Answers the request that the input begins with, if all of it has come.
@@ -323,8 +324,8 @@ fn make_answer<'a>(
     allowance: &mut Allowance<'a, '_>,
 ) -> Result<Answer<'a>, Problem> {
     // What its escapes stand for, and the pair that is made of it.
-    if admitted.sent == Some(Sent::Json) && allowance.take(2 * body.len()).is_err() {
-        return Err(overloaded());
+    if admitted.sent == Some(Sent::Json) {
+        allowance.take_or_wait(2 * body.len(), || !context.shared.is_stopping())?;
     }
     Ok(match handle(context, head, admitted, body, scratch, allowance)? {
         Answer::Now(reply) => Answer::Now(reply.seen(asked.seen)),

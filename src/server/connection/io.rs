@@ -2,6 +2,7 @@
 
 use crate::handlers::connection_handle::overloaded;
 use crate::handlers::context::Scratch;
+use crate::handlers::stream::TURN_MAX;
 use crate::http::problem::{self, Problem};
 use crate::net::budget::Use;
 use crate::net::input::{INPUT_BYTES, Input};
@@ -23,6 +24,9 @@ const PROMISE_RECENT: Duration = Duration::from_secs(2);
 
 /// How much of what it read a connection keeps that had to grow.
 const INPUT_KEPT_BYTES: usize = 2 * INPUT_BYTES;
+
+/// What a connection may hold of answers that its client does not take at once, whatever the budget says.
+const SLOW_BYTES: usize = 48 * 1024;
 
 impl Connection<'_> {
     /// Leaves the one answer in hand for whoever is writing the log to send, if somebody is.
@@ -77,6 +81,9 @@ impl Connection<'_> {
             if self.input.is_empty() {
                 self.input = Input::default();
             }
+            if self.output.len() > SLOW_BYTES && !self.may_hold(Use::Answer, 0) {
+                return Err(io::ErrorKind::OutOfMemory.into());
+            }
             let time = shared.limits.write_timeout;
             self.output.send_rest(sent, &shared.observer, self.peer, time)?;
         }
@@ -111,7 +118,7 @@ impl Connection<'_> {
                 "the body",
             ),
         };
-        if !self.may_hold(Use::Request, 0) {
+        if !self.may_hold(Use::Request, 0) && !self.await_room() {
             return Ok(self.refuse(overloaded(), false, false));
         }
         self.reads += 1;
@@ -130,6 +137,16 @@ impl Connection<'_> {
                 Ok(self.refuse(Problem::new(problem::TIMEOUT, detail), false, false))
             }
         }
+    }
+
+    /// Waits for slow answers to make room for a body that goes on coming, where no other waits.
+    fn await_room(&mut self) -> bool {
+        let shared = self.context.shared;
+        let transport = &self.peer.transport;
+        let bytes = self.input.capacity_for_more() + self.output.len();
+        self.charge.wait_alone(bytes, Instant::now() + TURN_MAX, || {
+            !shared.is_stopping() && !transport.has_gone()
+        })
     }
 
     /// Waits for the next request; after a while without buffers.

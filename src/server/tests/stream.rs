@@ -1,9 +1,10 @@
 //! The sink of a stream, on a connection of its own: what stands on the wire, and who is cut off.
 
 use crate::handlers::connection_handle::{Aborted, ConnectionHandle};
+use crate::handlers::out::Out;
 use crate::handlers::route;
 use crate::handlers::shared::Shared;
-use crate::handlers::sink::{Out, Sink};
+use crate::handlers::sink::Sink;
 use crate::http::Limits;
 use crate::http::response::{Body, Encoder, Envelope, Media, Reply};
 use crate::net::budget::{Budget, Use};
@@ -134,7 +135,7 @@ fn who_does_not_read_is_cut_off_and_holds_no_memory() {
         other.release();
         sink.hold(2 << 20).unwrap();
         assert!(
-            !other.raise_to(Use::Answer, 1),
+            !other.raise_to(Use::Answer, 1 << 17),
             "what is more than all takes all that answers may"
         );
         sink.hold(0).unwrap();

@@ -231,6 +231,98 @@ fn offsets_and_terms_that_no_log_reaches_are_not_taken_from_a_primary() {
     }
 }
 
+/// What no client could make is not taken from a primary either: nothing of the chunk, and nothing of the snapshot.
+#[test]
+fn records_that_no_node_writes_are_not_taken_from_a_primary() {
+    let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let primary = example(theirs.path());
+    let replica_node = open(replica(ours.path(), Policy::No));
+    receive(&replica_node, &snapshot(&primary)).unwrap();
+    let end = replica_node.end();
+    let before = (digest(&replica_node), contents(&replica_node));
+    let set = |key| Record::new(Operation::Set, 0, key, b"value");
+    for (what, record) in [
+        ("a key of other bytes", set(b"\xff\xfe")),
+        (
+            "a deadline at the end of time",
+            Record {
+                deadline_ms: Some(u64::MAX),
+                ..set(b"k")
+            },
+        ),
+        ("a term again", Record::new(Operation::Term, 0, &[], &[0; 16])),
+    ] {
+        let mut bytes = Vec::new();
+        record.encode(end.offset, &mut bytes);
+        let taken = replica_node.append_replicated(end.offset, bytes);
+        assert!(matches!(taken, Err(TakeError::Invalid(_))), "{what}");
+        assert_eq!((digest(&replica_node), contents(&replica_node)), before);
+        if record.operation == Operation::Set {
+            let mut whole = snapshot(&primary);
+            whole.truncate(HEADER_BYTES);
+            let version = Some(100);
+            Record { version, ..record }.encode(0, &mut whole);
+            let empty = tempfile::tempdir().unwrap();
+            let node = open(replica(empty.path(), Policy::No));
+            let error = receive(&node, &whole).unwrap_err().to_string();
+            assert!(error.contains("UTF-8") || error.contains("deadline"), "{error}");
+        }
+    }
+}
+
+/// A backup whose last record names an offset that no log reaches is no backup, and a node takes no such snapshot.
+#[test]
+fn a_backup_as_of_an_offset_that_no_log_reaches_is_refused() {
+    let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let primary = example(theirs.path());
+    let replica_node = open(replica(ours.path(), Policy::No));
+    let whole = snapshot(&primary);
+    let file = theirs.path().join("backup");
+    std::fs::write(&file, &whole).unwrap();
+    let offset = crate::wal::verify(&file).unwrap().offset;
+    let start = whole.len() - 44; // A head of 20 bytes, and three numbers.
+    for (end, is_right) in [
+        (offset, true),
+        (u64::MAX, false),
+        (1 << 63, false),
+        (1 << 53, false),
+    ] {
+        let mut changed = whole[..start].to_vec();
+        let mut value = whole[start + 20..].to_vec();
+        value[16..].copy_from_slice(&end.to_le_bytes());
+        Record::new(Operation::End, 0, &[], &value).encode((start - HEADER_BYTES) as u64, &mut changed);
+        std::fs::write(&file, &changed).unwrap();
+        let to = theirs.path().join(format!("restored-{end}"));
+        assert_eq!(crate::wal::verify(&file).is_ok(), is_right, "{end}");
+        assert_eq!(crate::wal::restore(&file, &to).is_ok(), is_right, "{end}");
+        assert_eq!(
+            to.exists(),
+            is_right,
+            "nothing is left of a restore that is refused"
+        );
+        assert_eq!(receive(&replica_node, &changed).is_ok(), is_right, "{end}");
+    }
+}
+
+/// A CLOSE that tells another digest than the state has does no harm, and a check of the replica tells of it.
+#[test]
+fn a_digest_that_is_wrong_is_told_by_a_check() {
+    let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let primary = example(theirs.path());
+    let replica_node = open(replica(ours.path(), Policy::No));
+    receive(&replica_node, &snapshot(&primary)).unwrap();
+    let offset = replica_node.end().offset;
+    let before = contents(&replica_node);
+    let mut bytes = Vec::new();
+    Record::new(Operation::Close, 0, &[], &[9; 8]).encode(offset, &mut bytes);
+    replica_node.append_replicated(offset, bytes).unwrap();
+    assert_eq!(contents(&replica_node), before);
+    drop(replica_node);
+    let report = crate::wal::check(ours.path()).unwrap();
+    assert_eq!(report.mismatches.len(), 1, "{report:?}");
+    assert!(!report.is_whole());
+}
+
 #[test]
 fn after_any_failure_of_the_disk_a_copy_goes_on() {
     let theirs = tempfile::tempdir().unwrap();
