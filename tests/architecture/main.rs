@@ -165,7 +165,7 @@ const FILE_LINES_MAX: usize = 400;
 /// Files that are longer, and how long. The list may only get shorter, and its numbers smaller.
 const LONGER: [(&str, usize); 3] = [
     ("wal/commit.rs", 405),
-    ("wal/writer.rs", 450),
+    ("wal/writer.rs", 430),
     ("node/cluster.rs", 502),
 ];
 
