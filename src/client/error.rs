@@ -174,7 +174,7 @@ impl fmt::Display for Error {
                 // One line, and nothing that a terminal acts on, whoever sent it.
                 let said = said.replace(char::is_control, " ");
                 let advice = match problem.status {
-                    401 => "; the token is taken from --token-file, PYKV_TOKEN or PYKV_TOKEN_FILE",
+                    401 | 403 => "; the token is taken from --token-file, PYKV_TOKEN or PYKV_TOKEN_FILE",
                     _ => "",
                 };
                 write!(f, "{said} (HTTP {}){advice}", problem.status)

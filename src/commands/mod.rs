@@ -352,6 +352,14 @@ fn condition(if_version: Option<u64>) -> client::Condition {
     if_version.map_or(client::Condition::None, client::Condition::Version)
 }
 
+/// Which keys, or entries, a prefix is of: for messages.
+fn beginning_with(what: &str, prefix: &str) -> String {
+    match prefix {
+        "" => what.to_owned(),
+        prefix => format!("{what} that begin with {prefix:?}"),
+    }
+}
+
 /// For `map_err` on what a client says of one key.
 fn missing_or(key: &str, doing: &str) -> impl FnOnce(client::Error) -> Error {
     move |error| {
