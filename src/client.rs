@@ -15,7 +15,6 @@ mod watch;
 
 pub(crate) use crate::address::Address;
 pub(crate) use backup::BackupError;
-pub(crate) use error::system_words;
 pub(crate) use error::{Error, Place};
 pub(crate) use watch::Watched;
 

@@ -39,7 +39,7 @@ pub use import::fuzz_line as fuzz_import_line;
 
 use crate::cli::{self, Cli, Command, Connection};
 use crate::client::{self, Client, Token};
-use crate::{escape, server};
+use crate::{escape, server, system};
 use rustix::fs::OFlags;
 use std::fmt;
 use std::io::{self, Write};
@@ -183,13 +183,9 @@ impl fmt::Display for Error {
                 write!(f, "{error}; --listen names another place")
             }
             Error::Listen(error) => error.fmt(f),
-            Error::Io { doing, source } => write!(f, "{doing}: {}", client::system_words(source)),
+            Error::Io { doing, source } => write!(f, "{doing}: {}", system::words(source)),
             Error::Output(error) => {
-                write!(
-                    f,
-                    "cannot write to standard output: {}",
-                    client::system_words(error)
-                )
+                write!(f, "cannot write to standard output: {}", system::words(error))
             }
             Error::Said(error) => error.fmt(f),
         }

@@ -144,7 +144,12 @@ impl Lock {
                 *file = Some(made);
                 Ok(())
             }
-            _ => Err(replaced()),
+            Ok(_) => Err(replaced()),
+            // That tells nothing of the file, which is open and locked.
+            Err(error) => {
+                log::debug!("cannot look at {}: {error}", path.join(NAME).display());
+                Ok(())
+            }
         }
     }
 
