@@ -176,8 +176,7 @@ fn a_replica_counts_deadlines_as_its_primary_does() {
     };
     let left_at = |node: &Server, key: &str| {
         let answer = node.get(&format!("/kv/{key}"));
-        let ttl = (answer.status == 200).then(|| answer.body_json()["ttl"].as_f64().unwrap());
-        ttl
+        (answer.status == 200).then(|| answer.body_json()["ttl"].as_f64().unwrap())
     };
     put("before");
     eventually("the replica has it", || left_at(&replica, "before").is_some());
