@@ -15,7 +15,6 @@ mod watch;
 
 pub(crate) use crate::address::Address;
 pub(crate) use backup::BackupError;
-pub(crate) use error::system_words;
 pub(crate) use error::{Error, Place};
 pub(crate) use watch::Watched;
 
@@ -82,7 +81,13 @@ impl Client {
     /// How long a key has left, by the clock of the node; none where it has no deadline. Leaves its recency alone.
     pub(crate) fn ttl(&self, key: &str) -> Result<Option<Duration>, Error> {
         let request = Request::new(Method::HEAD, api::key_path(key), Sign::Version, Bound::Small);
-        let (at, response) = self.exchange(&request)?;
+        let (at, response) = match self.exchange(&request) {
+            // An answer to HEAD has no body that says why: GET is refused for the same reason.
+            Err(Error::Refused(refusal)) if refusal.status != 404 => {
+                return Err(self.get_json(key).err().unwrap_or(Error::Refused(refusal)));
+            }
+            answered => answered?,
+        };
         let headers = response.headers();
         if !headers.contains_key(HEADER_EXPIRES_AT) {
             return Ok(None);

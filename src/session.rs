@@ -13,6 +13,7 @@ use crate::node::{
 };
 use crate::pair::Pair;
 use crate::wal::{Feed, FeedError, LogId, Role};
+use std::sync::Arc;
 
 /// See the module.
 #[derive(Clone)]
@@ -22,7 +23,7 @@ pub(crate) struct Session<'a> {
 }
 
 /// Why a step of a batch may not be done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DeniedStep {
     /// Which one, counted from 0.
     pub(crate) index: usize,
@@ -35,16 +36,18 @@ impl<'a> Session<'a> {
     }
 
     fn may_use(&self, key: Key<'_>) -> Result<(), Denied> {
-        match self.grant.opens(key.as_str().as_bytes()) {
-            true => Ok(()),
-            false => Err(Denied::Key),
+        match self.grant.prefixes() {
+            Some(prefixes) if !self.grant.opens(key.as_str().as_bytes()) => {
+                Err(Denied::Key(Arc::clone(prefixes)))
+            }
+            _ => Ok(()),
         }
     }
 
     fn may_use_all(&self, prefix: &str) -> Result<(), Denied> {
-        match self.grant.opens_all(prefix) {
-            true => Ok(()),
-            false => Err(Denied::Prefix),
+        match self.grant.prefixes() {
+            Some(prefixes) if !self.grant.opens_all(prefix) => Err(Denied::Prefix(Arc::clone(prefixes))),
+            _ => Ok(()),
         }
     }
 
@@ -152,6 +155,11 @@ impl<'a> Session<'a> {
             self.may_use_all(prefix)?;
         }
         Ok(self.node.feed(after))
+    }
+
+    /// Whether a client may see every key, and so what is said of all of them.
+    pub(crate) fn shows_all(&self) -> bool {
+        self.grant.prefixes().is_none()
     }
 
     /// Whether a client may see what becomes of a key.

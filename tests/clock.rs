@@ -19,6 +19,10 @@ fn node_at(time: &str, args: &[&str]) -> Option<Server> {
 
 /// A node whose clock is what this variable says to `faketime`; none where that is missing.
 fn node_with(variable: &str, args: &[&str]) -> Option<Server> {
+    with_clock(variable, Setup::new(args))
+}
+
+fn with_clock(variable: &str, setup: Setup) -> Option<Server> {
     // Asked for its library, since it stays beside what it runs: a signal would end it and not the node.
     let said = Command::new("faketime")
         .args(["-f", "+0", "printenv", "LD_PRELOAD"])
@@ -34,7 +38,7 @@ fn node_with(variable: &str, args: &[&str]) -> Option<Server> {
         "DONT_FAKE_MONOTONIC=1",
         "FAKETIME_NO_CACHE=1",
     ];
-    Some(Setup::new(args).wrapper(&wrapper).start())
+    Some(setup.wrapper(&wrapper).start())
 }
 
 #[test]
@@ -144,6 +148,60 @@ fn a_clock_that_was_set_back_is_said_and_followed() {
     );
     let said = String::from_utf8(common::pykv(&["status"]).at(&node).succeed()).unwrap();
     assert!(said.contains("was set back by"), "{said}");
+}
+
+/// Deadlines come from the primary: a replica counts them down, and a clock that was set back lengthens none there.
+#[test]
+fn a_replica_counts_deadlines_as_its_primary_does() {
+    let home = tempfile::tempdir().unwrap();
+    let offset = home.path().join("offset");
+    let set_clock = |text: &str| {
+        let new = home.path().join("new");
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(&new, &offset).unwrap();
+    };
+    set_clock("+0");
+    let variable = format!("FAKETIME_TIMESTAMP_FILE={}", offset.display());
+    let Some(primary) = node_with(&variable, &[]) else {
+        return skip(
+            "a_replica_counts_deadlines_as_its_primary_does",
+            "faketime is not installed",
+        );
+    };
+    let address = primary.address().to_string();
+    let replica = with_clock(&variable, Setup::replica(&address, &[])).unwrap();
+    let put = |key: &str| {
+        let target = format!("/kv/{key}?upsert=true&ttl=60");
+        primary.client().put(&target, b"v").expect(201);
+    };
+    let left_at = |node: &Server, key: &str| {
+        let answer = node.get(&format!("/kv/{key}"));
+        (answer.status == 200).then(|| answer.body_json()["ttl"].as_f64().unwrap())
+    };
+    put("before");
+    eventually("the replica has it", || left_at(&replica, "before").is_some());
+    set_clock("+2h");
+    eventually("what ends within the jump is gone", || {
+        [&primary, &replica].map(|node| left_at(node, "before")) == [None, None]
+    });
+    put("ahead");
+    set_clock("+0");
+    for node in [&primary, &replica] {
+        eventually("it says that its clock was set back", || {
+            node.get("/status").body_json()["clock_ahead_seconds"].is_number()
+        });
+    }
+    put("after");
+    eventually("the replica has it", || left_at(&replica, "after").is_some());
+    for node in [&primary, &replica] {
+        let left = left_at(node, "after").unwrap();
+        assert!(left <= 60.0, "{left} s left of 60");
+        let ahead = left_at(node, "ahead").unwrap();
+        assert!(ahead > 7000.0, "{ahead} s left");
+        let said = common::pykv(&["ttl", "after"]).at(node).succeed();
+        let said: f64 = String::from_utf8(said).unwrap().trim().parse().unwrap();
+        assert!(said <= 60.0, "{said} s left of 60");
+    }
 }
 
 /// The time that all threads of a process have been running, in ticks of 10 ms.

@@ -544,3 +544,50 @@ fn a_copy_that_cannot_be_written_is_checked() {
     assert_eq!(served.code, Some(8), "{served:?}");
     assert!(served.stderr.contains("Read-only"), "{served:?}");
 }
+
+/// What may not be looked into for a while is no other directory: what is open is written to, and nothing else is said.
+#[test]
+fn a_directory_that_may_not_be_looked_into_is_the_nodes_own() {
+    let test = "a_directory_that_may_not_be_looked_into_is_the_nodes_own";
+    // Otherwise root may look into everything.
+    let as_others = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"];
+    let [setpriv, without] = as_others;
+    if !Command::new(setpriv)
+        .args([without, "true"])
+        .status()
+        .is_ok_and(|status| status.success())
+    {
+        return skip(test, "setpriv cannot drop capabilities");
+    }
+    let mut node = Setup::new(&["--segment-size", "64KiB"])
+        .wrapper(&as_others)
+        .start();
+    write(&node, 0, 10);
+    let set_mode = |mode| fs::set_permissions(node.dir(), fs::Permissions::from_mode(mode)).unwrap();
+    set_mode(0);
+    let mut client = node.client();
+    let mut refused = String::new();
+    eventually("a segment cannot be made", || {
+        let answer = client.put("/kv/large?upsert=true", &[b'x'; 1000]);
+        if !answer.is_success() {
+            refused = answer.body_json()["detail"].as_str().unwrap().to_owned();
+        }
+        !refused.is_empty()
+    });
+    assert!(
+        refused.contains("Permission denied") && !refused.contains("another"),
+        "{refused}"
+    );
+    set_mode(0o700);
+    eventually("it takes writes again", || {
+        client.put("/kv/large?upsert=true", b"").is_success()
+    });
+    write(&node, 10, 20);
+    assert!(
+        !node.stderr().contains("no longer this node's"),
+        "{}",
+        node.stderr()
+    );
+    node.restart();
+    expect_written(&node, 0, 20);
+}

@@ -5,14 +5,16 @@
 
 mod common;
 
-use common::files::{as_if_killed, log_file};
+use common::files::log_file;
 use common::{Server, pykv};
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
-/// A store as the binary leaves it: keys 0 to 9, each with the value `value-N`.
-fn stopped_node() -> Server {
-    let mut node = Server::start(&["--fsync", "always"]);
+/// A running node: keys 0 to 9, each with the value `value-N`.
+fn filled_node() -> Server {
+    let node = Server::start(&["--fsync", "always"]);
     let mut client = node.client();
     for number in 0..10 {
         client
@@ -22,8 +24,22 @@ fn stopped_node() -> Server {
             )
             .expect(201);
     }
+    node
+}
+
+/// A store as the binary leaves it.
+fn stopped_node() -> Server {
+    let mut node = filled_node();
     assert!(node.sigterm().success());
     node
+}
+
+/// All of a directory, LOCK too.
+fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let paths = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    paths
+        .map(|path| (path.clone(), fs::read(path).unwrap()))
+        .collect()
 }
 
 /// Where the value of a key stands in the log.
@@ -35,9 +51,11 @@ fn position_of(log: &[u8], needle: &[u8]) -> usize {
 
 #[test]
 fn a_torn_tail_is_warned_of() {
-    let mut node = stopped_node();
+    let mut node = filled_node();
+    // One that is stopped in order leaves no torn tail.
+    node.kill_9();
     let log = log_file(node.dir());
-    let bytes = as_if_killed(fs::read(&log).unwrap());
+    let bytes = fs::read(&log).unwrap();
     fs::write(&log, &bytes[..bytes.len() - 3]).unwrap();
     // Nothing is lost that `check` would not say, and it leaves the directory as it is.
     let before = fs::read(&log).unwrap();
@@ -130,4 +148,93 @@ fn a_second_process_is_told_that_the_directory_is_open() {
     // To change what a running node writes would be worse than not to repair it.
     let repair = pykv(&["check", "--repair"]).dir(node.dir()).run();
     assert_ne!(repair.code, Some(0), "{repair:?}");
+}
+
+/// Where it cannot write, a repair leaves everything as it was; with room, it is right at once.
+#[test]
+fn a_repair_that_cannot_write_changes_nothing() {
+    let mut node = Server::start(&["--segment-size", "16KiB"]);
+    let mut client = node.client();
+    for number in 0..40 {
+        let value = format!("value-{number:<2000}");
+        client
+            .put(&format!("/kv/{number}?upsert=true"), value.as_bytes())
+            .expect(201);
+    }
+    assert!(node.sigterm().success());
+    // The end of a segment is 9 KB of rubbish: more than the files may have that are made now.
+    let log = &common::files::log_files(node.dir())[1];
+    let mut bytes = fs::read(log).unwrap();
+    let rubbish_bytes = 9000;
+    let at = bytes.len() - rubbish_bytes;
+    bytes[at..].fill(0x5a);
+    fs::write(log, &bytes).unwrap();
+    let before = contents(node.dir());
+
+    let limited = Command::new("sh")
+        .args(["-c", "ulimit -f 8; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_pykv")])
+        .args(["check", "--repair", "--dir", node.dir().to_str().unwrap()])
+        .output()
+        .unwrap();
+    assert_eq!(limited.status.code(), Some(8), "{limited:?}");
+    let said = String::from_utf8(limited.stderr).unwrap();
+    assert!(
+        said.contains("damaged") && said.contains("File too large"),
+        "{said}"
+    );
+    assert_eq!(contents(node.dir()), before);
+
+    let said = String::from_utf8(pykv(&["check", "--repair"]).dir(node.dir()).succeed()).unwrap();
+    assert!(said.ends_with("repaired\n"), "{said}");
+    let saved: Vec<_> = contents(node.dir())
+        .into_iter()
+        .filter(|(path, _)| {
+            path.file_name()
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .starts_with("damaged-")
+        })
+        .collect();
+    assert_eq!(saved.len(), 1, "one copy");
+    assert!(saved[0].1.len() >= rubbish_bytes);
+    pykv(&["check"]).dir(node.dir()).succeed();
+    node.start_again();
+    node.get("/kv/0").expect(200);
+    node.get("/kv/39").expect(200);
+}
+
+/// No crash tears the end of a log that was closed in order: what is missing there was lost.
+#[test]
+fn a_log_that_was_closed_in_order_has_no_torn_tail() {
+    for left in [0, 100, 4096, 4096 + 150] {
+        let mut node = stopped_node();
+        let log = log_file(node.dir());
+        let bytes = fs::read(&log).unwrap();
+        fs::write(&log, &bytes[..left]).unwrap();
+        let before = contents(node.dir());
+        for command in [&["check"][..], &["serve", "--listen", "127.0.0.1:0"]] {
+            let refused = pykv(command).dir(node.dir()).expect(7);
+            assert!(refused.stderr.contains("--repair"), "{left} bytes: {refused:?}");
+            assert_eq!(contents(node.dir()), before, "{left} bytes");
+        }
+        pykv(&["check", "--repair"]).dir(node.dir()).succeed();
+        if left >= 4096 {
+            pykv(&["check"]).dir(node.dir()).succeed();
+            node.start_again();
+            node.get("/kv/9").expect(404);
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_empty_is_said_to_be_empty() {
+    let node = stopped_node();
+    fs::write(node.dir().join("base-00000000000000000001.pykv"), "").unwrap();
+    let check = pykv(&["check"]).dir(node.dir()).expect(7);
+    let said = String::from_utf8(check.stdout).unwrap();
+    assert!(
+        said.contains("the file is empty") && !said.contains("0 bytes"),
+        "{said}"
+    );
 }

@@ -500,3 +500,55 @@ fn prefixes_are_refused_where_they_mean_nothing() {
         assert!(!data.exists());
     }
 }
+
+/// Each command says what it could not do, on which key, and what the token does open.
+#[test]
+fn a_refusal_says_what_the_token_opens() {
+    let tokens = "admin the-admins-token\nwrite the-apps-token prefix=app1/ prefix=shared/\n";
+    let (_dir, path) = token_file(tokens);
+    let node = Setup::new(&["--token-file", path.to_str().unwrap()]).start();
+    let admin = Some("Bearer the-admins-token");
+    request(&node, "PUT", "/kv/other?upsert=true", admin).expect(201);
+    for command in [
+        &["get", "other"][..],
+        &["set", "other", "v"],
+        &["del", "other"],
+        &["ttl", "other"],
+        &["expire", "other", "5s"],
+        &["persist", "other"],
+        &["list", "other"],
+        &["list", "--values", "other"],
+        &["del", "--prefix", "other"],
+        &["export", "-", "--prefix", "other"],
+        &["watch", "other"],
+    ] {
+        let refused = pykv(command)
+            .env("PYKV_TOKEN", "the-apps-token")
+            .at(&node)
+            .expect(5);
+        let said = &refused.stderr;
+        assert_eq!(said.lines().count(), 1, "{command:?}: {said}");
+        for part in [
+            "cannot",
+            "\"other\"",
+            "only keys that begin with \"app1/\" or \"shared/\"",
+            "--token-file",
+        ] {
+            assert!(said.contains(part), "{command:?}: no {part} in {said}");
+        }
+    }
+    // The digest tells of all keys.
+    let log = |authorization| {
+        request(&node, "GET", "/status", authorization)
+            .expect(200)
+            .body_json()["log"]
+            .clone()
+    };
+    assert!(log(admin)["digest"].is_string());
+    let app = log(Some("Bearer the-apps-token"));
+    assert!(app.get("digest").is_none() && app["id"].is_string(), "{app}");
+    pykv(&["status"])
+        .env("PYKV_TOKEN", "the-apps-token")
+        .at(&node)
+        .succeed();
+}

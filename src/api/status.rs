@@ -56,8 +56,10 @@ pub(crate) struct LogStatus {
     pub term: u64,
     /// Just past the last record of all.
     pub offset: u64,
-    /// The digest of what the node held at `digest_offset`: two nodes that hold the same have the same.
-    pub digest: String,
+    /// The digest of what the node held at `digest_offset`: two nodes that hold the same have the same. None for a
+    /// token that opens some prefixes alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
     /// An offset up to which the log is written.
     pub digest_offset: u64,
     /// Up to here the operating system has the log.

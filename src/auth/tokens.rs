@@ -131,8 +131,11 @@ fn parse_line(line: &str, number: usize) -> Result<(&str, Grant), TokensError> {
     Ok((token, Grant { scope, prefixes }))
 }
 
+/// Prefixes that a message names at most.
+const PREFIXES_NAMED_MAX: usize = 8;
+
 /// Why a request may not come in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Denied {
     /// It shows no token.
     Missing,
@@ -142,10 +145,10 @@ pub(crate) enum Denied {
     Unknown,
     /// The token allows less than it takes.
     Scope { needed: Scope, held: Scope },
-    /// The token does not open the key.
-    Key,
-    /// The token does not open all keys of the prefix.
-    Prefix,
+    /// The token does not open the key; the prefixes whose keys it opens.
+    Key(Arc<[Box<str>]>),
+    /// The token does not open all keys of the prefix; those whose keys it opens.
+    Prefix(Arc<[Box<str>]>),
 }
 
 impl fmt::Display for Denied {
@@ -160,10 +163,30 @@ impl fmt::Display for Denied {
                 needed.name(),
                 held.name()
             ),
-            Denied::Key => f.write_str("this token opens keys of other prefixes alone"),
-            Denied::Prefix => f.write_str("this token does not open all keys of the prefix"),
+            Denied::Key(opened) => {
+                write!(f, "this token opens only keys that begin with {}", any_of(opened))
+            }
+            Denied::Prefix(opened) => write!(
+                f,
+                "this token opens only keys that begin with {}: ask for a prefix that begins so",
+                any_of(opened)
+            ),
         }
     }
+}
+
+/// Prefixes as a message names them.
+fn any_of(prefixes: &[Box<str>]) -> String {
+    let named: Vec<String> = prefixes
+        .iter()
+        .take(PREFIXES_NAMED_MAX)
+        .map(|prefix| format!("{prefix:?}"))
+        .collect();
+    let more = match prefixes.len().saturating_sub(named.len()) {
+        0 => String::new(),
+        more => format!(", or {more} more"),
+    };
+    named.join(" or ") + &more
 }
 
 impl fmt::Debug for Tokens {

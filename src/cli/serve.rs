@@ -114,7 +114,9 @@ pub(crate) struct Serve {
     /// A file with the tokens that clients must show, one a line
     ///
     /// Before a token may stand what it is for: read, write (which may read too) or admin (which may do
-    /// all, and is meant where nothing stands). Lines that are empty or begin with # do not count.
+    /// all, and is meant where nothing stands). Behind a token for read or write may stand prefixes, as in
+    /// `write TOKEN prefix=app1/ prefix=shared/`: it opens only keys that begin with one of them. Lines that are empty
+    /// or begin with # do not count.
     #[arg(long, value_name = "FILE", env = ENV_TOKEN_FILE, help_heading = "Security")]
     pub token_file: Option<PathBuf>,
 

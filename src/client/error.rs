@@ -3,7 +3,6 @@
 use super::Address;
 use crate::api::Problem;
 use std::fmt;
-use std::io;
 use std::time::Duration;
 use ureq::http::StatusCode;
 
@@ -126,18 +125,6 @@ fn is_passing(status: u16) -> bool {
     matches!(status, 408 | 429 | 502 | 503 | 504)
 }
 
-/// What the system says, without the number that std puts behind it.
-pub(crate) fn system_words(error: &io::Error) -> String {
-    let said = error.to_string();
-    match error.raw_os_error() {
-        Some(code) => said
-            .strip_suffix(&format!(" (os error {code})"))
-            .unwrap_or(&said)
-            .to_owned(),
-        None => said,
-    }
-}
-
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -174,7 +161,7 @@ impl fmt::Display for Error {
                 // One line, and nothing that a terminal acts on, whoever sent it.
                 let said = said.replace(char::is_control, " ");
                 let advice = match problem.status {
-                    401 => "; the token is taken from --token-file, PYKV_TOKEN or PYKV_TOKEN_FILE",
+                    401 | 403 => "; the token is taken from --token-file, PYKV_TOKEN or PYKV_TOKEN_FILE",
                     _ => "",
                 };
                 write!(f, "{said} (HTTP {}){advice}", problem.status)
@@ -248,14 +235,5 @@ mod tests {
             "http://replica:2 sends writes to the primary at http://primary:1, which cannot be reached: Connection \
              refused; if that node is gone, `pykv promote` makes a replica the primary"
         );
-    }
-
-    #[test]
-    fn the_system_speaks_without_its_numbers() {
-        assert_eq!(
-            system_words(&io::Error::from_raw_os_error(111)),
-            "Connection refused"
-        );
-        assert_eq!(system_words(&io::Error::other("why")), "why");
     }
 }

@@ -5,9 +5,10 @@
 
 use super::answer::{self, Bound, ReadError, Sign};
 use super::error::problem;
-use super::error::{Error, Place, system_words};
+use super::error::{Error, Place};
 use crate::address::Address;
 use crate::api::{self, Problem};
+use crate::system;
 use std::fmt;
 use std::io;
 use std::time::Duration;
@@ -266,12 +267,12 @@ impl Client {
                 | ErrorKind::NetworkUnreachable
                 | ErrorKind::NetworkDown
                 | ErrorKind::AddrNotAvailable
-                | ErrorKind::PermissionDenied => unreachable(&system_words(&error)),
+                | ErrorKind::PermissionDenied => unreachable(&system::words(&error)),
                 kind => Error::Broken {
                     at: at.clone(),
                     why: match kind {
                         ErrorKind::UnexpectedEof => "the other side closed it".to_owned(),
-                        _ => system_words(&error),
+                        _ => system::words(&error),
                     },
                     may_be_done: request.is_write,
                 },

@@ -44,15 +44,25 @@ fn text(report: &Report, repaired: bool) -> String {
         );
     }
     for damage in &report.damage {
-        let Damage { path, bytes, why, .. } = damage;
+        let Damage {
+            path,
+            file_position,
+            offset,
+            bytes,
+            why,
+            ..
+        } = damage;
+        let what = if damage.torn_tail { "torn tail" } else { "damage" };
+        let bytes = match bytes {
+            0 => String::new(),
+            1 => ", 1 byte".to_owned(),
+            _ => format!(", {bytes} bytes"),
+        };
         line(
             &mut text,
             format_args!(
-                "{}: {} at byte {} (offset {}), {bytes} bytes: {why}",
-                path.display(),
-                if damage.torn_tail { "torn tail" } else { "damage" },
-                damage.file_position,
-                damage.offset
+                "{}: {what} at byte {file_position} (offset {offset}){bytes}: {why}",
+                path.display()
             ),
         );
         match &damage.saved_to {
@@ -82,14 +92,16 @@ fn text(report: &Report, repaired: bool) -> String {
             ),
         );
     }
-    if let Some(why) = &report.given_up {
-        line(
-            &mut text,
-            format_args!("{why}: what it held is lost, and the log ends before it"),
-        );
+    if let Some(why) = &report.missing {
+        let what = if repaired {
+            ": what was there is lost, and nothing misses it any more"
+        } else {
+            ": what was there is missing"
+        };
+        line(&mut text, format_args!("{why}{what}"));
     }
     line(&mut text, format_args!("digest {}", report.digest));
-    let is_sound = report.damage.is_empty() && report.mismatches.is_empty() && report.given_up.is_none();
+    let is_sound = report.damage.is_empty() && report.mismatches.is_empty() && report.missing.is_none();
     let end = match (is_sound, repaired) {
         (true, _) => "whole",
         (false, true) => "repaired",

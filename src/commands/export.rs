@@ -2,7 +2,7 @@
 
 use super::output::{Existing, OutputFile};
 use super::progress::Progress;
-use super::{Error, connect, terminal};
+use super::{Error, beginning_with, connect, terminal};
 use crate::api::{Encoding, Entry, LIST_LIMIT_MAX};
 use crate::cli::Export;
 use crate::client::Client;
@@ -56,7 +56,7 @@ fn export(
     loop {
         let page = client
             .list_entries(prefix, cursor.as_deref(), LIST_LIMIT_MAX)
-            .map_err(Error::client("cannot list the entries"))?;
+            .map_err(Error::client(beginning_with("cannot export the keys", prefix)))?;
         for entry in &page.entries {
             write(&mut out, entry, is_seen).map_err(&cannot_write)?;
         }

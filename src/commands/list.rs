@@ -1,6 +1,6 @@
 //! `pykv list`
 
-use super::{Error, connect, print, print_lines_of_json, terminal};
+use super::{Error, beginning_with, connect, print, print_lines_of_json, terminal};
 use crate::api::LIST_LIMIT_MAX;
 use crate::cli::List;
 
@@ -13,7 +13,7 @@ pub(super) fn run(args: &List) -> Result<(), Error> {
     loop {
         let page_keys = left.min(LIST_LIMIT_MAX as u64) as usize;
         let from = cursor.as_deref();
-        let cannot_list = Error::client("cannot list the keys");
+        let cannot_list = Error::client(beginning_with("cannot list the keys", &args.prefix));
         let listed;
         out.clear();
         if args.values {

@@ -39,7 +39,7 @@ pub use import::fuzz_line as fuzz_import_line;
 
 use crate::cli::{self, Cli, Command, Connection};
 use crate::client::{self, Client, Token};
-use crate::{escape, server};
+use crate::{escape, server, system};
 use rustix::fs::OFlags;
 use std::fmt;
 use std::io::{self, Write};
@@ -183,13 +183,9 @@ impl fmt::Display for Error {
                 write!(f, "{error}; --listen names another place")
             }
             Error::Listen(error) => error.fmt(f),
-            Error::Io { doing, source } => write!(f, "{doing}: {}", client::system_words(source)),
+            Error::Io { doing, source } => write!(f, "{doing}: {}", system::words(source)),
             Error::Output(error) => {
-                write!(
-                    f,
-                    "cannot write to standard output: {}",
-                    client::system_words(error)
-                )
+                write!(f, "cannot write to standard output: {}", system::words(error))
             }
             Error::Said(error) => error.fmt(f),
         }
@@ -350,6 +346,14 @@ fn say(text: &str) {
 /// How a node is asked to compare versions.
 fn condition(if_version: Option<u64>) -> client::Condition {
     if_version.map_or(client::Condition::None, client::Condition::Version)
+}
+
+/// Which keys, or entries, a prefix is of: for messages.
+fn beginning_with(what: &str, prefix: &str) -> String {
+    match prefix {
+        "" => what.to_owned(),
+        prefix => format!("{what} that begin with {prefix:?}"),
+    }
 }
 
 /// For `map_err` on what a client says of one key.

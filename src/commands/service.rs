@@ -3,6 +3,7 @@
 //! Without that variable nothing is sent. What cannot be sent is logged, and is no reason not to serve.
 
 use super::Error;
+use crate::system;
 use log::warn;
 use sd_notify::NotifyState;
 use std::env;
@@ -53,6 +54,6 @@ pub(super) fn start<T>(start: impl FnOnce() -> T) -> Result<T, Error> {
 
 fn send(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
-        warn!("the service manager cannot be reached: {error}");
+        warn!("the service manager cannot be reached: {}", system::words(&error));
     }
 }

@@ -5,7 +5,7 @@
 //! node that has another store by then is not taken for the same. Only what would fail in the same way again
 //! ends it.
 
-use super::{Error, connect, print_lines_of_json};
+use super::{Error, beginning_with, connect, print_lines_of_json};
 use crate::api::WATCH_LIMIT_MAX;
 use crate::cli;
 use crate::client::{self, Watched};
@@ -18,11 +18,11 @@ const BACK_OFF_MIN: Duration = Duration::from_millis(100);
 const BACK_OFF_MAX: Duration = Duration::from_secs(5);
 
 pub(super) fn run(args: &cli::Watch) -> Result<(), Error> {
-    const DOING: &str = "cannot watch the node";
+    let doing = beginning_with("cannot watch the keys", &args.prefix);
     let client = connect(&args.connection)?;
     let mut after = match args.after {
         Some(after) => after.to_string(),
-        None => client.watch_from_now().map_err(Error::client(DOING))?,
+        None => client.watch_from_now().map_err(Error::client(doing.as_str()))?,
     };
     let mut left = args.limit.map_or(u64::MAX, |limit| limit.get());
     let mut trouble = Trouble::default();
@@ -49,7 +49,7 @@ pub(super) fn run(args: &cli::Watch) -> Result<(), Error> {
                 after = answer.place();
             }
             Err(error) if was_reached && error.may_pass() => trouble.wait(&error),
-            Err(error) => return Err(Error::client(DOING)(error)),
+            Err(error) => return Err(Error::client(doing.as_str())(error)),
         }
     }
     Ok(())

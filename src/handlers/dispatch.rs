@@ -64,7 +64,7 @@ pub(crate) fn handle<'a>(
         (Resource::Compact, _, _) => return compact::post(node, head, scratch),
         (Resource::Watch, _, _) => return watch::watch(session.clone(), head),
         (Resource::Page, _, _) => page::get(&admitted.route, head, scratch),
-        (Resource::Status, _, _) => status::status(&context, head, scratch),
+        (Resource::Status, _, _) => status::status(&context, session, head, scratch),
         (Resource::Stats, _, _) => status::stats(&context, session, head, scratch),
         (Resource::Metrics, _, _) => metrics::get(&context, head, scratch),
         (Resource::History, _, _) => status::history(&context, head, scratch),

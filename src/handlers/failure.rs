@@ -58,7 +58,7 @@ impl Problem {
                 problem::UNAUTHORIZED,
                 "Bearer realm=\"pykv\", error=\"invalid_token\"",
             ),
-            Denied::Scope { .. } | Denied::Key | Denied::Prefix => (
+            Denied::Scope { .. } | Denied::Key(_) | Denied::Prefix(_) => (
                 problem::FORBIDDEN,
                 "Bearer realm=\"pykv\", error=\"insufficient_scope\"",
             ),

@@ -21,6 +21,7 @@ use tiny_http::StatusCode;
 
 pub(crate) fn status(
     context: &Context<'_>,
+    session: &Session<'_>,
     head: &Head<'_>,
     scratch: &mut Scratch,
 ) -> Result<Reply, Problem> {
@@ -43,7 +44,8 @@ pub(crate) fn status(
             id: status.log_id,
             term: u64::from(status.term.number()),
             offset: status.offset,
-            digest: status.digest.to_string(),
+            // From one state to the next it tells what a client may not read.
+            digest: session.shows_all().then(|| status.digest.to_string()),
             digest_offset: status.digest_offset,
             written: status.position.written,
             synced: status.position.synced,

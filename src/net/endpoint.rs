@@ -1,6 +1,7 @@
 //! Where a server listens.
 
 use super::transport::{Client, Transport};
+use crate::system;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use std::fmt;
 use std::fs;
@@ -209,7 +210,11 @@ impl SocketFile {
             return;
         }
         if let Err(error) = fs::remove_file(&self.path) {
-            log::warn!("cannot remove the socket {}: {error}", self.path.display());
+            log::warn!(
+                "cannot remove the socket {}: {}",
+                self.path.display(),
+                system::words(&error)
+            );
         }
     }
 }

@@ -7,6 +7,7 @@
 use super::endpoint::{Endpoint, Listening};
 use super::stopper::Stopper;
 use super::transport::{Client, Got, Transport, timespec};
+use crate::system;
 use rustix::event::{PollFd, PollFlags};
 use std::io;
 use std::net::Shutdown;
@@ -200,7 +201,10 @@ impl Backoff {
     fn note(&mut self, doing: &str, error: &io::Error) {
         self.until = Some(Instant::now() + BACK_OFF);
         if !std::mem::replace(&mut self.is_logged, true) {
-            log::error!("cannot {doing}: {error}; trying again until it works");
+            log::error!(
+                "cannot {doing}: {}; trying again until it works",
+                system::words(error)
+            );
         }
     }
 

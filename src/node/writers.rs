@@ -31,7 +31,10 @@ impl Node {
         }
         self.store.lock().log.set_closed(false);
         self.cluster.end_hold();
-        self.evict_excess();
+        let evicted = self.evict_excess();
+        if evicted > 0 {
+            log::warn!("the store was over its bounds when its writers were held: it evicted {evicted} keys");
+        }
         self.alarm.call();
     }
 

@@ -10,6 +10,7 @@ use super::seen::Seen;
 use crate::escape;
 use crate::net::registry::Peer;
 use crate::net::transport::Client;
+use crate::system;
 use crate::wall;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use std::fmt::Write as _;
@@ -197,7 +198,11 @@ impl Writer {
         self.dropped.fetch_add(lines as u64, Relaxed);
         self.text.clear();
         if !std::mem::replace(&mut self.is_failing, true) {
-            log::error!("cannot {doing} the access log {}: {error}", self.path.display());
+            log::error!(
+                "cannot {doing} the access log {}: {}",
+                self.path.display(),
+                system::words(error)
+            );
         }
     }
 }

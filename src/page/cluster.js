@@ -60,7 +60,7 @@ export class Cluster {
       ["Version", status.version],
       ["Memory", status.resident_bytes ? bytes(status.resident_bytes) : "not known"],
       ["Log id", log.id],
-      ["Digest", log.digest],
+      ["Digest", log.digest ?? "not for this token"],
     ];
     if (isReplica) {
       const heard = replication.primary_heard_ms;

@@ -4,6 +4,7 @@ use crate::auth::Tokens;
 use crate::http::Hosts;
 use crate::http::Limits;
 use crate::net::{BindError, Endpoint};
+use crate::system;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -54,15 +55,20 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Listen(BindError { endpoint, source }) => {
-                write!(f, "cannot listen on {endpoint}: {source}")
+                write!(f, "cannot listen on {endpoint}: {}", system::words(source))
             }
             Error::AccessLog { path, source } => {
-                write!(f, "cannot write the access log {}: {source}", path.display())
+                write!(
+                    f,
+                    "cannot write the access log {}: {}",
+                    path.display(),
+                    system::words(source)
+                )
             }
             Error::Panicked => f.write_str(
                 "the loop that accepts connections has failed, which is a bug in pykv; start the node anew",
             ),
-            Error::Setup(source) => write!(f, "cannot set the server up: {source}"),
+            Error::Setup(source) => write!(f, "cannot set the server up: {}", system::words(source)),
         }
     }
 }

@@ -328,6 +328,7 @@ pub(crate) fn restore(path: &Path, dir: &Path) -> Result<Whole, Error> {
     let mark = Mark {
         id: header.id,
         last_segment: None,
+        closed_at: None,
     };
     dir.set_mark(&disk, mark);
     Ok(whole)

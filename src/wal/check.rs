@@ -32,20 +32,34 @@ pub fn check(dir: &Path) -> Result<Report, Error> {
 ///
 /// # Errors
 /// [`Error::NotMended`] where something is beyond repair. Nothing is changed then: all is read before the first
-/// change.
+/// change. Where the disk fails, what could not be mended is as it was, and a second repair mends that.
 pub(crate) fn repair(dir: &Path) -> Result<Report, Error> {
+    repair_on(&Disk::default(), dir)
+}
+
+pub(super) fn repair_on(disk: &Disk, dir: &Path) -> Result<Report, Error> {
     let dir = open_store(dir, Dir::open)?;
-    let disk = Disk::default();
     examine(&dir, &mut |_, _| Ok(None)).map_err(|error| error.not_mended(dir.path()))?;
-    // A last segment that is missing, or is set aside here, is missed by nobody any more.
-    let given_up = match dir.check_last_segment(&dir.list()?) {
-        Err(Error::Lost { why, .. }) => Some(why),
-        _ => None,
-    };
-    dir.forget_last_segment(&disk)?;
-    let mut report = examine(&dir, &mut |damage, fix| mend(&dir, &disk, damage, fix).map(Some))?;
-    report.given_up = given_up;
+    let missing = missing(dir.check_last_segment(&dir.list()?))?;
+    let mut report = examine(&dir, &mut |damage, fix| mend(&dir, disk, damage, fix))?;
+    report.missing = missing.or(report.missing);
+    // LOCK still names what is missing now, or was set aside. Only once all is mended nobody is to miss it.
+    let listing = dir.list()?;
+    if report.missing.is_some() || dir.check_last_segment(&listing).is_err() {
+        let mark = dir.lock_file().mark();
+        let forgotten = dir.forget_end(disk);
+        forgotten.inspect_err(|_| mark.into_iter().for_each(|mark| dir.set_mark(disk, mark)))?;
+    }
     Ok(report)
+}
+
+/// What is missing, where something is.
+fn missing(checked: Result<(), Error>) -> Result<Option<String>, Error> {
+    match checked {
+        Ok(()) => Ok(None),
+        Err(Error::Lost { why, .. }) => Ok(Some(why)),
+        Err(error) => Err(error),
+    }
 }
 
 /// Locks a directory that has a store; leaves any other as it is.
@@ -61,14 +75,22 @@ type Mend<'a> = dyn FnMut(&Damage, Fix<'_>) -> Result<Option<PathBuf>, Error> + 
 fn examine(dir: &Dir, mend: &mut Mend<'_>) -> Result<Report, Error> {
     let mut listing = dir.list()?;
     let mut report = Report::default();
+    let closed_at = dir.closed_at(&listing);
     while let Some(named) = find_useless(dir, &listing)? {
-        let torn_tail = is_bare_tail(dir, &listing, &named)?;
+        let torn_tail =
+            is_bare_tail(dir, &listing, &named)? && closed_at.is_none_or(|at| at <= named.first_offset);
+        let bytes = file_bytes(dir, &named.path)?;
+        let what = if bytes == 0 {
+            "the file is empty"
+        } else {
+            "what is in it is of no use"
+        };
         let mut damage = Damage {
             path: named.path.clone(),
             file_position: 0,
             offset: named.first_offset,
-            bytes: file_bytes(dir, &named.path)?,
-            why: "what is in it is of no use; the other files are better without it".to_string(),
+            bytes,
+            why: format!("{what}; the other files are better without it"),
             torn_tail,
             saved_to: None,
         };
@@ -99,7 +121,12 @@ fn examine(dir: &Dir, mend: &mut Mend<'_>) -> Result<Report, Error> {
             Kind::Base => None,
             Kind::Log => files.get(at + 1).map(|next| next.first_offset),
         };
-        let records = examine_file(&mut reader, next_offset, &mut verifier, &mut report, mend)?;
+        let is_last = at + 1 == files.len();
+        let expected = Expected {
+            next_offset,
+            torn_from: is_last.then_some(closed_at.unwrap_or(0)),
+        };
+        let records = examine_file(&mut reader, &expected, &mut verifier, &mut report, mend)?;
         let end_offset = reader.offset();
         follows = Some((reader.header().id, end_offset));
         let (path, kind) = (named.path.clone(), named.kind.name());
@@ -113,7 +140,18 @@ fn examine(dir: &Dir, mend: &mut Mend<'_>) -> Result<Report, Error> {
         });
     }
     report.digest = verifier.digest();
+    if let Some((_, end)) = follows {
+        report.missing = missing(dir.check_end(closed_at, end))?;
+    }
     Ok(report)
+}
+
+/// What a file is expected to end with.
+struct Expected {
+    /// Where the segment behind it begins, if there is one.
+    next_offset: Option<u64>,
+    /// From which offset on a torn tail may stand there; none but behind the last file.
+    torn_from: Option<u64>,
 }
 
 fn file_bytes(dir: &Dir, path: &Path) -> Result<u64, Error> {
@@ -166,15 +204,15 @@ fn open_file(
     Ok(FileReader::with_header(named.clone(), header, file))
 }
 
-/// Reads a file to its end and returns how many whole records it has. `next_offset` is where the segment
-/// behind it begins, if there is one.
+/// Reads a file to its end and returns how many whole records it has.
 fn examine_file(
     reader: &mut FileReader,
-    next_offset: Option<u64>,
+    expected: &Expected,
     verifier: &mut DigestVerifier,
     report: &mut Report,
     mend: &mut Mend<'_>,
 ) -> Result<u64, Error> {
+    let next_offset = expected.next_offset;
     let is_base = reader.named().kind == Kind::Base;
     let mut records = 0;
     let mut in_base = BaseCount::default();
@@ -217,7 +255,7 @@ fn examine_file(
             offset,
             bytes: reader.file_position() - at,
             why: why.to_string(),
-            torn_tail: !is_followed && !is_base && next_offset.is_none(),
+            torn_tail: !is_followed && !is_base && expected.torn_from.is_some_and(|from| offset >= from),
             saved_to: None,
         };
         let missing = next_offset.map_or(0, |next| next.saturating_sub(offset));

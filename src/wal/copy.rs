@@ -143,7 +143,7 @@ impl Log {
             .disk
             .open(&shared.dir, &last.path)
             .map_err(Error::io("cannot open", &last.path))?;
-        shared.dir.forget_last_segment(&shared.disk)?;
+        shared.dir.forget_end(&shared.disk)?;
         for segment in ahead.iter().rev() {
             shared
                 .disk

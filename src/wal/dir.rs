@@ -26,6 +26,7 @@ use super::header::Header;
 use super::listing::{Listing, LogFile};
 use super::lock::Lock;
 use super::term::LogId;
+use crate::system;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
@@ -133,7 +134,7 @@ impl Dir {
     pub(super) fn remove(&self, disk: &Disk, paths: impl IntoIterator<Item = PathBuf>) {
         for path in paths {
             if let Err(error) = disk.remove(self, &path) {
-                log::warn!("cannot remove {}: {error}", path.display());
+                log::warn!("cannot remove {}: {}", path.display(), system::words(&error));
             }
         }
     }

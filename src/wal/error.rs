@@ -1,5 +1,6 @@
 //! What can go wrong with the log, by whose fault it is.
 
+use crate::system;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -169,7 +170,9 @@ pub(super) fn inconsistent<T>(dir: &Path, why: String) -> Result<T, Error> {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Io { doing, path, source } => write!(f, "{doing} {}: {source}", path.display()),
+            Error::Io { doing, path, source } => {
+                write!(f, "{doing} {}: {}", path.display(), system::words(source))
+            }
             Error::Lost { dir, why, remedy } => {
                 write!(f, "the store in {} is not whole: {why}; {remedy}", dir.display())
             }

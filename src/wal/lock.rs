@@ -4,14 +4,17 @@
 //! It is empty until the log has its first segment. From then on it is a line of fixed length,
 //!
 //! ```text
-//! <id of the log: 32 hexadecimal digits> <first offset of the last segment: 20 digits, or 20 times -> <crc32: 8 digits>
+//! <id of the log: 32 hexadecimal digits> <first offset of the last segment> <offset it was closed at> <crc32: 8 digits>
 //! ```
 //!
-//! so that a log whose files are gone, or whose last segment is, is not taken for a new one, or a whole one.
+//! so that a log whose files are gone, or whose end is, is not taken for a new one, or a whole one. Each offset
+//! has 20 digits, or is 20 times `-` where it is not known.
 //!
 //! # What must hold
 //! - The segment that LOCK names has been in the directory, and it may be missing only where a base of a higher
 //!   offset is there. So it is named after it was made, and named no longer before it is removed.
+//! - The log was durable up to where it was closed. That stays true while it grows, so a start need not take it back;
+//!   whoever makes the log shorter does, before.
 //! - A line that is cut short or whose checksum is wrong says nothing, and nothing follows from it: a process
 //!   that is stopped in the middle of a first start leaves an empty LOCK.
 
@@ -32,7 +35,7 @@ use std::sync::{Mutex, MutexGuard};
 pub(super) const NAME: &str = "LOCK";
 
 /// The line, in bytes.
-const LINE_BYTES: usize = 32 + 1 + 20 + 1 + 8 + 1;
+const LINE_BYTES: usize = 32 + 2 * (1 + 20) + 1 + 8 + 1;
 
 /// Which log a directory has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,15 +43,22 @@ pub(super) struct Mark {
     pub(super) id: LogId,
     /// The first offset of its last segment, where that is certain.
     pub(super) last_segment: Option<u64>,
+    /// How far it reached when that segment was closed in order, but for the record that says so.
+    pub(super) closed_at: Option<u64>,
 }
 
 impl Mark {
     fn encode(&self) -> String {
-        let segment = match self.last_segment {
+        let digits = |offset: Option<u64>| match offset {
             Some(offset) => format!("{offset:020}"),
             None => "-".repeat(20),
         };
-        let text = format!("{} {segment}", self.id);
+        let text = format!(
+            "{} {} {}",
+            self.id,
+            digits(self.last_segment),
+            digits(self.closed_at)
+        );
         format!("{text} {:08x}\n", crc32fast::hash(text.as_bytes()))
     }
 
@@ -58,8 +68,11 @@ impl Mark {
             .filter(|line| line.len() == LINE_BYTES)?;
         let mut words = line.split_ascii_whitespace();
         let id = LogId::from_hex(words.next()?)?;
-        let last_segment = words.next()?.parse().ok();
-        let mark = Mark { id, last_segment };
+        let mark = Mark {
+            id,
+            last_segment: words.next()?.parse().ok(),
+            closed_at: words.next()?.parse().ok(),
+        };
         (mark.encode() == line).then_some(mark)
     }
 }
@@ -131,7 +144,12 @@ impl Lock {
                 *file = Some(made);
                 Ok(())
             }
-            _ => Err(replaced()),
+            Ok(_) => Err(replaced()),
+            // That tells nothing of the file, which is open and locked.
+            Err(error) => {
+                log::debug!("cannot look at {}: {error}", path.join(NAME).display());
+                Ok(())
+            }
         }
     }
 
@@ -202,8 +220,12 @@ mod tests {
     #[test]
     fn a_mark_is_read_as_it_was_written_and_no_other() {
         let id = LogId::from_hex("000102030405060708090a0b0c0d0e0f").unwrap();
-        for last_segment in [None, Some(0), Some(4_294_967_396), Some(u64::MAX)] {
-            let mark = Mark { id, last_segment };
+        for offset in [None, Some(0), Some(4_294_967_396), Some(u64::MAX)] {
+            let mark = Mark {
+                id,
+                last_segment: offset,
+                closed_at: offset,
+            };
             let line = mark.encode();
             assert_eq!(line.len(), LINE_BYTES);
             assert_eq!(Mark::decode(line.as_bytes()), Some(mark));
@@ -214,13 +236,14 @@ mod tests {
                 assert_eq!(Mark::decode(&line.as_bytes()[..at]), None, "cut at {at}");
             }
         }
+        let mark = Mark {
+            id,
+            last_segment: Some(42),
+            closed_at: Some(99),
+        };
         assert_eq!(
-            Mark {
-                id,
-                last_segment: Some(42)
-            }
-            .encode(),
-            "000102030405060708090a0b0c0d0e0f 00000000000000000042 5047aa84\n"
+            mark.encode(),
+            "000102030405060708090a0b0c0d0e0f 00000000000000000042 00000000000000000099 20c8580a\n"
         );
     }
 }

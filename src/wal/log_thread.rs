@@ -268,7 +268,7 @@ fn rebase(shared: &Shared, writer: &mut Writer, source: &dyn Source) -> Result<(
     };
     let named = LogFile::new(writer.dir.path(), Kind::Base, offset);
     let mut entries = 0;
-    writer.dir.forget_last_segment(&writer.disk)?;
+    writer.dir.forget_end(&writer.disk)?;
     writer.dir.make(&writer.disk, &named.path, |file| {
         (entries, _) = base::write(&writer.disk, (file, &named.path), &header, source, |_, _| Ok(()))?;
         Ok(())

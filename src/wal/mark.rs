@@ -20,22 +20,31 @@ impl Dir {
         }
     }
 
-    /// Names the last segment no longer: it may be removed once this has returned.
-    pub(super) fn forget_last_segment(&self, disk: &Disk) -> Result<(), Error> {
-        let Some(mark) = self.lock_file().mark().filter(|mark| mark.last_segment.is_some()) else {
-            return Ok(());
+    /// As [`Dir::set_mark`], for a log that was closed in order: makes it durable.
+    pub(super) fn set_closed(&self, disk: &Disk, mark: Mark) {
+        self.set_mark(disk, mark);
+        if let Err(error) = self.lock_file().sync(disk) {
+            log::debug!("cannot sync {}: {error}", self.path().join(lock::NAME).display());
+        }
+    }
+
+    /// Names the end of the log no longer: it may be removed once this has returned. Returns what LOCK named.
+    pub(super) fn forget_end(&self, disk: &Disk) -> Result<Option<Mark>, Error> {
+        let Some(before) = self.lock_file().mark() else {
+            return Ok(None);
         };
         let mark = Mark {
             last_segment: None,
-            ..mark
+            closed_at: None,
+            ..before
         };
-        let path = self.path().join(lock::NAME);
-        self.lock_file()
-            .write(disk, mark)
-            .map_err(Error::io("cannot write", &path))?;
-        self.lock_file()
-            .sync(disk)
-            .map_err(Error::io("cannot sync", &path))
+        if mark != before {
+            let path = self.path().join(lock::NAME);
+            let lock = self.lock_file();
+            lock.write(disk, mark).map_err(Error::io("cannot write", &path))?;
+            lock.sync(disk).map_err(Error::io("cannot sync", &path))?;
+        }
+        Ok(Some(before))
     }
 
     /// An error where the directory bears marks of a store, and is asked because it has no file of a log.
@@ -74,26 +83,48 @@ impl Dir {
             .bases
             .last()
             .is_some_and(|base| base.first_offset > offset);
-        // Files of another log were put here by hand; LOCK says nothing of them.
-        let is_of_this_log = || {
-            let first = listing.current().next();
-            let first = first.and_then(|first| FileReader::open_in(self, first).ok());
-            first.is_none_or(|first| first.header().id == mark.id)
-        };
-        if is_there || is_superseded || !is_of_this_log() {
+        if is_there || is_superseded || !self.is_marked(listing, mark) {
             return Ok(());
         }
         let missing = LogFile::new(self.path(), Kind::Log, offset);
+        Err(self.lost_end(format!(
+            "{}, which LOCK names as the end of the log, is missing",
+            missing.path.display()
+        )))
+    }
+
+    /// How far the log reached when it was closed in order, as far as LOCK knows: a log that ends before that has
+    /// lost something, and no crash has torn it.
+    pub(super) fn closed_at(&self, listing: &Listing) -> Option<u64> {
+        let mark = self.lock_file().mark()?;
+        mark.closed_at.filter(|_| self.is_marked(listing, mark))
+    }
+
+    /// An error where the log ends at `end`, and reached farther when it was closed in order.
+    pub(super) fn check_end(&self, closed_at: Option<u64>, end: u64) -> Result<(), Error> {
+        match closed_at {
+            Some(closed_at) if end < closed_at => Err(self.lost_end(format!(
+                "LOCK says that the log was closed at offset {closed_at}, and it ends at offset {end}"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether LOCK names the log that is there. Files of another log were put here by hand; LOCK says nothing of them.
+    fn is_marked(&self, listing: &Listing, mark: Mark) -> bool {
+        let first = listing.current().next();
+        let first = first.and_then(|first| FileReader::open_in(self, first).ok());
+        first.is_none_or(|first| first.header().id == mark.id)
+    }
+
+    fn lost_end(&self, why: String) -> Error {
         let dir = self.path().display();
-        Err(Error::Lost {
+        Error::Lost {
             dir: self.path().to_path_buf(),
-            why: format!(
-                "{}, which LOCK names as the end of the log, is missing",
-                missing.path.display()
-            ),
+            why,
             remedy: format!(
-                "put it back, or `pykv check --dir {dir} --repair` lets the log end before it: what it held is lost then"
+                "put back what is missing, or `pykv check --dir {dir} --repair` accepts that it is lost"
             ),
-        })
+        }
     }
 }

@@ -84,6 +84,7 @@ pub(super) fn recover(
     let mut has_lost = false;
     let mut is_empty = files.iter().all(|named| named.kind == Kind::Log);
     let mut digest = None;
+    let closed_at = dir.closed_at(&listing);
     for (at, named) in files.iter().enumerate() {
         let mut reader = FileReader::open_in(dir, named)?;
         if let Some(log) = &log {
@@ -95,7 +96,7 @@ pub(super) fn recover(
             dir,
             disk,
             &mut reader,
-            is_last,
+            is_last.then_some(closed_at.unwrap_or(0)),
             &mut branches,
             &mut |record, version| {
                 digest = record.digest().filter(|_| record.operation == Operation::Close);
@@ -128,6 +129,7 @@ pub(super) fn recover(
     }
     let mut log = log.expect("there is at least one file");
     log.digest = digest.map(Digest);
+    dir.check_end(closed_at, log.position)?;
     let end = log.segment.file.metadata();
     let end = end.map_err(Error::io("cannot read", &log.segment.path))?.len();
     let is_open = files.last().is_some_and(|last| last.kind == Kind::Log)
@@ -164,10 +166,12 @@ fn set_bare_tail_aside(dir: &Dir, disk: &Disk, mut listing: Listing) -> Result<L
         return Ok(listing);
     };
     if is_bare_tail(dir, &listing, &last)? {
-        // LOCK is to forget this segment, and not one that was behind it and is missing.
+        // LOCK is to forget this segment, and not one that was behind it and is missing, nor what it held.
         dir.check_last_segment(&listing)?;
-        dir.forget_last_segment(disk)?;
-        let aside = repair::set_aside(dir, disk, &last.path, last.first_offset)?;
+        dir.check_end(dir.closed_at(&listing), last.first_offset)?;
+        let mark = dir.forget_end(disk)?;
+        let aside = repair::set_aside(dir, disk, &last.path, last.first_offset);
+        let aside = aside.inspect_err(|_| mark.into_iter().for_each(|mark| dir.set_mark(disk, mark)))?;
         log::warn!(
             "{} has no header and no record, as a power cut may leave a file that was just made; it is {} now",
             last.path.display(),
@@ -201,13 +205,13 @@ fn check_follows(dir: &Dir, log: &Recovered, reader: &FileReader) -> Result<(), 
     }
 }
 
-/// Reads one file to its end, and cuts off the torn tail of the last one. Returns whether it is a base of
-/// which a repair has lost something.
+/// Reads one file to its end, and cuts off a torn tail, which may begin at `torn_from` or behind it; there is none
+/// where that is not given. Returns whether it is a base of which a repair has lost something.
 fn read_file(
     dir: &Dir,
     disk: &Disk,
     reader: &mut FileReader,
-    is_last: bool,
+    torn_from: Option<u64>,
     branches: &mut Vec<Branch>,
     replay: &mut impl FnMut(&Record<'_>, u64),
 ) -> Result<bool, Error> {
@@ -238,8 +242,13 @@ fn read_file(
             Next::End => return Ok(in_base.has_gap),
             Next::Invalid(why) => {
                 let at = reader.file_position();
-                if is_base || !is_last {
+                let Some(torn_from) = torn_from.filter(|_| !is_base) else {
                     return Err(reader.damaged(at, why));
+                };
+                if start < torn_from {
+                    let why =
+                        format!("{why}, and the log was whole up to offset {torn_from} when it was closed");
+                    return Err(reader.damaged(at, &why));
                 }
                 if reader.seek_valid()? {
                     return Err(reader.damaged(at, &format!("{why}{LOST_PAGE}")));
@@ -262,7 +271,7 @@ fn cut_tail(dir: &Dir, disk: &Disk, reader: &FileReader, at: u64, why: &str) -> 
         log::warn!("{name} ends in a record that was cut short; cutting off {cut} bytes at offset {offset}");
     } else {
         // A power cut leaves this too; but it may also be the medium, so the bytes are kept.
-        let saved = repair::save(dir, disk, (path, &file), offset, at..end)?;
+        let (saved, _) = repair::save(dir, disk, (path, &file), offset, at..end)?;
         log::warn!(
             "{name} ends in {cut} bytes that are no record ({why}); cutting them off at offset {offset}, \
              and keeping them in {}",

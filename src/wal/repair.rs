@@ -1,7 +1,8 @@
 //! Mends a directory.
 //!
 //! A repair never guesses, and throws nothing away: bytes that are no record are saved as they are to
-//! `damaged-<offset>.pykv` in the same directory. Then
+//! `damaged-<offset>.pykv` in the same directory, which has that name only once it is whole. Where the disk fails, a
+//! file that could not be mended is made as it was, and its copy removed. Otherwise,
 //! - at the end of the last segment they are cut off, as a start would do with a torn tail;
 //! - where the end of a segment is missing, and more with it than a record can have, a GAP and a SKIP take its place:
 //!   what was there ended with a SKIP, and the file stays as short as it was;
@@ -19,9 +20,13 @@ use super::listing::LogFile;
 use super::report::Damage;
 use crate::record::{HEAD_BYTES, Operation, RECORD_BYTES_MAX, Record};
 use std::fs::File;
+use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+
+/// Copied at a time.
+const COPY_BYTES: usize = 1 << 20;
 
 /// How a damage is mended.
 pub(super) enum Fix<'a> {
@@ -40,26 +45,47 @@ pub(super) enum Fix<'a> {
     SetAside,
 }
 
-/// Saves the damaged bytes, mends what they were in, and returns where they were saved to.
-pub(super) fn mend(dir: &Dir, disk: &Disk, damage: &Damage, fix: Fix<'_>) -> Result<PathBuf, Error> {
+/// Saves the damaged bytes, if there are any, mends what they were in, and returns where they were saved to.
+pub(super) fn mend(dir: &Dir, disk: &Disk, damage: &Damage, fix: Fix<'_>) -> Result<Option<PathBuf>, Error> {
     let path = &damage.path;
     if let Fix::SetAside = fix {
-        return set_aside(dir, disk, path, damage.offset);
+        return set_aside(dir, disk, path, damage.offset).map(Some);
     }
     let file = disk.open(dir, path).map_err(Error::io("cannot open", path))?;
     let at = damage.file_position;
-    let saved_to = save(dir, disk, (path, &file), damage.offset, at..at + damage.bytes)?;
+    let file_bytes = file.metadata().map_err(Error::io("cannot read", path))?.len();
+    let saved = match damage.bytes {
+        0 => None,
+        bytes => Some(save(dir, disk, (path, &file), damage.offset, at..at + bytes)?),
+    };
+    if let Err(error) = overwrite(disk, &file, damage, fix) {
+        let copied = saved.as_ref().map_or(Ok(()), |(_, copy)| {
+            copy_range(disk, copy, 0..damage.bytes, &file, at)
+        });
+        let is_undone = copied
+            .and_then(|()| disk.set_len(&file, file_bytes))
+            .and_then(|()| disk.sync_all(&file));
+        if let (Ok(()), Some((copy_path, _))) = (is_undone, saved) {
+            dir.remove(disk, [copy_path]);
+        }
+        return Err(error);
+    }
+    Ok(saved.map(|(copy_path, _)| copy_path))
+}
+
+/// Mends a file in place. What is written goes before what is cut, so that it can be undone as far as it was done.
+fn overwrite(disk: &Disk, file: &File, damage: &Damage, fix: Fix<'_>) -> Result<(), Error> {
+    let (path, at) = (&damage.path, damage.file_position);
     let write = |bytes: &[u8], at: u64| {
-        disk.write_at(&file, bytes, at)
+        disk.write_at(file, bytes, at)
             .map_err(Error::io("cannot write", path))
     };
-    let cut = || disk.set_len(&file, at).map_err(Error::io("cannot cut", path));
+    let end_at = |end: u64| disk.set_len(file, end).map_err(Error::io("cannot resize", path));
     match fix {
         Fix::SetAside => {}
-        Fix::Cut => cut()?,
+        Fix::Cut => end_at(at)?,
         Fix::Header(header) => write(&header.encode(), 0)?,
         Fix::EndBase { records } => {
-            cut()?;
             let mut end = Vec::new();
             let position = at - HEADER_BYTES as u64;
             // The gap tells a start that something was lost here.
@@ -67,13 +93,14 @@ pub(super) fn mend(dir: &Dir, disk: &Disk, damage: &Damage, fix: Fix<'_>) -> Res
             let position = position + HEAD_BYTES as u64;
             Record::new(Operation::End, 0, &[], &records.to_le_bytes()).encode(position, &mut end);
             write(&end, at)?;
+            end_at(at + end.len() as u64)?;
         }
         Fix::SkipTo(next_offset) => {
-            cut()?;
             let mut end = Record::encode_gap(damage.offset, HEAD_BYTES, 0).to_vec();
             let position = damage.offset + HEAD_BYTES as u64;
             Record::new(Operation::Skip, 0, &[], &next_offset.to_le_bytes()).encode(position, &mut end);
             write(&end, at)?;
+            end_at(at + end.len() as u64)?;
         }
         Fix::Gap { bytes, is_tail } => {
             let position = match LogFile::from_path(path).map(|named| named.kind) {
@@ -84,13 +111,11 @@ pub(super) fn mend(dir: &Dir, disk: &Disk, damage: &Damage, fix: Fix<'_>) -> Res
                 write(&Record::encode_gap(position + start, part_bytes, 0), at + start)?;
             }
             if is_tail {
-                disk.set_len(&file, at + bytes)
-                    .map_err(Error::io("cannot resize", path))?;
+                end_at(at + bytes)?;
             }
         }
     }
-    disk.sync_all(&file).map_err(Error::io("cannot sync", path))?;
-    Ok(saved_to)
+    disk.sync_all(file).map_err(Error::io("cannot sync", path))
 }
 
 /// Gives a whole file a name that no start looks for.
@@ -119,31 +144,39 @@ fn gaps(bytes: u64) -> impl Iterator<Item = (u64, usize)> {
 }
 
 /// Copies a range of a file, which stands at `offset` of the log, to a file of its own whose name is not taken.
+/// A failure leaves none.
 pub(super) fn save(
     dir: &Dir,
     disk: &Disk,
     (path, file): (&Path, &File),
     offset: u64,
     range: Range<u64>,
-) -> Result<PathBuf, Error> {
+) -> Result<(PathBuf, File), Error> {
     let copy_path = free_name(dir, offset);
-    let copy = disk
-        .create(dir, &copy_path)
-        .map_err(Error::io("cannot create", &copy_path))?;
-    let mut buffer = vec![0; 1 << 20];
+    let saved = dir.make(disk, &copy_path, |copy| {
+        copy_range(disk, file, range, copy, 0).map_err(Error::io("cannot save the damaged bytes of", path))
+    });
+    match saved {
+        Ok(copy) => Ok((copy_path, copy)),
+        Err(error) => {
+            // Where the sync of the directory has failed, it has its name already.
+            let _ = disk.remove(dir, &copy_path);
+            Err(error)
+        }
+    }
+}
+
+/// Copies a range of a file to a place in another one.
+fn copy_range(disk: &Disk, from: &File, range: Range<u64>, to: &File, to_start: u64) -> io::Result<()> {
+    let mut buffer = vec![0; COPY_BYTES];
     let mut at = range.start;
     while at < range.end {
-        let part = &mut buffer[..(range.end - at).min(1 << 20) as usize];
-        file.read_exact_at(part, at)
-            .map_err(Error::io("cannot read", path))?;
-        let copied = disk.write_at(&copy, part, at - range.start);
-        copied.map_err(Error::io("cannot write", &copy_path))?;
+        let part = &mut buffer[..(range.end - at).min(COPY_BYTES as u64) as usize];
+        from.read_exact_at(part, at)?;
+        disk.write_at(to, part, to_start + (at - range.start))?;
         at += part.len() as u64;
     }
-    disk.sync_all(&copy)
-        .map_err(Error::io("cannot sync", &copy_path))?;
-    disk.sync_dir(dir).map_err(Error::io("cannot sync", dir.path()))?;
-    Ok(copy_path)
+    Ok(())
 }
 
 /// A name for damaged bytes that is not taken.

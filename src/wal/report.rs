@@ -47,8 +47,8 @@ pub struct Report {
     pub damage: Vec<Damage>,
     /// Where the digest is not what the files say.
     pub mismatches: Vec<Mismatch>,
-    /// What a repair has given up, since no file of it is there.
-    pub given_up: Option<String>,
+    /// What is missing at the end of the log, and how that is known. A repair accepts that.
+    pub missing: Option<String>,
     /// The digest of what a start would find.
     pub digest: Digest,
 }
@@ -56,6 +56,7 @@ pub struct Report {
 impl Report {
     /// Whether nothing is damaged but for a torn tail, and the digest is right.
     pub fn is_whole(&self) -> bool {
-        self.damage.iter().all(|damage| damage.torn_tail) && self.mismatches.is_empty()
+        let is_torn_at_most = self.damage.iter().all(|damage| damage.torn_tail);
+        is_torn_at_most && self.mismatches.is_empty() && self.missing.is_none()
     }
 }

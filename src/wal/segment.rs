@@ -55,7 +55,14 @@ impl Segment {
     /// Names it in LOCK as the last one.
     pub(super) fn mark(&self, dir: &Dir, disk: &Disk, id: LogId) {
         let last_segment = Some(self.first_offset);
-        dir.set_mark(disk, Mark { id, last_segment });
+        let is_same = |mark: &Mark| (mark.id, mark.last_segment) == (id, last_segment);
+        let before = dir.lock_file().mark().filter(is_same);
+        let mark = Mark {
+            id,
+            last_segment,
+            closed_at: before.and_then(|mark| mark.closed_at),
+        };
+        dir.set_mark(disk, mark);
     }
 
     /// Where in the file an offset is, in bytes from its start.

@@ -305,7 +305,7 @@ impl Snapshot<'_> {
         disk.write_at(&self.file, &header.encode(), 0)
             .map_err(cannot("cannot write"))?;
         disk.sync_all(&self.file).map_err(cannot("cannot sync"))?;
-        dir.forget_last_segment(disk)?;
+        dir.forget_end(disk)?;
         let listing = dir.list()?;
         // What a start would take for newer than this; there is some only where another store is replaced.
         let ahead = listing.all().filter(|named| named.first_offset >= offset);

@@ -13,6 +13,8 @@
 //!   last one can have a torn tail.
 //! - `digest` is that of the store at the end of `encoded`.
 
+mod close;
+
 use super::branch::{Beginning, Branch, History};
 use super::dir::Dir;
 use super::disk::Disk;
@@ -299,29 +301,6 @@ impl Writer {
     fn create_segment(&self, first_offset: u64) -> Result<Segment, Error> {
         let (id, branches) = (self.history.id(), self.history.branches());
         Segment::create(&self.dir, &self.disk, id, &branches, first_offset, &[])
-    }
-
-    /// Says at the end of the log that the node was stopped in order, and syncs it. Nothing may wait in the
-    /// channel. A log that comes from another node is synced alone: what it says is that node's.
-    pub(super) fn close(&mut self) -> Result<(), Failure> {
-        if self.follows {
-            return self.sync();
-        }
-        self.catch_up()?;
-        if self.next_segment_at.is_some() {
-            self.start_segment()?;
-        }
-        let digest = self.digest.0.to_le_bytes();
-        let close = Record::new(Operation::Close, now_ms(), &[], &digest);
-        let mut encoded = Vec::new();
-        close.encode(self.position, &mut encoded);
-        let at = self.segment.file_position(self.position);
-        self.disk
-            .write_at(&self.segment.file, &encoded, at)
-            .map_err(|error| Failure::Write(Error::io("cannot write", &self.segment.path)(error)))?;
-        self.last = LastRecord::of_bytes(self.position, &encoded);
-        self.position += encoded.len() as u64;
-        self.sync()
     }
 
     /// Begins a branch at the end of the log, and continues behind it where no offset was ever given. Nothing

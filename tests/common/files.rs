@@ -19,15 +19,6 @@ pub fn log_files(dir: &Path) -> Vec<PathBuf> {
     logs
 }
 
-/// Bytes of the record at the end of a log that was closed in order.
-const CLOSE_BYTES: usize = 28;
-
-/// A log that was closed in order, as if the process had been killed instead.
-pub fn as_if_killed(mut log: Vec<u8>) -> Vec<u8> {
-    log.truncate(log.len() - CLOSE_BYTES);
-    log
-}
-
 /// Copies a directory and what is in it; what is in the other one goes.
 pub fn copy_dir(from: &Path, to: &Path) {
     if to.exists() {

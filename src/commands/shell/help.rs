@@ -45,7 +45,8 @@ pub(super) static TOPICS: [Topic; 14] = [
         true,
         "store a value",
         "TTL: for how long, as 500ms, 90s or 5m. IFABSENT: only if the key is new. IFVERSION: only if it is in\n\
-         this version. \"...\" and '...' hold a value with blanks; in \"...\" \\n, \\r, \\t, \\\", \\\\ and \\xff are escapes.",
+         this version. \"...\" and '...' hold a value with blanks. Escapes in \"...\": \\n \\r \\t \\a \\b \\\" \\' \\\\ and \\xff, a\n\
+         byte; in '...' \\' alone.",
     ),
     topic(
         "DEL",
@@ -158,5 +159,13 @@ mod tests {
             }
         }
         assert!(text(None).contains("EXPIRE KEY TIME"));
+    }
+
+    #[test]
+    fn help_of_set_names_every_escape() {
+        let help = text(find("set"));
+        for escape in ["n", "r", "t", "a", "b", "\"", "'", "\\", "xff"] {
+            assert!(help.contains(&format!(" \\{escape}")), "{escape}: {help}");
+        }
     }
 }

@@ -10,7 +10,7 @@ mod history;
 mod parse;
 
 use super::lines::{self, Form, Line, Lines};
-use super::{Error, connect, deadline, missing_or, print, print_text, status, terminal};
+use super::{Error, beginning_with, connect, deadline, missing_or, print, print_text, status, terminal};
 use crate::api::LIST_LIMIT_MAX;
 use crate::cli::{Shell, Span};
 use crate::client::{Client, Condition};
@@ -218,7 +218,7 @@ impl Session {
         limit: usize,
         with_values: bool,
     ) -> Result<Vec<String>, Error> {
-        let cannot_list = Error::client("cannot list");
+        let cannot_list = Error::client(beginning_with("cannot list the keys", prefix));
         if with_values {
             let page = self
                 .client

@@ -2,6 +2,9 @@
 //! say why not, and must never cost what is whole.
 
 use super::*;
+use crate::wal::check::repair_on;
+use crate::wal::disk::{Disk, faults::Plan};
+use crate::wal::header::HEADER_BYTES;
 use tempfile::TempDir;
 
 /// A log of several segments in which each key is written once, and what it holds.
@@ -225,5 +228,124 @@ fn a_repair_mends_all_or_touches_nothing() {
                 }
             }
         }
+    }
+}
+
+/// All of a directory, LOCK too.
+fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let paths = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    paths
+        .map(|path| (path.clone(), std::fs::read(path).unwrap()))
+        .collect()
+}
+
+type Damaging = (&'static str, fn(&Path));
+
+/// Kinds of damage: one for each way to mend it.
+fn damages() -> [Damaging; 6] {
+    fn change(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut bytes = std::fs::read(path).unwrap();
+        change(&mut bytes);
+        std::fs::write(path, bytes).unwrap();
+    }
+    [
+        ("a record in the middle", |dir| {
+            change(&segments(dir)[1], |bytes| bytes[HEADER_BYTES + 30] ^= 1);
+        }),
+        ("a header", |dir| {
+            change(&segments(dir)[1], |bytes| bytes[20] ^= 1)
+        }),
+        ("a segment that ends too early", |dir| {
+            change(&segments(dir)[1], |bytes| bytes.truncate(bytes.len() - 3));
+        }),
+        ("bytes behind a segment", |dir| {
+            change(&segments(dir)[1], |bytes| bytes.extend([0xff; 30]));
+        }),
+        ("a last segment that is empty", |dir| {
+            std::fs::write(segments(dir).pop().unwrap(), b"").unwrap();
+        }),
+        ("a last segment that is missing", |dir| {
+            std::fs::remove_file(segments(dir).pop().unwrap()).unwrap();
+        }),
+    ]
+}
+
+#[test]
+fn a_repair_that_fails_leaves_all_as_it_was() {
+    for (what, damage) in damages() {
+        let (whole, options, _) = several_segments();
+        damage(whole.path());
+        let damaged = || {
+            let dir = tempfile::tempdir().unwrap();
+            for (path, bytes) in files(whole.path()) {
+                std::fs::write(dir.path().join(path.file_name().unwrap()), bytes).unwrap();
+            }
+            let path = dir.path().to_path_buf();
+            (
+                dir,
+                node::Options {
+                    dir: path,
+                    ..options.clone()
+                },
+            )
+        };
+        let (dir, options) = damaged();
+        let disk = Disk::default();
+        disk.faults.plan(Plan::None);
+        repair_on(&disk, dir.path()).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let (made, expected) = (disk.faults.made(), opened(&options));
+        assert!(made > 0, "{what}");
+        for at in 0..made {
+            let (dir, options) = damaged();
+            let before = files(dir.path());
+            disk.faults.plan(Plan::Once { at, errno: 28 });
+            assert!(repair_on(&disk, dir.path()).is_err(), "{what}, operation {at}");
+            disk.faults.plan(Plan::None);
+            let after = files(dir.path());
+            let is_undone = after == before;
+            // Only what the last operations are about may be left to do: the file is mended, LOCK not.
+            let is_mended = !is_undone && what == "a last segment that is empty";
+            assert!(is_undone || is_mended, "{what}, operation {at}");
+            assert!(
+                !after
+                    .keys()
+                    .any(|path| path.extension().is_some_and(|end| end == "tmp")),
+                "{what}, operation {at}"
+            );
+            repair_on(&disk, dir.path()).unwrap_or_else(|error| panic!("{what}, operation {at}: {error}"));
+            assert!(check(dir.path()).unwrap().is_whole(), "{what}, operation {at}");
+            assert_eq!(opened(&options), expected, "{what}, operation {at}");
+        }
+    }
+}
+
+/// The end of a log that was closed in order is not torn by a crash: whatever is missing there is lost.
+#[test]
+fn a_log_that_was_closed_and_lost_its_end_is_damaged() {
+    let (dir, options, held) = several_segments();
+    let last = segments(dir.path()).pop().unwrap();
+    let bytes = std::fs::read(&last).unwrap();
+    let close_bytes = 28;
+    for left in (0..HEADER_BYTES).step_by(500).chain(HEADER_BYTES..bytes.len()) {
+        std::fs::write(&last, &bytes[..left]).unwrap();
+        let before = files(dir.path());
+        let is_lost = left < bytes.len() - close_bytes;
+        assert_eq!(check(dir.path()).unwrap().is_whole(), !is_lost, "{left} bytes");
+        if is_lost {
+            let opened = Node::open(options.clone());
+            assert!(opened.is_err_and(|error| error.is_damage()), "{left} bytes");
+            assert_eq!(files(dir.path()), before, "{left} bytes");
+        }
+    }
+    for left in [0, 100, HEADER_BYTES, bytes.len() - close_bytes - 1] {
+        let (dir, options, _) = several_segments();
+        let last = segments(dir.path()).pop().unwrap();
+        let bytes = std::fs::read(&last).unwrap();
+        std::fs::write(&last, &bytes[..left]).unwrap();
+        let repaired = repair(dir.path()).unwrap();
+        assert!(!repaired.is_whole(), "{left} bytes: {repaired:?}");
+        assert!(check(dir.path()).unwrap().is_whole(), "{left} bytes");
+        let left_over = opened(&options);
+        assert!(left_over.len() < held.len() && left_over.iter().all(|(k, v)| held.get(k) == Some(v)));
     }
 }
