@@ -13,9 +13,11 @@ mod compact;
 mod connection;
 mod data;
 mod error;
+mod log_level;
 mod reapply;
 mod replica;
 mod serve;
+mod token;
 mod units;
 mod values;
 mod watch;
@@ -27,9 +29,11 @@ pub(crate) use compact::Compact;
 pub(crate) use connection::{Connection, DIR_DEFAULT, ENV_DIR, ENV_TOKEN, ENV_TOKEN_FILE};
 pub(crate) use data::{Del, Expire, Get, List, Persist, Set, Ttl};
 pub(crate) use error::usage_message;
+pub(crate) use log_level::LogLevel;
 pub(crate) use reapply::Reapply;
 pub(crate) use replica::{Forget, Promote, Replica};
-pub(crate) use serve::{LogLevel, Serve};
+pub(crate) use serve::Serve;
+pub(crate) use token::{Token, TokenScope};
 pub(crate) use units::Span;
 pub(crate) use values::{key, limit, ttl, version};
 pub(crate) use watch::Watch;
@@ -232,6 +236,11 @@ pub(crate) enum Command {
     /// No process may have the directory open. A record that is cut short at the very end of the log is
     /// what a crash leaves: the next start cuts it off, and it does not count as damage. The exit status is 7 where there is damage.
     Check(Check),
+    /// Draw a token
+    ///
+    /// Two lines are printed: one for the node's --token-file, which holds the token's SHA-256 and not the token, and
+    /// the token itself, which is kept nowhere. A node reads its file anew within ten seconds, and at once on SIGHUP.
+    Token(Token),
 }
 
 /// The definitions behind [`Cli`], for manual pages and the like.

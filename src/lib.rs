@@ -12,7 +12,7 @@
 //! | room | what it is | uses |
 //! | --- | --- | --- |
 //! | `main.rs` | the program: the allocator, and a call of [`run`] | |
-//! | [`cli`] | every subcommand, flag, default, environment variable and help text | `address`, `api`, `http`, `key`, `wal`, `net`, `node`, `record`, `store` |
+//! | [`cli`] | every subcommand, flag, default, environment variable and help text | `address`, `api`, `auth`, `http`, `key`, `wal`, `net`, `node`, `record`, `store`, `wall` |
 //! | [`commands`] | one file a subcommand: builds the parts and runs them | `address`, `api`, `auth`, `cli`, `client`, `digest`, `escape`, `json`, `key`, `wal`, `net`, `node`, `record`, `replication`, `server`, `store`, `wall`, `system` |
 //! | [`client`] | the HTTP client of the command line | `address`, `api`, `pair`, `record`, `system` |
 //! | [`server`] | accepts connections and runs each: from bytes to a handler, and its answer back | `api`, `auth`, `handlers`, `http`, `wal`, `net`, `node`, `observe`, `system` |
@@ -20,7 +20,7 @@
 //! | [`session`] | a client's way to the data: a node, and what the client's token opens | `auth`, `key`, `wal`, `node`, `pair` |
 //! | [`http`] | HTTP on the wire: requests, answers, problems | `api`, `escape`, `wall` |
 //! | [`net`] | connections as bytes: the open ones, what came, the memory that all share; no protocol, no node | `system` |
-//! | [`auth`] | tokens and what they allow | |
+//! | [`auth`] | tokens and what they allow | `wall` |
 //! | [`observe`] | how long requests took, and who hears of it: the slow log, the access log, `/metrics`, `/history` | `api`, `escape`, `histogram`, `http`, `net`, `node`, `store`, `waits`, `wall`, `system` |
 //! | [`page`] | the web page: files in the binary | `http` |
 //! | [`replication`] | the threads that follow another node, call the others and take over; the whole protocol | `address`, `api`, `boot_clock`, `wal`, `node` |
@@ -107,7 +107,8 @@
 //! | `handshake` | 1 for each address that is asked | `follow`, in a scope | the answer, or its time limit |
 //! | `access` | 1, with `--access-log` | `pykv serve` | the end of the server, once all lines are written |
 //! | `service` | 1, during a start under systemd | `pykv serve` | the end of the start, which joins it |
-//! | `ctrl-c` | 1 | `pykv serve` | the end of the process; it holds nothing |
+//! | `reload` | 1 | `pykv serve` | the end of the server, which joins it |
+//! | `ctrl-c`, `signals` | 1 each | `pykv serve` | the end of the process; they hold nothing |
 //!
 //! To stop: the signal's thread tells the server; connections finish what they have begun; the server's
 //! scope joins them; `follow` and `prober` are stopped; the node is closed, which ends `sweep`, `compact` and `log`, writes and syncs the rest,

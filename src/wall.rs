@@ -23,6 +23,11 @@ pub(crate) fn since_epoch() -> Duration {
     now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
+/// The last moment that dates have a form for.
+pub(crate) fn last() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(LAST_SECOND)
+}
+
 /// Whether the clock says something that dates have a form for.
 pub(crate) fn is_sound() -> bool {
     let now = SystemTime::now();

@@ -4,9 +4,12 @@
 
 mod common;
 
-use common::{Response, Server, node::Setup, pykv};
+use common::{Response, Server, eventually, node::Setup, pykv};
+use rustix::process::Signal;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
 use tempfile::TempDir;
 
 const TOKENS: &str = "read reader-token\nwrite writer-token\nadmin admin-token\n";
@@ -169,6 +172,8 @@ struct Row {
     body: Option<(&'static str, &'static str)>,
     /// Without a token, with a wrong one, with one that may read, write, administer.
     statuses: [u16; 5],
+    /// With one that may write what begins with `k`, and one that may write what begins with `zz`.
+    scoped: [u16; 2],
 }
 
 const OPEN: [u16; 5] = [200; 5];
@@ -186,6 +191,8 @@ const fn rules(status: u16) -> [u16; 5] {
 
 const fn row(method: &'static str, path: &'static str, statuses: [u16; 5]) -> Row {
     Row {
+        // As one that may write, where no key is named.
+        scoped: [statuses[3]; 2],
         method,
         path,
         target: path,
@@ -197,6 +204,24 @@ const fn row(method: &'static str, path: &'static str, statuses: [u16; 5]) -> Ro
 impl Row {
     const fn at(mut self, target: &'static str) -> Row {
         self.target = target;
+        self
+    }
+
+    /// It is about the key `k`, or all that begin so: who may use other keys alone does not get there.
+    const fn of_k(mut self) -> Row {
+        self.scoped[1] = 403;
+        self
+    }
+
+    /// It is about keys that begin with `zz`.
+    const fn only_of_zz(mut self) -> Row {
+        self.scoped[0] = 403;
+        self
+    }
+
+    /// It is about keys that neither of the two may use all of.
+    const fn of_neither(mut self) -> Row {
+        self.scoped = [403; 2];
         self
     }
 
@@ -222,19 +247,29 @@ const TABLE: [Row; 31] = [
     row("GET", "/metrics", READS),
     row("GET", "/watch", READS).at("/watch?wait=0"),
     row("GET", "/kv/", READS),
-    row("GET", "/kv/", READS).at("/kv/?values=true&prefix=z"),
-    row("POST", "/kv/", writes(409)).json(r#"{"key":"k","value":"v"}"#),
+    row("GET", "/kv/", READS)
+        .at("/kv/?values=true&prefix=z")
+        .of_neither(),
+    row("POST", "/kv/", writes(409))
+        .json(r#"{"key":"k","value":"v"}"#)
+        .of_k(),
     row("DELETE", "/kv/", writes(400)),
-    row("DELETE", "/kv/", writes(200)).at("/kv/?prefix=zzz"),
-    row("GET", "/kv/{key}", READS).at("/kv/k"),
+    row("DELETE", "/kv/", writes(200))
+        .at("/kv/?prefix=zzz")
+        .only_of_zz(),
+    row("GET", "/kv/{key}", READS).at("/kv/k").of_k(),
     row("PUT", "/kv/{key}", writes(200))
         .at("/kv/k")
-        .json(r#"{"value":"v"}"#),
+        .json(r#"{"value":"v"}"#)
+        .of_k(),
     row("PATCH", "/kv/{key}", writes(200))
         .at("/kv/k")
-        .json(r#"{"ttl":null}"#),
-    row("DELETE", "/kv/{key}", writes(204)).at("/kv/k"),
-    row("POST", "/batch", writes(200)).json(r#"{"operations":[{"op":"get","key":"k"}]}"#),
+        .json(r#"{"ttl":null}"#)
+        .of_k(),
+    row("DELETE", "/kv/{key}", writes(204)).at("/kv/k").of_k(),
+    row("POST", "/batch", writes(200))
+        .json(r#"{"operations":[{"op":"get","key":"k"}]}"#)
+        .of_k(),
     row("POST", "/compact", rules(202)),
     row("GET", "/backup", rules(200)),
     row("POST", "/promote", rules(409)),
@@ -253,6 +288,35 @@ const BEARERS: [Option<&str>; 5] = [
     Some("Bearer admin-token"),
 ];
 
+/// The tokens of the table; one of each kind that the file holds by its digest alone, as `sha256sum` says it; one that
+/// has expired; and two that open some keys alone.
+const MATRIX: &str = "\
+read reader-token
+write writer-token
+admin admin-token
+read sha256:95caf5d7db71a81036d48ecfd52bfbcc75236035da97691d21025b3ed1d36571
+write sha256:4f72f788129d75e3539ae1af57d38a4892cf488a84731f4b2fd551a7d540c653
+admin sha256:fb64d67d431521fccd394d58ebdab24fd8a1a1b3010f7322fbeae796ba25e8dc
+admin expired-token expires=2020-01-01T00:00:00Z
+write token-of-k prefix=k
+write token-of-zz prefix=zz
+";
+
+/// Everything that a client may show, and the status that it gets.
+fn all_bearers(row: &Row) -> impl Iterator<Item = (Option<&'static str>, u16)> {
+    let [_, wrong, read, write, admin] = row.statuses;
+    let [of_k, of_zz] = row.scoped;
+    let more = [
+        (Some("Bearer hashed-reader"), read),
+        (Some("Bearer hashed-writer"), write),
+        (Some("Bearer hashed-admin"), admin),
+        (Some("Bearer expired-token"), wrong),
+        (Some("Bearer token-of-k"), of_k),
+        (Some("Bearer token-of-zz"), of_zz),
+    ];
+    BEARERS.into_iter().zip(row.statuses).chain(more)
+}
+
 /// Its parts that are methods, in capitals, of each path.
 fn described(node: &Server) -> Vec<(String, Vec<String>)> {
     let api = node.get("/openapi.json").expect(200).body_json();
@@ -269,7 +333,7 @@ fn described(node: &Server) -> Vec<(String, Vec<String>)> {
 
 #[test]
 fn every_route_asks_for_the_token_that_it_should() {
-    let (_dir, path) = token_file(TOKENS);
+    let (_dir, path) = token_file(MATRIX);
     let node = Setup::new(&["--token-file", path.to_str().unwrap()]).start();
     let ask = |method: &str, target: &str, body: Option<(&str, &str)>, bearer: Option<&str>| {
         let mut headers = Vec::new();
@@ -283,7 +347,7 @@ fn every_route_asks_for_the_token_that_it_should() {
         let has_head = row.method == "GET" && !row.path.starts_with("/replication/");
         let methods = [Some(row.method), has_head.then_some("HEAD")];
         for method in methods.into_iter().flatten() {
-            for (bearer, status) in BEARERS.into_iter().zip(row.statuses) {
+            for (bearer, status) in all_bearers(row) {
                 let value = Some(("application/octet-stream", "v"));
                 let put = ask("PUT", "/kv/k?upsert=true", value, BEARERS[4]);
                 assert!(put.is_success(), "{put:?}");
@@ -551,4 +615,212 @@ fn a_refusal_says_what_the_token_opens() {
         .env("PYKV_TOKEN", "the-apps-token")
         .at(&node)
         .succeed();
+}
+
+/// What a node says of its file of tokens.
+fn of_tokens(node: &Server, bearer: &str) -> serde_json::Value {
+    let answer = request(node, "GET", "/status", Some(bearer)).expect(200);
+    answer.body_json()["tokens"].clone()
+}
+
+/// Puts another file in the place of one, as a deployment does.
+fn put_in_place(path: &std::path::Path, text: &str) {
+    let new = path.with_extension("new");
+    fs::write(&new, text).unwrap();
+    fs::rename(&new, path).unwrap();
+}
+
+#[test]
+fn tokens_are_read_anew_and_a_file_that_cannot_be_used_changes_nothing() {
+    let (_dir, path) = token_file("admin the-admins-token\nwrite old-token\n");
+    let mut node = Setup::new(&["--token-file", path.to_str().unwrap()]).start();
+    let admin = "Bearer the-admins-token";
+    let status = |node: &Server, bearer: &str| request(node, "GET", "/stats", Some(bearer)).status;
+    assert_eq!(of_tokens(&node, admin)["reloads"], 0);
+    assert_eq!(status(&node, "Bearer old-token"), 200);
+    // At once, at a signal.
+    put_in_place(&path, "admin the-admins-token\nwrite new-token\n");
+    node.signal(Signal::HUP);
+    eventually("the new token is known", || {
+        status(&node, "Bearer new-token") == 200
+    });
+    assert_eq!(status(&node, "Bearer old-token"), 401);
+    // One with a mistake changes nothing, and is told of by its line and never by its text.
+    put_in_place(&path, "admin the-admins-token\nroot newest-token\n");
+    node.signal(Signal::HUP);
+    eventually("the mistake is told of", || {
+        !of_tokens(&node, admin)["error"].is_null()
+    });
+    let told = of_tokens(&node, admin);
+    assert_eq!(
+        (&told["reloads"], &told["reload_failures"]),
+        (&1.into(), &1.into())
+    );
+    let error = told["error"].as_str().unwrap();
+    assert!(
+        error.contains("line 2") && error.contains(path.to_str().unwrap()),
+        "{error}"
+    );
+    assert_eq!(status(&node, "Bearer new-token"), 200);
+    assert_eq!(status(&node, "Bearer newest-token"), 401);
+    // By itself, once it has changed; here by a link that leads elsewhere, as Kubernetes does it.
+    let elsewhere = path.with_extension("elsewhere");
+    fs::write(&elsewhere, "admin the-admins-token\nwrite newest-token\n").unwrap();
+    let link = path.with_extension("link");
+    std::os::unix::fs::symlink(&elsewhere, &link).unwrap();
+    fs::rename(&link, &path).unwrap();
+    eventually("the change is seen", || {
+        status(&node, "Bearer newest-token") == 200
+    });
+    assert_eq!(of_tokens(&node, admin)["error"], serde_json::Value::Null);
+    // The file may be gone for a while.
+    fs::remove_file(&path).unwrap();
+    node.signal(Signal::HUP);
+    eventually("that is told of", || !of_tokens(&node, admin)["error"].is_null());
+    assert_eq!(status(&node, "Bearer newest-token"), 200);
+    assert_eq!(node.sigterm().code(), Some(0));
+    let log = node.stderr();
+    assert!(log.contains("line 2") && !log.contains("newest-token"), "{log}");
+}
+
+#[test]
+fn tokens_may_change_a_thousand_times_and_no_request_fails() {
+    let (_dir, path) = token_file("write the-clients-token\n");
+    let node = Setup::new(&["--token-file", path.to_str().unwrap()]).start();
+    let bearer = "Bearer the-clients-token";
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let clients: Vec<_> = (0..4)
+            .map(|number| {
+                let mut client = node.client();
+                let is_over = &is_over;
+                scope.spawn(move || {
+                    let headers = [
+                        ("Authorization", bearer),
+                        ("Content-Type", "application/octet-stream"),
+                    ];
+                    let mut answered = 0;
+                    while !is_over.load(Relaxed) {
+                        let target = format!("/kv/{number}?upsert=true");
+                        let answer = client.request("PUT", &target, &headers, b"v");
+                        assert!(answer.is_success(), "{answer:?}");
+                        answered += 1;
+                    }
+                    answered
+                })
+            })
+            .collect();
+        for number in 1..=1000 {
+            put_in_place(
+                &path,
+                &format!("write the-clients-token name=n{number}\nread token-{number}\n"),
+            );
+            node.signal(Signal::HUP);
+            eventually("it is read", || {
+                let answer = request(&node, "GET", "/stats", Some(&format!("Bearer token-{number}")));
+                answer.status == 200
+            });
+        }
+        is_over.store(true, Relaxed);
+        let answered: usize = clients.into_iter().map(|client| client.join().unwrap()).sum();
+        assert!(answered > 0);
+    });
+    let told = of_tokens(&node, bearer);
+    assert_eq!(
+        (&told["reloads"], &told["reload_failures"]),
+        (&1000.into(), &0.into())
+    );
+}
+
+/// Logs name a client as its token does, and never by the token.
+#[test]
+fn logs_name_the_client_and_not_its_token() {
+    let (dir, path) = token_file("write the-billing-token name=billing prefix=b/\nread reader-token\n");
+    let access = dir.path().join("access.log");
+    let args = [
+        "--token-file",
+        path.to_str().unwrap(),
+        "--access-log",
+        access.to_str().unwrap(),
+        "--slow-ms",
+        "1",
+        "--fsync",
+        "always",
+    ];
+    let mut node = Setup::new(&args).start();
+    let billing = Some("Bearer the-billing-token");
+    request(&node, "PUT", "/kv/b/1?upsert=true", billing).expect(201);
+    request(&node, "GET", "/kv/a", billing).expect(403);
+    request(&node, "POST", "/compact", billing).expect(403);
+    request(&node, "GET", "/kv/a", Some("Bearer reader-token")).expect(404);
+    request(&node, "GET", "/kv/a", Some("Bearer nonsense")).expect(401);
+    request(&node, "GET", "/healthz", billing).expect(200);
+    assert_eq!(node.sigterm().code(), Some(0));
+    let lines = fs::read_to_string(&access).unwrap();
+    // Each connection writes its line when it gets to it.
+    let mut clients: Vec<(&str, &str)> = lines
+        .lines()
+        .map(|line| {
+            let words: Vec<&str> = line.split(' ').collect();
+            (words[2], words[8])
+        })
+        .collect();
+    clients.sort_unstable();
+    let expected = [
+        ("-", "200"),
+        ("-", "401"),
+        ("-", "404"),
+        ("billing", "201"),
+        ("billing", "403"),
+        ("billing", "403"),
+    ];
+    assert_eq!(clients, expected, "{lines}");
+    for text in [lines, node.stderr()] {
+        assert!(
+            !text.contains("billing-token") && !text.contains("reader-token"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_token_that_is_drawn_opens_what_its_line_says() {
+    let drawn = |args: &[&str]| -> (String, String) {
+        let out = pykv(&[&["token", "--json"], args].concat()).succeed();
+        let out: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        let text = |name: &str| out[name].as_str().unwrap().to_owned();
+        (text("line"), text("token"))
+    };
+    let (line, token) = drawn(&["write", "--prefix", "app1/", "--name", "app1", "--expires", "1h"]);
+    assert!(line.starts_with("write sha256:") && line.contains(" name=app1 prefix=app1/ expires=20"));
+    assert!(!line.contains(&token) && token.len() >= 40, "{token}");
+    let (plain, admin) = drawn(&["admin", "--plain"]);
+    assert_eq!(plain, format!("admin {admin}"));
+    let (_dir, path) = token_file(&format!("{line}\n{plain}\n"));
+    let node = Setup::new(&["--token-file", path.to_str().unwrap()]).start();
+    let set = |key: &str, token: &str| {
+        pykv(&["set", key, "v"])
+            .at(&node)
+            .env("PYKV_TOKEN", token)
+            .run()
+            .code
+    };
+    assert_eq!(set("app1/a", &token), Some(0));
+    assert_eq!(set("app2/a", &token), Some(5));
+    assert_eq!(set("app2/a", &admin), Some(0));
+    assert_ne!(token, drawn(&["write"]).1);
+    let text = String::from_utf8(pykv(&["token", "read"]).succeed()).unwrap();
+    assert_eq!(text.lines().count(), 2, "{text}");
+    for wrong in [
+        &["token"][..],
+        &["token", "root"],
+        &["token", "admin", "--prefix", "a"],
+        &["token", "read", "--prefix", ""],
+        &["token", "read", "--prefix", "a b"],
+        &["token", "read", "--name", "two words"],
+        &["token", "read", "--expires", "2001-01-01T00:00:00Z"],
+        &["token", "read", "--expires", "soon"],
+    ] {
+        pykv(wrong).expect(2);
+    }
 }

@@ -40,11 +40,25 @@ pub(crate) struct Status {
     pub compaction: Compaction,
     /// Its place in a cluster.
     pub replication: ReplicationStatus,
+    /// The tokens that clients must show; absent where the node asks for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<TokensStatus>,
     /// The bounds of the store and of what requests may bring.
     pub limits: StatusLimits,
     /// Memory of the process in RAM, in bytes, where the system tells it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resident_bytes: Option<u64>,
+}
+
+/// The file of tokens, which a node reads anew when it changes.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct TokensStatus {
+    /// How often it was read anew since the start, and used.
+    pub reloads: u64,
+    /// How often it could not be used.
+    pub reload_failures: u64,
+    /// Why it could not the last time, and the tokens of before stay; null where it could.
+    pub error: Option<String>,
 }
 
 /// How the log is.

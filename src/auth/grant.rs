@@ -35,6 +35,8 @@ pub(crate) struct Grant {
     pub(super) scope: Scope,
     /// None: all keys.
     pub(super) prefixes: Option<Arc<[Box<str>]>>,
+    /// What logs call its client.
+    pub(super) name: Option<Arc<str>>,
 }
 
 impl Grant {
@@ -42,6 +44,7 @@ impl Grant {
     pub(crate) const ALL: Grant = Grant {
         scope: Scope::Admin,
         prefixes: None,
+        name: None,
     };
 
     /// Whether it opens a key.
@@ -55,6 +58,11 @@ impl Grant {
     /// Whether it opens all keys that start with `prefix`.
     pub(crate) fn opens_all(&self, prefix: &str) -> bool {
         self.opens(prefix.as_bytes())
+    }
+
+    /// What logs call its client; none where its token has no name.
+    pub(crate) fn name(&self) -> Option<&Arc<str>> {
+        self.name.as_ref()
     }
 
     /// The prefixes whose keys it opens; none where it opens all keys.

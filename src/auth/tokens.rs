@@ -4,50 +4,42 @@
 //! tells nothing of how much of a guess was right.
 
 use super::grant::{Grant, Scope};
+use super::line::{self, Known, Secret, TokensError};
+use crate::wall;
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
 use subtle::{ConditionallySelectable, ConstantTimeEq};
-
-/// What stands before a prefix in a line of tokens.
-const PREFIX: &str = "prefix=";
 
 /// The tokens that a node accepts.
 #[derive(Clone)]
-pub(crate) struct Tokens(Vec<Known>);
-
-/// A token, and what it allows.
-#[derive(Clone)]
-struct Known {
-    token: Box<[u8]>,
-    grant: Grant,
-}
-
-/// Why a text is no list of tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TokensError {
-    /// There is no token in it.
-    Empty,
-    /// A line (counted from 1) is not a token, or a scope and a token, and prefixes.
-    Line(usize),
-    /// A token for admin has prefixes; holds the line (counted from 1).
-    AdminOfPrefixes(usize),
-    /// A token has a byte that no header can carry; holds the line (counted from 1).
-    Byte(usize),
-    /// A token stands in a line before this one (counted from 1) too: which of them counts is anybody's guess.
-    Twice(usize),
+pub(crate) struct Tokens {
+    known: Vec<Known>,
+    /// Whether the digest of a token that is shown is needed to know it.
+    has_digests: bool,
 }
 
 impl Tokens {
-    /// How many have fewer bytes than that.
+    /// How many have fewer bytes than that, as far as the file holds them themselves.
     pub(crate) fn shorter_than(&self, bytes: usize) -> usize {
-        self.0.iter().filter(|known| known.token.len() < bytes).count()
+        let is_short = |known: &&Known| matches!(&known.secret, Secret::Token(token) if token.len() < bytes);
+        self.known.iter().filter(is_short).count()
     }
 
-    /// Reads tokens, one a line: the token, or `read`, `write` or `admin` and the token, and then any number of
-    /// `prefix=` and the beginning of the keys that it opens; without one it opens all. A token without a scope is one
-    /// for `admin`, which has no prefixes. None may stand there twice. Blank lines and those that start with `#` are
-    /// read over.
+    /// How many open nothing any more.
+    pub(crate) fn expired(&self) -> usize {
+        let now = wall::now();
+        self.known.iter().filter(|known| known.has_expired(now)).count()
+    }
+
+    /// Reads tokens, one a line: the token, or `read`, `write` or `admin` and the token, and then, in any order:
+    /// - any number of `prefix=` and the beginning of the keys that it opens; without one it opens all;
+    /// - `name=` and what logs call its client;
+    /// - `expires=` and the moment from which on it opens nothing.
+    ///
+    /// In place of the token may stand `sha256:` and its digest. A token without a scope is one for `admin`, which has
+    /// no prefixes. None may stand there twice. Blank lines and those that start with `#` are read over.
     pub(crate) fn parse(text: &str) -> Result<Tokens, TokensError> {
         let mut tokens = Vec::new();
         let mut seen = HashSet::new();
@@ -55,80 +47,95 @@ impl Tokens {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            let (token, grant) = parse_line(line, number)?;
-            if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-                return Err(TokensError::Byte(number));
-            }
-            if !seen.insert(token) {
+            let known = line::parse(line, number)?;
+            if !seen.insert(known.secret.digest()) {
                 return Err(TokensError::Twice(number));
             }
-            tokens.push(Known {
-                token: token.as_bytes().into(),
-                grant,
-            });
+            tokens.push(known);
         }
         if tokens.is_empty() {
             return Err(TokensError::Empty);
         }
-        Ok(Tokens(tokens))
+        let has_digests = tokens
+            .iter()
+            .any(|known| matches!(known.secret, Secret::Digest(_)));
+        Ok(Tokens {
+            known: tokens,
+            has_digests,
+        })
     }
 
-    /// The first token that is good for everything, for a node to show to others of its cluster.
+    /// The first token that is good for everything, for a node to show to others of its cluster. One of which the
+    /// file holds the digest cannot be shown.
     pub(crate) fn first_for_admin(&self) -> Option<String> {
-        let known = self.0.iter().find(|known| known.grant.scope == Scope::Admin)?;
-        String::from_utf8(known.token.to_vec()).ok()
+        let now = wall::now();
+        let of_admin = |known: &&Known| known.grant.scope == Scope::Admin && !known.has_expired(now);
+        let tokens = self.known.iter().filter(of_admin);
+        let mut tokens = tokens.filter_map(|known| match &known.secret {
+            Secret::Token(token) => String::from_utf8(token.to_vec()).ok(),
+            Secret::Digest(_) => None,
+        });
+        tokens.next()
     }
 
-    /// What a token allows; none where it is not known. All are compared, whichever it is.
-    fn grant(&self, given: &[u8]) -> Option<&Grant> {
+    /// A token that is known; all are compared, whichever it is.
+    fn find(&self, given: &[u8]) -> Option<&Known> {
+        let digest = match self.has_digests {
+            true => line::digest(given),
+            false => Default::default(),
+        };
         let mut found = 0u32;
-        for (known, number) in self.0.iter().zip(1..) {
-            found.conditional_assign(&number, known.token.ct_eq(given));
+        for (known, number) in self.known.iter().zip(1..) {
+            let is_it = match &known.secret {
+                Secret::Token(token) => token.ct_eq(given),
+                Secret::Digest(known) => known.ct_eq(&digest),
+            };
+            found.conditional_assign(&number, is_it);
         }
-        let index = (found as usize).checked_sub(1)?;
-        self.0.get(index).map(|known| &known.grant)
+        self.known.get((found as usize).checked_sub(1)?)
+    }
+
+    /// The name that logs give the client that shows `authorization`, whatever it may do.
+    pub(crate) fn name(&self, authorization: Option<&[u8]>) -> Option<Arc<str>> {
+        let known = self.find(bearer(authorization).ok()?)?;
+        known.grant.name.clone()
     }
 
     /// What a request may do that shows `authorization`, where that includes `scope`.
     pub(crate) fn check(&self, authorization: Option<&[u8]>, scope: Scope) -> Result<Grant, Denied> {
-        let authorization = authorization.ok_or(Denied::Missing)?;
-        let given = match authorization.split_at_checked("Bearer ".len()) {
-            Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"Bearer ") => token.trim_ascii(),
-            _ => return Err(Denied::Scheme),
-        };
-        match self.grant(given) {
-            None => Err(Denied::Unknown),
-            Some(grant) if grant.scope < scope => Err(Denied::Scope {
+        self.check_at(authorization, scope, wall::now)
+    }
+
+    /// As [`Tokens::check`], where it is `now`.
+    fn check_at(
+        &self,
+        authorization: Option<&[u8]>,
+        scope: Scope,
+        now: impl FnOnce() -> SystemTime,
+    ) -> Result<Grant, Denied> {
+        let known = self.find(bearer(authorization)?).ok_or(Denied::Unknown)?;
+        // The clock is not asked for the many that never expire.
+        if known.expires.is_some() && known.has_expired(now()) {
+            return Err(Denied::Expired);
+        }
+        let grant = &known.grant;
+        if grant.scope < scope {
+            return Err(Denied::Scope {
                 needed: scope,
                 held: grant.scope,
-            }),
-            Some(grant) => Ok(grant.clone()),
+            });
         }
+        Ok(grant.clone())
     }
 }
 
-fn parse_line(line: &str, number: usize) -> Result<(&str, Grant), TokensError> {
-    let wrong = TokensError::Line(number);
-    let mut words = line.split_whitespace().peekable();
-    let first = words.next().ok_or(wrong)?;
-    let (scope, token) = match Scope::from_name(first) {
-        Some(scope) => (scope, words.next().ok_or(wrong)?),
-        None => (Scope::Admin, first),
-    };
-    // Where the token was forgotten, what was to restrict it would be a token, and open everything.
-    if token.contains(PREFIX) || Scope::from_name(token).is_some() {
-        return Err(wrong);
+/// The token that a request shows.
+fn bearer(authorization: Option<&[u8]>) -> Result<&[u8], Denied> {
+    let authorization = authorization.ok_or(Denied::Missing)?;
+    match authorization.split_at_checked("Bearer ".len()) {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"Bearer ") => Ok(token.trim_ascii()),
+        _ => Err(Denied::Scheme),
     }
-    let prefixes: Option<Vec<Box<str>>> = words
-        .map(|word| word.strip_prefix(PREFIX).filter(|prefix| !prefix.is_empty()))
-        .map(|prefix| prefix.map(Box::from))
-        .collect();
-    let prefixes = prefixes.ok_or(wrong)?;
-    if !prefixes.is_empty() && scope == Scope::Admin {
-        return Err(TokensError::AdminOfPrefixes(number));
-    }
-    let prefixes = (!prefixes.is_empty()).then(|| Arc::from(prefixes));
-    Ok((token, Grant { scope, prefixes }))
 }
 
 /// Prefixes that a message names at most.
@@ -143,6 +150,8 @@ pub(crate) enum Denied {
     Scheme,
     /// Nobody knows the token.
     Unknown,
+    /// The token was known, and its time is over.
+    Expired,
     /// The token allows less than it takes.
     Scope { needed: Scope, held: Scope },
     /// The token does not open the key; the prefixes whose keys it opens.
@@ -157,6 +166,7 @@ impl fmt::Display for Denied {
             Denied::Missing => f.write_str("send `Authorization: Bearer` and a token"),
             Denied::Scheme => f.write_str("the scheme is Bearer"),
             Denied::Unknown => f.write_str("the token is not known here"),
+            Denied::Expired => f.write_str("the token has expired"),
             Denied::Scope { needed, held } => write!(
                 f,
                 "this needs a token for {}; this one is for {}",
@@ -189,38 +199,21 @@ fn any_of(prefixes: &[Box<str>]) -> String {
     named.join(" or ") + &more
 }
 
-impl fmt::Debug for Tokens {
+/// How many there are.
+impl fmt::Display for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Tokens({})", self.0.len())
-    }
-}
-
-impl fmt::Display for TokensError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            TokensError::Empty => f.write_str("there is no token in it"),
-            TokensError::Line(line) => write!(
-                f,
-                "line {line} is not a token, or `read`, `write` or `admin` and a token, and then prefixes such as \
-                 `prefix=app1/`"
-            ),
-            TokensError::AdminOfPrefixes(line) => write!(
-                f,
-                "the token in line {line} is for admin, which is about the whole node: it can have no prefixes; \
-                 make it one for `read` or `write`"
-            ),
-            TokensError::Twice(line) => write!(f, "the token in line {line} stands in a line before it too"),
-            TokensError::Byte(line) => {
-                write!(
-                    f,
-                    "the token in line {line} has a character that is not visible ASCII"
-                )
-            }
+        match self.known.len() {
+            1 => f.write_str("1 token"),
+            more => write!(f, "{more} tokens"),
         }
     }
 }
 
-impl std::error::Error for TokensError {}
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tokens({})", self.known.len())
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -326,5 +319,44 @@ mod tests {
             assert_eq!(two.opens_all(prefix), is_open, "{prefix}");
         }
         assert!(grant("all").opens_all("") && grant("all").opens(b"app3/a"));
+    }
+
+    #[test]
+    fn a_digest_stands_for_its_token_and_is_none() {
+        let hex = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"; // of "abc"
+        let file = format!("write sha256:{hex} name=billing\nread plain\n");
+        let tokens = Tokens::parse(&file).unwrap();
+        let check = |token: &str| {
+            let authorization = format!("Bearer {token}");
+            tokens.check(Some(authorization.as_bytes()), Scope::Read)
+        };
+        assert_eq!(check("abc").unwrap().name().map(|name| &**name), Some("billing"));
+        assert!(check("plain").unwrap().name().is_none());
+        for wrong in [hex, &format!("sha256:{hex}"), "ab", ""] {
+            assert_eq!(check(wrong).unwrap_err(), Denied::Unknown, "{wrong}");
+        }
+        assert_eq!(tokens.first_for_admin(), None);
+        // The same token, once by its digest.
+        let twice = Tokens::parse(&format!("read abc\nwrite sha256:{hex}"));
+        assert_eq!(twice.unwrap_err(), TokensError::Twice(2));
+    }
+
+    #[test]
+    fn a_token_opens_until_its_moment() {
+        let tokens = Tokens::parse("read t expires=2030-01-01T00:00:00Z\nread other").unwrap();
+        let moment = line::moment("2030-01-01T00:00:00Z").unwrap();
+        let at = |now| {
+            tokens
+                .check_at(Some(b"Bearer t"), Scope::Read, || now)
+                .map(|_| ())
+        };
+        assert_eq!(at(moment - std::time::Duration::from_nanos(1)), Ok(()));
+        assert_eq!(at(moment), Err(Denied::Expired));
+        // What it was for makes no difference then.
+        let write = tokens.check_at(Some(b"Bearer t"), Scope::Write, || moment);
+        assert_eq!(write.unwrap_err(), Denied::Expired);
+        let old = Tokens::parse("admin a expires=2001-01-01T00:00:00Z\nadmin b").unwrap();
+        assert_eq!(old.first_for_admin().as_deref(), Some("b"));
+        assert_eq!(old.expired(), 1);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::cluster::Cluster;
 use super::connection::{DIR_DEFAULT, ENV_DIR, ENV_LISTEN, ENV_LOG, ENV_TOKEN_FILE, LISTEN_DEFAULT};
+use super::log_level::LogLevel;
 use super::units::{Size, Span};
 use super::values::{
     buffer, capacity, count, headers, host_name, max_batch, max_value, mode, not_zero, ratio, segment_size,
@@ -114,9 +115,13 @@ pub(crate) struct Serve {
     /// A file with the tokens that clients must show, one a line
     ///
     /// Before a token may stand what it is for: read, write (which may read too) or admin (which may do
-    /// all, and is meant where nothing stands). Behind a token for read or write may stand prefixes, as in
-    /// `write TOKEN prefix=app1/ prefix=shared/`: it opens only keys that begin with one of them. Lines that are empty
-    /// or begin with # do not count.
+    /// all, and is meant where nothing stands). Behind it may stand `prefix=app1/`, several times where it is for read
+    /// or write: it opens only keys that begin with one of them; `name=billing`, which is what the logs call its
+    /// client; and `expires=2030-01-01T00:00:00Z`. In place of the token may stand `sha256:` and its digest: `pykv
+    /// token` prints such lines. Lines that are empty or begin with # do not count.
+    ///
+    /// The file is read anew on SIGHUP, and within ten seconds when it has changed. One that cannot be used changes
+    /// nothing, and /status and the log say why.
     #[arg(long, value_name = "FILE", env = ENV_TOKEN_FILE, help_heading = "Security")]
     pub token_file: Option<PathBuf>,
 
@@ -218,7 +223,8 @@ pub(crate) struct Serve {
 
     /// Append a line about every request to a file, in the Common Log Format; - for standard output
     ///
-    /// Behind the usual fields stand the seconds that the request took. Where the file cannot be written as
+    /// The third field is the name of the token, where it has one, and behind the usual fields stand the seconds that
+    /// the request took. Where the file cannot be written as
     /// fast as requests come, lines are left out. It holds keys: who may read it may know them.
     #[arg(long, value_name = "FILE", help_heading = "What it says")]
     pub access_log: Option<PathBuf>,
@@ -237,31 +243,6 @@ pub(crate) enum Fsync {
     Everysec,
     /// When the system likes: a power cut may take what the system held
     No,
-}
-
-/// How much a node says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum LogLevel {
-    Off,
-    Error,
-    Warn,
-    Info,
-    Debug,
-    Trace,
-}
-
-impl LogLevel {
-    /// As the `log` crate has it.
-    pub(crate) fn filter(self) -> log::LevelFilter {
-        match self {
-            LogLevel::Off => log::LevelFilter::Off,
-            LogLevel::Error => log::LevelFilter::Error,
-            LogLevel::Warn => log::LevelFilter::Warn,
-            LogLevel::Info => log::LevelFilter::Info,
-            LogLevel::Debug => log::LevelFilter::Debug,
-            LogLevel::Trace => log::LevelFilter::Trace,
-        }
-    }
 }
 
 impl Serve {

@@ -4,14 +4,16 @@
 
 use super::units::{Size, SizeError, Span};
 use crate::api::{BATCH_OPERATIONS_MAX, TTL_MS_MAX};
+use crate::auth;
 use crate::key::{Key, KeyError};
 use crate::record::VALUE_BYTES_MAX;
 use crate::store;
 use crate::wal::{SEGMENT_BYTES_CEILING, UNWRITTEN_BYTES_CEILING};
+use crate::wall;
 use std::fmt::Display;
 use std::num::NonZeroU64;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Least size of a segment, in bytes: below it a log is more headers than records.
 const SEGMENT_BYTES_MIN: u64 = 4096;
@@ -47,6 +49,40 @@ pub(crate) fn ttl(text: &str) -> Result<Span, String> {
         Ok(duration) if duration.as_millis() == 0 => Err("a key lives at least 1ms".to_owned()),
         Ok(duration) => Ok(Span(duration)),
         Err(_) => text.parse(),
+    }
+}
+
+/// A prefix of keys, as it stands in a file of tokens.
+pub(super) fn prefix_of_token(text: &str) -> Result<String, &'static str> {
+    match text {
+        "" => Err("it is empty; a token without prefixes opens all keys"),
+        text if text.contains(char::is_whitespace) => {
+            Err("a file of tokens has no prefixes with blanks in them")
+        }
+        text => Ok(text.to_owned()),
+    }
+}
+
+/// The name of a token.
+pub(super) fn name_of_token(text: &str) -> Result<String, &'static str> {
+    let is_name = auth::is_name(text);
+    is_name
+        .then(|| text.to_owned())
+        .ok_or("a name is 1 to 64 letters, digits and -_.@:/+")
+}
+
+/// A moment to come: by RFC 3339, or as a time from now.
+pub(super) fn expiry(text: &str) -> Result<SystemTime, &'static str> {
+    let span = || {
+        humantime::parse_duration(text)
+            .ok()
+            .filter(|span| !span.is_zero())
+    };
+    let moment = auth::moment(text).or_else(|| wall::now().checked_add(span()?));
+    let moment = moment.ok_or("it is a moment, as in 2030-01-01T00:00:00Z, or a time from now, as in 90d")?;
+    match moment > wall::now() && moment < wall::last() {
+        true => Ok(moment),
+        false => Err("that is not to come"),
     }
 }
 

@@ -24,6 +24,7 @@ mod progress;
 mod promote;
 mod quotes;
 mod reapply;
+mod reload;
 mod serve;
 mod service;
 mod set;
@@ -32,6 +33,7 @@ mod signals;
 mod status;
 mod terminal;
 mod text;
+mod token;
 mod watch;
 
 #[cfg(any(test, fuzzing))]
@@ -76,6 +78,7 @@ fn dispatch(cli: Cli) -> Result<(), Error> {
         Command::Backup(args) => backup::backup(&args),
         Command::Restore(args) => backup::restore(&args),
         Command::Check(args) => check::run(&args),
+        Command::Token(args) => token::run(&args),
     }
 }
 
@@ -266,7 +269,7 @@ fn token_file(path: &Path) -> Result<String, Error> {
 }
 
 /// The token in a line that is not empty and no comment. In a node's own file a scope may stand before it, and prefixes
-/// behind it.
+/// behind it. A digest is no token that could be shown.
 fn token_of_line(line: &str) -> Option<&str> {
     let line = line.trim();
     if line.starts_with('#') {
@@ -277,6 +280,7 @@ fn token_of_line(line: &str) -> Option<&str> {
         (Some("read" | "write" | "admin"), Some(token)) => Some(token),
         (first, _) => first,
     }
+    .filter(|token| !token.starts_with("sha256:"))
 }
 
 /// An error of a file that somebody names: what it says of data directories would mislead.

@@ -10,7 +10,8 @@
 //! - A run that fails, or is ended by SIGINT, SIGTERM or SIGHUP, leaves nothing behind. (SIGKILL leaves the unfinished
 //!   file, `.pykv-….part`, which no run ever takes for its own.)
 
-use super::Error;
+use super::{Error, signals};
+use signal_hook::consts::{SIGHUP, SIGTERM};
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
@@ -274,7 +275,7 @@ fn remove_on_signals() -> Result<(), Error> {
     static SET: Once = Once::new();
     let mut result = Ok(());
     SET.call_once(|| {
-        result = ctrlc::set_handler(|| {
+        result = signals::on_end(&[SIGTERM, SIGHUP], || {
             // Held to the end: no file gets its name after this has decided that the run was interrupted.
             let unfinished = unfinished();
             for path in unfinished.iter() {
@@ -285,7 +286,7 @@ fn remove_on_signals() -> Result<(), Error> {
     });
     result.map_err(|error| Error::Io {
         doing: "cannot handle signals".to_owned(),
-        source: io::Error::other(error),
+        source: error,
     })
 }
 

@@ -5,6 +5,7 @@
 //! that is done. At the end the listener is drained before the node is closed, so
 //! that the last answer given is covered by the last sync.
 
+use super::reload::{self, Source};
 use super::signals::Signals;
 use super::{Error, logging, options, service};
 use crate::address::Address;
@@ -21,7 +22,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, Scope};
 use std::time::Duration;
 
 /// What a token should have, in characters.
@@ -29,11 +30,13 @@ const TOKEN_BYTES_MIN: usize = 16;
 
 pub(super) fn run(args: &Serve, replica: Option<&Replica>) -> Result<(), Error> {
     args.check().map_err(Error::Usage)?;
-    let tokens = args.token_file.as_deref().map(tokens).transpose()?;
-    let token = match &args.cluster.cluster_token_file {
-        Some(path) => Some(super::token_text_of_file(path)?),
-        None => tokens.as_ref().and_then(Tokens::first_for_admin),
-    };
+    let of_cluster = args.cluster.cluster_token_file.as_deref();
+    let tokens = args
+        .token_file
+        .as_deref()
+        .map(|path| reload::read_tokens(path, of_cluster));
+    let (tokens, token) = tokens.transpose()?.unzip();
+    let token = token.flatten();
     logging::start(args.log_level);
     let signals = Signals::handle()?;
     let token_files = [&args.token_file, &args.cluster.cluster_token_file];
@@ -41,7 +44,7 @@ pub(super) fn run(args: &Serve, replica: Option<&Replica>) -> Result<(), Error> 
         .into_iter()
         .flatten()
         .for_each(|path| warn_of_open_file(path));
-    warn_of_short_tokens(tokens.as_ref());
+    tokens.iter().for_each(warn_of_tokens);
 
     let server = bind(args, tokens, &signals)?;
     let mut cluster = options::cluster(&args.cluster, replica, token);
@@ -153,12 +156,36 @@ fn serve(args: &Serve, server: &Server, signals: &Signals, node: &Node) -> Resul
             doing: "cannot start the threads of the replication".to_owned(),
             source,
         })?;
-        announce(server);
-        service::is_ready();
-        let served = server.run(node, args.shutdown_grace.0);
+        let served = start_reloads(scope, args, server, signals, node).and_then(|()| {
+            announce(server);
+            service::is_ready();
+            server.run(node, args.shutdown_grace.0).map_err(Error::Listen)
+        });
         replication.stop();
-        served.map_err(Error::Listen)
+        signals.end_reloads();
+        served
     })
+}
+
+/// Starts the thread that reads files anew. It ends with [`Signals::end_reloads`].
+fn start_reloads<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    args: &'scope Serve,
+    server: &'scope Server,
+    signals: &'scope Signals,
+    node: &'scope Node,
+) -> Result<(), Error> {
+    let shown = node.cluster().options().token.as_ref();
+    let tokens = server.tokens().and_then(|live| reload::tokens(args, live, shown));
+    let sources: Vec<Source<'_>> = tokens.into_iter().collect();
+    thread::Builder::new()
+        .name("reload".to_owned())
+        .spawn_scoped(scope, move || reload::run(signals, sources))
+        .map(|_| ())
+        .map_err(|source| Error::Io {
+            doing: "cannot start a thread that reads files anew".to_owned(),
+            source,
+        })
 }
 
 /// Says on standard output where the node listens. Whoever started it may have closed that, or have read
@@ -188,17 +215,16 @@ fn warn_of_open_file(path: &Path) {
     }
 }
 
-/// Says so where a token can be found by trying.
-fn warn_of_short_tokens(tokens: Option<&Tokens>) {
-    let short = tokens.map_or(0, |tokens| tokens.shorter_than(TOKEN_BYTES_MIN));
+/// Says so where a token can be found by trying, or opens nothing any more.
+fn warn_of_tokens(tokens: &Tokens) {
+    let short = tokens.shorter_than(TOKEN_BYTES_MIN);
     if short > 0 {
         warn!(
             "{short} of the tokens have fewer than {TOKEN_BYTES_MIN} characters, and can be found by trying"
         );
     }
-}
-
-fn tokens(path: &Path) -> Result<Tokens, Error> {
-    Tokens::parse(&super::token_file(path)?)
-        .map_err(|error| Error::Usage(format!("{}: {error}", path.display())))
+    let expired = tokens.expired();
+    if expired > 0 {
+        warn!("{expired} of the tokens have expired, and open nothing");
+    }
 }

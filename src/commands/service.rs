@@ -25,6 +25,16 @@ pub(super) fn is_stopping() {
     send(NotifyState::Stopping);
 }
 
+/// Does what a SIGHUP asks for, and says so.
+pub(super) fn reload(reload: impl FnOnce()) {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => send_all(&[NotifyState::Reloading, now]),
+        Err(error) => warn!("the clock cannot be read: {}", system::words(&error)),
+    }
+    reload();
+    send(NotifyState::Ready);
+}
+
 /// Does what a start does before the node takes requests. As long as that takes, the manager waits.
 pub(super) fn start<T>(start: impl FnOnce() -> T) -> Result<T, Error> {
     if env::var_os("NOTIFY_SOCKET").is_none() {
@@ -53,7 +63,11 @@ pub(super) fn start<T>(start: impl FnOnce() -> T) -> Result<T, Error> {
 }
 
 fn send(state: NotifyState<'_>) {
-    if let Err(error) = sd_notify::notify(&[state]) {
+    send_all(&[state]);
+}
+
+fn send_all(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
         warn!("the service manager cannot be reached: {}", system::words(&error));
     }
 }

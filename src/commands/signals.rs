@@ -1,4 +1,4 @@
-//! Signals: what ends a node, what reopens its access log, and what must not end any command.
+//! Signals: what ends a command, what has a node read files anew, and what must not end anything.
 //!
 //! The handlers stand before anything that takes long. A process that is the first of its container has no
 //! default actions: a signal that comes before its handler is lost.
@@ -8,10 +8,14 @@
 use super::{Error, service};
 use crate::net::Stopper;
 use log::{info, warn};
-use signal_hook::consts::{SIGALRM, SIGUSR1, SIGUSR2, SIGXFSZ};
-use std::io;
-use std::sync::atomic::AtomicBool;
+use signal_hook::consts::{SIGALRM, SIGHUP, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
+use std::ffi::c_int;
+use std::io::{self, Read};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// What a shell reports of a process that SIGINT ended.
@@ -30,11 +34,39 @@ enum Stage {
     },
 }
 
-/// What SIGINT, SIGTERM and SIGHUP do.
+/// What signals do to a node.
 pub(super) struct Signals {
+    /// What SIGINT and SIGTERM do.
     stage: Arc<Mutex<Stage>>,
     /// Set by SIGUSR1.
     pub(super) to_reopen: Arc<AtomicBool>,
+    /// A byte for each SIGHUP.
+    pub(super) hangups: UnixStream,
+}
+
+/// Has `end` run on SIGINT and on each of `others`, out of the signal handler, on a thread of its own.
+///
+/// The crate `ctrlc` can take SIGTERM as well, and takes SIGHUP with it.
+pub(super) fn on_end(others: &[c_int], end: impl Fn() + Send + Sync + 'static) -> io::Result<()> {
+    let end = Arc::new(end);
+    let of_interrupt = Arc::clone(&end);
+    ctrlc::set_handler(move || of_interrupt()).map_err(io::Error::other)?;
+    let mut came = bytes_of(others)?;
+    thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        while came.read(&mut [0]).is_ok_and(|bytes| bytes > 0) {
+            end();
+        }
+    })?;
+    Ok(())
+}
+
+/// A stream with a byte for each of these signals that comes from now on.
+fn bytes_of(signals: &[c_int]) -> io::Result<UnixStream> {
+    let (came, comes) = UnixStream::pair()?;
+    for signal in signals {
+        signal_hook::low_level::pipe::register(*signal, comes.try_clone()?)?;
+    }
+    Ok(came)
 }
 
 /// Makes a file that may not grow any more an error of the write, for every command: the default action is to end
@@ -49,20 +81,35 @@ impl Signals {
     pub(super) fn handle() -> Result<Signals, Error> {
         let stage = Arc::new(Mutex::new(Stage::Starting));
         let of_handler = Arc::clone(&stage);
-        ctrlc::set_handler(move || on_signal(&mut lock(&of_handler)))
-            .map_err(|error| cannot_handle(io::Error::other(error)))?;
+        on_end(&[SIGTERM], move || on_signal(&mut lock(&of_handler))).map_err(cannot_handle)?;
+        let hangups = bytes_of(&[SIGHUP]).map_err(cannot_handle)?;
         let to_reopen = Arc::default();
         signal_hook::flag::register(SIGUSR1, Arc::clone(&to_reopen)).map_err(cannot_handle)?;
         for ignored in [SIGUSR2, SIGALRM] {
             signal_hook::flag::register(ignored, Arc::default()).map_err(cannot_handle)?;
         }
-        Ok(Signals { stage, to_reopen })
+        Ok(Signals {
+            stage,
+            to_reopen,
+            hangups,
+        })
     }
 
     /// From now on the first signal drains, and a later one ends the process as a crash would: the log is made for
     /// that.
     pub(super) fn serve(&self, stopper: Stopper) {
         *lock(&self.stage) = Stage::Serving(stopper);
+    }
+
+    /// Has the access log opened anew, as SIGUSR1 does.
+    pub(super) fn reopen_access_log(&self) {
+        self.to_reopen.store(true, Relaxed);
+    }
+
+    /// Ends the thread that reads files anew. A SIGHUP does nothing from now on.
+    pub(super) fn end_reloads(&self) {
+        // It fails only where the other end is gone, which ends the thread too.
+        let _ = self.hangups.shutdown(Shutdown::Both);
     }
 }
 

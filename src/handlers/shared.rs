@@ -1,6 +1,6 @@
 //! What all connections of a server share.
 
-use crate::auth::Tokens;
+use crate::auth::LiveTokens;
 use crate::http::Hosts;
 use crate::http::Limits;
 use crate::net::Stopper;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) limits: Limits,
-    pub(crate) tokens: Option<Tokens>,
+    pub(crate) tokens: Option<LiveTokens>,
     pub(crate) hosts: Hosts,
     pub(crate) budget: Budget,
     pub(crate) registry: Registry,

@@ -5,6 +5,7 @@ use super::compact;
 use super::context::{Context, Scratch};
 use super::route::Resource;
 use crate::api;
+use crate::auth::LiveTokens;
 use crate::http::media::Sent;
 use crate::http::problem::{self, Problem};
 use crate::http::request::Head;
@@ -58,6 +59,7 @@ pub(crate) fn status(
         },
         compaction: compact::status(status.compaction),
         replication: replication(context, cluster),
+        tokens: context.shared.tokens.as_ref().map(tokens),
         limits: limits(context, status.limits),
         resident_bytes: resident_bytes(),
     };
@@ -117,6 +119,15 @@ pub(crate) fn stats(
             .collect(),
     };
     Ok(json(scratch, &body))
+}
+
+fn tokens(live: &LiveTokens) -> api::TokensStatus {
+    let (reloads, reload_failures) = live.reloads();
+    api::TokensStatus {
+        reloads,
+        reload_failures,
+        error: live.error(),
+    }
 }
 
 fn curve(curve: Curve) -> api::MissRatioCurve {

@@ -2,20 +2,26 @@
 
 use crate::wal::{LogId, Role};
 use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-/// A token that is shown to other nodes, and never printed.
+/// A token that is shown to other nodes, and never printed. Clones are one: another may take its place.
 #[derive(Clone)]
-pub struct Secret(String);
+pub struct Secret(Arc<RwLock<Arc<str>>>);
 
 impl Secret {
     /// Keeps a text.
     pub fn new(text: String) -> Secret {
-        Secret(text)
+        Secret(Arc::new(RwLock::new(text.into())))
     }
 
-    pub(crate) fn text(&self) -> &str {
-        &self.0
+    /// Shows another token from now on.
+    pub(crate) fn replace(&self, text: String) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = text.into();
+    }
+
+    pub(crate) fn text(&self) -> Arc<str> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

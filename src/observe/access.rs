@@ -43,6 +43,8 @@ const TIME: &[BorrowedFormatItem<'_>] =
 struct Line {
     at: SystemTime,
     client: Client,
+    /// What its token calls the client.
+    who: Option<Box<str>>,
     request: Box<str>,
     status: u16,
     bytes: u64,
@@ -86,6 +88,7 @@ impl Access {
         let line = Line {
             at: wall::now(),
             client: peer.client,
+            who: seen.who.map(Box::from),
             request: seen.line.into(),
             status: seen.status,
             bytes: seen.answer_bytes,
@@ -209,7 +212,8 @@ impl Writer {
 
 fn push(out: &mut String, line: &Line) {
     let at = OffsetDateTime::from(line.at).format(TIME).unwrap_or_default();
-    let _ = write!(out, "{} - - [{at}] \"", line.client); // A string takes all.
+    let who = line.who.as_deref().unwrap_or("-");
+    let _ = write!(out, "{} - {who} [{at}] \"", line.client); // A string takes all.
     match &*line.request {
         "" => out.push('-'),
         request => push_quoted(out, request),
@@ -244,6 +248,7 @@ mod tests {
         let mut line = Line {
             at: UNIX_EPOCH + Duration::from_secs(1_000_000_000),
             client: Client::Ip(Ipv4Addr::LOCALHOST.into()),
+            who: None,
             request: "GET /kv/a\"b\\é\u{9b}\u{202e}?x=1 HTTP/1.1".into(),
             status: 200,
             bytes: 5,
@@ -251,11 +256,12 @@ mod tests {
         };
         push(&mut text, &line);
         line.request = "".into();
+        line.who = Some("billing".into());
         push(&mut text, &line);
         assert_eq!(
             text,
             "127.0.0.1 - - [09/Sep/2001:01:46:40 +0000] \"GET /kv/a\\x22b\\x5Cé\\xC2\\x9B\\xE2\\x80\\xAE?x=1 HTTP/1.1\" 200 5 0.001234\n\
-             127.0.0.1 - - [09/Sep/2001:01:46:40 +0000] \"-\" 200 5 0.001234\n"
+             127.0.0.1 - billing [09/Sep/2001:01:46:40 +0000] \"-\" 200 5 0.001234\n"
         );
     }
 }

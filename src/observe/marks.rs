@@ -7,6 +7,7 @@ use crate::http::request::Head;
 use crate::net::registry::Peer;
 use crate::waits::{self, Waits};
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Longest part of a request line that is told, in bytes.
@@ -18,6 +19,8 @@ pub(crate) struct Asked {
     kind: Kind,
     /// The request line; empty where nobody wants to know, or it could not be read.
     line: String,
+    /// What its token calls the client.
+    pub(crate) who: Option<Arc<str>>,
     /// When the last of it was read.
     pub(crate) came: Instant,
 }
@@ -27,6 +30,7 @@ impl Asked {
         Asked {
             kind: Kind::UNREAD,
             line: String::new(),
+            who: None,
             came: Instant::now(),
         }
     }
@@ -35,6 +39,7 @@ impl Asked {
     pub(crate) fn clear(&mut self) {
         self.kind = Kind::UNREAD;
         self.line.clear();
+        self.who = None;
     }
 
     /// Notes what is asked, of the route with this number.
@@ -76,6 +81,7 @@ struct Mark {
     waits: Waits,
     /// Of the lines.
     line: Range<usize>,
+    who: Option<Arc<str>>,
 }
 
 /// What a connection spent on all answers that it sends together.
@@ -106,6 +112,7 @@ impl Marks {
             came: asked.came,
             waits: waits::take(),
             line: start..self.lines.len(),
+            who: asked.who.clone(),
         });
         self.marks.len() - 1
     }
@@ -144,6 +151,7 @@ impl Marks {
                 kind: mark.kind,
                 status: mark.status,
                 line: &self.lines[mark.line],
+                who: mark.who.as_deref(),
                 answer_bytes: mark.answer_bytes,
                 took: now.saturating_duration_since(mark.came),
                 waits,

@@ -11,6 +11,8 @@ pub(crate) struct Seen<'a> {
     pub(crate) status: u16,
     /// The request line.
     pub(crate) line: &'a str,
+    /// What its token calls the client; none where it has no name.
+    pub(crate) who: Option<&'a str>,
     pub(crate) answer_bytes: u64,
     pub(crate) took: Duration,
     pub(crate) waits: Waits,

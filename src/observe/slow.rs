@@ -51,8 +51,9 @@ impl Slow {
         } else {
             seen.line
         };
+        let by = seen.who.map(|who| format!(" by {who}")).unwrap_or_default();
         log::warn!(
-            "slow: {line} was answered with {} after {}, of which it waited {} for the store's lock, {} for the \
+            "slow: {line}{by} was answered with {} after {}, of which it waited {} for the store's lock, {} for the \
              log and {} for replicas{more}",
             seen.status,
             ms(seen.took),

@@ -168,7 +168,7 @@ fn dial(node: &Node, address: &str, timeout: Duration) -> Result<Link, LinkError
     let cluster = node.cluster();
     let addresses = cluster.resolver().resolve(address, timeout)?;
     let token = cluster.options().token.as_ref().map(|token| token.text());
-    Link::connect(address, &addresses, token, timeout)
+    Link::connect(address, &addresses, token.as_deref(), timeout)
 }
 
 /// The threads `follow` and `prober` of a node. They end, and are joined, in [`Replication::stop`].

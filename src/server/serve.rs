@@ -2,6 +2,7 @@
 
 use super::connection;
 use super::options::{Error, Options};
+use crate::auth::LiveTokens;
 use crate::handlers::context::Context;
 use crate::handlers::route;
 use crate::handlers::shared::Shared;
@@ -66,7 +67,7 @@ impl Server {
                 budget: Budget::new(options.limits.in_flight_bytes_max),
                 registry: Registry::new(connections_max),
                 limits: options.limits.with_sound_timeouts(),
-                tokens: options.tokens,
+                tokens: options.tokens.map(LiveTokens::new),
                 hosts: options.hosts,
                 stopper: Stopper::new(wake),
                 history: History::default(),
@@ -78,6 +79,11 @@ impl Server {
     /// Where it listens, with the ports that were chosen where none were asked for.
     pub(crate) fn endpoints(&self) -> &[Endpoint] {
         self.listener.endpoints()
+    }
+
+    /// The tokens that it asks for; none where it asks for none.
+    pub(crate) fn tokens(&self) -> Option<&LiveTokens> {
+        self.shared.tokens.as_ref()
     }
 
     /// A handle that stops the server.

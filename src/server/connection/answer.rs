@@ -52,10 +52,14 @@ impl Connection<'_> {
         let admitted = match admit::admit(&self.context, &head) {
             Ok(admitted) => {
                 self.asked.note(&head, Some(admitted.route.number()), wants_line);
+                self.asked.who = admitted.grant.name().cloned();
                 admitted
             }
             Err(problem) => {
                 self.asked.note(&head, Route::number_of(head.path), wants_line);
+                if wants_line && let Some(tokens) = &self.context.shared.tokens {
+                    self.asked.who = tokens.name(head.authorization);
+                }
                 return match whole {
                     // A body that is here already can be read over; one that is to come is not waited for.
                     Some((_, end)) => self.answer_with(problem, envelope, end),

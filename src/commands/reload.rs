@@ -1,0 +1,144 @@
+//! What a node reads from files anew while it serves: on SIGHUP all of it, and by itself what has changed.
+//!
+//! One thread does, `reload`. It looks at the files every [`LOOK_EVERY`], by their paths: a file that another was
+//! renamed over, or a link that leads elsewhere since, is another file. What could not be used is tried again at each
+//! look, so that a file which was read while it was being written does not stay unread.
+//!
+//! # What must hold
+//! - What cannot be read changes nothing: the node keeps what it has, and says why.
+
+use super::signals::Signals;
+use super::{Error, service};
+use crate::auth::{LiveTokens, Tokens};
+use crate::cli::Serve;
+use crate::node::Secret;
+use std::fs;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How often files are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// What tells a file from what it was: device, inode, size, and when it changed.
+type Stamp = Option<(u64, u64, u64, i64, i64)>;
+
+/// Something that is read from files.
+pub(super) struct Source<'a> {
+    paths: Vec<PathBuf>,
+    stamps: Vec<Stamp>,
+    /// Reads it; says whether what was read is used.
+    read: Box<dyn FnMut() -> bool + Send + 'a>,
+    is_used: bool,
+}
+
+impl<'a> Source<'a> {
+    /// Something that was just read from `paths`, and that `read` reads anew.
+    pub(super) fn new(paths: Vec<PathBuf>, read: impl FnMut() -> bool + Send + 'a) -> Source<'a> {
+        Source {
+            stamps: stamps(&paths),
+            paths,
+            read: Box::new(read),
+            is_used: true,
+        }
+    }
+
+    fn read_if_changed(&mut self) {
+        if !self.is_used || stamps(&self.paths) != self.stamps {
+            self.read();
+        }
+    }
+
+    fn read(&mut self) {
+        // Before it is read: what changes meanwhile is seen at the next look.
+        self.stamps = stamps(&self.paths);
+        self.is_used = (self.read)();
+    }
+}
+
+fn stamps(paths: &[PathBuf]) -> Vec<Stamp> {
+    let stamp = |path: &PathBuf| {
+        let file = fs::metadata(path).ok()?;
+        Some((
+            file.dev(),
+            file.ino(),
+            file.size(),
+            file.ctime(),
+            file.ctime_nsec(),
+        ))
+    };
+    paths.iter().map(stamp).collect()
+}
+
+/// The thread's part: reads `sources` anew until [`Signals::end_reloads`].
+pub(super) fn run(signals: &Signals, mut sources: Vec<Source<'_>>) {
+    let mut hangups = &signals.hangups;
+    let waits = hangups.set_read_timeout(Some(LOOK_EVERY));
+    if let Err(error) = waits {
+        log::error!("files cannot be read anew: {error}");
+        return;
+    }
+    loop {
+        // Several signals that came meanwhile are one.
+        match hangups.read(&mut [0; 64]) {
+            Ok(0) => return,
+            Ok(_) => service::reload(|| {
+                log::info!("SIGHUP: reading files anew");
+                signals.reopen_access_log();
+                sources.iter_mut().for_each(Source::read);
+            }),
+            Err(error) if is_timeout(&error) => sources.iter_mut().for_each(Source::read_if_changed),
+            Err(error) => {
+                log::error!("files are not read anew any more: {error}");
+                return;
+            }
+        }
+    }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
+    matches!(error.kind(), Interrupted | TimedOut | WouldBlock)
+}
+
+/// The tokens that clients must show, and the one that other nodes are shown.
+pub(super) fn tokens<'a>(
+    args: &'a Serve,
+    live: &'a LiveTokens,
+    shown: Option<&'a Secret>,
+) -> Option<Source<'a>> {
+    let path = args.token_file.as_deref()?;
+    let of_cluster = args.cluster.cluster_token_file.as_deref();
+    let paths = [Some(path), of_cluster].into_iter().flatten();
+    let read = move || match read_tokens(path, of_cluster) {
+        Ok((tokens, to_show)) => {
+            log::info!("read the tokens in {} anew: {tokens}", path.display());
+            live.replace(tokens);
+            if let (Some(shown), Some(to_show)) = (shown, to_show) {
+                shown.replace(to_show);
+            }
+            true
+        }
+        Err(error) => {
+            let error = error.to_string();
+            if live.keep(error.clone()) {
+                log::error!("{error}; the tokens stay as they were");
+            }
+            false
+        }
+    };
+    Some(Source::new(paths.map(Path::to_owned).collect(), read))
+}
+
+/// The tokens of a file, and the one to show to other nodes: that of the file `of_cluster`, or else the first that is
+/// good for everything.
+pub(super) fn read_tokens(path: &Path, of_cluster: Option<&Path>) -> Result<(Tokens, Option<String>), Error> {
+    let tokens = Tokens::parse(&super::token_file(path)?)
+        .map_err(|error| Error::Usage(format!("{}: {error}", path.display())))?;
+    let to_show = match of_cluster {
+        Some(path) => Some(super::token_text_of_file(path)?),
+        None => tokens.first_for_admin(),
+    };
+    Ok((tokens, to_show))
+}
