@@ -1,7 +1,9 @@
-//! The address of a node, as people type it.
+//! The address of a node, and a node as the command line names it, as people type them.
 
 use std::fmt;
 use std::net::IpAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
 
 /// The port of a node unless one is named.
 const PORT_DEFAULT: u16 = 7958;
@@ -142,6 +144,57 @@ impl fmt::Display for Address {
     }
 }
 
+/// What stands before the path of a unix socket.
+pub(crate) const UNIX_SCHEME: &str = "unix:";
+
+/// The node that the command line names: by an address, or by a unix socket. Read from `HOST:PORT`, `http://HOST:PORT` or `unix:PATH`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Server {
+    Address(Address),
+    /// A unix socket at this path.
+    Socket(PathBuf),
+}
+
+/// Why a text names no node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ServerError {
+    Address(AddressError),
+    /// A unix socket without a path.
+    NoPath,
+}
+
+impl FromStr for Server {
+    type Err = ServerError;
+
+    fn from_str(text: &str) -> Result<Server, ServerError> {
+        match text.strip_prefix(UNIX_SCHEME) {
+            Some("") => Err(ServerError::NoPath),
+            Some(path) => Ok(Server::Socket(path.into())),
+            None => text.parse().map(Server::Address).map_err(ServerError::Address),
+        }
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Server::Address(address) => write!(f, "{address}"),
+            Server::Socket(path) => write!(f, "{UNIX_SCHEME}{}", path.display()),
+        }
+    }
+}
+
+impl fmt::Display for ServerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ServerError::Address(error) => error.fmt(f),
+            ServerError::NoPath => f.write_str("a unix socket has a path, as in unix:/run/pykv/pykv.sock"),
+        }
+    }
+}
+
+impl std::error::Error for ServerError {}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -212,5 +265,19 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Address>(), Err(error), "{text}");
         }
+    }
+
+    #[test]
+    fn a_node_is_named_by_an_address_or_a_path() {
+        for (text, shown) in [
+            ("localhost", "http://localhost:7958"),
+            ("http://10.0.0.7:80", "http://10.0.0.7:80"),
+            ("unix:/run/pykv/pykv.sock", "unix:/run/pykv/pykv.sock"),
+            ("unix:pykv.sock", "unix:pykv.sock"),
+        ] {
+            assert_eq!(text.parse::<Server>().unwrap().to_string(), shown);
+        }
+        assert_eq!("unix:".parse::<Server>(), Err(ServerError::NoPath));
+        assert!("https://localhost".parse::<Server>().is_err());
     }
 }

@@ -11,9 +11,10 @@ mod answer;
 mod backup;
 mod error;
 mod exchange;
+mod socket;
 mod watch;
 
-pub(crate) use crate::address::Address;
+pub(crate) use crate::address::{Address, Server};
 pub(crate) use backup::BackupError;
 pub(crate) use error::{Error, Place};
 pub(crate) use watch::Watched;

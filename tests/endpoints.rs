@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Server, pykv};
+use common::{Server, eventually, node::Setup, pykv};
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -91,4 +91,76 @@ fn what_is_no_endpoint_is_refused() {
     let listen = format!("unix:{}", file.display());
     pykv(&["serve", "--listen", &listen, "--dir", "/nonexistent/data"]).expect(8);
     assert_eq!(fs::read_to_string(&file).unwrap(), "of somebody");
+}
+
+/// All that the command line does, it does over a unix socket.
+#[test]
+fn the_command_line_reaches_a_node_over_a_unix_socket() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("pykv.sock");
+    let listen = format!("unix:{}", path.display());
+    let mut node = Server::start(&["--listen", &listen]);
+    let run = |args: &[&str]| pykv(args).env("PYKV_SERVER", &listen);
+    run(&["set", "a", "one"]).succeed();
+    assert_eq!(run(&["get", "a"]).succeed(), b"one");
+    run(&["get", "b"]).expect(1);
+    // Larger than any buffer, both ways.
+    let large = vec![b'x'; 900_000];
+    run(&["set", "large", "-"]).stdin(&large).succeed();
+    assert!(run(&["get", "large"]).succeed() == large);
+    assert_eq!(
+        run(&["list"])
+            .succeed()
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+            .count(),
+        2
+    );
+    let status = String::from_utf8(run(&["status"]).succeed()).unwrap();
+    assert!(status.contains("primary"), "{status}");
+    let backup = home.path().join("backup");
+    run(&["backup", backup.to_str().unwrap()]).succeed();
+    pykv(&["check", backup.to_str().unwrap()]).succeed();
+    let export = run(&["export"]).succeed();
+    run(&["import", "-"]).stdin(&export).succeed();
+    let watched = run(&["watch", "--after", "0", "--limit", "1", "--no-values"]).succeed();
+    assert!(String::from_utf8_lossy(&watched).contains("\"key\":\"a\""));
+    let piped = run(&["shell"]).stdin(b"get a\nset b two\n").succeed();
+    assert!(piped.starts_with(b"one"), "{piped:?}");
+    // A replica behind a socket sends writers on to an address.
+    let second = home.path().join("replica.sock");
+    let of_replica = format!("unix:{}", second.display());
+    let replica = Setup::replica(&node.url(), &["--listen", &of_replica]).start();
+    eventually("the replica is ready", || replica.get("/readyz").status == 200);
+    pykv(&["set", "by way of the replica", "v"])
+        .env("PYKV_SERVER", &of_replica)
+        .succeed();
+    node.get("/kv/by%20way%20of%20the%20replica").expect(200);
+
+    // What is wrong is said in one line, which names the socket.
+    let refused = |server: &str, code: i32| {
+        let said = pykv(&["get", "a"]).env("PYKV_SERVER", server).expect(code).stderr;
+        assert_eq!(said.lines().filter(|line| !line.is_empty()).count(), 1, "{said}");
+        assert!(said.contains(server), "{said}");
+    };
+    refused(&format!("unix:{}/nowhere.sock", home.path().display()), 3);
+    refused(&format!("unix:{}/{}", home.path().display(), "a".repeat(200)), 3);
+    node.kill_9();
+    assert!(path.exists());
+    refused(&listen, 3);
+    pykv(&["get", "a", "--server", "unix:"]).expect(2);
+}
+
+/// One that takes connections and answers nothing is not waited for longer than was asked.
+#[test]
+fn a_socket_that_does_not_answer_is_given_up() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("mute.sock");
+    let _mute = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let server = format!("unix:{}", path.display());
+    let said = pykv(&["get", "a", "--timeout", "300ms"])
+        .env("PYKV_SERVER", &server)
+        .expect(3)
+        .stderr;
+    assert!(said.contains(&server), "{said}");
 }

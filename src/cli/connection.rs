@@ -1,7 +1,7 @@
 //! How a command reaches a node, and the names of variables and defaults that several commands share.
 
 use super::units::Span;
-use crate::client::Address;
+use crate::client::Server;
 use clap::Args;
 use std::path::PathBuf;
 
@@ -27,9 +27,9 @@ pub(crate) const ENV_LOG: &str = "PYKV_LOG";
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Connection")]
 pub(crate) struct Connection {
-    /// The node to talk to: HOST:PORT or http://HOST:PORT
+    /// The node to talk to: HOST:PORT, http://HOST:PORT or unix:PATH
     #[arg(long, value_name = "ADDRESS", env = ENV_SERVER, default_value = LISTEN_DEFAULT)]
-    pub server: Address,
+    pub server: Server,
 
     /// A file that holds the token to show the node [env: PYKV_TOKEN_FILE]
     ///

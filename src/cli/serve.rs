@@ -5,9 +5,10 @@ use super::connection::{DIR_DEFAULT, ENV_DIR, ENV_LISTEN, ENV_LOG, ENV_TOKEN_FIL
 use super::log_level::LogLevel;
 use super::units::{Size, Span};
 use super::values::{
-    buffer, capacity, count, headers, host_name, max_batch, max_value, mode, not_zero, ratio, segment_size,
-    unwritten,
+    buffer, capacity, count, headers, host_name, max_batch, max_value, mode, not_zero, origin, ratio,
+    segment_size, unwritten,
 };
+use crate::http::cors::Origins;
 use crate::http::{Hosts, Limits};
 use crate::net::Endpoint;
 use crate::{node, store, wal};
@@ -140,6 +141,13 @@ pub(crate) struct Serve {
     /// a proxy hides it from the node.
     #[arg(long, value_name = "NAME", value_parser = host_name, help_heading = "Security")]
     pub host_name: Vec<String>,
+
+    /// An origin whose pages may use the node from a browser: https://app.example.org; may be given more than once
+    ///
+    /// Such a page can read and write as its token allows. Backups, administration and replication stay refused to pages
+    /// of other sites.
+    #[arg(long, value_name = "ORIGIN", value_parser = origin, help_heading = "Security")]
+    pub allow_origin: Vec<String>,
 
     /// Most connections open at once
     #[arg(long, value_name = "N", allow_hyphen_values = true, default_value_t = Limits::default().connections_max,
@@ -357,6 +365,7 @@ impl Serve {
             .map(|address| address.host().to_owned());
         let names = self.host_name.iter().cloned().chain(advertised).collect();
         Hosts::new(names, by_place || !self.host_name.is_empty())
+            .shared_with(Origins::new(&self.allow_origin))
     }
 
     /// What clients may take of the node.

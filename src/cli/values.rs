@@ -106,6 +106,23 @@ pub(super) fn host_name(text: &str) -> Result<String, &'static str> {
     }
 }
 
+/// An origin, as browsers write it (RFC 6454, 6.2): in lower case, without the port that its scheme has anyway.
+pub(super) fn origin(text: &str) -> Result<String, &'static str> {
+    let text = text.to_ascii_lowercase();
+    let schemes = [("https://", ":443"), ("http://", ":80")];
+    let found = schemes
+        .iter()
+        .find_map(|(scheme, port)| Some((scheme, text.strip_prefix(scheme)?, port)));
+    let wrong = "an origin is a scheme and a host, and a port where it has one: https://app.example.org";
+    let (scheme, host, port) = found.ok_or(wrong)?;
+    let is_of_host = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
+    let host = host.strip_suffix(port).unwrap_or(host);
+    match !host.is_empty() && !host.starts_with(':') && host.bytes().all(is_of_host) {
+        true => Ok(format!("{scheme}{host}")),
+        false => Err(wrong),
+    }
+}
+
 fn size_within(text: &str, min: u64, max: u64) -> Result<Size, String> {
     let size: Size = text.parse().map_err(|error: SizeError| error.to_string())?;
     if (min..=max).contains(&size.0) {

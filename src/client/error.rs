@@ -1,6 +1,6 @@
 //! Why a request was not done, told apart by what callers do about it.
 
-use super::Address;
+use crate::address::{Server, UNIX_SCHEME};
 use crate::api::Problem;
 use std::fmt;
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub(super) fn problem(status: StatusCode, body: &[u8]) -> Option<Problem> {
 /// A node as errors name it: the one that failed, which is not always the one that the command line names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
-    /// As `http://host:port`.
+    /// As `http://host:port` or `unix:path`.
     pub(super) url: String,
     /// The node that sent the request on to it, where one did.
     pub(super) sent_by: Option<String>,
@@ -27,10 +27,23 @@ pub(crate) struct Place {
 
 impl Place {
     /// The node that the command line names.
-    pub(crate) fn named(server: &Address) -> Place {
+    pub(crate) fn named(server: &Server) -> Place {
         Place {
             url: server.to_string(),
             sent_by: None,
+        }
+    }
+
+    /// Whether it is reached over a unix socket.
+    pub(super) fn is_socket(&self) -> bool {
+        self.url.starts_with(UNIX_SCHEME)
+    }
+
+    /// What a URL of it begins with: a socket has no host, and HTTP wants one.
+    pub(super) fn origin(&self) -> &str {
+        match self.is_socket() {
+            true => "http://localhost",
+            false => &self.url,
         }
     }
 }

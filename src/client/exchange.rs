@@ -6,7 +6,8 @@
 use super::answer::{self, Bound, ReadError, Sign};
 use super::error::problem;
 use super::error::{Error, Place};
-use crate::address::Address;
+use super::socket;
+use crate::address::{Address, Server};
 use crate::api::{self, Problem};
 use crate::system;
 use std::fmt;
@@ -92,14 +93,16 @@ pub(crate) enum Condition {
 #[derive(Debug)]
 pub(crate) struct Client {
     agent: Agent,
-    pub(super) server: Address,
+    /// For requests to the socket, where the command line names one: the others go where those are sent on to.
+    of_socket: Option<Agent>,
+    pub(super) server: Server,
     token: Option<Token>,
     pub(super) timeout: Duration,
 }
 
 impl Client {
     /// A client of one node. Nothing is sent yet.
-    pub(crate) fn new(server: Address, token: Option<Token>, timeout: Duration) -> Client {
+    pub(crate) fn new(server: Server, token: Option<Token>, timeout: Duration) -> Client {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -108,8 +111,13 @@ impl Client {
             .timeout_global(Some(timeout))
             .timeout_connect(Some(timeout.min(CONNECT_TIMEOUT_MAX)))
             .build();
+        let of_socket = match &server {
+            Server::Socket(path) => Some(socket::agent(config.clone(), path.clone())),
+            Server::Address(_) => None,
+        };
         Client {
             agent: config.new_agent(),
+            of_socket,
             server,
             token,
             timeout,
@@ -120,7 +128,7 @@ impl Client {
     /// body is still to be read.
     pub(super) fn exchange(&self, request: &Request<'_>) -> Result<(Place, Response<Body>), Error> {
         let mut at = Place::named(&self.server);
-        let mut url = format!("{}{}", at.url, request.target);
+        let mut url = format!("{}{}", at.origin(), request.target);
         for _ in 0..=REDIRECTS_MAX {
             let mut response = self.send_to(&url, &at, request)?;
             let status = response.status();
@@ -141,13 +149,13 @@ impl Client {
             let Some((origin, path)) = location.and_then(|location| resolve(&at.url, location)) else {
                 return Err(nonsense(&at, request, "it sends the request on, to nowhere"));
             };
-            url = format!("{origin}{path}");
             if origin != at.url {
                 at = Place {
                     url: origin,
                     sent_by: Some(at.url),
                 };
             }
+            url = format!("{}{path}", at.origin());
         }
         let mut error = nonsense(&at, request, "the nodes send the request round in a circle");
         if let Error::Nonsense { may_be_done, .. } = &mut error {
@@ -220,21 +228,26 @@ impl Client {
             Condition::Absent => parts.header(header::IF_NONE_MATCH, "*"),
             Condition::Version(version) => parts.header(header::IF_MATCH, format!("\"{version}\"")),
         };
+        let agent = self
+            .of_socket
+            .as_ref()
+            .filter(|_| at.is_socket())
+            .unwrap_or(&self.agent);
         let sent = match request.body {
             Some((body, media)) => parts
                 .header(header::CONTENT_TYPE, media)
                 .body(body)
-                .map(|request| self.agent.run(request)),
+                .map(|request| agent.run(request)),
             None if request.is_endless => parts.body(()).map(|request| {
-                let request = self.agent.configure_request(request);
-                self.agent.run(
+                let request = agent.configure_request(request);
+                agent.run(
                     request
                         .timeout_global(None)
                         .timeout_recv_response(Some(self.timeout))
                         .build(),
                 )
             }),
-            None => parts.body(()).map(|request| self.agent.run(request)),
+            None => parts.body(()).map(|request| agent.run(request)),
         };
         let sent = sent.map_err(|_| nonsense(at, request, "it cannot be asked for such a thing"))?;
         sent.map_err(|error| self.failed(at, request, error))
@@ -267,6 +280,8 @@ impl Client {
                 | ErrorKind::NetworkUnreachable
                 | ErrorKind::NetworkDown
                 | ErrorKind::AddrNotAvailable
+                | ErrorKind::NotFound
+                | ErrorKind::InvalidInput
                 | ErrorKind::PermissionDenied => unreachable(&system::words(&error)),
                 kind => Error::Broken {
                     at: at.clone(),

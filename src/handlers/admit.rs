@@ -38,12 +38,16 @@ pub(crate) fn admit<'a>(context: &Context<'_>, head: &Head<'a>) -> Result<Admitt
     let hosts = &context.shared.hosts;
     hosts.check_name(head)?;
     let is_read = matches!(head.method, Method::Get | Method::Head);
-    if !is_read {
+    let is_allowed = hosts.origins().allows(head);
+    if !is_read && !is_allowed {
         hosts.check_site(head)?;
     }
     let route = Route::of_path(head.path)?;
-    if is_read && route.is_guarded() {
+    if is_read && route.is_guarded() || is_allowed && !is_read && !route.is_for_applications() {
         hosts.check_site(head)?;
+    }
+    if is_allowed && head.method == Method::Options {
+        return admit_preflight(route, head);
     }
     if !route.methods().contains(&head.method.as_str()) {
         let allowed = route.methods().join(", ");
@@ -99,6 +103,19 @@ pub(crate) fn admit<'a>(context: &Context<'_>, head: &Head<'a>) -> Result<Admitt
         body_bytes_max,
         grant,
     })
+}
+
+/// A browser asks whether a page of another origin may do something, which shows no token.
+fn admit_preflight<'a>(route: Route<'a>, head: &Head<'_>) -> Result<Admitted<'a>, Problem> {
+    match head.framing {
+        Framing::None | Framing::Length(0) => Ok(Admitted {
+            route,
+            sent: None,
+            body_bytes_max: 0,
+            grant: Grant::ALL,
+        }),
+        _ => Err(no_body()),
+    }
 }
 
 /// Sends writes to the primary, and readers away where there is nothing whole to read.

@@ -50,6 +50,10 @@ pub(crate) fn ask(context: &Context<'_>, head: &Head<'_>, route: &Route<'_>) -> 
         seen: None,
         shown: None,
     };
+    // A browser's question for a page: it neither shows nor changes anything.
+    if head.method == Method::Options {
+        return Ok(asked);
+    }
     if route.is_data() && node.cluster().options().sync_reads && node.role() == Role::Primary {
         asked.shown = Some(AckRequirement {
             is_required: true,

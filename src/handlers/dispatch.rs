@@ -10,6 +10,7 @@ use super::context::{Context, Scratch};
 use super::route::Resource;
 use super::stream::Answer;
 use super::{backup, batch, compact, keys, kv, metrics, page, replication, status, watch};
+use crate::http::cors;
 use crate::http::problem::Problem;
 use crate::http::request::Head;
 use crate::session::Session;
@@ -36,6 +37,9 @@ pub(crate) fn handle<'a>(
     scratch: &mut Scratch,
     room: &mut Allowance<'a, '_>,
 ) -> Result<Answer<'a>, Problem> {
+    if head.method == Method::Options {
+        return Ok(Answer::Now(cors::preflight(admitted.route.methods())));
+    }
     let node = context.node;
     let session = Session::new(node, admitted.grant);
     let session = &session;

@@ -219,6 +219,12 @@ impl<'a> Route<'a> {
         self.row().is_guarded
     }
 
+    /// Whether pages of other origins may use it, where `--allow-origin` names them: it is neither administration nor
+    /// replication.
+    pub(crate) fn is_for_applications(&self) -> bool {
+        self.row().access != Access::Admin
+    }
+
     /// What a token must allow; none where no token is asked for.
     pub(crate) fn scope(&self, method: &Method) -> Option<Scope> {
         match (self.row().access, method) {

@@ -6,6 +6,7 @@
 //! | `target`, `media` | paths and queries, and the forms of bodies |
 //! | `response`, `problem` | answers, and errors as answers |
 //! | `origin` | what pages of other sites may not do |
+//! | `cors` | pages of other origins that may use a node |
 //! | `limits` | what clients may take |
 //!
 //! # Why a server of our own
@@ -18,6 +19,7 @@
 
 mod authority;
 pub(crate) mod chunked;
+pub(crate) mod cors;
 mod limits;
 pub(crate) mod media;
 mod origin;

@@ -8,6 +8,7 @@
 //!   simple form (a `POST` without a body, say) is sent before anybody is asked. So such a request is refused where
 //!   the browser says that another site asks for it: `Sec-Fetch-Site`, or where there is none, an `Origin`
 //!   that is not the host the request went to. Programs send neither, and are not asked.
+//!   (`--allow-origin` names sites whose pages may; see `cors`.)
 //! - **A page makes itself one of this site** by letting its own name resolve to the node's address (DNS
 //!   rebinding): then nothing is cross-site any more, and all can be read. What is left is the name, in
 //!   `Host`. Where a node listens on loopback and asks for no token, its place is all that protects it, so
@@ -15,6 +16,7 @@
 //!   DNS does not have, `localhost`, and what `--host-name` adds.
 
 use super::authority::Authority;
+use super::cors::Origins;
 use super::problem::{self, Problem};
 use super::request::Head;
 
@@ -24,12 +26,28 @@ pub(crate) struct Hosts {
     names: Vec<String>,
     /// Whether a request for another name is refused.
     is_checked: bool,
+    /// Whose pages may use the node, though they are of other sites.
+    origins: Origins,
 }
 
 impl Hosts {
     /// Answers for `names` and, where `is_checked`, beside those only for what no stranger can give.
     pub(crate) fn new(names: Vec<String>, is_checked: bool) -> Hosts {
-        Hosts { names, is_checked }
+        Hosts {
+            names,
+            is_checked,
+            origins: Origins::default(),
+        }
+    }
+
+    /// The same, for pages of `origins` too.
+    pub(crate) fn shared_with(self, origins: Origins) -> Hosts {
+        Hosts { origins, ..self }
+    }
+
+    /// Whose pages may use the node, though they are of other sites.
+    pub(crate) fn origins(&self) -> &Origins {
+        &self.origins
     }
 
     /// Refuses a request for a name that is not the node's.

@@ -133,8 +133,20 @@ pub(crate) enum Caching {
     Revalidated,
 }
 
+/// What an answer says about the pages of other origins that may read it: fields, as they stand in its head. Mostly
+/// there are none; see `cors`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sharing(&'static str);
+
+impl Sharing {
+    /// `fields` begin with the end of the line before them.
+    pub(super) fn new(fields: &'static str) -> Sharing {
+        Sharing(fields)
+    }
+}
+
 /// What the connection adds to an answer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Envelope {
     /// The request was a HEAD: the body stays away.
     pub(crate) is_head: bool,
@@ -142,6 +154,7 @@ pub(crate) struct Envelope {
     pub(crate) is_http10: bool,
     /// The server closes the connection after this answer.
     pub(crate) close: bool,
+    pub(crate) sharing: Sharing,
 }
 
 /// Writes answers one after the other.
@@ -196,6 +209,7 @@ impl Encoder {
             }
         }
         out.extend_from_slice(&self.stamp);
+        out.extend_from_slice(envelope.sharing.0.as_bytes());
         let (media, length) = match reply.body {
             Body::None => (None, None),
             Body::Written(media) => (Some(media), Some(body.len() as u64)),
@@ -292,6 +306,7 @@ mod tests {
         is_head: false,
         is_http10: false,
         close: false,
+        sharing: Sharing(""),
     };
 
     #[test]

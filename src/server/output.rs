@@ -310,11 +310,7 @@ mod tests {
     #[test]
     fn only_what_the_log_does_not_hold_is_revoked() {
         let mut output = Output::new(Policy::Always);
-        let envelope = Envelope {
-            is_head: false,
-            is_http10: false,
-            close: false,
-        };
+        let envelope = Envelope::default();
         let push = |output: &mut Output, offset: Option<u64>, body: &str| {
             let mut reply = Reply::new(StatusCode(200), Body::Written(Media::Octets));
             reply.offset = offset;

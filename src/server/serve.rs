@@ -158,9 +158,8 @@ impl Service for Connections<'_, '_> {
         .retry_after(1)
         .into_reply(&mut body);
         let envelope = Envelope {
-            is_head: false,
-            is_http10: false,
             close: true,
+            ..Envelope::default()
         };
         let mut answer = Vec::new();
         let mut encoder = Encoder::new("");

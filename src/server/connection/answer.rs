@@ -38,7 +38,7 @@ impl Connection<'_> {
                 self.await_more(Awaited::Head { seen });
                 return Next::Read;
             }
-            Err(problem) => return self.refuse(problem, false, false),
+            Err(problem) => return self.refuse(problem, Envelope::default()),
         };
         let head_bytes = head.bytes;
         let end = end_of(&head, body_length);
@@ -47,6 +47,7 @@ impl Connection<'_> {
             is_head: head.method == Method::Head,
             is_http10: head.is_http10,
             close: !head.keep_alive || self.context.shared.is_stopping(),
+            sharing: self.context.shared.hosts.origins().sharing(&head),
         };
         let wants_line = self.context.shared.observer.wants_lines();
         let admitted = match admit::admit(&self.context, &head) {
@@ -63,7 +64,7 @@ impl Connection<'_> {
                 return match whole {
                     // A body that is here already can be read over; one that is to come is not waited for.
                     Some((_, end)) => self.answer_with(problem, envelope, end),
-                    None => self.refuse(problem, envelope.is_head, envelope.is_http10),
+                    None => self.refuse(problem, envelope),
                 };
             }
         };
@@ -72,7 +73,7 @@ impl Connection<'_> {
             // With `--sync-reads` a refusal waits for replicas, as all that shows something does.
             let is_foreseen = asks_first && !self.context.node.cluster().options().sync_reads;
             if is_foreseen && let Err(problem) = dispatch::foresee(self.context, &head, &admitted) {
-                return self.refuse(problem, envelope.is_head, envelope.is_http10);
+                return self.refuse(problem, envelope);
             }
             return self.await_body(head_bytes, end, admitted.body_bytes_max, asks_first);
         };
@@ -216,10 +217,10 @@ impl Connection<'_> {
                 Ok(false) => return Err(Next::Read),
                 Err(ChunkedError::TooLarge) => {
                     let problem = admit::body_too_large(*body_bytes_max);
-                    return Err(self.refuse(problem, false, false));
+                    return Err(self.refuse(problem, Envelope::default()));
                 }
                 Err(ChunkedError::Malformed(why)) => {
-                    return Err(self.refuse(Problem::new(problem::MALFORMED, why), false, false));
+                    return Err(self.refuse(Problem::new(problem::MALFORMED, why), Envelope::default()));
                 }
             },
         })
@@ -266,12 +267,11 @@ impl Connection<'_> {
     }
 
     /// Answers a request that is not read to its end, after which nothing can be read.
-    pub(crate) fn refuse(&mut self, problem: Problem, is_head: bool, is_http10: bool) -> Next {
+    pub(crate) fn refuse(&mut self, problem: Problem, envelope: Envelope) -> Next {
         let reply = problem.into_reply(&mut self.scratch.body);
         let envelope = Envelope {
-            is_head,
-            is_http10,
             close: true,
+            ..envelope
         };
         self.asked.came = Instant::now();
         self.output.encoder.tick(self.asked.came);

@@ -4,6 +4,7 @@ use crate::handlers::connection_handle::overloaded;
 use crate::handlers::context::Scratch;
 use crate::handlers::stream::TURN_MAX;
 use crate::http::problem::{self, Problem};
+use crate::http::response::Envelope;
 use crate::net::budget::Use;
 use crate::net::input::{INPUT_BYTES, Input};
 use crate::net::time_for;
@@ -119,7 +120,7 @@ impl Connection<'_> {
             ),
         };
         if !self.may_hold(Use::Request, 0) && !self.await_room() {
-            return Ok(self.refuse(overloaded(), false, false));
+            return Ok(self.refuse(overloaded(), Envelope::default()));
         }
         self.reads += 1;
         self.peer.set_reads(self.reads);
@@ -129,12 +130,12 @@ impl Connection<'_> {
             Got::Bytes => Ok(Next::Go),
             Got::End if self.context.shared.is_stopping() => {
                 let why = "the node is stopping, and the rest of the request did not come";
-                Ok(self.refuse(Problem::new(problem::NOT_READY, why), false, false))
+                Ok(self.refuse(Problem::new(problem::NOT_READY, why), Envelope::default()))
             }
             Got::End => Ok(Next::Close),
             Got::TimedOut => {
                 let detail = format!("{what} did not come within {} s", time.as_secs_f32());
-                Ok(self.refuse(Problem::new(problem::TIMEOUT, detail), false, false))
+                Ok(self.refuse(Problem::new(problem::TIMEOUT, detail), Envelope::default()))
             }
         }
     }

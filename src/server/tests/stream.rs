@@ -18,12 +18,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tiny_http::StatusCode;
 
-const ENVELOPE: Envelope = Envelope {
-    is_head: false,
-    is_http10: false,
-    close: false,
-};
-
 /// What `work` sends, as the client reads it to the end of the connection.
 fn sent(is_http10: bool, work: impl FnOnce(&mut Sink<'_, '_>)) -> String {
     let mut text = String::new();
@@ -32,7 +26,7 @@ fn sent(is_http10: bool, work: impl FnOnce(&mut Sink<'_, '_>)) -> String {
         let head = Reply::new(StatusCode(200), Body::Streamed(Media::Json));
         let envelope = Envelope {
             is_http10,
-            ..ENVELOPE
+            ..Envelope::default()
         };
         let encoder = Encoder::new("");
         let mut sink = Sink::new(connection, &mut charge, &encoder, envelope, Some(head));
@@ -112,7 +106,7 @@ fn who_does_not_read_is_cut_off_and_holds_no_memory() {
     on_a_line(limits, |connection, shared, client| {
         let mut charge = shared.budget.charge();
         let encoder = Encoder::new("");
-        let mut sink = Sink::new(connection, &mut charge, &encoder, ENVELOPE, None).endless();
+        let mut sink = Sink::new(connection, &mut charge, &encoder, Envelope::default(), None).endless();
         let begun = Instant::now();
         let cut = loop {
             if let Err(cut) = sink.write(&[b'x'; 20_000]) {
