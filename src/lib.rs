@@ -106,7 +106,7 @@
 //! | `resolve` | 1 a look-up, and few at once | `resolver` | the end of the look-up; nobody waits for it longer than it may |
 //! | `handshake` | 1 for each address that is asked | `follow`, in a scope | the answer, or its time limit |
 //! | `access` | 1, with `--access-log` | `pykv serve` | the end of the server, once all lines are written |
-//! | `service` | 1, during a start under systemd | `pykv serve` | the end of the start, which joins it |
+//! | `service` | 1, under systemd | `pykv serve`, for the start and for the time after it | the end of either, which joins it |
 //! | `reload` | 1 | `pykv serve` | the end of the server, which joins it |
 //! | `ctrl-c`, `signals` | 1 each | `pykv serve` | the end of the process; they hold nothing |
 //!

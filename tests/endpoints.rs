@@ -7,9 +7,14 @@ mod common;
 use common::{Server, eventually, node::Setup, pykv};
 use std::fs;
 use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::thread;
 
 /// The answer to a GET over a unix socket, as it came.
 fn get(path: &Path, target: &str) -> String {
@@ -156,11 +161,90 @@ fn the_command_line_reaches_a_node_over_a_unix_socket() {
 fn a_socket_that_does_not_answer_is_given_up() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("mute.sock");
-    let _mute = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let _mute = UnixListener::bind(&path).unwrap();
     let server = format!("unix:{}", path.display());
     let said = pykv(&["get", "a", "--timeout", "300ms"])
         .env("PYKV_SERVER", &server)
         .expect(3)
         .stderr;
     assert!(said.contains(&server), "{said}");
+}
+
+/// Starts a node as systemd does that listens for it: the sockets are its descriptors from 3 on.
+fn activate(dir: &Path, tcp: OwnedFd, unix: OwnedFd) -> Child {
+    let script = "exec 3<&0 4>&1 >/dev/null </dev/null; LISTEN_PID=$$ LISTEN_FDS=2 exec \"$@\"";
+    Command::new("sh")
+        .args(["-c", script, "sh", env!("CARGO_BIN_EXE_pykv"), "serve", "--dir"])
+        .arg(dir)
+        .stdin(Stdio::from(tcp))
+        .stdout(Stdio::from(unix))
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// A node that is started by its sockets leaves those who connect during a restart waiting, and refuses nobody.
+#[test]
+fn a_restart_by_its_sockets_refuses_no_connection() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("pykv.sock");
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let unix = UnixListener::bind(&path).unwrap();
+    let address = tcp.local_addr().unwrap();
+    let dir = home.path().join("data");
+    let start = || {
+        activate(
+            &dir,
+            tcp.try_clone().unwrap().into(),
+            unix.try_clone().unwrap().into(),
+        )
+    };
+    let ask = || -> std::io::Result<String> {
+        let mut stream = std::net::TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(common::SOON))?;
+        stream.write_all(b"GET /kv/a HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    let (is_over, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        let clients: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| {
+                    while !is_over.load(Relaxed) {
+                        let answer = ask().expect("no connection is refused or cut");
+                        assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+                        answered.fetch_add(1, Relaxed);
+                    }
+                })
+            })
+            .collect();
+        for _ in 0..5 {
+            let mut node = start();
+            let before = answered.load(Relaxed);
+            eventually("requests are answered", || answered.load(Relaxed) > before + 50);
+            assert!(get(&path, "/healthz").starts_with("HTTP/1.1 200 "));
+            let pid = rustix::process::Pid::from_child(&node);
+            rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+            assert_eq!(node.wait().unwrap().code(), Some(0));
+            assert!(path.exists(), "the file is not the node's");
+        }
+        let mut node = start();
+        is_over.store(true, Relaxed);
+        let ended: Vec<_> = clients.into_iter().map(|client| client.join()).collect();
+        let _ = node.kill();
+        let _ = node.wait();
+        assert!(ended.iter().all(Result::is_ok));
+    });
+}
+
+/// The rule of loopback holds for sockets that are passed too.
+#[test]
+fn a_socket_that_is_passed_and_that_others_reach_needs_a_token() {
+    let home = tempfile::tempdir().unwrap();
+    let tcp = TcpListener::bind("0.0.0.0:0").unwrap();
+    let unix = UnixListener::bind(home.path().join("s")).unwrap();
+    let mut node = activate(&home.path().join("data"), tcp.into(), unix.into());
+    assert_eq!(node.wait().unwrap().code(), Some(2));
 }

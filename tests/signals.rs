@@ -246,9 +246,18 @@ fn a_service_manager_hears_how_far_a_node_is() {
     let variable = format!("NOTIFY_SOCKET={}", path.display());
     let mut node = Setup::new(&[]).wrapper(&["env", &variable]).start();
     // The replay may take long: the manager is to wait.
-    assert_eq!(hear(), "EXTEND_TIMEOUT_USEC=60000000");
-    assert_eq!(hear(), "READY=1");
+    assert!(hear().starts_with("EXTEND_TIMEOUT_USEC=60000000\nSTATUS="));
+    let ready = hear();
+    assert!(ready.starts_with("READY=1\nSTATUS=primary of term"), "{ready}");
     node.get("/healthz").expect(200);
+    // A reload is told of, and its end (sd_notify(3)).
+    node.signal(Signal::HUP);
+    let reloading = hear();
+    assert!(
+        reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="),
+        "{reloading}"
+    );
+    assert_eq!(hear(), "READY=1");
     assert_eq!(node.sigterm().code(), Some(0));
     assert_eq!(hear(), "STOPPING=1");
     // A manager that is gone is no reason not to serve.
@@ -256,6 +265,40 @@ fn a_service_manager_hears_how_far_a_node_is() {
     node.start_again();
     node.get("/healthz").expect(200);
     assert!(node.stderr().contains("service manager"), "{}", node.stderr());
+}
+
+/// The watchdog hears of the log's thread, at least twice in its time (sd_watchdog_enabled(3)).
+#[test]
+fn a_watchdog_hears_that_the_log_goes_on() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(common::SOON)).unwrap();
+    let variable = format!("NOTIFY_SOCKET={}", path.display());
+    let node = Setup::new(&[])
+        .wrapper(&["env", &variable, "WATCHDOG_USEC=1000000"])
+        .start();
+    let mut heard = 0;
+    while heard < 3 {
+        let mut bytes = [0; 256];
+        let length = manager.recv(&mut bytes).expect("the node says something");
+        heard += usize::from(bytes[..length].starts_with(b"WATCHDOG=1"));
+    }
+    node.get("/healthz").expect(200);
+}
+
+/// The unit is one that systemd takes, with an exposure below 2.0 of 10.
+#[test]
+fn the_unit_is_a_sandbox() {
+    let test = "the_unit_is_a_sandbox";
+    let unit = concat!(env!("CARGO_MANIFEST_DIR"), "/contrib/pykv.service");
+    let analysed = Command::new("systemd-analyze")
+        .args(["security", "--offline=true", "--threshold=20", unit])
+        .output();
+    match analysed {
+        Err(error) => skip(test, &error.to_string()),
+        Ok(analysed) => assert!(analysed.status.success(), "{analysed:?}"),
+    }
 }
 
 #[test]

@@ -37,7 +37,7 @@ pub(crate) struct Serve {
     ///
     /// An address that other machines can reach needs --token-file or --insecure. The node removes the file of a
     /// unix socket when it stops, and takes over one that nobody listens at. Several may stand in one, with commas
-    /// between them.
+    /// between them. Where systemd passes sockets to the node (LISTEN_FDS), it listens at these alone.
     #[arg(long, value_name = "ADDRESS", env = ENV_LISTEN, default_value = LISTEN_DEFAULT, value_delimiter = ',')]
     pub listen: Vec<Endpoint>,
 

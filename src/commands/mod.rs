@@ -55,8 +55,14 @@ pub use exit::run;
 /// Does what was typed.
 fn dispatch(cli: Cli) -> Result<(), Error> {
     match cli.command {
-        Command::Serve(args) => serve::run(&args, None),
-        Command::Replica(args) => serve::run(&args.serve, Some(&args)),
+        Command::Serve(mut args) => {
+            let passed = service::take_sockets(&mut args.listen)?;
+            serve::run(&args, None, passed)
+        }
+        Command::Replica(mut args) => {
+            let passed = service::take_sockets(&mut args.serve.listen)?;
+            serve::run(&args.serve, Some(&args), passed)
+        }
         Command::Promote(args) => promote::run(&args),
         Command::Forget(args) => forget::run(&args),
         Command::Reapply(args) => reapply::run(&args),

@@ -11,7 +11,7 @@ use super::{Error, logging, options, service};
 use crate::address::Address;
 use crate::auth::Tokens;
 use crate::cli::{Replica, Serve};
-use crate::net::Endpoint;
+use crate::net::{Endpoint, Passed};
 use crate::node::Node;
 use crate::replication::Replication;
 use crate::server::{self, Server};
@@ -28,7 +28,8 @@ use std::time::Duration;
 /// What a token should have, in characters.
 const TOKEN_BYTES_MIN: usize = 16;
 
-pub(super) fn run(args: &Serve, replica: Option<&Replica>) -> Result<(), Error> {
+/// Runs a node, at the sockets that were `passed` to the process where there are some.
+pub(super) fn run(args: &Serve, replica: Option<&Replica>, passed: Vec<Passed>) -> Result<(), Error> {
     args.check().map_err(Error::Usage)?;
     let of_cluster = args.cluster.cluster_token_file.as_deref();
     let tokens = args
@@ -46,7 +47,7 @@ pub(super) fn run(args: &Serve, replica: Option<&Replica>) -> Result<(), Error> 
         .for_each(|path| warn_of_open_file(path));
     tokens.iter().for_each(warn_of_tokens);
 
-    let server = bind(args, tokens, &signals)?;
+    let server = bind(args, passed, tokens, &signals)?;
     let mut cluster = options::cluster(&args.cluster, replica, token);
     cluster.address = match &args.cluster.advertise {
         Some(address) => address.host_and_port(),
@@ -67,7 +68,12 @@ pub(super) fn run(args: &Serve, replica: Option<&Replica>) -> Result<(), Error> 
     Ok(())
 }
 
-fn bind(args: &Serve, tokens: Option<Tokens>, signals: &Signals) -> Result<Server, Error> {
+fn bind(
+    args: &Serve,
+    passed: Vec<Passed>,
+    tokens: Option<Tokens>,
+    signals: &Signals,
+) -> Result<Server, Error> {
     if tokens.is_none()
         && let Some(reachable) = args.listen.iter().find(|endpoint| !endpoint.is_local())
     {
@@ -75,6 +81,7 @@ fn bind(args: &Serve, tokens: Option<Tokens>, signals: &Signals) -> Result<Serve
     }
     Server::bind(server::Options {
         listen: args.listen.clone(),
+        passed,
         socket_mode: args.socket_mode,
         limits: args.http_limits(),
         tokens,
@@ -158,8 +165,9 @@ fn serve(args: &Serve, server: &Server, signals: &Signals, node: &Node) -> Resul
         })?;
         let served = start_reloads(scope, args, server, signals, node).and_then(|()| {
             announce(server);
-            service::is_ready();
-            server.run(node, args.shutdown_grace.0).map_err(Error::Listen)
+            service::serve(node, || {
+                server.run(node, args.shutdown_grace.0).map_err(Error::Listen)
+            })?
         });
         replication.stop();
         signals.end_reloads();

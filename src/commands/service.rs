@@ -3,21 +3,85 @@
 //! Without that variable nothing is sent. What cannot be sent is logged, and is no reason not to serve.
 
 use super::Error;
+use crate::net::{Endpoint, Passed};
+use crate::node::Node;
 use crate::system;
+use listenfd::ListenFd;
 use log::warn;
 use sd_notify::NotifyState;
 use std::env;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How much longer than this moment a start may take, and how often that is said.
 const START_MAX_US: u32 = 60_000_000;
 const EXTEND_EVERY: Duration = Duration::from_secs(15);
 
-/// The node takes requests.
-pub(super) fn is_ready() {
-    send(NotifyState::Ready);
+/// How often it is said what the node is, where the watchdog does not ask for more.
+const STATUS_EVERY: Duration = Duration::from_secs(10);
+
+/// The sockets that the manager listens at, and passes to the process (`LISTEN_FDS`); `listen` says then where they
+/// are. None where it passes none.
+pub(super) fn take_sockets(listen: &mut Vec<Endpoint>) -> Result<Vec<Passed>, Error> {
+    let mut given = ListenFd::from_env();
+    let mut passed = Vec::new();
+    for number in 0..given.len() {
+        let tcp = given.take_tcp_listener(number).map(|one| one.map(Passed::Tcp));
+        let one = tcp.or_else(|_| given.take_unix_listener(number).map(|one| one.map(Passed::Unix)));
+        let one = one.map_err(|source| Error::Io {
+            doing: format!("cannot listen at socket {number} of the service manager"),
+            source,
+        })?;
+        passed.extend(one);
+    }
+    if !passed.is_empty() {
+        let endpoints = passed
+            .iter()
+            .map(Passed::endpoint)
+            .collect::<std::io::Result<_>>();
+        *listen = endpoints.map_err(|source| Error::Io {
+            doing: "cannot tell where the service manager listens".to_owned(),
+            source,
+        })?;
+    }
+    Ok(passed)
+}
+
+/// Says that the node takes requests, and goes on saying how it is, for as long as `run` takes.
+pub(super) fn serve<T>(node: &Node, run: impl FnOnce() -> T) -> Result<T, Error> {
+    if env::var_os("NOTIFY_SOCKET").is_none() {
+        return Ok(run());
+    }
+    send_all(&[NotifyState::Ready, NotifyState::Status(&status(node))]);
+    let watchdog = sd_notify::watchdog_enabled();
+    // Half of it, as sd_watchdog_enabled(3) advises.
+    let every = watchdog.map_or(STATUS_EVERY, |limit| (limit / 2).min(STATUS_EVERY));
+    let mut turns = None;
+    let mut told = status(node);
+    let tell = || {
+        let now = status(node);
+        if now != told {
+            send(NotifyState::Status(&now));
+            told = now;
+        }
+        // The log's thread turns several times a second: one that hangs is what the watchdog is for.
+        let before = turns.replace(node.log_turns());
+        if watchdog.is_some() && turns != before {
+            send(NotifyState::Watchdog);
+        }
+    };
+    meanwhile(every, tell, run)
+}
+
+/// What a node is, in a few words.
+fn status(node: &Node) -> String {
+    format!(
+        "{} of term {}: {}",
+        node.role().name(),
+        node.term(),
+        node.status().health
+    )
 }
 
 /// The node has begun to stop.
@@ -40,25 +104,36 @@ pub(super) fn start<T>(start: impl FnOnce() -> T) -> Result<T, Error> {
     if env::var_os("NOTIFY_SOCKET").is_none() {
         return Ok(start());
     }
-    let (has_started, wait) = mpsc::channel::<()>();
+    let begun = Instant::now();
+    let extend = move || {
+        let status = format!("reading the log, for {} s", begun.elapsed().as_secs());
+        let extend = NotifyState::ExtendTimeoutUsec(START_MAX_US);
+        send_all(&[extend, NotifyState::Status(&status)]);
+    };
+    // Before the thread, so that it is said of every start.
+    extend();
+    meanwhile(EXTEND_EVERY, extend, start)
+}
+
+/// Calls `say` on a thread of its own, again and again, until `work` is done.
+fn meanwhile<T>(every: Duration, mut say: impl FnMut() + Send, work: impl FnOnce() -> T) -> Result<T, Error> {
+    let (is_done, wait) = mpsc::channel::<()>();
     thread::scope(|scope| {
-        let extend = move || {
-            while wait.recv_timeout(EXTEND_EVERY) == Err(RecvTimeoutError::Timeout) {
-                send(NotifyState::ExtendTimeoutUsec(START_MAX_US));
+        let run = move || {
+            while wait.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
+                say();
             }
         };
-        // Before the thread, so that it is said of every start.
-        send(NotifyState::ExtendTimeoutUsec(START_MAX_US));
         thread::Builder::new()
             .name("service".to_owned())
-            .spawn_scoped(scope, extend)
+            .spawn_scoped(scope, run)
             .map_err(|source| Error::Io {
                 doing: "cannot start a thread for the service manager".to_owned(),
                 source,
             })?;
-        let started = start();
-        drop(has_started);
-        Ok(started)
+        let done = work();
+        drop(is_done);
+        Ok(done)
     })
 }
 

@@ -71,11 +71,35 @@ impl fmt::Display for Endpoint {
     }
 }
 
+/// A socket that listens already: who started the process made it, and may have the next one listen at it.
+#[derive(Debug)]
+pub(crate) enum Passed {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Passed {
+    /// Where it listens.
+    pub(crate) fn endpoint(&self) -> io::Result<Endpoint> {
+        match self {
+            Passed::Tcp(listener) => listener.local_addr().map(Endpoint::Tcp),
+            Passed::Unix(listener) => {
+                let address = listener.local_addr()?;
+                // One without a path is in the abstract namespace.
+                let path = address.as_pathname().unwrap_or(Path::new("@"));
+                Ok(Endpoint::Unix(path.to_owned()))
+            }
+        }
+    }
+}
+
 /// A socket that listens. The file of a unix socket goes with it, unless another one stands at its path by then.
 #[derive(Debug)]
 pub(super) enum Listening {
     Tcp(TcpListener),
     Unix(UnixListener, SocketFile),
+    /// It and its file are another's: they outlive this process.
+    Passed(Passed, Endpoint),
 }
 
 /// The file of a unix socket.
@@ -118,30 +142,44 @@ impl Listening {
         }
     }
 
+    /// Takes a socket over that listens already.
+    pub(super) fn adopt(passed: Passed) -> io::Result<Listening> {
+        match &passed {
+            Passed::Tcp(listener) => listener.set_nonblocking(true)?,
+            Passed::Unix(listener) => listener.set_nonblocking(true)?,
+        }
+        let endpoint = passed.endpoint()?;
+        Ok(Listening::Passed(passed, endpoint))
+    }
+
     /// Where it listens, with the port that was chosen where none was asked for.
     pub(super) fn endpoint(&self) -> io::Result<Endpoint> {
         match self {
             Listening::Tcp(listener) => listener.local_addr().map(Endpoint::Tcp),
             Listening::Unix(_, file) => Ok(Endpoint::Unix(file.path.clone())),
+            Listening::Passed(_, endpoint) => Ok(endpoint.clone()),
         }
     }
 
     /// A connection that has come; does not wait for one.
     pub(super) fn accept(&self) -> io::Result<(Transport, Client)> {
         match self {
-            Listening::Tcp(listener) => {
+            Listening::Tcp(listener) | Listening::Passed(Passed::Tcp(listener), _) => {
                 let (stream, address) = listener.accept()?;
                 Ok((Transport::Tcp(stream), Client::Ip(address.ip())))
             }
-            Listening::Unix(listener, _) => {
+            Listening::Unix(listener, _) | Listening::Passed(Passed::Unix(listener), _) => {
                 let (stream, _) = listener.accept()?;
                 Ok((Transport::Unix(stream), Client::Local))
             }
         }
     }
 
-    /// From here on the kernel refuses those who connect.
+    /// From here on the kernel refuses those who connect. At a socket that was passed they wait for the next process.
     pub(super) fn close(&self) -> io::Result<()> {
+        if let Listening::Passed(..) = self {
+            return Ok(());
+        }
         SockRef::from(self).shutdown(Shutdown::Both)
     }
 }
@@ -149,8 +187,8 @@ impl Listening {
 impl AsFd for Listening {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Listening::Tcp(listener) => listener.as_fd(),
-            Listening::Unix(listener, _) => listener.as_fd(),
+            Listening::Tcp(listener) | Listening::Passed(Passed::Tcp(listener), _) => listener.as_fd(),
+            Listening::Unix(listener, _) | Listening::Passed(Passed::Unix(listener), _) => listener.as_fd(),
         }
     }
 }

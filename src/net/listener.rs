@@ -4,7 +4,7 @@
 //! memory or no thread to give, that is logged once, and tried again after a while; connections that are open
 //! are served meanwhile.
 
-use super::endpoint::{Endpoint, Listening};
+use super::endpoint::{Endpoint, Listening, Passed};
 use super::stopper::Stopper;
 use super::transport::{Client, Got, Transport, timespec};
 use crate::system;
@@ -81,6 +81,21 @@ impl Listener {
             listener.sockets.push(socket);
         }
         Ok(listener)
+    }
+
+    /// Takes sockets over that listen already. A byte in `woken` wakes the accept loop.
+    pub(crate) fn adopt(passed: Vec<Passed>, woken: UnixStream) -> io::Result<Listener> {
+        let sockets = passed.into_iter().map(Listening::adopt);
+        let sockets = sockets.collect::<io::Result<Vec<_>>>()?;
+        let endpoints = sockets
+            .iter()
+            .map(Listening::endpoint)
+            .collect::<io::Result<_>>()?;
+        Ok(Listener {
+            sockets,
+            endpoints,
+            woken,
+        })
     }
 
     /// Where it listens, with the ports that were chosen where none were asked for.

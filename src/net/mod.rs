@@ -25,7 +25,7 @@ pub(crate) mod registry;
 mod stopper;
 pub(crate) mod transport;
 
-pub(crate) use endpoint::Endpoint;
+pub(crate) use endpoint::{Endpoint, Passed};
 pub(crate) use linger::linger;
 pub(crate) use listener::BindError;
 pub(crate) use pace::time_for;

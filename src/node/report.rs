@@ -46,6 +46,11 @@ impl Node {
         self.log.bytes()
     }
 
+    /// How often the log's thread has gone round: what stands still where it hangs.
+    pub(crate) fn log_turns(&self) -> u64 {
+        self.log.turns()
+    }
+
     /// How long the disk has been at a write or a sync of the log, where that is longer than it should ever take.
     pub fn stalled_for(&self) -> Option<std::time::Duration> {
         self.log.stalled_for()

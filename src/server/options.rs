@@ -3,7 +3,7 @@
 use crate::auth::Tokens;
 use crate::http::Hosts;
 use crate::http::Limits;
-use crate::net::{BindError, Endpoint};
+use crate::net::{BindError, Endpoint, Passed};
 use crate::system;
 use std::fmt;
 use std::io;
@@ -13,10 +13,12 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 /// How a server is built.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Options {
     /// Where to listen; there is at least one.
     pub listen: Vec<Endpoint>,
+    /// Sockets to listen at in place of those, where there are some.
+    pub passed: Vec<Passed>,
     /// Who may connect to a unix socket, as the mode of its file.
     pub socket_mode: u32,
     /// What clients may take.

@@ -44,7 +44,10 @@ impl Server {
     pub(crate) fn bind(options: Options) -> Result<Server, Error> {
         let (wake, woken) = UnixStream::pair().map_err(Error::Setup)?;
         wake.set_nonblocking(true).map_err(Error::Setup)?;
-        let listener = Listener::bind(&options.listen, options.socket_mode, woken).map_err(Error::Listen)?;
+        let listener = match options.passed.is_empty() {
+            true => Listener::bind(&options.listen, options.socket_mode, woken).map_err(Error::Listen)?,
+            false => Listener::adopt(options.passed, woken).map_err(Error::Setup)?,
+        };
         let access = options.access_log.as_deref();
         let access = access
             .map(|path| Access::start(path, Arc::clone(&options.reopen_access_log)))

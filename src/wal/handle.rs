@@ -29,7 +29,7 @@ use crate::histogram::Counts;
 use crate::record::Record;
 use crate::waits;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -92,6 +92,7 @@ impl Log {
             dir,
             disk,
             writing: Stall::new(),
+            turns: AtomicU64::new(0),
             syncing: Stall::new(),
             history,
             requests: requests.clone(),
@@ -281,6 +282,11 @@ impl Log {
     /// How long syncs of what was written took.
     pub(crate) fn syncs(&self) -> Counts {
         self.shared.commit.syncs.counts()
+    }
+
+    /// How often the log's thread has gone round: what stands still where it hangs.
+    pub(crate) fn turns(&self) -> u64 {
+        self.shared.turns.load(Relaxed)
     }
 
     /// How long the disk has been at a write or a sync, where that is too long.

@@ -19,6 +19,7 @@ use super::room::Rooms;
 use super::shared::Shared;
 use super::writer::{Failure, Writer};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -74,6 +75,7 @@ fn run(shared: &Shared, source: &dyn Source) {
         rooms.keep_reserve(shared, source);
     }
     loop {
+        shared.turns.fetch_add(1, Relaxed);
         let is_well = shared.commit.health().takes_removals();
         let called = shared
             .commit

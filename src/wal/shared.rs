@@ -41,6 +41,8 @@ pub(super) struct Shared {
     /// Of what is done while the writer is held, and of syncs beside it.
     pub(super) writing: Stall,
     pub(super) syncing: Stall,
+    /// How often the log's thread has gone round.
+    pub(super) turns: AtomicU64,
     /// Which log it is. Changed by whoever holds the writer.
     pub(super) history: Arc<History>,
     /// The other end of what the writer takes, for records that another node has written.

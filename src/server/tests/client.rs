@@ -66,6 +66,7 @@ impl Fixture {
             access_log: None,
             reopen_access_log: Arc::default(),
             listen: vec![Endpoint::Tcp(([127, 0, 0, 1], 0).into())],
+            passed: Vec::new(),
             socket_mode: 0o600,
             limits,
             tokens: tokens.map(|tokens| Tokens::parse(tokens).unwrap()),
