@@ -343,7 +343,7 @@ impl Node {
 
     /// As [`Node::wait`] without the wait: leaves `then` to whoever brings the log that far. `false`, and
     /// nothing left, where nobody is at it and this thread has to wait. `then` must not block.
-    pub(crate) fn defer(&self, offset: u64, then: wal::Then) -> bool {
+    pub(crate) fn defer(&self, offset: u64, then: wal::OnDurable) -> bool {
         self.log.defer(offset, then)
     }
 

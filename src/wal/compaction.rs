@@ -17,13 +17,13 @@
 use super::base::{self, Source};
 use super::compaction_state::{Cause, Compacted};
 use super::error::{Error, Health};
+use super::flush::Failure;
 use super::header::{Header, Kind};
 use super::listing::LogFile;
 use super::log_thread;
 use super::options::{BACKLOG_BYTES_DEFAULT, COMPACT_BYTES_MIN_DEFAULT};
 use super::room;
 use super::shared::Shared;
-use super::writer::Failure;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -162,8 +162,7 @@ fn compact(shared: &Shared, source: &dyn Source) -> Result<Compacted, Error> {
                 if let Failure::Sync(_) = failure {
                     shared.commit.fail(&failure);
                 }
-                let (Failure::Write(error) | Failure::Sync(error)) = failure;
-                error
+                failure.into_error()
             })?;
         }
         let header = Header {

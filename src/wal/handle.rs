@@ -4,7 +4,8 @@ use super::appender::{Appender, Reserved};
 use super::base::Source;
 use super::branch::{Branch, History};
 use super::budget::Budget;
-use super::commit::{Commit, Position, Then};
+use super::commit::Commit;
+use super::commit_queue::OnDurable;
 use super::compaction::Compactor;
 use super::compaction_state::{CompactionState, CompactionStatus, Finished};
 use super::dir::Dir;
@@ -13,6 +14,7 @@ use super::error::{Error, Health, Refusal};
 use super::feed::{Feed, FeedPosition};
 use super::feed_error::FeedError;
 use super::feed_raw::check_last;
+use super::flush::{Failure, Flushed};
 use super::last_record::LastRecord;
 use super::log_thread::LogThread;
 use super::marker::{Marker, Role};
@@ -23,7 +25,8 @@ use super::segments::Segments;
 use super::shared::{Shared, Waiter};
 use super::stall::Stall;
 use super::term::{LogId, Term};
-use super::writer::{Failure, Flushed, Writer};
+use super::watermarks::Position;
+use super::writer::Writer;
 use crate::digest::Digest;
 use crate::histogram::Counts;
 use crate::record::Record;
@@ -157,7 +160,7 @@ impl Log {
                 Err(failure) => break Err(failure),
             }
         };
-        written.map_err(|(Failure::Write(error) | Failure::Sync(error))| error)
+        written.map_err(Failure::into_error)
     }
 
     /// Takes room for records of so many bytes, and waits for it where there is none.
@@ -199,7 +202,7 @@ impl Log {
 
     /// Leaves something to be done once the log holds everything up to `offset` as firmly as the policy asks,
     /// or when it has failed. `false` where it has to be waited for instead. What is done must not block.
-    pub(crate) fn defer(&self, offset: u64, then: Then) -> bool {
+    pub(crate) fn defer(&self, offset: u64, then: OnDurable) -> bool {
         self.shared.commit.defer(offset, then)
     }
 

@@ -12,12 +12,13 @@
 use super::base::{self, Source};
 use super::dir_watch::DirWatch;
 use super::error::{Error, Health};
+use super::flush::Failure;
 use super::header::{Header, Kind};
 use super::listing::LogFile;
 use super::options::Policy;
 use super::room::Rooms;
 use super::shared::Shared;
-use super::writer::{Failure, Writer};
+use super::writer::Writer;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};

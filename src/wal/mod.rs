@@ -11,8 +11,9 @@
 //! | `handle`, `options` | the log as the rest of the program has it; how it is kept |
 //! | `shared` | what its threads share, and the order of the locks |
 //! | `appender`, `entry` | where records get their offsets; changes on their way to the file |
-//! | `commit` | group commit: how far the log is, who waits, who writes |
-//! | `writer`, `segment` | the end of the log: from the channel to the file |
+//! | `commit`, `commit_queue`, `watermarks` | group commit: who writes, who waits, how far the log is |
+//! | `writer`, `write_buffer`, `flush` | the end of the log: from the channel to the file; what a write came to |
+//! | `segment` | a file that is written |
 //! | `dir_watch` | notices what others do to the files of a log that is open |
 //! | `log_thread`, `signal`, `room`, `stall` | the log's thread, how it is called: syncs, and brings a failed log back; room on a full disk; a disk that hangs |
 //! | `budget` | the bound on what is not written yet |
@@ -45,6 +46,7 @@ mod branch;
 mod budget;
 mod check;
 mod commit;
+mod commit_queue;
 mod compaction;
 mod compaction_state;
 mod copy;
@@ -60,6 +62,7 @@ mod feed_error;
 mod feed_hole;
 mod feed_raw;
 mod file_reader;
+mod flush;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod handle;
@@ -88,6 +91,8 @@ mod snapshot;
 mod stall;
 mod term;
 mod watchers;
+mod watermarks;
+mod write_buffer;
 mod writer;
 
 #[cfg(test)]
@@ -101,8 +106,7 @@ pub(crate) use branch::BRANCH_SPREAD_BYTES;
 pub use branch::{Branch, branch_before, fork, term_before};
 pub use check::check;
 pub(crate) use check::repair;
-pub(crate) use commit::Position;
-pub(crate) use commit::Then;
+pub(crate) use commit_queue::OnDurable;
 pub(crate) use compaction_state::{CompactionStatus, Finished};
 pub(crate) use copy::ReplicaAppend;
 pub(crate) use digest_verifier::Mismatch;
@@ -124,5 +128,6 @@ pub(crate) use shared::Waiter;
 pub(crate) use snapshot::SnapshotError;
 pub(crate) use term::LogId;
 pub use term::Term;
+pub(crate) use watermarks::Position;
 
 pub(crate) use crate::record::Operation;

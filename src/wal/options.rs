@@ -22,6 +22,12 @@ impl Policy {
             Policy::No => "no",
         }
     }
+
+    /// Whether an acknowledged write is synced, and survives the machine. If not, it is written, and survives the
+    /// process.
+    pub fn acknowledges_synced(self) -> bool {
+        self == Policy::Always
+    }
 }
 
 /// Bytes that a log has before it is compacted by itself, where nothing else was said.

@@ -5,21 +5,21 @@
 //! [`super::commit`].
 //!
 //! # Invariants
-//! - `encoded` holds whole records, and whole batches of them, that follow one another from `position` on. They leave it only when a
-//!   write has taken them all, so a write that failed half-way is made again from its start.
-//! - The file ends at `position`, or holds a part of `encoded` behind it after a failed write; it is cut
-//!   back before the next one.
-//! - All segments but the last are synced to their end before a record is written to the next. So only the
+//! - The buffer's records follow `position`.
+//! - The file ends at `position`, or has a part of the buffer behind it after a failed write; the next write cuts
+//!   that off first.
+//! - All segments except the last are synced to their end before a record is written to the next. So only the
 //!   last one can have a torn tail.
-//! - `digest` is that of the store at the end of `encoded`.
 
-use super::branch::{Beginning, Branch, History};
+use super::branch::{Beginning, History};
 use super::dir::Dir;
 use super::disk::Disk;
-use super::entry::{Change, Entry, WriteRequest};
+use super::entry::WriteRequest;
 use super::error::Error;
+use super::flush::{Failure, Flushed};
 use super::last_record::LastRecord;
 use super::segment::Segment;
+use super::write_buffer::WriteBuffer;
 use crate::digest::Digest;
 use crate::record::{Operation, Record};
 use crate::wall::now_ms;
@@ -27,29 +27,17 @@ use crossbeam_channel::Receiver;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
-/// Most that is encoded for one write, in bytes (and one record or batch more): long enough for any batch of small
-/// records, short enough that its buffer does not count.
-const BATCH_BYTES_MAX: usize = 4 << 20;
-
-/// The buffer that is kept from one batch to the next, in bytes.
-const BUFFER_KEPT_BYTES: usize = 1 << 20;
-
 pub(super) struct Writer {
     pub(super) dir: Arc<Dir>,
     pub(super) disk: Disk,
     history: Arc<History>,
-    pieces: Receiver<WriteRequest>,
     segment: Segment,
     segment_bytes_max: u64,
-    encoded: Vec<u8>,
-    /// The branches that begin in `encoded`.
-    encoded_branches: Vec<Branch>,
-    /// The record before the end of `encoded`, where it is known.
-    last: Option<LastRecord>,
-    digest: Digest,
+    /// What comes behind `position`.
+    buffer: WriteBuffer,
     /// Whether what is written comes from another node. Then the digest is known only once it is applied.
     follows: bool,
-    /// The offset up to which the log is written: where `encoded` goes.
+    /// The offset up to which the log is written: where the buffer goes.
     position: u64,
     /// Set by a failed write, which may have left a part of a record.
     has_torn_tail: bool,
@@ -57,26 +45,8 @@ pub(super) struct Writer {
     /// attempt to start it may have left its file, or a record of the one before says where the log goes on.
     /// Then `position` is there already.
     next_segment_at: Option<u64>,
-    /// A branch that a start could not write for want of room: what is encoded belongs behind it.
+    /// A branch that a start could not write for want of room: the buffer belongs behind it.
     deferred: Option<Beginning>,
-}
-
-/// What became of a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Flushed {
-    /// The offset up to which the log is written now.
-    pub(super) written: u64,
-    /// The digest of the store at that offset, where it is known already.
-    pub(super) digest: Option<Digest>,
-    /// Bytes of records that this took.
-    pub(super) bytes: u64,
-}
-
-/// Which step failed: what follows from it differs.
-#[derive(Debug)]
-pub(super) enum Failure {
-    Write(Error),
-    Sync(Error),
 }
 
 /// What a start leaves to be written once there is room, so that a full disk keeps nobody from reading.
@@ -99,7 +69,7 @@ impl Writer {
         dir: Arc<Dir>,
         disk: Disk,
         history: Arc<History>,
-        pieces: Receiver<WriteRequest>,
+        requests: Receiver<WriteRequest>,
         segment: Segment,
         segment_bytes_max: u64,
         position: u64,
@@ -108,13 +78,9 @@ impl Writer {
             dir,
             disk,
             history,
-            pieces,
             segment,
             segment_bytes_max,
-            encoded: Vec::new(),
-            encoded_branches: Vec::new(),
-            last: None,
-            digest: Digest::default(),
+            buffer: WriteBuffer::new(requests),
             follows: false,
             position,
             has_torn_tail: false,
@@ -137,21 +103,21 @@ impl Writer {
 
     /// The digest of the store at the end of all that was taken from the channel.
     pub(super) fn digest(&self) -> Digest {
-        self.digest
+        self.buffer.digest()
     }
 
     /// The record before the end of all that was taken from the channel; none where it is not known: behind a
     /// base, or an end that was cut off.
     pub(super) fn last(&self) -> Option<LastRecord> {
-        self.last
+        self.buffer.last()
     }
 
     pub(super) fn set_last(&mut self, last: Option<LastRecord>) {
-        self.last = last;
+        self.buffer.set_last(last);
     }
 
     pub(super) fn set_digest(&mut self, digest: Digest) {
-        self.digest = digest;
+        self.buffer.set_digest(digest);
     }
 
     /// From here on what is written comes from another node, or no longer. Nothing may wait in the channel.
@@ -166,9 +132,9 @@ impl Writer {
     /// Writes what waits in the channel, one batch of it. After an error all of it is still here, for the
     /// next call.
     pub(super) fn write(&mut self) -> Result<Flushed, Failure> {
-        self.encode_waiting();
+        self.buffer.fill();
         self.catch_up()?;
-        if self.encoded.is_empty() && self.next_segment_at.is_none() {
+        if self.buffer.is_empty() && self.next_segment_at.is_none() {
             return Ok(self.flushed(0));
         }
         let room = self
@@ -178,19 +144,14 @@ impl Writer {
             self.start_segment()?;
         }
         self.cut_torn_tail()?;
-        let path = &self.segment.path;
         let at = self.segment.file_position(self.position);
-        if let Err(error) = self.disk.write_at(&self.segment.file, &self.encoded, at) {
-            self.has_torn_tail = self.disk.set_len(&self.segment.file, at).is_err();
-            return Err(Failure::Write(Error::io("cannot write", path)(error)));
+        if let Err(error) = self.disk.write_at(&self.segment.file, self.buffer.bytes(), at) {
+            return Err(self.write_failed(error));
         }
-        let bytes = self.encoded.len() as u64;
+        let bytes = self.buffer.bytes().len() as u64;
         self.position += bytes;
-        self.encoded.clear();
-        self.encoded.shrink_to(BUFFER_KEPT_BYTES);
-        self.encoded_branches
-            .drain(..)
-            .for_each(|branch| self.history.note(branch));
+        let begun = self.buffer.clear_written();
+        begun.for_each(|branch| self.history.note(branch));
         Ok(self.flushed(bytes))
     }
 
@@ -213,8 +174,8 @@ impl Writer {
         self.history.note(beginning.branch(start));
         self.deferred = None;
         // Records that wait behind it are the last ones already.
-        if self.encoded.is_empty() {
-            self.last = last;
+        if self.buffer.is_empty() {
+            self.buffer.set_last(last);
         }
         self.restart_at(beginning.continues_at)
     }
@@ -224,18 +185,22 @@ impl Writer {
         self.cut_torn_tail()?;
         let at = self.segment.file_position(self.position);
         if let Err(error) = self.disk.write_at(&self.segment.file, encoded, at) {
-            self.has_torn_tail = self.disk.set_len(&self.segment.file, at).is_err();
-            return Err(Failure::Write(Error::io("cannot write", &self.segment.path)(
-                error,
-            )));
+            return Err(self.write_failed(error));
         }
         self.sync().inspect_err(|_| self.has_torn_tail = true)
+    }
+
+    /// Cuts off what a failed write has left.
+    fn write_failed(&mut self, error: std::io::Error) -> Failure {
+        let at = self.segment.file_position(self.position);
+        self.has_torn_tail = self.disk.set_len(&self.segment.file, at).is_err();
+        Failure::Write(Error::io("cannot write", &self.segment.path)(error))
     }
 
     fn flushed(&self, bytes: u64) -> Flushed {
         Flushed {
             written: self.position,
-            digest: (!self.follows).then_some(self.digest),
+            digest: (!self.follows).then_some(self.buffer.digest()),
             bytes,
         }
     }
@@ -311,17 +276,15 @@ impl Writer {
         if self.next_segment_at.is_some() {
             self.start_segment()?;
         }
-        let digest = self.digest.0.to_le_bytes();
+        let digest = self.buffer.digest().0.to_le_bytes();
         let close = Record::new(Operation::Close, now_ms(), &[], &digest);
         let mut encoded = Vec::new();
         close.encode(self.position, &mut encoded);
-        let at = self.segment.file_position(self.position);
-        self.disk
-            .write_at(&self.segment.file, &encoded, at)
-            .map_err(|error| Failure::Write(Error::io("cannot write", &self.segment.path)(error)))?;
-        self.last = LastRecord::of_bytes(self.position, &encoded);
+        self.write_records(&encoded)?;
+        self.buffer
+            .set_last(LastRecord::of_bytes(self.position, &encoded));
         self.position += encoded.len() as u64;
-        self.sync()
+        Ok(())
     }
 
     /// Begins a branch at the end of the log, and continues behind it where no offset was ever given. Nothing
@@ -340,19 +303,9 @@ impl Writer {
     }
 
     /// Drops what is not written yet, and returns its bytes. Nothing may be appended meanwhile, and the log
-    /// must go on in a new segment: see [`Writer::skip_forward`].
+    /// must continue in a new segment: see [`Writer::skip_forward`].
     pub(super) fn drop_waiting(&mut self) -> u64 {
-        let mut dropped = 0;
-        loop {
-            self.encode_waiting();
-            if self.encoded.is_empty() {
-                return dropped;
-            }
-            dropped += self.encoded.len() as u64;
-            self.encoded.clear();
-            self.encoded_branches.clear();
-            self.last = None;
-        }
+        self.buffer.drop_waiting()
     }
 
     /// Goes on at `offset` in a segment of its own: a base at that offset holds all that came before.
@@ -365,7 +318,7 @@ impl Writer {
         self.position = offset;
         self.next_segment_at = None;
         self.has_torn_tail = false;
-        self.last = None;
+        self.buffer.set_last(None);
         Ok(())
     }
 
@@ -385,66 +338,7 @@ impl Writer {
         self.next_segment_at = None;
         self.deferred = None;
         self.has_torn_tail = false;
-        self.last = None;
+        self.buffer.set_last(None);
         Ok(())
-    }
-
-    fn encode_waiting(&mut self) {
-        while self.encoded.len() < BATCH_BYTES_MAX {
-            let Ok(piece) = self.pieces.try_recv() else {
-                return;
-            };
-            match piece {
-                WriteRequest::One(entry) => self.encode(entry, false),
-                WriteRequest::Batch(batch) => {
-                    let last = batch.len().saturating_sub(1);
-                    for (at, entry) in batch.into_iter().enumerate() {
-                        self.encode(entry, at < last);
-                    }
-                }
-                WriteRequest::Raw {
-                    bytes,
-                    branches,
-                    last,
-                } => {
-                    self.encoded.extend_from_slice(&bytes);
-                    self.encoded_branches.extend(branches);
-                    self.last = last;
-                }
-            }
-        }
-    }
-
-    fn encode(&mut self, entry: Entry, more: bool) {
-        let record = match &entry.change {
-            Change::Put { pair, replaced } => {
-                let operation = match replaced {
-                    Some(_) => Operation::Update,
-                    None => Operation::Set,
-                };
-                Record {
-                    deadline_ms: pair.deadline_ms(),
-                    more,
-                    ..Record::new(operation, entry.timestamp_ms, pair.key(), pair.value())
-                }
-            }
-            Change::Removed { operation, pair, .. } => Record {
-                more,
-                ..Record::new(*operation, entry.timestamp_ms, pair.key(), &[])
-            },
-        };
-        let at = self.encoded.len();
-        record.encode(entry.start, &mut self.encoded);
-        self.last = LastRecord::of_bytes(entry.start, &self.encoded[at..]);
-        let end = entry.start + record.encoded_bytes() as u64;
-        match &entry.change {
-            Change::Put { pair, replaced } => {
-                if let Some((replaced, version)) = replaced {
-                    self.digest.remove(replaced, *version);
-                }
-                self.digest.add(pair, end);
-            }
-            Change::Removed { pair, version, .. } => self.digest.remove(pair, *version),
-        }
     }
 }

@@ -1,0 +1,150 @@
+//! What the writer has taken from the channel and not yet written: encoded records.
+//!
+//! # Invariants
+//! - It holds complete records, and complete batches of them, that follow one another.
+//! - They leave it only when a write has taken them all ([`WriteBuffer::clear_written`]) or a base holds them
+//!   ([`WriteBuffer::drop_waiting`]). So a write that failed half-way is made again from its start.
+//! - `last` and `digest` are those at its end.
+
+use super::branch::Branch;
+use super::entry::{Change, Entry, WriteRequest};
+use super::last_record::LastRecord;
+use crate::digest::Digest;
+use crate::record::{Operation, Record};
+use crossbeam_channel::Receiver;
+
+/// Most that is encoded for one write, in bytes (and one record or batch more): long enough for any batch of small
+/// records, short enough that its buffer does not count.
+const BATCH_BYTES_MAX: usize = 4 << 20;
+
+/// The buffer that is kept from one batch to the next, in bytes.
+const KEPT_BYTES: usize = 1 << 20;
+
+pub(super) struct WriteBuffer {
+    requests: Receiver<WriteRequest>,
+    bytes: Vec<u8>,
+    /// The branches that begin in it.
+    branches: Vec<Branch>,
+    /// The record before its end, where it is known.
+    last: Option<LastRecord>,
+    digest: Digest,
+}
+
+impl WriteBuffer {
+    pub(super) fn new(requests: Receiver<WriteRequest>) -> WriteBuffer {
+        WriteBuffer {
+            requests,
+            bytes: Vec::new(),
+            branches: Vec::new(),
+            last: None,
+            digest: Digest::default(),
+        }
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// The digest of the store at its end.
+    pub(super) fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    pub(super) fn set_digest(&mut self, digest: Digest) {
+        self.digest = digest;
+    }
+
+    pub(super) fn last(&self) -> Option<LastRecord> {
+        self.last
+    }
+
+    pub(super) fn set_last(&mut self, last: Option<LastRecord>) {
+        self.last = last;
+    }
+
+    /// Takes what waits in the channel, and encodes it behind what is there.
+    pub(super) fn fill(&mut self) {
+        while self.bytes.len() < BATCH_BYTES_MAX {
+            let Ok(request) = self.requests.try_recv() else {
+                return;
+            };
+            match request {
+                WriteRequest::One(entry) => self.encode(entry, false),
+                WriteRequest::Batch(batch) => {
+                    let last = batch.len().saturating_sub(1);
+                    for (at, entry) in batch.into_iter().enumerate() {
+                        self.encode(entry, at < last);
+                    }
+                }
+                WriteRequest::Raw {
+                    bytes,
+                    branches,
+                    last,
+                } => {
+                    self.bytes.extend_from_slice(&bytes);
+                    self.branches.extend(branches);
+                    self.last = last;
+                }
+            }
+        }
+    }
+
+    /// Empties it after a write. Returns the branches that have begun with what was written.
+    pub(super) fn clear_written(&mut self) -> impl Iterator<Item = Branch> {
+        self.bytes.clear();
+        self.bytes.shrink_to(KEPT_BYTES);
+        self.branches.drain(..)
+    }
+
+    /// Drops all that it has, and all that waits in the channel. Returns the bytes of their records.
+    pub(super) fn drop_waiting(&mut self) -> u64 {
+        let mut dropped = 0;
+        loop {
+            self.fill();
+            if self.bytes.is_empty() {
+                return dropped;
+            }
+            dropped += self.bytes.len() as u64;
+            self.bytes.clear();
+            self.branches.clear();
+            self.last = None;
+        }
+    }
+
+    fn encode(&mut self, entry: Entry, more: bool) {
+        let record = match &entry.change {
+            Change::Put { pair, replaced } => {
+                let operation = match replaced {
+                    Some(_) => Operation::Update,
+                    None => Operation::Set,
+                };
+                Record {
+                    deadline_ms: pair.deadline_ms(),
+                    more,
+                    ..Record::new(operation, entry.timestamp_ms, pair.key(), pair.value())
+                }
+            }
+            Change::Removed { operation, pair, .. } => Record {
+                more,
+                ..Record::new(*operation, entry.timestamp_ms, pair.key(), &[])
+            },
+        };
+        let at = self.bytes.len();
+        record.encode(entry.start, &mut self.bytes);
+        self.last = LastRecord::of_bytes(entry.start, &self.bytes[at..]);
+        let end = entry.start + record.encoded_bytes() as u64;
+        match &entry.change {
+            Change::Put { pair, replaced } => {
+                if let Some((replaced, version)) = replaced {
+                    self.digest.remove(replaced, *version);
+                }
+                self.digest.add(pair, end);
+            }
+            Change::Removed { pair, version, .. } => self.digest.remove(pair, *version),
+        }
+    }
+}
