@@ -24,8 +24,8 @@ use super::log_thread;
 use super::options::{BACKLOG_BYTES_DEFAULT, COMPACT_BYTES_MIN_DEFAULT};
 use super::room;
 use super::shared::Shared;
+use crate::worker::Worker;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How long none is begun by itself after one has failed.
@@ -35,39 +35,11 @@ const BACK_OFF: Duration = Duration::from_secs(60);
 /// wait for one get it. That costs half of the speed, of which there is enough.
 const WORK_TIME: Duration = Duration::from_micros(500);
 
-/// The running thread. It ends, and is joined, in [`Compactor::stop`] or when this is dropped; a compaction
-/// that is going on is given up.
-pub(super) struct Compactor {
-    shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Compactor {
-    pub(super) fn start(shared: Arc<Shared>, source: Arc<dyn Source>) -> std::io::Result<Compactor> {
-        let of_thread = Arc::clone(&shared);
-        let thread = std::thread::Builder::new()
-            .name("compact".to_string())
-            .spawn(move || run(&of_thread, &*source))?;
-        Ok(Compactor {
-            shared,
-            thread: Some(thread),
-        })
-    }
-
-    pub(super) fn stop(&mut self) {
-        self.shared.compaction.stop();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            log::error!("the thread that compacts the log has panicked");
-        }
-    }
-}
-
-impl Drop for Compactor {
-    fn drop(&mut self) {
-        self.stop();
-    }
+/// Starts the thread `compact`. Ending it gives up a compaction that is running.
+pub(super) fn start(shared: &Arc<Shared>, source: Arc<dyn Source>) -> std::io::Result<Worker> {
+    let (to_end, of_thread) = (Arc::clone(shared), Arc::clone(shared));
+    let end = move || to_end.compaction.stop();
+    Worker::start("compact", end, move || run(&of_thread, &*source))
 }
 
 fn run(shared: &Shared, source: &dyn Source) {

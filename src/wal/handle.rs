@@ -6,7 +6,6 @@ use super::branch::{Branch, History};
 use super::budget::Budget;
 use super::commit::Commit;
 use super::commit_queue::OnDurable;
-use super::compaction::Compactor;
 use super::compaction_state::{CompactionState, CompactionStatus, Finished};
 use super::dir::Dir;
 use super::disk::Disk;
@@ -16,10 +15,8 @@ use super::feed_error::FeedError;
 use super::feed_raw::check_last;
 use super::flush::{Failure, Flushed};
 use super::last_record::LastRecord;
-use super::log_thread::LogThread;
 use super::marker::{Marker, Role};
 use super::options::{Options, Policy};
-use super::recovery;
 use super::retention::Retention;
 use super::segments::Segments;
 use super::shared::{Shared, Waiter};
@@ -27,10 +24,12 @@ use super::stall::Stall;
 use super::term::{LogId, Term};
 use super::watermarks::Position;
 use super::writer::Writer;
+use super::{compaction, log_thread, recovery};
 use crate::digest::Digest;
 use crate::histogram::Counts;
 use crate::record::Record;
 use crate::waits;
+use crate::worker::Worker;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
@@ -46,8 +45,9 @@ pub(crate) struct Log {
     digest_expected: Option<Digest>,
     /// Where the log ended when it was opened, if no key was in it.
     empty_at: Option<u64>,
-    log_thread: Option<LogThread>,
-    compactor: Option<Compactor>,
+    /// The threads `log` and `compact`.
+    log_thread: Option<Worker>,
+    compactor: Option<Worker>,
 }
 
 impl Log {
@@ -136,8 +136,8 @@ impl Log {
             .commit
             .set_state(self.shared.commit.position().written, digest);
         let cannot = || Error::io("cannot start the threads of", self.shared.dir.path());
-        let log_thread = LogThread::start(Arc::clone(&self.shared), Arc::clone(&source)).map_err(cannot())?;
-        let compactor = Compactor::start(Arc::clone(&self.shared), source).map_err(cannot())?;
+        let log_thread = log_thread::start(&self.shared, Arc::clone(&source)).map_err(cannot())?;
+        let compactor = compaction::start(&self.shared, source).map_err(cannot())?;
         (self.log_thread, self.compactor) = (Some(log_thread), Some(compactor));
         Ok(())
     }

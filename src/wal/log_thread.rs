@@ -15,12 +15,11 @@ use super::error::{Error, Health};
 use super::flush::Failure;
 use super::header::{Header, Kind};
 use super::listing::LogFile;
-use super::options::Policy;
 use super::room::Rooms;
 use super::shared::Shared;
 use super::writer::Writer;
+use crate::worker::Worker;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How often a failed log is tried again.
@@ -32,38 +31,11 @@ const SYNC_EVERY: Duration = Duration::from_secs(1);
 /// How often it is looked after records that nobody waits for.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// The running thread. It ends, and is joined, in [`LogThread::stop`] or when this is dropped.
-pub(super) struct LogThread {
-    shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl LogThread {
-    pub(super) fn start(shared: Arc<Shared>, source: Arc<dyn Source>) -> std::io::Result<LogThread> {
-        let of_thread = Arc::clone(&shared);
-        let thread = std::thread::Builder::new()
-            .name("log".to_string())
-            .spawn(move || run(&of_thread, &*source))?;
-        Ok(LogThread {
-            shared,
-            thread: Some(thread),
-        })
-    }
-
-    pub(super) fn stop(&mut self) {
-        self.shared.commit.log_thread.stop();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            log::error!("the log's thread has panicked");
-        }
-    }
-}
-
-impl Drop for LogThread {
-    fn drop(&mut self) {
-        self.stop();
-    }
+/// Starts the thread `log`.
+pub(super) fn start(shared: &Arc<Shared>, source: Arc<dyn Source>) -> std::io::Result<Worker> {
+    let (to_end, of_thread) = (Arc::clone(shared), Arc::clone(shared));
+    let end = move || to_end.commit.log_thread.stop();
+    Worker::start("log", end, move || run(&of_thread, &*source))
 }
 
 fn run(shared: &Shared, source: &dyn Source) {
@@ -80,7 +52,7 @@ fn run(shared: &Shared, source: &dyn Source) {
             .commit
             .log_thread
             .wait(if is_well { LOOK_EVERY } else { RETRY_EVERY });
-        if called.to_lead {
+        if called.to_work {
             shared.commit.lead(|| shared.write());
         }
         if called.to_stop {
@@ -115,7 +87,7 @@ fn look_after(shared: &Shared, dir_watch: &mut DirWatch) {
         // What is missing is made again, and what is there then is another look's.
         *dir_watch = DirWatch::default();
         shared.commit.fail(&failure);
-    } else if shared.options.policy == Policy::Everysec {
+    } else if shared.options.policy.syncs_every_second() {
         sync(shared);
     }
 }
@@ -202,7 +174,7 @@ fn retry(shared: &Shared, full: Option<(&dyn Source, &mut Rooms)>) {
         Ok(flushed) => {
             shared
                 .commit
-                .advance(flushed.written, shared.options.policy == Policy::Always);
+                .advance(flushed.written, shared.options.policy.acknowledges_synced());
             if let Some(digest) = flushed.digest {
                 shared.commit.set_state(flushed.written, digest);
             }

@@ -28,6 +28,11 @@ impl Policy {
     pub fn acknowledges_synced(self) -> bool {
         self == Policy::Always
     }
+
+    /// Whether the log's thread syncs what is written, once a second.
+    pub(super) fn syncs_every_second(self) -> bool {
+        self == Policy::Everysec
+    }
 }
 
 /// Bytes that a log has before it is compacted by itself, where nothing else was said.

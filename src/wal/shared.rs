@@ -16,7 +16,7 @@ use super::disk::Disk;
 use super::entry::WriteRequest;
 use super::error::Refusal;
 use super::flush::{Failure, Flushed};
-use super::options::{Options, Policy};
+use super::options::Options;
 use super::retention::Retention;
 use super::segments::Segments;
 use super::stall::Stall;
@@ -101,7 +101,7 @@ impl Shared {
         let _at_work = self.writing.begin();
         let flushed = writer.write()?;
         self.budget.give_back(flushed.bytes);
-        if self.options.policy == Policy::Always && flushed.bytes > 0 {
+        if self.options.policy.acknowledges_synced() && flushed.bytes > 0 {
             let begun = Instant::now();
             writer.sync()?;
             self.commit.syncs.count(begun.elapsed());
