@@ -26,8 +26,8 @@
 //! | [`replication`] | the threads that follow another node, call the others and take over; the whole protocol | `address`, `api`, `boot_clock`, `wal`, `node` |
 //! | [`api`] | what both sides of the HTTP API speak: paths, headers, JSON | |
 //! | [`node`] | a store, its log and its role: the one thing that handlers and commands talk to | `api`, `boot_clock`, `digest`, `histogram`, `key`, `wal`, `pair`, `record`, `resolver`, `store`, `wall`, `worker` |
-//! | [`store`] | memory: the LRU map, and the lock it is shared under | `digest`, `wal`, `pair`, `record`, `waits` |
-//! | [`wal`] | disk: segments, group commit, recovery, compaction, backups, check and repair | `digest`, `histogram`, `pair`, `record`, `waits`, `wall`, `worker` |
+//! | [`store`] | memory: the LRU map, and the lock it is shared under | `digest`, `lock_order`, `wal`, `pair`, `record`, `waits` |
+//! | [`wal`] | disk: segments, group commit, recovery, compaction, backups, check and repair | `digest`, `histogram`, `lock_order`, `pair`, `record`, `waits`, `wall`, `worker` |
 //! | [`digest`] | what tells two stores with the same entries from others | `pair`, `record` |
 //! | [`record`] | the one record format | `pair` |
 //! | `key` | a key that was checked | `pair` |
@@ -37,6 +37,7 @@
 //! | `escape` | text that acts on nothing it is shown on | |
 //! | `wall`, `boot_clock` | the time of day, within what can be written; a clock that counts suspension | |
 //! | `worker`, `episode` | threads of the node's own, called, stopped and joined; a failure that is logged once | |
+//! | `lock_order` | the order of the locks that a thread may hold together; debug builds check it | |
 //! | `histogram`, `waits` | how long things took; what a thread has waited for | |
 //! | `internals` | what benches and the tests of `tests/` use of the rest; nobody else may count on it | |
 //! | `fuzzing` | the doors through which fuzzers and property tests come in | `handlers`, `wal`, `record` |
@@ -146,6 +147,7 @@ mod http;
 pub mod internals;
 mod json;
 mod key;
+mod lock_order;
 mod net;
 mod node;
 mod observe;

@@ -109,7 +109,7 @@ fn backlog_bytes(shared: &Shared, source: &dyn Source) -> u64 {
 fn compact(shared: &Shared, source: &dyn Source) -> Result<Compacted, Error> {
     let given_up = |why: &str| Error::GivenUp { why: why.to_string() };
     // Heals and compactions walk with one marker; a heal waits until this one has given up.
-    let _walking = shared.base_lock();
+    let base_lock = shared.locks.base();
     let before = shared.dir.list()?;
     if shared.commit.health() != Health::Ok {
         return Err(given_up("the log cannot be written"));
@@ -125,8 +125,8 @@ fn compact(shared: &Shared, source: &dyn Source) -> Result<Compacted, Error> {
     log_thread::sync(shared);
     let (header, is_new) = {
         // What a replica has written it has applied too, or the base would lack it.
-        let _step = shared.apply_lock();
-        let mut writer = shared.writer();
+        let apply = base_lock.apply();
+        let mut writer = apply.writer();
         let is_new = writer.position() > writer.segment().first_offset;
         if is_new {
             writer.start_segment().map_err(|failure| {

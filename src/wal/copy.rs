@@ -19,6 +19,7 @@ use super::flush::Failure;
 use super::handle::Log;
 use super::header::{HEADER_BYTES, Header, Kind};
 use super::last_record::LastRecord;
+use super::locks::ApplyGuard;
 use super::recovered::SKIPPED_BYTES;
 use super::segment::Segment;
 use super::shared::Shared;
@@ -27,8 +28,8 @@ use crate::digest::Digest;
 use crate::record::OFFSET_MAX;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard};
 
 /// Bytes copied at once where a stretch of the log is set aside.
 const COPY_BYTES: usize = 1 << 20;
@@ -36,7 +37,7 @@ const COPY_BYTES: usize = 1 << 20;
 /// The right to write what another node has written, and to apply it.
 pub(crate) struct ReplicaAppend<'a> {
     shared: &'a Shared,
-    _stepping: MutexGuard<'a, ()>,
+    apply_lock: ApplyGuard<'a>,
 }
 
 impl Log {
@@ -44,7 +45,7 @@ impl Log {
     pub(crate) fn step(&self) -> ReplicaAppend<'_> {
         ReplicaAppend {
             shared: &self.shared,
-            _stepping: self.shared.apply_lock(),
+            apply_lock: self.shared.locks.apply(),
         }
     }
 
@@ -52,7 +53,7 @@ impl Log {
     /// written first, and an error says that this could not be done.
     pub(crate) fn follow(&self) -> Result<(), Refusal> {
         self.shared.wait(self.shared.appended())?;
-        self.shared.writer().set_follows(true);
+        self.shared.locks.writer().set_follows(true);
         Ok(())
     }
 
@@ -127,9 +128,9 @@ impl Log {
     /// The files behind it go first, the last one first: whatever is left by a crash is a whole log.
     pub(crate) fn cut_back(&self, to: u64) -> Result<bool, Error> {
         let shared = &self.shared;
-        let _walking = shared.base_lock();
-        let _step = shared.apply_lock();
-        let mut writer = shared.writer();
+        let base = shared.locks.base();
+        let apply = base.apply();
+        let mut writer = apply.writer();
         let listing = shared.dir.list()?;
         let base = listing.bases.last().map_or(0, |base| base.first_offset);
         let (ahead, holds): (Vec<_>, Vec<_>) = listing
@@ -167,12 +168,12 @@ impl Log {
 impl ReplicaAppend<'_> {
     /// Where the next piece goes.
     pub(crate) fn position(&self) -> u64 {
-        self.shared.writer().position()
+        self.apply_lock.writer().position()
     }
 
     /// The record before that, where it is known.
     pub(crate) fn last(&self) -> Option<LastRecord> {
-        self.shared.writer().last()
+        self.apply_lock.writer().last()
     }
 
     /// Writes a piece that ends at `end`, and returns once the log holds it as firmly as the policy asks. After
@@ -207,7 +208,7 @@ impl ReplicaAppend<'_> {
 
     /// Goes on at `offset`, as the last record of the last piece says.
     pub(crate) fn skip_forward(&self, offset: u64) -> Result<(), Refusal> {
-        let mut writer = self.shared.writer();
+        let mut writer = self.apply_lock.writer();
         let passed = writer.restart_at(offset);
         let position = writer.position();
         drop(writer);
@@ -216,7 +217,7 @@ impl ReplicaAppend<'_> {
 
     /// Says that the store has everything up to `offset`, and what its digest is.
     pub(crate) fn applied(&self, offset: u64, digest: Digest) {
-        self.shared.writer().set_digest(digest);
+        self.apply_lock.writer().set_digest(digest);
         self.shared.commit.set_state(offset, digest);
     }
 
@@ -228,7 +229,7 @@ impl ReplicaAppend<'_> {
     /// has begun.
     pub(crate) fn begin_term(&self, met: Term, known: u64) -> Result<(Term, u64), Refusal> {
         self.shared.commit.check()?;
-        let mut writer = self.shared.writer();
+        let mut writer = self.apply_lock.writer();
         let no_randomness = |error: getrandom::Error| {
             Refusal::Unhealthy(Health::WriteFailed {
                 why: format!("no random bytes for a term: {error}"),

@@ -15,6 +15,7 @@ use super::feed_error::FeedError;
 use super::feed_raw::check_last;
 use super::flush::{Failure, Flushed};
 use super::last_record::LastRecord;
+use super::locks::Locks;
 use super::marker::{Marker, Role};
 use super::options::{Options, Policy};
 use super::retention::Retention;
@@ -31,8 +32,8 @@ use crate::record::Record;
 use crate::waits;
 use crate::worker::Worker;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// The log of an open directory.
@@ -88,7 +89,7 @@ impl Log {
             budget: Budget::new(options.unwritten_bytes_max),
             options,
             appended: AtomicU64::new(next),
-            writer: Mutex::new(writer),
+            locks: Locks::new(writer),
             segments: Segments::new(Arc::clone(&dir)),
             dir,
             disk,
@@ -98,8 +99,6 @@ impl Log {
             requests: requests.clone(),
             compaction: CompactionState::new(),
             retention: Retention::default(),
-            base_lock: Mutex::new(()),
-            apply_lock: Mutex::new(()),
             generation: AtomicU64::new(0),
             is_awaiting_snapshot: AtomicBool::new(false),
         });
@@ -131,7 +130,7 @@ impl Log {
                  hold what it held then"
             );
         }
-        self.shared.writer().set_digest(digest);
+        self.shared.locks.writer().set_digest(digest);
         self.shared
             .commit
             .set_state(self.shared.commit.position().written, digest);
@@ -153,9 +152,9 @@ impl Log {
         let written = loop {
             match self.shared.write() {
                 Ok(Flushed { bytes: 0, .. }) if self.health().takes_removals() => {
-                    break self.shared.writer().close();
+                    break self.shared.locks.writer().close();
                 }
-                Ok(Flushed { bytes: 0, .. }) => break self.shared.writer().sync(),
+                Ok(Flushed { bytes: 0, .. }) => break self.shared.locks.writer().sync(),
                 Ok(_) => {}
                 Err(failure) => break Err(failure),
             }

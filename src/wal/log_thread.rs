@@ -81,7 +81,7 @@ fn look_after(shared: &Shared, dir_watch: &mut DirWatch) {
     if let Err(error) = shared.dir.check_place() {
         return shared.commit.fail(&Failure::Sync(error));
     }
-    let linked = shared.writer().check_linked();
+    let linked = shared.locks.writer().check_linked();
     let is_whole = linked.and_then(|()| dir_watch.look(shared).map_err(Failure::Sync));
     if let Err(failure) = is_whole {
         // What is missing is made again, and what is there then is another look's.
@@ -141,7 +141,7 @@ fn write_leftovers(shared: &Shared) {
 /// Syncs what is written, without holding up writers meanwhile.
 pub(super) fn sync(shared: &Shared) {
     let (file, path, disk, written) = {
-        let writer = shared.writer();
+        let writer = shared.locks.writer();
         let segment = writer.segment();
         (
             Arc::clone(&segment.file),
@@ -189,13 +189,13 @@ fn retry(shared: &Shared, full: Option<(&dyn Source, &mut Rooms)>) {
 /// Makes the log anew of what memory holds, where the files cannot be relied on or are too large for the disk.
 fn heal(shared: &Shared, source: &dyn Source, rooms: &mut Rooms) {
     // A compaction that is going on gives up, as the log has failed.
-    let _walking = shared.base_lock();
+    let base = shared.locks.base();
     if shared.is_awaiting_snapshot() {
         return; // A new base is on its way anyway.
     }
     // What a replica has written and not yet applied would be left out of the base, and be lost with the log.
-    let _step = shared.apply_lock();
-    let mut writer = shared.writer();
+    let apply = base.apply();
+    let mut writer = apply.writer();
     match rebase(shared, &mut writer, source) {
         Ok(()) => {
             // Back, where a replica is to fetch again what it had not applied.

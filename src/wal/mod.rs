@@ -9,7 +9,7 @@
 //! | file | what it is |
 //! | --- | --- |
 //! | `handle`, `options` | the log as the rest of the program has it; how it is kept |
-//! | `shared` | what its threads share, and the order of the locks |
+//! | `shared`, `locks` | what its threads share; its locks, and their order |
 //! | `appender`, `entry` | where records get their offsets; changes on their way to the file |
 //! | `commit`, `commit_queue`, `watermarks` | group commit: who writes, who waits, how far the log is |
 //! | `writer`, `write_buffer`, `flush` | the end of the log: from the channel to the file; what a write came to |
@@ -71,6 +71,7 @@ mod inspect;
 mod last_record;
 mod listing;
 mod lock;
+mod locks;
 mod log_thread;
 mod mark;
 mod marker;

@@ -21,6 +21,7 @@ use super::flush::Failure;
 use super::handle::Log;
 use super::header::{HEADER_BYTES, Header, Kind};
 use super::listing::LogFile;
+use super::locks::BaseGuard;
 use super::shared::Shared;
 use crate::digest::Digest;
 use crate::record::{DecodeError, OFFSET_MAX, Operation, Record};
@@ -28,7 +29,6 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
-use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
 
 /// Written to the file at once, in bytes.
@@ -66,7 +66,7 @@ impl From<Error> for SnapshotError {
 /// A snapshot on its way in. Dropped before it is installed, it leaves the log as it was.
 pub(crate) struct Snapshot<'a> {
     shared: &'a Shared,
-    _walking: MutexGuard<'a, ()>,
+    base_lock: BaseGuard<'a>,
     temporary: PathBuf,
     file: File,
     /// What came and was not looked at yet begins at `start`; what is before it is to be written.
@@ -89,7 +89,7 @@ impl Log {
     /// gone, and no base is made of the store before a snapshot was installed.
     pub(crate) fn begin_snapshot(&self) -> Result<Snapshot<'_>, Error> {
         let shared = &*self.shared;
-        let walking = shared.base_lock();
+        let base_lock = shared.locks.base();
         shared.generation.fetch_add(1, Ordering::AcqRel);
         shared.is_awaiting_snapshot.store(true, Ordering::Release);
         shared.commit.watchers.wake_all();
@@ -100,7 +100,7 @@ impl Log {
             .map_err(Error::io("cannot create", &temporary))?;
         Ok(Snapshot {
             shared,
-            _walking: walking,
+            base_lock,
             temporary,
             file,
             buffer: Vec::new(),
@@ -122,7 +122,7 @@ impl Log {
     /// the state at. From then on bases are made of the store again.
     pub(crate) fn reload(&self, mut each: impl FnMut(&Record<'_>, u64)) -> Result<u64, Error> {
         let shared = &*self.shared;
-        let _walking = shared.base_lock();
+        let _base = shared.locks.base();
         let end = shared.commit.position().written;
         for named in shared.dir.list()?.current() {
             let mut reader = FileReader::open_in(&shared.dir, named)?;
@@ -232,8 +232,8 @@ impl Snapshot<'_> {
         let header = self.header.take().ok_or_else(|| invalid("it has no header"))?;
         self.write()?;
         let shared = self.shared;
-        let _step = shared.apply_lock();
-        let mut writer = shared.writer();
+        let apply = self.base_lock.apply();
+        let mut writer = apply.writer();
         if self.replaces_content && self.is_kept_nowhere(&header)? {
             self.keep_replaced()?;
         }
