@@ -84,9 +84,12 @@ fn is_due(shared: &Shared, source: &dyn Source) -> bool {
         return false; // Said by whoever writes there.
     };
     let log_bytes = shared.dir.files_bytes(listing.current());
-    let has_outgrown =
-        log_bytes > bytes_min(shared) && log_bytes as f64 > compact_ratio * source.size().1 as f64;
-    has_outgrown || room::is_scarce(&shared.dir, source, log_bytes)
+    has_outgrown(log_bytes, source.size().1, bytes_min(shared), compact_ratio)
+        || room::is_scarce(&shared.dir, source, log_bytes)
+}
+
+fn has_outgrown(log_bytes: u64, live_bytes: u64, bytes_min: u64, ratio: f64) -> bool {
+    log_bytes > bytes_min && log_bytes as f64 > ratio * live_bytes as f64
 }
 
 /// Bytes that the log must have before it is compacted by itself.
@@ -235,5 +238,84 @@ impl Pace {
             std::thread::sleep(worked);
             self.since = Instant::now();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::alone::{Alone, EIO, files, options};
+    use super::super::disk::{Disk, faults::Plan};
+    use super::super::{Policy, Role};
+    use super::*;
+    use std::path::Path;
+
+    fn example(disk: &Disk, dir: &Path) -> Alone {
+        let mut alone = Alone::open(disk, dir, options(Policy::Everysec), Role::Primary);
+        for n in 0..200 {
+            alone.set(&format!("key{}", n % 100), &"value".repeat(20));
+        }
+        let end = alone.delete("key7");
+        alone.log.wait(end).unwrap();
+        alone
+    }
+
+    fn reopened(dir: &Path) -> Vec<(String, String)> {
+        Alone::primary(dir).store.contents()
+    }
+
+    #[test]
+    fn a_base_takes_the_place_of_all_before_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let alone = example(&Disk::default(), dir.path());
+        let (contents, end) = (alone.store.contents(), alone.log.appended());
+        let done = compact(&alone.log.shared, &*alone.store).unwrap();
+        assert_eq!((done.offset, done.entries), (end, 99));
+        assert!(done.bytes_after < done.bytes_before);
+        let named = |kind| vec![LogFile::new(dir.path(), kind, end).path];
+        assert_eq!(files(dir.path(), "base-"), named(Kind::Base));
+        assert_eq!(files(dir.path(), "log-"), named(Kind::Log));
+        // Nothing was written since: there is nothing to do.
+        let again = compact(&alone.log.shared, &*alone.store).unwrap();
+        assert_eq!((again.offset, again.bytes_before), (end, done.bytes_after));
+        drop(alone);
+        assert_eq!(reopened(dir.path()), contents);
+    }
+
+    #[test]
+    fn whatever_fails_or_is_the_last_leaves_a_directory_of_the_same_state() {
+        for crashes in [false, true] {
+            let mut at = 0;
+            loop {
+                let dir = tempfile::tempdir().unwrap();
+                let disk = Disk::default();
+                let alone = example(&disk, dir.path());
+                let contents = alone.store.contents();
+                disk.faults.plan(match crashes {
+                    true => Plan::Crash { at },
+                    false => Plan::Once { at, errno: EIO },
+                });
+                let done = compact(&alone.log.shared, &*alone.store);
+                let made = disk.faults.made();
+                if !crashes {
+                    disk.faults.plan(Plan::None);
+                }
+                drop(alone);
+                assert_eq!(reopened(dir.path()), contents, "{at}, {crashes}");
+                if made <= at {
+                    assert!(done.is_ok());
+                    assert!(at > 8, "there is much that can fail");
+                    break;
+                }
+                at += 1;
+            }
+        }
+    }
+
+    #[test]
+    fn a_log_has_outgrown_what_is_live_at_the_ratio_and_not_below_the_least_size() {
+        assert!(has_outgrown(301, 100, 0, 3.0));
+        assert!(!has_outgrown(300, 100, 0, 3.0));
+        assert!(!has_outgrown(301, 100, 301, 3.0));
+        assert!(has_outgrown(1, 0, 0, 3.0), "of nothing");
     }
 }

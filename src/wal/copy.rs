@@ -274,3 +274,108 @@ impl ReplicaAppend<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::alone::{Alone, files, options};
+    use super::super::disk::Disk;
+    use super::super::{Policy, Role};
+    use super::*;
+    use std::path::Path;
+
+    fn replica(dir: &Path) -> Alone {
+        Alone::open(&Disk::default(), dir, options(Policy::Always), Role::Replica)
+    }
+
+    /// All that the log has from an offset on, as it stands there, and the offset behind it.
+    fn chunk(log: &Log, from: u64) -> (Vec<u8>, u64) {
+        let mut bytes = Vec::new();
+        let first = log.feed(Some(from)).unwrap().copy(1 << 20, &mut bytes).unwrap();
+        assert_eq!(first, from);
+        let end = first + bytes.len() as u64;
+        (bytes, end)
+    }
+
+    /// Takes what a primary has from an offset on.
+    fn take(replica: &Alone, primary: &Log, from: u64) -> u64 {
+        let (bytes, end) = chunk(primary, from);
+        let step = replica.log.step();
+        step.append(bytes, Vec::new(), None, end).unwrap();
+        step.applied(end, primary.state().1);
+        end
+    }
+
+    #[test]
+    fn a_chunk_stands_at_the_same_offsets_as_at_the_primary() {
+        let (theirs, ours) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut primary = Alone::primary(theirs.path());
+        let replica = replica(ours.path());
+        let start = primary.log.appended();
+        assert_eq!(replica.log.step().position(), start);
+        primary.set("a", "1");
+        let middle = take(&replica, &primary.log, start);
+        primary.set("b", "2");
+        let end = take(&replica, &primary.log, middle);
+        assert_eq!(end, primary.log.appended());
+        assert_eq!(chunk(&replica.log, start), chunk(&primary.log, start));
+        assert_eq!(replica.log.state(), primary.log.state());
+        assert_eq!(replica.log.position().synced, end);
+    }
+
+    #[test]
+    fn a_log_is_cut_back_to_an_offset_that_it_holds_and_to_no_other() {
+        let (theirs, ours) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut primary = Alone::primary(theirs.path());
+        let start = primary.log.appended();
+        let first = primary.set("a", "1");
+        primary.set("b", "2");
+        let replica = replica(ours.path());
+        take(&replica, &primary.log, start);
+        // A segment of its own behind, which goes.
+        replica.log.shared.locks.writer().start_segment().unwrap();
+        assert_eq!(files(ours.path(), "log-").len(), 2);
+        assert!(replica.log.cut_back(first).unwrap());
+        assert_eq!(files(ours.path(), "log-").len(), 1);
+        assert_eq!(replica.log.step().position(), first);
+        assert_eq!(replica.log.position().written, first);
+        let (expected, _) = chunk(&primary.log, start);
+        let bytes = (first - start) as usize;
+        assert_eq!(chunk(&replica.log, start).0, expected[..bytes]);
+        let end = take(&replica, &primary.log, first);
+        assert_eq!(end, primary.log.appended());
+    }
+
+    #[test]
+    fn what_is_set_aside_is_read_as_a_segment_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut alone = Alone::primary(dir.path());
+        let first = alone.set("a", "1");
+        alone.set("b", "2");
+        let made = alone.log.set_aside(first).unwrap();
+        let names = files(dir.path(), "diverged-");
+        assert_eq!(made, names);
+        let bytes = std::fs::read(&names[0]).unwrap();
+        let header = Header::decode(&bytes[..HEADER_BYTES]).unwrap();
+        assert_eq!((header.kind, header.first_offset), (Kind::Log, first));
+        assert_eq!(bytes[HEADER_BYTES..], chunk(&alone.log, first).0);
+        // Behind the last key there is nothing to keep.
+        let end = alone.log.appended();
+        assert_eq!(alone.log.set_aside(end).unwrap(), [] as [PathBuf; 0]);
+    }
+
+    #[test]
+    fn a_term_begins_above_all_that_are_known_and_far_behind_the_former_primary() {
+        let dir = tempfile::tempdir().unwrap();
+        let replica = replica(dir.path());
+        let highest = Term::FIRST.begin_next().unwrap().unwrap();
+        let known = replica.log.appended() + 1000;
+        let (term, position) = replica.log.step().begin_term(highest, known).unwrap();
+        assert!(term > highest);
+        assert!(position >= known + SKIPPED_BYTES);
+        assert_eq!(replica.log.term(), term);
+        assert_eq!(replica.log.position().synced, position);
+        // The term is on disk: a start finds it.
+        drop(replica);
+        assert_eq!(super::super::alone::Alone::primary(dir.path()).log.term(), term);
+    }
+}

@@ -96,6 +96,8 @@ mod write_buffer;
 mod writer;
 
 #[cfg(test)]
+mod alone;
+#[cfg(test)]
 mod tests;
 
 pub(crate) use appender::{Appender, BatchRoom};

@@ -331,3 +331,105 @@ impl Drop for Snapshot<'_> {
 fn invalid(why: &str) -> SnapshotError {
     SnapshotError::Invalid(why.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::alone::{Alone, MapStore, files, options};
+    use super::super::disk::Disk;
+    use super::super::{Policy, Role};
+    use super::*;
+    use std::convert::Infallible;
+    use std::path::Path;
+
+    /// The state of another store, as it is sent, and the offset that it is the state at.
+    fn sent(dir: &Path) -> (Vec<u8>, Vec<(String, String)>, u64) {
+        let mut alone = Alone::primary(dir);
+        for n in 0..5 {
+            alone.set(&format!("key{n}"), "value");
+        }
+        let end = alone.delete("key3");
+        alone.log.wait(end).unwrap();
+        let mut bytes = Vec::new();
+        let mut take = |chunk: &[u8]| {
+            bytes.extend_from_slice(chunk);
+            Ok::<(), Infallible>(())
+        };
+        alone.log.backup(&*alone.store, &mut take).unwrap();
+        (bytes, alone.store.contents(), alone.log.appended())
+    }
+
+    fn replica(dir: &Path) -> Alone {
+        Alone::open(&Disk::default(), dir, options(Policy::No), Role::Replica)
+    }
+
+    /// Pushes all of it in chunks, and says what its end says.
+    fn push(
+        snapshot: &mut Snapshot<'_>,
+        chunks: &[&[u8]],
+        store: &MapStore,
+    ) -> Result<(u64, Digest), SnapshotError> {
+        for chunk in chunks {
+            snapshot.push(chunk, |record, version| store.replay(record, version))?;
+        }
+        snapshot.end()
+    }
+
+    #[test]
+    fn a_snapshot_that_comes_byte_by_byte_becomes_the_one_base() {
+        let (theirs, ours) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (bytes, contents, at) = sent(theirs.path());
+        let mut alone = replica(ours.path());
+        let store = MapStore::default();
+        let mut snapshot = alone.log.begin_snapshot().unwrap();
+        assert!(snapshot.end().is_err(), "nothing has come");
+        let chunks: Vec<_> = bytes.chunks(1).collect();
+        let (end, digest) = push(&mut snapshot, &chunks, &store).unwrap();
+        assert_eq!((end, digest), (at, store.digest()));
+        assert_eq!(store.contents(), contents);
+        assert_eq!(snapshot.install().unwrap(), end);
+        alone.appender.set_next(end);
+        assert_eq!(alone.log.state(), (end, digest));
+        let named = |kind| vec![LogFile::new(ours.path(), kind, end).path];
+        assert_eq!(files(ours.path(), "base-"), named(Kind::Base));
+        assert_eq!(files(ours.path(), "log-"), named(Kind::Log));
+        drop(alone);
+        assert_eq!(replica(ours.path()).store.contents(), contents);
+    }
+
+    #[test]
+    fn one_that_is_cut_short_or_damaged_anywhere_is_refused_and_changes_nothing() {
+        let (theirs, ours) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (bytes, ..) = sent(theirs.path());
+        let alone = replica(ours.path());
+        let before = files(ours.path(), "");
+        let is_refused = |bytes: &[u8]| {
+            let mut snapshot = alone.log.begin_snapshot().unwrap();
+            push(&mut snapshot, &[bytes], &MapStore::default()).is_err()
+        };
+        for at in 0..bytes.len() {
+            assert!(is_refused(&bytes[..at]), "cut at {at}");
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 1;
+            assert!(is_refused(&flipped), "flipped at {at}");
+        }
+        assert!(is_refused(&[&bytes[..], b"more"].concat()));
+        assert!(!is_refused(&bytes));
+        assert_eq!(files(ours.path(), ""), before, "no temporary file is left");
+    }
+
+    #[test]
+    fn no_base_is_made_of_a_store_that_waits_for_a_snapshot() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut alone = Alone::primary(dir.path());
+        alone.set("a", "1");
+        drop(alone.log.begin_snapshot().unwrap());
+        assert!(alone.log.shared.is_awaiting_snapshot());
+        let read = MapStore::default();
+        let end = alone.log.reload(|record, version| read.replay(record, version));
+        assert_eq!(end.unwrap(), alone.log.appended());
+        assert_eq!(read.contents(), alone.store.contents());
+        assert!(!alone.log.shared.is_awaiting_snapshot());
+        alone.log.begin_snapshot().unwrap().give_up();
+        assert!(!alone.log.shared.is_awaiting_snapshot());
+    }
+}

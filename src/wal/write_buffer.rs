@@ -148,3 +148,99 @@ impl WriteBuffer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pair::Pair;
+    use crossbeam_channel::{Sender, unbounded};
+
+    fn buffer() -> (WriteBuffer, Sender<WriteRequest>) {
+        let (sender, requests) = unbounded();
+        (WriteBuffer::new(requests), sender)
+    }
+
+    fn entry(start: u64, key: &str) -> Entry {
+        Entry {
+            start,
+            timestamp_ms: 0,
+            change: Change::Put {
+                pair: Pair::new(key.as_bytes(), b"value"),
+                replaced: None,
+            },
+        }
+    }
+
+    /// Bytes of the record of an entry with a key of one byte: a head of 20, the key, the value of 5.
+    const ENTRY_BYTES: u64 = 26;
+
+    fn records(bytes: &[u8]) -> Vec<(Vec<u8>, bool)> {
+        let (mut at, mut records) = (0, Vec::new());
+        while at < bytes.len() {
+            let (record, bytes) = Record::decode(at as u64, &bytes[at..]).unwrap();
+            records.push((record.key.to_vec(), record.more));
+            at += bytes;
+        }
+        records
+    }
+
+    #[test]
+    fn records_follow_one_another_and_a_batch_says_where_it_ends() {
+        let (mut buffer, sender) = buffer();
+        let at = |n: u64| n * ENTRY_BYTES;
+        sender.send(WriteRequest::One(entry(0, "a"))).unwrap();
+        let batch = vec![entry(at(1), "b"), entry(at(2), "c")];
+        sender.send(WriteRequest::Batch(batch)).unwrap();
+        buffer.fill();
+        let record = |key: &str, more| (key.as_bytes().to_vec(), more);
+        let expected = [record("a", false), record("b", true), record("c", false)];
+        assert_eq!(records(buffer.bytes()), expected);
+        assert_eq!(buffer.last().unwrap().start, at(2));
+        assert_eq!(buffer.clear_written().count(), 0);
+        assert!(buffer.is_empty());
+        assert_eq!(
+            buffer.last().unwrap().start,
+            at(2),
+            "it is still the last of the log"
+        );
+    }
+
+    #[test]
+    fn the_digest_is_that_of_what_is_left() {
+        let (mut buffer, sender) = buffer();
+        let pair = Pair::new(b"a", b"value");
+        sender.send(WriteRequest::One(entry(0, "a"))).unwrap();
+        let mut expected = Digest::default();
+        expected.add(&pair, ENTRY_BYTES);
+        buffer.fill();
+        assert_eq!(buffer.digest(), expected);
+        let change = Change::Removed {
+            operation: Operation::Delete,
+            pair,
+            version: ENTRY_BYTES,
+        };
+        let removed = Entry {
+            start: ENTRY_BYTES,
+            timestamp_ms: 0,
+            change,
+        };
+        sender.send(WriteRequest::One(removed)).unwrap();
+        buffer.fill();
+        assert_eq!(buffer.digest(), Digest::default());
+    }
+
+    #[test]
+    fn one_fill_is_bounded_and_a_drop_takes_all() {
+        let (mut buffer, sender) = buffer();
+        let raw = || WriteRequest::Raw {
+            bytes: vec![0; BATCH_BYTES_MAX],
+            branches: Vec::new(),
+            last: None,
+        };
+        (0..3).for_each(|_| sender.send(raw()).unwrap());
+        buffer.fill();
+        assert_eq!(buffer.bytes().len(), BATCH_BYTES_MAX);
+        assert_eq!(buffer.drop_waiting(), 3 * BATCH_BYTES_MAX as u64);
+        assert!(buffer.is_empty() && buffer.last().is_none());
+    }
+}

@@ -342,3 +342,126 @@ impl Writer {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::alone::{EIO, files};
+    use super::super::disk::faults::Plan;
+    use super::super::header::HEADER_BYTES;
+    use super::super::recovered;
+    use super::*;
+    use crossbeam_channel::{Sender, unbounded};
+    use std::path::Path;
+
+    const SEGMENT_BYTES_MAX: u64 = 200;
+
+    /// A writer of a new log, and the channel that it takes from.
+    fn writer(path: &Path) -> (Writer, Sender<WriteRequest>) {
+        let disk = Disk::default();
+        let dir = Arc::new(Dir::open_or_create(&disk, path).unwrap());
+        let log = recovered::start_log(&dir, &disk, 0).unwrap();
+        let history = Arc::new(History::new(log.id, log.branches));
+        let (sender, requests) = unbounded();
+        let (segment, position) = (log.segment, log.position);
+        let writer = Writer::new(dir, disk, history, requests, segment, SEGMENT_BYTES_MAX, position);
+        (writer, sender)
+    }
+
+    fn send(sender: &Sender<WriteRequest>, bytes: &[u8]) {
+        let bytes = bytes.to_vec();
+        let (branches, last) = (Vec::new(), None);
+        let raw = WriteRequest::Raw {
+            bytes,
+            branches,
+            last,
+        };
+        sender.send(raw).unwrap();
+    }
+
+    /// What stands behind an offset in the segment that is written.
+    fn behind(writer: &Writer, offset: u64) -> Vec<u8> {
+        let mut bytes = std::fs::read(&writer.segment.path).unwrap();
+        bytes.split_off(writer.segment.file_position(offset) as usize)
+    }
+
+    #[test]
+    fn a_write_that_failed_is_made_again_from_its_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut writer, sender) = writer(dir.path());
+        let start = writer.position();
+        // It cannot even be cut back at once; half of it stays in the file.
+        send(&sender, b"first");
+        writer.disk.faults.plan(Plan::Crash { at: 0 });
+        assert!(matches!(writer.write(), Err(Failure::Write(_))));
+        assert_eq!(behind(&writer, start), b"fi");
+        send(&sender, b" and second");
+        writer.disk.faults.plan(Plan::All {
+            operation: "write",
+            errno: EIO,
+        });
+        assert!(matches!(writer.write(), Err(Failure::Write(_))));
+        assert_eq!(behind(&writer, start), b"", "it was cut back");
+        assert_eq!(writer.position(), start);
+
+        writer.disk.faults.plan(Plan::None);
+        let flushed = writer.write().unwrap();
+        assert_eq!((flushed.bytes, flushed.written), (16, start + 16));
+        assert_eq!(behind(&writer, start), b"first and second");
+        assert_eq!(writer.write().unwrap().bytes, 0);
+    }
+
+    #[test]
+    fn a_segment_is_synced_before_the_next_one_begins() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut writer, sender) = writer(dir.path());
+        let start = writer.position();
+        send(&sender, &[1; SEGMENT_BYTES_MAX as usize]);
+        writer.write().unwrap();
+        send(&sender, b"next");
+        writer.disk.faults.plan(Plan::All {
+            operation: "sync data",
+            errno: EIO,
+        });
+        assert!(matches!(writer.write(), Err(Failure::Sync(_))));
+        assert_eq!(files(dir.path(), "log-").len(), 1);
+
+        writer.disk.faults.plan(Plan::None);
+        writer.write().unwrap();
+        let end = start + SEGMENT_BYTES_MAX;
+        assert_eq!(files(dir.path(), "log-").len(), 2);
+        assert_eq!(writer.segment().first_offset, end);
+        assert_eq!(behind(&writer, end), b"next");
+    }
+
+    #[test]
+    fn a_log_says_that_it_was_closed_unless_it_is_anothers() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut writer, _sender) = writer(dir.path());
+        let start = writer.position();
+        writer.set_digest(Digest(7));
+        writer.set_follows(true);
+        writer.close().unwrap();
+        assert_eq!(behind(&writer, start), b"");
+
+        writer.set_follows(false);
+        writer.close().unwrap();
+        let bytes = behind(&writer, start);
+        let (record, _) = Record::decode(start, &bytes).unwrap();
+        assert_eq!((record.operation, record.digest()), (Operation::Close, Some(7)));
+        assert_eq!(writer.position(), start + bytes.len() as u64);
+    }
+
+    #[test]
+    fn a_segment_that_was_removed_is_missed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (writer, _sender) = writer(dir.path());
+        writer.check_linked().unwrap();
+        let bytes = std::fs::read(&writer.segment.path).unwrap();
+        assert!(bytes.len() > HEADER_BYTES);
+        std::fs::remove_file(&writer.segment.path).unwrap();
+        assert!(writer.check_linked().is_err());
+        // Another file of that name is none of this log's.
+        std::fs::write(&writer.segment.path, bytes).unwrap();
+        assert!(writer.check_linked().is_err());
+    }
+}
