@@ -45,6 +45,20 @@
 //! The store holds the log's [`Appender`](wal), because a change and its place in the log belong to one hold of one
 //! lock; the log sees the store only as a source of entries.
 //!
+//! # Where to look
+//! | task | where |
+//! | --- | --- |
+//! | add a route | `handlers::route` (the table), a file of `handlers` for the resource, `page/openapi.json` |
+//! | a token's scope and prefix | `auth` holds both; `handlers::admit` checks the scope, [`session`] each key, the keys of a batch too |
+//! | a torn tail is cut | `wal::recovery` |
+//! | the answer to a write whose sync failed | `wal::flush` and `wal::commit` fail the log, `server::output` replaces the answer |
+//! | an offset is checked against the branch | `node::poll` for a follower's next chunk; `wal::branch` has the rule |
+//! | an answer that is sent by another thread | `server::deferred`, `wal::commit_queue` |
+//! | what `--fsync` means | `wal::options` (`Policy`), `wal::watermarks` |
+//! | a bound on memory | `net::budget` for connections, `wal::budget` for records, `store::lru` for entries |
+//! | a status code or the kind of a problem | `http::problem`, `handlers::failure` |
+//! | who may become primary | `replication::failover`, `node::role` |
+//!
 //! # One number
 //! The log is one endless sequence of bytes, and an **offset** is a position in it that is never reused.
 //! Whatever says "when" says an offset: a key's version (its ETag) is the offset just past the record that
@@ -60,9 +74,10 @@
 //! 3. Out of the lock, [`Node::wait`](node::Node::wait) returns once the log is written (for
 //!    `--fsync always`: synced) up to the offset. If nobody is writing, the waiting thread does it itself,
 //!    for all whose records are in the channel: group commit. A connection with many requests in hand
-//!    waits once for all of them. One that finds the log being written leaves its answer behind and reads on;
-//!    whoever brings the log far enough sends it ([`server`]).
-//! 4. The answer goes out. What the log could not take is answered with 503 or 507, never with success.
+//!    waits once for all of them. One that finds the log being written defers its answer and reads the next
+//!    request; the thread that brings the log far enough sends the answer ([`server`]).
+//! 4. The answer goes out. If the write or the sync failed, `server::output` replaces the answer, which is encoded
+//!    and not sent, by a 503 or 507: never a success.
 //!
 //! # The way of a read
 //! Under the store's lock: look the key up, make it the most recently used, copy a small value out or
@@ -71,28 +86,28 @@
 //!
 //! # The way of a watch
 //! A watcher reads the log's files behind the writer, up to what is written, on its connection's own thread
-//! ([`wal::Feed`]). Where there is nothing new it sleeps; whoever writes the log next wakes one watcher, who
-//! wakes the next. A handler itself never waits: it leaves what is to be done to its connection, which sends
-//! everything in hand first (`handlers::stream`).
+//! ([`wal::Feed`]). Where there is nothing new it sleeps; whoever writes the log next wakes one watcher, which
+//! wakes the next. A handler itself never waits: it gives its connection a closure, and the connection sends
+//! everything in hand before it runs it (`handlers::stream`).
 //!
 //! # The way of a replicated record
 //! The thread `follow` of a replica asks the primary for what comes after the end of its own log. The primary's
 //! connection answers it from the log's files, as it does a watcher, with the bytes as they are. The replica checks
-//! every record, hands the piece to its own log's writer and waits for it, then applies it to the store, and asks
-//! for what comes next: which tells the primary that it has all before. Who waits for replicas is woken by that.
-//! Everything that may happen else (histories that part, snapshots, terms) stands in [`replication`].
+//! every record, hands the chunk to its own log's writer and waits for it, then applies it to the store, and asks
+//! for what comes next. That request acknowledges all before it, and wakes the primary's threads that wait for
+//! replicas. What else may happen (histories that part, snapshots, terms) stands in [`replication`].
 //!
 //! # The way of a compaction
-//! The log goes on in a new segment, at offset N. The thread `compact` walks the store, a few entries in a
-//! hold of its lock, least recently used first, into a temporary file, which becomes the base at N once the
-//! log is synced up to where the walk ended. Then what is older than N goes, but for a backlog.
+//! The log continues in a new segment, at offset N. The thread `compact` walks the store, a few entries in a
+//! hold of its lock, least recently used first, into a temporary file. The file becomes the base at N once the
+//! log is synced up to the end of the walk. Then all that is older than N is removed, except for a backlog.
 //!
 //! # The way of a restart
 //! [`Node::open`](node::Node::open) locks the directory; reads the newest base, if there is one, and the
 //! segments from its offset on; replays each record into the map, evictions too, so nothing is decided
 //! anew; cuts off a torn tail; if part of a batch is missing, drops the whole batch. Any other damage stops the
-//! start. A primary goes on a good way further in its log, so that no version comes back.
-//! Only then are requests answered.
+//! start. A primary continues far behind the end of its log, so that no version is given twice.
+//! Only then does the node answer requests.
 //!
 //! # Threads
 //! | name | how many | started by | ended by |
@@ -100,12 +115,12 @@
 //! | `main` | 1 | the system | accepts connections in [`Server::run`](server::Server::run), until stopped |
 //! | `connection` | one a connection | `main`, in a scope of [`Server::run`](server::Server::run) | the client, a timeout, or the scope's end: run returns when all have ended |
 //! | `log` | 1 | [`Node::open`](node::Node::open) | [`Node::close`](node::Node::close), which joins it |
-//! | `compact` | 1 | [`Node::open`](node::Node::open) | the same; a compaction that is going on is given up |
+//! | `compact` | 1 | [`Node::open`](node::Node::open) | the same, which gives up a compaction that is running |
 //! | `sweep` | 1 | [`Node::open`](node::Node::open) | the same |
 //! | `history` | 1 | [`Server::run`](server::Server::run) | the end of run, which joins it |
 //! | `follow`, `prober` | 1 each | [`Replication::start`](replication::Replication::start) | [`Replication::stop`](replication::Replication::stop), which joins them; idle on a node that has no others |
-//! | `resolve` | 1 a look-up, and few at once | `resolver` | the end of the look-up; nobody waits for it longer than it may |
-//! | `handshake` | 1 for each address that is asked | `follow`, in a scope | the answer, or its time limit |
+//! | `resolve` | 1 a look-up, and few at once | `resolver` | the end of the look-up; a time limit bounds each wait for it |
+//! | `handshake` | 1 for each address of another node | `follow`, in a scope | the answer, or its time limit |
 //! | `access` | 1, with `--access-log` | `pykv serve` | the end of the server, once all lines are written |
 //! | `service` | 1, during a start under systemd | `pykv serve` | the end of the start, which joins it |
 //! | `ctrl-c` | 1 | `pykv serve` | the end of the process; it holds nothing |
@@ -115,10 +130,11 @@
 //! says so in a last record, and lets go of the directory.
 //!
 //! # What holds everywhere
-//! - What was acknowledged is in the log as firmly as `--fsync` says.
+//! - What was acknowledged is durable, as `--fsync` means it.
 //! - The order of records is the order of the changes in memory, because one lock covers both.
+//! - Lock order: base < apply < writer < store (`wal::locks`); debug builds check it (`lock_order`).
 //! - Under the store's lock nothing waits, writes, encodes or frees.
-//! - What was refused at the door has changed nothing and is not in the log.
+//! - A refusal before the store's lock has changed nothing and is not in the log.
 //! - Bytes from outside (network, disk, command line) come to errors, never to a panic.
 //! - Whatever a client can make the node hold has a bound.
 

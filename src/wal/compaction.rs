@@ -19,7 +19,8 @@ use super::compaction_state::{Cause, Compacted};
 use super::error::{Error, Health};
 use super::flush::Failure;
 use super::header::{Header, Kind};
-use super::listing::LogFile;
+use super::listing::{Listing, LogFile};
+use super::locks::BaseGuard;
 use super::log_thread;
 use super::options::{BACKLOG_BYTES_DEFAULT, COMPACT_BYTES_MIN_DEFAULT};
 use super::room;
@@ -110,82 +111,102 @@ fn backlog_bytes(shared: &Shared, source: &dyn Source) -> u64 {
 }
 
 fn compact(shared: &Shared, source: &dyn Source) -> Result<Compacted, Error> {
-    let given_up = |why: &str| Error::GivenUp { why: why.to_string() };
     // Heals and compactions walk with one marker; a heal waits until this one has given up.
     let base_lock = shared.locks.base();
     let before = shared.dir.list()?;
     if shared.commit.health() != Health::Ok {
         return Err(given_up("the log cannot be written"));
     }
-    shared.dir.check_place()?;
-    shared
-        .dir
-        .check_own(&before, shared.history.id(), shared.end_max())?;
+    check_dir(shared, &before)?;
     if shared.is_awaiting_snapshot() {
         return Err(given_up("the node is taking over the state of another"));
     }
     // Most of the segment is synced while writers go on; the rest when they are held up.
     log_thread::sync(shared);
-    let (header, is_new) = {
-        // What a replica has written it has applied too, or the base would lack it.
-        let apply = base_lock.apply();
-        let mut writer = apply.writer();
-        let is_new = writer.position() > writer.segment().first_offset;
-        if is_new {
-            writer.start_segment().map_err(|failure| {
-                // What may be lost is healed before anything is built on it.
-                if let Failure::Sync(_) = failure {
-                    shared.commit.fail(&failure);
-                }
-                failure.into_error()
-            })?;
-        }
-        let header = Header {
-            kind: Kind::Base,
-            id: shared.history.id(),
-            first_offset: writer.position(),
-            branches: shared.history.branches(),
-        };
-        (header, is_new)
-    };
+    let (header, is_new) = begin_segment(shared, &base_lock)?;
     let offset = header.first_offset;
     let bytes_before = shared.dir.files_bytes(before.all());
-    if !is_new
-        && before
-            .bases
-            .last()
-            .is_some_and(|base| base.first_offset == offset)
-    {
+    let last = before.bases.last();
+    if !is_new && last.is_some_and(|base| base.first_offset == offset) {
         // Nothing was written since the last base.
-        let entries = source.size().0;
         return Ok(Compacted {
             offset,
-            entries,
+            entries: source.size().0,
             bytes_before,
             bytes_after: bytes_before,
             kept_bytes: bytes_before - shared.dir.files_bytes(before.current()),
         });
     }
-    let named = LogFile::new(shared.dir.path(), Kind::Base, offset);
+    let entries = make_base(shared, source, &header)?;
+    drop_superfluous(shared, source)?;
+    let after = shared.dir.list()?;
+    let bytes_after = shared.dir.files_bytes(after.all());
+    Ok(Compacted {
+        offset,
+        entries,
+        bytes_before,
+        bytes_after,
+        kept_bytes: bytes_after.saturating_sub(shared.dir.files_bytes(after.current())),
+    })
+}
+
+fn given_up(why: &str) -> Error {
+    Error::GivenUp { why: why.to_string() }
+}
+
+/// That the directory is this node's still, and no file in it another's.
+fn check_dir(shared: &Shared, listing: &Listing) -> Result<(), Error> {
+    shared.dir.check_place()?;
+    shared
+        .dir
+        .check_own(listing, shared.history.id(), shared.end_max())
+}
+
+/// Continues the log in a new segment, unless nothing is in this one. Returns the header of the base to make, and
+/// whether the segment is new.
+fn begin_segment(shared: &Shared, base_lock: &BaseGuard<'_>) -> Result<(Header, bool), Error> {
+    // What a replica has written it has applied too, or the base would lack it.
+    let apply = base_lock.apply();
+    let mut writer = apply.writer();
+    let is_new = writer.position() > writer.segment().first_offset;
+    if is_new {
+        writer.start_segment().map_err(|failure| {
+            // What may be lost is healed before anything is built on it.
+            if let Failure::Sync(_) = failure {
+                shared.commit.fail(&failure);
+            }
+            failure.into_error()
+        })?;
+    }
+    // Under the writer's lock: a branch that begins behind the base is none of the base's.
+    let header = Header {
+        kind: Kind::Base,
+        id: shared.history.id(),
+        first_offset: writer.position(),
+        branches: shared.history.branches(),
+    };
+    Ok((header, is_new))
+}
+
+/// Walks the store into a base, which gets its name once the log is synced up to the end of the walk. Returns the number
+/// of its entries.
+fn make_base(shared: &Shared, source: &dyn Source, header: &Header) -> Result<u64, Error> {
+    let named = LogFile::new(shared.dir.path(), Kind::Base, header.first_offset);
     let mut entries = 0;
     let mut pace = Pace::new();
+    let mut each = |entries, bytes| {
+        if shared.compaction.advance(entries, bytes) {
+            return Err(given_up("the node stops"));
+        }
+        if shared.commit.check().is_err() {
+            return Err(given_up("the log cannot be written"));
+        }
+        pace.rest();
+        Ok(())
+    };
     shared.dir.make(&shared.disk, &named.path, |file| {
-        (entries, _) = base::write(
-            &shared.disk,
-            (file, &named.path),
-            &header,
-            source,
-            |entries, bytes| {
-                if shared.compaction.advance(entries, bytes) {
-                    return Err(given_up("the node stops"));
-                }
-                if shared.commit.check().is_err() {
-                    return Err(given_up("the log cannot be written"));
-                }
-                pace.rest();
-                Ok(())
-            },
-        )?;
+        let to = (file, &*named.path);
+        (entries, _) = base::write(&shared.disk, to, header, source, &mut each)?;
         let end = source.tip();
         shared
             .wait(end)
@@ -196,28 +217,18 @@ fn compact(shared: &Shared, source: &dyn Source) -> Result<Compacted, Error> {
             false => Err(given_up("the log could not be synced")),
         }
     })?;
-    let after = shared.dir.list()?;
-    shared.dir.check_place()?;
-    shared
-        .dir
-        .check_own(&after, shared.history.id(), shared.end_max())?;
-    shared.dir.remove(
-        &shared.disk,
-        after.dispensable(
-            &shared.dir,
-            backlog_bytes(shared, source),
-            shared.retention.lowest(),
-        ),
-    );
-    let after = shared.dir.list()?;
-    let bytes_after = shared.dir.files_bytes(after.all());
-    Ok(Compacted {
-        offset,
-        entries,
-        bytes_before,
-        bytes_after,
-        kept_bytes: bytes_after.saturating_sub(shared.dir.files_bytes(after.current())),
-    })
+    Ok(entries)
+}
+
+/// Removes what is older than the newest base, except for the backlog and what a backup needs.
+fn drop_superfluous(shared: &Shared, source: &dyn Source) -> Result<(), Error> {
+    let listing = shared.dir.list()?;
+    check_dir(shared, &listing)?;
+    let backlog_bytes = backlog_bytes(shared, source);
+    let lowest_retained = shared.retention.lowest();
+    let dispensable = listing.dispensable(&shared.dir, backlog_bytes, lowest_retained);
+    shared.dir.remove(&shared.disk, dispensable);
+    Ok(())
 }
 
 /// Rests now and then, in proportion to the work that was done.
