@@ -66,13 +66,13 @@ use crate::key::Key;
 use crate::pair::Pair;
 use crate::store::{self, Limits, LruMap, Prepared, Replay, Store};
 use crate::wal::{self, Finished, Log, Marker, Refusal, Role};
+use crate::worker::{Signal, Worker};
 use clock::Clock;
 use followers::Followers;
 use std::hash::RandomState;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
-use sweep::{Alarm, Sweeper};
 
 /// A store, its log and its role. Shared by reference among all threads; [`Node::close`] ends it.
 ///
@@ -82,8 +82,8 @@ pub struct Node {
     store: Arc<Store>,
     log: Log,
     clock: Arc<Clock>,
-    alarm: Arc<Alarm>,
-    sweeper: Sweeper,
+    alarm: Arc<Signal>,
+    sweeper: Worker,
     dir: PathBuf,
     limits: Limits,
     value_bytes_max: usize,
@@ -123,13 +123,8 @@ impl Node {
         log.start(Arc::clone(&store) as Arc<dyn wal::Source>, digest)?;
         let clock = Arc::new(Clock::new());
         let alarm = Arc::default();
-        let sweeper = Sweeper::start(
-            Arc::clone(&alarm),
-            Arc::clone(&store),
-            Arc::clone(&clock),
-            log.waiter(),
-        )
-        .map_err(|error| wal::Error::io("cannot start a thread for", &options.dir)(error))?;
+        let sweeper = sweep::start(&alarm, Arc::clone(&store), Arc::clone(&clock), log.waiter())
+            .map_err(|error| wal::Error::io("cannot start a thread for", &options.dir)(error))?;
         let run = std::hash::BuildHasher::hash_one(&hasher, "cursors") as u32;
         let cluster_id = std::hash::BuildHasher::hash_one(&hasher, "cluster");
         let cluster = Cluster::new(options.cluster, marker.as_ref(), role, log.appended(), cluster_id);
@@ -350,7 +345,7 @@ impl Node {
 
     /// As [`Node::wait`] without the wait: leaves `then` to whoever brings the log that far. `false`, and
     /// nothing left, where nobody is at it and this thread has to wait. `then` must not block.
-    pub(crate) fn defer(&self, offset: u64, then: wal::Then) -> bool {
+    pub(crate) fn defer(&self, offset: u64, then: wal::OnDurable) -> bool {
         self.log.defer(offset, then)
     }
 

@@ -15,7 +15,7 @@ use crate::observe::history;
 use crate::pair::KEY_BYTES_MAX;
 use crate::session::Session;
 use crate::store::{Curve, Limits};
-use crate::wal::{Health, Policy};
+use crate::wal::Health;
 use std::time::Duration;
 use tiny_http::StatusCode;
 
@@ -49,12 +49,7 @@ pub(crate) fn status(
             digest_offset: status.digest_offset,
             written: status.position.written,
             synced: status.position.synced,
-            fsync: match status.policy {
-                Policy::Always => "always",
-                Policy::Everysec => "everysec",
-                Policy::No => "no",
-            }
-            .to_owned(),
+            fsync: status.policy.name().to_owned(),
         },
         compaction: compact::status(status.compaction),
         replication: replication(context, cluster),

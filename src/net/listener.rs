@@ -7,6 +7,7 @@
 use super::endpoint::{Endpoint, Listening};
 use super::stopper::Stopper;
 use super::transport::{Client, Got, Transport, timespec};
+use crate::episode::Episode;
 use crate::system;
 use rustix::event::{PollFd, PollFlags};
 use std::io;
@@ -194,13 +195,13 @@ impl Refused {
 #[derive(Default)]
 struct Backoff {
     until: Option<Instant>,
-    is_logged: bool,
+    episode: Episode,
 }
 
 impl Backoff {
     fn note(&mut self, doing: &str, error: &io::Error) {
         self.until = Some(Instant::now() + BACK_OFF);
-        if !std::mem::replace(&mut self.is_logged, true) {
+        if self.episode.begin() {
             log::error!(
                 "cannot {doing}: {}; trying again until it works",
                 system::words(error)
@@ -219,7 +220,7 @@ impl Backoff {
     }
 
     fn end(&mut self) {
-        if std::mem::take(&mut self.is_logged) {
+        if self.episode.end() {
             log::info!("connections are accepted again");
         }
     }

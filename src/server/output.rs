@@ -57,9 +57,9 @@ pub(crate) struct Output {
 
 impl Output {
     pub(crate) fn new(policy: Policy) -> Output {
-        let durable = match policy {
-            Policy::Always => crate::api::DURABLE_SYNCED,
-            Policy::Everysec | Policy::No => crate::api::DURABLE_WRITTEN,
+        let durable = match policy.acknowledges_synced() {
+            true => crate::api::DURABLE_SYNCED,
+            false => crate::api::DURABLE_WRITTEN,
         };
         Output {
             bytes: Vec::new(),

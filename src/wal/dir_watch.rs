@@ -26,7 +26,10 @@ impl DirWatch {
     /// Looks at the directory. An error says what is wrong with it.
     pub(super) fn look(&mut self, shared: &Shared) -> Result<(), Error> {
         // Whoever makes a base, or puts another state in the place of this one, looks for itself.
-        let (Ok(_walking), Ok(_step)) = (shared.base_lock.try_lock(), shared.apply_lock.try_lock()) else {
+        let Some(base) = shared.locks.try_base() else {
+            return Ok(());
+        };
+        let Some(_apply) = base.try_apply() else {
             return Ok(());
         };
         let dir = &shared.dir;

@@ -389,3 +389,87 @@ impl Drop for Feed<'_> {
         self.shared.commit.watchers.leave();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::alone::{Alone, PATIENCE, files, options};
+    use super::super::disk::Disk;
+    use super::super::{Policy, Role};
+    use super::*;
+    use std::path::Path;
+
+    /// A log with segments of a few records.
+    fn log(dir: &Path) -> Alone {
+        let mut options = options(Policy::No);
+        options.segment_bytes_max = 100;
+        Alone::open(&Disk::default(), dir, options, Role::Primary)
+    }
+
+    fn versions(feed: &mut Feed<'_>) -> Vec<u64> {
+        let mut versions = Vec::new();
+        while let Some(read) = feed.next().unwrap() {
+            versions.push(read.version);
+        }
+        versions
+    }
+
+    #[test]
+    fn a_feed_gives_each_record_once_and_in_order_over_segments() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut alone = log(dir.path());
+        let start = alone.log.appended();
+        let expected: Vec<_> = (0..20).map(|n| alone.set(&format!("key{n}"), "value")).collect();
+        assert!(files(dir.path(), "log-").len() > 3);
+        let mut feed = alone.log.feed(Some(start)).unwrap();
+        assert_eq!(versions(&mut feed), expected);
+        assert_eq!(feed.bytes_ahead(), 0);
+        let position = alone.log.feed(Some(expected[9])).unwrap().position();
+        assert_eq!(versions(&mut alone.log.resume(position)), expected[10..]);
+    }
+
+    #[test]
+    fn what_is_not_written_yet_is_not_given() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut alone = log(dir.path());
+        let start = alone.log.appended();
+        let shared = Arc::clone(&alone.log.shared);
+        let nobody_writes = shared.locks.writer();
+        let version = alone.put("key", "value");
+        let mut feed = alone.log.feed(Some(start)).unwrap();
+        assert!(versions(&mut feed).is_empty());
+        assert!(matches!(
+            alone.log.feed(Some(version)),
+            Err(FeedError::Ahead { written }) if written == start
+        ));
+        drop(nobody_writes);
+        alone.log.wait(version).unwrap();
+        assert!(feed.wait(Instant::now() + PATIENCE, || true));
+        assert_eq!(versions(&mut feed), [version]);
+    }
+
+    #[test]
+    fn a_removed_segment_stays_readable_to_those_who_are_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut alone = log(dir.path());
+        let start = alone.log.appended();
+        let first = alone.set("a", "1");
+        let second = alone.set("b", "2");
+        let mut feed = alone.log.feed(Some(start)).unwrap();
+        assert_eq!(feed.next().unwrap().unwrap().version, first);
+        feed.give_back();
+        std::fs::remove_file(&files(dir.path(), "log-")[0]).unwrap();
+        assert_eq!(feed.next().unwrap().unwrap().version, second);
+    }
+
+    #[test]
+    fn a_feed_ends_where_another_state_takes_the_place_of_the_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut alone = log(dir.path());
+        let start = alone.log.appended();
+        alone.set("a", "1");
+        let mut feed = alone.log.feed(Some(start)).unwrap();
+        let snapshot = alone.log.begin_snapshot().unwrap();
+        assert!(matches!(feed.next(), Err(FeedError::Gone { .. })));
+        snapshot.give_up();
+    }
+}

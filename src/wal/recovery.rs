@@ -288,3 +288,96 @@ fn unreachable_start(dir: &Dir) -> Result<Recovered, Error> {
         "there are files of a log, and none that it could begin with".to_string(),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::alone::{Alone, MapStore, files, options};
+    use super::super::header::Header;
+    use super::super::{Change, Policy};
+    use super::*;
+    use crate::pair::Pair;
+    use std::path::Path;
+
+    /// What a start finds in a directory: the keys, and the end of the log. It adds nothing, as a replica's does.
+    fn start(path: &Path) -> Result<(String, u64), Error> {
+        let disk = Disk::default();
+        let dir = Dir::open_or_create(&disk, path)?;
+        let store = MapStore::default();
+        let replay = |record: &Record<'_>, version| store.replay(record, version);
+        let log = recover(&dir, &disk, &options(Policy::No), |_| Role::Replica, replay)?;
+        let keys: Vec<_> = store.contents().into_iter().map(|(key, _)| key).collect();
+        Ok((keys.join(" "), log.position))
+    }
+
+    /// The only segment of a log with the keys `a` and `b`, and a batch of `c` and `d`; and where each of the three ends.
+    fn example(path: &Path) -> (LogFile, Vec<u8>, [u64; 3]) {
+        let mut alone = Alone::primary(path);
+        let ends = [alone.set("a", "1"), alone.set("b", "2")];
+        alone.appender.begin_batch(crate::wal::BatchRoom::new(2));
+        for key in ["c", "d"] {
+            let pair = Pair::new(key.as_bytes(), b"3");
+            let replaced = None;
+            alone
+                .appender
+                .append_unreserved(0, Change::Put { pair, replaced });
+        }
+        alone.appender.end_batch();
+        let end = alone.appender.next();
+        alone.log.wait(end).unwrap();
+        drop(alone);
+        let named = LogFile::from_path(&files(path, "log-")[0]).unwrap();
+        let bytes = std::fs::read(&named.path).unwrap();
+        (named, bytes, [ends[0], ends[1], end])
+    }
+
+    #[test]
+    fn a_log_cut_anywhere_opens_to_the_records_before_the_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        let (named, bytes, ends) = example(dir.path());
+        let keys = ["", "a", "a b", "a b c d"];
+        let first = ends[0] as usize - 22; // A head of 20 bytes, a key and a value of one each.
+        for end in first..=ends[2] as usize {
+            std::fs::write(&named.path, &bytes[..HEADER_BYTES + end]).unwrap();
+            let intact = ends.iter().filter(|at| **at <= end as u64).count();
+            let expected = intact.checked_sub(1).map_or(first as u64, |at| ends[at]);
+            let (found, position) = start(dir.path()).unwrap();
+            assert_eq!((found, position), (keys[intact].to_owned(), expected), "{end}");
+        }
+    }
+
+    #[test]
+    fn damage_with_records_behind_it_stops_the_start_and_is_left_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let (named, mut bytes, ends) = example(dir.path());
+        bytes[HEADER_BYTES + ends[0] as usize + 5] ^= 1;
+        std::fs::write(&named.path, &bytes).unwrap();
+        match start(dir.path()) {
+            Err(Error::Damaged { offset, .. }) => assert_eq!(offset, ends[0]),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(std::fs::read(&named.path).unwrap(), bytes);
+    }
+
+    #[test]
+    fn files_that_do_not_follow_one_another_stop_the_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let (named, bytes, ends) = example(dir.path());
+        let mut header = Header::decode(&bytes[..HEADER_BYTES]).unwrap();
+        header.first_offset = ends[2] + 1;
+        let behind = LogFile::new(dir.path(), Kind::Log, header.first_offset);
+        std::fs::write(&behind.path, header.encode()).unwrap();
+        let error = start(dir.path()).unwrap_err();
+        assert!(
+            matches!(error, Error::Inconsistent { .. } | Error::Damaged { .. }),
+            "{error:?}"
+        );
+
+        // One that begins where the log ends is its next segment.
+        std::fs::remove_file(&behind.path).unwrap();
+        header.first_offset = ends[2];
+        let behind = LogFile::new(dir.path(), Kind::Log, header.first_offset);
+        std::fs::write(&behind.path, header.encode()).unwrap();
+        assert_eq!(start(dir.path()).unwrap().1, ends[2]);
+        assert_eq!(std::fs::read(&named.path).unwrap(), bytes);
+    }
+}

@@ -163,7 +163,7 @@ fn what_has_a_home_is_done_there() {
 const FILE_LINES_MAX: usize = 400;
 
 /// Files that are longer, and how long. The list may only get shorter, and its numbers smaller.
-const LONGER: [(&str, usize); 2] = [("wal/commit.rs", 405), ("wal/writer.rs", 430)];
+const LONGER: [(&str, usize); 0] = [];
 
 #[test]
 fn no_file_is_longer_than_it_may_be() {
