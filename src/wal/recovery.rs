@@ -49,7 +49,7 @@ const LOST_PAGE: &str =
     ", with whole records behind it (a power cut may leave this where the log was not synced)";
 
 /// Reads a directory, or makes a new log in an empty one. Each record is given to `replay` with the version
-/// that it gives its key. `role` says what the node is, by the term of its log. `is_new` says that a store is to be made even where one seems to be lost.
+/// that it gives its key. `role` says what the node is, by the term of its log.
 pub(super) fn recover(
     dir: &Dir,
     disk: &Disk,
@@ -80,11 +80,51 @@ pub(super) fn recover(
     }
     check_start(dir, &files)?;
     dir.check_last_segment(&listing)?;
+    let closed_at = dir.closed_at(&listing);
+    let (mut log, has_lost) = read_files(dir, disk, &files, closed_at, &mut replay)?;
+    dir.check_end(closed_at, log.position)?;
+    let end = log.segment.file.metadata();
+    let end = end.map_err(Error::io("cannot read", &log.segment.path))?.len();
+    let is_open = files.last().is_some_and(|last| last.kind == Kind::Log)
+        && log.segment.file_position(log.position) == end;
+    if is_open {
+        // What was written and not synced before is now what the store holds, and clients see: it is made
+        // durable before anything is built on it.
+        let Segment { file, path, .. } = &log.segment;
+        disk.sync_data(file).map_err(Error::io("cannot sync", path))?;
+    } else {
+        // The process ended between making the base, or the SKIP, and the segment that follows it.
+        begin_segment(dir, disk, &mut log)?;
+    }
+    // A replica's log is the primary's, byte for byte: it has no say in how it goes on.
+    let term = log.branches.last().map_or(Term::FIRST, |last| last.term);
+    if role(term) == Role::Primary {
+        begin_branch(dir, disk, &mut log, options.branch_spread_bytes)?;
+    }
+    // What a base was made of is kept where the base was damaged: somebody may want it yet.
+    if !has_lost {
+        let backlog_bytes = options.backlog_bytes.unwrap_or(BACKLOG_BYTES_DEFAULT);
+        dir.remove(disk, listing.dispensable(dir, backlog_bytes, None));
+    }
+    if log.deferred.is_none() {
+        log.segment.mark(dir, disk, log.id);
+    }
+    Ok(log)
+}
+
+/// Reads a base and what follows it. Returns the log as it ends there, and whether a part of it was lost. `closed_at` is
+/// where a stop in order has left it.
+fn read_files(
+    dir: &Dir,
+    disk: &Disk,
+    files: &[&LogFile],
+    closed_at: Option<u64>,
+    replay: &mut impl FnMut(&Record<'_>, u64),
+) -> Result<(Recovered, bool), Error> {
     let mut log: Option<Recovered> = None;
     let mut has_lost = false;
     let mut is_empty = files.iter().all(|named| named.kind == Kind::Log);
     let mut digest = None;
-    let closed_at = dir.closed_at(&listing);
     for (at, named) in files.iter().enumerate() {
         let mut reader = FileReader::open_in(dir, named)?;
         if let Some(log) = &log {
@@ -129,34 +169,7 @@ pub(super) fn recover(
     }
     let mut log = log.expect("there is at least one file");
     log.digest = digest.map(Digest);
-    dir.check_end(closed_at, log.position)?;
-    let end = log.segment.file.metadata();
-    let end = end.map_err(Error::io("cannot read", &log.segment.path))?.len();
-    let is_open = files.last().is_some_and(|last| last.kind == Kind::Log)
-        && log.segment.file_position(log.position) == end;
-    if is_open {
-        // What was written and not synced before is now what the store holds, and clients see: it is made
-        // durable before anything is built on it.
-        let Segment { file, path, .. } = &log.segment;
-        disk.sync_data(file).map_err(Error::io("cannot sync", path))?;
-    } else {
-        // The process ended between making the base, or the SKIP, and the segment that follows it.
-        begin_segment(dir, disk, &mut log)?;
-    }
-    // A replica's log is the primary's, byte for byte: it has no say in how it goes on.
-    let term = log.branches.last().map_or(Term::FIRST, |last| last.term);
-    if role(term) == Role::Primary {
-        begin_branch(dir, disk, &mut log, options.branch_spread_bytes)?;
-    }
-    // What a base was made of is kept where the base was damaged: somebody may want it yet.
-    if !has_lost {
-        let backlog_bytes = options.backlog_bytes.unwrap_or(BACKLOG_BYTES_DEFAULT);
-        dir.remove(disk, listing.dispensable(dir, backlog_bytes, None));
-    }
-    if log.deferred.is_none() {
-        log.segment.mark(dir, disk, log.id);
-    }
-    Ok(log)
+    Ok((log, has_lost))
 }
 
 /// Takes a last segment away that is empty, or has no header and no record, behind one that ends where it begins:
