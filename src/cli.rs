@@ -140,7 +140,7 @@ pub(crate) enum Command {
     /// Store a value under a key
     ///
     /// It is stored whether the key is new or not, unless a flag says otherwise. When the command returns,
-    /// the node holds the value as firmly as its --fsync says.
+    /// the node holds the value as durably as its --fsync says.
     Set(Set),
     /// Delete keys, all that begin with a prefix, or all there are
     ///
@@ -175,7 +175,7 @@ pub(crate) enum Command {
     /// Write keys, values and deadlines to a file or standard output, as JSON lines
     ///
     /// A line is {"key","value"}; "encoding":"base64" says that the value is no text, and "expires_at_ms" when
-    /// the key expires. The node goes on meanwhile: every key that stays from the beginning to the end is
+    /// the key expires. The node serves meanwhile: every key that stays from the beginning to the end is
     /// there once, with a value that it had in between. The file is written under another name and renamed when it is
     /// complete; it is readable by its owner alone, unless it replaces one, whose mode and owner it keeps.
     Export(Export),
@@ -197,7 +197,7 @@ pub(crate) enum Command {
     /// Print changes as they are made, as JSON, one a line
     ///
     /// A change has its operation (SET, UPDATE, DELETE, EVICT or EXPIRE), key, value, version, which is the
-    /// offset to go on after, and timestamp (in ms since the Unix epoch). This goes on until interrupted.
+    /// offset to go on after, and timestamp (in ms since the Unix epoch). This continues until interrupted.
     /// Where the node goes away meanwhile, that is said on standard error, and nothing is missed once it is
     /// back. The exit status is 6 where the node no longer holds what came after --after.
     Watch(Watch),

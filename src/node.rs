@@ -332,7 +332,7 @@ impl Node {
         })
     }
 
-    /// Returns when the log holds everything up to `offset` as firmly as the policy asks.
+    /// Returns when the log holds everything up to `offset` as durably as the policy asks.
     ///
     /// An error means that the outcome is not known: the writes are in the store, and may or may not be
     /// there after a restart.

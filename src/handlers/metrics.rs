@@ -20,7 +20,7 @@ use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, Me
 use prometheus::{Encoder, TextEncoder};
 use tiny_http::StatusCode;
 
-/// Bounds of the buckets that are told, as powers of two of a microsecond: 16 us, and up to 16.8 s.
+/// Bounds of the buckets that are reported, as powers of two of a microsecond: 16 us, and up to 16.8 s.
 const BOUNDS: std::ops::RangeInclusive<u32> = 4..=24;
 
 /// `GET /metrics`
@@ -38,7 +38,7 @@ pub(crate) fn get(context: &Context<'_>, head: &Head<'_>, scratch: &mut Scratch)
     Ok(Reply::new(StatusCode(200), Body::Written(Media::Metrics)))
 }
 
-/// What is told, in order.
+/// What is reported, in order.
 #[derive(Default)]
 struct Families(Vec<MetricFamily>);
 
@@ -337,7 +337,7 @@ fn replication(families: &mut Families, node: &Node) {
         );
     }
     let mut followers = node.followers();
-    // Two series of one name would have Prometheus refuse all: of followers that give one address, one is told.
+    // Two series of one name would have Prometheus refuse all: of followers that give one address, one is reported.
     followers.sort_by(|one, other| one.address.cmp(&other.address));
     followers.dedup_by(|one, other| one.address == other.address);
     let mut per_follower = |name: &str, help: &str, value: fn(&FollowerStatus) -> f64| {

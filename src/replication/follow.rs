@@ -196,7 +196,7 @@ impl Following<'_> {
             }
             let chunk = check_chunk(node, answer.chunk, end.offset);
             let chunk = chunk.map_err(|why| FollowError::Invalid(address.clone(), why.to_owned()))?;
-            // News are as old as the question, but for the time that the other node may have waited: an answer can
+            // News are as old as the question, except for the time that the other node may have waited: an answer can
             // lie in a buffer for long, and what it says of the primary comes before its first byte. A replica adds
             // how old its own news are.
             let passed_on = match peer.is_primary {

@@ -1,11 +1,11 @@
 //! Compaction: makes a base of the store while it serves, and drops what the base has made superfluous.
 //!
-//! 1. The log goes on in a new segment, at offset N.
+//! 1. The log continues in a new segment, at offset N.
 //! 2. The store is walked, a few entries in a hold of its lock, into a temporary base at N (`base`).
 //! 3. Once the log is synced up to where the walk ended, the base is synced, gets its name, and the directory
 //!    is synced. Not before: a key that was written behind N has left the base to the log, so the log must
 //!    hold it.
-//! 4. What is older than N goes, but for a backlog of segments for those who read the log from behind.
+//! 4. What is older than N goes, except for a backlog of segments for those who read the log from behind.
 //!
 //! A crash anywhere leaves a directory that opens to the same state: until the base has its name it does not
 //! count, and nothing goes before it has. An error is told, leaves the node as it was, and is no reason to

@@ -1,14 +1,14 @@
 //! The log of a replica: the same bytes at the same offsets as the primary's.
 //!
-//! What another node has written comes in pieces of whole records. A piece goes to the writer as any record
+//! What another node has written comes in chunks of whole records. A chunk goes to the writer as any record
 //! does, so all that holds of the log (group commit, retries, healing) holds of it; only once the log has it
 //! is it applied to the store. In between, the log is ahead of the store, and nobody may take the one for the
 //! other: that stretch is a [`ReplicaAppend`], and a base is begun between two of them.
 //!
 //! # What must hold
-//! - A piece is written behind what is there, or not at all.
+//! - A chunk is written behind what is there, or not at all.
 //! - Between two steps the log is written up to where the store is. After a failure of the disk the log may be
-//!   ahead by the piece of the last step, all of it, or back to where the store is: [`ReplicaAppend::position`] tells.
+//!   ahead by the chunk of the last step, all of it, or back to where the store is: [`ReplicaAppend::position`] tells.
 //! - Nothing that is set aside is taken out of the log before it is synced elsewhere.
 
 use super::branch::{self, Beginning, Branch};
@@ -166,7 +166,7 @@ impl Log {
 }
 
 impl ReplicaAppend<'_> {
-    /// Where the next piece goes.
+    /// Where the next chunk goes.
     pub(crate) fn position(&self) -> u64 {
         self.apply_lock.writer().position()
     }
@@ -176,7 +176,7 @@ impl ReplicaAppend<'_> {
         self.apply_lock.writer().last()
     }
 
-    /// Writes a piece that ends at `end`, and returns once the log holds it as firmly as the policy asks. After
+    /// Writes a chunk that ends at `end`, and returns once the log holds it as durably as the policy asks. After
     /// an error it may hold it or not: ask for the position in a later step, once the log is well again.
     pub(crate) fn append(
         &self,
@@ -206,7 +206,7 @@ impl ReplicaAppend<'_> {
         }
     }
 
-    /// Goes on at `offset`, as the last record of the last piece says.
+    /// Continues at `offset`, as the last record of the last chunk says.
     pub(crate) fn skip_forward(&self, offset: u64) -> Result<(), Refusal> {
         let mut writer = self.apply_lock.writer();
         let passed = writer.restart_at(offset);

@@ -6,7 +6,7 @@
 //! # What must hold
 //! - Nothing past `written` is read: what stands there may be cut off again.
 //! - A feed gives every record from where it starts on, each once and in order, or fails. Where the log has
-//!   a hole it goes on only if the record before the hole says where (see [`Feed::follow`]).
+//!   a hole it continues only if the record before the hole says where (see [`Feed::follow`]).
 //! - A segment that is removed while a feed is in it stays readable to that feed: it has the file open.
 //! - All feeds in a segment share one open file, so watchers do not use up the file descriptors; a feed that
 //!   waits holds no buffer.
@@ -22,7 +22,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Read at a time, in bytes, but for a record that is longer. Small, as there may be a thousand feeds.
+/// Read at a time, in bytes, except for a record that is longer. Small, as there may be a thousand feeds.
 pub(crate) const BUFFER_BYTES: usize = 64 * 1024;
 
 /// A cursor over the log that moves on as the log grows.
@@ -35,7 +35,7 @@ pub struct Feed<'a> {
     /// Whole or cut short, what was read of the log from `offset` on begins at `start`.
     pub(super) buffer: Vec<u8>,
     pub(super) start: usize,
-    /// Where the log goes on if the segment ends here: the record before, of the log itself, has said so.
+    /// Where the log continues if the segment ends here: the record before, of the log itself, has said so.
     pub(super) next_offset: Option<u64>,
     /// Whether a record was found where the feed starts.
     pub(super) has_begun: bool,
@@ -332,9 +332,9 @@ impl<'a> Feed<'a> {
         })
     }
 
-    /// Goes on to the next segment, where this one ends but for `left` bytes that are no record. It begins
+    /// Continues to the next segment, where this one ends except for `left` bytes that are no record. It begins
     /// where this one ends, or where the last record of this one says. Otherwise there are changes that the
-    /// log does not hold: it goes on behind a base that does (see [`super::log_thread`]).
+    /// log does not hold: it continues behind a base that does (see [`super::log_thread`]).
     pub(super) fn follow(&mut self, left: usize) -> Result<(), FeedError> {
         let ended = self.segment.as_ref().map(|segment| segment.inode);
         if left > 0 && !self.has_begun {

@@ -190,7 +190,7 @@ impl Log {
         Ok(Reserved { budget, bytes })
     }
 
-    /// Returns when the log holds everything up to `offset` as firmly as the policy asks. May do the
+    /// Returns when the log holds everything up to `offset` as durably as the policy asks. May do the
     /// writing itself.
     pub(crate) fn wait(&self, offset: u64) -> Result<(), Refusal> {
         self.shared.wait(offset)
@@ -201,7 +201,7 @@ impl Log {
         self.shared.commit.may_defer(offset)
     }
 
-    /// Leaves something to be done once the log holds everything up to `offset` as firmly as the policy asks,
+    /// Leaves something to be done once the log holds everything up to `offset` as durably as the policy asks,
     /// or when it has failed. `false` where it has to be waited for instead. What is done must not block.
     pub(crate) fn defer(&self, offset: u64, then: OnDurable) -> bool {
         self.shared.commit.defer(offset, then)
@@ -222,7 +222,7 @@ impl Log {
         Ok(feed)
     }
 
-    /// Goes on where a feed was left.
+    /// Continues where a feed was left.
     pub(crate) fn resume(&self, position: FeedPosition) -> Feed<'_> {
         Feed::resume(&self.shared, position)
     }

@@ -20,7 +20,7 @@
 //! | `recovery`, `recovered`, `inspect` | opens a directory and finds the end; how a log or a branch begins there; what can be said of its files |
 //! | `compaction`, `compaction_state` | makes a base while the node serves, and drops what it makes superfluous |
 //! | `base` | the state at an offset, as a file |
-//! | `backup`, `retention` | the state of a store that goes on, as a file; and what that needs of the log |
+//! | `backup`, `retention` | the state of a store that serves meanwhile, as a file; and what that needs of the log |
 //! | `copy`, `snapshot` | a log that is another node's: taken chunk by chunk, or put in place of this one |
 //! | `term`, `branch`, `last_record`, `marker` | who wrote what; how histories are told apart; what the node is in its cluster |
 //! | `reader`, `file_reader` | records of a directory, of a file |
@@ -34,9 +34,9 @@
 //! # What holds
 //! - A record is handed over under the lock that its change was made under (the appender is a part of what
 //!   that lock guards), so the log has the order of the store.
-//! - What [`Log::wait`] has returned for is on disk as firmly as the [`Policy`] says.
+//! - What [`Log::wait`] has returned for is as durable as the [`Policy`] says.
 //! - When the disk fails, the log refuses writes before they change anything, says so in its [`Health`],
-//!   and goes on by itself once it can.
+//!   and continues by itself once it can.
 //! - Nothing is deleted before what replaces it is synced, its directory entry too.
 
 mod appender;

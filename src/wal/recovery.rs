@@ -1,7 +1,7 @@
 //! Opens a data directory: reads what it holds, in order, and finds the end of the log.
 //!
 //! The newest base is read first, if there is one, then the segments from its offset on. They must follow
-//! one another without a gap, and be whole, but for one thing: the last segment may have a torn tail, bytes
+//! one another without a gap, and be whole, except for one thing: the last segment may have a torn tail, bytes
 //! at its end that are no record and have no valid record behind them. They are what a write leaves that a
 //! crash interrupted, and are cut off, with a warning; where they are more than a record cut short, they are
 //! kept in a file of their own.
@@ -96,7 +96,7 @@ pub(super) fn recover(
         // The process ended between making the base, or the SKIP, and the segment that follows it.
         begin_segment(dir, disk, &mut log)?;
     }
-    // A replica's log is the primary's, byte for byte: it has no say in how it goes on.
+    // A replica's log is the primary's, byte for byte: it has no say in how it continues.
     let term = log.branches.last().map_or(Term::FIRST, |last| last.term);
     if role(term) == Role::Primary {
         begin_branch(dir, disk, &mut log, options.branch_spread_bytes)?;

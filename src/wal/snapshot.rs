@@ -3,7 +3,7 @@
 //! A snapshot comes as a backup does ([`super::backup`]): the state at an offset E, of which only the last
 //! record tells that it is whole, and what E is. It is written to a temporary file as it comes. Once it is
 //! whole and its digest is that of what was made of it, it gets the header of a base at E, is synced, and
-//! becomes the one base; the log goes on at E, and what was there before goes.
+//! becomes the one base; the log continues at E, and what was there before goes.
 //!
 //! # What must hold
 //! - Until the new base has its name the old files are what a start would find; from then on they are not
@@ -229,7 +229,7 @@ impl Snapshot<'_> {
     }
 
     /// Makes it the log's new beginning. The store must hold it, and nothing else, before anybody is served
-    /// from it. Returns where the log goes on.
+    /// from it. Returns where the log continues.
     pub(crate) fn install(mut self) -> Result<u64, SnapshotError> {
         let (end, digest) = self.end()?;
         let header = self.header.take().ok_or_else(|| invalid("it has no header"))?;

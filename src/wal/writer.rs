@@ -43,7 +43,7 @@ pub(super) struct Writer {
     /// Set by a failed write, which may have left a part of a record.
     has_torn_tail: bool,
     /// Where the next segment begins, when nothing may be written to the one before it any more: a failed
-    /// attempt to start it may have left its file, or a record of the one before says where the log goes on.
+    /// attempt to start it may have left its file, or a record of the one before says where the log continues.
     /// Then `position` is there already.
     next_segment_at: Option<u64>,
     /// A branch that a start could not write for want of room: the buffer belongs behind it.
@@ -242,7 +242,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Goes on in a new segment from here on.
+    /// Continues in a new segment from here on.
     pub(super) fn start_segment(&mut self) -> Result<(), Failure> {
         self.cut_torn_tail()?;
         self.sync()?;
@@ -274,7 +274,7 @@ impl Writer {
         self.write_beginning(beginning)
     }
 
-    /// Goes on at `offset`, as the last record says that was written. After an error the next write tries to
+    /// Continues at `offset`, as the last record says that was written. After an error the next write tries to
     /// begin the segment there.
     pub(super) fn restart_at(&mut self, offset: u64) -> Result<(), Failure> {
         self.position = offset;
@@ -288,7 +288,7 @@ impl Writer {
         self.buffer.drop_waiting()
     }
 
-    /// Goes on at `offset` in a segment of its own: a base at that offset holds all that came before.
+    /// Continues at `offset` in a segment of its own: a base at that offset holds all that came before.
     pub(super) fn skip_forward(&mut self, offset: u64) -> Result<(), Error> {
         if let Some(beginning) = self.deferred.take() {
             // Its record is superfluous behind the base; headers tell of it from here on.

@@ -139,7 +139,7 @@ impl Connection<'_> {
         }
     }
 
-    /// Waits for slow answers to make room for a body that goes on coming, where no other waits.
+    /// Waits for slow answers to make room for a body that keeps coming, where no other waits.
     fn await_room(&mut self) -> bool {
         let shared = self.context.shared;
         let transport = &self.peer.transport;
