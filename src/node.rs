@@ -136,6 +136,7 @@ impl Node {
             Some(marker) => marker.promotes_above.is_some(),
             None => role == Role::Replica,
         };
+        let was_synced = marker.as_ref().and_then(|marker| marker.is_synced) == Some(true);
         if let Some(marker) = marker {
             followers.set_successors(marker.successors, marker.has_successor);
         }
@@ -154,12 +155,12 @@ impl Node {
             run,
             room: Mutex::new(()),
         };
-        if to_remember {
-            node.remember_or_fail(role)?;
-        }
-        if role == Role::Replica && node.is_empty_store() {
+        if role == Role::Replica && node.is_empty_store() && !was_synced {
             // What it has is not what it is to show.
             node.cluster.set_synced(false);
+        }
+        if to_remember {
+            node.remember_or_fail(role)?;
         }
         let evicted = node.evict_excess();
         if evicted > 0 {

@@ -111,7 +111,7 @@ impl Node {
 
     /// How it is with the node's place in its cluster.
     pub fn cluster_status(&self) -> ClusterStatus {
-        self.cluster.status(self.visible())
+        self.cluster.status(self.visible(), self.term())
     }
 
     /// The id of the log.
@@ -309,6 +309,10 @@ impl Node {
         self.cluster.applied.set(end);
         self.cluster.set_synced(true);
         self.cluster.applied.wake();
+        if self.is_empty_store() {
+            // The next start cannot tell it from one that has nothing yet.
+            self.as_replica(|| self.remember(Role::Replica));
+        }
         Ok(end)
     }
 

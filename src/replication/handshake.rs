@@ -33,6 +33,7 @@ pub(crate) fn handshake(node: &Node) -> Handshake {
             .filter(|_| is_fed)
             .map(|heard| heard.as_millis() as u64),
         offset: node.written(),
+        given_up: node.cluster().given_up(),
         check: 0,
     }
     .sealed()
@@ -50,6 +51,8 @@ pub(super) struct PeerInfo {
     /// How long ago it heard it.
     pub(super) primary_heard: Option<Duration>,
     pub(super) offset: u64,
+    /// The last of its promotions that it has given up.
+    pub(super) given_up: u64,
     /// Which process it is: one may be reached at several addresses.
     pub(super) process: u64,
     /// Whether it is this node.
@@ -113,6 +116,7 @@ fn read(node: &Node, said: &Handshake) -> Result<PeerInfo, &'static str> {
         primary,
         primary_heard: said.primary_heard_ms.map(Duration::from_millis),
         offset: said.offset,
+        given_up: said.given_up,
         process: said.node,
         is_self: said.node == node.cluster().id,
     })
@@ -133,7 +137,7 @@ fn act_on(node: &Node, peer: &PeerInfo) {
     }
     if peer.term <= term {
         if !peer.is_primary {
-            node.hear_replica(peer.process, &peer.address);
+            node.hear_replica(peer.process, &peer.address, peer.given_up);
         }
         return;
     }
