@@ -16,6 +16,7 @@ mod error;
 mod reapply;
 mod replica;
 mod serve;
+mod tls;
 mod units;
 mod values;
 mod watch;
@@ -30,6 +31,7 @@ pub(crate) use error::usage_message;
 pub(crate) use reapply::Reapply;
 pub(crate) use replica::{Forget, Promote, Replica};
 pub(crate) use serve::{LogLevel, Serve};
+pub(crate) use tls::TlsClient;
 pub(crate) use units::Span;
 pub(crate) use values::{key, limit, ttl, version};
 pub(crate) use watch::Watch;
@@ -351,7 +353,7 @@ mod tests {
             &["list", "--json", "--null"],
             &["list", "--limit", "0"],
             &["get", "k", "--timeout", "0s"],
-            &["get", "k", "--server", "https://localhost"],
+            &["get", "k", "--server", "ftp://localhost"],
             &["get", "k", "--token", "secret"],
             &["list", "--limit", "-1"],
             &["list", "--values", "--null"],

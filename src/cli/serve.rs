@@ -2,6 +2,7 @@
 
 use super::cluster::Cluster;
 use super::connection::{DIR_DEFAULT, ENV_DIR, ENV_LISTEN, ENV_LOG, ENV_TOKEN_FILE, LISTEN_DEFAULT};
+use super::tls::{TlsClient, TlsServer};
 use super::units::{Size, Span};
 use super::values::{
     buffer, capacity, count, headers, host_name, max_batch, max_value, mode, not_zero, ratio, segment_size,
@@ -123,6 +124,14 @@ pub(crate) struct Serve {
     /// Listen where other machines can reach the node though it asks for no token
     #[arg(long, help_heading = "Security")]
     pub insecure: bool,
+
+    /// What it shows its clients.
+    #[command(flatten)]
+    pub tls: TlsServer,
+
+    /// Whom it trusts among the other nodes.
+    #[command(flatten)]
+    pub tls_client: TlsClient,
 
     /// What it is told of its cluster.
     #[command(flatten)]

@@ -6,6 +6,8 @@
 //! | `endpoint` | where a server listens |
 //! | `listener` | accepts connections, and refuses those there is no room for |
 //! | `transport` | what carries the bytes of one connection |
+//! | `tls_stream` | a connection under TLS |
+//! | `certificates` | what a server shows its clients, read anew when the files change |
 //! | `registry` | the connections that are open, and what they count |
 //! | `input` | what came and was not consumed |
 //! | `budget` | the memory that all connections share |
@@ -15,6 +17,7 @@
 //! | `stopper` | how a server is told to stop |
 
 pub(crate) mod budget;
+pub(crate) mod certificates;
 mod endpoint;
 pub(crate) mod input;
 mod linger;
@@ -23,6 +26,7 @@ mod pace;
 mod parts;
 pub(crate) mod registry;
 mod stopper;
+pub(crate) mod tls_stream;
 pub(crate) mod transport;
 
 pub(crate) use endpoint::Endpoint;

@@ -136,6 +136,7 @@ mod link;
 mod prober;
 mod pulse;
 mod silence;
+mod wire;
 
 pub(crate) use handover::promote;
 pub(crate) use handshake::{OTHER_VERSION, handshake, receive};
@@ -168,7 +169,13 @@ fn dial(node: &Node, address: &str, timeout: Duration) -> Result<Link, LinkError
     let cluster = node.cluster();
     let addresses = cluster.resolver().resolve(address, timeout)?;
     let token = cluster.options().token.as_ref().map(|token| token.text());
-    Link::connect(address, &addresses, token, timeout)
+    Link::connect(
+        address,
+        &addresses,
+        token,
+        cluster.options().tls.as_ref(),
+        timeout,
+    )
 }
 
 /// The threads `follow` and `prober` of a node. They end, and are joined, in [`Replication::stop`].
