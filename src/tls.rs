@@ -21,6 +21,9 @@ use x509_parser::extensions::GeneralName;
 /// Largest file of certificates, in bytes: as many as a system trusts, twice.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
+/// Names of a certificate that a message names at most.
+const NAMES_MAX: usize = 4;
+
 /// What HTTP/1.1 is called in ALPN.
 pub(crate) const ALPN_HTTP: &[u8] = b"http/1.1";
 
@@ -237,7 +240,9 @@ pub(crate) fn words(error: &rustls::Error) -> String {
             }
             Certificate::NotValidForName => "its certificate is for another name".to_owned(),
             Certificate::NotValidForNameContext { expected, presented } => {
-                let presented: Vec<String> = presented.iter().take(4).map(|name| plain(name)).collect();
+                // As `DnsName("kv.example.org")`.
+                let name = |shown: &String| plain(shown.split('"').nth(1).unwrap_or(shown));
+                let presented: Vec<String> = presented.iter().take(NAMES_MAX).map(name).collect();
                 let names = match presented.is_empty() {
                     true => "no name".to_owned(),
                     false => presented.join(", "),

@@ -52,10 +52,7 @@ fn commands_and_large_values_go_through_tls() {
     );
     done(&node, &ca, &["set", "colour", "green"]);
     assert_eq!(done(&node, &ca, &["get", "colour"]).trim_end(), "green");
-    let large: String = (0..200_000)
-        .map(|number| format!("{number},"))
-        .take(150_000)
-        .collect();
+    let large: String = (0..200_000).map(|number| format!("{number},")).collect();
     let file = node.home().join("large");
     std::fs::write(&file, &large[..1_000_000]).unwrap();
     done(&node, &ca, &["set", "large", "--file", file.to_str().unwrap()]);
@@ -79,7 +76,7 @@ fn a_slow_reader_of_a_pipeline_gets_all_of_it() {
         value.len()
     );
     client.send(&[head.as_bytes(), &value].concat());
-    assert!(client.answer().0.starts_with("HTTP/1.1 200"));
+    assert!(client.answer().0.starts_with("HTTP/1.1 201"));
     let get = b"GET /kv/k HTTP/1.1\r\nHost: localhost\r\nAccept: application/octet-stream\r\n\r\n";
     client.send(&get.repeat(30));
     for _ in 0..30 {
@@ -113,7 +110,8 @@ fn plain_http_is_told_that_tls_is_spoken() {
     let (_dir, _ca, pair) = certificates();
     let node = Server::start(&pair.flags());
     let answer = Client::connect(node.address()).get("/kv/k");
-    assert!(answer.expect_problem(400).ends_with("not-tls"));
+    let kind = answer.expect(400).body_json()["type"].clone();
+    assert_eq!(kind, "urn:pykv:problem:not-tls");
     let output = pykv(&["get", "k"]).at(&node).run();
     assert!(output.stderr.contains("https://"), "{}", output.stderr);
 }
@@ -170,7 +168,10 @@ fn nothing_below_tls_1_2_is_spoken_and_no_other_protocol_than_http_1_1() {
         &["-alpn", "h2"],
     ] {
         let said = session(refused);
-        assert!(said.contains("Cipher is (NONE)"), "{refused:?}: {said}");
+        assert!(
+            said.contains("no peer certificate available"),
+            "{refused:?}: {said}"
+        );
     }
 }
 

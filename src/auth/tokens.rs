@@ -116,32 +116,31 @@ impl Tokens {
         self.0.iter().find(stands_for).map(|known| &known.grant)
     }
 
-    /// What a request may do that shows `authorization`, or whose client has proved `names` by a certificate, where that
-    /// includes `scope`. A token that is shown counts alone.
-    pub(crate) fn check(
-        &self,
-        authorization: Option<&[u8]>,
-        names: &[String],
-        scope: Scope,
-    ) -> Result<Grant, Denied> {
-        let grant = match authorization {
-            Some(authorization) => match authorization.split_at_checked("Bearer ".len()) {
-                Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"Bearer ") => {
-                    self.grant(token.trim_ascii())
-                }
-                _ => return Err(Denied::Scheme),
-            },
-            None if names.is_empty() => return Err(Denied::Missing),
-            None => self.grant_of_names(names),
+    /// What a request may do that shows `authorization`, where that includes `scope`.
+    pub(crate) fn check(&self, authorization: Option<&[u8]>, scope: Scope) -> Result<Grant, Denied> {
+        let authorization = authorization.ok_or(Denied::Missing)?;
+        let given = match authorization.split_at_checked("Bearer ".len()) {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"Bearer ") => token.trim_ascii(),
+            _ => return Err(Denied::Scheme),
         };
-        match grant {
-            None => Err(Denied::Unknown),
-            Some(grant) if grant.scope < scope => Err(Denied::Scope {
-                needed: scope,
-                held: grant.scope,
-            }),
-            Some(grant) => Ok(grant.clone()),
-        }
+        allowed(self.grant(given), scope)
+    }
+
+    /// What a request may do that shows no token, and whose client has proved `names` by a certificate, where that
+    /// includes `scope`.
+    pub(crate) fn check_names(&self, names: &[String], scope: Scope) -> Result<Grant, Denied> {
+        allowed(self.grant_of_names(names), scope)
+    }
+}
+
+fn allowed(grant: Option<&Grant>, scope: Scope) -> Result<Grant, Denied> {
+    match grant {
+        None => Err(Denied::Unknown),
+        Some(grant) if grant.scope < scope => Err(Denied::Scope {
+            needed: scope,
+            held: grant.scope,
+        }),
+        Some(grant) => Ok(grant.clone()),
     }
 }
 

@@ -116,7 +116,8 @@ pub(crate) struct Serve {
     ///
     /// Before a token may stand what it is for: read, write (which may read too) or admin (which may do
     /// all, and is meant where nothing stands). Behind a token for read or write may stand prefixes, as in
-    /// `write TOKEN prefix=app1/ prefix=shared/`: it opens only keys that begin with one of them. Lines that are empty
+    /// `write TOKEN prefix=app1/ prefix=shared/`: it opens only keys that begin with one of them. In the place of a
+    /// token, `cert:NAME` stands for clients with a certificate for that DNS name or URI: see --tls-client-ca. Lines that are empty
     /// or begin with # do not count.
     #[arg(long, value_name = "FILE", env = ENV_TOKEN_FILE, help_heading = "Security")]
     pub token_file: Option<PathBuf>,

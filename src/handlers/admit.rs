@@ -54,9 +54,11 @@ pub(crate) fn admit<'a>(
         return Err(Problem::new(problem::METHOD, format!("it takes {allowed}")).header("Allow", allowed));
     }
     let grant = match (&context.shared.tokens, route.scope(&head.method)) {
-        (Some(tokens), Some(scope)) => tokens
-            .check(head.authorization, names, scope)
-            .map_err(Problem::of_denied)?,
+        (Some(tokens), Some(scope)) => match head.authorization {
+            None if !names.is_empty() => tokens.check_names(names, scope),
+            shown => tokens.check(shown, scope),
+        }
+        .map_err(Problem::of_denied)?,
         _ => Grant::ALL,
     };
     if route.is_data() {
