@@ -19,7 +19,7 @@
 //! | [`handlers`] | one file a resource: from a request to its answer, by calls of a node; the table of routes | `address`, `api`, `auth`, `histogram`, `http`, `json`, `key`, `wal`, `net`, `node`, `observe`, `page`, `pair`, `record`, `replication`, `session`, `store`, `wall` |
 //! | [`session`] | a client's way to the data: a node, and what the client's token opens | `auth`, `key`, `wal`, `node`, `pair` |
 //! | [`http`] | HTTP on the wire: requests, answers, problems | `api`, `escape`, `wall` |
-//! | [`net`] | connections as bytes: the open ones, what came, the memory that all share; no protocol, no node | `system`, `tls` |
+//! | [`net`] | connections as bytes: the open ones, what came, the memory that all share; no protocol, no node | `system`, `tls`, `wall` |
 //! | [`auth`] | tokens and what they allow | |
 //! | [`observe`] | how long requests took, and who hears of it: the slow log, the access log, `/metrics`, `/history` | `api`, `escape`, `histogram`, `http`, `net`, `node`, `store`, `waits`, `wall`, `system` |
 //! | [`page`] | the web page: files in the binary | `http` |

@@ -1,5 +1,6 @@
 //! The flags of `pykv serve`, and what they come to as options of the node and the listener.
 
+use super::choices::{Fsync, LogLevel};
 use super::cluster::Cluster;
 use super::connection::{DIR_DEFAULT, ENV_DIR, ENV_LISTEN, ENV_LOG, ENV_TOKEN_FILE, LISTEN_DEFAULT};
 use super::tls::{TlsClient, TlsServer};
@@ -11,7 +12,7 @@ use super::values::{
 use crate::http::{Hosts, Limits};
 use crate::net::Endpoint;
 use crate::{node, store, wal};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use std::path::PathBuf;
 
 /// What a record, or an entry, has beside its value, at most, in bytes.
@@ -236,42 +237,6 @@ pub(crate) struct Serve {
     /// How much to say on standard error
     #[arg(long, value_name = "LEVEL", env = ENV_LOG, default_value = "info", help_heading = "What it says")]
     pub log_level: LogLevel,
-}
-
-/// When the log is synced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Fsync {
-    /// Before each answer: nothing acknowledged is ever lost
-    Always,
-    /// Once a second: a power cut may take the last second
-    Everysec,
-    /// When the system likes: a power cut may take what the system held
-    No,
-}
-
-/// How much a node says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum LogLevel {
-    Off,
-    Error,
-    Warn,
-    Info,
-    Debug,
-    Trace,
-}
-
-impl LogLevel {
-    /// As the `log` crate has it.
-    pub(crate) fn filter(self) -> log::LevelFilter {
-        match self {
-            LogLevel::Off => log::LevelFilter::Off,
-            LogLevel::Error => log::LevelFilter::Error,
-            LogLevel::Warn => log::LevelFilter::Warn,
-            LogLevel::Info => log::LevelFilter::Info,
-            LogLevel::Debug => log::LevelFilter::Debug,
-            LogLevel::Trace => log::LevelFilter::Trace,
-        }
-    }
 }
 
 impl Serve {

@@ -8,12 +8,13 @@
 //! - There is no early data: it could be sent twice, and a write with it.
 
 use crate::tls::{self, Error, Identity};
+use crate::wall;
 use rustls::ServerConfig;
 use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, RwLock};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// How long before its end a certificate is warned of.
 const WARN_BEFORE: Duration = Duration::from_secs(14 * 24 * 3600);
@@ -148,7 +149,7 @@ impl Certificates {
 
     /// Says so in the log where a certificate ends soon, or has ended: once a day, however often it is called.
     pub(crate) fn warn_of_end(&self) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = wall::since_epoch();
         let expires = Duration::from_secs(self.expires());
         if expires > now + WARN_BEFORE {
             return;
@@ -225,6 +226,7 @@ mod tests {
     use super::*;
     use rcgen::{CertificateParams, KeyPair};
     use std::fs;
+    use std::time::UNIX_EPOCH;
 
     /// Writes a certificate that signs itself, and its key.
     fn write(files: &CertificateFiles, name: &str, expires: u64) {

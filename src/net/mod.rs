@@ -8,6 +8,7 @@
 //! | `transport` | what carries the bytes of one connection |
 //! | `tls_stream` | a connection under TLS |
 //! | `certificates` | what a server shows its clients, read anew when the files change |
+//! | `got` | what a read or a wait of a socket comes to |
 //! | `registry` | the connections that are open, and what they count |
 //! | `input` | what came and was not consumed |
 //! | `budget` | the memory that all connections share |
@@ -19,6 +20,7 @@
 pub(crate) mod budget;
 pub(crate) mod certificates;
 mod endpoint;
+mod got;
 pub(crate) mod input;
 mod linger;
 pub(crate) mod listener;

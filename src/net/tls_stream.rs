@@ -7,7 +7,7 @@
 //!   [`TlsStream::has_sent_all`]; a read, a flush and the end send what is left first.
 //! - Plaintext that lies in rustls counts before the socket is looked at: poll knows nothing of it.
 
-use super::transport::{Got, timespec};
+use super::got::{Got, timespec};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};

@@ -4,10 +4,11 @@
 //! - Nothing outside this file knows which kind of socket it is. A further kind has its place here.
 //! - A wait ends at its deadline, or with the timeouts that [`Transport::prepare`] has set.
 
+pub(crate) use super::got::{Got, timespec};
 use super::tls_stream::{Handshake, TlsStream};
 use crate::tls;
 use rustix::buffer::spare_capacity;
-use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use socket2::SockRef;
@@ -34,15 +35,6 @@ pub(crate) enum Client {
     Ip(IpAddr),
     /// On this machine, behind a unix socket.
     Local,
-}
-
-/// What became of a read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Got {
-    Bytes,
-    /// The client sends no more.
-    End,
-    TimedOut,
 }
 
 impl Transport {
@@ -253,12 +245,5 @@ impl fmt::Display for Client {
             Client::Ip(address) => address.fmt(f),
             Client::Local => f.write_str("unix:"),
         }
-    }
-}
-
-pub(crate) fn timespec(duration: Duration) -> Timespec {
-    Timespec {
-        tv_sec: duration.as_secs().try_into().unwrap_or(i64::MAX),
-        tv_nsec: duration.subsec_nanos().into(),
     }
 }
