@@ -8,11 +8,10 @@
 //! deadline. A body may take as long as it likes while it comes at a fair rate ([`RATE_MIN_BYTES`]): any byte
 //! says that the other side is alive, and one that merely dribbles is none that can be followed.
 
+use super::link_error::LinkError;
 use super::wire::Wire;
 use crate::api;
-use crate::tls;
 use rustls::ClientConfig;
-use std::fmt;
 use std::io::{self, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -35,41 +34,6 @@ const RATE_MIN_BYTES: u64 = 64 * 1024;
 
 /// Longest line between the chunks of a body, in bytes.
 const CHUNK_LINE_BYTES_MAX: usize = 64;
-
-/// Why another node could not be spoken to.
-#[derive(Debug)]
-pub(super) enum LinkError {
-    /// It cannot be reached, or does not answer.
-    Io(io::Error),
-    /// What it says is no answer that a node gives.
-    Invalid(String),
-    /// It answers, and refuses.
-    Refused(&'static str),
-}
-
-impl fmt::Display for LinkError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            LinkError::Io(error)
-                if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) =>
-            {
-                f.write_str("it does not answer")
-            }
-            LinkError::Io(error) => match tls::words_of(error) {
-                Some(words) => f.write_str(&words),
-                None => error.fmt(f),
-            },
-            LinkError::Invalid(why) => write!(f, "what it says is no answer of pykv: {why}"),
-            LinkError::Refused(why) => f.write_str(why),
-        }
-    }
-}
-
-impl From<io::Error> for LinkError {
-    fn from(error: io::Error) -> LinkError {
-        LinkError::Io(error)
-    }
-}
 
 fn invalid<T>(why: impl Into<String>) -> Result<T, LinkError> {
     Err(LinkError::Invalid(why.into()))

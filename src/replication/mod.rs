@@ -133,6 +133,7 @@ mod follow_error;
 mod handover;
 mod handshake;
 mod link;
+mod link_error;
 mod prober;
 mod pulse;
 mod silence;
@@ -142,7 +143,8 @@ pub(crate) use handover::promote;
 pub(crate) use handshake::{OTHER_VERSION, handshake, receive};
 
 use crate::node::Node;
-use link::{Link, LinkError};
+use link::Link;
+use link_error::LinkError;
 use std::io;
 use std::thread::{Builder, Scope, ScopedJoinHandle};
 use std::time::Duration;

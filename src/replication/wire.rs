@@ -1,6 +1,6 @@
 //! The bytes of a connection to another node, plain or under TLS.
 
-use super::link::LinkError;
+use super::link_error::LinkError;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use std::io::{self, Read, Write};
