@@ -8,6 +8,7 @@
 
 mod backup;
 mod bulk;
+mod choices;
 mod cluster;
 mod compact;
 mod connection;
@@ -16,12 +17,14 @@ mod error;
 mod reapply;
 mod replica;
 mod serve;
+mod tls;
 mod units;
 mod values;
 mod watch;
 
 pub(crate) use backup::{Backup, Restore};
 pub(crate) use bulk::{Batch, Export, Import, Shell};
+pub(crate) use choices::LogLevel;
 pub(crate) use cluster::Cluster;
 pub(crate) use compact::Compact;
 pub(crate) use connection::{Connection, DIR_DEFAULT, ENV_DIR, ENV_TOKEN, ENV_TOKEN_FILE};
@@ -29,7 +32,8 @@ pub(crate) use data::{Del, Expire, Get, List, Persist, Set, Ttl};
 pub(crate) use error::usage_message;
 pub(crate) use reapply::Reapply;
 pub(crate) use replica::{Forget, Promote, Replica};
-pub(crate) use serve::{LogLevel, Serve};
+pub(crate) use serve::Serve;
+pub(crate) use tls::TlsClient;
 pub(crate) use units::Span;
 pub(crate) use values::{key, limit, ttl, version};
 pub(crate) use watch::Watch;
@@ -351,7 +355,7 @@ mod tests {
             &["list", "--json", "--null"],
             &["list", "--limit", "0"],
             &["get", "k", "--timeout", "0s"],
-            &["get", "k", "--server", "https://localhost"],
+            &["get", "k", "--server", "ftp://localhost"],
             &["get", "k", "--token", "secret"],
             &["list", "--limit", "-1"],
             &["list", "--values", "--null"],

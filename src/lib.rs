@@ -13,17 +13,17 @@
 //! | --- | --- | --- |
 //! | `main.rs` | the program: the allocator, and a call of [`run`] | |
 //! | [`cli`] | every subcommand, flag, default, environment variable and help text | `address`, `api`, `http`, `key`, `wal`, `net`, `node`, `record`, `store` |
-//! | [`commands`] | one file a subcommand: builds the parts and runs them | `address`, `api`, `auth`, `cli`, `client`, `digest`, `episode`, `escape`, `json`, `key`, `wal`, `net`, `node`, `record`, `replication`, `server`, `store`, `wall`, `system` |
-//! | [`client`] | the HTTP client of the command line | `address`, `api`, `pair`, `record`, `system` |
+//! | [`commands`] | one file a subcommand: builds the parts and runs them | `address`, `api`, `auth`, `cli`, `client`, `digest`, `episode`, `escape`, `json`, `key`, `wal`, `net`, `node`, `record`, `replication`, `server`, `store`, `wall`, `system`, `tls` |
+//! | [`client`] | the HTTP client of the command line | `address`, `api`, `pair`, `record`, `system`, `tls` |
 //! | [`server`] | accepts connections and runs each: from bytes to a handler, and its answer back | `api`, `auth`, `handlers`, `http`, `wal`, `net`, `node`, `observe`, `system` |
 //! | [`handlers`] | one file a resource: from a request to its answer, by calls of a node; the table of routes | `address`, `api`, `auth`, `histogram`, `http`, `json`, `key`, `wal`, `net`, `node`, `observe`, `page`, `pair`, `record`, `replication`, `session`, `store`, `wall` |
 //! | [`session`] | a client's way to the data: a node, and what the client's token opens | `auth`, `key`, `wal`, `node`, `pair` |
 //! | [`http`] | HTTP on the wire: requests, answers, problems | `api`, `escape`, `wall` |
-//! | [`net`] | connections as bytes: the open ones, what came, the memory that all share; no protocol, no node | `episode`, `system` |
+//! | [`net`] | connections as bytes: the open ones, what came, the memory that all share; no protocol, no node | `episode`, `system`, `tls`, `wall` |
 //! | [`auth`] | tokens and what they allow | |
 //! | [`observe`] | how long requests took, and who hears of it: the slow log, the access log, `/metrics`, `/history` | `api`, `episode`, `escape`, `histogram`, `http`, `net`, `node`, `store`, `waits`, `wall`, `worker`, `system` |
 //! | [`page`] | the web page: files in the binary | `http` |
-//! | [`replication`] | the threads that follow another node, call the others and take over; the whole protocol | `address`, `api`, `boot_clock`, `wal`, `node` |
+//! | [`replication`] | the threads that follow another node, call the others and take over; the whole protocol | `address`, `api`, `boot_clock`, `wal`, `node`, `tls` |
 //! | [`api`] | what both sides of the HTTP API speak: paths, headers, JSON | |
 //! | [`node`] | a store, its log and its role: the one thing that handlers and commands talk to | `api`, `boot_clock`, `digest`, `histogram`, `key`, `wal`, `pair`, `record`, `resolver`, `store`, `wall`, `worker` |
 //! | [`store`] | memory: the LRU map, and the lock it is shared under | `digest`, `lock_order`, `wal`, `pair`, `record`, `waits` |
@@ -36,6 +36,7 @@
 //! | `json` | JSON from outside, its errors in plain words | |
 //! | `escape` | text that acts on nothing it is shown on | |
 //! | `system` | what the system says of an error, as people read it | |
+//! | `tls` | certificates and keys as files hold them, and whom a client trusts | `system` |
 //! | `wall`, `boot_clock` | the time of day, within what can be written; a clock that counts suspension | |
 //! | `worker`, `episode` | threads of the node's own, called, stopped and joined; a failure that is logged once | |
 //! | `lock_order` | the order of the locks that a thread may hold together; debug builds check it | |
@@ -177,6 +178,7 @@ mod server;
 mod session;
 mod store;
 mod system;
+mod tls;
 mod waits;
 mod wal;
 mod wall;

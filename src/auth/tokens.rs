@@ -7,10 +7,13 @@ use super::grant::{Grant, Scope};
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
-use subtle::{ConditionallySelectable, ConstantTimeEq};
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 /// What stands before a prefix in a line of tokens.
 const PREFIX: &str = "prefix=";
+
+/// What stands before the name of a client's certificate, in the place of a token.
+const CERTIFICATE: &[u8] = b"cert:";
 
 /// The tokens that a node accepts.
 #[derive(Clone)]
@@ -21,6 +24,18 @@ pub(crate) struct Tokens(Vec<Known>);
 struct Known {
     token: Box<[u8]>,
     grant: Grant,
+}
+
+impl Known {
+    /// Whether it stands for a certificate, and is no token.
+    fn is_certificate(&self) -> bool {
+        self.token.starts_with(CERTIFICATE)
+    }
+
+    /// The contrary, for constant time.
+    fn is_token(&self) -> Choice {
+        Choice::from(u8::from(!self.is_certificate()))
+    }
 }
 
 /// Why a text is no list of tokens.
@@ -41,12 +56,14 @@ pub(crate) enum TokensError {
 impl Tokens {
     /// How many have fewer bytes than that.
     pub(crate) fn shorter_than(&self, bytes: usize) -> usize {
-        self.0.iter().filter(|known| known.token.len() < bytes).count()
+        let is_short = |known: &&Known| known.token.len() < bytes && !known.is_certificate();
+        self.0.iter().filter(is_short).count()
     }
 
     /// Reads tokens, one a line: the token, or `read`, `write` or `admin` and the token, and then any number of
     /// `prefix=` and the beginning of the keys that it opens; without one it opens all. A token without a scope is one
-    /// for `admin`, which has no prefixes. None may stand there twice. Blank lines and those that start with `#` are
+    /// for `admin`, which has no prefixes. In the place of a token may stand `cert:` and a DNS name or a URI, for clients
+    /// whose certificate has that name. None may stand there twice. Blank lines and those that start with `#` are
     /// read over.
     pub(crate) fn parse(text: &str) -> Result<Tokens, TokensError> {
         let mut tokens = Vec::new();
@@ -75,7 +92,8 @@ impl Tokens {
 
     /// The first token that is good for everything, for a node to show to others of its cluster.
     pub(crate) fn first_for_admin(&self) -> Option<String> {
-        let known = self.0.iter().find(|known| known.grant.scope == Scope::Admin)?;
+        let is_for_admin = |known: &&Known| known.grant.scope == Scope::Admin && !known.is_certificate();
+        let known = self.0.iter().find(is_for_admin)?;
         String::from_utf8(known.token.to_vec()).ok()
     }
 
@@ -83,10 +101,19 @@ impl Tokens {
     fn grant(&self, given: &[u8]) -> Option<&Grant> {
         let mut found = 0u32;
         for (known, number) in self.0.iter().zip(1..) {
-            found.conditional_assign(&number, known.token.ct_eq(given));
+            found.conditional_assign(&number, known.token.ct_eq(given) & known.is_token());
         }
         let index = (found as usize).checked_sub(1)?;
         self.0.get(index).map(|known| &known.grant)
+    }
+
+    /// What the first of the lines allows that stands for one of these names of a certificate.
+    fn grant_of_names(&self, names: &[String]) -> Option<&Grant> {
+        let stands_for = |known: &&Known| {
+            let name = known.token.strip_prefix(CERTIFICATE);
+            name.is_some_and(|name| names.iter().any(|proved| proved.as_bytes() == name))
+        };
+        self.0.iter().find(stands_for).map(|known| &known.grant)
     }
 
     /// What a request may do that shows `authorization`, where that includes `scope`.
@@ -96,14 +123,24 @@ impl Tokens {
             Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"Bearer ") => token.trim_ascii(),
             _ => return Err(Denied::Scheme),
         };
-        match self.grant(given) {
-            None => Err(Denied::Unknown),
-            Some(grant) if grant.scope < scope => Err(Denied::Scope {
-                needed: scope,
-                held: grant.scope,
-            }),
-            Some(grant) => Ok(grant.clone()),
-        }
+        allowed(self.grant(given), scope)
+    }
+
+    /// What a request may do that shows no token, and whose client has proved `names` by a certificate, where that
+    /// includes `scope`.
+    pub(crate) fn check_names(&self, names: &[String], scope: Scope) -> Result<Grant, Denied> {
+        allowed(self.grant_of_names(names), scope)
+    }
+}
+
+fn allowed(grant: Option<&Grant>, scope: Scope) -> Result<Grant, Denied> {
+    match grant {
+        None => Err(Denied::Unknown),
+        Some(grant) if grant.scope < scope => Err(Denied::Scope {
+            needed: scope,
+            held: grant.scope,
+        }),
+        Some(grant) => Ok(grant.clone()),
     }
 }
 

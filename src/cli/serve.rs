@@ -1,7 +1,9 @@
 //! The flags of `pykv serve`, and what they come to as options of the node and the listener.
 
+use super::choices::{Fsync, LogLevel};
 use super::cluster::Cluster;
 use super::connection::{DIR_DEFAULT, ENV_DIR, ENV_LISTEN, ENV_LOG, ENV_TOKEN_FILE, LISTEN_DEFAULT};
+use super::tls::{TlsClient, TlsServer};
 use super::units::{Size, Span};
 use super::values::{
     buffer, capacity, count, headers, host_name, max_batch, max_value, mode, not_zero, ratio, segment_size,
@@ -10,7 +12,7 @@ use super::values::{
 use crate::http::{Hosts, Limits};
 use crate::net::Endpoint;
 use crate::{node, store, wal};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use std::path::PathBuf;
 
 /// What a record, or an entry, has beside its value, at most, in bytes.
@@ -115,7 +117,8 @@ pub(crate) struct Serve {
     ///
     /// Before a token may stand what it is for: read, write (which may read too) or admin (which may do
     /// all, and is meant where nothing stands). Behind a token for read or write may stand prefixes, as in
-    /// `write TOKEN prefix=app1/ prefix=shared/`: it opens only keys that begin with one of them. Lines that are empty
+    /// `write TOKEN prefix=app1/ prefix=shared/`: it opens only keys that begin with one of them. In the place of a
+    /// token, `cert:NAME` stands for clients with a certificate for that DNS name or URI: see --tls-client-ca. Lines that are empty
     /// or begin with # do not count.
     #[arg(long, value_name = "FILE", env = ENV_TOKEN_FILE, help_heading = "Security")]
     pub token_file: Option<PathBuf>,
@@ -123,6 +126,14 @@ pub(crate) struct Serve {
     /// Listen where other machines can reach the node though it asks for no token
     #[arg(long, help_heading = "Security")]
     pub insecure: bool,
+
+    /// What it shows its clients.
+    #[command(flatten)]
+    pub tls: TlsServer,
+
+    /// Whom it trusts among the other nodes.
+    #[command(flatten)]
+    pub tls_client: TlsClient,
 
     /// What it is told of its cluster.
     #[command(flatten)]
@@ -226,42 +237,6 @@ pub(crate) struct Serve {
     /// How much to say on standard error
     #[arg(long, value_name = "LEVEL", env = ENV_LOG, default_value = "info", help_heading = "What it says")]
     pub log_level: LogLevel,
-}
-
-/// When the log is synced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Fsync {
-    /// Before each answer: nothing acknowledged is ever lost
-    Always,
-    /// Once a second: a power cut may take the last second
-    Everysec,
-    /// When the system likes: a power cut may take what the system held
-    No,
-}
-
-/// How much a node says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum LogLevel {
-    Off,
-    Error,
-    Warn,
-    Info,
-    Debug,
-    Trace,
-}
-
-impl LogLevel {
-    /// As the `log` crate has it.
-    pub(crate) fn filter(self) -> log::LevelFilter {
-        match self {
-            LogLevel::Off => log::LevelFilter::Off,
-            LogLevel::Error => log::LevelFilter::Error,
-            LogLevel::Warn => log::LevelFilter::Warn,
-            LogLevel::Info => log::LevelFilter::Info,
-            LogLevel::Debug => log::LevelFilter::Debug,
-            LogLevel::Trace => log::LevelFilter::Trace,
-        }
-    }
 }
 
 impl Serve {

@@ -11,11 +11,14 @@ use crate::address::Address;
 use crate::auth::Tokens;
 use crate::cli::{Replica, Serve};
 use crate::net::Endpoint;
+use crate::net::certificates::Certificates;
 use crate::node::Node;
 use crate::replication::Replication;
 use crate::server::{self, Server};
+use crate::tls::{self, Trust};
 use crate::wal::Role;
 use log::{info, warn};
+use rustls::ClientConfig;
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -35,16 +38,18 @@ pub(super) fn run(args: &Serve, replica: Option<&Replica>) -> Result<(), Error> 
         None => tokens.as_ref().and_then(Tokens::first_for_admin),
     };
     logging::start(args.log_level);
+    let certificates = certificates(args)?;
+    let tls = tls_of_cluster(args, replica)?;
     let signals = Signals::handle()?;
     let token_files = [&args.token_file, &args.cluster.cluster_token_file];
     token_files
         .into_iter()
         .flatten()
-        .for_each(|path| warn_of_open_file(path));
+        .for_each(|path| warn_of_open_file("the tokens", path));
     warn_of_short_tokens(tokens.as_ref());
 
-    let server = bind(args, tokens, &signals)?;
-    let mut cluster = options::cluster(&args.cluster, replica, token);
+    let server = bind(args, tokens, certificates, &signals)?;
+    let mut cluster = options::cluster(&args.cluster, replica, token, tls);
     cluster.address = match &args.cluster.advertise {
         Some(address) => address.host_and_port(),
         None => reachable_address(server.endpoints()),
@@ -64,7 +69,48 @@ pub(super) fn run(args: &Serve, replica: Option<&Replica>) -> Result<(), Error> 
     Ok(())
 }
 
-fn bind(args: &Serve, tokens: Option<Tokens>, signals: &Signals) -> Result<Server, Error> {
+/// What clients are shown under TLS; none where it is not spoken.
+fn certificates(args: &Serve) -> Result<Option<Arc<Certificates>>, Error> {
+    let Some(files) = args.tls.files() else {
+        return Ok(None);
+    };
+    warn_of_open_file("the private key", &files.key);
+    let certificates = Certificates::load(files).map_err(|error| Error::Usage(error.to_string()))?;
+    Ok(Some(Arc::new(certificates)))
+}
+
+/// How the node speaks TLS with the others of its cluster, which it does where it speaks TLS itself.
+fn tls_of_cluster(args: &Serve, replica: Option<&Replica>) -> Result<Option<Arc<ClientConfig>>, Error> {
+    if args.tls.files().is_none() {
+        let is_named = replica.is_some_and(|replica| replica.from.iter().any(Address::is_tls));
+        return match is_named {
+            true => Err(Error::Usage(
+                "a node that follows others by https must speak TLS itself: give it --tls-cert and --tls-key"
+                    .to_owned(),
+            )),
+            false => Ok(None),
+        };
+    }
+    let flags = &args.tls_client;
+    let trust = match super::trust(flags) {
+        // A primary may never call another node; where it does, it believes none.
+        Err(_) if replica.is_none() && flags.tls_ca.is_none() && flags.identity().is_none() => {
+            Trust::default()
+        }
+        trust => trust?,
+    };
+    let config = trust
+        .into_config()
+        .map_err(|error| Error::Usage(tls::words(&error)))?;
+    Ok(Some(Arc::new(config)))
+}
+
+fn bind(
+    args: &Serve,
+    tokens: Option<Tokens>,
+    certificates: Option<Arc<Certificates>>,
+    signals: &Signals,
+) -> Result<Server, Error> {
     if tokens.is_none()
         && let Some(reachable) = args.listen.iter().find(|endpoint| !endpoint.is_local())
     {
@@ -75,6 +121,7 @@ fn bind(args: &Serve, tokens: Option<Tokens>, signals: &Signals) -> Result<Serve
         socket_mode: args.socket_mode,
         limits: args.http_limits(),
         tokens,
+        certificates,
         hosts: args.hosts(),
         slow_min: (args.slow_ms > 0).then(|| Duration::from_millis(args.slow_ms.into())),
         access_log: args.access_log.clone(),
@@ -167,7 +214,7 @@ fn announce(server: &Server) {
     let mut stdout = io::stdout().lock();
     for endpoint in server.endpoints() {
         let place = match endpoint {
-            Endpoint::Tcp(address) => format!("http://{address}"),
+            Endpoint::Tcp(address) => format!("{}://{address}", server.scheme()),
             Endpoint::Unix(_) => endpoint.to_string(),
         };
         let _ = writeln!(stdout, "listening on {place}").and_then(|()| stdout.flush());
@@ -175,12 +222,12 @@ fn announce(server: &Server) {
     }
 }
 
-/// Says so where others than its owner can read a file of tokens.
-fn warn_of_open_file(path: &Path) {
+/// Says so where others than its owner can read a file of secrets.
+fn warn_of_open_file(what: &str, path: &Path) {
     let mode = std::fs::metadata(path).map_or(0, |metadata| metadata.permissions().mode());
     if mode & 0o077 != 0 {
         warn!(
-            "the tokens in {} can be read or changed by others on this machine (its mode is {:03o}); \
+            "{what} in {} can be read or changed by others on this machine (its mode is {:03o}); \
              `chmod 600` keeps them to its owner",
             path.display(),
             mode & 0o777

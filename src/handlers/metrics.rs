@@ -12,6 +12,7 @@ use crate::http::problem::Problem;
 use crate::http::request::Head;
 use crate::http::response::{Body, Media, Reply};
 use crate::http::target;
+use crate::net::certificates::Certificates;
 use crate::node::{FollowerStatus, Node};
 use crate::store::Limits;
 use crate::wal::{Health, Role};
@@ -29,6 +30,9 @@ pub(crate) fn get(context: &Context<'_>, head: &Head<'_>, scratch: &mut Scratch)
     let mut families = Families::default();
     process(&mut families, context);
     requests(&mut families, context);
+    if let Some(certificates) = &context.shared.certificates {
+        tls(&mut families, certificates);
+    }
     store(&mut families, context.node);
     log(&mut families, context.node);
     replication(&mut families, context.node);
@@ -63,6 +67,24 @@ impl Families {
     fn counter(&mut self, name: &str, help: &str, value: u64) {
         self.push(name, help, MetricType::COUNTER, vec![counter(&[], value)]);
     }
+}
+
+fn tls(families: &mut Families, certificates: &Certificates) {
+    families.gauge(
+        "tls_certificate_expiry_timestamp_seconds",
+        "When the first of the certificates that are shown ends.",
+        certificates.expires() as f64,
+    );
+    let reloads = certificates.reloads();
+    families.push(
+        "tls_reloads_total",
+        "How often the files of certificates were read anew.",
+        MetricType::COUNTER,
+        vec![
+            counter(&[("result", "done")], reloads.done),
+            counter(&[("result", "failed")], reloads.failed),
+        ],
+    );
 }
 
 fn labelled(labels: &[(&str, &str)]) -> Metric {

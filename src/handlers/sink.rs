@@ -223,6 +223,9 @@ impl<'a, 'c> Sink<'a, 'c> {
                 sent => IoSlice::advance_slices(&mut slices, sent),
             }
             if slices.iter().all(|slice| slice.is_empty()) {
+                while !self.connection.peer().transport.has_sent_all() {
+                    self.await_writable(clock)?;
+                }
                 self.patience = self.patience.saturating_sub(clock.elapsed());
                 return Ok(());
             }
@@ -317,6 +320,9 @@ impl<'a, 'c> Sink<'a, 'c> {
                 0 => self.await_writable(clock)?,
                 sent => sent_bytes += sent,
             }
+        }
+        while !self.connection.peer().transport.has_sent_all() {
+            self.await_writable(clock)?;
         }
         self.sent_bytes += shared.value_bytes as u64;
         self.patience = self.patience.saturating_sub(clock.elapsed());

@@ -10,6 +10,7 @@ use crate::http::problem::{self, Problem};
 use crate::http::request::Head;
 use crate::http::response::{Body, Media, Reply, push_json};
 use crate::http::target;
+use crate::net::certificates::Certificates;
 use crate::node::ClusterStatus;
 use crate::observe::history;
 use crate::pair::KEY_BYTES_MAX;
@@ -54,9 +55,20 @@ pub(crate) fn status(
         compaction: compact::status(status.compaction),
         replication: replication(context, cluster),
         limits: limits(context, status.limits),
+        tls: context.shared.certificates.as_deref().map(tls),
         resident_bytes: resident_bytes(),
     };
     Ok(json(scratch, &body))
+}
+
+fn tls(certificates: &Certificates) -> api::TlsStatus {
+    let reloads = certificates.reloads();
+    api::TlsStatus {
+        certificate_expires: certificates.expires(),
+        reloads: reloads.done,
+        failed_reloads: reloads.failed,
+        failure: reloads.failure,
+    }
 }
 
 pub(crate) fn stats(

@@ -2,6 +2,7 @@
 
 use crate::wal::{LogId, Role};
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A token that is shown to other nodes, and never printed.
@@ -48,6 +49,8 @@ pub struct Options {
     pub sync_required: bool,
     /// Whether a read waits until the followers have what it shows.
     pub sync_reads: bool,
+    /// How TLS is spoken with other nodes, where it is.
+    pub tls: Option<Arc<rustls::ClientConfig>>,
     /// Shown to other nodes.
     pub token: Option<Secret>,
 }

@@ -3,7 +3,8 @@
 //! Each side hears of the other's term, and the higher one wins. Nothing is believed that no honest node says:
 //! an address is one that can be connected to, and a term is no jump that uses the numbers up.
 
-use super::link::{Link, LinkError, Request, TEXT_BYTES_MAX};
+use super::link::{Link, Request, TEXT_BYTES_MAX};
+use super::link_error::LinkError;
 use super::{ANSWER_TIME_MAX, dial};
 use crate::address::Address;
 use crate::api::{self, Handshake, REPLICATION_PROTOCOL};

@@ -193,6 +193,7 @@ impl Output {
         }
         let sent = peer.transport.write_now(&self.bytes)?;
         if sent == self.bytes.len() {
+            peer.transport.flush()?;
             self.settle(observer, peer);
         }
         Ok(sent)

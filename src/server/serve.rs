@@ -6,7 +6,6 @@ use crate::handlers::context::Context;
 use crate::handlers::route;
 use crate::handlers::shared::Shared;
 use crate::http::problem::{self, Problem};
-use crate::http::response::{Encoder, Envelope};
 use crate::net::budget::Budget;
 use crate::net::listener::{Listener, Service, Untaken};
 use crate::net::registry::{Registry, Seat};
@@ -20,7 +19,7 @@ use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, Scope};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A thread's stack. Only what is used of it takes memory; handlers use some 16 KiB.
 const STACK_BYTES: usize = 256 * 1024;
@@ -43,7 +42,13 @@ impl Server {
     pub(crate) fn bind(options: Options) -> Result<Server, Error> {
         let (wake, woken) = UnixStream::pair().map_err(Error::Setup)?;
         wake.set_nonblocking(true).map_err(Error::Setup)?;
-        let listener = Listener::bind(&options.listen, options.socket_mode, woken).map_err(Error::Listen)?;
+        let listener = Listener::bind(
+            &options.listen,
+            options.socket_mode,
+            options.certificates.clone(),
+            woken,
+        )
+        .map_err(Error::Listen)?;
         let access = options.access_log.as_deref();
         let access = access
             .map(|path| Access::start(path, Arc::clone(&options.reopen_access_log)))
@@ -67,6 +72,7 @@ impl Server {
                 registry: Registry::new(connections_max),
                 limits: options.limits.with_sound_timeouts(),
                 tokens: options.tokens,
+                certificates: options.certificates,
                 hosts: options.hosts,
                 stopper: Stopper::new(wake),
                 history: History::default(),
@@ -78,6 +84,11 @@ impl Server {
     /// Where it listens, with the ports that were chosen where none were asked for.
     pub(crate) fn endpoints(&self) -> &[Endpoint] {
         self.listener.endpoints()
+    }
+
+    /// How a URL of it begins.
+    pub(crate) fn scheme(&self) -> &'static str {
+        self.shared.scheme()
     }
 
     /// A handle that stops the server.
@@ -144,23 +155,10 @@ impl Service for Connections<'_, '_> {
     }
 
     fn refusal(&self) -> Vec<u8> {
-        let mut body = Vec::new();
-        let reply = Problem::new(
-            problem::OVERLOADED,
-            "there are as many connections as there may be",
-        )
-        .retry_after(1)
-        .into_reply(&mut body);
-        let envelope = Envelope {
-            is_head: false,
-            is_http10: false,
-            close: true,
-        };
-        let mut answer = Vec::new();
-        let mut encoder = Encoder::new("");
-        encoder.tick(Instant::now());
-        encoder.encode(&mut answer, envelope, &reply, &body);
-        answer
+        let why = "there are as many connections as there may be";
+        Problem::new(problem::OVERLOADED, why)
+            .retry_after(1)
+            .into_last_answer()
     }
 }
 

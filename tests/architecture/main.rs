@@ -141,10 +141,16 @@ const HOMES: [(&str, &[&str]); 5] = [
     ("fs::rename", &["commands/output.rs"]),
     ("File::create", &[]),
     ("fs::write", &["wal/fuzzing.rs"]),
-    // What comes over a connection; another transport would have its place here.
+    // What comes over a connection, plain or under TLS; another transport would have its place here.
     (
         "TcpStream",
-        &["net/transport.rs", "node/cluster.rs", "replication/link.rs"],
+        &[
+            "net/tls_stream.rs",
+            "net/transport.rs",
+            "node/cluster.rs",
+            "replication/link.rs",
+            "replication/wire.rs",
+        ],
     ),
 ];
 

@@ -49,7 +49,7 @@ impl<'a> Connection<'a> {
             close: !head.keep_alive || self.context.shared.is_stopping(),
         };
         let wants_line = self.context.shared.observer.wants_lines();
-        let admitted = match admit::admit(&self.context, &head) {
+        let admitted = match admit::admit(&self.context, self.peer.names(), &head) {
             Ok(admitted) => {
                 self.asked.note(&head, Some(admitted.route.number()), wants_line);
                 admitted

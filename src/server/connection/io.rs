@@ -32,7 +32,7 @@ impl Connection<'_> {
     /// Leaves the one answer in hand for whoever is writing the log to send, if somebody is.
     pub(crate) fn defer_answer(&mut self) -> bool {
         let is_between_requests = self.input.is_empty() && matches!(self.awaited, Awaited::Request);
-        if !is_between_requests {
+        if !is_between_requests || self.peer.transport.is_sent_by_owner() {
             return false;
         }
         let Some(answer) = self.output.take_unacknowledged() else {
