@@ -11,18 +11,20 @@ const PORT_DEFAULT: u16 = 7958;
 /// Longest name of a host, in bytes: as long as the DNS lets one be.
 const HOST_BYTES_MAX: usize = 253;
 
-/// A host and a port. Read from `HOST:PORT`, `HOST` or `http://HOST:PORT`; shown as the last.
+/// A host and a port. Read from `HOST:PORT`, `HOST`, `http://HOST:PORT` or `https://HOST:PORT`; shown with the scheme.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Address {
     /// A name, an IPv4 address, or an IPv6 address in brackets.
     host: String,
     port: u16,
+    /// Whether it was named with `https`.
+    is_tls: bool,
 }
 
 /// Why a text is no address of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AddressError {
-    /// A scheme other than `http`.
+    /// A scheme other than `http` and `https`.
     Scheme,
     /// A path, a query or a user beside the host.
     More,
@@ -37,7 +39,7 @@ pub(crate) enum AddressError {
 impl fmt::Display for AddressError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            AddressError::Scheme => "a node speaks http:// only",
+            AddressError::Scheme => "a node speaks http:// or https://",
             AddressError::More => "a node is named by host and port alone, as in 127.0.0.1:7958",
             AddressError::Host => "there is no host in it, as in 127.0.0.1:7958",
             AddressError::Brackets => "an IPv6 address stands in brackets, as in [::1]:7958",
@@ -52,10 +54,11 @@ impl std::str::FromStr for Address {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Address, AddressError> {
-        let rest = match text.split_once("://") {
-            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
+        let (is_tls, rest) = match text.split_once("://") {
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => (false, rest),
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => (true, rest),
             Some(_) => return Err(AddressError::Scheme),
-            None => text,
+            None => (false, text),
         };
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         if rest.contains(['/', '?', '#', '@']) {
@@ -95,7 +98,7 @@ impl std::str::FromStr for Address {
             },
             Some(_) => return Err(AddressError::Port),
         };
-        Ok(Address { host, port })
+        Ok(Address { host, port, is_tls })
     }
 }
 
@@ -103,6 +106,11 @@ impl Address {
     /// As `host:port`.
     pub(crate) fn host_and_port(&self) -> String {
         format!("{}:{}", self.host, self.port)
+    }
+
+    /// Whether TLS is spoken there.
+    pub(crate) fn is_tls(&self) -> bool {
+        self.is_tls
     }
 
     /// The host alone.
@@ -140,7 +148,8 @@ impl Address {
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}:{}", self.host, self.port)
+        let scheme = if self.is_tls { "https" } else { "http" };
+        write!(f, "{scheme}://{}:{}", self.host, self.port)
     }
 }
 
@@ -161,6 +170,13 @@ pub(crate) enum ServerError {
     Address(AddressError),
     /// A unix socket without a path.
     NoPath,
+}
+
+impl Server {
+    /// Whether TLS is spoken there.
+    pub(crate) fn is_tls(&self) -> bool {
+        matches!(self, Server::Address(address) if address.is_tls())
+    }
 }
 
 impl FromStr for Server {
@@ -207,6 +223,7 @@ mod tests {
             ("node-1.example:80", "http://node-1.example:80"),
             ("http://10.0.0.7:1", "http://10.0.0.7:1"),
             ("HTTP://host:65535/", "http://host:65535"),
+            ("https://host:1", "https://host:1"),
             ("[::1]", "http://[::1]:7958"),
             ("http://[fe80::1]:99", "http://[fe80::1]:99"),
         ] {
@@ -252,7 +269,7 @@ mod tests {
             ("http://", AddressError::Host),
             ("a b:1", AddressError::Host),
             ("[nonsense]:1", AddressError::Host),
-            ("https://host:1", AddressError::Scheme),
+            ("ftp://host:1", AddressError::Scheme),
             ("host:1/kv", AddressError::More),
             ("user@host:1", AddressError::More),
             ("[::1]x", AddressError::More),

@@ -30,7 +30,7 @@ pub use replication::{
 
 pub(crate) use status::{
     AnswerStats, Compaction, CompactionJob, CompactionProgress, CompactionResult, ConnectionStats, LogStatus,
-    Probe, Stats, Status, StatusLimits, TokensStatus,
+    Probe, Stats, Status, StatusLimits, TlsStatus, TokensStatus,
 };
 pub(crate) use usage::{BigKey, CurvePoint, HotKey, MissRatioCurve};
 

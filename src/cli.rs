@@ -8,15 +8,16 @@
 
 mod backup;
 mod bulk;
+mod choices;
 mod cluster;
 mod compact;
 mod connection;
 mod data;
 mod error;
-mod log_level;
 mod reapply;
 mod replica;
 mod serve;
+mod tls;
 mod token;
 mod units;
 mod values;
@@ -24,15 +25,16 @@ mod watch;
 
 pub(crate) use backup::{Backup, Restore};
 pub(crate) use bulk::{Batch, Export, Import, Shell};
+pub(crate) use choices::LogLevel;
 pub(crate) use cluster::Cluster;
 pub(crate) use compact::Compact;
 pub(crate) use connection::{Connection, DIR_DEFAULT, ENV_DIR, ENV_TOKEN, ENV_TOKEN_FILE};
 pub(crate) use data::{Del, Expire, Get, List, Persist, Set, Ttl};
 pub(crate) use error::usage_message;
-pub(crate) use log_level::LogLevel;
 pub(crate) use reapply::Reapply;
 pub(crate) use replica::{Forget, Promote, Replica};
 pub(crate) use serve::Serve;
+pub(crate) use tls::TlsClient;
 pub(crate) use token::{Token, TokenScope};
 pub(crate) use units::Span;
 pub(crate) use values::{key, limit, ttl, version};
@@ -144,7 +146,7 @@ pub(crate) enum Command {
     /// Store a value under a key
     ///
     /// It is stored whether the key is new or not, unless a flag says otherwise. When the command returns,
-    /// the node holds the value as firmly as its --fsync says.
+    /// the node holds the value as durably as its --fsync says.
     Set(Set),
     /// Delete keys, all that begin with a prefix, or all there are
     ///
@@ -179,7 +181,7 @@ pub(crate) enum Command {
     /// Write keys, values and deadlines to a file or standard output, as JSON lines
     ///
     /// A line is {"key","value"}; "encoding":"base64" says that the value is no text, and "expires_at_ms" when
-    /// the key expires. The node goes on meanwhile: every key that stays from the beginning to the end is
+    /// the key expires. The node serves meanwhile: every key that stays from the beginning to the end is
     /// there once, with a value that it had in between. The file is written under another name and renamed when it is
     /// complete; it is readable by its owner alone, unless it replaces one, whose mode and owner it keeps.
     Export(Export),
@@ -201,7 +203,7 @@ pub(crate) enum Command {
     /// Print changes as they are made, as JSON, one a line
     ///
     /// A change has its operation (SET, UPDATE, DELETE, EVICT or EXPIRE), key, value, version, which is the
-    /// offset to go on after, and timestamp (in ms since the Unix epoch). This goes on until interrupted.
+    /// offset to go on after, and timestamp (in ms since the Unix epoch). This continues until interrupted.
     /// Where the node goes away meanwhile, that is said on standard error, and nothing is missed once it is
     /// back. The exit status is 6 where the node no longer holds what came after --after.
     Watch(Watch),
@@ -360,7 +362,7 @@ mod tests {
             &["list", "--json", "--null"],
             &["list", "--limit", "0"],
             &["get", "k", "--timeout", "0s"],
-            &["get", "k", "--server", "https://localhost"],
+            &["get", "k", "--server", "ftp://localhost"],
             &["get", "k", "--token", "secret"],
             &["list", "--limit", "-1"],
             &["list", "--values", "--null"],

@@ -13,21 +13,21 @@
 //! | --- | --- | --- |
 //! | `main.rs` | the program: the allocator, and a call of [`run`] | |
 //! | [`cli`] | every subcommand, flag, default, environment variable and help text | `address`, `api`, `auth`, `http`, `key`, `wal`, `net`, `node`, `record`, `store`, `wall` |
-//! | [`commands`] | one file a subcommand: builds the parts and runs them | `address`, `api`, `auth`, `cli`, `client`, `digest`, `escape`, `json`, `key`, `wal`, `net`, `node`, `record`, `replication`, `server`, `store`, `wall`, `system` |
-//! | [`client`] | the HTTP client of the command line | `address`, `api`, `pair`, `record`, `system` |
+//! | [`commands`] | one file a subcommand: builds the parts and runs them | `address`, `api`, `auth`, `cli`, `client`, `digest`, `escape`, `json`, `key`, `wal`, `net`, `node`, `record`, `replication`, `server`, `store`, `wall`, `system`, `episode`, `tls` |
+//! | [`client`] | the HTTP client of the command line | `address`, `api`, `pair`, `record`, `system`, `tls` |
 //! | [`server`] | accepts connections and runs each: from bytes to a handler, and its answer back | `api`, `auth`, `handlers`, `http`, `wal`, `net`, `node`, `observe`, `system` |
 //! | [`handlers`] | one file a resource: from a request to its answer, by calls of a node; the table of routes | `address`, `api`, `auth`, `histogram`, `http`, `json`, `key`, `wal`, `net`, `node`, `observe`, `page`, `pair`, `record`, `replication`, `session`, `store`, `wall` |
 //! | [`session`] | a client's way to the data: a node, and what the client's token opens | `auth`, `key`, `wal`, `node`, `pair` |
 //! | [`http`] | HTTP on the wire: requests, answers, problems | `api`, `escape`, `wall` |
-//! | [`net`] | connections as bytes: the open ones, what came, the memory that all share; no protocol, no node | `system` |
+//! | [`net`] | connections as bytes: the open ones, what came, the memory that all share; no protocol, no node | `system`, `episode`, `tls`, `wall` |
 //! | [`auth`] | tokens and what they allow | `wall` |
-//! | [`observe`] | how long requests took, and who hears of it: the slow log, the access log, `/metrics`, `/history` | `api`, `escape`, `histogram`, `http`, `net`, `node`, `store`, `waits`, `wall`, `system` |
+//! | [`observe`] | how long requests took, and who hears of it: the slow log, the access log, `/metrics`, `/history` | `api`, `escape`, `histogram`, `http`, `net`, `node`, `store`, `waits`, `wall`, `system`, `episode`, `worker` |
 //! | [`page`] | the web page: files in the binary | `http` |
-//! | [`replication`] | the threads that follow another node, call the others and take over; the whole protocol | `address`, `api`, `boot_clock`, `wal`, `node` |
+//! | [`replication`] | the threads that follow another node, call the others and take over; the whole protocol | `address`, `api`, `boot_clock`, `wal`, `node`, `tls` |
 //! | [`api`] | what both sides of the HTTP API speak: paths, headers, JSON | |
-//! | [`node`] | a store, its log and its role: the one thing that handlers and commands talk to | `api`, `boot_clock`, `digest`, `histogram`, `key`, `wal`, `pair`, `record`, `resolver`, `store`, `wall` |
-//! | [`store`] | memory: the LRU map, and the lock it is shared under | `digest`, `wal`, `pair`, `record`, `waits` |
-//! | [`wal`] | disk: segments, group commit, recovery, compaction, backups, check and repair | `digest`, `histogram`, `pair`, `record`, `waits`, `wall`, `system` |
+//! | [`node`] | a store, its log and its role: the one thing that handlers and commands talk to | `api`, `boot_clock`, `digest`, `histogram`, `key`, `wal`, `pair`, `record`, `resolver`, `store`, `wall`, `worker` |
+//! | [`store`] | memory: the LRU map, and the lock it is shared under | `digest`, `lock_order`, `wal`, `pair`, `record`, `waits` |
+//! | [`wal`] | disk: segments, group commit, recovery, compaction, backups, check and repair | `digest`, `histogram`, `lock_order`, `pair`, `record`, `waits`, `wall`, `worker`, `system` |
 //! | [`digest`] | what tells two stores with the same entries from others | `pair`, `record` |
 //! | [`record`] | the one record format | `pair` |
 //! | `key` | a key that was checked | `pair` |
@@ -36,13 +36,30 @@
 //! | `json` | JSON from outside, its errors in plain words | |
 //! | `escape` | text that acts on nothing it is shown on | |
 //! | `system` | what the system says of an error, as people read it | |
+//! | `tls` | certificates and keys as files hold them, and whom a client trusts | `system` |
 //! | `wall`, `boot_clock` | the time of day, within what can be written; a clock that counts suspension | |
+//! | `worker`, `episode` | threads of the node's own, called, stopped and joined; a failure that is logged once | |
+//! | `lock_order` | the order of the locks that a thread may hold together; debug builds check it | |
 //! | `histogram`, `waits` | how long things took; what a thread has waited for | |
 //! | `internals` | what benches and the tests of `tests/` use of the rest; nobody else may count on it | |
 //! | `fuzzing` | the doors through which fuzzers and property tests come in | `handlers`, `wal`, `record` |
 //!
 //! The store holds the log's [`Appender`](wal), because a change and its place in the log belong to one hold of one
 //! lock; the log sees the store only as a source of entries.
+//!
+//! # Where to look
+//! | task | where |
+//! | --- | --- |
+//! | add a route | `handlers::route` (the table), a file of `handlers` for the resource, `page/openapi.json` |
+//! | a token's scope and prefix | `auth` holds both; `handlers::admit` checks the scope, [`session`] each key, the keys of a batch too |
+//! | a torn tail is cut | `wal::recovery` |
+//! | the answer to a write whose sync failed | `wal::flush` and `wal::commit` fail the log, `server::output` replaces the answer |
+//! | an offset is checked against the branch | `node::poll` for a follower's next chunk; `wal::branch` has the rule |
+//! | an answer that is sent by another thread | `server::deferred`, `wal::commit_queue` |
+//! | what `--fsync` means | `wal::options` (`Policy`), `wal::watermarks` |
+//! | a bound on memory | `net::budget` for connections, `wal::budget` for records, `store::lru` for entries |
+//! | a status code or the kind of a problem | `http::problem`, `handlers::failure` |
+//! | who may become primary | `replication::failover`, `node::role` |
 //!
 //! # One number
 //! The log is one endless sequence of bytes, and an **offset** is a position in it that is never reused.
@@ -59,9 +76,10 @@
 //! 3. Out of the lock, [`Node::wait`](node::Node::wait) returns once the log is written (for
 //!    `--fsync always`: synced) up to the offset. If nobody is writing, the waiting thread does it itself,
 //!    for all whose records are in the channel: group commit. A connection with many requests in hand
-//!    waits once for all of them. One that finds the log being written leaves its answer behind and reads on;
-//!    whoever brings the log far enough sends it ([`server`]).
-//! 4. The answer goes out. What the log could not take is answered with 503 or 507, never with success.
+//!    waits once for all of them. One that finds the log being written defers its answer and reads the next
+//!    request; the thread that brings the log far enough sends the answer ([`server`]).
+//! 4. The answer goes out. If the write or the sync failed, `server::output` replaces the answer, which is encoded
+//!    and not sent, by a 503 or 507: never a success.
 //!
 //! # The way of a read
 //! Under the store's lock: look the key up, make it the most recently used, copy a small value out or
@@ -70,28 +88,28 @@
 //!
 //! # The way of a watch
 //! A watcher reads the log's files behind the writer, up to what is written, on its connection's own thread
-//! ([`wal::Feed`]). Where there is nothing new it sleeps; whoever writes the log next wakes one watcher, who
-//! wakes the next. A handler itself never waits: it leaves what is to be done to its connection, which sends
-//! everything in hand first (`handlers::stream`).
+//! ([`wal::Feed`]). Where there is nothing new it sleeps; whoever writes the log next wakes one watcher, which
+//! wakes the next. A handler itself never waits: it gives its connection a closure, and the connection sends
+//! everything in hand before it runs it (`handlers::stream`).
 //!
 //! # The way of a replicated record
 //! The thread `follow` of a replica asks the primary for what comes after the end of its own log. The primary's
 //! connection answers it from the log's files, as it does a watcher, with the bytes as they are. The replica checks
-//! every record, hands the piece to its own log's writer and waits for it, then applies it to the store, and asks
-//! for what comes next: which tells the primary that it has all before. Who waits for replicas is woken by that.
-//! Everything that may happen else (histories that part, snapshots, terms) stands in [`replication`].
+//! every record, hands the chunk to its own log's writer and waits for it, then applies it to the store, and asks
+//! for what comes next. That request acknowledges all before it, and wakes the primary's threads that wait for
+//! replicas. What else may happen (histories that part, snapshots, terms) stands in [`replication`].
 //!
 //! # The way of a compaction
-//! The log goes on in a new segment, at offset N. The thread `compact` walks the store, a few entries in a
-//! hold of its lock, least recently used first, into a temporary file, which becomes the base at N once the
-//! log is synced up to where the walk ended. Then what is older than N goes, but for a backlog.
+//! The log continues in a new segment, at offset N. The thread `compact` walks the store, a few entries in a
+//! hold of its lock, least recently used first, into a temporary file. The file becomes the base at N once the
+//! log is synced up to the end of the walk. Then all that is older than N is removed, except for a backlog.
 //!
 //! # The way of a restart
 //! [`Node::open`](node::Node::open) locks the directory; reads the newest base, if there is one, and the
 //! segments from its offset on; replays each record into the map, evictions too, so nothing is decided
 //! anew; cuts off a torn tail; if part of a batch is missing, drops the whole batch. Any other damage stops the
-//! start. A primary goes on a good way further in its log, so that no version comes back.
-//! Only then are requests answered.
+//! start. A primary continues far behind the end of its log, so that no version is given twice.
+//! Only then does the node answer requests.
 //!
 //! # Threads
 //! | name | how many | started by | ended by |
@@ -99,12 +117,12 @@
 //! | `main` | 1 | the system | accepts connections in [`Server::run`](server::Server::run), until stopped |
 //! | `connection` | one a connection | `main`, in a scope of [`Server::run`](server::Server::run) | the client, a timeout, or the scope's end: run returns when all have ended |
 //! | `log` | 1 | [`Node::open`](node::Node::open) | [`Node::close`](node::Node::close), which joins it |
-//! | `compact` | 1 | [`Node::open`](node::Node::open) | the same; a compaction that is going on is given up |
+//! | `compact` | 1 | [`Node::open`](node::Node::open) | the same, which gives up a compaction that is running |
 //! | `sweep` | 1 | [`Node::open`](node::Node::open) | the same |
 //! | `history` | 1 | [`Server::run`](server::Server::run) | the end of run, which joins it |
 //! | `follow`, `prober` | 1 each | [`Replication::start`](replication::Replication::start) | [`Replication::stop`](replication::Replication::stop), which joins them; idle on a node that has no others |
-//! | `resolve` | 1 a look-up, and few at once | `resolver` | the end of the look-up; nobody waits for it longer than it may |
-//! | `handshake` | 1 for each address that is asked | `follow`, in a scope | the answer, or its time limit |
+//! | `resolve` | 1 a look-up, and few at once | `resolver` | the end of the look-up; a time limit bounds each wait for it |
+//! | `handshake` | 1 for each address of another node | `follow`, in a scope | the answer, or its time limit |
 //! | `access` | 1, with `--access-log` | `pykv serve` | the end of the server, once all lines are written |
 //! | `service` | 1, under systemd | `pykv serve`, for the start and for the time after it | the end of either, which joins it |
 //! | `reload` | 1 | `pykv serve` | the end of the server, which joins it |
@@ -115,10 +133,11 @@
 //! says so in a last record, and lets go of the directory.
 //!
 //! # What holds everywhere
-//! - What was acknowledged is in the log as firmly as `--fsync` says.
+//! - What was acknowledged is durable, as `--fsync` means it.
 //! - The order of records is the order of the changes in memory, because one lock covers both.
+//! - Lock order: base < apply < writer < store (`wal::locks`); debug builds check it (`lock_order`).
 //! - Under the store's lock nothing waits, writes, encodes or frees.
-//! - What was refused at the door has changed nothing and is not in the log.
+//! - A refusal before the store's lock has changed nothing and is not in the log.
 //! - Bytes from outside (network, disk, command line) come to errors, never to a panic.
 //! - Whatever a client can make the node hold has a bound.
 
@@ -135,6 +154,7 @@ mod cli;
 mod client;
 mod commands;
 mod digest;
+mod episode;
 mod escape;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
@@ -146,6 +166,7 @@ mod http;
 pub mod internals;
 mod json;
 mod key;
+mod lock_order;
 mod net;
 mod node;
 mod observe;
@@ -158,9 +179,11 @@ mod server;
 mod session;
 mod store;
 mod system;
+mod tls;
 mod waits;
 mod wal;
 mod wall;
+mod worker;
 
 pub use cli::command;
 pub use commands::run;

@@ -31,6 +31,7 @@ mod report;
 mod role;
 mod room;
 mod status;
+mod step;
 mod sweep;
 mod upstream;
 mod usage;
@@ -39,9 +40,9 @@ mod watermark;
 mod write;
 mod writers;
 
+pub use batch::BatchError;
 pub use batch::Batched;
 pub(crate) use batch::Reads;
-pub use batch::{BatchError, Outcome, Step};
 pub(crate) use cluster::{Change, Cluster};
 pub use cluster_status::Options as ClusterOptions;
 pub(crate) use cluster_status::{ClusterStatus, Phase, Secret};
@@ -53,10 +54,11 @@ pub(crate) use listing::{Cursor, CursorError, LISTER_BYTES, Lister};
 pub(crate) use poll::{Poll, PollError, Polled};
 pub(crate) use prefix::{PartialDeletion, PrefixDeletion};
 pub(crate) use replica::AckRequirement;
-pub(crate) use replica::{ReceiveError, TakeError};
+pub(crate) use replica::{End, ReceiveError, TakeError};
 pub(crate) use role::{PromoteError, Promotion};
 pub use status::Options;
 pub(crate) use status::Status;
+pub use step::{Outcome, Step};
 pub(crate) use upstream::HEARTBEAT_EVERY;
 pub use write::Written;
 pub use write::{Deadline, Mode, Precondition, WriteError};
@@ -66,13 +68,13 @@ use crate::key::Key;
 use crate::pair::Pair;
 use crate::store::{self, Limits, LruMap, Prepared, Replay, Store};
 use crate::wal::{self, Finished, Log, Marker, Refusal, Role};
+use crate::worker::{Signal, Worker};
 use clock::Clock;
 use followers::Followers;
 use std::hash::RandomState;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
-use sweep::{Alarm, Sweeper};
 
 /// A store, its log and its role. Shared by reference among all threads; [`Node::close`] ends it.
 ///
@@ -82,8 +84,8 @@ pub struct Node {
     store: Arc<Store>,
     log: Log,
     clock: Arc<Clock>,
-    alarm: Arc<Alarm>,
-    sweeper: Sweeper,
+    alarm: Arc<Signal>,
+    sweeper: Worker,
     dir: PathBuf,
     limits: Limits,
     value_bytes_max: usize,
@@ -123,13 +125,8 @@ impl Node {
         log.start(Arc::clone(&store) as Arc<dyn wal::Source>, digest)?;
         let clock = Arc::new(Clock::new());
         let alarm = Arc::default();
-        let sweeper = Sweeper::start(
-            Arc::clone(&alarm),
-            Arc::clone(&store),
-            Arc::clone(&clock),
-            log.waiter(),
-        )
-        .map_err(|error| wal::Error::io("cannot start a thread for", &options.dir)(error))?;
+        let sweeper = sweep::start(&alarm, Arc::clone(&store), Arc::clone(&clock), log.waiter())
+            .map_err(|error| wal::Error::io("cannot start a thread for", &options.dir)(error))?;
         let run = std::hash::BuildHasher::hash_one(&hasher, "cursors") as u32;
         let cluster_id = std::hash::BuildHasher::hash_one(&hasher, "cluster");
         let cluster = Cluster::new(options.cluster, marker.as_ref(), role, log.appended(), cluster_id);
@@ -139,6 +136,7 @@ impl Node {
             Some(marker) => marker.promotes_above.is_some(),
             None => role == Role::Replica,
         };
+        let was_synced = marker.as_ref().and_then(|marker| marker.is_synced) == Some(true);
         if let Some(marker) = marker {
             followers.set_successors(marker.successors, marker.has_successor);
         }
@@ -157,12 +155,12 @@ impl Node {
             run,
             room: Mutex::new(()),
         };
-        if to_remember {
-            node.remember_or_fail(role)?;
-        }
-        if role == Role::Replica && node.is_empty_store() {
+        if role == Role::Replica && node.is_empty_store() && !was_synced {
             // What it has is not what it is to show.
             node.cluster.set_synced(false);
+        }
+        if to_remember {
+            node.remember_or_fail(role)?;
         }
         let evicted = node.evict_excess();
         if evicted > 0 {
@@ -335,7 +333,7 @@ impl Node {
         })
     }
 
-    /// Returns when the log holds everything up to `offset` as firmly as the policy asks.
+    /// Returns when the log holds everything up to `offset` as durably as the policy asks.
     ///
     /// An error means that the outcome is not known: the writes are in the store, and may or may not be
     /// there after a restart.
@@ -350,7 +348,7 @@ impl Node {
 
     /// As [`Node::wait`] without the wait: leaves `then` to whoever brings the log that far. `false`, and
     /// nothing left, where nobody is at it and this thread has to wait. `then` must not block.
-    pub(crate) fn defer(&self, offset: u64, then: wal::Then) -> bool {
+    pub(crate) fn defer(&self, offset: u64, then: wal::OnDurable) -> bool {
         self.log.defer(offset, then)
     }
 

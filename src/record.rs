@@ -26,7 +26,7 @@
 //! --repair` found bytes that are no record: its body is whatever was there, so its checksum covers the
 //! first 20 bytes alone. An END closes a base; its value is the number of records before it and their
 //! digest ([`crate::digest`], 8 bytes each), in a backup also the offset that it is the state at. A SKIP is the last record of its segment: its value is the offset at which
-//! the log goes on (8 bytes). A CLOSE says that the node was stopped in order; its value is the digest of the store.
+//! the log continues (8 bytes). A CLOSE says that the node was stopped in order; its value is the digest of the store.
 //!
 //! The records of a batch follow one another, and all but the last say so. They count together or not at
 //! all: a batch that is not whole is no batch.
@@ -44,7 +44,7 @@ pub(crate) const OFFSET_MAX: u64 = (1 << 53) - 1;
 /// Bytes of a record before its optional fields.
 pub(crate) const HEAD_BYTES: usize = 20;
 
-/// Length of a SKIP, in bytes: a head, and the offset at which the log goes on.
+/// Length of a SKIP, in bytes: a head, and the offset at which the log continues.
 pub(crate) const SKIP_BYTES: usize = HEAD_BYTES + 8;
 
 /// Longest record, in bytes: the largest value that `--max-value` allows, a key and the fields.
@@ -251,7 +251,7 @@ impl<'a> Record<'a> {
     }
 
     /// What the first fields of a record say, whether the rest of it is right or not: its length in bytes, whether
-    /// its batch goes on behind it, and its timestamp.
+    /// its batch continues behind it, and its timestamp.
     pub(crate) fn peek_head(bytes: &[u8]) -> Option<(usize, bool, u64)> {
         let head = Head::decode(bytes).ok()?;
         Some((head.total_bytes, head.flags & FLAG_MORE != 0, head.timestamp_ms))

@@ -41,6 +41,7 @@ fn handshake(client: &mut Client, id: &str, asker: Asker<'_>) -> Value {
         primary: None,
         primary_heard_ms: None,
         offset: 0,
+        given_up: 0,
         check: 0,
     };
     let hello = serde_json::to_vec(&hello.sealed()).unwrap();
@@ -70,6 +71,7 @@ fn ask_to_hand_over(
         term: met["term"].as_str().unwrap().to_owned(),
         node: asker.node,
         address: asker.address.to_owned(),
+        attempt: 1,
         hold_ms,
         step_down,
         check: 0,
@@ -311,9 +313,15 @@ fn an_address_that_is_the_nodes_own_is_said_to_be() {
 
 /// A primary that has stepped down for a replica which has not begun its term, and the replica.
 fn stepped_down() -> (Member, Member) {
+    stepped_down_from(|primary| {
+        primary.set("k", "1");
+    })
+}
+
+fn stepped_down_from(prepare: impl FnOnce(&Member)) -> (Member, Member) {
     let a = Member::primary(&[]);
     let b = Member::replica(&[&a], &[]);
-    a.set("k", "1");
+    prepare(&a);
     become_equal(&[&a, &b]);
     let address = b.link.address();
     let met = handshake(&mut b.server.client(), &log_id(&b.server), SEVEN);
@@ -384,6 +392,81 @@ fn a_primary_takes_its_role_back_where_its_successor_gives_up() {
     };
     ask_to_hand_over(&mut client, &a.server, asker, 0, false).expect(200);
     takes_writes_and_is_followed(&a, &b);
+}
+
+/// The answer of the primary does not get to the replica, whose process lives on, and cannot say at once that it gave up.
+#[test]
+fn a_primary_that_was_killed_as_it_stepped_down_takes_its_role_back() {
+    let mut a = Member::primary(&[]);
+    let b = Member::replica(&[&a], &[]);
+    a.set("k", "1");
+    become_equal(&[&a, &b]);
+    let role = a.server.dir().join("ROLE");
+    let stepped_down = || std::fs::read_to_string(&role).is_ok_and(|text| text.contains("handed_to"));
+    for _ in 0..3 {
+        std::thread::scope(|scope| {
+            let promotion = scope.spawn(|| pykv(&["promote"]).at(&b.server).run());
+            while !stepped_down() && !promotion.is_finished() {
+                std::hint::spin_loop();
+            }
+            a.server.signal(Signal::KILL);
+            promotion.join().unwrap();
+        });
+        a.server.kill_9();
+        a.start_again();
+        eventually("one is primary", || a.is_primary() != b.is_primary());
+        let (now, other) = if a.is_primary() { (&a, &b) } else { (&b, &a) };
+        takes_writes_and_is_followed(now, other);
+        if b.is_primary() {
+            a.promote();
+            become_equal(&[&a, &b]);
+        }
+        a.set("k", "1");
+    }
+}
+
+/// What a node says of its successor is of no use once that has been primary.
+#[test]
+fn a_successor_that_took_over_and_died_later_is_not_waited_for() {
+    let mut a = Member::primary(&[]);
+    let mut b = Member::replica(&[&a], &[]);
+    a.set("k", "1");
+    become_equal(&[&a, &b]);
+    b.promote();
+    become_equal(&[&a, &b]);
+    a.server.kill_9();
+    b.server.kill_9();
+    a.start_again();
+    eventually("it says that it finds no primary", || {
+        let error = a.status()["replication"]["error"].to_string();
+        error.contains("there is no primary to follow")
+    });
+    let error = a.status()["replication"]["error"].to_string();
+    assert!(!error.contains("stepped down"), "{error}");
+    b.start_again();
+    become_equal(&[&a, &b]);
+}
+
+/// A store without a key is a store: the primary that had it is none the less whole.
+#[test]
+fn a_primary_of_an_empty_store_takes_its_role_back_too() {
+    let (mut a, mut b) = stepped_down_from(|_| ());
+    a.server.kill_9();
+    b.server.kill_9();
+    a.start_again();
+    b.start_again();
+    eventually("it is primary again", || a.is_primary());
+    a.set("k", "1");
+    become_equal(&[&a, &b]);
+    // A replica that had all of an empty store can be promoted, whatever became of the primary.
+    let a = Member::primary(&[]);
+    let mut b = Member::replica(&[&a], &[]);
+    become_equal(&[&a, &b]);
+    a.server.signal(Signal::KILL);
+    b.server.kill_9();
+    b.start_again();
+    b.promote_by_force();
+    b.set("k", "1");
 }
 
 /// The successor may have been suspended: it may still begin its term, so the former primary waits for it.

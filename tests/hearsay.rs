@@ -43,6 +43,7 @@ fn say_hello_with(node: &Server, id: &str, number: u32, address: &str, token: Op
         primary: None,
         primary_heard_ms: None,
         offset: 28,
+        given_up: 0,
         check: 0,
     }
     .sealed();

@@ -62,6 +62,7 @@ fn use_it(node: &Server, seed: u64) {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one picture after the other")]
 fn pictures() {
     let Some(folder) = std::env::var_os("PYKV_SCREENSHOTS").map(PathBuf::from) else {
         return; // Nothing was asked for.

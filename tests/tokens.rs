@@ -416,6 +416,7 @@ fn no_route_is_without_a_row_and_no_other_method_is_taken() {
 
 /// A token with prefixes opens the keys that begin with one of them, by whatever way a key can be used.
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn a_token_of_prefixes_opens_their_keys_alone() {
     let tokens = "admin the-admins-token\nwrite the-apps-token prefix=app1/ prefix=shared/\nread its-reader prefix=app1/\n";
     let (_dir, path) = token_file(tokens);

@@ -27,6 +27,7 @@ fn chunked_bodies_are_taken() {
 /// Requests that are wrong before a route is known. After most of them the node cannot know where the next
 /// request begins, and closes.
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn what_is_no_http_is_refused_with_a_problem() {
     let node = Server::start(&[]);
     node.client().add("k", "old").expect(201);

@@ -75,6 +75,9 @@ pub struct Handshake {
     pub primary_heard_ms: Option<u64>,
     /// How far its log is written.
     pub offset: u64,
+    /// The last of the promotions that it has tried and given up, counted from 1; 0 where there is none. It begins no
+    /// term by that one any more.
+    pub given_up: u64,
     /// CRC-32 of all that.
     pub check: u32,
 }
@@ -117,6 +120,8 @@ pub struct Handover {
     pub node: u64,
     /// Where it is reached.
     pub address: String,
+    /// Which of the promotions that this process has tried, counted from 1.
+    pub attempt: u64,
     /// For how long writers are to be held, in ms; 0 ends a hold.
     pub hold_ms: u64,
     /// Asks the primary, which holds its writers for this node, to step down for it.
@@ -420,6 +425,7 @@ mod tests {
             primary: None,
             primary_heard_ms: None,
             offset: 3,
+            given_up: 0,
             check: 0,
         }
         .sealed();

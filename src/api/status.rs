@@ -45,6 +45,9 @@ pub(crate) struct Status {
     pub tokens: Option<TokensStatus>,
     /// The bounds of the store and of what requests may bring.
     pub limits: StatusLimits,
+    /// How it is with TLS, where the node speaks it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsStatus>,
     /// Memory of the process in RAM, in bytes, where the system tells it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resident_bytes: Option<u64>,
@@ -59,6 +62,20 @@ pub(crate) struct TokensStatus {
     pub reload_failures: u64,
     /// Why it could not the last time, and the tokens of before stay; null where it could.
     pub error: Option<String>,
+}
+
+/// How it is with TLS.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TlsStatus {
+    /// When the first of the certificates that are shown ends, in seconds since 1970.
+    pub certificate_expires: u64,
+    /// How often the files were read anew.
+    pub reloads: u64,
+    /// How often they could not be used.
+    pub failed_reloads: u64,
+    /// Why they could not the last time; the certificates of before are in use then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
 }
 
 /// How the log is.

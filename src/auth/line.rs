@@ -17,6 +17,9 @@ const EXPIRES: &str = "expires=";
 /// What stands before the digest of a token, in place of the token.
 const SHA256: &str = "sha256:";
 
+/// What stands before the name of a client's certificate, in place of a token.
+const CERTIFICATE: &str = "cert:";
+
 /// Longest name of a token, in bytes.
 const NAME_BYTES_MAX: usize = 64;
 
@@ -33,14 +36,17 @@ pub(super) fn digest(token: &[u8]) -> TokenDigest {
 pub(super) enum Secret {
     Token(Box<[u8]>),
     Digest(TokenDigest),
+    /// The DNS name or the URI of a client's certificate: no token.
+    Certificate(Box<str>),
 }
 
 impl Secret {
-    /// The digest of the token, which tells it from every other.
+    /// The digest of the token, or of what stands in its place, which tells it from every other.
     pub(super) fn digest(&self) -> TokenDigest {
         match self {
             Secret::Token(token) => digest(token),
             Secret::Digest(digest) => *digest,
+            Secret::Certificate(name) => digest(format!("{CERTIFICATE}{name}").as_bytes()),
         }
     }
 }
@@ -135,6 +141,9 @@ fn secret(token: &str, number: usize) -> Result<Secret, TokensError> {
     }
     if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(TokensError::Byte(number));
+    }
+    if let Some(name) = token.strip_prefix(CERTIFICATE) {
+        return Ok(Secret::Certificate(name.into()));
     }
     Ok(Secret::Token(token.as_bytes().into()))
 }

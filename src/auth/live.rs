@@ -36,6 +36,11 @@ impl LiveTokens {
         self.read(|tokens| tokens.check(authorization, scope))
     }
 
+    /// As [`Tokens::check_names`].
+    pub(crate) fn check_names(&self, names: &[String], scope: Scope) -> Result<Grant, Denied> {
+        self.read(|tokens| tokens.check_names(names, scope))
+    }
+
     /// As [`Tokens::name`].
     pub(crate) fn name(&self, authorization: Option<&[u8]>) -> Option<Arc<str>> {
         self.read(|tokens| tokens.name(authorization))

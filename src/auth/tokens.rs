@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
-use subtle::{ConditionallySelectable, ConstantTimeEq};
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 /// The tokens that a node accepts.
 #[derive(Clone)]
@@ -38,7 +38,8 @@ impl Tokens {
     /// - `name=` and what logs call its client;
     /// - `expires=` and the moment from which on it opens nothing.
     ///
-    /// In place of the token may stand `sha256:` and its digest. A token without a scope is one for `admin`, which has
+    /// In place of the token may stand `sha256:` and its digest; or `cert:` and a DNS name or a URI, for clients whose
+    /// certificate has that name. A token without a scope is one for `admin`, which has
     /// no prefixes. None may stand there twice. Blank lines and those that start with `#` are read over.
     pub(crate) fn parse(text: &str) -> Result<Tokens, TokensError> {
         let mut tokens = Vec::new();
@@ -73,7 +74,7 @@ impl Tokens {
         let tokens = self.known.iter().filter(of_admin);
         let mut tokens = tokens.filter_map(|known| match &known.secret {
             Secret::Token(token) => String::from_utf8(token.to_vec()).ok(),
-            Secret::Digest(_) => None,
+            Secret::Digest(_) | Secret::Certificate(_) => None,
         });
         tokens.next()
     }
@@ -89,6 +90,8 @@ impl Tokens {
             let is_it = match &known.secret {
                 Secret::Token(token) => token.ct_eq(given),
                 Secret::Digest(known) => known.ct_eq(&digest),
+                // It stands for a certificate, and is no token.
+                Secret::Certificate(_) => Choice::from(0),
             };
             found.conditional_assign(&number, is_it);
         }
@@ -113,20 +116,37 @@ impl Tokens {
         scope: Scope,
         now: impl FnOnce() -> SystemTime,
     ) -> Result<Grant, Denied> {
-        let known = self.find(bearer(authorization)?).ok_or(Denied::Unknown)?;
-        // The clock is not asked for the many that never expire.
-        if known.expires.is_some() && known.has_expired(now()) {
-            return Err(Denied::Expired);
-        }
-        let grant = &known.grant;
-        if grant.scope < scope {
-            return Err(Denied::Scope {
-                needed: scope,
-                held: grant.scope,
-            });
-        }
-        Ok(grant.clone())
+        allowed(self.find(bearer(authorization)?), scope, now)
     }
+
+    /// What a request may do that shows no token, and whose client has proved `names` by a certificate, where that
+    /// includes `scope`: by the first of the lines that stands for one of these.
+    pub(crate) fn check_names(&self, names: &[String], scope: Scope) -> Result<Grant, Denied> {
+        allowed(self.find_name(names), scope, wall::now)
+    }
+
+    fn find_name(&self, names: &[String]) -> Option<&Known> {
+        self.known.iter().find(|known| match &known.secret {
+            Secret::Certificate(name) => names.iter().any(|proved| **proved == **name),
+            Secret::Token(_) | Secret::Digest(_) => false,
+        })
+    }
+}
+
+fn allowed(known: Option<&Known>, scope: Scope, now: impl FnOnce() -> SystemTime) -> Result<Grant, Denied> {
+    let known = known.ok_or(Denied::Unknown)?;
+    // The clock is not asked for the many that never expire.
+    if known.expires.is_some() && known.has_expired(now()) {
+        return Err(Denied::Expired);
+    }
+    let grant = &known.grant;
+    if grant.scope < scope {
+        return Err(Denied::Scope {
+            needed: scope,
+            held: grant.scope,
+        });
+    }
+    Ok(grant.clone())
 }
 
 /// The token that a request shows.

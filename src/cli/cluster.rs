@@ -16,7 +16,7 @@ pub(crate) struct Cluster {
 
     /// How many replicas must have a write before it is answered
     ///
-    /// A replica has it once its own log holds it, as firmly as its --fsync says. Where one of them takes over
+    /// A replica has it once its own log holds it, as durably as its --fsync says. Where one of them takes over
     /// by itself (--failover-after), that one must be among them.
     #[arg(long, value_name = "N", allow_hyphen_values = true, default_value_t = 0, value_parser = sync_replicas)]
     pub sync_replicas: usize,

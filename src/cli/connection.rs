@@ -1,5 +1,6 @@
 //! How a command reaches a node, and the names of variables and defaults that several commands share.
 
+use super::tls::TlsClient;
 use super::units::Span;
 use crate::client::Server;
 use clap::Args;
@@ -27,7 +28,7 @@ pub(crate) const ENV_LOG: &str = "PYKV_LOG";
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Connection")]
 pub(crate) struct Connection {
-    /// The node to talk to: HOST:PORT, http://HOST:PORT or unix:PATH
+    /// The node to talk to: HOST:PORT, http://HOST:PORT, https://HOST:PORT or unix:PATH
     #[arg(long, value_name = "ADDRESS", env = ENV_SERVER, default_value = LISTEN_DEFAULT)]
     pub server: Server,
 
@@ -39,6 +40,10 @@ pub(crate) struct Connection {
     // Not clap's `env`: PYKV_TOKEN stands between the flag and this variable; see `commands::token`.
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+
+    /// Whom it trusts.
+    #[command(flatten)]
+    pub tls: TlsClient,
 
     /// How long to wait for each answer
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, default_value = "60s")]

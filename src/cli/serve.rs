@@ -1,8 +1,9 @@
 //! The flags of `pykv serve`, and what they come to as options of the node and the listener.
 
+use super::choices::{Fsync, LogLevel};
 use super::cluster::Cluster;
 use super::connection::{DIR_DEFAULT, ENV_DIR, ENV_LISTEN, ENV_LOG, ENV_TOKEN_FILE, LISTEN_DEFAULT};
-use super::log_level::LogLevel;
+use super::tls::{TlsClient, TlsServer};
 use super::units::{Size, Span};
 use super::values::{
     buffer, capacity, count, headers, host_name, max_batch, max_value, mode, not_zero, origin, ratio,
@@ -12,7 +13,7 @@ use crate::http::cors::Origins;
 use crate::http::{Hosts, Limits};
 use crate::net::Endpoint;
 use crate::{node, store, wal};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use std::path::PathBuf;
 
 /// What a record, or an entry, has beside its value, at most, in bytes.
@@ -119,7 +120,8 @@ pub(crate) struct Serve {
     /// all, and is meant where nothing stands). Behind it may stand `prefix=app1/`, several times where it is for read
     /// or write: it opens only keys that begin with one of them; `name=billing`, which is what the logs call its
     /// client; and `expires=2030-01-01T00:00:00Z`. In place of the token may stand `sha256:` and its digest: `pykv
-    /// token` prints such lines. Lines that are empty or begin with # do not count.
+    /// token` prints such lines; and `cert:NAME`, for clients with a certificate for that DNS name or URI: see
+    /// --tls-client-ca. Lines that are empty or begin with # do not count.
     ///
     /// The file is read anew on SIGHUP, and within ten seconds when it has changed. One that cannot be used changes
     /// nothing, and /status and the log say why.
@@ -129,6 +131,14 @@ pub(crate) struct Serve {
     /// Listen where other machines can reach the node though it asks for no token
     #[arg(long, help_heading = "Security")]
     pub insecure: bool,
+
+    /// What it shows its clients.
+    #[command(flatten)]
+    pub tls: TlsServer,
+
+    /// Whom it trusts among the other nodes.
+    #[command(flatten)]
+    pub tls_client: TlsClient,
 
     /// What it is told of its cluster.
     #[command(flatten)]
@@ -240,17 +250,6 @@ pub(crate) struct Serve {
     /// How much to say on standard error
     #[arg(long, value_name = "LEVEL", env = ENV_LOG, default_value = "info", help_heading = "What it says")]
     pub log_level: LogLevel,
-}
-
-/// When the log is synced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Fsync {
-    /// Before each answer: nothing acknowledged is ever lost
-    Always,
-    /// Once a second: a power cut may take the last second
-    Everysec,
-    /// When the system likes: a power cut may take what the system held
-    No,
 }
 
 impl Serve {

@@ -10,10 +10,15 @@ use super::socket;
 use crate::address::{Address, Server};
 use crate::api::{self, Problem};
 use crate::system;
+use crate::tls::{self, Identity, Trust};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use rustls::pki_types::PrivateKeyDer;
 use std::fmt;
 use std::io;
 use std::time::Duration;
 use ureq::http::{self, HeaderValue, Method, Response, StatusCode, header};
+use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
 use ureq::{Agent, Body};
 
 /// Hops from node to node that a request may take before they are taken for a circle.
@@ -101,13 +106,19 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// A client of one node. Nothing is sent yet.
-    pub(crate) fn new(server: Server, token: Option<Token>, timeout: Duration) -> Client {
+    /// A client of one node. Nothing is sent yet. `trust`: for a node that is named with https, and none for others.
+    pub(crate) fn new(
+        server: Server,
+        token: Option<Token>,
+        trust: Option<Trust>,
+        timeout: Duration,
+    ) -> Client {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .proxy(None) // A node is spoken to directly; http_proxy is meant for others.
             .user_agent(concat!("pykv/", env!("CARGO_PKG_VERSION")))
+            .tls_config(tls_config(trust))
             .timeout_global(Some(timeout))
             .timeout_connect(Some(timeout.min(CONNECT_TIMEOUT_MAX)))
             .build();
@@ -272,6 +283,11 @@ impl Client {
             ureq::Error::Timeout(_) => timed_out(),
             ureq::Error::HostNotFound => unreachable("there is no such host"),
             ureq::Error::ConnectionFailed => unreachable("there is no connection"),
+            ureq::Error::Rustls(error) => unreachable(&tls::words(&error)),
+            ureq::Error::Tls(why) => unreachable(why),
+            ureq::Error::Io(error) if tls::words_of(&error).is_some() => {
+                unreachable(&tls::words_of(&error).unwrap_or_default())
+            }
             ureq::Error::Io(error) => match error.kind() {
                 ErrorKind::TimedOut => timed_out(),
                 // What only an attempt to connect ends with.
@@ -295,6 +311,38 @@ impl Client {
             _ => nonsense(at, request, "its answer is not HTTP"),
         }
     }
+}
+
+/// What TLS is spoken with. Without any trust nobody is believed.
+fn tls_config(trust: Option<Trust>) -> TlsConfig {
+    let (roots, identity) = trust.map_or((Vec::new(), None), |trust| (trust.roots, trust.identity));
+    let roots: Vec<Certificate<'static>> = roots
+        .iter()
+        .map(|root| Certificate::from_der(root).to_owned())
+        .collect();
+    TlsConfig::builder()
+        .root_certs(RootCerts::Specific(roots.into()))
+        .client_cert(identity.and_then(client_certificate))
+        .unversioned_rustls_crypto_provider(tls::provider())
+        .build()
+}
+
+/// What ureq takes. Of keys that is PEM alone: it keeps the names of their forms to itself.
+fn client_certificate(identity: Identity) -> Option<ClientCert> {
+    let chain: Vec<Certificate<'static>> = identity
+        .chain
+        .iter()
+        .map(|one| Certificate::from_der(one).to_owned())
+        .collect();
+    let form = match &identity.key {
+        PrivateKeyDer::Pkcs1(_) => "RSA PRIVATE KEY",
+        PrivateKeyDer::Sec1(_) => "EC PRIVATE KEY",
+        _ => "PRIVATE KEY",
+    };
+    let text = BASE64_STANDARD.encode(identity.key.secret_der());
+    let pem = format!("-----BEGIN {form}-----\n{text}\n-----END {form}-----\n");
+    let key = PrivateKey::from_pem(pem.as_bytes()).ok()?;
+    Some(ClientCert::new_with_certs(&chain, key))
 }
 
 pub(super) fn nonsense(at: &Place, request: &Request<'_>, why: impl Into<String>) -> Error {
@@ -329,9 +377,11 @@ fn resolve(from: &str, location: &str) -> Option<(String, String)> {
     if location.starts_with('/') && !location.starts_with("//") {
         return Some((from.to_owned(), location.to_owned()));
     }
-    let rest = location.strip_prefix("http://")?;
+    // Whoever was asked under TLS sends nobody, and no token, where there is none.
+    let scheme = from.split_once("://").map_or("http", |(scheme, _)| scheme);
+    let rest = location.strip_prefix(scheme)?.strip_prefix("://")?;
     let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let host: Address = host.parse().ok()?;
+    let host: Address = format!("{scheme}://{host}").parse().ok()?;
     Some((host.to_string(), path.to_owned()))
 }
 
@@ -351,6 +401,9 @@ mod tests {
     #[test]
     fn where_a_request_is_sent_on() {
         let to = |location| resolve("http://a:1", location).map(|(origin, path)| origin + &path);
+        let to_tls = |location| resolve("https://a:1", location).map(|(origin, path)| origin + &path);
+        assert_eq!(to_tls("https://b:2/kv").as_deref(), Some("https://b:2/kv"));
+        assert_eq!(to_tls("http://b:2/kv"), None);
         assert_eq!(to("/kv/k").as_deref(), Some("http://a:1/kv/k"));
         assert_eq!(to("http://b:2/kv/k?x").as_deref(), Some("http://b:2/kv/k?x"));
         assert_eq!(to("http://[::1]:2/kv/k").as_deref(), Some("http://[::1]:2/kv/k"));

@@ -1,7 +1,7 @@
 //! `pykv batch`: operations as JSON lines, sent as one batch.
 //!
-//! The node reads the operations strictly; here they are only put together, and its errors, which count
-//! operations, are told in lines.
+//! The node reads the operations strictly; here they are only put together. Its errors count operations, and this names
+//! lines instead.
 
 use super::lines::{self, Form, Line, Lines};
 use super::{Error, connect, print};

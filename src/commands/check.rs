@@ -44,40 +44,7 @@ fn text(report: &Report, repaired: bool) -> String {
         );
     }
     for damage in &report.damage {
-        let Damage {
-            path,
-            file_position,
-            offset,
-            bytes,
-            why,
-            ..
-        } = damage;
-        let what = if damage.torn_tail { "torn tail" } else { "damage" };
-        let bytes = match bytes {
-            0 => String::new(),
-            1 => ", 1 byte".to_owned(),
-            _ => format!(", {bytes} bytes"),
-        };
-        line(
-            &mut text,
-            format_args!(
-                "{}: {what} at byte {file_position} (offset {offset}){bytes}: {why}",
-                path.display()
-            ),
-        );
-        match &damage.saved_to {
-            Some(copy) => line(
-                &mut text,
-                format_args!("  set aside; a copy is in {}", copy.display()),
-            ),
-            None if damage.torn_tail && !repaired => {
-                line(
-                    &mut text,
-                    format_args!("  what a crash leaves; the next start cuts it off"),
-                );
-            }
-            None => {}
-        }
+        tell_damage(&mut text, damage, repaired);
     }
     for Mismatch {
         offset,
@@ -110,6 +77,40 @@ fn text(report: &Report, repaired: bool) -> String {
     };
     line(&mut text, format_args!("{end}"));
     text
+}
+
+fn tell_damage(text: &mut String, damage: &Damage, repaired: bool) {
+    let Damage {
+        path,
+        file_position,
+        offset,
+        bytes,
+        why,
+        ..
+    } = damage;
+    let what = if damage.torn_tail { "torn tail" } else { "damage" };
+    let bytes = match bytes {
+        0 => String::new(),
+        1 => ", 1 byte".to_owned(),
+        _ => format!(", {bytes} bytes"),
+    };
+    line(
+        text,
+        format_args!(
+            "{}: {what} at byte {file_position} (offset {offset}){bytes}: {why}",
+            path.display()
+        ),
+    );
+    match &damage.saved_to {
+        Some(copy) => line(text, format_args!("  set aside; a copy is in {}", copy.display())),
+        None if damage.torn_tail && !repaired => {
+            line(
+                text,
+                format_args!("  what a crash leaves; the next start cuts it off"),
+            );
+        }
+        None => {}
+    }
 }
 
 fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {

@@ -41,7 +41,7 @@ struct Line<'a> {
     /// The nonce of the branch that begins with a TERM.
     #[serde(skip_serializing_if = "Option::is_none")]
     branch: Option<String>,
-    /// Where the log goes on behind a SKIP.
+    /// Where the log continues behind a SKIP.
     #[serde(rename = "goes_on_at", skip_serializing_if = "Option::is_none")]
     next_offset: Option<u64>,
     /// Of the store at a CLOSE, of the base at an END.

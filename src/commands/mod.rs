@@ -39,8 +39,9 @@ mod watch;
 #[cfg(any(test, fuzzing))]
 pub use import::fuzz_line as fuzz_import_line;
 
-use crate::cli::{self, Cli, Command, Connection};
+use crate::cli::{self, Cli, Command, Connection, TlsClient};
 use crate::client::{self, Client, Token};
+use crate::tls::Trust;
 use crate::{escape, server, system};
 use rustix::fs::OFlags;
 use std::fmt;
@@ -225,11 +226,22 @@ impl std::error::Error for Error {
 /// The client that a command's flags and environment describe.
 fn connect(connection: &Connection) -> Result<Client, Error> {
     let token = token(connection)?;
+    let trust = connection
+        .server
+        .is_tls()
+        .then(|| trust(&connection.tls))
+        .transpose()?;
     Ok(Client::new(
         connection.server.clone(),
         token,
+        trust,
         connection.timeout.0,
     ))
+}
+
+/// Whom flags and environment say to trust.
+fn trust(flags: &TlsClient) -> Result<Trust, Error> {
+    Trust::load(flags.tls_ca.as_deref(), flags.identity()).map_err(|error| Error::Usage(error.to_string()))
 }
 
 /// The token to show: of --token-file, else PYKV_TOKEN, else the file that PYKV_TOKEN_FILE names.

@@ -3,9 +3,16 @@
 use crate::cli::{Cluster, Replica};
 use crate::client::Address;
 use crate::node::{ClusterOptions, Secret};
+use rustls::ClientConfig;
+use std::sync::Arc;
 
 /// What the node is built from; how it is reached is known only once it listens.
-pub(super) fn cluster(flags: &Cluster, replica: Option<&Replica>, token: Option<String>) -> ClusterOptions {
+pub(super) fn cluster(
+    flags: &Cluster,
+    replica: Option<&Replica>,
+    token: Option<String>,
+    tls: Option<Arc<ClientConfig>>,
+) -> ClusterOptions {
     ClusterOptions {
         is_replica: replica.is_some(),
         address: String::new(),
@@ -22,5 +29,6 @@ pub(super) fn cluster(flags: &Cluster, replica: Option<&Replica>, token: Option<
         sync_required: flags.sync_required,
         sync_reads: flags.sync_reads,
         token: token.map(Secret::new),
+        tls,
     }
 }

@@ -3,8 +3,8 @@
 //! A file that was set aside is a stretch of a log that is no part of its history any more. What it tells of a
 //! key comes down to the last it says of it; evictions and expiries were the node's own doing, and are not sent.
 //!
-//! Whether a key was changed since is told by versions, which are offsets. The histories part where the file
-//! begins, and the other one goes on far behind anything that the file can hold. So:
+//! Versions tell whether a key was changed since: they are offsets. The histories part where the file
+//! begins, and the other one continues far behind anything that the file can hold. So:
 //! - A key that has a version from before the file is as it was then: it is changed, if it is in that version.
 //! - A key that is not there, and was not there when the histories parted (the file begins its story with a SET),
 //!   is added, if it is not there. That it was added and deleted since cannot be told from that.
@@ -81,11 +81,11 @@ struct Told {
     /// Whether it was there when the histories parted.
     was_there: bool,
     last: Last,
-    /// The offset of the last that is told.
+    /// The offset of the last that is reported.
     offset: u64,
 }
 
-/// The last that is told of a key.
+/// The last that is reported of a key.
 enum Last {
     Value(Value),
     Deleted,
@@ -165,7 +165,7 @@ impl Story {
         }
     }
 
-    /// Keys in the order of the last that is told of each.
+    /// Keys in the order of the last that is reported of each.
     fn in_order(&self) -> Vec<(&str, &Told)> {
         let mut keys: Vec<_> = self.keys.iter().map(|(key, told)| (key.as_str(), told)).collect();
         keys.sort_by_key(|(_, told)| told.offset);

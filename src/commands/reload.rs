@@ -31,6 +31,8 @@ pub(super) struct Source<'a> {
     /// Reads it; says whether what was read is used.
     read: Box<dyn FnMut() -> bool + Send + 'a>,
     is_used: bool,
+    /// What there is to do at each look besides.
+    look: Option<Box<dyn FnMut() + Send + 'a>>,
 }
 
 impl<'a> Source<'a> {
@@ -41,12 +43,22 @@ impl<'a> Source<'a> {
             paths,
             read: Box::new(read),
             is_used: true,
+            look: None,
         }
+    }
+
+    /// With something that there is to do at each look besides.
+    pub(super) fn with_look(mut self, look: impl FnMut() + Send + 'a) -> Source<'a> {
+        self.look = Some(Box::new(look));
+        self
     }
 
     fn read_if_changed(&mut self) {
         if !self.is_used || stamps(&self.paths) != self.stamps {
             self.read();
+        }
+        if let Some(look) = &mut self.look {
+            look();
         }
     }
 

@@ -11,12 +11,15 @@ use super::{Error, logging, options, service};
 use crate::address::Address;
 use crate::auth::Tokens;
 use crate::cli::{Replica, Serve};
+use crate::net::certificates::Certificates;
 use crate::net::{Endpoint, Passed};
 use crate::node::Node;
 use crate::replication::Replication;
 use crate::server::{self, Server};
+use crate::tls::{self, Trust};
 use crate::wal::Role;
 use log::{info, warn};
+use rustls::ClientConfig;
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -39,16 +42,18 @@ pub(super) fn run(args: &Serve, replica: Option<&Replica>, passed: Vec<Passed>) 
     let (tokens, token) = tokens.transpose()?.unzip();
     let token = token.flatten();
     logging::start(args.log_level);
+    let certificates = certificates(args)?;
+    let tls = tls_of_cluster(args, replica)?;
     let signals = Signals::handle()?;
     let token_files = [&args.token_file, &args.cluster.cluster_token_file];
     token_files
         .into_iter()
         .flatten()
-        .for_each(|path| warn_of_open_file(path));
+        .for_each(|path| warn_of_open_file("the tokens", path));
     tokens.iter().for_each(warn_of_tokens);
 
-    let server = bind(args, passed, tokens, &signals)?;
-    let mut cluster = options::cluster(&args.cluster, replica, token);
+    let server = bind(args, passed, tokens, certificates.clone(), &signals)?;
+    let mut cluster = options::cluster(&args.cluster, replica, token, tls);
     cluster.address = match &args.cluster.advertise {
         Some(address) => address.host_and_port(),
         None => reachable_address(server.endpoints()),
@@ -68,10 +73,47 @@ pub(super) fn run(args: &Serve, replica: Option<&Replica>, passed: Vec<Passed>) 
     Ok(())
 }
 
+/// What clients are shown under TLS; none where it is not spoken.
+fn certificates(args: &Serve) -> Result<Option<Arc<Certificates>>, Error> {
+    let Some(files) = args.tls.files() else {
+        return Ok(None);
+    };
+    warn_of_open_file("the private key", &files.key);
+    let certificates = Certificates::load(files).map_err(|error| Error::Usage(error.to_string()))?;
+    Ok(Some(Arc::new(certificates)))
+}
+
+/// How the node speaks TLS with the others of its cluster, which it does where it speaks TLS itself.
+fn tls_of_cluster(args: &Serve, replica: Option<&Replica>) -> Result<Option<Arc<ClientConfig>>, Error> {
+    if args.tls.files().is_none() {
+        let is_named = replica.is_some_and(|replica| replica.from.iter().any(Address::is_tls));
+        return match is_named {
+            true => Err(Error::Usage(
+                "a node that follows others by https must speak TLS itself: give it --tls-cert and --tls-key"
+                    .to_owned(),
+            )),
+            false => Ok(None),
+        };
+    }
+    let flags = &args.tls_client;
+    let trust = match super::trust(flags) {
+        // A primary may never call another node; where it does, it believes none.
+        Err(_) if replica.is_none() && flags.tls_ca.is_none() && flags.identity().is_none() => {
+            Trust::default()
+        }
+        trust => trust?,
+    };
+    let config = trust
+        .into_config()
+        .map_err(|error| Error::Usage(tls::words(&error)))?;
+    Ok(Some(Arc::new(config)))
+}
+
 fn bind(
     args: &Serve,
     passed: Vec<Passed>,
     tokens: Option<Tokens>,
+    certificates: Option<Arc<Certificates>>,
     signals: &Signals,
 ) -> Result<Server, Error> {
     if tokens.is_none()
@@ -85,6 +127,7 @@ fn bind(
         socket_mode: args.socket_mode,
         limits: args.http_limits(),
         tokens,
+        certificates,
         hosts: args.hosts(),
         slow_min: (args.slow_ms > 0).then(|| Duration::from_millis(args.slow_ms.into())),
         access_log: args.access_log.clone(),
@@ -185,7 +228,11 @@ fn start_reloads<'scope>(
 ) -> Result<(), Error> {
     let shown = node.cluster().options().token.as_ref();
     let tokens = server.tokens().and_then(|live| reload::tokens(args, live, shown));
-    let sources: Vec<Source<'_>> = tokens.into_iter().collect();
+    let certificates = server.certificates().map(|certificates| {
+        let paths = certificates.paths().map(Path::to_path_buf).collect();
+        Source::new(paths, || certificates.reload().is_ok()).with_look(|| certificates.warn_of_end())
+    });
+    let sources: Vec<Source<'_>> = tokens.into_iter().chain(certificates).collect();
     thread::Builder::new()
         .name("reload".to_owned())
         .spawn_scoped(scope, move || reload::run(signals, sources))
@@ -202,7 +249,7 @@ fn announce(server: &Server) {
     let mut stdout = io::stdout().lock();
     for endpoint in server.endpoints() {
         let place = match endpoint {
-            Endpoint::Tcp(address) => format!("http://{address}"),
+            Endpoint::Tcp(address) => format!("{}://{address}", server.scheme()),
             Endpoint::Unix(_) => endpoint.to_string(),
         };
         let _ = writeln!(stdout, "listening on {place}").and_then(|()| stdout.flush());
@@ -210,12 +257,12 @@ fn announce(server: &Server) {
     }
 }
 
-/// Says so where others than its owner can read a file of tokens.
-fn warn_of_open_file(path: &Path) {
+/// Says so where others than its owner can read a file of secrets.
+fn warn_of_open_file(what: &str, path: &Path) {
     let mode = std::fs::metadata(path).map_or(0, |metadata| metadata.permissions().mode());
     if mode & 0o077 != 0 {
         warn!(
-            "the tokens in {} can be read or changed by others on this machine (its mode is {:03o}); \
+            "{what} in {} can be read or changed by others on this machine (its mode is {:03o}); \
              `chmod 600` keeps them to its owner",
             path.display(),
             mode & 0o777

@@ -9,6 +9,7 @@ use super::{Error, beginning_with, connect, print_lines_of_json};
 use crate::api::WATCH_LIMIT_MAX;
 use crate::cli;
 use crate::client::{self, Watched};
+use crate::episode::Episode;
 use std::io::{self, Write};
 use std::thread;
 use std::time::Duration;
@@ -25,7 +26,7 @@ pub(super) fn run(args: &cli::Watch) -> Result<(), Error> {
         None => client.watch_from_now().map_err(Error::client(doing.as_str()))?,
     };
     let mut left = args.limit.map_or(u64::MAX, |limit| limit.get());
-    let mut trouble = Trouble::default();
+    let mut reconnect = Reconnect::default();
     // A node that was never reached is more likely misspelt than away.
     let mut was_reached = args.after.is_none();
     let mut out = Vec::new();
@@ -37,7 +38,7 @@ pub(super) fn run(args: &cli::Watch) -> Result<(), Error> {
         };
         match client.watch(watched, &after) {
             Ok(answer) => {
-                trouble.is_over();
+                reconnect.is_over();
                 was_reached = true;
                 out.clear();
                 for change in answer.changes.iter().take(watched.limit) {
@@ -48,29 +49,31 @@ pub(super) fn run(args: &cli::Watch) -> Result<(), Error> {
                 print_lines_of_json(&out)?;
                 after = answer.place();
             }
-            Err(error) if was_reached && error.may_pass() => trouble.wait(&error),
+            Err(error) if was_reached && error.may_pass() => reconnect.wait(&error),
             Err(error) => return Err(Error::client(doing.as_str())(error)),
         }
     }
     Ok(())
 }
 
-/// A node that does not answer: said once, and not asked again at once.
-struct Trouble {
+/// A node that does not answer: reported once an episode, and not asked again at once.
+struct Reconnect {
     next_wait: Duration,
+    episode: Episode,
 }
 
-impl Default for Trouble {
-    fn default() -> Trouble {
-        Trouble {
+impl Default for Reconnect {
+    fn default() -> Reconnect {
+        Reconnect {
             next_wait: BACK_OFF_MIN,
+            episode: Episode::default(),
         }
     }
 }
 
-impl Trouble {
+impl Reconnect {
     fn wait(&mut self, error: &client::Error) {
-        if self.next_wait == BACK_OFF_MIN {
+        if self.episode.begin() {
             say(&format!("{error}; trying again until it answers"));
         }
         thread::sleep(self.next_wait);
@@ -78,10 +81,10 @@ impl Trouble {
     }
 
     fn is_over(&mut self) {
-        if self.next_wait > BACK_OFF_MIN {
+        if self.episode.end() {
             say("the node answers again");
         }
-        *self = Trouble::default();
+        self.next_wait = BACK_OFF_MIN;
     }
 }
 

@@ -27,8 +27,12 @@ pub(crate) struct Admitted<'a> {
     pub(crate) grant: Grant,
 }
 
-/// Decides from the head alone whether a request may come in.
-pub(crate) fn admit<'a>(context: &Context<'_>, head: &Head<'a>) -> Result<Admitted<'a>, Problem> {
+/// Decides from the head alone whether a request may come in. `names`: what its client has proved by a certificate.
+pub(crate) fn admit<'a>(
+    context: &Context<'_>,
+    names: &[String],
+    head: &Head<'a>,
+) -> Result<Admitted<'a>, Problem> {
     // A method that HTTP has got since; no path takes it.
     if let Method::NonStandard(name) = &head.method
         && name != "QUERY"
@@ -54,9 +58,11 @@ pub(crate) fn admit<'a>(context: &Context<'_>, head: &Head<'a>) -> Result<Admitt
         return Err(Problem::new(problem::METHOD, format!("it takes {allowed}")).header("Allow", allowed));
     }
     let grant = match (&context.shared.tokens, route.scope(&head.method)) {
-        (Some(tokens), Some(scope)) => tokens
-            .check(head.authorization, scope)
-            .map_err(Problem::of_denied)?,
+        (Some(tokens), Some(scope)) => match head.authorization {
+            None if !names.is_empty() => tokens.check_names(names, scope),
+            shown => tokens.check(shown, scope),
+        }
+        .map_err(Problem::of_denied)?,
         _ => Grant::ALL,
     };
     if route.is_data() {
@@ -130,7 +136,7 @@ fn check_role(context: &Context<'_>, head: &Head<'_>, scope: Option<Scope>) -> R
             return Err(Problem::new(problem::NO_PRIMARY, why).retry_after(1));
         };
         let path = utf8_percent_encode(head.path, NOT_OF_URI);
-        let mut location = format!("http://{primary}{path}");
+        let mut location = format!("{}://{primary}{path}", context.shared.scheme());
         if let Some(query) = head.query {
             location.push('?');
             location.extend(utf8_percent_encode(query, NOT_OF_URI));

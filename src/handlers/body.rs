@@ -1,15 +1,11 @@
-//! JSON bodies of writes, read strictly and without copying where there is nothing to unescape.
-//!
-//! What is not JSON is a 400. What is JSON but not what is asked for (another type, a field that is not
-//! known, is there twice or is missing) is a 422 that names the field.
+//! JSON bodies of single writes, read strictly: a field that is not known, or is missing, is refused by its name.
+//! What the fields are is said in [`entry_fields`].
 
-use super::deadline;
-use crate::api::{self, Encoding};
+use super::entry_fields::{self, EntryFields, Null};
 use crate::http::problem::{self, Problem};
 use crate::json::{self, Name};
 use crate::node::Deadline;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
-use serde_json::error::Category;
 use std::borrow::Cow;
 use std::fmt;
 
@@ -28,7 +24,7 @@ pub(crate) fn value(body: &[u8]) -> Result<Payload<'_>, Problem> {
 /// Reads `{"key", "value", "encoding"?, "ttl"? or "expires_at_ms"?}`.
 pub(crate) fn key_and_value(body: &[u8]) -> Result<(Cow<'_, str>, Payload<'_>), Problem> {
     let mut fields = read(body, Asked::KeyAndValue)?;
-    let key = fields.key.take().unwrap_or_default();
+    let key = fields.entry.key.take().unwrap_or_default();
     Ok((key, decode(fields)?))
 }
 
@@ -37,20 +33,16 @@ pub(crate) fn deadline(body: &[u8]) -> Result<Deadline, Problem> {
     Ok(read(body, Asked::Deadline)?.deadline.unwrap_or_default())
 }
 
-fn decode(fields: Fields<'_>) -> Result<Payload<'_>, Problem> {
-    let value = api::decode_value(fields.value.unwrap_or_default(), fields.encoding)
-        .ok_or_else(|| Problem::new(problem::SHAPE, "the value is not base64").field("value"))?;
+fn decode(mut fields: Fields<'_>) -> Result<Payload<'_>, Problem> {
+    let value = fields.entry.take_value();
     Ok(Payload {
-        value,
+        value: value.ok_or_else(|| Problem::new(problem::SHAPE, "the value is not base64").field("value"))?,
         deadline: fields.deadline.unwrap_or_default(),
     })
 }
 
-#[derive(Default)]
 struct Fields<'a> {
-    key: Option<Cow<'a, str>>,
-    value: Option<Cow<'a, str>>,
-    encoding: Option<Encoding>,
+    entry: EntryFields<'a>,
     deadline: Option<Deadline>,
 }
 
@@ -91,18 +83,7 @@ fn read(body: &[u8], asked: Asked) -> Result<Fields<'_>, Problem> {
     shape
         .deserialize(&mut json)
         .and_then(|fields| json.end().map(|()| fields))
-        .map_err(|error| match error.classify() {
-            Category::Data => {
-                let problem = Problem::new(problem::SHAPE, json::why(&error, true));
-                match field {
-                    Some(field) => problem.field(field),
-                    None => problem,
-                }
-            }
-            Category::Io | Category::Syntax | Category::Eof => {
-                Problem::new(problem::BAD_JSON, json::why(&error, true))
-            }
-        })
+        .map_err(|error| entry_fields::problem_of(&error, field.map(Cow::into_owned)))
 }
 
 /// What is asked for; notes in `field` which field it is at, as the deserializer's errors do not say it.
@@ -129,7 +110,11 @@ impl<'de> Visitor<'de> for Shape<'_> {
     json::refuse_others!(map, "the body must be an object");
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
-        let mut fields = Fields::default();
+        let mut entry = EntryFields::default();
+        let null = match self.asked {
+            Asked::Deadline => Null::Allowed,
+            Asked::Value | Asked::KeyAndValue => Null::Refused,
+        };
         while let Some(Name(name)) = map.next_key()? {
             let names = self.asked.names();
             let Some(&known) = names.iter().find(|known| **known == name) else {
@@ -141,55 +126,30 @@ impl<'de> Visitor<'de> for Shape<'_> {
                 return Err(error);
             };
             *self.field = Some(known.into());
-            let again = match known {
-                "key" => fields.key.replace(json::text(&mut map, "key")?).is_some(),
-                "value" => fields.value.replace(json::text(&mut map, "value")?).is_some(),
-                "encoding" => {
-                    // As text, and not as an enum: those have other forms in JSON than their name.
-                    let name = json::text(&mut map, "encoding")?;
-                    let encoding = Encoding::of_name(&name)
-                        .ok_or_else(|| A::Error::custom("`encoding` is base64, or left out"))?;
-                    fields.encoding.replace(encoding).is_some()
-                }
-                _ => {
-                    let deadline = match (known, self.asked) {
-                        ("ttl", Asked::Deadline) => {
-                            json::number_or_null(&mut map, "ttl")?.map(deadline::of_ttl)
-                        }
-                        ("ttl", _) => Some(deadline::of_ttl(json::number(&mut map, "ttl")?)),
-                        (name, Asked::Deadline) => json::whole_or_null(&mut map, name)?.map(deadline::of_ms),
-                        (name, _) => Some(deadline::of_ms(json::whole(&mut map, name)?)),
-                    };
-                    let deadline = deadline.transpose().map_err(A::Error::custom)?;
-                    if fields.deadline.is_some() {
-                        return Err(A::Error::custom(
-                            "a deadline is there already: `ttl` or `expires_at_ms`, once",
-                        ));
-                    }
-                    fields.deadline.replace(deadline.unwrap_or_default()).is_some()
-                }
-            };
-            if again {
-                return Err(A::Error::custom(format_args!("`{known}` is there twice")));
-            }
+            entry.read(known, null, &mut map)?;
         }
+        let deadline = entry.deadline().map_err(|(field, why)| {
+            *self.field = Some(field.into());
+            A::Error::custom(format_args!("`{field}` {why}"))
+        })?;
         let missing = [
-            ("key", self.asked == Asked::KeyAndValue && fields.key.is_none()),
-            ("value", self.asked != Asked::Deadline && fields.value.is_none()),
-            ("ttl", self.asked == Asked::Deadline && fields.deadline.is_none()),
+            ("key", self.asked == Asked::KeyAndValue && entry.key.is_none()),
+            ("value", self.asked != Asked::Deadline && entry.value.is_none()),
+            ("ttl", self.asked == Asked::Deadline && deadline.is_none()),
         ];
         if let Some((name, _)) = missing.into_iter().find(|(_, missing)| *missing) {
             *self.field = Some(name.into());
             return Err(A::Error::custom(format_args!("`{name}` is missing")));
         }
         *self.field = None;
-        Ok(fields)
+        Ok(Fields { entry, deadline })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api;
 
     fn refused(body: &[u8]) -> (u16, Option<String>) {
         let mut text = Vec::new();

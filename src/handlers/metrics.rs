@@ -12,6 +12,7 @@ use crate::http::problem::Problem;
 use crate::http::request::Head;
 use crate::http::response::{Body, Media, Reply};
 use crate::http::target;
+use crate::net::certificates::Certificates;
 use crate::node::{FollowerStatus, Node};
 use crate::store::Limits;
 use crate::wal::{Health, Role};
@@ -20,7 +21,7 @@ use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, Me
 use prometheus::{Encoder, TextEncoder};
 use tiny_http::StatusCode;
 
-/// Bounds of the buckets that are told, as powers of two of a microsecond: 16 us, and up to 16.8 s.
+/// Bounds of the buckets that are reported, as powers of two of a microsecond: 16 us, and up to 16.8 s.
 const BOUNDS: std::ops::RangeInclusive<u32> = 4..=24;
 
 /// `GET /metrics`
@@ -29,6 +30,9 @@ pub(crate) fn get(context: &Context<'_>, head: &Head<'_>, scratch: &mut Scratch)
     let mut families = Families::default();
     process(&mut families, context);
     requests(&mut families, context);
+    if let Some(certificates) = &context.shared.certificates {
+        tls(&mut families, certificates);
+    }
     store(&mut families, context.node);
     log(&mut families, context.node);
     replication(&mut families, context.node);
@@ -38,7 +42,7 @@ pub(crate) fn get(context: &Context<'_>, head: &Head<'_>, scratch: &mut Scratch)
     Ok(Reply::new(StatusCode(200), Body::Written(Media::Metrics)))
 }
 
-/// What is told, in order.
+/// What is reported, in order.
 #[derive(Default)]
 struct Families(Vec<MetricFamily>);
 
@@ -63,6 +67,24 @@ impl Families {
     fn counter(&mut self, name: &str, help: &str, value: u64) {
         self.push(name, help, MetricType::COUNTER, vec![counter(&[], value)]);
     }
+}
+
+fn tls(families: &mut Families, certificates: &Certificates) {
+    families.gauge(
+        "tls_certificate_expiry_timestamp_seconds",
+        "When the first of the certificates that are shown ends.",
+        certificates.expires() as f64,
+    );
+    let reloads = certificates.reloads();
+    families.push(
+        "tls_reloads_total",
+        "How often the files of certificates were read anew.",
+        MetricType::COUNTER,
+        vec![
+            counter(&[("result", "done")], reloads.done),
+            counter(&[("result", "failed")], reloads.failed),
+        ],
+    );
 }
 
 fn labelled(labels: &[(&str, &str)]) -> Metric {
@@ -337,7 +359,7 @@ fn replication(families: &mut Families, node: &Node) {
         );
     }
     let mut followers = node.followers();
-    // Two series of one name would have Prometheus refuse all: of followers that give one address, one is told.
+    // Two series of one name would have Prometheus refuse all: of followers that give one address, one is reported.
     followers.sort_by(|one, other| one.address.cmp(&other.address));
     followers.dedup_by(|one, other| one.address == other.address);
     let mut per_follower = |name: &str, help: &str, value: fn(&FollowerStatus) -> f64| {

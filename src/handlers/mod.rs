@@ -8,7 +8,7 @@
 //! | `consistency` | what a request asks of the node's place in its cluster |
 //! | `kv`, `keys`, `batch`, `watch` | the data |
 //! | `compact`, `backup`, `replication`, `status`, `metrics`, `page` | the node |
-//! | `body`, `deadline`, `conditions` | JSON bodies, times to live, entity tags |
+//! | `body`, `entry_fields`, `deadline`, `conditions` | JSON bodies, and the fields of an entry in them; times to live; entity tags |
 //! | `stream`, `sink`, `out`, `connection_handle` | answers that wait, answers that are sent while they are made, what they are written into, and the connection that they go to |
 //! | `failure` | refusals of the node as problems |
 
@@ -24,6 +24,7 @@ pub(crate) mod consistency;
 pub(crate) mod context;
 mod deadline;
 pub(crate) mod dispatch;
+mod entry_fields;
 mod failure;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;

@@ -67,7 +67,7 @@ struct Row {
 }
 
 const GET: &[&str] = &["GET", "HEAD"];
-/// Of what must not be asked for with HEAD: a HEAD of a piece of the log would be an acknowledgement.
+/// Of what must not be asked for with HEAD: a HEAD of a chunk of the log would be an acknowledgement.
 const GET_ALONE: &[&str] = &["GET"];
 const POST: &[&str] = &["POST"];
 

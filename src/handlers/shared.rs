@@ -5,6 +5,7 @@ use crate::http::Hosts;
 use crate::http::Limits;
 use crate::net::Stopper;
 use crate::net::budget::Budget;
+use crate::net::certificates::Certificates;
 use crate::net::registry::Registry;
 use crate::observe::Observer;
 use crate::observe::history::History;
@@ -15,6 +16,8 @@ use std::sync::Arc;
 pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) tokens: Option<LiveTokens>,
+    /// What is shown under TLS; none where plain HTTP is spoken.
+    pub(crate) certificates: Option<Arc<Certificates>>,
     pub(crate) hosts: Hosts,
     pub(crate) budget: Budget,
     pub(crate) registry: Registry,
@@ -24,6 +27,14 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// How a URL of this node begins, and of the others of its cluster.
+    pub(crate) fn scheme(&self) -> &'static str {
+        match self.certificates {
+            Some(_) => "https",
+            None => "http",
+        }
+    }
+
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopper.is_stopping()
     }

@@ -1,14 +1,14 @@
-//! The body of a large answer: made in pieces, each sent as it is made.
+//! The body of a large answer: made in chunks, each sent as it is made.
 //!
-//! What is made gathers in a buffer, and goes out whenever there is a piece of it. A body that turns out to be
-//! shorter than a piece is sent with its head in one write, with its length, as any other answer.
+//! What is made gathers in a buffer, and goes out whenever there is a chunk of it. A body that turns out to be
+//! shorter than a chunk is sent with its head in one write, with its length, as any other answer.
 //!
 //! # What must hold
 //! - A sink holds one piece of the body, however long that is, beside one item that was asked room for.
 //! - Whoever waits for room in it holds nothing: what was made is sent, and the buffer freed, before.
 //! - A large value is sent from the store's own memory. The answer keeps it alive where there is room for it to be
 //!   charged, and gives it up once its client is slow and others wait for room. From then on it looks the value up for
-//!   each piece, and holds nothing of it while its client takes no more. It is cut where the value was replaced.
+//!   each chunk, and holds nothing of it while its client takes no more. It is cut where the value was replaced.
 //! - One that holds what others wait for, cannot give it up and has sent nothing for some seconds is cut.
 
 use super::connection_handle::{Aborted, ConnectionHandle};
@@ -47,7 +47,7 @@ enum Framing {
     Close,
 }
 
-/// Where the pieces of a stream go.
+/// Where the chunks of a stream go.
 pub(crate) struct Sink<'a, 'c> {
     connection: ConnectionHandle<'a>,
     charge: &'c mut Charge<'a>,
@@ -103,7 +103,7 @@ impl<'a, 'c> Sink<'a, 'c> {
         }
     }
 
-    /// Makes it a stream that goes on for as long as the client reads.
+    /// Makes it a stream that continues for as long as the client reads.
     pub(crate) fn endless(mut self) -> Sink<'a, 'c> {
         self.is_endless = true;
         self
@@ -157,7 +157,7 @@ impl<'a, 'c> Sink<'a, 'c> {
         self.out.shrink_to(0);
     }
 
-    /// Sends what was made, whether it is a piece or less.
+    /// Sends what was made, whether it is a chunk or less.
     pub(crate) fn flush(&mut self) -> Result<(), Aborted> {
         self.send_with(&[])
     }
@@ -223,6 +223,9 @@ impl<'a, 'c> Sink<'a, 'c> {
                 sent => IoSlice::advance_slices(&mut slices, sent),
             }
             if slices.iter().all(|slice| slice.is_empty()) {
+                while !self.connection.peer().transport.has_sent_all() {
+                    self.await_writable(clock)?;
+                }
                 self.patience = self.patience.saturating_sub(clock.elapsed());
                 return Ok(());
             }
@@ -241,7 +244,7 @@ impl<'a, 'c> Sink<'a, 'c> {
     /// Waits until the client takes more, of what was begun to be sent then. Gives back what others wait for.
     fn await_writable(&mut self, begun: Instant) -> Result<(), Aborted> {
         let stalled = Instant::now();
-        // One bounds all of what was begun, the other each piece that the client takes.
+        // One bounds all of what was begun, the other each chunk that the client takes.
         let deadline = (begun + self.patience).min(stalled + self.connection.shared().limits.write_timeout);
         loop {
             let is_wanted = self.charge.budget().is_wanted();
@@ -317,6 +320,9 @@ impl<'a, 'c> Sink<'a, 'c> {
                 0 => self.await_writable(clock)?,
                 sent => sent_bytes += sent,
             }
+        }
+        while !self.connection.peer().transport.has_sent_all() {
+            self.await_writable(clock)?;
         }
         self.sent_bytes += shared.value_bytes as u64;
         self.patience = self.patience.saturating_sub(clock.elapsed());

@@ -11,12 +11,13 @@ use crate::http::problem::{self, Problem};
 use crate::http::request::Head;
 use crate::http::response::{Body, Media, Reply, push_json};
 use crate::http::target;
+use crate::net::certificates::Certificates;
 use crate::node::ClusterStatus;
 use crate::observe::history;
 use crate::pair::KEY_BYTES_MAX;
 use crate::session::Session;
 use crate::store::{Curve, Limits};
-use crate::wal::{Health, Policy};
+use crate::wal::Health;
 use std::time::Duration;
 use tiny_http::StatusCode;
 
@@ -50,20 +51,26 @@ pub(crate) fn status(
             digest_offset: status.digest_offset,
             written: status.position.written,
             synced: status.position.synced,
-            fsync: match status.policy {
-                Policy::Always => "always",
-                Policy::Everysec => "everysec",
-                Policy::No => "no",
-            }
-            .to_owned(),
+            fsync: status.policy.name().to_owned(),
         },
         compaction: compact::status(status.compaction),
         replication: replication(context, cluster),
         tokens: context.shared.tokens.as_ref().map(tokens),
         limits: limits(context, status.limits),
+        tls: context.shared.certificates.as_deref().map(tls),
         resident_bytes: resident_bytes(),
     };
     Ok(json(scratch, &body))
+}
+
+fn tls(certificates: &Certificates) -> api::TlsStatus {
+    let reloads = certificates.reloads();
+    api::TlsStatus {
+        certificate_expires: certificates.expires(),
+        reloads: reloads.done,
+        failed_reloads: reloads.failed,
+        failure: reloads.failure,
+    }
 }
 
 pub(crate) fn stats(

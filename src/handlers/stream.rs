@@ -2,7 +2,7 @@
 //!
 //! A handler must neither wait nor write. One that has to leaves behind what is to be done: a [`DeferredHandler`].
 //! The connection sends everything that it has in hand, gives its buffers back, and then runs it on its own
-//! thread. What comes of it is an answer like any other, or a [`Stream`]: a head, and then pieces, each sent
+//! thread. What comes of it is an answer like any other, or a [`Stream`]: a head, and then chunks, each sent
 //! as it is made ([`crate::handlers::sink`]). Requests that stand behind it in a pipeline wait their turn.
 //!
 //! # What must hold
@@ -79,8 +79,8 @@ pub(crate) struct Stream<'a> {
     pub(crate) head: Reply,
     /// What making and sending it takes of memory at any time, in bytes.
     pub(crate) holds: usize,
-    /// Whether it goes on for as long as the client reads: then its first piece is sent at once, and each
-    /// piece may take as long as another answer.
+    /// Whether it continues for as long as the client reads: then its first chunk is sent at once, and each
+    /// chunk may take as long as another answer.
     pub(crate) is_endless: bool,
     /// Writes the body. Not called where the request was a HEAD.
     pub(crate) body: StreamBody<'a>,

@@ -4,9 +4,10 @@
 //! time, and members such as the field at fault or the limit that was passed. Making and writing the common
 //! ones allocates nothing: a cache answers a good part of its reads with 404.
 
-use super::response::{Body, Media, Reply, push_decimal, push_json_string};
+use super::response::{Body, Encoder, Envelope, Media, Reply, push_decimal, push_json_string};
 use crate::escape;
 use std::borrow::Cow;
+use std::time::Instant;
 use tiny_http::{Header, StatusCode};
 
 /// A kind of problem.
@@ -30,6 +31,7 @@ macro_rules! kinds {
 kinds! {
     NOT_PRIMARY 307 "not-primary" "Writes are taken by the primary";
     MALFORMED 400 "malformed-request" "The request is malformed";
+    NOT_TLS 400 "not-tls" "TLS is spoken here";
     BAD_KEY 400 "bad-key" "Not a key";
     BAD_QUERY 400 "bad-query" "The query is not understood";
     BAD_JSON 400 "bad-json" "The body is not JSON";
@@ -145,6 +147,20 @@ impl Problem {
     /// Whether it is the one that [`Problem::held`] makes, with nothing done before it.
     pub(crate) fn is_held(&self) -> bool {
         self.kind.name == HELD.name && self.members.is_empty()
+    }
+
+    /// As an answer to nothing that was read, behind which the connection is closed.
+    pub(crate) fn into_last_answer(self) -> Vec<u8> {
+        let (mut answer, mut body) = (Vec::new(), Vec::new());
+        let reply = self.into_reply(&mut body);
+        let envelope = Envelope {
+            close: true,
+            ..Envelope::default()
+        };
+        let mut encoder = Encoder::new("");
+        encoder.tick(Instant::now());
+        encoder.encode(&mut answer, envelope, &reply, &body);
+        answer
     }
 
     /// Writes the body in place of whatever `body` holds.

@@ -175,13 +175,13 @@ impl Charge<'_> {
     }
 
     /// Whether others wait for what is held: for all that is large, and for small ones where they have more than their
-    /// own part and a body waits.
+    /// own part.
     pub(crate) fn is_in_the_way(&self) -> bool {
         let (state, parts) = (self.budget.lock(), self.budget.parts);
         let kind = self.held.kind;
         match kind.is_large() {
             true => state.is_wanted(),
-            false => state.alone.is_some() && state.used_bytes[kind as usize] > parts.own_bytes(kind),
+            false => state.is_wanted() && state.used_bytes[kind as usize] > parts.own_bytes(kind),
         }
     }
 

@@ -12,6 +12,7 @@ const LINGER_BYTES: usize = 64 << 20;
 
 /// Closes a connection whose client may be sending: reads on, within bounds, until the client closes.
 pub(crate) fn linger(transport: &Transport) -> io::Result<()> {
+    transport.end()?;
     transport.shutdown(Shutdown::Write)?;
     let deadline = Instant::now() + LINGER_TIME;
     let mut discarded = Vec::with_capacity(4096);

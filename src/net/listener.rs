@@ -4,14 +4,18 @@
 //! memory or no thread to give, that is logged once, and tried again after a while; connections that are open
 //! are served meanwhile.
 
+use super::certificates::Certificates;
 use super::endpoint::{Endpoint, Listening, Passed};
 use super::stopper::Stopper;
+use super::tls_stream::TlsStream;
 use super::transport::{Client, Got, Transport, timespec};
+use crate::episode::Episode;
 use crate::system;
 use rustix::event::{PollFd, PollFlags};
 use std::io;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Connections accepted from one endpoint before the loop looks at anything else.
@@ -55,6 +59,8 @@ pub(crate) enum Untaken {
 pub(crate) struct Listener {
     sockets: Vec<Listening>,
     endpoints: Vec<Endpoint>,
+    /// For what comes by TCP; none where TLS is not spoken.
+    certificates: Option<Arc<Certificates>>,
     /// Readable once the server has been told to stop.
     woken: UnixStream,
 }
@@ -64,11 +70,13 @@ impl Listener {
     pub(crate) fn bind(
         endpoints: &[Endpoint],
         unix_mode: u32,
+        certificates: Option<Arc<Certificates>>,
         woken: UnixStream,
     ) -> Result<Listener, BindError> {
         let mut listener = Listener {
             sockets: Vec::new(),
             endpoints: Vec::new(),
+            certificates,
             woken,
         };
         for endpoint in endpoints {
@@ -84,7 +92,11 @@ impl Listener {
     }
 
     /// Takes sockets over that listen already. A byte in `woken` wakes the accept loop.
-    pub(crate) fn adopt(passed: Vec<Passed>, woken: UnixStream) -> io::Result<Listener> {
+    pub(crate) fn adopt(
+        passed: Vec<Passed>,
+        certificates: Option<Arc<Certificates>>,
+        woken: UnixStream,
+    ) -> io::Result<Listener> {
         let sockets = passed.into_iter().map(Listening::adopt);
         let sockets = sockets.collect::<io::Result<Vec<_>>>()?;
         let endpoints = sockets
@@ -94,6 +106,7 @@ impl Listener {
         Ok(Listener {
             sockets,
             endpoints,
+            certificates,
             woken,
         })
     }
@@ -138,33 +151,51 @@ impl Listener {
             refused.discard();
             if left_alone.is_none() {
                 for socket in &self.sockets {
-                    accept_some(socket, service, &mut refused, &mut backoff);
+                    self.accept_some(socket, service, &mut refused, &mut backoff);
                 }
             }
         }
     }
-}
 
-fn accept_some(socket: &Listening, service: &mut impl Service, refused: &mut Refused, backoff: &mut Backoff) {
-    for _ in 0..ACCEPTED_AT_ONCE {
-        match socket.accept() {
-            Ok((transport, client)) => match service.take(transport, client) {
-                Ok(()) => backoff.end(),
-                Err(Untaken::Full(transport)) => refused.add(transport, &service.refusal()),
-                Err(Untaken::NoThread(error, transport)) => {
-                    backoff.note("start a thread for a connection", &error);
-                    if let Some(transport) = transport {
-                        refused.add(transport, &service.refusal());
+    fn accept_some(
+        &self,
+        socket: &Listening,
+        service: &mut impl Service,
+        refused: &mut Refused,
+        backoff: &mut Backoff,
+    ) {
+        for _ in 0..ACCEPTED_AT_ONCE {
+            let accepted = socket.accept();
+            match accepted.and_then(|(transport, client)| Ok((self.secured(transport)?, client))) {
+                Ok((transport, client)) => match service.take(transport, client) {
+                    Ok(()) => backoff.end(),
+                    Err(Untaken::Full(transport)) => refused.add(transport, &service.refusal()),
+                    Err(Untaken::NoThread(error, transport)) => {
+                        backoff.note("start a thread for a connection", &error);
+                        if let Some(transport) = transport {
+                            refused.add(transport, &service.refusal());
+                        }
+                        return;
                     }
-                    return;
-                }
-            },
-            Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock => return,
-                // The client has gone before it was accepted.
-                io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
-                _ => return backoff.note("accept a connection", &error),
-            },
+                },
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return,
+                    // The client has gone before it was accepted.
+                    io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
+                    _ => return backoff.note("accept a connection", &error),
+                },
+            }
+        }
+    }
+
+    /// The server's side of TLS, where it is spoken. A unix socket leads to no network.
+    fn secured(&self, transport: Transport) -> io::Result<Transport> {
+        match (transport, &self.certificates) {
+            (Transport::Tcp(stream), Some(certificates)) => {
+                let stream = TlsStream::new(stream, certificates.config())?;
+                Ok(Transport::Tls(Box::new(stream)))
+            }
+            (transport, _) => Ok(transport),
         }
     }
 }
@@ -177,6 +208,9 @@ struct Refused(Vec<(Transport, Instant)>);
 impl Refused {
     /// Tells a client so, without waiting for it.
     fn add(&mut self, transport: Transport, answer: &[u8]) {
+        if transport.is_sent_by_owner() {
+            return; // There is no handshake in this loop: it ends without a word.
+        }
         if transport.write_now(answer).is_ok() && transport.shutdown(Shutdown::Write).is_ok() {
             if self.0.len() == REFUSED_MAX {
                 self.0.remove(0);
@@ -209,13 +243,13 @@ impl Refused {
 #[derive(Default)]
 struct Backoff {
     until: Option<Instant>,
-    is_logged: bool,
+    episode: Episode,
 }
 
 impl Backoff {
     fn note(&mut self, doing: &str, error: &io::Error) {
         self.until = Some(Instant::now() + BACK_OFF);
-        if !std::mem::replace(&mut self.is_logged, true) {
+        if self.episode.begin() {
             log::error!(
                 "cannot {doing}: {}; trying again until it works",
                 system::words(error)
@@ -234,7 +268,7 @@ impl Backoff {
     }
 
     fn end(&mut self) {
-        if std::mem::take(&mut self.is_logged) {
+        if self.episode.end() {
             log::info!("connections are accepted again");
         }
     }

@@ -6,6 +6,9 @@
 //! | `endpoint` | where a server listens |
 //! | `listener` | accepts connections, and refuses those there is no room for |
 //! | `transport` | what carries the bytes of one connection |
+//! | `tls_stream` | a connection under TLS |
+//! | `certificates` | what a server shows its clients, read anew when the files change |
+//! | `got` | what a read or a wait of a socket comes to |
 //! | `registry` | the connections that are open, and what they count |
 //! | `input` | what came and was not consumed |
 //! | `budget` | the memory that all connections share |
@@ -15,7 +18,9 @@
 //! | `stopper` | how a server is told to stop |
 
 pub(crate) mod budget;
+pub(crate) mod certificates;
 mod endpoint;
+mod got;
 pub(crate) mod input;
 mod linger;
 pub(crate) mod listener;
@@ -23,6 +28,7 @@ mod pace;
 mod parts;
 pub(crate) mod registry;
 mod stopper;
+pub(crate) mod tls_stream;
 pub(crate) mod transport;
 
 pub(crate) use endpoint::{Endpoint, Passed};

@@ -7,6 +7,7 @@
 use super::transport::{Client, Transport};
 use std::collections::HashMap;
 use std::net::Shutdown;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -23,6 +24,8 @@ pub(crate) struct Peer {
     pub(crate) client: Client,
     /// Where it counts how long requests took; see [`crate::observe`].
     pub(crate) lane: usize,
+    /// The names that the client has proved by a certificate.
+    names: OnceLock<Box<[String]>>,
     /// A request is in hand, whole or in part.
     at_work: AtomicBool,
     /// Reads of a request that has not come to its end, and 1 more; 0 where none is waited for.
@@ -36,10 +39,21 @@ impl Peer {
             transport,
             client,
             lane,
+            names: OnceLock::new(),
             at_work: AtomicBool::new(false),
             reads: AtomicU64::new(0),
             answers: Answers::default(),
         }
+    }
+
+    /// Notes the names that the client has proved. The first time counts.
+    pub(crate) fn set_names(&self, names: Vec<String>) {
+        let _ = self.names.set(names.into());
+    }
+
+    /// The names that the client has proved by a certificate; none where it has shown none.
+    pub(crate) fn names(&self) -> &[String] {
+        self.names.get().map_or(&[], |names| names)
     }
 
     /// Says that a request is in hand, or that none is.

@@ -4,8 +4,11 @@
 //! - Nothing outside this file knows which kind of socket it is. A further kind has its place here.
 //! - A wait ends at its deadline, or with the timeouts that [`Transport::prepare`] has set.
 
+pub(crate) use super::got::{Got, timespec};
+use super::tls_stream::{Handshake, TlsStream};
+use crate::tls;
 use rustix::buffer::spare_capacity;
-use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use socket2::SockRef;
@@ -20,6 +23,8 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(crate) enum Transport {
     Tcp(TcpStream),
+    /// TCP under TLS. On the heap, so that the others stay small.
+    Tls(Box<TlsStream>),
     Unix(UnixStream),
 }
 
@@ -32,34 +37,64 @@ pub(crate) enum Client {
     Local,
 }
 
-/// What became of a read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Got {
-    Bytes,
-    /// The client sends no more.
-    End,
-    TimedOut,
-}
-
 impl Transport {
     /// Makes it ready for a server: answers leave at once, and no read or write waits for longer than this.
     pub(crate) fn prepare(&self, read_timeout: Duration, write_timeout: Duration) -> io::Result<()> {
-        if let Transport::Tcp(stream) = self {
-            stream.set_nodelay(true)?;
+        match self {
+            Transport::Tcp(stream) => stream.set_nodelay(true)?,
+            Transport::Tls(stream) => {
+                stream.socket().set_nodelay(true)?;
+                stream.set_timeouts(read_timeout, write_timeout);
+            }
+            Transport::Unix(_) => {}
         }
         let socket = SockRef::from(self);
         socket.set_write_timeout(Some(write_timeout))?;
         socket.set_read_timeout(Some(read_timeout))
     }
 
+    /// Does what comes before the first request: under TLS the handshake, which must end before a deadline. A client
+    /// that does not speak TLS is sent `not_tls`.
+    pub(crate) fn handshake(
+        &self,
+        deadline: Instant,
+        not_tls: impl FnOnce() -> Vec<u8>,
+    ) -> io::Result<Handshake> {
+        match self {
+            Transport::Tls(stream) => stream.handshake(deadline, &not_tls()),
+            Transport::Tcp(_) | Transport::Unix(_) => Ok(Handshake::Done),
+        }
+    }
+
+    /// The names in the certificate that the client has shown; none where it has shown none.
+    pub(crate) fn client_names(&self) -> Vec<String> {
+        match self {
+            Transport::Tls(stream) => stream
+                .client_certificate()
+                .map_or_else(Vec::new, |certificate| tls::names(&certificate)),
+            Transport::Tcp(_) | Transport::Unix(_) => Vec::new(),
+        }
+    }
+
+    /// Whether only the connection's own thread can send.
+    pub(crate) fn is_sent_by_owner(&self) -> bool {
+        matches!(self, Transport::Tls(_))
+    }
+
     /// Appends what has come to a buffer, as far as that has capacity. Waits for it up to the timeout of a read.
     pub(crate) fn read(&self, buffer: &mut Vec<u8>) -> io::Result<Got> {
-        self.receive(buffer, RecvFlags::empty())
+        match self {
+            Transport::Tls(stream) => stream.read(buffer),
+            _ => self.receive(buffer, RecvFlags::empty()),
+        }
     }
 
     /// As [`Transport::read`], without a wait.
     pub(crate) fn read_now(&self, buffer: &mut Vec<u8>) -> io::Result<Got> {
-        self.receive(buffer, RecvFlags::DONTWAIT)
+        match self {
+            Transport::Tls(stream) => stream.read_now(buffer),
+            _ => self.receive(buffer, RecvFlags::DONTWAIT),
+        }
     }
 
     fn receive(&self, buffer: &mut Vec<u8>, flags: RecvFlags) -> io::Result<Got> {
@@ -76,12 +111,18 @@ impl Transport {
 
     /// Whether there is something to read, or the end of it, before a deadline.
     pub(crate) fn wait_readable(&self, deadline: Instant) -> io::Result<bool> {
-        self.wait_for(PollFlags::IN, deadline)
+        match self {
+            Transport::Tls(stream) => stream.wait_readable(deadline),
+            _ => self.wait_for(PollFlags::IN, deadline),
+        }
     }
 
     /// Whether there is room for something to send, or nobody left to send it to, before a deadline.
     pub(crate) fn wait_writable(&self, deadline: Instant) -> io::Result<bool> {
-        self.wait_for(PollFlags::OUT, deadline)
+        match self {
+            Transport::Tls(stream) => stream.wait_writable(deadline),
+            _ => self.wait_for(PollFlags::OUT, deadline),
+        }
     }
 
     fn wait_for(&self, events: PollFlags, deadline: Instant) -> io::Result<bool> {
@@ -99,8 +140,12 @@ impl Transport {
         }
     }
 
-    /// Sends what the system takes at once; how many bytes that was.
+    /// Sends what the system takes at once; how many bytes that was. Under TLS some of it may still be to be sent: see
+    /// [`Transport::has_sent_all`].
     pub(crate) fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
+        if let Transport::Tls(stream) = self {
+            return stream.write_now(&[IoSlice::new(bytes)]);
+        }
         match rustix::net::send(self, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
             Ok(sent) => Ok(sent),
             Err(Errno::AGAIN | Errno::INTR) => Ok(0),
@@ -110,6 +155,9 @@ impl Transport {
 
     /// As [`Transport::write_now`], of slices one after the other.
     pub(crate) fn write_slices_now(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        if let Transport::Tls(stream) = self {
+            return stream.write_now(slices);
+        }
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         match rustix::net::sendmsg(self, slices, &mut SendAncillaryBuffer::default(), flags) {
             Ok(sent) => Ok(sent),
@@ -122,6 +170,12 @@ impl Transport {
     pub(crate) fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let sent = match self {
             Transport::Tcp(stream) => (&*stream).write_vectored(slices)?,
+            Transport::Tls(stream) => {
+                stream.flush()?;
+                let taken = stream.write_now(slices)?;
+                stream.flush()?;
+                taken
+            }
             Transport::Unix(stream) => (&*stream).write_vectored(slices)?,
         };
         match sent {
@@ -130,9 +184,37 @@ impl Transport {
         }
     }
 
+    /// Whether the system has all that was taken.
+    pub(crate) fn has_sent_all(&self) -> bool {
+        match self {
+            Transport::Tls(stream) => stream.has_sent_all(),
+            Transport::Tcp(_) | Transport::Unix(_) => true,
+        }
+    }
+
+    /// Sends the rest of what was taken. Waits up to the timeout of a write.
+    pub(crate) fn flush(&self) -> io::Result<()> {
+        match self {
+            Transport::Tls(stream) => stream.flush(),
+            Transport::Tcp(_) | Transport::Unix(_) => Ok(()),
+        }
+    }
+
+    /// Says that nothing more is sent, where a client could not tell that from a cut. Called by the connection's own
+    /// thread, before it closes.
+    pub(crate) fn end(&self) -> io::Result<()> {
+        match self {
+            Transport::Tls(stream) => stream.end(),
+            Transport::Tcp(_) | Transport::Unix(_) => Ok(()),
+        }
+    }
+
     /// Whether the client has closed its side. One that only says that it sends no more counts as gone too:
     /// the two look the same from here. A system call, not to be made too often.
     pub(crate) fn has_gone(&self) -> bool {
+        if let Transport::Tls(stream) = self {
+            return stream.has_gone();
+        }
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
         match rustix::net::recv(self, &mut [0; 1], flags) {
             Ok((_, bytes)) => bytes == 0,
@@ -150,6 +232,7 @@ impl AsFd for Transport {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Transport::Tcp(stream) => stream.as_fd(),
+            Transport::Tls(stream) => stream.as_fd(),
             Transport::Unix(stream) => stream.as_fd(),
         }
     }
@@ -162,12 +245,5 @@ impl fmt::Display for Client {
             Client::Ip(address) => address.fmt(f),
             Client::Local => f.write_str("unix:"),
         }
-    }
-}
-
-pub(crate) fn timespec(duration: Duration) -> Timespec {
-    Timespec {
-        tv_sec: duration.as_secs().try_into().unwrap_or(i64::MAX),
-        tv_nsec: duration.subsec_nanos().into(),
     }
 }

@@ -5,64 +5,14 @@
 //! make one batch of the log: a crash keeps all of them or none. What has to give way for room, or has
 //! expired, is a part of it.
 
-use super::room::Need;
-use super::write::{Deadline, Found, Precondition, WriteError, Written};
+use super::room::{Need, Turn};
+use super::step::{Outcome, Step};
+use super::write::{Found, Precondition, WriteError, Written};
 use super::{Node, Refusal};
 use crate::key::Key;
-use crate::pair::Pair;
-use crate::store::{LruMap, Prepared};
+use crate::store::{Locked, LruMap, Prepared};
 use crate::wal::{self, BatchRoom};
 use std::fmt;
-
-/// One operation of a batch.
-#[derive(Clone, Copy, Debug)]
-pub enum Step<'a> {
-    /// Reads a key, as [`Node::get`] does.
-    Get {
-        /// The key.
-        key: Key<'a>,
-    },
-    /// Adds or replaces a value.
-    Set {
-        /// The key.
-        key: Key<'a>,
-        /// The value.
-        value: &'a [u8],
-        /// Until when it is kept.
-        deadline: Deadline,
-        /// What must hold before the batch.
-        precondition: Precondition<'a>,
-    },
-    /// Deletes a key, if it is there.
-    Delete {
-        /// The key.
-        key: Key<'a>,
-        /// What must hold before the batch.
-        precondition: Precondition<'a>,
-    },
-}
-
-impl<'a> Step<'a> {
-    /// The key that it is about.
-    pub(crate) fn key(&self) -> Key<'a> {
-        match self {
-            Step::Get { key } | Step::Set { key, .. } | Step::Delete { key, .. } => *key,
-        }
-    }
-}
-
-/// What an operation of a batch came to.
-#[derive(Clone, Debug)]
-pub enum Outcome {
-    /// The value read, if the key is there.
-    Got(Option<(Pair, Found)>),
-    /// The key is there, and there was no room for its value.
-    Passed(Found),
-    /// A value was set.
-    Set(Written),
-    /// Whether the key was there to be deleted.
-    Deleted(bool),
-}
 
 /// A batch that was applied.
 #[derive(Clone, Debug)]
@@ -115,6 +65,24 @@ impl fmt::Display for BatchError {
 }
 
 impl std::error::Error for BatchError {}
+
+/// Whether a batch can be applied, under the lock that it was checked under.
+enum Beginning {
+    Ready,
+    /// It reads so many bytes of values.
+    NoRoomForReads(usize),
+    NoRoomForWrites,
+}
+
+/// What the operations of a batch have come to so far.
+struct Tally {
+    /// How many bytes of values may still be read.
+    left_bytes: usize,
+    /// Bytes of the records that were written.
+    spent_bytes: u64,
+    /// Whether the sweeper is to hear of a deadline.
+    is_first: bool,
+}
 
 /// An operation with all that can be made outside the lock.
 enum PreparedStep<'a> {
@@ -269,92 +237,75 @@ impl Node {
 
         let mut locked = loop {
             let mut locked = self.store.lock();
-            let checked = check(&locked.map, &made, now_ms)?;
-            match checked.is_change {
-                true if checked.grows => locked.log.check()?,
-                true => locked.log.check_removal()?,
-                false => {}
-            }
-            let wanted_bytes = bytes_read(&locked.map, &made, now_ms, reads.bytes_max);
-            if wanted_bytes > read_bytes {
-                drop(locked);
-                if !(reads.room)(wanted_bytes) {
-                    return Err(BatchError::NoRoom);
+            match self.begin(&mut locked, &made, now_ms, reads.bytes_max, read_bytes, &mut turn)? {
+                Beginning::Ready => break locked,
+                Beginning::NoRoomForReads(wanted_bytes) => {
+                    drop(locked);
+                    if !(reads.room)(wanted_bytes) {
+                        return Err(BatchError::NoRoom);
+                    }
+                    read_bytes = wanted_bytes;
                 }
-                read_bytes = wanted_bytes;
-                continue;
+                Beginning::NoRoomForWrites => {
+                    drop(locked);
+                    self.let_others(&mut turn)?;
+                }
             }
-            // What a little has to give way for is a part of the batch.
-            let is_little = turn.is_none() && !checked.need.is_much(&locked.map);
-            if is_little || self.make_room(&mut locked, &mut turn, checked.need, now_ms) {
-                break locked;
-            }
-            drop(locked);
-            self.let_others(&mut turn)?;
         };
-        let mut left_bytes = reads.bytes_max;
         locked.log.begin_batch(room);
-        let (mut spent_bytes, mut is_first) = (0, false);
+        let mut tally = Tally {
+            left_bytes: reads.bytes_max,
+            spent_bytes: 0,
+            is_first: false,
+        };
         for step in made {
-            let bytes = step.record_bytes();
-            outcomes.push(match step {
-                PreparedStep::Get { key, hash } => {
-                    let map = &mut locked.map;
-                    match map.find_live(hash, key.as_bytes(), || now_ms) {
-                        Some(slot) => {
-                            map.hit(hash, slot);
-                            let entry = map.entry(slot);
-                            let found = Found::of(entry);
-                            let is_taken = left_bytes > 0;
-                            left_bytes = left_bytes.saturating_sub(entry.value().len());
-                            match is_taken {
-                                true => Outcome::Got(Some((entry.pair(), found))),
-                                false => Outcome::Passed(found),
-                            }
-                        }
-                        None => {
-                            map.miss(hash);
-                            Outcome::Got(None)
-                        }
-                    }
-                }
-                PreparedStep::Set { key, prepared, .. } => {
-                    let slot = locked.find_or_expire(prepared.hash, key.as_bytes(), now_ms);
-                    let deadline_ms = prepared.pair.deadline_ms();
-                    let (version, first) = locked.put(slot, prepared, now_ms);
-                    spent_bytes += bytes;
-                    is_first |= first;
-                    Outcome::Set(Written {
-                        version,
-                        deadline_ms,
-                        created: slot.is_none(),
-                    })
-                }
-                PreparedStep::Delete { key, hash, .. } => {
-                    // One that has expired is left to the sweep: there is nothing to put in its place.
-                    let slot = locked.map.find_live(hash, key.as_bytes(), || now_ms);
-                    if let Some(slot) = slot {
-                        locked.delete(slot, now_ms);
-                        spent_bytes += bytes;
-                    }
-                    Outcome::Deleted(slot.is_some())
-                }
-            });
+            outcomes.push(apply(&mut locked, step, now_ms, &mut tally));
         }
         if let Some(reserved) = reserved {
-            reserved.spend(spent_bytes);
+            reserved.spend(tally.spent_bytes);
         }
         let offset = locked.log.next();
         locked.log.end_batch();
         drop(locked);
         drop(turn);
-        if is_first {
+        if tally.is_first {
             self.alarm.call();
         }
         Ok(Batched {
             outcomes,
-            offset: (spent_bytes > 0).then_some(offset),
+            offset: (tally.spent_bytes > 0).then_some(offset),
         })
+    }
+
+    /// Checks all of a batch against the store, under its lock, and makes room. `read_bytes` is what there is room for
+    /// of the values that it reads.
+    fn begin<'a>(
+        &'a self,
+        locked: &mut Locked,
+        made: &[PreparedStep<'_>],
+        now_ms: u64,
+        reads_bytes_max: usize,
+        read_bytes: usize,
+        turn: &mut Option<Turn<'a>>,
+    ) -> Result<Beginning, BatchError> {
+        let checked = check(&locked.map, made, now_ms)?;
+        match checked.is_change {
+            true if checked.grows => locked.log.check()?,
+            true => locked.log.check_removal()?,
+            false => {}
+        }
+        let wanted_bytes = bytes_read(&locked.map, made, now_ms, reads_bytes_max);
+        if wanted_bytes > read_bytes {
+            return Ok(Beginning::NoRoomForReads(wanted_bytes));
+        }
+        // What a little has to give way for is a part of the batch.
+        let is_little = turn.is_none() && !checked.need.is_much(&locked.map);
+        Ok(
+            match is_little || self.make_room(locked, turn, checked.need, now_ms) {
+                true => Beginning::Ready,
+                false => Beginning::NoRoomForWrites,
+            },
+        )
     }
 
     fn make<'a>(&self, step: Step<'a>, now_ms: u64) -> Result<PreparedStep<'a>, WriteError> {
@@ -380,5 +331,53 @@ impl Node {
                 precondition,
             },
         })
+    }
+}
+
+/// Applies one operation of a batch.
+fn apply(locked: &mut Locked, step: PreparedStep<'_>, now_ms: u64, tally: &mut Tally) -> Outcome {
+    let bytes = step.record_bytes();
+    match step {
+        PreparedStep::Get { key, hash } => {
+            let map = &mut locked.map;
+            match map.find_live(hash, key.as_bytes(), || now_ms) {
+                Some(slot) => {
+                    map.hit(hash, slot);
+                    let entry = map.entry(slot);
+                    let found = Found::of(entry);
+                    let is_taken = tally.left_bytes > 0;
+                    tally.left_bytes = tally.left_bytes.saturating_sub(entry.value().len());
+                    match is_taken {
+                        true => Outcome::Got(Some((entry.pair(), found))),
+                        false => Outcome::Passed(found),
+                    }
+                }
+                None => {
+                    map.miss(hash);
+                    Outcome::Got(None)
+                }
+            }
+        }
+        PreparedStep::Set { key, prepared, .. } => {
+            let slot = locked.find_or_expire(prepared.hash, key.as_bytes(), now_ms);
+            let deadline_ms = prepared.pair.deadline_ms();
+            let (version, first) = locked.put(slot, prepared, now_ms);
+            tally.spent_bytes += bytes;
+            tally.is_first |= first;
+            Outcome::Set(Written {
+                version,
+                deadline_ms,
+                created: slot.is_none(),
+            })
+        }
+        PreparedStep::Delete { key, hash, .. } => {
+            // One that has expired is left to the sweep: there is nothing to put in its place.
+            let slot = locked.map.find_live(hash, key.as_bytes(), || now_ms);
+            if let Some(slot) = slot {
+                locked.delete(slot, now_ms);
+                tally.spent_bytes += bytes;
+            }
+            Outcome::Deleted(slot.is_some())
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! Deadlines are times of the wall, since they outlive the process. But the wall's clock can be set back, and
 //! a key that was hidden because its deadline had come must not be seen again. So the clock follows the
 //! monotonic one, and is moved forward whenever the wall's is ahead of it. Where the wall's clock was set back,
-//! this one goes on from where it was.
+//! this one continues from where it was.
 //!
 //! Where it is ahead of the wall's by more than [`AHEAD_MAX`], the wall's clock was wrong before, and deadlines
 //! are not to be counted from there. Then the clock steps back, at a moment when no key is left whose deadline
@@ -22,7 +22,7 @@ const AHEAD_MAX: Duration = Duration::from_secs(5);
 
 pub(super) struct Clock {
     started: Instant,
-    /// How far the clock is ahead of `started`, in us. Grows, but for a step back.
+    /// How far the clock is ahead of `started`, in us. Grows, except for a step back.
     ahead_us: AtomicU64,
     /// The most that it ever was.
     peak_us: AtomicU64,

@@ -23,7 +23,7 @@ use crate::boot_clock::BootInstant;
 use crate::resolver::Resolver;
 use crate::wal::{HandedTo, Marker, Role, Term};
 use std::net::{Shutdown, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -94,8 +94,10 @@ pub(crate) struct Cluster {
     has_met_other_version: AtomicBool,
     /// `ROLE` says that a promotion is under way.
     is_promoting: AtomicBool,
-    /// Held by the one promotion that has the primary hand over.
-    pub(crate) promotion: Mutex<()>,
+    /// Held by the one promotion that has the primary hand over: how many there were.
+    pub(crate) promotions: Mutex<u64>,
+    /// The last one that was given up.
+    given_up: AtomicU64,
     /// Held while the role changes: one change at a time.
     pub(super) role_change: Mutex<()>,
     /// Everything before this is in the store of a replica.
@@ -146,7 +148,8 @@ impl Cluster {
             is_held: AtomicBool::new(false),
             has_met_other_version: AtomicBool::new(false),
             is_promoting: AtomicBool::new(false),
-            promotion: Mutex::new(()),
+            promotions: Mutex::new(0),
+            given_up: AtomicU64::new(0),
             role_change: Mutex::new(()),
             applied: Watermark::new(applied),
             resolver: Resolver::default(),
@@ -307,6 +310,16 @@ impl Cluster {
     /// Whom this node stepped down for, while it has heard of no higher term.
     pub(crate) fn handed_to(&self) -> Option<HandedTo> {
         self.state().handed_to.clone()
+    }
+
+    /// The last promotion that was given up, counted from 1; 0 where there is none.
+    pub(crate) fn given_up(&self) -> u64 {
+        self.given_up.load(Ordering::Acquire)
+    }
+
+    /// A promotion has failed: from here on no term begins by it, and all other nodes may know.
+    pub(crate) fn give_up(&self, attempt: u64) {
+        self.given_up.store(attempt, Ordering::Release);
     }
 
     /// Whether `ROLE` says that a promotion is under way.

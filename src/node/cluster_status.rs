@@ -54,6 +54,8 @@ pub struct Options {
     pub sync_required: bool,
     /// Whether a read waits until the followers have what it shows.
     pub sync_reads: bool,
+    /// How TLS is spoken with other nodes, where it is.
+    pub tls: Option<Arc<rustls::ClientConfig>>,
     /// Shown to other nodes.
     pub token: Option<Secret>,
 }

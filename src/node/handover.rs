@@ -17,6 +17,7 @@ impl Node {
     /// have to take over without a loss.
     pub(crate) fn hand_over(&self, to: u64, address: &str, time: Duration) -> Result<u64, PromoteError> {
         if self.has_stepped_down_for(to) {
+            // It asks to step down again, for this promotion.
             return Ok(self.log.appended());
         }
         self.check_successors(address)?;
@@ -60,16 +61,17 @@ impl Node {
     /// A node does not take over after all: the hold for it ends, or this node, which stepped down for it, takes the
     /// role back and asks the others before it takes writes. Nothing is done where neither is
     /// so.
-    pub(crate) fn end_handover(&self, to: u64) {
+    pub(crate) fn end_handover(&self, to: u64, attempt: u64) {
         self.end_hold_for(to);
-        self.resume_if(|handed_to| handed_to.process == to);
+        self.resume_if(|handed_to| handed_to.process == to && handed_to.attempt == attempt);
     }
 
-    /// A replica of this log has spoken, whose term is no higher than this node's. Where this node stepped down for a
-    /// former process at that address, the promotion died with that process: this node takes the role back.
-    pub(crate) fn hear_replica(&self, process: u64, address: &str) {
+    /// A replica of this log has spoken, whose term is no higher than this node's, and which has given up all its
+    /// promotions up to `given_up`. Where this node stepped down for one of these, or for a former process at that
+    /// address, nobody begins a term by that any more: this node takes the role back.
+    pub(crate) fn hear_replica(&self, process: u64, address: &str, given_up: u64) {
         if self.cluster.handed_to().is_some() {
-            self.resume_if(|to| to.address == address && to.process != process);
+            self.resume_if(|to| to.address == address && (to.process != process || to.attempt <= given_up));
         }
     }
 
@@ -110,9 +112,13 @@ impl Node {
 
     /// Steps down for the node that writers are held for: from here on nothing is written that it does not have,
     /// however late it begins its term. An error where they are not held for it any more.
-    pub(crate) fn step_down_for(&self, to: u64, address: &str) -> Result<(), PromoteError> {
+    pub(crate) fn step_down_for(&self, to: u64, attempt: u64, address: &str) -> Result<(), PromoteError> {
         let _change = self.role_change();
         if self.has_stepped_down_for(to) {
+            // For another promotion than before: that it gave up the one before says nothing of this one.
+            let handed_to = self.handed_to().map(|before| HandedTo { attempt, ..before });
+            self.cluster.set_handed_to(handed_to);
+            self.remember(Role::Replica);
             return Ok(());
         }
         // A hold that is over ends under the same lock, before the next writer is taken.
@@ -125,6 +131,7 @@ impl Node {
         let handed_to = HandedTo {
             address: address.to_owned(),
             process: to,
+            attempt,
             term: self.term().bits(),
             successors: self.followers.successors(),
         };
@@ -136,12 +143,22 @@ impl Node {
     /// can begin the next term for that any more. The caller holds the lock of a role change. Writers are held while
     /// the others are asked for a higher term.
     fn resume(&self, to: &HandedTo) {
-        log::warn!("{} did not take over: this node is primary again", to.address);
         let held = Some((Hold::Inquiry, Instant::now() + INQUIRY_TIME_MAX));
         let resumed = self.become_primary(held, to.successors.clone(), |step, known| step.resume_term(known));
         match resumed {
-            Ok(_) => self.cluster.call_prober(),
-            Err(error) => log::error!("this node cannot be primary again yet: {error}"),
+            Ok(_) => {
+                log::warn!("{} did not take over: this node is primary again", to.address);
+                self.cluster.call_prober();
+            }
+            // It is tried again at the next handshake.
+            Err(error) => {
+                let why = format!(
+                    "this node stepped down for {}, and cannot be primary again yet: {error}",
+                    to.address
+                );
+                log::debug!("{why}");
+                self.cluster.set_error(Some(why));
+            }
         }
     }
 }

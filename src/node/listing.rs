@@ -1,4 +1,4 @@
-//! Listings: keys, or keys and values, a few at a time, and where the next one goes on.
+//! Listings: keys, or keys and values, a few at a time, and where the next one continues.
 
 use super::{Found, Node};
 use crate::pair::Pair;
@@ -15,7 +15,7 @@ const WALK_BYTES: usize = 32 * 1024;
 /// What a [`Lister`] holds at most, in bytes, beside one large entry that it was allowed to take.
 pub(crate) const LISTER_BYTES: usize = WALK_BYTES + WALK_SLOTS * size_of::<ListedEntry>();
 
-/// Where a listing goes on: a slot of the store, valid until the process ends, and in a listing of the same prefix.
+/// Where a listing continues: a slot of the store, valid until the process ends, and in a listing of the same prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
     slot: Slot,
@@ -194,7 +194,7 @@ impl Lister<'_> {
         })
     }
 
-    /// Where another listing goes on with what this one has not given; none at the end.
+    /// Where another listing continues with what this one has not given; none at the end.
     pub fn cursor(&self) -> Option<Cursor> {
         let slot = match self.copied.get(self.given) {
             Some(entry) => Some(entry.slot),

@@ -18,7 +18,7 @@ impl Node {
         }
     }
 
-    /// As [`Node::get`], but for a large value, which is left where it is.
+    /// As [`Node::get`], except for a large value, which is left where it is.
     pub fn read(&self, key: Key<'_>, value: &mut Vec<u8>) -> Option<Got> {
         let hash = self.store.hash(key.as_bytes());
         loop {

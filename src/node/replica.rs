@@ -45,7 +45,7 @@ pub(crate) struct End {
 pub(crate) struct Aside {
     /// The files that it was copied to.
     pub(crate) paths: Vec<PathBuf>,
-    /// Whether it told of no key, and was dropped: then the log goes on from there.
+    /// Whether it told of no key, and was dropped: then the log continues from there.
     pub(crate) is_cut: bool,
 }
 
@@ -111,7 +111,7 @@ impl Node {
 
     /// How it is with the node's place in its cluster.
     pub fn cluster_status(&self) -> ClusterStatus {
-        self.cluster.status(self.visible())
+        self.cluster.status(self.visible(), self.term())
     }
 
     /// The id of the log.
@@ -309,6 +309,10 @@ impl Node {
         self.cluster.applied.set(end);
         self.cluster.set_synced(true);
         self.cluster.applied.wake();
+        if self.is_empty_store() {
+            // The next start cannot tell it from one that has nothing yet.
+            self.as_replica(|| self.remember(Role::Replica));
+        }
         Ok(end)
     }
 

@@ -61,12 +61,12 @@ impl Node {
         self.log.health()
     }
 
-    /// Up to here the log has writes as firmly as its policy asks.
+    /// Up to here the log has writes durable, as its policy means it.
     pub(crate) fn durable(&self) -> u64 {
         let position = self.log.position();
-        match self.policy() {
-            Policy::Always => position.synced,
-            Policy::Everysec | Policy::No => position.written,
+        match self.policy().acknowledges_synced() {
+            true => position.synced,
+            false => position.written,
         }
     }
 

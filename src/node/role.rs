@@ -77,6 +77,7 @@ impl Node {
             successors,
             handed_to: self.cluster.handed_to(),
             promotes_above: None,
+            is_synced: Some(self.is_synced()),
         }
     }
 

@@ -11,8 +11,8 @@ use super::clock::Clock;
 use super::pace::Pace;
 use crate::store::Store;
 use crate::wal::Waiter;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::thread::JoinHandle;
+use crate::worker::{Signal, Worker};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Entries removed in one hold of the lock: some tens of microseconds, where none is in a cache.
@@ -30,81 +30,16 @@ const SLEEP_MAX: Duration = Duration::from_secs(1);
 /// How often the clock is looked at where there is no deadline.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// Calls the thread where an earlier deadline is made than any before.
-#[derive(Default)]
-pub(super) struct Alarm {
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    is_called: bool,
-    to_stop: bool,
-}
-
-impl Alarm {
-    pub(super) fn call(&self) {
-        self.state().is_called = true;
-        self.changed.notify_one();
-    }
-
-    fn stop(&self) {
-        self.state().to_stop = true;
-        self.changed.notify_one();
-    }
-
-    /// Returns when called, or after a while. `false` where the thread is to end.
-    fn wait(&self, timeout: Duration) -> bool {
-        let is_idle = |state: &mut State| !state.is_called && !state.to_stop;
-        let waited = self.changed.wait_timeout_while(self.state(), timeout, is_idle);
-        let mut state = waited.expect("nothing under the alarm's lock panics").0;
-        state.is_called = false;
-        !state.to_stop
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("nothing under the alarm's lock panics")
-    }
-}
-
-/// The running thread, `sweep`. It ends, and is joined, in [`Sweeper::stop`] or when this is dropped.
-pub(super) struct Sweeper {
-    alarm: Arc<Alarm>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Sweeper {
-    pub(super) fn start(
-        alarm: Arc<Alarm>,
-        store: Arc<Store>,
-        clock: Arc<Clock>,
-        log: Waiter,
-    ) -> std::io::Result<Sweeper> {
-        let of_thread = Arc::clone(&alarm);
-        let thread = std::thread::Builder::new()
-            .name("sweep".to_string())
-            .spawn(move || while of_thread.wait(sweep(&store, &clock, &log)) {})?;
-        Ok(Sweeper {
-            alarm,
-            thread: Some(thread),
-        })
-    }
-
-    pub(super) fn stop(&mut self) {
-        self.alarm.stop();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            log::error!("the thread that removes expired keys has panicked");
-        }
-    }
-}
-
-impl Drop for Sweeper {
-    fn drop(&mut self) {
-        self.stop();
-    }
+/// Starts the thread `sweep`. `alarm` calls it where an earlier deadline is made than any before.
+pub(super) fn start(
+    alarm: &Arc<Signal>,
+    store: Arc<Store>,
+    clock: Arc<Clock>,
+    log: Waiter,
+) -> std::io::Result<Worker> {
+    let (to_end, of_thread) = (Arc::clone(alarm), Arc::clone(alarm));
+    let work = move || while !of_thread.wait(sweep(&store, &clock, &log)).to_stop {};
+    Worker::start("sweep", move || to_end.stop(), work)
 }
 
 /// Removes what has expired, a good deal of it at most. Returns how long there is nothing to do.

@@ -9,7 +9,7 @@ use crate::store::Curve;
 pub struct Usage {
     /// What the hit ratio would be at other sizes; none where too little was read.
     pub curve: Option<Curve>,
-    /// The keys that are read most, and how often since the node was started: a number that is not too high but for
+    /// The keys that are read most, and how often since the node was started: a number that is not too high except for
     /// chance.
     pub hot_keys: Vec<(String, u64)>,
     /// The keys with the most bytes, with their values.

@@ -4,7 +4,7 @@ use super::Node;
 use crate::wal::{Feed, FeedError};
 
 impl Node {
-    /// A feed of the records after an offset, which goes on as changes are made; of those from now on where
+    /// A feed of the records after an offset, which continues as changes are made; of those from now on where
     /// no offset is given. It reads the log's files and takes no lock of the store.
     pub fn feed(&self, after: Option<u64>) -> Result<Feed<'_>, FeedError> {
         self.log.feed(after)

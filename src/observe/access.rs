@@ -7,11 +7,13 @@
 //! tried again with the next lines; those that were not written are counted among the dropped.
 
 use super::seen::Seen;
+use crate::episode::Episode;
 use crate::escape;
 use crate::net::registry::Peer;
 use crate::net::transport::Client;
 use crate::system;
 use crate::wall;
+use crate::worker::Worker;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use std::fmt::Write as _;
 use std::fs::File;
@@ -20,7 +22,6 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
@@ -55,10 +56,10 @@ struct Line {
 /// are written.
 #[derive(Debug)]
 pub(crate) struct Access {
-    /// None only while it is dropped.
-    lines: Option<Sender<Line>>,
+    /// The thread ends when this is dropped, and is joined then: so it stands before `worker`.
+    lines: Sender<Line>,
     dropped: Arc<AtomicU64>,
-    thread: Option<JoinHandle<()>>,
+    _worker: Worker,
 }
 
 impl Access {
@@ -69,13 +70,11 @@ impl Access {
         let of_thread = Arc::clone(&dropped);
         let (sender, lines) = bounded(LINES_MAX);
         let path = path.to_owned();
-        let thread = thread::Builder::new()
-            .name("access".to_owned())
-            .spawn(move || Writer::new(path, out, to_reopen, of_thread).run(&lines))?;
+        let work = move || Writer::new(path, out, to_reopen, of_thread).run(&lines);
         Ok(Access {
-            lines: Some(sender),
+            lines: sender,
             dropped,
-            thread: Some(thread),
+            _worker: Worker::start("access", || {}, work)?,
         })
     }
 
@@ -94,21 +93,10 @@ impl Access {
             bytes: seen.answer_bytes,
             took: seen.took,
         };
-        let Some(lines) = &self.lines else { return };
-        if let Err(TrySendError::Full(_)) = lines.try_send(line)
+        if let Err(TrySendError::Full(_)) = self.lines.try_send(line)
             && self.dropped.fetch_add(1, Relaxed) == 0
         {
             log::warn!("the access log cannot be written as fast as requests come; lines are left out");
-        }
-    }
-}
-
-impl Drop for Access {
-    fn drop(&mut self) {
-        self.lines = None;
-        if let Some(thread) = self.thread.take() {
-            // A panic of that thread has been said where it happened.
-            let _ = thread.join();
         }
     }
 }
@@ -120,7 +108,8 @@ struct Writer {
     to_reopen: Arc<AtomicBool>,
     dropped: Arc<AtomicU64>,
     text: String,
-    is_failing: bool,
+    /// Of failures to write or open the file.
+    failures: Episode,
 }
 
 /// The file, made for the owner alone; `-` is standard output.
@@ -147,7 +136,7 @@ impl Writer {
             to_reopen,
             dropped,
             text: String::new(),
-            is_failing: false,
+            failures: Episode::default(),
         }
     }
 
@@ -162,7 +151,7 @@ impl Writer {
                 Err(RecvTimeoutError::Disconnected) => return,
             };
             self.text.clear();
-            if self.is_failing {
+            if self.failures.is_running() {
                 // What was cut short is not to run into the next line.
                 self.text.push('\n');
             }
@@ -177,7 +166,7 @@ impl Writer {
                 .write_all(self.text.as_bytes())
                 .and_then(|()| self.out.flush());
             match written {
-                Ok(()) => self.is_failing = false,
+                Ok(()) => drop(self.failures.end()),
                 Err(error) => self.fail("write", &error),
             }
         }
@@ -188,7 +177,7 @@ impl Writer {
             match open(&self.path) {
                 Ok(out) => {
                     self.out = out;
-                    self.is_failing = false;
+                    self.failures.end();
                     log::info!("opened the access log {} anew", self.path.display());
                 }
                 Err(error) => self.fail("open", &error),
@@ -200,7 +189,7 @@ impl Writer {
         let lines = self.text.lines().filter(|line| !line.is_empty()).count();
         self.dropped.fetch_add(lines as u64, Relaxed);
         self.text.clear();
-        if !std::mem::replace(&mut self.is_failing, true) {
+        if self.failures.begin() {
             log::error!(
                 "cannot {doing} the access log {}: {}",
                 self.path.display(),

@@ -14,7 +14,7 @@ const LANES: usize = 8;
 /// Methods, by their place here.
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "other"];
 
-/// Statuses that answers have, by their place here. Those that are added elsewhere and not here are told as 0.
+/// Statuses that answers have, by their place here. Those that are added elsewhere and not here are reported as 0.
 const STATUSES: [u16; 29] = [
     200, 201, 202, 204, 304, 307, 400, 401, 403, 404, 405, 406, 408, 409, 410, 411, 412, 413, 414, 415, 417,
     421, 422, 431, 500, 501, 503, 505, 507,

@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Longest part of a request line that is told, in bytes.
+/// Longest part of a request line that is reported, in bytes.
 const LINE_BYTES_MAX: usize = 512;
 
 /// The request that is being handled.
@@ -162,7 +162,7 @@ impl Marks {
         self.lines.clear();
     }
 
-    /// Gives memory back, but for what a few requests need.
+    /// Gives memory back, except for what a few requests need.
     pub(crate) fn shrink_to(&mut self, bytes: usize) {
         self.marks.shrink_to(bytes / size_of::<Mark>());
         self.lines.shrink_to(bytes);

@@ -14,11 +14,12 @@ use super::failover::Failover;
 use super::find::{Finder, Found, may_follow};
 use super::follow_error::{FollowError, LogOnce};
 use super::handshake::{PeerInfo, exchange};
-use super::link::{Answer, Link, LinkError, Request, TEXT_BYTES_MAX};
+use super::link::{Answer, Link, Request, TEXT_BYTES_MAX};
+use super::link_error::LinkError;
 use super::{Times, backoff::Backoff};
-use crate::api::{self, Divergence, LogQuery, REPLICATION_PROTOCOL};
+use crate::api::{self, ChunkHeader, Divergence, LogQuery, REPLICATION_PROTOCOL};
 use crate::boot_clock::BootInstant;
-use crate::node::{Change, HEARTBEAT_EVERY, Node, Phase, ReceiveError, TakeError};
+use crate::node::{Change, End, HEARTBEAT_EVERY, Node, Phase, ReceiveError, TakeError};
 use crate::wal::{Branch, Role, Term};
 use std::time::{Duration, Instant};
 
@@ -153,7 +154,6 @@ impl Following<'_> {
     fn poll_on(&mut self, found: Found) -> Result<Link, FollowError> {
         let node = self.node;
         let cluster = node.cluster();
-        let id = node.log_id().to_string();
         let Found {
             mut link,
             address,
@@ -171,23 +171,10 @@ impl Following<'_> {
                 // The first answer only says how far the other one is.
                 false => Duration::ZERO,
             };
-            let query = LogQuery {
-                protocol: REPLICATION_PROTOCOL,
-                id: &id,
-                after: end.offset,
-                term: end.term.bits(),
-                branch: end.nonce,
-                last: end.last.map(|last| (last.start, last.crc)),
-                wait_ms: wait.as_millis() as u64,
-                follower: cluster.id,
-                address: cluster.address(),
-                successor: self.failover.silence_max().is_some(),
-            };
-            let target = format!("{}?{}", api::PATH_REPLICATION_LOG, query.to_query());
+            let target = self.target(&end, wait);
             let asked = BootInstant::now();
             let polled = self.poll(&mut link, &target, peer.is_primary);
             let (answer, body) = polled.map_err(|error| FollowError::Link(address.clone(), error))?;
-            let invalid = |why: &str| FollowError::Invalid(address.clone(), why.to_owned());
             match answer.status {
                 200 => {}
                 409 => {
@@ -208,35 +195,20 @@ impl Following<'_> {
                 }
                 status => return Err(FollowError::Refused(address, status)),
             }
-            let Some(chunk) = answer.chunk else {
-                return Err(invalid("it does not say what it is"));
-            };
-            if chunk.offset != end.offset {
-                return Err(invalid("it is not what was asked for"));
-            }
-            let term = Term::from_bits(chunk.term);
-            if term < node.term() || !node.term().may_meet(term) {
-                return Err(invalid("its term is none that can follow this node's"));
-            }
-            // News are as old as the question, but for the time that the other node may have waited: an answer can
+            let chunk = check_chunk(node, answer.chunk, end.offset);
+            let chunk = chunk.map_err(|why| FollowError::Invalid(address.clone(), why.to_owned()))?;
+            // News are as old as the question, except for the time that the other node may have waited: an answer can
             // lie in a buffer for long, and what it says of the primary comes before its first byte. A replica adds
             // how old its own news are.
-            let passed_on = Duration::from_millis(chunk.primary_heard_ms);
-            let passed_on = if peer.is_primary {
-                Duration::ZERO
-            } else {
-                passed_on
+            let passed_on = match peer.is_primary {
+                true => Duration::ZERO,
+                false => Duration::from_millis(chunk.primary_heard_ms),
             };
             let age = || passed_on + asked.elapsed().saturating_sub(wait);
             self.failover.heard(node, peer.primary(), age());
             let is_empty = body.is_empty();
             if !is_empty {
-                node.append_replicated(end.offset, body)
-                    .map_err(|error| match error {
-                        TakeError::RoleChanged => FollowError::RoleChanged,
-                        TakeError::Invalid(why) => FollowError::Invalid(address.clone(), why),
-                        TakeError::Refused(refusal) => FollowError::Log(refusal.to_string()),
-                    })?;
+                append(node, end.offset, body, &address)?;
                 end = node.end();
             }
             cluster.took(chunk.written, end.offset, age());
@@ -250,18 +222,45 @@ impl Following<'_> {
                 cluster.wait_change(self.change, EMPTY_PAUSE);
             }
             // The node may have become primary, or follow another one now.
-            let is_stale = term != peer.term || !peer.is_primary && shaken_at.elapsed() > HANDSHAKE_EVERY;
+            let is_stale = Term::from_bits(chunk.term) != peer.term
+                || !peer.is_primary && shaken_at.elapsed() > HANDSHAKE_EVERY;
             if is_stale {
-                let shaken = exchange(node, &mut link, self.times.handshake);
-                peer = shaken.map_err(|error| FollowError::Link(address.clone(), error))?;
+                peer = self.shake_again(&mut link, &address)?;
                 shaken_at = Instant::now();
-                if !may_follow(node, &peer) {
-                    let why = format!("{address} is a replica that follows no primary");
-                    return Err(FollowError::NoPrimary(why));
-                }
-                cluster.set_source(&address, peer.is_primary, peer.term);
             }
         }
+    }
+
+    /// What asks for what comes after the end of this node's log, and proves what that is.
+    fn target(&self, end: &End, wait: Duration) -> String {
+        let cluster = self.node.cluster();
+        let query = LogQuery {
+            protocol: REPLICATION_PROTOCOL,
+            id: &self.node.log_id().to_string(),
+            after: end.offset,
+            term: end.term.bits(),
+            branch: end.nonce,
+            last: end.last.map(|last| (last.start, last.crc)),
+            wait_ms: wait.as_millis() as u64,
+            follower: cluster.id,
+            address: cluster.address(),
+            successor: self.failover.silence_max().is_some(),
+        };
+        format!("{}?{}", api::PATH_REPLICATION_LOG, query.to_query())
+    }
+
+    /// Asks the node that is followed anew what it is.
+    fn shake_again(&self, link: &mut Link, address: &str) -> Result<PeerInfo, FollowError> {
+        let shaken = exchange(self.node, link, self.times.handshake);
+        let peer = shaken.map_err(|error| FollowError::Link(address.to_owned(), error))?;
+        if !may_follow(self.node, &peer) {
+            let why = format!("{address} is a replica that follows no primary");
+            return Err(FollowError::NoPrimary(why));
+        }
+        self.node
+            .cluster()
+            .set_source(address, peer.is_primary, peer.term);
+        Ok(peer)
     }
 
     /// A primary that answers is heard. A replica's answer says nothing of it.
@@ -351,6 +350,29 @@ impl Following<'_> {
         })?;
         log::info!("took the state of {address} at offset {offset}");
         Ok(())
+    }
+}
+
+/// What came with an answer, if that can follow this node's log, which ends at `offset`; or what is wrong with it.
+fn check_chunk(node: &Node, chunk: Option<ChunkHeader>, offset: u64) -> Result<ChunkHeader, &'static str> {
+    let chunk = chunk.ok_or("it does not say what it is")?;
+    if chunk.offset != offset {
+        return Err("it is not what was asked for");
+    }
+    let term = Term::from_bits(chunk.term);
+    if term < node.term() || !node.term().may_meet(term) {
+        return Err("its term is none that can follow this node's");
+    }
+    Ok(chunk)
+}
+
+/// Appends what has come from `address`.
+fn append(node: &Node, offset: u64, bytes: Vec<u8>, address: &str) -> Result<(), FollowError> {
+    match node.append_replicated(offset, bytes) {
+        Ok(_) => Ok(()),
+        Err(TakeError::RoleChanged) => Err(FollowError::RoleChanged),
+        Err(TakeError::Invalid(why)) => Err(FollowError::Invalid(address.to_owned(), why)),
+        Err(TakeError::Refused(refusal)) => Err(FollowError::Log(refusal.to_string())),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What keeps a replica from following, and how often that is said.
 
-use super::link::LinkError;
+use super::link_error::LinkError;
 use crate::node::ReceiveError;
 use crate::wal::{Error, LogId};
 use std::fmt;

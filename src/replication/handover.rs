@@ -14,8 +14,9 @@
 //! - A hold ends with the connection on which it was asked for, and when its time is over: a replica that gives up, or
 //!   whose process ends, leaves nobody waiting.
 //! - A primary that stepped down takes its role back, in its own term, once the promotion cannot come any more: the
-//!   replica says that it gave up, or another process answers at its address as a replica. While the process that asked
-//!   may still be alive it does not: the promotion may only be late. `pykv promote` can be given again there.
+//!   replica says that it gave this promotion up (at once, and in every handshake after), or another process answers at
+//!   its address as a replica. Until then it does not: the promotion may only be late.
+//! - Promotions of one process are counted, so that a word about one is none about the next.
 
 use super::handshake::exchange;
 use super::link::{Link, Request, TEXT_BYTES_MAX};
@@ -49,22 +50,32 @@ pub(crate) fn promote(
         return node.promote();
     }
     // One at a time: where one gives the role back, another must not be about to take it.
-    let promotion = node.cluster().promotion.lock();
-    let _promotion = promotion.expect("nothing under the lock of a promotion panics");
+    let mut promotions = node
+        .cluster()
+        .promotions
+        .lock()
+        .expect("nothing under the lock of promotions panics");
+    *promotions += 1;
+    let attempt = *promotions;
+    take_over(node, attempt, go_on).inspect_err(|_| node.cluster().give_up(attempt))
+}
+
+/// Has the primary hand over, and begins the next term. After an error none begins by this attempt.
+fn take_over(node: &Node, attempt: u64, go_on: impl Fn() -> bool) -> Result<Promotion, PromoteError> {
     let deadline = Instant::now() + HOLD_USED_MAX;
     let address = node.cluster().primary_address();
     let address = address.ok_or_else(|| PromoteError::NoHandover(node.no_primary()))?;
     let failed = |why: String| PromoteError::NoHandover(format!("{address}: {why}"));
     let mut link = dial(node, &address, HANDSHAKE_TIME_MAX).map_err(|error| failed(error.to_string()))?;
-    let held = ask(node, &mut link, Ask::Hold(HOLD)).map_err(failed)?;
+    let held = ask(node, &mut link, attempt, Ask::Hold(HOLD)).map_err(failed)?;
     if !node.wait_visible(held.offset, deadline, go_on) {
-        give_back(node, &address);
+        give_back(node, attempt, &address);
         let why = "this node did not get the rest of its log in time";
         return Err(failed(why.to_owned()));
     }
-    let stepped_down = ask(node, &mut link, Ask::StepDown).map_err(failed);
+    let stepped_down = ask(node, &mut link, attempt, Ask::StepDown).map_err(failed);
     let promoted = stepped_down.and_then(|last| node.take_over(successors(node, last.successors)));
-    let promotion = promoted.inspect_err(|_| give_back(node, &address))?;
+    let promotion = promoted.inspect_err(|_| give_back(node, attempt, &address))?;
     // It hears of the new term.
     if let Err(error) = exchange(node, &mut link, HANDSHAKE_TIME_MAX) {
         log::debug!("{address}: {error}");
@@ -79,13 +90,14 @@ fn successors(node: &Node, mut of_primary: Vec<String>) -> Vec<String> {
 }
 
 /// This node does not take over: the primary need not hold its writers, and takes its role back where it has stepped
-/// down. On a connection of its own, since the other one may be what failed.
-fn give_back(node: &Node, address: &str) {
+/// down. On a connection of its own, since the other one may be what failed. Where this does not get there, the next
+/// handshake of the two says the same.
+fn give_back(node: &Node, attempt: u64, address: &str) {
     let asked = dial(node, address, HANDSHAKE_TIME_MAX)
         .map_err(|error| error.to_string())
-        .and_then(|mut link| ask(node, &mut link, Ask::Hold(Duration::ZERO)));
+        .and_then(|mut link| ask(node, &mut link, attempt, Ask::Hold(Duration::ZERO)));
     if let Err(error) = asked {
-        log::warn!("{address} could not be asked to remain the primary: {error}");
+        log::warn!("{address} cannot be asked to remain the primary yet: {error}");
     }
 }
 
@@ -98,7 +110,7 @@ enum Ask {
 }
 
 /// Asks the primary; returns where its log ends.
-fn ask(node: &Node, link: &mut Link, what: Ask) -> Result<HandoverOffset, String> {
+fn ask(node: &Node, link: &mut Link, attempt: u64, what: Ask) -> Result<HandoverOffset, String> {
     let (hold, step_down) = match what {
         Ask::Hold(time) => (time, false),
         Ask::StepDown => (Duration::ZERO, true),
@@ -108,6 +120,7 @@ fn ask(node: &Node, link: &mut Link, what: Ask) -> Result<HandoverOffset, String
         term: node.term().bits().to_string(),
         node: node.cluster().id,
         address: node.cluster().address().to_owned(),
+        attempt,
         hold_ms: hold.as_millis() as u64,
         step_down,
         check: 0,

@@ -3,7 +3,8 @@
 //! Each side hears of the other's term, and the higher one wins. Nothing is believed that no honest node says:
 //! an address is one that can be connected to, and a term is no jump that uses the numbers up.
 
-use super::link::{Link, LinkError, Request, TEXT_BYTES_MAX};
+use super::link::{Link, Request, TEXT_BYTES_MAX};
+use super::link_error::LinkError;
 use super::{ANSWER_TIME_MAX, dial};
 use crate::address::Address;
 use crate::api::{self, Handshake, REPLICATION_PROTOCOL};
@@ -33,6 +34,7 @@ pub(crate) fn handshake(node: &Node) -> Handshake {
             .filter(|_| is_fed)
             .map(|heard| heard.as_millis() as u64),
         offset: node.written(),
+        given_up: node.cluster().given_up(),
         check: 0,
     }
     .sealed()
@@ -50,6 +52,8 @@ pub(super) struct PeerInfo {
     /// How long ago it heard it.
     pub(super) primary_heard: Option<Duration>,
     pub(super) offset: u64,
+    /// The last of its promotions that it has given up.
+    pub(super) given_up: u64,
     /// Which process it is: one may be reached at several addresses.
     pub(super) process: u64,
     /// Whether it is this node.
@@ -113,6 +117,7 @@ fn read(node: &Node, said: &Handshake) -> Result<PeerInfo, &'static str> {
         primary,
         primary_heard: said.primary_heard_ms.map(Duration::from_millis),
         offset: said.offset,
+        given_up: said.given_up,
         process: said.node,
         is_self: said.node == node.cluster().id,
     })
@@ -133,7 +138,7 @@ fn act_on(node: &Node, peer: &PeerInfo) {
     }
     if peer.term <= term {
         if !peer.is_primary {
-            node.hear_replica(peer.process, &peer.address);
+            node.hear_replica(peer.process, &peer.address, peer.given_up);
         }
         return;
     }

@@ -8,10 +8,13 @@
 //! deadline. A body may take as long as it likes while it comes at a fair rate ([`RATE_MIN_BYTES`]): any byte
 //! says that the other side is alive, and one that merely dribbles is none that can be followed.
 
+use super::link_error::LinkError;
+use super::wire::Wire;
 use crate::api;
-use std::fmt;
-use std::io::{self, Read, Write};
+use rustls::ClientConfig;
+use std::io::{self, Read};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Longest head of an answer, in bytes.
@@ -31,38 +34,6 @@ const RATE_MIN_BYTES: u64 = 64 * 1024;
 
 /// Longest line between the chunks of a body, in bytes.
 const CHUNK_LINE_BYTES_MAX: usize = 64;
-
-/// Why another node could not be spoken to.
-#[derive(Debug)]
-pub(super) enum LinkError {
-    /// It cannot be reached, or does not answer.
-    Io(io::Error),
-    /// What it says is no answer that a node gives.
-    Invalid(String),
-    /// It answers, and refuses.
-    Refused(&'static str),
-}
-
-impl fmt::Display for LinkError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            LinkError::Io(error)
-                if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) =>
-            {
-                f.write_str("it does not answer")
-            }
-            LinkError::Io(error) => error.fmt(f),
-            LinkError::Invalid(why) => write!(f, "what it says is no answer of pykv: {why}"),
-            LinkError::Refused(why) => f.write_str(why),
-        }
-    }
-}
-
-impl From<io::Error> for LinkError {
-    fn from(error: io::Error) -> LinkError {
-        LinkError::Io(error)
-    }
-}
 
 fn invalid<T>(why: impl Into<String>) -> Result<T, LinkError> {
     Err(LinkError::Invalid(why.into()))
@@ -102,7 +73,7 @@ pub(super) struct Request<'a> {
 /// A connection to another node.
 #[derive(Debug)]
 pub(super) struct Link {
-    stream: TcpStream,
+    wire: Wire,
     host: String,
     token: Option<String>,
     buffer: Vec<u8>,
@@ -112,14 +83,16 @@ pub(super) struct Link {
 
 impl Link {
     /// Connects to the first of some addresses that takes it, within `timeout` in all. `host` is what they were
-    /// found by.
+    /// found by. `tls`: how TLS is spoken, where it is.
     pub(super) fn connect(
         host: &str,
         addresses: &[SocketAddr],
         token: Option<&str>,
+        tls: Option<&Arc<ClientConfig>>,
         timeout: Duration,
     ) -> Result<Link, LinkError> {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        let begun = Instant::now();
         let share = timeout / u32::try_from(addresses.len()).unwrap_or(1).max(1);
         for address in addresses {
             match TcpStream::connect_timeout(address, share.max(Duration::from_millis(1))) {
@@ -127,7 +100,7 @@ impl Link {
                     stream.set_nodelay(true)?;
                     stream.set_write_timeout(Some(timeout))?;
                     return Ok(Link {
-                        stream,
+                        wire: Wire::new(stream, host, tls, begun + timeout)?,
                         host: host.to_owned(),
                         token: token.map(str::to_owned),
                         buffer: Vec::new(),
@@ -142,7 +115,7 @@ impl Link {
 
     /// The socket itself, for another thread to break.
     pub(super) fn socket(&self) -> io::Result<TcpStream> {
-        self.stream.try_clone()
+        self.wire.socket().try_clone()
     }
 
     /// Sends a request and reads the head of its answer, which may take as long as `timeout`.
@@ -164,7 +137,7 @@ impl Link {
         bytes.push_str("\r\n");
         let mut bytes = bytes.into_bytes();
         bytes.extend_from_slice(request.body);
-        self.stream.write_all(&bytes)?;
+        self.wire.send(&bytes)?;
         let pace = Pace::new(timeout);
         loop {
             if let Some((answer, bytes)) = parse(&self.buffer[self.start..])? {
@@ -174,7 +147,7 @@ impl Link {
             if self.buffer.len() - self.start > HEAD_BYTES_MAX {
                 return invalid("its head has no end");
             }
-            self.stream.set_read_timeout(Some(pace.left(0)?))?;
+            self.wire.set_read_timeout(pace.left(0)?)?;
             if self.fill()? == 0 {
                 return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
             }
@@ -231,7 +204,7 @@ impl Link {
             if body.len() == end {
                 return Ok(());
             }
-            self.stream.set_read_timeout(Some(pace.left(body.len())?))?;
+            self.wire.set_read_timeout(pace.left(body.len())?)?;
             if self.fill()? == 0 {
                 return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
             }
@@ -262,7 +235,7 @@ impl Link {
             if at_hand.len() > CHUNK_LINE_BYTES_MAX {
                 return invalid("a line between the chunks of its body has no end");
             }
-            self.stream.set_read_timeout(Some(pace.left(body.len())?))?;
+            self.wire.set_read_timeout(pace.left(body.len())?)?;
             if self.fill()? == 0 {
                 return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
             }
@@ -284,7 +257,7 @@ impl Link {
         let have = self.buffer.len();
         self.buffer.resize(have + READ_BYTES, 0);
         loop {
-            match self.stream.read(&mut self.buffer[have..]) {
+            match self.wire.read(&mut self.buffer[have..]) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 read => {
                     self.buffer.truncate(have + *read.as_ref().unwrap_or(&0));
@@ -333,9 +306,8 @@ impl Read for UntilClose<'_> {
         let link = &mut *self.link;
         let at_hand = &link.buffer[link.start..];
         let bytes = if at_hand.is_empty() {
-            link.stream
-                .set_read_timeout(Some(self.pace.left(self.read_bytes)?))?;
-            link.stream.read(out)?
+            link.wire.set_read_timeout(self.pace.left(self.read_bytes)?)?;
+            link.wire.read(out)?
         } else {
             let bytes = at_hand.len().min(out.len());
             out[..bytes].copy_from_slice(&at_hand[..bytes]);
@@ -383,6 +355,7 @@ fn parse(bytes: &[u8]) -> Result<Option<(Answer, usize)>, LinkError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
     use std::net::TcpListener;
 
     const SECOND: Duration = Duration::from_secs(10);
@@ -399,7 +372,7 @@ mod tests {
                 let _ = stream.write_all(said);
             });
             let to = [address.parse().unwrap()];
-            let mut link = Link::connect(&address, &to, Some("secret"), SECOND)?;
+            let mut link = Link::connect(&address, &to, Some("secret"), None, SECOND)?;
             let request = Request {
                 method: "GET",
                 target: "/",

@@ -133,15 +133,18 @@ mod follow_error;
 mod handover;
 mod handshake;
 mod link;
+mod link_error;
 mod prober;
 mod pulse;
 mod silence;
+mod wire;
 
 pub(crate) use handover::promote;
 pub(crate) use handshake::{OTHER_VERSION, handshake, receive};
 
 use crate::node::Node;
-use link::{Link, LinkError};
+use link::Link;
+use link_error::LinkError;
 use std::io;
 use std::thread::{Builder, Scope, ScopedJoinHandle};
 use std::time::Duration;
@@ -168,7 +171,13 @@ fn dial(node: &Node, address: &str, timeout: Duration) -> Result<Link, LinkError
     let cluster = node.cluster();
     let addresses = cluster.resolver().resolve(address, timeout)?;
     let token = cluster.options().token.as_ref().map(|token| token.text());
-    Link::connect(address, &addresses, token.as_deref(), timeout)
+    Link::connect(
+        address,
+        &addresses,
+        token.as_deref(),
+        cluster.options().tls.as_ref(),
+        timeout,
+    )
 }
 
 /// The threads `follow` and `prober` of a node. They end, and are joined, in [`Replication::stop`].

@@ -22,10 +22,12 @@ use super::deferred::Slot;
 use super::output::Output;
 use crate::handlers::consistency;
 use crate::handlers::context::{Context, Scratch};
+use crate::http::problem::{self, Problem};
 use crate::net::budget::Use;
 use crate::net::input::Input;
 use crate::net::linger;
 use crate::net::registry::Peer;
+use crate::net::tls_stream::Handshake;
 use crate::observe::Asked;
 use io::BUFFERS_KEPT;
 use state::{Awaited, Connection, Next, Wait};
@@ -61,11 +63,25 @@ pub(crate) fn serve(context: Context<'_>, peer: &Arc<Peer>) {
     }
 }
 
+/// What a client is sent that speaks plain HTTP where TLS is spoken.
+fn not_tls() -> Vec<u8> {
+    let why = "this port speaks TLS; name the node with https://";
+    Problem::new(problem::NOT_TLS, why).into_last_answer()
+}
+
 impl<'a> Connection<'a> {
     fn run(&mut self) -> std::io::Result<()> {
         let limits = &self.context.shared.limits;
         let read_timeout = BUFFERS_KEPT.min(limits.idle_timeout);
         self.peer.transport.prepare(read_timeout, limits.write_timeout)?;
+        let deadline = Instant::now() + limits.header_timeout;
+        if self.peer.transport.handshake(deadline, not_tls)? == Handshake::NotTls {
+            self.peer.count(problem::NOT_TLS.status);
+            return Ok(());
+        }
+        if self.peer.transport.is_sent_by_owner() {
+            self.peer.set_names(self.peer.transport.client_names());
+        }
         loop {
             let next = self.answer_all_in_hand()?;
             if next != Next::Read || !self.defer_answer() {
@@ -81,7 +97,8 @@ impl<'a> Connection<'a> {
                 Next::Go | Next::Read | Next::Later | Next::Await => {}
                 Next::Close => {
                     self.reclaim_answer();
-                    return self.flush();
+                    self.flush()?;
+                    return self.peer.transport.end();
                 }
                 Next::Linger => {
                     self.flush()?;

@@ -3,7 +3,7 @@
 //! While another thread writes the log, a connection's thread would sleep until it may write in turn, wake,
 //! send its answer, and sleep again until the next request: two changes of threads a request, which cost
 //! more than the request does. So where the log is being written and there is one answer to send, the thread
-//! leaves it here and goes on to read. Whoever brings the log far enough sends it.
+//! leaves it here and reads on. Whoever brings the log far enough sends it.
 //!
 //! # What must hold
 //! - An answer is sent by one thread: by whoever takes it out of the slot, under the slot's lock.

@@ -3,6 +3,7 @@
 use crate::auth::Tokens;
 use crate::http::Hosts;
 use crate::http::Limits;
+use crate::net::certificates::Certificates;
 use crate::net::{BindError, Endpoint, Passed};
 use crate::system;
 use std::fmt;
@@ -25,6 +26,8 @@ pub(crate) struct Options {
     pub limits: Limits,
     /// The tokens that are asked for; none to ask for no token.
     pub tokens: Option<Tokens>,
+    /// What is shown under TLS; none to speak plain HTTP.
+    pub certificates: Option<Arc<Certificates>>,
     /// The names that the node goes by.
     pub hosts: Hosts,
     /// From how long on a request is told of in the node's log; none for never.

@@ -57,9 +57,9 @@ pub(crate) struct Output {
 
 impl Output {
     pub(crate) fn new(policy: Policy) -> Output {
-        let durable = match policy {
-            Policy::Always => crate::api::DURABLE_SYNCED,
-            Policy::Everysec | Policy::No => crate::api::DURABLE_WRITTEN,
+        let durable = match policy.acknowledges_synced() {
+            true => crate::api::DURABLE_SYNCED,
+            false => crate::api::DURABLE_WRITTEN,
         };
         Output {
             bytes: Vec::new(),
@@ -193,6 +193,7 @@ impl Output {
         }
         let sent = peer.transport.write_now(&self.bytes)?;
         if sent == self.bytes.len() {
+            peer.transport.flush()?;
             self.settle(observer, peer);
         }
         Ok(sent)

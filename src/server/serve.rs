@@ -7,8 +7,8 @@ use crate::handlers::context::Context;
 use crate::handlers::route;
 use crate::handlers::shared::Shared;
 use crate::http::problem::{self, Problem};
-use crate::http::response::{Encoder, Envelope};
 use crate::net::budget::Budget;
+use crate::net::certificates::Certificates;
 use crate::net::listener::{Listener, Service, Untaken};
 use crate::net::registry::{Registry, Seat};
 use crate::net::transport::{Client, Transport};
@@ -21,7 +21,7 @@ use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, Scope};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A thread's stack. Only what is used of it takes memory; handlers use some 16 KiB.
 const STACK_BYTES: usize = 256 * 1024;
@@ -44,9 +44,11 @@ impl Server {
     pub(crate) fn bind(options: Options) -> Result<Server, Error> {
         let (wake, woken) = UnixStream::pair().map_err(Error::Setup)?;
         wake.set_nonblocking(true).map_err(Error::Setup)?;
+        let certificates = options.certificates.clone();
         let listener = match options.passed.is_empty() {
-            true => Listener::bind(&options.listen, options.socket_mode, woken).map_err(Error::Listen)?,
-            false => Listener::adopt(options.passed, woken).map_err(Error::Setup)?,
+            true => Listener::bind(&options.listen, options.socket_mode, certificates, woken)
+                .map_err(Error::Listen)?,
+            false => Listener::adopt(options.passed, certificates, woken).map_err(Error::Setup)?,
         };
         let access = options.access_log.as_deref();
         let access = access
@@ -71,6 +73,7 @@ impl Server {
                 registry: Registry::new(connections_max),
                 limits: options.limits.with_sound_timeouts(),
                 tokens: options.tokens.map(LiveTokens::new),
+                certificates: options.certificates,
                 hosts: options.hosts,
                 stopper: Stopper::new(wake),
                 history: History::default(),
@@ -87,6 +90,16 @@ impl Server {
     /// The tokens that it asks for; none where it asks for none.
     pub(crate) fn tokens(&self) -> Option<&LiveTokens> {
         self.shared.tokens.as_ref()
+    }
+
+    /// What it shows under TLS; none where it speaks plain HTTP.
+    pub(crate) fn certificates(&self) -> Option<&Certificates> {
+        self.shared.certificates.as_deref()
+    }
+
+    /// How a URL of it begins.
+    pub(crate) fn scheme(&self) -> &'static str {
+        self.shared.scheme()
     }
 
     /// A handle that stops the server.
@@ -153,22 +166,10 @@ impl Service for Connections<'_, '_> {
     }
 
     fn refusal(&self) -> Vec<u8> {
-        let mut body = Vec::new();
-        let reply = Problem::new(
-            problem::OVERLOADED,
-            "there are as many connections as there may be",
-        )
-        .retry_after(1)
-        .into_reply(&mut body);
-        let envelope = Envelope {
-            close: true,
-            ..Envelope::default()
-        };
-        let mut answer = Vec::new();
-        let mut encoder = Encoder::new("");
-        encoder.tick(Instant::now());
-        encoder.encode(&mut answer, envelope, &reply, &body);
-        answer
+        let why = "there are as many connections as there may be";
+        Problem::new(problem::OVERLOADED, why)
+            .retry_after(1)
+            .into_last_answer()
     }
 }
 

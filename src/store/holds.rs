@@ -4,12 +4,12 @@
 //! little. It is read twice a hold, which adds about a microsecond to each. Interrupts, and a host that takes the
 //! processor away from a virtual machine, are charged to the thread that runs.
 
-use super::Locked;
+use super::{Locked, StoreGuard};
 use rustix::time::{ClockId, clock_gettime};
 use std::ops::{Deref, DerefMut};
 use std::panic::Location;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 static HOLDS: AtomicU64 = AtomicU64::new(0);
@@ -97,12 +97,12 @@ impl Drop for Timer {
 pub(crate) struct Hold<'a> {
     // Before the lock, so that it stops before the lock is let go.
     _timer: Timer,
-    locked: MutexGuard<'a, Locked>,
+    locked: StoreGuard<'a>,
 }
 
 impl<'a> Hold<'a> {
     #[track_caller]
-    pub(super) fn new(locked: MutexGuard<'a, Locked>) -> Hold<'a> {
+    pub(super) fn new(locked: StoreGuard<'a>) -> Hold<'a> {
         Hold {
             _timer: Timer::start(),
             locked,

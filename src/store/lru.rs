@@ -118,7 +118,7 @@ impl LruMap {
         }
     }
 
-    /// Goes on counting where another map was.
+    /// Counts on where another map was.
     pub(crate) fn take_counters(&mut self, other: &LruMap) {
         let entries = self.counters.entries;
         self.counters = Counters {

@@ -48,6 +48,7 @@ pub(crate) use samples::Curve;
 pub(crate) use slab::VERSION_MAX;
 pub(crate) use slab::{Entry, Slot};
 
+use crate::lock_order::{Rank, Ranked};
 use crate::waits;
 use crate::wal::{Appender, Batch, Source};
 use std::hash::{BuildHasher, RandomState};
@@ -70,6 +71,9 @@ pub(crate) struct Store {
     /// outside, and nobody may choose them to fall into one bucket.
     hasher: RandomState,
 }
+
+/// The store's lock, held.
+pub(crate) type StoreGuard<'a> = Ranked<MutexGuard<'a, Locked>>;
 
 impl Store {
     pub(crate) fn new(map: LruMap, log: Appender, hasher: RandomState) -> Store {
@@ -104,11 +108,15 @@ impl Store {
     }
 
     #[cfg(not(feature = "measure-holds"))]
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Locked> {
+    pub(crate) fn lock(&self) -> StoreGuard<'_> {
         self.lock_unmeasured()
     }
 
-    fn lock_unmeasured(&self) -> MutexGuard<'_, Locked> {
+    fn lock_unmeasured(&self) -> StoreGuard<'_> {
+        Ranked::take(Rank::Store, || self.lock_unranked())
+    }
+
+    fn lock_unranked(&self) -> MutexGuard<'_, Locked> {
         match self.locked.try_lock() {
             Ok(locked) => locked,
             Err(TryLockError::WouldBlock) => {

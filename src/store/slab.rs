@@ -6,7 +6,7 @@
 //! - A vacant slot has empty bytes and is linked into the free list; a live one never has empty bytes, as
 //!   no key is empty. (A marker has empty bytes too: it is passed over like a vacant slot.)
 //! - Growth costs one chunk's allocation, never a copy of the whole.
-//! - A chunk without a live slot is given back, but for one that is kept for the next insertion. Its slots are
+//! - A chunk without a live slot is given back, except for one that is kept for the next insertion. Its slots are
 //!   vacant then, and have numbers still.
 
 use crate::pair::{self, Bytes, KEY_BYTES_MAX, Pair};

@@ -1,4 +1,4 @@
-//! Backups: the state of a store that goes on serving, as one file that proves to be whole.
+//! Backups: the state of a store that serves meanwhile, as one file that proves to be whole.
 //!
 //! A backup begins as a base does: a header with the offset N at which it was begun, and the entries that
 //! the walk finds. They are as of N, or left out where they were written since. Then come the changes that
@@ -28,10 +28,10 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// Bytes given at once, but for a longer value.
+/// Bytes given at once, except for a longer value.
 const PIECE_BYTES: usize = 64 * 1024;
 
-/// What making a backup holds, in bytes, beside one longer value: a piece, what is copied of the store, and what is read
+/// What making a backup holds, in bytes, beside one longer value: a chunk, what is copied of the store, and what is read
 /// ahead of the log.
 pub(crate) const BACKUP_BYTES: usize = 3 * 64 * 1024;
 
@@ -45,7 +45,7 @@ pub trait Take {
         Ok(())
     }
 
-    /// Takes a piece.
+    /// Takes a chunk.
     fn take(&mut self, piece: &[u8]) -> Result<(), Self::Error>;
 }
 

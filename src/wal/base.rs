@@ -1,4 +1,4 @@
-//! Writes a base: the state of the store as one file, from which a start goes on.
+//! Writes a base: the state of the store as one file, with which a start begins.
 //!
 //! The store is walked in batches, least recently used entries first, so that a later start finds the
 //! order of use as it was. Each batch takes the store's lock for some microseconds: entries are copied into
@@ -44,7 +44,7 @@ pub(crate) trait Source: Send + Sync {
     /// `version_max`. There is one walk at a time.
     fn start_walk(&self, version_max: u64);
 
-    /// Goes on for some entries, in one hold of the lock. Returns whether there is more. An entry that lives
+    /// Continues for some entries, in one hold of the lock. Returns whether there is more. An entry that lives
     /// throughout the walk, and is not left out, is given exactly once.
     fn walk(&self, batch: &mut Batch) -> bool;
 

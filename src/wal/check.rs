@@ -296,7 +296,7 @@ fn examine_file(
 /// not to be there without the rest. `false` where nothing stands behind it.
 ///
 /// Records of a batch have one timestamp. Where the damage has taken the first of them, so that the timestamp is
-/// not known, records behind it that say that their batch goes on are taken for the rest of one.
+/// not known, records behind it that say that their batch continues count as the rest of one.
 fn skip_rest_of_batch(reader: &mut FileReader, mut timestamp_ms: Option<u64>) -> Result<bool, Error> {
     loop {
         match reader.peek()? {

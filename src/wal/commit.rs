@@ -1,111 +1,77 @@
 //! Group commit: how far the log is, who waits for it, and who writes.
 //!
 //! A connection's thread that waits for its record does not sleep until a writer's thread has got to it:
-//! if nobody is writing, it takes the writer's part itself. It drains the channel, writes what everybody
-//! has put there in one go, syncs if the policy asks for it, and wakes those it has covered. Those who came
-//! meanwhile wait; when the leader is done, one of them leads next. Under load each write thus serves all
-//! who came during the one before; alone, a write costs one system call and no switch of threads (handing
-//! each record to a thread and waiting for its answer costs a third of the throughput).
+//! if nobody writes, it writes itself. It drains the channel, writes what everybody has put there in one go,
+//! syncs if the policy asks for it, and wakes those it has covered. Threads that come meanwhile wait; when the
+//! leader is done, one of them leads next. Under load each write thus serves all who came during the one before;
+//! alone, a write costs one system call and no switch of threads (handing each record to a thread and waiting
+//! for its answer costs a third of the throughput).
 //!
 //! Many come during one write or sync, and to put each of their threads to sleep and wake it again costs more
-//! than all the rest. So a thread that finds the log led need not wait: it may leave behind what is to be
-//! done once its record is covered ([`Commit::defer`]), and go on. The leader does it. (To yield the processor
+//! than all the rest. So a thread that finds the log led need not wait: it may defer what is to be done once its
+//! record is covered ([`Commit::defer`]), and read the next request. The leader does it. (To yield the processor
 //! instead of sleeping gave 5 % more throughput, and three times the latency at p99.)
-//! A thread that led for a client of its own does not go on to lead for others; where nobody waits who could,
-//! the log's thread is called.
+//! A thread that led for a client of its own does not stay to lead for others; where nobody waits who could,
+//! it calls the log's thread.
 //!
 //! # Invariants
-//! - `synced` never passes `written`. Both only grow, but for a replica that takes over another state
-//!   ([`Commit::set_position`]).
-//! - At most one thread leads, and while anyone waits someone leads: a leader ends by naming the next.
+//! - At most one thread leads. While anyone waits someone leads: a leader ends by naming the next.
 //! - While the log has failed nobody leads and nobody waits: see [`Commit::fail`].
+//! - `is_led` changes under the lock of `inner` only.
+//! - Nothing waits, writes or runs deferred work under that lock.
 
+use super::commit_queue::{CommitQueue, NextLeader, OnDurable, Verdict};
 use super::error::{Health, Refusal};
+use super::flush::{Failure, Flushed};
 use super::options::Policy;
-use super::signal::Signal;
 use super::watchers::Watchers;
-use super::writer::{Failure, Flushed};
+use super::watermarks::{Position, Watermarks};
 use crate::digest::Digest;
 use crate::histogram::Histogram;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::thread::{self, Thread};
+use crate::worker::Signal;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
-
-/// How far the log is, in offsets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Position {
-    /// Up to here write(2) has taken it: it survives the process.
-    pub written: u64,
-    /// Up to here fdatasync has covered it: it survives the machine.
-    pub synced: u64,
-}
 
 pub(super) struct Commit {
     policy: Policy,
-    written: AtomicU64,
-    synced: AtomicU64,
+    watermarks: Watermarks,
     /// Whether `health` is other than Ok, for those who ask at every write.
     is_failed: AtomicBool,
     /// Whether there is room for deletions alone.
     is_short: AtomicBool,
-    /// Whether a thread leads, or was told to. Changed under the queue's lock only.
+    /// Whether a thread leads, or is named to.
     is_led: AtomicBool,
-    queue: Mutex<Queue>,
+    inner: Mutex<Inner>,
     /// Calls the log's thread.
     pub(super) log_thread: Signal,
-    /// Told whenever `written` has grown.
+    /// Woken whenever the log has grown.
     pub(super) watchers: Watchers,
     /// How long syncs took, of those that follow what clients write.
     pub(super) syncs: Histogram,
 }
 
-/// What a thread leaves behind to be done once its record is covered, or will not be.
-pub(crate) type Then = Box<dyn FnOnce(Result<(), Refusal>) + Send>;
-
-struct Queue {
-    waiters: Vec<Arc<Waiter>>,
-    deferred: Vec<(u64, Then)>,
+struct Inner {
+    queue: CommitQueue,
     health: Health,
     /// An offset up to which the log is written, and the digest of the store at it.
     state: (u64, Digest),
 }
 
-/// A thread that waits for an offset.
-struct Waiter {
-    offset: u64,
-    told: AtomicU8,
-    thread: Thread,
-}
-
-const WAIT: u8 = 0;
-const COVERED: u8 = 1;
-const LEAD: u8 = 2;
-const FAILED: u8 = 3;
-
-impl Waiter {
-    fn tell(&self, what: u8) {
-        self.told.store(what, Ordering::Release);
-        self.thread.unpark();
-    }
-}
-
 impl Commit {
     pub(super) fn new(policy: Policy, position: u64) -> Commit {
-        let queue = Queue {
-            waiters: Vec::new(),
-            deferred: Vec::new(),
+        let inner = Inner {
+            queue: CommitQueue::default(),
             health: Health::Ok,
             state: (position, Digest::default()),
         };
         Commit {
             policy,
-            written: AtomicU64::new(position),
-            synced: AtomicU64::new(position),
+            watermarks: Watermarks::new(policy, position),
             is_failed: AtomicBool::new(false),
             is_short: AtomicBool::new(false),
             is_led: AtomicBool::new(false),
-            queue: Mutex::new(queue),
+            inner: Mutex::new(inner),
             log_thread: Signal::default(),
             watchers: Watchers::default(),
             syncs: Histogram::default(),
@@ -113,24 +79,19 @@ impl Commit {
     }
 
     pub(super) fn position(&self) -> Position {
-        // In this order, or a sync in between shows more synced than written.
-        let synced = self.synced.load(Ordering::Acquire);
-        Position {
-            written: self.written.load(Ordering::Acquire),
-            synced,
-        }
+        self.watermarks.position()
     }
 
     pub(super) fn state(&self) -> (u64, Digest) {
-        self.queue().state
+        self.lock().state
     }
 
     pub(super) fn set_state(&self, offset: u64, digest: Digest) {
-        self.queue().state = (offset, digest);
+        self.lock().state = (offset, digest);
     }
 
     pub(super) fn health(&self) -> Health {
-        self.queue().health.clone()
+        self.lock().health.clone()
     }
 
     /// Whether the log takes writes.
@@ -151,21 +112,12 @@ impl Commit {
         }
     }
 
-    fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().expect("nothing under the queue's lock panics")
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("nothing under the commit's lock panics")
     }
 
-    /// Whether the log holds everything up to `offset` as firmly as the policy asks.
-    fn is_covered(&self, offset: u64) -> bool {
-        let reached = match self.policy {
-            Policy::Always => &self.synced,
-            Policy::Everysec | Policy::No => &self.written,
-        };
-        reached.load(Ordering::Acquire) >= offset
-    }
-
-    /// Returns when the log holds everything up to `offset` as firmly as the policy asks. `write` writes
-    /// (and syncs) what waits; it is called where this thread is to lead.
+    /// Returns when everything up to `offset` is durable, as the policy means it. `write` writes (and syncs)
+    /// what waits in the channel; a thread that leads calls it.
     pub(super) fn wait(
         &self,
         offset: u64,
@@ -173,211 +125,150 @@ impl Commit {
         mut write: impl FnMut() -> Result<Flushed, Failure>,
     ) -> Result<(), Refusal> {
         let mut deadline = None;
-        while !self.is_covered(offset) {
-            let mut queue = self.queue();
-            if self.is_covered(offset) {
+        while !self.watermarks.is_durable(offset) {
+            let mut inner = self.lock();
+            if self.watermarks.is_durable(offset) {
                 return Ok(());
             }
-            if !queue.health.takes_removals() {
-                return Err(Refusal::Unknown(queue.health.clone()));
+            if !inner.health.takes_removals() {
+                return Err(Refusal::Unknown(inner.health.clone()));
             }
             if !self.is_led.swap(true, Ordering::Relaxed) {
-                drop(queue);
+                drop(inner);
                 self.lead_once(&mut write);
                 continue;
             }
-            let waiter = Arc::new(Waiter {
-                offset,
-                told: AtomicU8::new(WAIT),
-                thread: thread::current(),
-            });
-            queue.waiters.push(Arc::clone(&waiter));
-            drop(queue);
+            let waiter = inner.queue.enter(offset);
+            drop(inner);
             let deadline = *deadline.get_or_insert_with(|| Instant::now() + wait_max);
-            match self.park(&waiter, deadline) {
-                WAIT => return Err(Refusal::TimedOut { waited: wait_max }),
-                LEAD => self.lead_once(&mut write),
-                _ => {}
+            let verdict = match waiter.park_until(deadline) {
+                true => waiter.verdict(),
+                false => self.lock().queue.leave(&waiter),
+            };
+            match verdict {
+                Verdict::Wait => return Err(Refusal::TimedOut { waited: wait_max }),
+                Verdict::Lead => self.lead_once(&mut write),
+                Verdict::Covered | Verdict::Failed => {}
             }
         }
         Ok(())
     }
 
-    /// Sleeps until the waiter is told something; `WAIT` if that is not before the deadline.
-    fn park(&self, waiter: &Arc<Waiter>, deadline: Instant) -> u8 {
-        loop {
-            let told = waiter.told.load(Ordering::Acquire);
-            if told != WAIT {
-                return told;
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                let mut queue = self.queue();
-                queue.waiters.retain(|other| !Arc::ptr_eq(other, waiter));
-                // Told under the queue's lock only, so this is final.
-                return waiter.told.load(Ordering::Acquire);
-            }
-            thread::park_timeout(left);
-        }
-    }
-
     /// Whether [`Commit::defer`] is worth a try: asked without the lock, so the answer may be old.
     pub(super) fn may_defer(&self, offset: u64) -> bool {
-        self.is_led.load(Ordering::Relaxed) && !self.is_covered(offset)
+        self.is_led.load(Ordering::Relaxed) && !self.watermarks.is_durable(offset)
     }
 
-    /// Leaves `then` to be done once the log holds everything up to `offset`, by the thread that sees to it.
-    /// `false`, and nothing left, where nobody leads: then it is for this thread to [`Commit::wait`].
+    /// Defers `then` until everything up to `offset` is durable; the thread that leads then does it.
+    /// `false`, and nothing deferred, where nobody leads: then this thread has to [`Commit::wait`].
     ///
-    /// What is done must not block: all who are covered at once are served one after the other.
-    pub(super) fn defer(&self, offset: u64, then: Then) -> bool {
-        let mut queue = self.queue();
-        let is_taken = self.is_led.load(Ordering::Relaxed) && !self.is_covered(offset);
+    /// `then` must not block: one thread serves all who are covered at once, one after the other.
+    pub(super) fn defer(&self, offset: u64, then: OnDurable) -> bool {
+        let mut inner = self.lock();
+        let is_taken = self.is_led.load(Ordering::Relaxed) && !self.watermarks.is_durable(offset);
         if is_taken {
-            queue.deferred.push((offset, then));
+            inner.queue.defer(offset, then);
         }
         is_taken
     }
 
-    /// Leads as long as there is something left behind, and no thread waits that could lead: for the log's
-    /// thread, when it was called.
+    /// Leads as long as work is deferred and no thread waits that could lead. For the log's thread, when it is
+    /// called.
     pub(super) fn lead(&self, mut write: impl FnMut() -> Result<Flushed, Failure>) {
-        while self.write_for_all(&mut write) {}
+        while self.write_for_all(&mut write) == NextLeader::LogThread {}
     }
 
-    /// Leads where nobody does. For the log's thread too, which may itself be the one that is called to lead:
-    /// it must never wait for another.
+    /// Leads where nobody does. The log's thread must never wait for another leader: it may be the one that is
+    /// called to lead.
     pub(super) fn lead_if_free(&self, write: impl FnMut() -> Result<Flushed, Failure>) {
-        let queue = self.queue();
-        let is_free = queue.health.takes_removals() && !self.is_led.swap(true, Ordering::Relaxed);
-        drop(queue);
+        let inner = self.lock();
+        let is_free = inner.health.takes_removals() && !self.is_led.swap(true, Ordering::Relaxed);
+        drop(inner);
         if is_free {
             self.lead(write);
         }
     }
 
     fn lead_once(&self, write: &mut impl FnMut() -> Result<Flushed, Failure>) {
-        if self.write_for_all(write) {
+        if self.write_for_all(write) == NextLeader::LogThread {
             self.log_thread.call();
         }
     }
 
-    /// Writes what waits, and serves those that are covered then. Returns whether the log's thread must lead
-    /// next.
-    fn write_for_all(&self, write: &mut impl FnMut() -> Result<Flushed, Failure>) -> bool {
+    /// Writes what waits in the channel, and serves those that are covered then.
+    fn write_for_all(&self, write: &mut impl FnMut() -> Result<Flushed, Failure>) -> NextLeader {
         let lost_leader = LostLeader(self);
         let written = write();
         std::mem::forget(lost_leader);
         match written {
             Ok(flushed) => {
-                self.advance(flushed.written, self.policy == Policy::Always);
-                self.wake(&flushed)
+                self.advance(flushed.written, self.policy.acknowledges_synced());
+                self.serve_covered(&flushed)
             }
             Err(failure) => {
                 self.fail(&failure);
-                false
+                NextLeader::Nobody
             }
         }
     }
 
     /// Publishes how far the log is written, and synced if it was.
-    pub(super) fn advance(&self, written: u64, synced: bool) {
-        self.written.fetch_max(written, Ordering::AcqRel);
-        if synced {
-            self.synced.fetch_max(written, Ordering::AcqRel);
-        }
+    pub(super) fn advance(&self, written: u64, is_synced: bool) {
+        self.watermarks.advance(written, is_synced);
         self.watchers.tell_grown();
+    }
+
+    pub(super) fn advance_synced(&self, synced: u64) {
+        self.watermarks.advance_synced(synced);
     }
 
     /// Puts the log at an offset, written and synced, wherever it was. Nobody may be waiting for an offset
     /// behind it, nor write.
     pub(super) fn set_position(&self, position: u64) {
-        // Not more synced than written, whichever way it goes.
-        self.synced.fetch_min(position, Ordering::AcqRel);
-        self.written.store(position, Ordering::Release);
-        self.synced.store(position, Ordering::Release);
+        self.watermarks.set_position(position);
         self.watchers.tell_grown();
     }
 
-    pub(super) fn advance_synced(&self, synced: u64) {
-        self.synced.fetch_max(synced, Ordering::AcqRel);
-    }
-
-    /// Serves those who are covered now, and names the next leader: a thread that waits, or, by returning
-    /// `true`, the log's.
-    fn wake(&self, flushed: &Flushed) -> bool {
-        let mut queue = self.queue();
+    /// Serves those who are covered now, and names the next leader.
+    fn serve_covered(&self, flushed: &Flushed) -> NextLeader {
+        let mut inner = self.lock();
         if let Some(digest) = flushed.digest {
-            queue.state = (flushed.written, digest);
+            inner.state = (flushed.written, digest);
         }
-        let Queue {
-            waiters, deferred, ..
-        } = &mut *queue;
-        let covered: Vec<_> = waiters
-            .extract_if(.., |waiter| self.is_covered(waiter.offset))
-            .collect();
-        let done: Vec<_> = deferred
-            .extract_if(.., |(offset, _)| self.is_covered(*offset))
-            .collect();
-        let next = waiters.pop();
-        let is_for_log_thread = next.is_none() && !deferred.is_empty();
-        if next.is_none() && !is_for_log_thread {
+        let released = inner.queue.release(|offset| self.watermarks.is_durable(offset));
+        let next = inner.queue.name_leader();
+        if next == NextLeader::Nobody {
             self.is_led.store(false, Ordering::Relaxed);
         }
-        if let Some(next) = next {
-            next.tell(LEAD);
-        }
-        for waiter in &covered {
-            waiter.told.store(COVERED, Ordering::Release);
-        }
-        // Unparked after the lock is let go: each would otherwise wake only to wait for it.
-        drop(queue);
-        covered.iter().for_each(|waiter| waiter.thread.unpark());
-        done.into_iter().for_each(|(_, then)| then(Ok(())));
-        is_for_log_thread
+        drop(inner);
+        released.serve(&Ok(()));
+        next
     }
 
-    /// The log has failed: refuses writes from now on, and tells those who wait that their outcome is not
+    /// The log has failed: refuses writes from now on, and answers those who wait that their outcome is not
     /// known.
     pub(super) fn fail(&self, failure: &Failure) {
-        let health = match failure {
-            Failure::Write(error) | Failure::Sync(error) if error.is_displaced() => Health::Displaced {
-                why: error.to_string(),
-            },
-            Failure::Write(error) if error.is_disk_full() => Health::DiskFull {
-                why: error.to_string(),
-            },
-            Failure::Write(error) => Health::WriteFailed {
-                why: error.to_string(),
-            },
-            Failure::Sync(error) => Health::SyncFailed {
-                why: error.to_string(),
-            },
-        };
-        self.fail_with(health);
+        self.fail_with(failure.health());
     }
 
     fn fail_with(&self, health: Health) {
-        let mut queue = self.queue();
-        // A failed sync is not forgotten over a write that fails after it: it asks for more to be healed.
-        let is_worse = match queue.health {
+        let mut inner = self.lock();
+        // A write that fails after a failed sync does not hide it: a failed sync asks for more to be healed.
+        let is_worse = match inner.health {
             Health::SyncFailed { .. } => matches!(health, Health::Displaced { .. }),
             Health::Displaced { .. } => false,
             _ => true,
         };
         if is_worse {
             log::error!("{health}; taking no writes until that is over");
-            queue.health = health;
+            inner.health = health;
         }
         self.is_failed.store(true, Ordering::Release);
         self.is_led.store(false, Ordering::Relaxed);
-        let refusal = Refusal::Unknown(queue.health.clone());
-        queue.waiters.drain(..).for_each(|waiter| waiter.tell(FAILED));
-        let deferred = std::mem::take(&mut queue.deferred);
-        drop(queue);
-        deferred
-            .into_iter()
-            .for_each(|(_, then)| then(Err(refusal.clone())));
+        let refusal = Refusal::Unknown(inner.health.clone());
+        let released = inner.queue.release_failed();
+        drop(inner);
+        released.serve(&Err(refusal));
     }
 
     /// The log takes writes again; only deletions where that is what the health says.
@@ -386,9 +277,9 @@ impl Commit {
             Health::Ok => log::info!("the log can be written again; taking writes"),
             health => log::warn!("{health}"),
         }
-        let mut queue = self.queue();
+        let mut inner = self.lock();
         self.is_short.store(health != Health::Ok, Ordering::Relaxed);
-        queue.health = health;
+        inner.health = health;
         self.is_failed.store(false, Ordering::Release);
     }
 }
@@ -401,5 +292,208 @@ impl Drop for LostLeader<'_> {
         self.0.fail_with(Health::WriteFailed {
             why: "the log's writer has panicked; restart the node".to_string(),
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wal::error::Error;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, AtomicUsize};
+    use std::sync::mpsc;
+    use std::thread;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    fn flushed(written: u64) -> Flushed {
+        Flushed {
+            written,
+            digest: None,
+            bytes: 0,
+        }
+    }
+
+    fn no_write() -> Result<Flushed, Failure> {
+        panic!("nobody is to write");
+    }
+
+    fn write_failure(errno: i32) -> Failure {
+        let error = std::io::Error::from_raw_os_error(errno);
+        Failure::Write(Error::io("cannot write", "log".as_ref())(error))
+    }
+
+    fn sync_failure() -> Failure {
+        let error = std::io::Error::from_raw_os_error(5);
+        Failure::Sync(Error::io("cannot sync", "log".as_ref())(error))
+    }
+
+    /// Threads are in the queue of `commit` that wait or defer.
+    fn until_queued(commit: &Commit, count: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        while commit.lock().queue.len() < count {
+            assert!(Instant::now() < deadline);
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_thread_alone_writes_itself_and_what_is_durable_is_not_waited_for() {
+        let commit = Commit::new(Policy::Always, 10);
+        commit.wait(10, PATIENCE, no_write).unwrap();
+        let mut writes = 0;
+        let write = || {
+            writes += 1;
+            Ok(flushed(30))
+        };
+        commit.wait(20, PATIENCE, write).unwrap();
+        assert_eq!(writes, 1);
+        let at = commit.position();
+        assert_eq!((at.written, at.synced), (30, 30));
+        assert!(!commit.may_defer(40), "nobody leads");
+        assert!(!commit.defer(40, Box::new(|_| panic!("it was not taken"))));
+    }
+
+    #[test]
+    fn one_write_serves_all_who_came_during_the_one_before() {
+        const THREADS: u64 = 8;
+        let commit = Commit::new(Policy::Always, 0);
+        let (appended, writes, writing) = (AtomicU64::new(1), AtomicUsize::new(0), AtomicUsize::new(0));
+        let write = || {
+            assert_eq!(writing.fetch_add(1, Ordering::SeqCst), 0, "two threads lead");
+            let number = writes.fetch_add(1, Ordering::SeqCst);
+            let taken = appended.load(Ordering::SeqCst);
+            if number == 0 {
+                until_queued(&commit, THREADS as usize);
+            }
+            writing.fetch_sub(1, Ordering::SeqCst);
+            Ok(flushed(taken))
+        };
+        thread::scope(|scope| {
+            let leader = scope.spawn(|| commit.wait(1, PATIENCE, write));
+            while writes.load(Ordering::SeqCst) == 0 {
+                thread::yield_now();
+            }
+            let others: Vec<_> = (0..THREADS)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let offset = appended.fetch_add(1, Ordering::SeqCst) + 1;
+                        commit.wait(offset, PATIENCE, write)
+                    })
+                })
+                .collect();
+            leader.join().unwrap().unwrap();
+            others
+                .into_iter()
+                .for_each(|other| other.join().unwrap().unwrap());
+        });
+        assert_eq!(writes.load(Ordering::SeqCst), 2);
+    }
+
+    #[test]
+    fn deferred_work_is_done_by_the_leader_and_the_rest_by_the_logs_thread() {
+        let commit = Commit::new(Policy::Always, 0);
+        let (sender, done) = mpsc::channel();
+        let defer = |offset| {
+            let sender = sender.clone();
+            let then = move |result: Result<(), Refusal>| sender.send((offset, result.is_ok())).unwrap();
+            assert!(commit.defer(offset, Box::new(then)));
+        };
+        let write = || {
+            defer(10);
+            defer(20);
+            Ok(flushed(10))
+        };
+        commit.wait(10, PATIENCE, write).unwrap();
+        assert_eq!(done.try_recv(), Ok((10, true)));
+        assert!(done.try_recv().is_err());
+        assert!(commit.log_thread.wait(Duration::ZERO).to_work);
+        commit.lead(|| Ok(flushed(20)));
+        assert_eq!(done.try_recv(), Ok((20, true)));
+        assert!(!commit.may_defer(30), "nobody leads any more");
+    }
+
+    #[test]
+    fn a_failure_answers_all_who_wait_and_leaves_nobody_leading() {
+        let commit = Commit::new(Policy::Always, 0);
+        let (sender, done) = mpsc::channel();
+        thread::scope(|scope| {
+            let mut other = None;
+            let refused = commit.wait(10, PATIENCE, || {
+                other = Some(scope.spawn(|| commit.wait(20, PATIENCE, no_write)));
+                let sender = sender.clone();
+                assert!(commit.defer(30, Box::new(move |result| sender.send(result).unwrap())));
+                until_queued(&commit, 2);
+                Err(sync_failure())
+            });
+            let unknown = Err(Refusal::Unknown(commit.health()));
+            assert_eq!(refused, unknown);
+            assert_eq!(other.unwrap().join().unwrap(), unknown);
+            assert_eq!(done.try_recv().unwrap(), unknown);
+        });
+        assert!(matches!(commit.health(), Health::SyncFailed { .. }));
+        assert_eq!(commit.check(), Err(Refusal::Unhealthy(commit.health())));
+        commit.lead_if_free(no_write);
+        commit.recover(Health::Ok);
+        commit.check().unwrap();
+        commit.wait(10, PATIENCE, || Ok(flushed(10))).unwrap();
+    }
+
+    #[test]
+    fn a_failed_sync_is_not_hidden_by_a_failed_write() {
+        let commit = Commit::new(Policy::No, 0);
+        commit.fail(&write_failure(28));
+        assert!(matches!(commit.health(), Health::DiskFull { .. }));
+        commit.fail(&sync_failure());
+        commit.fail(&write_failure(5));
+        assert!(matches!(commit.health(), Health::SyncFailed { .. }));
+    }
+
+    #[test]
+    fn a_short_log_takes_deletions_alone() {
+        let commit = Commit::new(Policy::No, 0);
+        commit.fail(&write_failure(28));
+        assert!(commit.check_removal().is_err());
+        let why = "short".to_owned();
+        commit.recover(Health::Short { why });
+        assert!(commit.check().is_err());
+        commit.check_removal().unwrap();
+        commit.wait(10, PATIENCE, || Ok(flushed(10))).unwrap();
+    }
+
+    #[test]
+    fn a_thread_waits_no_longer_than_it_may_for_a_leader_that_hangs() {
+        let commit = Commit::new(Policy::Always, 0);
+        let write = || {
+            let waited = Duration::from_millis(1);
+            assert_eq!(
+                commit.wait(20, waited, no_write),
+                Err(Refusal::TimedOut { waited })
+            );
+            Ok(flushed(10))
+        };
+        commit.wait(10, PATIENCE, write).unwrap();
+        assert_eq!(commit.lock().queue.len(), 0);
+    }
+
+    #[test]
+    fn a_leader_that_panics_leaves_nobody_waiting() {
+        let commit = Arc::new(Commit::new(Policy::Always, 0));
+        let of_leader = Arc::clone(&commit);
+        let leader = thread::spawn(move || {
+            let of_other = Arc::clone(&of_leader);
+            let mut other = None;
+            of_leader.wait(10, PATIENCE, || {
+                let of_other = Arc::clone(&of_other);
+                other = Some(thread::spawn(move || of_other.wait(20, PATIENCE, no_write)));
+                until_queued(&of_leader, 1);
+                std::panic::resume_unwind(Box::new(other.take()));
+            })
+        });
+        let lost = leader.join().unwrap_err();
+        type Other = Option<thread::JoinHandle<Result<(), Refusal>>>;
+        let other = lost.downcast::<Other>().unwrap().unwrap();
+        assert_eq!(other.join().unwrap(), Err(Refusal::Unknown(commit.health())));
+        assert!(matches!(commit.health(), Health::WriteFailed { .. }));
     }
 }

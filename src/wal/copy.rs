@@ -1,34 +1,35 @@
 //! The log of a replica: the same bytes at the same offsets as the primary's.
 //!
-//! What another node has written comes in pieces of whole records. A piece goes to the writer as any record
+//! What another node has written comes in chunks of whole records. A chunk goes to the writer as any record
 //! does, so all that holds of the log (group commit, retries, healing) holds of it; only once the log has it
 //! is it applied to the store. In between, the log is ahead of the store, and nobody may take the one for the
 //! other: that stretch is a [`ReplicaAppend`], and a base is begun between two of them.
 //!
 //! # What must hold
-//! - A piece is written behind what is there, or not at all.
+//! - A chunk is written behind what is there, or not at all.
 //! - Between two steps the log is written up to where the store is. After a failure of the disk the log may be
-//!   ahead by the piece of the last step, all of it, or back to where the store is: [`ReplicaAppend::position`] tells.
+//!   ahead by the chunk of the last step, all of it, or back to where the store is: [`ReplicaAppend::position`] tells.
 //! - Nothing that is set aside is taken out of the log before it is synced elsewhere.
 
 use super::branch::{self, Beginning, Branch};
 use super::entry::WriteRequest;
 use super::error::{Error, Health, Refusal};
 use super::file_reader::{FileReader, Next};
+use super::flush::Failure;
 use super::handle::Log;
 use super::header::{HEADER_BYTES, Header, Kind};
 use super::last_record::LastRecord;
+use super::locks::ApplyGuard;
 use super::recovered::SKIPPED_BYTES;
 use super::segment::Segment;
 use super::shared::Shared;
 use super::term::{Succession, Term};
-use super::writer::Failure;
 use crate::digest::Digest;
 use crate::record::OFFSET_MAX;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard};
 
 /// Bytes copied at once where a stretch of the log is set aside.
 const COPY_BYTES: usize = 1 << 20;
@@ -36,7 +37,7 @@ const COPY_BYTES: usize = 1 << 20;
 /// The right to write what another node has written, and to apply it.
 pub(crate) struct ReplicaAppend<'a> {
     shared: &'a Shared,
-    _stepping: MutexGuard<'a, ()>,
+    apply_lock: ApplyGuard<'a>,
 }
 
 impl Log {
@@ -44,7 +45,7 @@ impl Log {
     pub(crate) fn step(&self) -> ReplicaAppend<'_> {
         ReplicaAppend {
             shared: &self.shared,
-            _stepping: self.shared.apply_lock(),
+            apply_lock: self.shared.locks.apply(),
         }
     }
 
@@ -52,7 +53,7 @@ impl Log {
     /// written first, and an error says that this could not be done.
     pub(crate) fn follow(&self) -> Result<(), Refusal> {
         self.shared.wait(self.shared.appended())?;
-        self.shared.writer().set_follows(true);
+        self.shared.locks.writer().set_follows(true);
         Ok(())
     }
 
@@ -127,9 +128,9 @@ impl Log {
     /// The files behind it go first, the last one first: whatever is left by a crash is a whole log.
     pub(crate) fn cut_back(&self, to: u64) -> Result<bool, Error> {
         let shared = &self.shared;
-        let _walking = shared.base_lock();
-        let _step = shared.apply_lock();
-        let mut writer = shared.writer();
+        let base = shared.locks.base();
+        let apply = base.apply();
+        let mut writer = apply.writer();
         let listing = shared.dir.list()?;
         let base = listing.bases.last().map_or(0, |base| base.first_offset);
         let (ahead, holds): (Vec<_>, Vec<_>) = listing
@@ -165,17 +166,17 @@ impl Log {
 }
 
 impl ReplicaAppend<'_> {
-    /// Where the next piece goes.
+    /// Where the next chunk goes.
     pub(crate) fn position(&self) -> u64 {
-        self.shared.writer().position()
+        self.apply_lock.writer().position()
     }
 
     /// The record before that, where it is known.
     pub(crate) fn last(&self) -> Option<LastRecord> {
-        self.shared.writer().last()
+        self.apply_lock.writer().last()
     }
 
-    /// Writes a piece that ends at `end`, and returns once the log holds it as firmly as the policy asks. After
+    /// Writes a chunk that ends at `end`, and returns once the log holds it as durably as the policy asks. After
     /// an error it may hold it or not: ask for the position in a later step, once the log is well again.
     pub(crate) fn append(
         &self,
@@ -205,9 +206,9 @@ impl ReplicaAppend<'_> {
         }
     }
 
-    /// Goes on at `offset`, as the last record of the last piece says.
+    /// Continues at `offset`, as the last record of the last chunk says.
     pub(crate) fn skip_forward(&self, offset: u64) -> Result<(), Refusal> {
-        let mut writer = self.shared.writer();
+        let mut writer = self.apply_lock.writer();
         let passed = writer.restart_at(offset);
         let position = writer.position();
         drop(writer);
@@ -216,7 +217,7 @@ impl ReplicaAppend<'_> {
 
     /// Says that the store has everything up to `offset`, and what its digest is.
     pub(crate) fn applied(&self, offset: u64, digest: Digest) {
-        self.shared.writer().set_digest(digest);
+        self.apply_lock.writer().set_digest(digest);
         self.shared.commit.set_state(offset, digest);
     }
 
@@ -246,7 +247,7 @@ impl ReplicaAppend<'_> {
     /// has begun.
     fn begin_branch(&self, term: Term, known: u64) -> Result<u64, Refusal> {
         self.shared.commit.check()?;
-        let mut writer = self.shared.writer();
+        let mut writer = self.apply_lock.writer();
         let (nonce, chance) = branch::draw(self.shared.options.branch_spread_bytes).map_err(no_randomness)?;
         let continues_at = writer.position().max(known) + SKIPPED_BYTES + chance;
         if continues_at > OFFSET_MAX {
@@ -293,4 +294,113 @@ fn no_randomness(error: getrandom::Error) -> Refusal {
     Refusal::Unhealthy(Health::WriteFailed {
         why: format!("no random bytes for a branch: {error}"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::alone::{Alone, files, options};
+    use super::super::disk::Disk;
+    use super::super::{Policy, Role};
+    use super::*;
+    use std::path::Path;
+
+    fn replica(dir: &Path) -> Alone {
+        Alone::open(&Disk::default(), dir, options(Policy::Always), Role::Replica)
+    }
+
+    /// All that the log has from an offset on, as it stands there, and the offset behind it.
+    fn chunk(log: &Log, from: u64) -> (Vec<u8>, u64) {
+        let mut bytes = Vec::new();
+        let first = log.feed(Some(from)).unwrap().copy(1 << 20, &mut bytes).unwrap();
+        assert_eq!(first, from);
+        let end = first + bytes.len() as u64;
+        (bytes, end)
+    }
+
+    /// Takes what a primary has from an offset on.
+    fn take(replica: &Alone, primary: &Log, from: u64) -> u64 {
+        let (bytes, end) = chunk(primary, from);
+        let step = replica.log.step();
+        step.append(bytes, Vec::new(), None, end).unwrap();
+        step.applied(end, primary.state().1);
+        end
+    }
+
+    #[test]
+    fn a_chunk_stands_at_the_same_offsets_as_at_the_primary() {
+        let (theirs, ours) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut primary = Alone::primary(theirs.path());
+        let replica = replica(ours.path());
+        let start = primary.log.appended();
+        assert_eq!(replica.log.step().position(), start);
+        primary.set("a", "1");
+        let middle = take(&replica, &primary.log, start);
+        primary.set("b", "2");
+        let end = take(&replica, &primary.log, middle);
+        assert_eq!(end, primary.log.appended());
+        assert_eq!(chunk(&replica.log, start), chunk(&primary.log, start));
+        assert_eq!(replica.log.state(), primary.log.state());
+        assert_eq!(replica.log.position().synced, end);
+    }
+
+    #[test]
+    fn a_log_is_cut_back_to_an_offset_that_it_holds_and_to_no_other() {
+        let (theirs, ours) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut primary = Alone::primary(theirs.path());
+        let start = primary.log.appended();
+        let first = primary.set("a", "1");
+        primary.set("b", "2");
+        let replica = replica(ours.path());
+        take(&replica, &primary.log, start);
+        // A segment of its own behind, which goes.
+        replica.log.shared.locks.writer().start_segment().unwrap();
+        assert_eq!(files(ours.path(), "log-").len(), 2);
+        assert!(replica.log.cut_back(first).unwrap());
+        assert_eq!(files(ours.path(), "log-").len(), 1);
+        assert_eq!(replica.log.step().position(), first);
+        assert_eq!(replica.log.position().written, first);
+        let (expected, _) = chunk(&primary.log, start);
+        let bytes = (first - start) as usize;
+        assert_eq!(chunk(&replica.log, start).0, expected[..bytes]);
+        let end = take(&replica, &primary.log, first);
+        assert_eq!(end, primary.log.appended());
+    }
+
+    #[test]
+    fn what_is_set_aside_is_read_as_a_segment_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut alone = Alone::primary(dir.path());
+        let first = alone.set("a", "1");
+        alone.set("b", "2");
+        let made = alone.log.set_aside(first).unwrap();
+        let names = files(dir.path(), "diverged-");
+        assert_eq!(made, names);
+        let bytes = std::fs::read(&names[0]).unwrap();
+        let header = Header::decode(&bytes[..HEADER_BYTES]).unwrap();
+        assert_eq!((header.kind, header.first_offset), (Kind::Log, first));
+        assert_eq!(bytes[HEADER_BYTES..], chunk(&alone.log, first).0);
+        // Behind the last key there is nothing to keep.
+        let end = alone.log.appended();
+        assert_eq!(alone.log.set_aside(end).unwrap(), [] as [PathBuf; 0]);
+    }
+
+    #[test]
+    fn a_term_begins_above_all_that_are_known_and_far_behind_the_former_primary() {
+        let dir = tempfile::tempdir().unwrap();
+        let replica = replica(dir.path());
+        let highest = Term::FIRST.begin_next(Succession::Taken).unwrap().unwrap();
+        let known = replica.log.appended() + 1000;
+        let (term, position) = replica
+            .log
+            .step()
+            .begin_term(highest, known, Succession::Taken)
+            .unwrap();
+        assert!(term > highest);
+        assert!(position >= known + SKIPPED_BYTES);
+        assert_eq!(replica.log.term(), term);
+        assert_eq!(replica.log.position().synced, position);
+        // The term is on disk: a start finds it.
+        drop(replica);
+        assert_eq!(super::super::alone::Alone::primary(dir.path()).log.term(), term);
+    }
 }

@@ -26,7 +26,10 @@ impl DirWatch {
     /// Looks at the directory. An error says what is wrong with it.
     pub(super) fn look(&mut self, shared: &Shared) -> Result<(), Error> {
         // Whoever makes a base, or puts another state in the place of this one, looks for itself.
-        let (Ok(_walking), Ok(_step)) = (shared.base_lock.try_lock(), shared.apply_lock.try_lock()) else {
+        let Some(base) = shared.locks.try_base() else {
+            return Ok(());
+        };
+        let Some(_apply) = base.try_apply() else {
             return Ok(());
         };
         let dir = &shared.dir;
@@ -68,7 +71,7 @@ fn missing_at(dir: &DirHandle, listing: &Listing) -> Result<Option<u64>, Error> 
     Ok(None)
 }
 
-/// Where the file behind a segment begins: at its end, or where its last record says that the log goes on.
+/// Where the file behind a segment begins: at its end, or where its last record says that the log continues.
 fn ends_at(dir: &DirHandle, named: &LogFile) -> Result<Vec<u64>, Error> {
     let cannot_read = |error: io::Error| Error::io("cannot read", &named.path)(error);
     let file = dir.open_to_read_at(&named.path).map_err(cannot_read)?;

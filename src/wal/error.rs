@@ -273,7 +273,7 @@ pub enum Health {
         /// What the system said.
         why: String,
     },
-    /// The disk is full but for a reserve: deletions are taken, and nothing that needs more room than it gives.
+    /// The disk is full except for a reserve: deletions are taken, and nothing that needs more room than it gives.
     Short {
         /// What is short, and what would help.
         why: String,

@@ -6,7 +6,7 @@
 //! # What must hold
 //! - Nothing past `written` is read: what stands there may be cut off again.
 //! - A feed gives every record from where it starts on, each once and in order, or fails. Where the log has
-//!   a hole it goes on only if the record before the hole says where (see [`Feed::follow`]).
+//!   a hole it continues only if the record before the hole says where (see [`Feed::follow`]).
 //! - A segment that is removed while a feed is in it stays readable to that feed: it has the file open.
 //! - All feeds in a segment share one open file, so watchers do not use up the file descriptors; a feed that
 //!   waits holds no buffer.
@@ -22,7 +22,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Read at a time, in bytes, but for a record that is longer. Small, as there may be a thousand feeds.
+/// Read at a time, in bytes, except for a record that is longer. Small, as there may be a thousand feeds.
 pub(crate) const BUFFER_BYTES: usize = 64 * 1024;
 
 /// A cursor over the log that moves on as the log grows.
@@ -35,7 +35,7 @@ pub struct Feed<'a> {
     /// Whole or cut short, what was read of the log from `offset` on begins at `start`.
     pub(super) buffer: Vec<u8>,
     pub(super) start: usize,
-    /// Where the log goes on if the segment ends here: the record before, of the log itself, has said so.
+    /// Where the log continues if the segment ends here: the record before, of the log itself, has said so.
     pub(super) next_offset: Option<u64>,
     /// Whether a record was found where the feed starts.
     pub(super) has_begun: bool,
@@ -332,9 +332,9 @@ impl<'a> Feed<'a> {
         })
     }
 
-    /// Goes on to the next segment, where this one ends but for `left` bytes that are no record. It begins
+    /// Continues to the next segment, where this one ends except for `left` bytes that are no record. It begins
     /// where this one ends, or where the last record of this one says. Otherwise there are changes that the
-    /// log does not hold: it goes on behind a base that does (see [`super::log_thread`]).
+    /// log does not hold: it continues behind a base that does (see [`super::log_thread`]).
     pub(super) fn follow(&mut self, left: usize) -> Result<(), FeedError> {
         let ended = self.segment.as_ref().map(|segment| segment.inode);
         if left > 0 && !self.has_begun {
@@ -387,5 +387,89 @@ impl<'a> Feed<'a> {
 impl Drop for Feed<'_> {
     fn drop(&mut self) {
         self.shared.commit.watchers.leave();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::alone::{Alone, PATIENCE, files, options};
+    use super::super::disk::Disk;
+    use super::super::{Policy, Role};
+    use super::*;
+    use std::path::Path;
+
+    /// A log with segments of a few records.
+    fn log(dir: &Path) -> Alone {
+        let mut options = options(Policy::No);
+        options.segment_bytes_max = 100;
+        Alone::open(&Disk::default(), dir, options, Role::Primary)
+    }
+
+    fn versions(feed: &mut Feed<'_>) -> Vec<u64> {
+        let mut versions = Vec::new();
+        while let Some(read) = feed.next().unwrap() {
+            versions.push(read.version);
+        }
+        versions
+    }
+
+    #[test]
+    fn a_feed_gives_each_record_once_and_in_order_over_segments() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut alone = log(dir.path());
+        let start = alone.log.appended();
+        let expected: Vec<_> = (0..20).map(|n| alone.set(&format!("key{n}"), "value")).collect();
+        assert!(files(dir.path(), "log-").len() > 3);
+        let mut feed = alone.log.feed(Some(start)).unwrap();
+        assert_eq!(versions(&mut feed), expected);
+        assert_eq!(feed.bytes_ahead(), 0);
+        let position = alone.log.feed(Some(expected[9])).unwrap().position();
+        assert_eq!(versions(&mut alone.log.resume(position)), expected[10..]);
+    }
+
+    #[test]
+    fn what_is_not_written_yet_is_not_given() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut alone = log(dir.path());
+        let start = alone.log.appended();
+        let shared = Arc::clone(&alone.log.shared);
+        let nobody_writes = shared.locks.writer();
+        let version = alone.put("key", "value");
+        let mut feed = alone.log.feed(Some(start)).unwrap();
+        assert!(versions(&mut feed).is_empty());
+        assert!(matches!(
+            alone.log.feed(Some(version)),
+            Err(FeedError::Ahead { written }) if written == start
+        ));
+        drop(nobody_writes);
+        alone.log.wait(version).unwrap();
+        assert!(feed.wait(Instant::now() + PATIENCE, || true));
+        assert_eq!(versions(&mut feed), [version]);
+    }
+
+    #[test]
+    fn a_removed_segment_stays_readable_to_those_who_are_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut alone = log(dir.path());
+        let start = alone.log.appended();
+        let first = alone.set("a", "1");
+        let second = alone.set("b", "2");
+        let mut feed = alone.log.feed(Some(start)).unwrap();
+        assert_eq!(feed.next().unwrap().unwrap().version, first);
+        feed.give_back();
+        std::fs::remove_file(&files(dir.path(), "log-")[0]).unwrap();
+        assert_eq!(feed.next().unwrap().unwrap().version, second);
+    }
+
+    #[test]
+    fn a_feed_ends_where_another_state_takes_the_place_of_the_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut alone = log(dir.path());
+        let start = alone.log.appended();
+        alone.set("a", "1");
+        let mut feed = alone.log.feed(Some(start)).unwrap();
+        let snapshot = alone.log.begin_snapshot().unwrap();
+        assert!(matches!(feed.next(), Err(FeedError::Gone { .. })));
+        snapshot.give_up();
     }
 }

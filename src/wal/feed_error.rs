@@ -15,7 +15,7 @@ pub enum FeedError {
     Hole {
         /// The offset up to which it has records before the hole.
         start: u64,
-        /// Where it goes on.
+        /// Where it continues.
         next_offset: u64,
     },
     /// The log is not that far.

@@ -19,7 +19,7 @@ impl Feed<'_> {
         if self.offset <= end {
             return Ok(FeedError::Gone { oldest: next_offset });
         }
-        // The record that says where the log goes on is of this history alone.
+        // The record that says where the log continues is of this history alone.
         let mut last = [0; SKIP_BYTES];
         let start = end.saturating_sub(SKIP_BYTES as u64);
         let read = bytes

@@ -47,7 +47,7 @@ pub(super) struct Broken {
     pub(super) timestamp_ms: Option<u64>,
 }
 
-/// Why a segment has bytes behind the record that says where the log goes on.
+/// Why a segment has bytes behind the record that says where the log continues.
 const BEHIND_SKIP: &str = "the segment goes on behind its last record";
 
 /// Why a SKIP is none that a node has written.
@@ -161,7 +161,7 @@ impl FileReader {
     }
 
     /// The offset in the log of the next record: in a base, the offset the base is the state at; behind a
-    /// SKIP, where the log goes on.
+    /// SKIP, where the log continues.
     pub(super) fn offset(&self) -> u64 {
         match self.named.kind {
             Kind::Log => self.next_offset.unwrap_or(self.checksum_position()),

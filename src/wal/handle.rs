@@ -4,8 +4,8 @@ use super::appender::{Appender, Reserved};
 use super::base::Source;
 use super::branch::{Branch, History};
 use super::budget::Budget;
-use super::commit::{Commit, Position, Then};
-use super::compaction::Compactor;
+use super::commit::Commit;
+use super::commit_queue::OnDurable;
 use super::compaction_state::{CompactionState, CompactionStatus, Finished};
 use super::dir::Dir;
 use super::disk::Disk;
@@ -13,24 +13,27 @@ use super::error::{Error, Health, Refusal};
 use super::feed::{Feed, FeedPosition};
 use super::feed_error::FeedError;
 use super::feed_raw::check_last;
+use super::flush::{Failure, Flushed};
 use super::last_record::LastRecord;
-use super::log_thread::LogThread;
+use super::locks::Locks;
 use super::marker::{Marker, Role};
 use super::options::{Options, Policy};
-use super::recovery;
 use super::retention::Retention;
 use super::segments::Segments;
 use super::shared::{Shared, Waiter};
 use super::stall::Stall;
 use super::term::{LogId, Term};
-use super::writer::{Failure, Flushed, Writer};
+use super::watermarks::Position;
+use super::writer::Writer;
+use super::{compaction, log_thread, recovery};
 use crate::digest::Digest;
 use crate::histogram::Counts;
 use crate::record::Record;
 use crate::waits;
+use crate::worker::Worker;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// The log of an open directory.
@@ -43,8 +46,9 @@ pub(crate) struct Log {
     digest_expected: Option<Digest>,
     /// Where the log ended when it was opened, if no key was in it.
     empty_at: Option<u64>,
-    log_thread: Option<LogThread>,
-    compactor: Option<Compactor>,
+    /// The threads `log` and `compact`.
+    log_thread: Option<Worker>,
+    compactor: Option<Worker>,
 }
 
 impl Log {
@@ -87,7 +91,7 @@ impl Log {
             budget: Budget::new(options.unwritten_bytes_max),
             options,
             appended: AtomicU64::new(next),
-            writer: Mutex::new(writer),
+            locks: Locks::new(writer),
             segments: Segments::new(Arc::clone(&dir)),
             dir,
             disk,
@@ -98,8 +102,6 @@ impl Log {
             requests: requests.clone(),
             compaction: CompactionState::new(),
             retention: Retention::default(),
-            base_lock: Mutex::new(()),
-            apply_lock: Mutex::new(()),
             generation: AtomicU64::new(0),
             is_awaiting_snapshot: AtomicBool::new(false),
         });
@@ -131,13 +133,13 @@ impl Log {
                  hold what it held then"
             );
         }
-        self.shared.writer().set_digest(digest);
+        self.shared.locks.writer().set_digest(digest);
         self.shared
             .commit
             .set_state(self.shared.commit.position().written, digest);
         let cannot = || Error::io("cannot start the threads of", self.shared.dir.path());
-        let log_thread = LogThread::start(Arc::clone(&self.shared), Arc::clone(&source)).map_err(cannot())?;
-        let compactor = Compactor::start(Arc::clone(&self.shared), source).map_err(cannot())?;
+        let log_thread = log_thread::start(&self.shared, Arc::clone(&source)).map_err(cannot())?;
+        let compactor = compaction::start(&self.shared, source).map_err(cannot())?;
         (self.log_thread, self.compactor) = (Some(log_thread), Some(compactor));
         Ok(())
     }
@@ -153,14 +155,14 @@ impl Log {
         let written = loop {
             match self.shared.write() {
                 Ok(Flushed { bytes: 0, .. }) if self.health().takes_removals() => {
-                    break self.shared.writer().close();
+                    break self.shared.locks.writer().close();
                 }
-                Ok(Flushed { bytes: 0, .. }) => break self.shared.writer().sync(),
+                Ok(Flushed { bytes: 0, .. }) => break self.shared.locks.writer().sync(),
                 Ok(_) => {}
                 Err(failure) => break Err(failure),
             }
         };
-        written.map_err(|(Failure::Write(error) | Failure::Sync(error))| error)
+        written.map_err(Failure::into_error)
     }
 
     /// Takes room for records of so many bytes, and waits for it where there is none.
@@ -189,7 +191,7 @@ impl Log {
         Ok(Reserved { budget, bytes })
     }
 
-    /// Returns when the log holds everything up to `offset` as firmly as the policy asks. May do the
+    /// Returns when the log holds everything up to `offset` as durably as the policy asks. May do the
     /// writing itself.
     pub(crate) fn wait(&self, offset: u64) -> Result<(), Refusal> {
         self.shared.wait(offset)
@@ -200,9 +202,9 @@ impl Log {
         self.shared.commit.may_defer(offset)
     }
 
-    /// Leaves something to be done once the log holds everything up to `offset` as firmly as the policy asks,
+    /// Leaves something to be done once the log holds everything up to `offset` as durably as the policy asks,
     /// or when it has failed. `false` where it has to be waited for instead. What is done must not block.
-    pub(crate) fn defer(&self, offset: u64, then: Then) -> bool {
+    pub(crate) fn defer(&self, offset: u64, then: OnDurable) -> bool {
         self.shared.commit.defer(offset, then)
     }
 
@@ -221,7 +223,7 @@ impl Log {
         Ok(feed)
     }
 
-    /// Goes on where a feed was left.
+    /// Continues where a feed was left.
     pub(crate) fn resume(&self, position: FeedPosition) -> Feed<'_> {
         Feed::resume(&self.shared, position)
     }

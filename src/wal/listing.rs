@@ -142,7 +142,7 @@ impl Listing {
         self.bases.iter().chain(&self.segments)
     }
 
-    /// What a newer base has made superfluous, but for the latest segments that together have at least
+    /// What a newer base has made superfluous, except for the latest segments that together have at least
     /// `backlog_bytes`.
     /// Also kept is what is needed to read on from `read_from`.
     pub(super) fn dispensable(

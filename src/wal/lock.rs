@@ -43,7 +43,7 @@ pub(super) struct Mark {
     pub(super) id: LogId,
     /// The first offset of its last segment, where that is certain.
     pub(super) last_segment: Option<u64>,
-    /// How far it reached when that segment was closed in order, but for the record that says so.
+    /// How far it reached when that segment was closed in order, except for the record that says so.
     pub(super) closed_at: Option<u64>,
 }
 

@@ -5,22 +5,22 @@
 //!   disk it makes room as well, as far as it can: see [`super::room`].
 //! - After a failed sync it does not: the kernel may have dropped the pages and forgotten the error, so a
 //!   second sync that succeeds would prove nothing. Memory is the truth then. While no write is taken the
-//!   store stands still, so a new base is made of it, and the log goes on behind that.
+//!   store stands still, so a new base is made of it, and the log continues behind that.
 //! - Where the directory is no longer this node's, it touches no file, and looks whether it is again. Then it
 //!   heals in the same way: what has happened to the files meanwhile is not known.
 
 use super::base::{self, Source};
 use super::dir_watch::DirWatch;
 use super::error::{Error, Health};
+use super::flush::Failure;
 use super::header::{Header, Kind};
 use super::listing::LogFile;
-use super::options::Policy;
 use super::room::Rooms;
 use super::shared::Shared;
-use super::writer::{Failure, Writer};
+use super::writer::Writer;
+use crate::worker::Worker;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How often a failed log is tried again.
@@ -32,38 +32,11 @@ const SYNC_EVERY: Duration = Duration::from_secs(1);
 /// How often it is looked after records that nobody waits for.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// The running thread. It ends, and is joined, in [`LogThread::stop`] or when this is dropped.
-pub(super) struct LogThread {
-    shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl LogThread {
-    pub(super) fn start(shared: Arc<Shared>, source: Arc<dyn Source>) -> std::io::Result<LogThread> {
-        let of_thread = Arc::clone(&shared);
-        let thread = std::thread::Builder::new()
-            .name("log".to_string())
-            .spawn(move || run(&of_thread, &*source))?;
-        Ok(LogThread {
-            shared,
-            thread: Some(thread),
-        })
-    }
-
-    pub(super) fn stop(&mut self) {
-        self.shared.commit.log_thread.stop();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            log::error!("the log's thread has panicked");
-        }
-    }
-}
-
-impl Drop for LogThread {
-    fn drop(&mut self) {
-        self.stop();
-    }
+/// Starts the thread `log`.
+pub(super) fn start(shared: &Arc<Shared>, source: Arc<dyn Source>) -> std::io::Result<Worker> {
+    let (to_end, of_thread) = (Arc::clone(shared), Arc::clone(shared));
+    let end = move || to_end.commit.log_thread.stop();
+    Worker::start("log", end, move || run(&of_thread, &*source))
 }
 
 fn run(shared: &Shared, source: &dyn Source) {
@@ -81,7 +54,7 @@ fn run(shared: &Shared, source: &dyn Source) {
             .commit
             .log_thread
             .wait(if is_well { LOOK_EVERY } else { RETRY_EVERY });
-        if called.to_lead {
+        if called.to_work {
             shared.commit.lead(|| shared.write());
         }
         if called.to_stop {
@@ -110,13 +83,13 @@ fn look_after(shared: &Shared, dir_watch: &mut DirWatch) {
     if let Err(error) = shared.dir.check_place() {
         return shared.commit.fail(&Failure::Sync(error));
     }
-    let linked = shared.writer().check_linked();
+    let linked = shared.locks.writer().check_linked();
     let is_whole = linked.and_then(|()| dir_watch.look(shared).map_err(Failure::Sync));
     if let Err(failure) = is_whole {
         // What is missing is made again, and what is there then is another look's.
         *dir_watch = DirWatch::default();
         shared.commit.fail(&failure);
-    } else if shared.options.policy == Policy::Everysec {
+    } else if shared.options.policy.syncs_every_second() {
         sync(shared);
     }
 }
@@ -170,7 +143,7 @@ fn write_leftovers(shared: &Shared) {
 /// Syncs what is written, without holding up writers meanwhile.
 pub(super) fn sync(shared: &Shared) {
     let (file, path, disk, written) = {
-        let writer = shared.writer();
+        let writer = shared.locks.writer();
         let segment = writer.segment();
         (
             Arc::clone(&segment.file),
@@ -203,7 +176,7 @@ fn retry(shared: &Shared, full: Option<(&dyn Source, &mut Rooms)>) {
         Ok(flushed) => {
             shared
                 .commit
-                .advance(flushed.written, shared.options.policy == Policy::Always);
+                .advance(flushed.written, shared.options.policy.acknowledges_synced());
             if let Some(digest) = flushed.digest {
                 shared.commit.set_state(flushed.written, digest);
             }
@@ -218,13 +191,13 @@ fn retry(shared: &Shared, full: Option<(&dyn Source, &mut Rooms)>) {
 /// Makes the log anew of what memory holds, where the files cannot be relied on or are too large for the disk.
 fn heal(shared: &Shared, source: &dyn Source, rooms: &mut Rooms) {
     // A compaction that is going on gives up, as the log has failed.
-    let _walking = shared.base_lock();
+    let base = shared.locks.base();
     if shared.is_awaiting_snapshot() {
         return; // A new base is on its way anyway.
     }
     // What a replica has written and not yet applied would be left out of the base, and be lost with the log.
-    let _step = shared.apply_lock();
-    let mut writer = shared.writer();
+    let apply = base.apply();
+    let mut writer = apply.writer();
     match rebase(shared, &mut writer, source) {
         Ok(()) => {
             // Back, where a replica is to fetch again what it had not applied.
@@ -253,7 +226,7 @@ fn heal(shared: &Shared, source: &dyn Source, rooms: &mut Rooms) {
     }
 }
 
-/// Makes a base of the store at its end, and goes on in a new segment behind it. No write may be taken
+/// Makes a base of the store at its end, and continues in a new segment behind it. No write may be taken
 /// meanwhile. What waits to be written is dropped once the base has it, and not before: where the base cannot be
 /// made, the write may still succeed.
 fn rebase(shared: &Shared, writer: &mut Writer, source: &dyn Source) -> Result<(), Error> {

@@ -44,6 +44,8 @@ pub(crate) struct HandedTo {
     pub address: String,
     /// Which run of it asked: only that process may begin the next term.
     pub process: u64,
+    /// Which promotion of that process.
+    pub attempt: u64,
     /// The term that ended, in bits.
     pub term: u64,
     /// The followers of that primary that take over by themselves.
@@ -70,6 +72,10 @@ pub(crate) struct Marker {
     /// The term, in bits, above which this replica is about to begin one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promotes_above: Option<u64>,
+    /// Whether a replica whose store is empty has all of some state, and not none of it yet. None where an older pykv has
+    /// written the file.
+    #[serde(default)]
+    pub is_synced: Option<bool>,
 }
 
 impl Marker {
@@ -136,10 +142,12 @@ mod tests {
             handed_to: Some(HandedTo {
                 address: "127.0.0.1:7959".to_owned(),
                 process: u64::MAX,
+                attempt: 1,
                 term: Term::FIRST.bits(),
                 successors: vec!["127.0.0.1:7960".to_owned()],
             }),
             promotes_above: Some(Term::FIRST.bits()),
+            is_synced: Some(true),
         };
         let dir = Dir::open(temporary.path()).unwrap();
         marker.write(&dir, &Disk::default()).unwrap();
@@ -166,6 +174,7 @@ mod tests {
             successors: Vec::new(),
             handed_to: None,
             promotes_above: Some(Term::FIRST.bits()),
+            is_synced: None,
         };
         assert_eq!(marker.role(Term::FIRST), Role::Replica);
         assert_eq!(marker.role(Term::new(2, 7)), Role::Primary);

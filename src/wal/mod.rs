@@ -9,17 +9,18 @@
 //! | file | what it is |
 //! | --- | --- |
 //! | `handle`, `options` | the log as the rest of the program has it; how it is kept |
-//! | `shared` | what its threads share, and the order of the locks |
+//! | `shared`, `locks` | what its threads share; its locks, and their order |
 //! | `appender`, `entry` | where records get their offsets; changes on their way to the file |
-//! | `commit` | group commit: how far the log is, who waits, who writes |
-//! | `writer`, `segment` | the end of the log: from the channel to the file |
+//! | `commit`, `commit_queue`, `watermarks` | group commit: who writes, who waits, how far the log is |
+//! | `writer`, `write_buffer`, `flush` | the end of the log: from the channel to the file; what a write came to |
+//! | `segment` | a file that is written |
 //! | `dir_watch` | notices what others do to the files of a log that is open |
-//! | `log_thread`, `signal`, `room`, `stall` | the log's thread, how it is called: syncs, and brings a failed log back; room on a full disk; a disk that hangs |
+//! | `log_thread`, `room`, `stall` | the log's thread: syncs, and brings a failed log back; room on a full disk; a disk that hangs |
 //! | `budget` | the bound on what is not written yet |
 //! | `recovery`, `recovered`, `inspect` | opens a directory and finds the end; how a log or a branch begins there; what can be said of its files |
 //! | `compaction`, `compaction_state` | makes a base while the node serves, and drops what it makes superfluous |
 //! | `base` | the state at an offset, as a file |
-//! | `backup`, `retention` | the state of a store that goes on, as a file; and what that needs of the log |
+//! | `backup`, `retention` | the state of a store that serves meanwhile, as a file; and what that needs of the log |
 //! | `copy`, `snapshot` | a log that is another node's: taken chunk by chunk, or put in place of this one |
 //! | `term`, `branch`, `last_record`, `marker` | who wrote what; how histories are told apart; what the node is in its cluster |
 //! | `reader`, `file_reader` | records of a directory, of a file |
@@ -33,9 +34,9 @@
 //! # What holds
 //! - A record is handed over under the lock that its change was made under (the appender is a part of what
 //!   that lock guards), so the log has the order of the store.
-//! - What [`Log::wait`] has returned for is on disk as firmly as the [`Policy`] says.
+//! - What [`Log::wait`] has returned for is as durable as the [`Policy`] says.
 //! - When the disk fails, the log refuses writes before they change anything, says so in its [`Health`],
-//!   and goes on by itself once it can.
+//!   and continues by itself once it can.
 //! - Nothing is deleted before what replaces it is synced, its directory entry too.
 
 mod appender;
@@ -45,6 +46,7 @@ mod branch;
 mod budget;
 mod check;
 mod commit;
+mod commit_queue;
 mod compaction;
 mod compaction_state;
 mod copy;
@@ -60,6 +62,7 @@ mod feed_error;
 mod feed_hole;
 mod feed_raw;
 mod file_reader;
+mod flush;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod handle;
@@ -68,6 +71,7 @@ mod inspect;
 mod last_record;
 mod listing;
 mod lock;
+mod locks;
 mod log_thread;
 mod mark;
 mod marker;
@@ -83,13 +87,16 @@ mod room;
 mod segment;
 mod segments;
 mod shared;
-mod signal;
 mod snapshot;
 mod stall;
 mod term;
 mod watchers;
+mod watermarks;
+mod write_buffer;
 mod writer;
 
+#[cfg(test)]
+mod alone;
 #[cfg(test)]
 mod tests;
 
@@ -101,8 +108,7 @@ pub(crate) use branch::BRANCH_SPREAD_BYTES;
 pub use branch::{Branch, branch_before, fork, term_before};
 pub use check::check;
 pub(crate) use check::repair;
-pub(crate) use commit::Position;
-pub(crate) use commit::Then;
+pub(crate) use commit_queue::OnDurable;
 pub(crate) use compaction_state::{CompactionStatus, Finished};
 pub(crate) use copy::ReplicaAppend;
 pub(crate) use digest_verifier::Mismatch;
@@ -124,5 +130,6 @@ pub(crate) use shared::Waiter;
 pub(crate) use snapshot::SnapshotError;
 pub use term::Term;
 pub(crate) use term::{LogId, Succession};
+pub(crate) use watermarks::Position;
 
 pub(crate) use crate::record::Operation;

@@ -22,6 +22,17 @@ impl Policy {
             Policy::No => "no",
         }
     }
+
+    /// Whether an acknowledged write is synced, and survives the machine. If not, it is written, and survives the
+    /// process.
+    pub fn acknowledges_synced(self) -> bool {
+        self == Policy::Always
+    }
+
+    /// Whether the log's thread syncs what is written, once a second.
+    pub(super) fn syncs_every_second(self) -> bool {
+        self == Policy::Everysec
+    }
 }
 
 /// Bytes that a log has before it is compacted by itself, where nothing else was said.

@@ -87,7 +87,7 @@ impl Reader {
         }))
     }
 
-    /// Goes on to the segment that starts where this file ends, if there is one.
+    /// Continues to the segment that starts where this file ends, if there is one.
     fn follow(&mut self) -> Result<bool, Error> {
         let Some(dir) = &self.dir else {
             return Ok(false);

@@ -1,7 +1,7 @@
 //! Opens a data directory: reads what it holds, in order, and finds the end of the log.
 //!
 //! The newest base is read first, if there is one, then the segments from its offset on. They must follow
-//! one another without a gap, and be whole, but for one thing: the last segment may have a torn tail, bytes
+//! one another without a gap, and be whole, except for one thing: the last segment may have a torn tail, bytes
 //! at its end that are no record and have no valid record behind them. They are what a write leaves that a
 //! crash interrupted, and are cut off, with a warning; where they are more than a record cut short, they are
 //! kept in a file of their own.
@@ -49,7 +49,7 @@ const LOST_PAGE: &str =
     ", with whole records behind it (a power cut may leave this where the log was not synced)";
 
 /// Reads a directory, or makes a new log in an empty one. Each record is given to `replay` with the version
-/// that it gives its key. `role` says what the node is, by the term of its log. `is_new` says that a store is to be made even where one seems to be lost.
+/// that it gives its key. `role` says what the node is, by the term of its log.
 pub(super) fn recover(
     dir: &Dir,
     disk: &Disk,
@@ -80,11 +80,51 @@ pub(super) fn recover(
     }
     check_start(dir, &files)?;
     dir.check_last_segment(&listing)?;
+    let closed_at = dir.closed_at(&listing);
+    let (mut log, has_lost) = read_files(dir, disk, &files, closed_at, &mut replay)?;
+    dir.check_end(closed_at, log.position)?;
+    let end = log.segment.file.metadata();
+    let end = end.map_err(Error::io("cannot read", &log.segment.path))?.len();
+    let is_open = files.last().is_some_and(|last| last.kind == Kind::Log)
+        && log.segment.file_position(log.position) == end;
+    if is_open {
+        // What was written and not synced before is now what the store holds, and clients see: it is made
+        // durable before anything is built on it.
+        let Segment { file, path, .. } = &log.segment;
+        disk.sync_data(file).map_err(Error::io("cannot sync", path))?;
+    } else {
+        // The process ended between making the base, or the SKIP, and the segment that follows it.
+        begin_segment(dir, disk, &mut log)?;
+    }
+    // A replica's log is the primary's, byte for byte: it has no say in how it continues.
+    let term = log.branches.last().map_or(Term::FIRST, |last| last.term);
+    if role(term) == Role::Primary {
+        begin_branch(dir, disk, &mut log, options.branch_spread_bytes)?;
+    }
+    // What a base was made of is kept where the base was damaged: somebody may want it yet.
+    if !has_lost {
+        let backlog_bytes = options.backlog_bytes.unwrap_or(BACKLOG_BYTES_DEFAULT);
+        dir.remove(disk, listing.dispensable(dir, backlog_bytes, None));
+    }
+    if log.deferred.is_none() {
+        log.segment.mark(dir, disk, log.id);
+    }
+    Ok(log)
+}
+
+/// Reads a base and what follows it. Returns the log as it ends there, and whether a part of it was lost. `closed_at` is
+/// where a stop in order has left it.
+fn read_files(
+    dir: &Dir,
+    disk: &Disk,
+    files: &[&LogFile],
+    closed_at: Option<u64>,
+    replay: &mut impl FnMut(&Record<'_>, u64),
+) -> Result<(Recovered, bool), Error> {
     let mut log: Option<Recovered> = None;
     let mut has_lost = false;
     let mut is_empty = files.iter().all(|named| named.kind == Kind::Log);
     let mut digest = None;
-    let closed_at = dir.closed_at(&listing);
     for (at, named) in files.iter().enumerate() {
         let mut reader = FileReader::open_in(dir, named)?;
         if let Some(log) = &log {
@@ -129,34 +169,7 @@ pub(super) fn recover(
     }
     let mut log = log.expect("there is at least one file");
     log.digest = digest.map(Digest);
-    dir.check_end(closed_at, log.position)?;
-    let end = log.segment.file.metadata();
-    let end = end.map_err(Error::io("cannot read", &log.segment.path))?.len();
-    let is_open = files.last().is_some_and(|last| last.kind == Kind::Log)
-        && log.segment.file_position(log.position) == end;
-    if is_open {
-        // What was written and not synced before is now what the store holds, and clients see: it is made
-        // durable before anything is built on it.
-        let Segment { file, path, .. } = &log.segment;
-        disk.sync_data(file).map_err(Error::io("cannot sync", path))?;
-    } else {
-        // The process ended between making the base, or the SKIP, and the segment that follows it.
-        begin_segment(dir, disk, &mut log)?;
-    }
-    // A replica's log is the primary's, byte for byte: it has no say in how it goes on.
-    let term = log.branches.last().map_or(Term::FIRST, |last| last.term);
-    if role(term) == Role::Primary {
-        begin_branch(dir, disk, &mut log, options.branch_spread_bytes)?;
-    }
-    // What a base was made of is kept where the base was damaged: somebody may want it yet.
-    if !has_lost {
-        let backlog_bytes = options.backlog_bytes.unwrap_or(BACKLOG_BYTES_DEFAULT);
-        dir.remove(disk, listing.dispensable(dir, backlog_bytes, None));
-    }
-    if log.deferred.is_none() {
-        log.segment.mark(dir, disk, log.id);
-    }
-    Ok(log)
+    Ok((log, has_lost))
 }
 
 /// Takes a last segment away that is empty, or has no header and no record, behind one that ends where it begins:
@@ -287,4 +300,97 @@ fn unreachable_start(dir: &Dir) -> Result<Recovered, Error> {
         dir.path(),
         "there are files of a log, and none that it could begin with".to_string(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::alone::{Alone, MapStore, files, options};
+    use super::super::header::Header;
+    use super::super::{Change, Policy};
+    use super::*;
+    use crate::pair::Pair;
+    use std::path::Path;
+
+    /// What a start finds in a directory: the keys, and the end of the log. It adds nothing, as a replica's does.
+    fn start(path: &Path) -> Result<(String, u64), Error> {
+        let disk = Disk::default();
+        let dir = Dir::open_or_create(&disk, path)?;
+        let store = MapStore::default();
+        let replay = |record: &Record<'_>, version| store.replay(record, version);
+        let log = recover(&dir, &disk, &options(Policy::No), |_| Role::Replica, replay)?;
+        let keys: Vec<_> = store.contents().into_iter().map(|(key, _)| key).collect();
+        Ok((keys.join(" "), log.position))
+    }
+
+    /// The only segment of a log with the keys `a` and `b`, and a batch of `c` and `d`; and where each of the three ends.
+    fn example(path: &Path) -> (LogFile, Vec<u8>, [u64; 3]) {
+        let mut alone = Alone::primary(path);
+        let ends = [alone.set("a", "1"), alone.set("b", "2")];
+        alone.appender.begin_batch(crate::wal::BatchRoom::new(2));
+        for key in ["c", "d"] {
+            let pair = Pair::new(key.as_bytes(), b"3");
+            let replaced = None;
+            alone
+                .appender
+                .append_unreserved(0, Change::Put { pair, replaced });
+        }
+        alone.appender.end_batch();
+        let end = alone.appender.next();
+        alone.log.wait(end).unwrap();
+        drop(alone);
+        let named = LogFile::from_path(&files(path, "log-")[0]).unwrap();
+        let bytes = std::fs::read(&named.path).unwrap();
+        (named, bytes, [ends[0], ends[1], end])
+    }
+
+    #[test]
+    fn a_log_cut_anywhere_opens_to_the_records_before_the_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        let (named, bytes, ends) = example(dir.path());
+        let keys = ["", "a", "a b", "a b c d"];
+        let first = ends[0] as usize - 22; // A head of 20 bytes, a key and a value of one each.
+        for end in first..=ends[2] as usize {
+            std::fs::write(&named.path, &bytes[..HEADER_BYTES + end]).unwrap();
+            let intact = ends.iter().filter(|at| **at <= end as u64).count();
+            let expected = intact.checked_sub(1).map_or(first as u64, |at| ends[at]);
+            let (found, position) = start(dir.path()).unwrap();
+            assert_eq!((found, position), (keys[intact].to_owned(), expected), "{end}");
+        }
+    }
+
+    #[test]
+    fn damage_with_records_behind_it_stops_the_start_and_is_left_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let (named, mut bytes, ends) = example(dir.path());
+        bytes[HEADER_BYTES + ends[0] as usize + 5] ^= 1;
+        std::fs::write(&named.path, &bytes).unwrap();
+        match start(dir.path()) {
+            Err(Error::Damaged { offset, .. }) => assert_eq!(offset, ends[0]),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(std::fs::read(&named.path).unwrap(), bytes);
+    }
+
+    #[test]
+    fn files_that_do_not_follow_one_another_stop_the_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let (named, bytes, ends) = example(dir.path());
+        let mut header = Header::decode(&bytes[..HEADER_BYTES]).unwrap();
+        header.first_offset = ends[2] + 1;
+        let behind = LogFile::new(dir.path(), Kind::Log, header.first_offset);
+        std::fs::write(&behind.path, header.encode()).unwrap();
+        let error = start(dir.path()).unwrap_err();
+        assert!(
+            matches!(error, Error::Inconsistent { .. } | Error::Damaged { .. }),
+            "{error:?}"
+        );
+
+        // One that begins where the log ends is its next segment.
+        std::fs::remove_file(&behind.path).unwrap();
+        header.first_offset = ends[2];
+        let behind = LogFile::new(dir.path(), Kind::Log, header.first_offset);
+        std::fs::write(&behind.path, header.encode()).unwrap();
+        assert_eq!(start(dir.path()).unwrap().1, ends[2]);
+        assert_eq!(std::fs::read(&named.path).unwrap(), bytes);
+    }
 }

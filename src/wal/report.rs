@@ -54,7 +54,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether nothing is damaged but for a torn tail, and the digest is right.
+    /// Whether nothing is damaged except for a torn tail, and the digest is right.
     pub fn is_whole(&self) -> bool {
         let is_torn_at_most = self.damage.iter().all(|damage| damage.torn_tail);
         is_torn_at_most && self.mismatches.is_empty() && self.missing.is_none()

@@ -3,7 +3,7 @@
 //! A snapshot comes as a backup does ([`super::backup`]): the state at an offset E, of which only the last
 //! record tells that it is whole, and what E is. It is written to a temporary file as it comes. Once it is
 //! whole and its digest is that of what was made of it, it gets the header of a base at E, is synced, and
-//! becomes the one base; the log goes on at E, and what was there before goes.
+//! becomes the one base; the log continues at E, and what was there before goes.
 //!
 //! # What must hold
 //! - Until the new base has its name the old files are what a start would find; from then on they are not
@@ -17,18 +17,18 @@ use super::base::BaseCount;
 use super::branch::fork;
 use super::error::Error;
 use super::file_reader::{FileReader, Next};
+use super::flush::Failure;
 use super::handle::Log;
 use super::header::{HEADER_BYTES, Header, Kind};
 use super::listing::LogFile;
+use super::locks::BaseGuard;
 use super::shared::Shared;
-use super::writer::Failure;
 use crate::digest::Digest;
 use crate::record::{DecodeError, OFFSET_MAX, Operation, Record};
 use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
-use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
 
 /// Written to the file at once, in bytes.
@@ -66,7 +66,7 @@ impl From<Error> for SnapshotError {
 /// A snapshot on its way in. Dropped before it is installed, it leaves the log as it was.
 pub(crate) struct Snapshot<'a> {
     shared: &'a Shared,
-    _walking: MutexGuard<'a, ()>,
+    base_lock: BaseGuard<'a>,
     temporary: PathBuf,
     file: File,
     /// What came and was not looked at yet begins at `start`; what is before it is to be written.
@@ -89,7 +89,7 @@ impl Log {
     /// gone, and no base is made of the store before a snapshot was installed.
     pub(crate) fn begin_snapshot(&self) -> Result<Snapshot<'_>, Error> {
         let shared = &*self.shared;
-        let walking = shared.base_lock();
+        let base_lock = shared.locks.base();
         shared.generation.fetch_add(1, Ordering::AcqRel);
         shared.is_awaiting_snapshot.store(true, Ordering::Release);
         shared.commit.watchers.wake_all();
@@ -100,7 +100,7 @@ impl Log {
             .map_err(Error::io("cannot create", &temporary))?;
         Ok(Snapshot {
             shared,
-            _walking: walking,
+            base_lock,
             temporary,
             file,
             buffer: Vec::new(),
@@ -122,7 +122,7 @@ impl Log {
     /// the state at. From then on bases are made of the store again.
     pub(crate) fn reload(&self, mut each: impl FnMut(&Record<'_>, u64)) -> Result<u64, Error> {
         let shared = &*self.shared;
-        let _walking = shared.base_lock();
+        let _base = shared.locks.base();
         let end = shared.commit.position().written;
         for named in shared.dir.list()?.current() {
             let mut reader = FileReader::open_in(&shared.dir, named)?;
@@ -229,14 +229,14 @@ impl Snapshot<'_> {
     }
 
     /// Makes it the log's new beginning. The store must hold it, and nothing else, before anybody is served
-    /// from it. Returns where the log goes on.
+    /// from it. Returns where the log continues.
     pub(crate) fn install(mut self) -> Result<u64, SnapshotError> {
         let (end, digest) = self.end()?;
         let header = self.header.take().ok_or_else(|| invalid("it has no header"))?;
         self.write()?;
         let shared = self.shared;
-        let _step = shared.apply_lock();
-        let mut writer = shared.writer();
+        let apply = self.base_lock.apply();
+        let mut writer = apply.writer();
         if self.replaces_content && self.is_kept_nowhere(&header)? {
             self.keep_replaced()?;
         }
@@ -333,4 +333,106 @@ impl Drop for Snapshot<'_> {
 
 fn invalid(why: &str) -> SnapshotError {
     SnapshotError::Invalid(why.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::alone::{Alone, MapStore, files, options};
+    use super::super::disk::Disk;
+    use super::super::{Policy, Role};
+    use super::*;
+    use std::convert::Infallible;
+    use std::path::Path;
+
+    /// The state of another store, as it is sent, and the offset that it is the state at.
+    fn sent(dir: &Path) -> (Vec<u8>, Vec<(String, String)>, u64) {
+        let mut alone = Alone::primary(dir);
+        for n in 0..5 {
+            alone.set(&format!("key{n}"), "value");
+        }
+        let end = alone.delete("key3");
+        alone.log.wait(end).unwrap();
+        let mut bytes = Vec::new();
+        let mut take = |chunk: &[u8]| {
+            bytes.extend_from_slice(chunk);
+            Ok::<(), Infallible>(())
+        };
+        alone.log.backup(&*alone.store, &mut take).unwrap();
+        (bytes, alone.store.contents(), alone.log.appended())
+    }
+
+    fn replica(dir: &Path) -> Alone {
+        Alone::open(&Disk::default(), dir, options(Policy::No), Role::Replica)
+    }
+
+    /// Pushes all of it in chunks, and says what its end says.
+    fn push(
+        snapshot: &mut Snapshot<'_>,
+        chunks: &[&[u8]],
+        store: &MapStore,
+    ) -> Result<(u64, Digest), SnapshotError> {
+        for chunk in chunks {
+            snapshot.push(chunk, |record, version| store.replay(record, version))?;
+        }
+        snapshot.end()
+    }
+
+    #[test]
+    fn a_snapshot_that_comes_byte_by_byte_becomes_the_one_base() {
+        let (theirs, ours) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (bytes, contents, at) = sent(theirs.path());
+        let mut alone = replica(ours.path());
+        let store = MapStore::default();
+        let mut snapshot = alone.log.begin_snapshot().unwrap();
+        assert!(snapshot.end().is_err(), "nothing has come");
+        let chunks: Vec<_> = bytes.chunks(1).collect();
+        let (end, digest) = push(&mut snapshot, &chunks, &store).unwrap();
+        assert_eq!((end, digest), (at, store.digest()));
+        assert_eq!(store.contents(), contents);
+        assert_eq!(snapshot.install().unwrap(), end);
+        alone.appender.set_next(end);
+        assert_eq!(alone.log.state(), (end, digest));
+        let named = |kind| vec![LogFile::new(ours.path(), kind, end).path];
+        assert_eq!(files(ours.path(), "base-"), named(Kind::Base));
+        assert_eq!(files(ours.path(), "log-"), named(Kind::Log));
+        drop(alone);
+        assert_eq!(replica(ours.path()).store.contents(), contents);
+    }
+
+    #[test]
+    fn one_that_is_cut_short_or_damaged_anywhere_is_refused_and_changes_nothing() {
+        let (theirs, ours) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (bytes, ..) = sent(theirs.path());
+        let alone = replica(ours.path());
+        let before = files(ours.path(), "");
+        let is_refused = |bytes: &[u8]| {
+            let mut snapshot = alone.log.begin_snapshot().unwrap();
+            push(&mut snapshot, &[bytes], &MapStore::default()).is_err()
+        };
+        for at in 0..bytes.len() {
+            assert!(is_refused(&bytes[..at]), "cut at {at}");
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 1;
+            assert!(is_refused(&flipped), "flipped at {at}");
+        }
+        assert!(is_refused(&[&bytes[..], b"more"].concat()));
+        assert!(!is_refused(&bytes));
+        assert_eq!(files(ours.path(), ""), before, "no temporary file is left");
+    }
+
+    #[test]
+    fn no_base_is_made_of_a_store_that_waits_for_a_snapshot() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut alone = Alone::primary(dir.path());
+        alone.set("a", "1");
+        drop(alone.log.begin_snapshot().unwrap());
+        assert!(alone.log.shared.is_awaiting_snapshot());
+        let read = MapStore::default();
+        let end = alone.log.reload(|record, version| read.replay(record, version));
+        assert_eq!(end.unwrap(), alone.log.appended());
+        assert_eq!(read.contents(), alone.store.contents());
+        assert!(!alone.log.shared.is_awaiting_snapshot());
+        alone.log.begin_snapshot().unwrap().give_up();
+        assert!(!alone.log.shared.is_awaiting_snapshot());
+    }
 }

@@ -5,80 +5,49 @@
 //! [`super::commit`].
 //!
 //! # Invariants
-//! - `encoded` holds whole records, and whole batches of them, that follow one another from `position` on. They leave it only when a
-//!   write has taken them all, so a write that failed half-way is made again from its start.
-//! - The file ends at `position`, or holds a part of `encoded` behind it after a failed write; it is cut
-//!   back before the next one.
-//! - All segments but the last are synced to their end before a record is written to the next. So only the
+//! - The buffer's records follow `position`.
+//! - The file ends at `position`, or has a part of the buffer behind it after a failed write; the next write cuts
+//!   that off first.
+//! - All segments except the last are synced to their end before a record is written to the next. So only the
 //!   last one can have a torn tail.
-//! - `digest` is that of the store at the end of `encoded`.
 
 mod close;
 
-use super::branch::{Beginning, Branch, History};
+use super::branch::{Beginning, History};
 use super::dir::Dir;
 use super::disk::Disk;
-use super::entry::{Change, Entry, WriteRequest};
+use super::entry::WriteRequest;
 use super::error::Error;
+use super::flush::{Failure, Flushed};
 use super::last_record::LastRecord;
 use super::segment::Segment;
+use super::write_buffer::WriteBuffer;
 use crate::digest::Digest;
-use crate::record::{Operation, Record};
 use crate::wall::now_ms;
 use crossbeam_channel::Receiver;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
-/// Most that is encoded for one write, in bytes (and one record or batch more): long enough for any batch of small
-/// records, short enough that its buffer does not count.
-const BATCH_BYTES_MAX: usize = 4 << 20;
-
-/// The buffer that is kept from one batch to the next, in bytes.
-const BUFFER_KEPT_BYTES: usize = 1 << 20;
-
 pub(super) struct Writer {
     pub(super) dir: Arc<Dir>,
     pub(super) disk: Disk,
     history: Arc<History>,
-    pieces: Receiver<WriteRequest>,
     segment: Segment,
     segment_bytes_max: u64,
-    encoded: Vec<u8>,
-    /// The branches that begin in `encoded`.
-    encoded_branches: Vec<Branch>,
-    /// The record before the end of `encoded`, where it is known.
-    last: Option<LastRecord>,
-    digest: Digest,
+    /// What comes behind `position`.
+    buffer: WriteBuffer,
     /// Whether what is written comes from another node. Then the digest is known only once it is applied.
     follows: bool,
-    /// The offset up to which the log is written: where `encoded` goes.
+    /// The offset up to which the log is written: where the buffer goes.
     position: u64,
     /// Set by a failed write, which may have left a part of a record.
     has_torn_tail: bool,
     /// Where the next segment begins, when nothing may be written to the one before it any more: a failed
-    /// attempt to start it may have left its file, or a record of the one before says where the log goes on.
+    /// attempt to start it may have left its file, or a record of the one before says where the log continues.
     /// Then `position` is there already.
     next_segment_at: Option<u64>,
-    /// A branch that a start could not write for want of room: what is encoded belongs behind it.
+    /// A branch that a start could not write for want of room: the buffer belongs behind it.
     deferred: Option<Beginning>,
-}
-
-/// What became of a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Flushed {
-    /// The offset up to which the log is written now.
-    pub(super) written: u64,
-    /// The digest of the store at that offset, where it is known already.
-    pub(super) digest: Option<Digest>,
-    /// Bytes of records that this took.
-    pub(super) bytes: u64,
-}
-
-/// Which step failed: what follows from it differs.
-#[derive(Debug)]
-pub(super) enum Failure {
-    Write(Error),
-    Sync(Error),
 }
 
 /// What a start leaves to be written once there is room, so that a full disk keeps nobody from reading.
@@ -101,7 +70,7 @@ impl Writer {
         dir: Arc<Dir>,
         disk: Disk,
         history: Arc<History>,
-        pieces: Receiver<WriteRequest>,
+        requests: Receiver<WriteRequest>,
         segment: Segment,
         segment_bytes_max: u64,
         position: u64,
@@ -110,13 +79,9 @@ impl Writer {
             dir,
             disk,
             history,
-            pieces,
             segment,
             segment_bytes_max,
-            encoded: Vec::new(),
-            encoded_branches: Vec::new(),
-            last: None,
-            digest: Digest::default(),
+            buffer: WriteBuffer::new(requests),
             follows: false,
             position,
             has_torn_tail: false,
@@ -139,21 +104,21 @@ impl Writer {
 
     /// The digest of the store at the end of all that was taken from the channel.
     pub(super) fn digest(&self) -> Digest {
-        self.digest
+        self.buffer.digest()
     }
 
     /// The record before the end of all that was taken from the channel; none where it is not known: behind a
     /// base, or an end that was cut off.
     pub(super) fn last(&self) -> Option<LastRecord> {
-        self.last
+        self.buffer.last()
     }
 
     pub(super) fn set_last(&mut self, last: Option<LastRecord>) {
-        self.last = last;
+        self.buffer.set_last(last);
     }
 
     pub(super) fn set_digest(&mut self, digest: Digest) {
-        self.digest = digest;
+        self.buffer.set_digest(digest);
     }
 
     /// From here on what is written comes from another node, or no longer. Nothing may wait in the channel.
@@ -168,9 +133,9 @@ impl Writer {
     /// Writes what waits in the channel, one batch of it. After an error all of it is still here, for the
     /// next call.
     pub(super) fn write(&mut self) -> Result<Flushed, Failure> {
-        self.encode_waiting();
+        self.buffer.fill();
         self.catch_up()?;
-        if self.encoded.is_empty() && self.next_segment_at.is_none() {
+        if self.buffer.is_empty() && self.next_segment_at.is_none() {
             return Ok(self.flushed(0));
         }
         let room = self
@@ -180,19 +145,14 @@ impl Writer {
             self.start_segment()?;
         }
         self.cut_torn_tail()?;
-        let path = &self.segment.path;
         let at = self.segment.file_position(self.position);
-        if let Err(error) = self.disk.write_at(&self.segment.file, &self.encoded, at) {
-            self.has_torn_tail = self.disk.set_len(&self.segment.file, at).is_err();
-            return Err(Failure::Write(Error::io("cannot write", path)(error)));
+        if let Err(error) = self.disk.write_at(&self.segment.file, self.buffer.bytes(), at) {
+            return Err(self.write_failed(error));
         }
-        let bytes = self.encoded.len() as u64;
+        let bytes = self.buffer.bytes().len() as u64;
         self.position += bytes;
-        self.encoded.clear();
-        self.encoded.shrink_to(BUFFER_KEPT_BYTES);
-        self.encoded_branches
-            .drain(..)
-            .for_each(|branch| self.history.note(branch));
+        let begun = self.buffer.clear_written();
+        begun.for_each(|branch| self.history.note(branch));
         Ok(self.flushed(bytes))
     }
 
@@ -215,8 +175,8 @@ impl Writer {
         self.history.note(beginning.branch(start));
         self.deferred = None;
         // Records that wait behind it are the last ones already.
-        if self.encoded.is_empty() {
-            self.last = last;
+        if self.buffer.is_empty() {
+            self.buffer.set_last(last);
         }
         self.restart_at(beginning.continues_at)
     }
@@ -226,18 +186,22 @@ impl Writer {
         self.cut_torn_tail()?;
         let at = self.segment.file_position(self.position);
         if let Err(error) = self.disk.write_at(&self.segment.file, encoded, at) {
-            self.has_torn_tail = self.disk.set_len(&self.segment.file, at).is_err();
-            return Err(Failure::Write(Error::io("cannot write", &self.segment.path)(
-                error,
-            )));
+            return Err(self.write_failed(error));
         }
         self.sync().inspect_err(|_| self.has_torn_tail = true)
+    }
+
+    /// Cuts off what a failed write has left.
+    fn write_failed(&mut self, error: std::io::Error) -> Failure {
+        let at = self.segment.file_position(self.position);
+        self.has_torn_tail = self.disk.set_len(&self.segment.file, at).is_err();
+        Failure::Write(Error::io("cannot write", &self.segment.path)(error))
     }
 
     fn flushed(&self, bytes: u64) -> Flushed {
         Flushed {
             written: self.position,
-            digest: (!self.follows).then_some(self.digest),
+            digest: (!self.follows).then_some(self.buffer.digest()),
             bytes,
         }
     }
@@ -278,7 +242,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Goes on in a new segment from here on.
+    /// Continues in a new segment from here on.
     pub(super) fn start_segment(&mut self) -> Result<(), Failure> {
         self.cut_torn_tail()?;
         self.sync()?;
@@ -310,7 +274,7 @@ impl Writer {
         self.write_beginning(beginning)
     }
 
-    /// Goes on at `offset`, as the last record says that was written. After an error the next write tries to
+    /// Continues at `offset`, as the last record says that was written. After an error the next write tries to
     /// begin the segment there.
     pub(super) fn restart_at(&mut self, offset: u64) -> Result<(), Failure> {
         self.position = offset;
@@ -319,22 +283,12 @@ impl Writer {
     }
 
     /// Drops what is not written yet, and returns its bytes. Nothing may be appended meanwhile, and the log
-    /// must go on in a new segment: see [`Writer::skip_forward`].
+    /// must continue in a new segment: see [`Writer::skip_forward`].
     pub(super) fn drop_waiting(&mut self) -> u64 {
-        let mut dropped = 0;
-        loop {
-            self.encode_waiting();
-            if self.encoded.is_empty() {
-                return dropped;
-            }
-            dropped += self.encoded.len() as u64;
-            self.encoded.clear();
-            self.encoded_branches.clear();
-            self.last = None;
-        }
+        self.buffer.drop_waiting()
     }
 
-    /// Goes on at `offset` in a segment of its own: a base at that offset holds all that came before.
+    /// Continues at `offset` in a segment of its own: a base at that offset holds all that came before.
     pub(super) fn skip_forward(&mut self, offset: u64) -> Result<(), Error> {
         if let Some(beginning) = self.deferred.take() {
             // Its record is superfluous behind the base; headers tell of it from here on.
@@ -344,7 +298,7 @@ impl Writer {
         self.position = offset;
         self.next_segment_at = None;
         self.has_torn_tail = false;
-        self.last = None;
+        self.buffer.set_last(None);
         Ok(())
     }
 
@@ -364,66 +318,131 @@ impl Writer {
         self.next_segment_at = None;
         self.deferred = None;
         self.has_torn_tail = false;
-        self.last = None;
+        self.buffer.set_last(None);
         Ok(())
     }
+}
 
-    fn encode_waiting(&mut self) {
-        while self.encoded.len() < BATCH_BYTES_MAX {
-            let Ok(piece) = self.pieces.try_recv() else {
-                return;
-            };
-            match piece {
-                WriteRequest::One(entry) => self.encode(entry, false),
-                WriteRequest::Batch(batch) => {
-                    let last = batch.len().saturating_sub(1);
-                    for (at, entry) in batch.into_iter().enumerate() {
-                        self.encode(entry, at < last);
-                    }
-                }
-                WriteRequest::Raw {
-                    bytes,
-                    branches,
-                    last,
-                } => {
-                    self.encoded.extend_from_slice(&bytes);
-                    self.encoded_branches.extend(branches);
-                    self.last = last;
-                }
-            }
-        }
+#[cfg(test)]
+mod tests {
+    use super::super::alone::{EIO, files};
+    use super::super::disk::faults::Plan;
+    use super::super::header::HEADER_BYTES;
+    use super::super::recovered;
+    use super::*;
+    use crate::record::{Operation, Record};
+    use crossbeam_channel::{Sender, unbounded};
+    use std::path::Path;
+
+    const SEGMENT_BYTES_MAX: u64 = 200;
+
+    /// A writer of a new log, and the channel that it takes from.
+    fn writer(path: &Path) -> (Writer, Sender<WriteRequest>) {
+        let disk = Disk::default();
+        let dir = Arc::new(Dir::open_or_create(&disk, path).unwrap());
+        let log = recovered::start_log(&dir, &disk, 0).unwrap();
+        let history = Arc::new(History::new(log.id, log.branches));
+        let (sender, requests) = unbounded();
+        let (segment, position) = (log.segment, log.position);
+        let writer = Writer::new(dir, disk, history, requests, segment, SEGMENT_BYTES_MAX, position);
+        (writer, sender)
     }
 
-    fn encode(&mut self, entry: Entry, more: bool) {
-        let record = match &entry.change {
-            Change::Put { pair, replaced } => {
-                let operation = match replaced {
-                    Some(_) => Operation::Update,
-                    None => Operation::Set,
-                };
-                Record {
-                    deadline_ms: pair.deadline_ms(),
-                    more,
-                    ..Record::new(operation, entry.timestamp_ms, pair.key(), pair.value())
-                }
-            }
-            Change::Removed { operation, pair, .. } => Record {
-                more,
-                ..Record::new(*operation, entry.timestamp_ms, pair.key(), &[])
-            },
+    fn send(sender: &Sender<WriteRequest>, bytes: &[u8]) {
+        let bytes = bytes.to_vec();
+        let (branches, last) = (Vec::new(), None);
+        let raw = WriteRequest::Raw {
+            bytes,
+            branches,
+            last,
         };
-        let at = self.encoded.len();
-        record.encode(entry.start, &mut self.encoded);
-        self.last = LastRecord::of_bytes(entry.start, &self.encoded[at..]);
-        let end = entry.start + record.encoded_bytes() as u64;
-        match &entry.change {
-            Change::Put { pair, replaced } => {
-                if let Some((replaced, version)) = replaced {
-                    self.digest.remove(replaced, *version);
-                }
-                self.digest.add(pair, end);
-            }
-            Change::Removed { pair, version, .. } => self.digest.remove(pair, *version),
-        }
+        sender.send(raw).unwrap();
+    }
+
+    /// What stands behind an offset in the segment that is written.
+    fn behind(writer: &Writer, offset: u64) -> Vec<u8> {
+        let mut bytes = std::fs::read(&writer.segment.path).unwrap();
+        bytes.split_off(writer.segment.file_position(offset) as usize)
+    }
+
+    #[test]
+    fn a_write_that_failed_is_made_again_from_its_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut writer, sender) = writer(dir.path());
+        let start = writer.position();
+        // It cannot even be cut back at once; half of it stays in the file.
+        send(&sender, b"first");
+        writer.disk.faults.plan(Plan::Crash { at: 0 });
+        assert!(matches!(writer.write(), Err(Failure::Write(_))));
+        assert_eq!(behind(&writer, start), b"fi");
+        send(&sender, b" and second");
+        writer.disk.faults.plan(Plan::All {
+            operation: "write",
+            errno: EIO,
+        });
+        assert!(matches!(writer.write(), Err(Failure::Write(_))));
+        assert_eq!(behind(&writer, start), b"", "it was cut back");
+        assert_eq!(writer.position(), start);
+
+        writer.disk.faults.plan(Plan::None);
+        let flushed = writer.write().unwrap();
+        assert_eq!((flushed.bytes, flushed.written), (16, start + 16));
+        assert_eq!(behind(&writer, start), b"first and second");
+        assert_eq!(writer.write().unwrap().bytes, 0);
+    }
+
+    #[test]
+    fn a_segment_is_synced_before_the_next_one_begins() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut writer, sender) = writer(dir.path());
+        let start = writer.position();
+        send(&sender, &[1; SEGMENT_BYTES_MAX as usize]);
+        writer.write().unwrap();
+        send(&sender, b"next");
+        writer.disk.faults.plan(Plan::All {
+            operation: "sync data",
+            errno: EIO,
+        });
+        assert!(matches!(writer.write(), Err(Failure::Sync(_))));
+        assert_eq!(files(dir.path(), "log-").len(), 1);
+
+        writer.disk.faults.plan(Plan::None);
+        writer.write().unwrap();
+        let end = start + SEGMENT_BYTES_MAX;
+        assert_eq!(files(dir.path(), "log-").len(), 2);
+        assert_eq!(writer.segment().first_offset, end);
+        assert_eq!(behind(&writer, end), b"next");
+    }
+
+    #[test]
+    fn a_log_says_that_it_was_closed_unless_it_is_anothers() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut writer, _sender) = writer(dir.path());
+        let start = writer.position();
+        writer.set_digest(Digest(7));
+        writer.set_follows(true);
+        writer.close().unwrap();
+        assert_eq!(behind(&writer, start), b"");
+
+        writer.set_follows(false);
+        writer.close().unwrap();
+        let bytes = behind(&writer, start);
+        let (record, _) = Record::decode(start, &bytes).unwrap();
+        assert_eq!((record.operation, record.digest()), (Operation::Close, Some(7)));
+        assert_eq!(writer.position(), start + bytes.len() as u64);
+    }
+
+    #[test]
+    fn a_segment_that_was_removed_is_missed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (writer, _sender) = writer(dir.path());
+        writer.check_linked().unwrap();
+        let bytes = std::fs::read(&writer.segment.path).unwrap();
+        assert!(bytes.len() > HEADER_BYTES);
+        std::fs::remove_file(&writer.segment.path).unwrap();
+        assert!(writer.check_linked().is_err());
+        // Another file of that name is none of this log's.
+        std::fs::write(&writer.segment.path, bytes).unwrap();
+        assert!(writer.check_linked().is_err());
     }
 }

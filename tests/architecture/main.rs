@@ -141,10 +141,16 @@ const HOMES: [(&str, &[&str]); 5] = [
     ("fs::rename", &["commands/output.rs"]),
     ("File::create", &[]),
     ("fs::write", &["wal/fuzzing.rs"]),
-    // What comes over a connection; another transport would have its place here.
+    // What comes over a connection, plain or under TLS; another transport would have its place here.
     (
         "TcpStream",
-        &["net/transport.rs", "node/cluster.rs", "replication/link.rs"],
+        &[
+            "net/tls_stream.rs",
+            "net/transport.rs",
+            "node/cluster.rs",
+            "replication/link.rs",
+            "replication/wire.rs",
+        ],
     ),
 ];
 
@@ -163,7 +169,7 @@ fn what_has_a_home_is_done_there() {
 const FILE_LINES_MAX: usize = 400;
 
 /// Files that are longer, and how long. The list may only get shorter, and its numbers smaller.
-const LONGER: [(&str, usize); 2] = [("wal/commit.rs", 405), ("wal/writer.rs", 430)];
+const LONGER: [(&str, usize); 0] = [];
 
 #[test]
 fn no_file_is_longer_than_it_may_be() {

@@ -12,6 +12,7 @@
 //! | `fake` | something that is no node, where one should be |
 //! | `files` | the segments of a log; a copy of a directory |
 //! | `replicas` | what a replica says of its primary |
+//! | `tls` | certificates, and HTTP under TLS |
 //! | `random` | numbers that look random and are the same in every run |
 //!
 //! Nothing here sleeps for a fixed time and hopes: whatever takes time is polled until a deadline that is
@@ -32,6 +33,7 @@ pub mod opener;
 pub mod proxy;
 pub mod random;
 pub mod replicas;
+pub mod tls;
 
 pub use cli::pykv;
 pub use client::{Client, Response};

@@ -114,7 +114,9 @@ impl Server {
         let address = line
             .as_deref()
             .ok()
-            .and_then(|line| line.strip_prefix("listening on http://"))
+            .and_then(|line| line.strip_prefix("listening on http"))
+            .map(|rest| rest.strip_prefix('s').unwrap_or(rest))
+            .and_then(|rest| rest.strip_prefix("://"))
             .and_then(|address| address.parse().ok());
         let Some(address) = address else {
             let _ = child.kill();

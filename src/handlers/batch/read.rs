@@ -1,17 +1,15 @@
-//! The body of a batch, read as strictly as [`payload`](crate::handlers::body) reads those of single writes.
+//! The body of a batch. The fields of an operation that are an entry's are read by [`entry_fields`].
 //!
-//! Keys and values are borrowed from the body where they have no escapes. The bound on the number of
+//! The bound on the number of
 //! operations holds while they are read: what is over it is never held. Errors name the operation as well
 //! as the field: `operations[3].key`.
 
-use crate::api::{self, Encoding};
-use crate::handlers::deadline;
+use crate::handlers::entry_fields::{self, EntryFields, Null};
 use crate::http::problem::{self, Problem};
 use crate::json::{self, Name};
 use crate::key::Key;
 use crate::node::{Deadline, Precondition};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
-use serde_json::error::Category;
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
@@ -59,20 +57,11 @@ pub(crate) fn operations(body: &[u8], operations_max: usize) -> Result<Vec<Opera
     }
     .deserialize(&mut json)
     .and_then(|operations| json.end().map(|()| operations));
-    let operations = read.map_err(|error| match error.classify() {
-        Category::Data => {
-            let problem = Problem::new(problem::SHAPE, json::why(&error, true));
-            let problem = match place.path() {
-                Some(path) => problem.field(path),
-                None => problem,
-            };
-            match place.over_limit {
-                true => problem.limit(operations_max as u64),
-                false => problem,
-            }
-        }
-        Category::Io | Category::Syntax | Category::Eof => {
-            Problem::new(problem::BAD_JSON, json::why(&error, true))
+    let operations = read.map_err(|error| {
+        let problem = entry_fields::problem_of(&error, place.path());
+        match place.over_limit {
+            true => problem.limit(operations_max as u64),
+            false => problem,
         }
     })?;
     check_keys(&operations)?;
@@ -253,11 +242,7 @@ const FIELDS: [&str; 8] = [
 #[derive(Default)]
 struct Fields<'a> {
     op: Option<Op>,
-    key: Option<Cow<'a, str>>,
-    value: Option<Cow<'a, str>>,
-    encoding: Option<Encoding>,
-    ttl: Option<Deadline>,
-    expires_at: Option<Deadline>,
+    entry: EntryFields<'a>,
     if_version: Option<u64>,
     if_absent: Option<bool>,
 }
@@ -287,9 +272,7 @@ impl<'de> Visitor<'de> for One<'_> {
                 return Err(error);
             };
             self.place.field = Some(known.into());
-            if fields.read(known, &mut map)? {
-                return Err(A::Error::custom(format_args!("`{known}` is there twice")));
-            }
+            fields.read(known, &mut map)?;
         }
         fields.into_operation().map_err(|(field, why)| {
             self.place.field = Some(field.into());
@@ -299,12 +282,14 @@ impl<'de> Visitor<'de> for One<'_> {
 }
 
 impl<'de> Fields<'de> {
-    /// Reads the value of a field; whether it had one before.
-    fn read<A: MapAccess<'de>>(&mut self, name: &'static str, map: &mut A) -> Result<bool, A::Error> {
-        Ok(match name {
+    /// Reads the value of a field. An error where it has one already.
+    fn read<A: MapAccess<'de>>(&mut self, name: &'static str, map: &mut A) -> Result<(), A::Error> {
+        if self.entry.read(name, Null::Refused, map)? {
+            return Ok(());
+        }
+        let again = match name {
             "op" => {
-                let name = json::text(map, name)?;
-                let op = match &*name {
+                let op = match &*json::text(map, name)? {
                     "get" => Op::Get,
                     "set" => Op::Set,
                     "delete" => Op::Delete,
@@ -312,37 +297,22 @@ impl<'de> Fields<'de> {
                 };
                 self.op.replace(op).is_some()
             }
-            "key" => self.key.replace(json::text(map, name)?).is_some(),
-            "value" => self.value.replace(json::text(map, name)?).is_some(),
-            "encoding" => {
-                let name = json::text(map, name)?;
-                let encoding = Encoding::of_name(&name)
-                    .ok_or_else(|| A::Error::custom("`encoding` is base64, or left out"))?;
-                self.encoding.replace(encoding).is_some()
-            }
-            "ttl" => {
-                let deadline = deadline::of_ttl(json::number(map, name)?).map_err(A::Error::custom)?;
-                self.ttl.replace(deadline).is_some()
-            }
-            "expires_at_ms" => {
-                let deadline = deadline::of_ms(json::whole(map, name)?).map_err(A::Error::custom)?;
-                self.expires_at.replace(deadline).is_some()
-            }
             "if_version" => self.if_version.replace(json::whole(map, name)?).is_some(),
             _ => self.if_absent.replace(json::flag(map, name)?).is_some(),
-        })
+        };
+        entry_fields::only_once(name, again)
     }
 
     /// What the fields come to, or which of them is at fault and the rest of the sentence that it begins.
-    fn into_operation(self) -> Result<Operation<'de>, (&'static str, &'static str)> {
+    fn into_operation(mut self) -> Result<Operation<'de>, (&'static str, &'static str)> {
         const MISSING: &str = "is missing";
         let op = self.op.ok_or(("op", MISSING))?;
         let not_for_this = "is a field of a set alone";
         for (field, is_there) in [
-            ("value", self.value.is_some()),
-            ("encoding", self.encoding.is_some()),
-            ("ttl", self.ttl.is_some()),
-            ("expires_at_ms", self.expires_at.is_some()),
+            ("value", self.entry.value.is_some()),
+            ("encoding", self.entry.encoding.is_some()),
+            ("ttl", self.entry.ttl.is_some()),
+            ("expires_at_ms", self.entry.expires_at.is_some()),
             ("if_absent", self.if_absent.is_some()),
         ] {
             if is_there && op != Op::Set {
@@ -352,7 +322,7 @@ impl<'de> Fields<'de> {
         if op == Op::Get && self.if_version.is_some() {
             return Err(("if_version", "is no field of a get"));
         }
-        let key = self.key.ok_or(("key", MISSING))?;
+        let key = self.entry.key.take().ok_or(("key", MISSING))?;
         let precondition = match (self.if_version, self.if_absent) {
             (Some(_), Some(true)) => {
                 return Err(("if_absent", "cannot stand beside `if_version`"));
@@ -364,16 +334,11 @@ impl<'de> Fields<'de> {
         Ok(match op {
             Op::Get => Operation::Get { key },
             Op::Delete => Operation::Delete { key, precondition },
+            Op::Set if self.entry.value.is_none() => return Err(("value", MISSING)),
             Op::Set => Operation::Set {
                 key,
-                value: api::decode_value(self.value.ok_or(("value", MISSING))?, self.encoding)
-                    .ok_or(("value", "is not base64"))?,
-                deadline: match (self.ttl, self.expires_at) {
-                    (Some(_), Some(_)) => {
-                        return Err(("expires_at_ms", "stands in place of `ttl`, not beside it"));
-                    }
-                    (deadline, None) | (None, deadline) => deadline.unwrap_or_default(),
-                },
+                value: self.entry.take_value().ok_or(("value", "is not base64"))?,
+                deadline: self.entry.deadline()?.unwrap_or_default(),
                 precondition,
             },
         })

@@ -52,9 +52,10 @@ fn hand_over(node: &Node, asked: &Handover, address: &str, scratch: &mut Scratch
     let hold = Duration::from_millis(asked.hold_ms).min(HOLD_MAX);
     let successors = node.successors_of_handover();
     let done = if asked.step_down {
-        node.step_down_for(asked.node, address).map(|()| node.written())
+        node.step_down_for(asked.node, asked.attempt, address)
+            .map(|()| node.written())
     } else if hold.is_zero() {
-        node.end_handover(asked.node);
+        node.end_handover(asked.node, asked.attempt);
         Ok(node.written())
     } else {
         node.hand_over(asked.node, address, hold)

@@ -2,15 +2,15 @@
 
 use super::Cluster;
 use crate::node::cluster_status::{ClusterStatus, Phase};
-use crate::wal::{HandedTo, Role};
+use crate::wal::{HandedTo, Role, Term};
 use std::time::Duration;
 
 /// For how long a second primary of this log is reported after it was last heard.
 const CONFLICT_FOR: Duration = Duration::from_secs(10);
 
 impl Cluster {
-    /// How it is, where the node's store has everything up to `applied`.
-    pub(in crate::node) fn status(&self, applied: u64) -> ClusterStatus {
+    /// How it is, where the node's store has everything up to `applied`, and its log is in `term`.
+    pub(in crate::node) fn status(&self, applied: u64, term: Term) -> ClusterStatus {
         let state = self.state();
         let is_replica = state.role == Role::Replica;
         let (lag_bytes, lag) = match is_replica {
@@ -25,7 +25,8 @@ impl Cluster {
         let conflict = state.conflict.as_ref();
         let conflict = conflict.filter(|(_, at)| at.elapsed() <= CONFLICT_FOR);
         let handed_to = state.handed_to.as_ref();
-        let handed_to = handed_to.filter(|_| is_replica && !state.upstream.is_heard());
+        let handed_to =
+            handed_to.filter(|to| is_replica && !state.upstream.is_heard() && to.term == term.bits());
         ClusterStatus {
             role: state.role,
             phase,

@@ -23,7 +23,7 @@ use tiny_http::Method;
 /// used up, and a client that does not take them then is cut off.
 const SMALL_BYTES: usize = 64 * 1024;
 
-impl Connection<'_> {
+impl<'a> Connection<'a> {
     /// Answers the request that the input begins with, if all of it has come.
     pub(crate) fn answer_one(&mut self) -> Next {
         let body_length = match self.take_awaited() {
@@ -50,7 +50,7 @@ impl Connection<'_> {
             sharing: self.context.shared.hosts.origins().sharing(&head),
         };
         let wants_line = self.context.shared.observer.wants_lines();
-        let admitted = match admit::admit(&self.context, &head) {
+        let admitted = match admit::admit(&self.context, self.peer.names(), &head) {
             Ok(admitted) => {
                 self.asked.note(&head, Some(admitted.route.number()), wants_line);
                 self.asked.who = admitted.grant.name().cloned();
@@ -93,7 +93,7 @@ impl Connection<'_> {
             charge: &mut self.charge,
         };
         let scratch = &mut self.scratch;
-        match make_answer(
+        let made = make_answer(
             self.context,
             &head,
             admitted,
@@ -101,12 +101,30 @@ impl Connection<'_> {
             body,
             scratch,
             &mut allowance,
-        ) {
-            Ok(Answer::Now(mut reply)) => {
-                if let Some(shown) = asked.shown {
-                    self.show(&mut reply, shown);
-                }
-                self.answer(envelope, reply, end)
+        );
+        self.conclude(made, &asked, has_waited, envelope, end)
+    }
+
+    /// Answers a request that was handled and ends after `end` bytes, or has it wait.
+    fn conclude(
+        &mut self,
+        made: Result<Answer<'a>, Problem>,
+        asked: &Asked,
+        has_waited: Option<Wait>,
+        envelope: Envelope,
+        end: usize,
+    ) -> Next {
+        let mut reply = match made {
+            Ok(Answer::Now(reply)) => reply,
+            Ok(Answer::Later(later)) => {
+                self.pending = Some(Pending {
+                    later,
+                    envelope,
+                    seen: asked.seen,
+                    shown: asked.shown,
+                });
+                self.consume(end);
+                return Next::Later;
             }
             Err(problem) => {
                 // The hold began when the write had been admitted: it has changed nothing, and waits as those that
@@ -119,23 +137,13 @@ impl Connection<'_> {
                     self.wait = Some(wait);
                     return Next::Await;
                 }
-                let mut reply = problem.into_reply(&mut self.scratch.body).seen(asked.seen);
-                if let Some(shown) = asked.shown {
-                    self.show(&mut reply, shown);
-                }
-                self.answer(envelope, reply, end)
+                problem.into_reply(&mut self.scratch.body).seen(asked.seen)
             }
-            Ok(Answer::Later(later)) => {
-                self.pending = Some(Pending {
-                    later,
-                    envelope,
-                    seen: asked.seen,
-                    shown: asked.shown,
-                });
-                self.consume(end);
-                Next::Later
-            }
+        };
+        if let Some(shown) = asked.shown {
+            self.show(&mut reply, shown);
         }
+        self.answer(envelope, reply, end)
     }
 
     /// Waits for the rest of a body that ends after `end` bytes, or comes in chunks.

@@ -33,7 +33,7 @@ impl Connection<'_> {
     /// Leaves the one answer in hand for whoever is writing the log to send, if somebody is.
     pub(crate) fn defer_answer(&mut self) -> bool {
         let is_between_requests = self.input.is_empty() && matches!(self.awaited, Awaited::Request);
-        if !is_between_requests {
+        if !is_between_requests || self.peer.transport.is_sent_by_owner() {
             return false;
         }
         let Some(answer) = self.output.take_unacknowledged() else {
@@ -140,7 +140,7 @@ impl Connection<'_> {
         }
     }
 
-    /// Waits for slow answers to make room for a body that goes on coming, where no other waits.
+    /// Waits for slow answers to make room for a body that keeps coming, where no other waits.
     fn await_room(&mut self) -> bool {
         let shared = self.context.shared;
         let transport = &self.peer.transport;

@@ -62,6 +62,7 @@ impl Fixture {
         });
         let node = Arc::new(node.unwrap());
         let server = Server::bind(Options {
+            certificates: None,
             slow_min: None,
             access_log: None,
             reopen_access_log: Arc::default(),

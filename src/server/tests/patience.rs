@@ -67,7 +67,7 @@ fn an_idle_connection_is_closed_without_a_word() {
     assert!(client.is_closed());
 }
 
-/// Longer idle than buffers are kept: the connection goes on without them, and gets new ones.
+/// Longer idle than buffers are kept: the connection continues without them, and gets new ones.
 #[test]
 fn an_idle_connection_wakes_up_whole() {
     let server = Fixture::start();

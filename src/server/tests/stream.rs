@@ -49,6 +49,7 @@ fn on_a_line(limits: Limits, work: impl FnOnce(ConnectionHandle<'_>, &Shared, Tc
         .unwrap();
     let peer = Peer::new(transport, Client::Ip(Ipv4Addr::LOCALHOST.into()), 0);
     let shared = Shared {
+        certificates: None,
         observer: Arc::new(Observer::new(route::labels(), None, None)),
         tokens: None,
         hosts: crate::http::Hosts::default(),

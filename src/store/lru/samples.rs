@@ -4,10 +4,10 @@ use super::{LruMap, size};
 use crate::store::samples::Curve;
 use crate::store::slab::Slot;
 
-/// Keys that are told as the most read.
+/// Keys that are reported as the most read.
 const HOTTEST_TOLD: usize = 10;
 
-/// A key, and what is told of it: reads, or bytes.
+/// A key, and what is reported of it: reads, or bytes.
 pub(crate) type Told = (Box<[u8]>, u64);
 
 impl LruMap {
@@ -17,7 +17,7 @@ impl LruMap {
         self.samples.sampler.curve(size)
     }
 
-    /// The keys that are read most, with a number of reads that is not too high but for chance.
+    /// The keys that are read most, with a number of reads that is not too high except for chance.
     pub(crate) fn hottest(&self) -> Vec<Told> {
         let top = self.samples.hottest.top();
         self.told(&top[..top.len().min(HOTTEST_TOLD)])

@@ -18,7 +18,7 @@ impl LruMap {
         self.walk = Some(walk);
     }
 
-    /// Goes on for `steps` entries at most, of which `each` gets those that are to be given. Where it says
+    /// Continues for `steps` entries at most, of which `each` gets those that are to be given. Where it says
     /// `false`, that entry was not taken, and is the next one. Returns whether there is more.
     pub(crate) fn walk_by_use(&mut self, steps: usize, mut each: impl FnMut(&Entry) -> bool) -> bool {
         let Some(mut walk) = self.walk.take() else {

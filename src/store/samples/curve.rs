@@ -41,13 +41,13 @@ const KEYS_KEPT: usize = KEYS_MAX / 8 * 7;
 /// The share of keys to begin with: what fits a small store, and leaves three uses of four alone.
 const THRESHOLD_MAX: u64 = u64::MAX / 4;
 
-/// How deep keys are known, in sizes of the store: beyond what is told.
+/// How deep keys are known, in sizes of the store: beyond what is reported.
 const DEPTHS: u64 = 16;
 
 /// Sampled reads that count; beyond, all are halved.
 const COUNTED_MAX: f64 = 400_000.0;
 
-/// Sampled reads below which nothing is told.
+/// Sampled reads below which nothing is reported.
 const COUNTED_MIN: f64 = 200.0;
 
 /// Buckets of the histogram for each doubling of the distance.
@@ -316,7 +316,7 @@ fn place(distance: f64) -> f64 {
     }
 }
 
-/// The sizes that are told: from a tenth to ten times today's, with today's doublings and halvings among them.
+/// The sizes that are reported: from a tenth to ten times today's, with today's doublings and halvings among them.
 fn sizes(entries: u64) -> impl Iterator<Item = u64> {
     let times = (-13..=13).map(|quarter| f64::from(quarter).mul_add(0.25, 0.0).exp2());
     std::iter::once(0.1)
@@ -403,7 +403,7 @@ mod tests {
                 let first = (random() * keys as f64) as u64;
                 trace.extend((first..first + keys / 20).map(|key| key.to_string()));
             }
-            // The inverse of the sums of 1/n, but for a constant.
+            // The inverse of the sums of 1/n, except for a constant.
             trace.push(((keys as f64).powf(random()) as u64).to_string());
         }
         trace

@@ -2,7 +2,7 @@
 //!
 //! A read of an entry that has a counter counts; one of an entry that has none takes over the smallest counter, with
 //! its count as what may be too much. So whatever has more than one in [`COUNTERS`] of all reads has a counter, and
-//! what is told, the count less what may be too much, is never too high for what was looked at.
+//! what is reported, the count less what may be too much, is never too high for what was looked at.
 //!
 //! The first [`EXACT_READS`] reads are all looked at. From then on one in [`STEP`] is, picked as if by chance, and
 //! counts for as many, so that it costs next to nothing where it would matter.

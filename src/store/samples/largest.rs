@@ -1,6 +1,6 @@
 //! The entries with the most bytes.
 //!
-//! A few more are kept than are told, so that those told stay the largest while some of them go. Entries that were
+//! A few more are kept than are reported, so that the reported ones stay the largest while some of them go. Entries that were
 //! pushed out are not remembered; when too many of those kept have gone, the map has to be walked to know anew
 //! ([`Largest::is_worn`]).
 
@@ -12,7 +12,7 @@ const KEPT: usize = 64;
 
 const _: () = assert!(KEPT < Slots::MAX);
 
-/// Entries that are told.
+/// Entries that are reported.
 pub(in crate::store) const TOLD: usize = 10;
 
 /// The largest entries.
@@ -67,7 +67,7 @@ impl Largest {
         }
     }
 
-    /// Whether others may be larger than some that are told, if the map has so many entries.
+    /// Whether others may be larger than some that are reported, if the map has so many entries.
     pub(in crate::store) fn is_worn(&self, entries: u64) -> bool {
         self.slots.len() < TOLD && entries > self.slots.len() as u64
     }

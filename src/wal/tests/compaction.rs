@@ -144,7 +144,7 @@ fn a_backlog_stays_for_those_who_read_from_behind() {
     assert!(names(dir.path()).contains(&behind[0]));
 }
 
-/// What clients do while a compaction goes on: sets, reads and deletions that are acknowledged, or not.
+/// What clients do while a compaction runs: sets, reads and deletions that are acknowledged, or not.
 fn load(node: &Node, round: usize, acknowledged: &mut BTreeMap<String, Vec<Option<String>>>) {
     for n in 0..12 {
         let k = ((n * 7 + round) % 10).to_string();
@@ -248,7 +248,7 @@ fn a_crash_at_any_operation_loses_nothing_acknowledged() {
     }
 }
 
-/// Every file operation made to fail once, in turn: the node goes on, and so does the next compaction.
+/// Every file operation made to fail once, in turn: the node continues, and so does the next compaction.
 #[test]
 fn a_failure_of_any_operation_is_no_loss() {
     const ENOSPC: i32 = 28;

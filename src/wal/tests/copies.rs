@@ -104,7 +104,7 @@ fn example(dir: &Path) -> Node {
 #[test]
 fn a_copy_is_the_log_byte_for_byte() {
     let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    drop(example(theirs.path())); // As a crash leaves it: the log goes on behind a SKIP.
+    drop(example(theirs.path())); // As a crash leaves it: the log continues behind a SKIP.
     let primary = open(options(theirs.path(), Policy::No));
     set(&primary, "later", "than the crash").unwrap();
     let replica_node = open(replica(ours.path(), Policy::Always));
@@ -125,7 +125,7 @@ fn a_copy_is_the_log_byte_for_byte() {
         theirs_behind.ends_with(&ours_behind) && !ours_behind.is_empty(),
         "from offset {after} on"
     );
-    // It says nothing of its own when it is stopped, and goes on from there.
+    // It says nothing of its own when it is stopped, and continues from there.
     replica_node.close().unwrap();
     assert_eq!(records(ours.path()), ours_behind);
     set(&primary, "one", "more").unwrap();

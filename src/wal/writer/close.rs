@@ -1,9 +1,9 @@
 //! The end of a log that is closed in order.
 
-use super::super::error::Error;
+use super::super::flush::Failure;
 use super::super::last_record::LastRecord;
 use super::super::lock::Mark;
-use super::{Failure, Writer};
+use super::Writer;
 use crate::record::{Operation, Record};
 use crate::wall::now_ms;
 
@@ -26,17 +26,13 @@ impl Writer {
             self.start_segment()?;
         }
         let closed_at = self.position;
-        let digest = self.digest.0.to_le_bytes();
+        let digest = self.buffer.digest().0.to_le_bytes();
         let close = Record::new(Operation::Close, now_ms(), &[], &digest);
         let mut encoded = Vec::new();
         close.encode(closed_at, &mut encoded);
-        let at = self.segment.file_position(closed_at);
-        self.disk
-            .write_at(&self.segment.file, &encoded, at)
-            .map_err(|error| Failure::Write(Error::io("cannot write", &self.segment.path)(error)))?;
-        self.last = LastRecord::of_bytes(closed_at, &encoded);
+        self.write_records(&encoded)?;
+        self.buffer.set_last(LastRecord::of_bytes(closed_at, &encoded));
         self.position += encoded.len() as u64;
-        self.sync()?;
         self.mark_closed(closed_at);
         Ok(())
     }

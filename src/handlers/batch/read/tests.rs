@@ -1,4 +1,5 @@
 use super::*;
+use crate::api;
 use proptest::prelude::*;
 
 fn refused(body: &[u8], operations_max: usize) -> (u16, Option<String>, Option<u64>) {

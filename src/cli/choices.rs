@@ -1,6 +1,17 @@
-//! `--log-level`
+//! What flags of a node choose among.
 
 use clap::ValueEnum;
+
+/// When the log is synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Fsync {
+    /// Before each answer: nothing acknowledged is ever lost
+    Always,
+    /// Once a second: a power cut may take the last second
+    Everysec,
+    /// When the system likes: a power cut may take what the system held
+    No,
+}
 
 /// How much a node says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
