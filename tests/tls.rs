@@ -7,9 +7,12 @@ mod common;
 use common::node::Setup;
 use common::tls::{Ca, Pair, TlsClient};
 use common::{Client, Server, eventually, pykv, skip};
+use rustix::process::Signal;
+use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use tempfile::TempDir;
 
 /// A directory with a CA, and a certificate of it for this machine.
@@ -360,4 +363,49 @@ fn a_client_certificate_stands_for_a_scope() {
     let mut client = TlsClient::connect(node.address(), &ca);
     client.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert!(client.answer().0.starts_with("HTTP/1.1 200"));
+}
+
+/// Certificates are read anew again and again while clients connect: no request fails. A key of another certificate
+/// changes nothing, and is said to.
+#[test]
+fn certificates_are_read_anew_while_clients_connect() {
+    const RELOADS: u64 = 1000;
+    let (_dir, ca, pair) = certificates();
+    let node = Setup::new(&pair.flags()).start();
+    let get = |path: &str| {
+        let mut client = TlsClient::connect(node.address(), &ca);
+        client
+            .send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes());
+        client.answer()
+    };
+    let tls = || -> Value { serde_json::from_slice::<Value>(&get("/status").1).unwrap()["tls"].clone() };
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..3)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut answered = 0;
+                    while !is_over.load(Relaxed) {
+                        let (head, _) = get("/healthz");
+                        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+                        answered += 1;
+                    }
+                    answered
+                })
+            })
+            .collect();
+        for number in 1..=RELOADS {
+            ca.give("node", &["localhost", "127.0.0.1"], 300 + number as i64 % 50);
+            node.signal(Signal::HUP);
+            eventually("they are read", || tls()["reloads"] == number);
+        }
+        let other = ca.give("other", &["localhost"], 300);
+        std::fs::copy(other.key, &pair.key).unwrap();
+        node.signal(Signal::HUP);
+        eventually("it says what is wrong", || tls()["failure"].is_string());
+        assert_eq!(tls()["failed_reloads"], 1);
+        is_over.store(true, Relaxed);
+        let answered: usize = clients.into_iter().map(|client| client.join().unwrap()).sum();
+        assert!(answered > 0);
+    });
 }
