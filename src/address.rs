@@ -289,12 +289,13 @@ mod tests {
         for (text, shown) in [
             ("localhost", "http://localhost:7958"),
             ("http://10.0.0.7:80", "http://10.0.0.7:80"),
+            ("https://10.0.0.7:443", "https://10.0.0.7:443"),
             ("unix:/run/pykv/pykv.sock", "unix:/run/pykv/pykv.sock"),
             ("unix:pykv.sock", "unix:pykv.sock"),
         ] {
             assert_eq!(text.parse::<Server>().unwrap().to_string(), shown);
         }
         assert_eq!("unix:".parse::<Server>(), Err(ServerError::NoPath));
-        assert!("https://localhost".parse::<Server>().is_err());
+        assert!("ftp://localhost".parse::<Server>().is_err());
     }
 }
