@@ -152,7 +152,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "NAME", value_parser = host_name, help_heading = "Security")]
     pub host_name: Vec<String>,
 
-    /// An origin whose pages may use the node from a browser: https://app.example.org; may be given more than once
+    /// An origin whose pages may use the node from a browser, such as `https://app.example.org`; may be given more than once
     ///
     /// Such a page can read and write as its token allows. Backups, administration and replication stay refused to pages
     /// of other sites.

@@ -330,7 +330,7 @@ impl<'a, 'c> Sink<'a, 'c> {
         Ok(())
     }
 
-    /// Appends a value as [`push_value`] does.
+    /// Appends a value as `push_value` does.
     pub(crate) fn push_shared(&mut self, shared: &SharedValue<'_>) -> Result<(), Aborted> {
         let is_text = std::str::from_utf8(self.pair(shared)?.value()).is_ok();
         self.out.extend_from_slice(b",\"value\":\"");

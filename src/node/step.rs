@@ -7,7 +7,7 @@ use crate::pair::Pair;
 /// One operation of a batch.
 #[derive(Clone, Copy, Debug)]
 pub enum Step<'a> {
-    /// Reads a key, as [`Node::get`] does.
+    /// Reads a key, as `Node::get` does.
     Get {
         /// The key.
         key: Key<'a>,
