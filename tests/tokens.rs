@@ -825,3 +825,16 @@ fn a_token_that_is_drawn_opens_what_its_line_says() {
         pykv(wrong).expect(2);
     }
 }
+
+/// Whoever opens a FIFO waits for somebody who writes to it: the node would wait for that, and not end.
+#[test]
+fn a_token_file_that_became_a_fifo_is_not_read_anew() {
+    let (_dir, path) = token_file("the-admins-token\n");
+    let mut node = Setup::new(&["--token-file", path.to_str().unwrap()]).start();
+    fs::remove_file(&path).unwrap();
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    node.signal(Signal::HUP);
+    request(&node, "GET", "/status", Some("Bearer the-admins-token")).expect(200);
+    assert_eq!(node.sigterm().code(), Some(0));
+}

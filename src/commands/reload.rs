@@ -6,6 +6,7 @@
 //!
 //! # What must hold
 //! - What cannot be read changes nothing: the node keeps what it has, and says why.
+//! - Only regular files are read anew. The thread waits for nothing but the signal.
 
 use super::signals::Signals;
 use super::{Error, service};
@@ -63,10 +64,19 @@ impl<'a> Source<'a> {
     }
 
     fn read(&mut self) {
+        // A pipe gives what is in it once, and whoever opens it waits for a writer.
+        if self.paths.iter().any(|path| is_no_file(path)) {
+            return;
+        }
         // Before it is read: what changes meanwhile is seen at the next look.
         self.stamps = stamps(&self.paths);
         self.is_used = (self.read)();
     }
+}
+
+/// Whether something is there that is no regular file.
+fn is_no_file(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| !metadata.is_file())
 }
 
 fn stamps(paths: &[PathBuf]) -> Vec<Stamp> {
