@@ -335,8 +335,17 @@ impl Cluster {
         self.state().handed_to = to;
     }
 
-    /// Becomes something else; a replica asks `leader` before all others.
-    pub(super) fn set_role(&self, role: Role, leader: Option<(&str, Term)>) {
+    /// Becomes a replica, which asks `leader` before all others.
+    pub(super) fn become_replica(&self, leader: Option<(&str, Term)>) {
+        self.set_role(Role::Replica, leader, None);
+    }
+
+    /// Becomes the primary, which holds its writers where `held` says so.
+    pub(super) fn become_primary(&self, held: Option<(Hold, Instant)>) {
+        self.set_role(Role::Primary, None, held);
+    }
+
+    fn set_role(&self, role: Role, leader: Option<(&str, Term)>, held: Option<(Hold, Instant)>) {
         let mut state = self.state();
         state.role = role;
         state.phase = phase_of(role);
@@ -346,13 +355,13 @@ impl Cluster {
         state.source = None;
         state.is_source_primary = false;
         state.upstream = Upstream::default();
-        state.held = None;
+        state.held = held;
         if let Some((address, term)) = leader {
             self.set_leader(&mut state, address, term);
         }
         state.cut();
         self.is_replica.store(role == Role::Replica, Ordering::Release);
-        self.is_held.store(false, Ordering::Release);
+        self.is_held.store(held.is_some(), Ordering::Release);
         drop(state);
         self.changed.notify_all();
     }

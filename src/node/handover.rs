@@ -17,7 +17,7 @@ impl Node {
     /// have to take over without a loss.
     pub(crate) fn hand_over(&self, to: u64, address: &str, time: Duration) -> Result<u64, PromoteError> {
         if self.has_stepped_down_for(to) {
-            // It asks to step down again, for this promotion.
+            // That it stepped down for another promotion of that process is as good.
             return Ok(self.log.appended());
         }
         self.check_successors(address)?;
@@ -59,8 +59,7 @@ impl Node {
     }
 
     /// A node does not take over after all: the hold for it ends, or this node, which stepped down for it, takes the
-    /// role back and asks the others before it takes writes. Nothing is done where neither is
-    /// so.
+    /// role back and asks the others before it takes writes.
     pub(crate) fn end_handover(&self, to: u64, attempt: u64) {
         self.end_hold_for(to);
         self.resume_if(|handed_to| handed_to.process == to && handed_to.attempt == attempt);

@@ -131,7 +131,7 @@ impl Node {
     /// Under the lock of a role change.
     pub(super) fn become_replica(&self, primary: Option<(&str, Term)>, handed_to: Option<HandedTo>) {
         self.store.lock().log.set_closed(true);
-        self.cluster.set_role(Role::Replica, primary);
+        self.cluster.become_replica(primary);
         self.cluster.set_handed_to(handed_to);
         self.followers.reset();
         self.cluster.applied.set(self.log.appended());
@@ -215,10 +215,7 @@ impl Node {
             locked.log.set_next(offset);
             locked.log.set_closed(held.is_some());
         }
-        self.cluster.set_role(Role::Primary, None);
-        if let Some((reason, until)) = held {
-            self.cluster.hold(reason, until);
-        }
+        self.cluster.become_primary(held);
         self.cluster.applied.set(offset);
         let promotion = Promotion {
             term,
