@@ -126,7 +126,7 @@ fn malformed(path: &Path, why: impl Into<String>) -> Error {
 }
 
 /// All certificates of a PEM file; there is at least one.
-pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     let bytes = read(path)?;
     let certificates: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(&bytes).collect();
     match certificates {
@@ -173,15 +173,16 @@ pub(crate) fn names(certificate: &[u8]) -> Vec<String> {
     names.collect()
 }
 
-/// The roots that a file holds.
-pub(crate) fn roots(path: &Path) -> Result<RootCertStore, Error> {
+/// The roots that a file holds, and the same as a store: read once, so that both are of one file.
+pub(crate) fn roots(path: &Path) -> Result<(Vec<CertificateDer<'static>>, RootCertStore), Error> {
+    let certificates = certificates(path)?;
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(path)? {
+    for certificate in &certificates {
         roots
-            .add(certificate)
+            .add(certificate.clone())
             .map_err(|_| malformed(path, "a certificate in it is malformed"))?;
     }
-    Ok(roots)
+    Ok((certificates, roots))
 }
 
 /// Whom a client trusts, and what it shows itself. By default it trusts nobody.
@@ -195,10 +196,7 @@ impl Trust {
     /// `ca`: a file of roots; none for those of the system. `identity`: the files of a client's certificate and key.
     pub(crate) fn load(ca: Option<&Path>, identity: Option<(&Path, &Path)>) -> Result<Trust, Error> {
         let roots = match ca {
-            Some(path) => {
-                roots(path)?;
-                certificates(path)?
-            }
+            Some(path) => roots(path)?.0,
             None => rustls_native_certs::load_native_certs().certs,
         };
         if roots.is_empty() {

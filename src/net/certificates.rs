@@ -187,9 +187,9 @@ fn read(files: &CertificateFiles, before: Option<&Current>) -> Result<Current, E
     let builder = match &files.client_ca {
         None => builder.with_no_client_auth(),
         Some((path, auth)) => {
-            client_ca = tls::certificates(path)?.iter().map(|one| one.to_vec()).collect();
-            let roots = Arc::new(tls::roots(path)?);
-            let verifier = WebPkiClientVerifier::builder_with_provider(roots, tls::provider());
+            let (certificates, roots) = tls::roots(path)?;
+            client_ca = certificates.iter().map(|one| one.to_vec()).collect();
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), tls::provider());
             let verifier = match auth {
                 ClientAuth::Required => verifier,
                 ClientAuth::Optional => verifier.allow_unauthenticated(),

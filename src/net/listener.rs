@@ -7,7 +7,6 @@
 use super::certificates::Certificates;
 use super::endpoint::{Endpoint, Listening, Passed};
 use super::stopper::Stopper;
-use super::tls_stream::TlsStream;
 use super::transport::{Client, Got, Transport, timespec};
 use crate::episode::Episode;
 use crate::system;
@@ -166,7 +165,9 @@ impl Listener {
     ) {
         for _ in 0..ACCEPTED_AT_ONCE {
             let accepted = socket.accept();
-            match accepted.and_then(|(transport, client)| Ok((self.secured(transport)?, client))) {
+            match accepted.and_then(|(transport, client)| {
+                Ok((transport.secured(self.certificates.as_deref())?, client))
+            }) {
                 Ok((transport, client)) => match service.take(transport, client) {
                     Ok(()) => backoff.end(),
                     Err(Untaken::Full(transport)) => refused.add(transport, &service.refusal()),
@@ -185,17 +186,6 @@ impl Listener {
                     _ => return backoff.note("accept a connection", &error),
                 },
             }
-        }
-    }
-
-    /// The server's side of TLS, where it is spoken. A unix socket leads to no network.
-    fn secured(&self, transport: Transport) -> io::Result<Transport> {
-        match (transport, &self.certificates) {
-            (Transport::Tcp(stream), Some(certificates)) => {
-                let stream = TlsStream::new(stream, certificates.config())?;
-                Ok(Transport::Tls(Box::new(stream)))
-            }
-            (transport, _) => Ok(transport),
         }
     }
 }

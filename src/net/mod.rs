@@ -1,4 +1,4 @@
-//! Connections as bytes: what accepts them, counts them, reads them, and bounds what they hold. It knows no protocol and
+//! Connections as bytes: what accepts them, counts them, reads them, and bounds what they hold. It knows no HTTP and
 //! no node.
 //!
 //! | file | what it is |

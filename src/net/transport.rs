@@ -1,9 +1,10 @@
 //! What carries the bytes of one connection.
 //!
 //! # What must hold
-//! - Nothing outside this file knows which kind of socket it is. A further kind has its place here.
+//! - `endpoint` accepts sockets and makes one. Nothing else outside this file knows which kind of socket it is.
 //! - A wait ends at its deadline, or with the timeouts that [`Transport::prepare`] has set.
 
+use super::certificates::Certificates;
 pub(crate) use super::got::{Got, timespec};
 use super::tls_stream::{Handshake, TlsStream};
 use crate::tls;
@@ -63,6 +64,17 @@ impl Transport {
         match self {
             Transport::Tls(stream) => stream.handshake(deadline, &not_tls()),
             Transport::Tcp(_) | Transport::Unix(_) => Ok(Handshake::Done),
+        }
+    }
+
+    /// The server's side of TLS, where there are certificates for it. A unix socket leads to no network.
+    pub(super) fn secured(self, certificates: Option<&Certificates>) -> io::Result<Transport> {
+        match (self, certificates) {
+            (Transport::Tcp(stream), Some(certificates)) => {
+                let stream = TlsStream::new(stream, certificates.config())?;
+                Ok(Transport::Tls(Box::new(stream)))
+            }
+            (transport, _) => Ok(transport),
         }
     }
 
