@@ -9,6 +9,7 @@ mod common;
 
 use common::node::Setup;
 use common::{Server, eventually, skip};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -85,17 +86,20 @@ fn a_node_answers_and_stops_whatever_its_clock_says() {
     }
 }
 
+/// Sets the clock of a node that reads its offset from a file. The file is put under its name in one step: the node reads
+/// it whenever it likes.
+fn set_offset(file: &Path, text: &str) {
+    let new = file.with_extension("new");
+    std::fs::write(&new, text).unwrap();
+    std::fs::rename(&new, file).unwrap();
+}
+
 /// A clock that was wrong for a while, and was set right: what is given a deadline from then on gets the right one.
 #[test]
 fn a_clock_that_was_set_back_is_said_and_followed() {
     let home = tempfile::tempdir().unwrap();
     let offset = home.path().join("offset");
-    // Put under its name in one step: the node reads it whenever it likes.
-    let set_clock = |text: &str| {
-        let new = home.path().join("new");
-        std::fs::write(&new, text).unwrap();
-        std::fs::rename(&new, &offset).unwrap();
-    };
+    let set_clock = |text: &str| set_offset(&offset, text);
     set_clock("+0");
     let Some(node) = node_with(&format!("FAKETIME_TIMESTAMP_FILE={}", offset.display()), &[]) else {
         return skip(
@@ -155,11 +159,7 @@ fn a_clock_that_was_set_back_is_said_and_followed() {
 fn a_replica_counts_deadlines_as_its_primary_does() {
     let home = tempfile::tempdir().unwrap();
     let offset = home.path().join("offset");
-    let set_clock = |text: &str| {
-        let new = home.path().join("new");
-        std::fs::write(&new, text).unwrap();
-        std::fs::rename(&new, &offset).unwrap();
-    };
+    let set_clock = |text: &str| set_offset(&offset, text);
     set_clock("+0");
     let variable = format!("FAKETIME_TIMESTAMP_FILE={}", offset.display());
     let Some(primary) = node_with(&variable, &[]) else {

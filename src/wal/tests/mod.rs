@@ -34,17 +34,7 @@ fn options(dir: &Path, policy: Policy) -> node::Options {
             bytes_max: u64::MAX,
         },
         value_bytes_max: 1 << 20,
-        log: Options {
-            policy,
-            unwritten_bytes_max: 1 << 20,
-            segment_bytes_max: 1 << 20,
-            compact_bytes_min: Some(0),
-            compact_ratio: 0.0,
-            backlog_bytes: Some(0),
-            branch_spread_bytes: 0,
-            new_store: false,
-            wait_max: Duration::from_secs(20),
-        },
+        log: super::alone::options(policy),
         cluster: node::ClusterOptions::default(),
     }
 }
