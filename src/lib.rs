@@ -1,9 +1,9 @@
 //! pykv: a key-value store behind plain HTTP, in one binary.
 //!
-//! A node holds a map in memory, bounded, least recently used entries dropped first; writes every change to
-//! an append-only log; and answers HTTP. The library is the program's own: it shows what `main` needs ([`run`]) and what
-//! makes the manual pages ([`command`]). This page is the map of the source. Each room opens with what it
-//! is for, what it owns and what must hold in it.
+//! A node keeps a bounded map in memory, and drops the least recently used entries first. It writes every change to an
+//! append-only log. It answers HTTP. Only this program uses the library, which shows what `main` needs ([`run`]) and
+//! what makes the manual pages ([`command`]). This page is the map of the source. Each room opens with what it is for,
+//! what it owns and what must hold in it.
 //!
 //! # The rooms
 //! A room uses what this table allows, and no files use each other in a circle: `tests/architecture` holds the source
@@ -17,9 +17,9 @@
 //! | [`client`] | the HTTP client of the command line | `address`, `api`, `pair`, `record`, `system`, `tls` |
 //! | [`server`] | accepts connections and runs each: from bytes to a handler, and its answer back | `api`, `auth`, `handlers`, `http`, `wal`, `net`, `node`, `observe`, `system` |
 //! | [`handlers`] | one file a resource: from a request to its answer, by calls of a node; the table of routes | `address`, `api`, `auth`, `histogram`, `http`, `json`, `key`, `wal`, `net`, `node`, `observe`, `page`, `pair`, `record`, `replication`, `session`, `store`, `wall` |
-//! | [`session`] | a client's way to the data: a node, and what the client's token opens | `auth`, `key`, `wal`, `node`, `pair` |
+//! | [`session`] | a client's way to the data: it holds each key against what the client's token opens | `auth`, `key`, `wal`, `node`, `pair` |
 //! | [`http`] | HTTP on the wire: requests, answers, problems | `api`, `escape`, `wall` |
-//! | [`net`] | connections as bytes: the open ones, what came, the memory that all share; no protocol, no node | `system`, `episode`, `tls`, `wall` |
+//! | [`net`] | connections as bytes: the open ones, what came, the memory that all share; no HTTP, no node | `system`, `episode`, `tls`, `wall` |
 //! | [`auth`] | tokens and what they allow | `wall` |
 //! | [`observe`] | how long requests took, and who hears of it: the slow log, the access log, `/metrics`, `/history` | `api`, `escape`, `histogram`, `http`, `net`, `node`, `store`, `waits`, `wall`, `system`, `episode`, `worker` |
 //! | [`page`] | the web page: files in the binary | `http` |
@@ -28,58 +28,62 @@
 //! | [`node`] | a store, its log and its role: the one thing that handlers and commands talk to | `api`, `boot_clock`, `digest`, `histogram`, `key`, `wal`, `pair`, `record`, `resolver`, `store`, `wall`, `worker` |
 //! | [`store`] | memory: the LRU map, and the lock it is shared under | `digest`, `lock_order`, `wal`, `pair`, `record`, `waits` |
 //! | [`wal`] | disk: segments, group commit, recovery, compaction, backups, check and repair | `digest`, `histogram`, `lock_order`, `pair`, `record`, `waits`, `wall`, `worker`, `system` |
-//! | [`digest`] | what tells two stores with the same entries from others | `pair`, `record` |
+//! | [`digest`] | a digest of all entries: equal stores have equal digests | `pair`, `record` |
 //! | [`record`] | the one record format | `pair` |
 //! | `key` | a key that was checked | `pair` |
 //! | `pair` | a key and its value as one piece of memory | |
 //! | `address`, `resolver` | the address of a node; names looked up by a thread of their own | |
 //! | `json` | JSON from outside, its errors in plain words | |
-//! | `escape` | text that acts on nothing it is shown on | |
+//! | `escape` | makes the text of strangers safe for terminals and logs | |
 //! | `system` | what the system says of an error, as people read it | |
 //! | `tls` | certificates and keys as files hold them, and whom a client trusts | `system` |
-//! | `wall`, `boot_clock` | the time of day, within what can be written; a clock that counts suspension | |
+//! | `wall`, `boot_clock` | the time of day, within the dates that can be written; a clock that runs on while the machine is suspended | |
 //! | `worker`, `episode` | threads of the node's own, called, stopped and joined; a failure that is logged once | |
 //! | `lock_order` | the order of the locks that a thread may hold together; debug builds check it | |
 //! | `histogram`, `waits` | how long things took; what a thread has waited for | |
 //! | `internals` | what benches and the tests of `tests/` use of the rest; nobody else may count on it | |
 //! | `fuzzing` | the doors through which fuzzers and property tests come in | `handlers`, `wal`, `record` |
 //!
-//! The store holds the log's [`Appender`](wal), because a change and its place in the log belong to one hold of one
-//! lock; the log sees the store only as a source of entries.
+//! The store owns the log's [`Appender`](wal): one lock covers a change and its offset. The log knows the store only as a
+//! source of entries.
 //!
 //! # Where to look
 //! | task | where |
 //! | --- | --- |
-//! | add a route | `handlers::route` (the table), a file of `handlers` for the resource, `page/openapi.json` |
+//! | add a route | `api` (the path), `handlers::route` (the table), `handlers::dispatch` (the call), a file of `handlers`, `page/openapi.json` |
 //! | a token's scope and prefix | `auth` holds both; `handlers::admit` checks the scope, [`session`] each key, the keys of a batch too |
 //! | a torn tail is cut | `wal::recovery` |
-//! | the answer to a write whose sync failed | `wal::flush` and `wal::commit` fail the log, `server::output` replaces the answer |
-//! | an offset is checked against the branch | `node::poll` for a follower's next chunk; `wal::branch` has the rule |
+//! | the answer to a write whose sync failed | `wal::commit` fails the log; `server::output` replaces the answer, `server::deferred` one that another thread sends; `handlers::failure` has the status |
+//! | an offset is checked against the branch | `node::poll` for a follower's next chunk, `wal::handle` its last record; `wal::branch` has the rule |
 //! | an answer that is sent by another thread | `server::deferred`, `wal::commit_queue` |
 //! | what `--fsync` means | `wal::options` (`Policy`), `wal::watermarks` |
-//! | a bound on memory | `net::budget` for connections, `wal::budget` for records, `store::lru` for entries |
+//! | a bound on memory | `net::budget` for requests and answers in flight, `wal::budget` for records, `store::lru` for entries |
+//! | a kind of socket | `net::transport`; `net::endpoint` makes it |
 //! | a status code or the kind of a problem | `http::problem`, `handlers::failure` |
-//! | who may become primary | `replication::failover`, `node::role` |
+//! | a replica takes over by itself | `replication::silence` decides, `replication::failover` acts, `node::role` carries it out |
+//! | a handover, and its undoing | `replication::handover` (the replica), `node::handover` (the primary), `handlers::replication` (the requests) |
+//! | an exit status | `commands::exit` |
+//! | a lock's place in the order | `lock_order` and `wal::locks`; `node::role` for a change of role |
 //!
 //! # One number
 //! The log is one endless sequence of bytes, and an **offset** is a position in it that is never reused.
-//! Whatever says "when" says an offset: a key's version (its ETag) is the offset just past the record that
+//! Every point in time is said as an offset: a key's version (its ETag) is the offset just past the record that
 //! last wrote it; a write is durable when the log is written, or synced, up to there.
 //!
 //! # The way of a write
 //! 1. The connection's thread reads and checks the request, and makes the pair of key and value: one
-//!    allocation. It takes room for the record in the log's budget of bytes not yet written. Where the disk
-//!    is behind, it is here that writers wait: before they hold any lock, so readers do not feel it.
+//!    allocation. It takes room for the record in the log's budget of bytes not yet written. When the
+//!    disk falls behind, writers wait here. They hold no lock yet, so readers do not notice.
 //! 2. [`Node::put`](node::Node::put) takes the store's lock; checks mode, precondition and the log's
 //!    health; evicts what no longer fits; gives the record its offset and hands it to the log's channel;
 //!    changes the map. Every check comes before the first change.
 //! 3. Out of the lock, [`Node::wait`](node::Node::wait) returns once the log is written (for
-//!    `--fsync always`: synced) up to the offset. If nobody is writing, the waiting thread does it itself,
-//!    for all whose records are in the channel: group commit. A connection with many requests in hand
-//!    waits once for all of them. One that finds the log being written defers its answer and reads the next
-//!    request; the thread that brings the log far enough sends the answer ([`server`]).
-//! 4. The answer goes out. If the write or the sync failed, `server::output` replaces the answer, which is encoded
-//!    and not sent, by a 503 or 507: never a success.
+//!    `--fsync always`: synced) up to the offset. If no thread is writing, the waiting thread writes all records in
+//!    the channel, its own and those of others: group commit. A connection with many requests in hand waits once
+//!    for all of them. A connection with one answer to send may find that another thread is writing. It defers its
+//!    answer and reads the next request; the thread that brings the log far enough sends the answer ([`server`]).
+//! 4. The answer goes out. If the write or the sync fails, `server::output` or `server::deferred` discards the encoded
+//!    answer and sends 503 or 507: never a success.
 //!
 //! # The way of a read
 //! Under the store's lock: look the key up, make it the most recently used, copy a small value out or
@@ -89,26 +93,26 @@
 //! # The way of a watch
 //! A watcher reads the log's files behind the writer, up to what is written, on its connection's own thread
 //! ([`wal::Feed`]). Where there is nothing new it sleeps; whoever writes the log next wakes one watcher, which
-//! wakes the next. A handler itself never waits: it gives its connection a closure, and the connection sends
-//! everything in hand before it runs it (`handlers::stream`).
+//! wakes the next. A handler never waits. It returns a closure; the connection first sends every finished answer,
+//! and then runs the closure (`handlers::stream`).
 //!
 //! # The way of a replicated record
 //! The thread `follow` of a replica asks the primary for what comes after the end of its own log. The primary's
 //! connection answers it from the log's files, as it does a watcher, with the bytes as they are. The replica checks
 //! every record, hands the chunk to its own log's writer and waits for it, then applies it to the store, and asks
-//! for what comes next. That request acknowledges all before it, and wakes the primary's threads that wait for
-//! replicas. What else may happen (histories that part, snapshots, terms) stands in [`replication`].
+//! for what comes next. This next request acknowledges every record before it. It wakes the threads of the primary that
+//! wait for replicas. What else may happen (histories that part, snapshots, terms) stands in [`replication`].
 //!
 //! # The way of a compaction
-//! The log continues in a new segment, at offset N. The thread `compact` walks the store, a few entries in a
-//! hold of its lock, least recently used first, into a temporary file. The file becomes the base at N once the
+//! The log continues in a new segment, at offset N. The thread `compact` copies the store into a temporary
+//! file, least recently used first, and takes the store's lock for a few entries at a time. The file becomes the base at N once the
 //! log is synced up to the end of the walk. Then all that is older than N is removed, except for a backlog.
 //!
 //! # The way of a restart
 //! [`Node::open`](node::Node::open) locks the directory; reads the newest base, if there is one, and the
-//! segments from its offset on; replays each record into the map, evictions too, so nothing is decided
-//! anew; cuts off a torn tail; if part of a batch is missing, drops the whole batch. Any other damage stops the
-//! start. A primary continues far behind the end of its log, so that no version is given twice.
+//! segments from its offset on; replays each record into the map, evictions too, so a start repeats old
+//! decisions and makes none; cuts off a torn tail; if part of a batch is missing, drops the whole batch. Any other damage stops the
+//! start. A primary continues at an offset far past the end of its log, so it gives no version twice.
 //! Only then does the node answer requests.
 //!
 //! # Threads
@@ -126,7 +130,7 @@
 //! | `access` | 1, with `--access-log` | `pykv serve` | the end of the server, once all lines are written |
 //! | `service` | 1, under systemd | `pykv serve`, for the start and for the time after it | the end of either, which joins it |
 //! | `reload` | 1 | `pykv serve` | the end of the server, which joins it |
-//! | `ctrl-c`, `signals` | 1 each | `pykv serve` | the end of the process; they hold nothing |
+//! | `ctrl-c`, `signals` | 1 each | `pykv serve` | the end of the process; they own nothing that must be cleaned up |
 //!
 //! To stop: the signal's thread tells the server; connections finish what they have begun; the server's
 //! scope joins them; `follow` and `prober` are stopped; the node is closed, which ends `sweep`, `compact` and `log`, writes and syncs the rest,
@@ -135,11 +139,12 @@
 //! # What holds everywhere
 //! - What was acknowledged is durable, as `--fsync` means it.
 //! - The order of records is the order of the changes in memory, because one lock covers both.
-//! - Lock order: base < apply < writer < store (`wal::locks`); debug builds check it (`lock_order`).
-//! - Under the store's lock nothing waits, writes, encodes or frees.
+//! - Lock order: base < apply < writer < store (`wal::locks`); debug builds check it (`lock_order`). The lock of a change
+//!   of role comes before apply (`node::role`); no build checks that.
+//! - A thread that holds the store's lock does not wait, write, encode or free memory.
 //! - A refusal before the store's lock has changed nothing and is not in the log.
 //! - Bytes from outside (network, disk, command line) come to errors, never to a panic.
-//! - Whatever a client can make the node hold has a bound.
+//! - All that a client can make the node hold is bounded.
 
 #![warn(clippy::unwrap_used)]
 #![cfg_attr(not(test), warn(unreachable_pub))]

@@ -76,7 +76,8 @@ pub struct Handshake {
     /// How far its log is written.
     pub offset: u64,
     /// The last of the promotions that it has tried and given up, counted from 1; 0 where there is none. It begins no
-    /// term by that one any more. A node of another version does not say it, and is told that it is one.
+    /// term by that one any more. A node of another version leaves it out; the error names
+    /// the version, and not this member.
     #[serde(default)]
     pub given_up: u64,
     /// CRC-32 of all that.

@@ -48,7 +48,7 @@ pub(super) fn take_sockets(listen: &mut Vec<Endpoint>) -> Result<Vec<Passed>, Er
     Ok(passed)
 }
 
-/// Says that the node takes requests, and goes on saying how it is, for as long as `run` takes.
+/// Tells the manager that the node takes requests. Until `run` returns it reports each change of the node's state.
 pub(super) fn serve<T>(node: &Node, run: impl FnOnce() -> T) -> Result<T, Error> {
     if env::var_os("NOTIFY_SOCKET").is_none() {
         return Ok(run());

@@ -166,7 +166,7 @@ enum Found {
     End,
 }
 
-/// What a feed and a sink take to give what comes next, in bytes, except for a record that is longer than a buffer.
+/// The buffers of a feed and a sink for the next record, in bytes. A record longer than a buffer takes more.
 fn feed_bytes(feed: &Feed<'_>) -> usize {
     let ahead = usize::try_from(feed.bytes_ahead()).unwrap_or(usize::MAX);
     // Each byte may come to six, and the fields of a change to more than its record has.

@@ -7,6 +7,7 @@
 //! | `marks` | what is known of requests whose answers are on their way |
 //! | `slow` | a line in the node's log about a request that took long |
 //! | `access` | a line about every request, in a file of its own |
+//! | `history` | samples of the last hour |
 //!
 //! A request's time runs from when the last of it was read to when the system took the last of its answer: what the
 //! node can do something about. In a pipeline it begins with the read that brought the request, so that a request

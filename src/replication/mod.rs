@@ -9,13 +9,13 @@
 //! | `prober` | the thread that asks the other nodes |
 //! | `handshake` | what nodes say of themselves, and which of them gives way |
 //! | `handover` | a promotion for which the primary holds its writers |
-//! | `link` | one connection to another node |
+//! | `link`, `wire`, `link_error` | one connection to another node; its bytes, plain or under TLS; what goes wrong there |
 //! | `pulse`, `backoff` | this node's own pauses; pauses between attempts |
 //! | `follow_error` | what keeps a replica from following |
 //!
-//! `node/replica.rs` and `node/role.rs` say what these do to a node, `wal/copy.rs` and `wal/snapshot.rs` what
-//! they do to the log's files. The other end of each request is in `http/replication.rs`, the messages of both
-//! in `api/replication.rs`.
+//! `node/replica.rs`, `node/role.rs` and `node/handover.rs` say what these do to a node, `wal/copy.rs` and
+//! `wal/snapshot.rs` what they do to the log's files. The other end of each request is in `handlers/replication.rs`
+//! and its folder, the messages of both in `api/replication.rs`.
 //!
 //! # The idea
 //! A replica's log is the primary's: the same bytes at the same offsets. So a position is one number wherever it

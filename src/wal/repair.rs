@@ -1,9 +1,9 @@
 //! Mends a directory.
 //!
-//! A repair never guesses, and throws nothing away: bytes that are no record are saved as they are to
-//! `damaged-<offset>.pykv` in the same directory, which has that name only once it is whole. Where the disk fails, a
-//! file that could not be mended is made as it was, and its copy removed. Otherwise,
-//! - at the end of the last segment they are cut off, as a start would do with a torn tail;
+//! A repair never guesses, and throws nothing away. It saves bytes that are no record to `damaged-<offset>.pykv` in the
+//! same directory; the copy gets that name once it is complete. Where the disk fails, the repair restores the file that
+//! it was mending and removes its copy. Files that it had mended before stay mended.
+//! - At the end of the last segment they are cut off, as a start would do with a torn tail;
 //! - where the end of a segment is missing, and more with it than a record can have, a GAP and a SKIP take its place:
 //!   what was there ended with a SKIP, and the file stays as short as it was;
 //! - elsewhere a GAP record is laid over them, of their very length, so that every other record keeps its
