@@ -310,6 +310,7 @@ fn a_client_certificate_stands_for_a_scope() {
     let app = clients.give_client("app", &["app1.example.org"], &[], "nobody");
     let reader = clients.give_client("reader", &[], &["spiffe://example.org/reader"], "nobody");
     let named = clients.give_client("named", &[], &[], "app1.example.org");
+    let other = clients.give_client("other", &["app2.example.org"], &[], "nobody");
     let stranger = ca.give_client("stranger", &["app1.example.org"], &[], "nobody");
     let tokens = dir.path().join("tokens");
     let text = "admin sixteen-characters-or-more\nwrite cert:app1.example.org\nread cert:spiffe://example.org/reader\n";
@@ -339,6 +340,9 @@ fn a_client_certificate_stands_for_a_scope() {
     assert_eq!(code(&node, &write, Some(&app)).0, Some(0));
     assert_eq!(code(&node, &read, Some(&reader)).0, Some(0));
     assert_eq!(code(&node, &write, Some(&reader)).0, Some(5));
+    let (status, said) = code(&node, &read, Some(&other));
+    assert_eq!(status, Some(5), "{said}");
+    assert!(said.contains("certificate"), "{said}");
     // What a certificate calls its subject is no name.
     assert_eq!(code(&node, &read, Some(&named)).0, Some(5));
     let (status, said) = code(&node, &read, Some(&stranger));

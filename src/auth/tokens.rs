@@ -116,13 +116,15 @@ impl Tokens {
         scope: Scope,
         now: impl FnOnce() -> SystemTime,
     ) -> Result<Grant, Denied> {
-        allowed(self.find(bearer(authorization)?), scope, now)
+        let known = self.find(bearer(authorization)?).ok_or(Denied::Unknown)?;
+        allowed(known, scope, now)
     }
 
     /// What a request may do that shows no token, and whose client has proved `names` by a certificate, where that
     /// includes `scope`: by the first of the lines that stands for one of these.
     pub(crate) fn check_names(&self, names: &[String], scope: Scope) -> Result<Grant, Denied> {
-        allowed(self.find_name(names), scope, wall::now)
+        let known = self.find_name(names).ok_or(Denied::Certificate)?;
+        allowed(known, scope, wall::now)
     }
 
     fn find_name(&self, names: &[String]) -> Option<&Known> {
@@ -133,8 +135,7 @@ impl Tokens {
     }
 }
 
-fn allowed(known: Option<&Known>, scope: Scope, now: impl FnOnce() -> SystemTime) -> Result<Grant, Denied> {
-    let known = known.ok_or(Denied::Unknown)?;
+fn allowed(known: &Known, scope: Scope, now: impl FnOnce() -> SystemTime) -> Result<Grant, Denied> {
     // The clock is not asked for the many that never expire.
     if known.expires.is_some() && known.has_expired(now()) {
         return Err(Denied::Expired);
@@ -170,6 +171,8 @@ pub(crate) enum Denied {
     Scheme,
     /// Nobody knows the token.
     Unknown,
+    /// No line stands for any name of the client's certificate, and it shows no token.
+    Certificate,
     /// The token was known, and its time is over.
     Expired,
     /// The token allows less than it takes.
@@ -186,6 +189,9 @@ impl fmt::Display for Denied {
             Denied::Missing => f.write_str("send `Authorization: Bearer` and a token"),
             Denied::Scheme => f.write_str("the scheme is Bearer"),
             Denied::Unknown => f.write_str("the token is not known here"),
+            Denied::Certificate => f.write_str(
+                "no name of the client's certificate stands in the file of tokens; send `Authorization: Bearer` and a token",
+            ),
             Denied::Expired => f.write_str("the token has expired"),
             Denied::Scope { needed, held } => write!(
                 f,

@@ -54,7 +54,7 @@ impl Problem {
     pub(crate) fn of_denied(denied: Denied) -> Problem {
         let (kind, challenge) = match denied {
             Denied::Missing | Denied::Scheme => (problem::UNAUTHORIZED, "Bearer realm=\"pykv\""),
-            Denied::Unknown | Denied::Expired => (
+            Denied::Unknown | Denied::Certificate | Denied::Expired => (
                 problem::UNAUTHORIZED,
                 "Bearer realm=\"pykv\", error=\"invalid_token\"",
             ),

@@ -249,9 +249,9 @@ impl<'a, 'c> Sink<'a, 'c> {
         loop {
             let is_wanted = self.charge.budget().is_wanted();
             if is_wanted && let Some(bytes) = self.charged_beside.take() {
-                self.kept = None;
                 self.charge.lower_to(bytes);
             }
+            // What is not charged, or not any more, is not kept while the client takes nothing.
             if self.charged_beside.is_none() {
                 self.kept = None;
             }
