@@ -47,8 +47,19 @@ impl<'a> Authority<'a> {
 }
 
 fn is_of_name(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+    IS_OF_NAME[usize::from(byte)]
 }
+
+/// A table, since each request has a `Host`, and each byte of it is looked at.
+const IS_OF_NAME: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0u8;
+    while byte < u8::MAX {
+        table[byte as usize] = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+        byte += 1;
+    }
+    table
+};
 
 /// A port's digits; there may be none (RFC 3986, 3.2.3).
 fn is_port(digits: &[u8]) -> bool {

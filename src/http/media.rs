@@ -21,6 +21,10 @@ pub(crate) fn sent(content_type: Option<&[u8]>, missing: Option<Sent>) -> Result
             None => refused("send `Content-Type: application/json`"),
         };
     };
+    // As nearly all clients write it: no parameters to look for.
+    if content_type == api::MEDIA_OCTETS.as_bytes() && missing.is_some() {
+        return Ok(Sent::Octets);
+    }
     let mut parts = content_type.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
     let media = parts.next().unwrap_or_default();
     if media.eq_ignore_ascii_case(api::MEDIA_OCTETS.as_bytes()) && missing.is_some() {
@@ -62,8 +66,14 @@ pub(crate) fn check_coding(content_encoding: Option<&[u8]>) -> Result<(), Proble
 
 /// The form of a value that an `Accept` asks for: JSON, unless the bytes alone are liked better.
 pub(crate) fn preferred(accept: &Lines<'_>) -> Result<Media, Problem> {
-    if accept.is_empty() || accept.single() == Some(b"*/*") {
+    if accept.is_empty() {
         return Ok(Media::Json);
+    }
+    // As nearly all clients write it: one range, and no weights to compare.
+    match accept.single() {
+        Some(b"*/*" | b"application/json") => return Ok(Media::Json),
+        Some(b"application/octet-stream") => return Ok(Media::Octets),
+        _ => {}
     }
     let json = quality(accept, b"application/json");
     let octets = quality(accept, b"application/octet-stream");

@@ -40,11 +40,14 @@ pub(crate) fn parameters<'a, const N: usize>(
     names: [&'static str; N],
 ) -> Result<[Option<Cow<'a, str>>; N], Problem> {
     let mut values = [const { None }; N];
-    for pair in query.unwrap_or("").split('&').filter(|pair| !pair.is_empty()) {
-        let (name, value) = match pair.split_once('=') {
-            Some((name, value)) => (name, Some(value)),
-            None => (pair, None),
-        };
+    let mut rest = query;
+    while let Some(query) = rest {
+        let pair;
+        (pair, rest) = cut(query, b'&');
+        if pair.is_empty() {
+            continue;
+        }
+        let (name, value) = cut(pair, b'=');
         let name = decode_parameter(name)?;
         let Some(index) = names.iter().position(|known| *known == name) else {
             return Err(
@@ -73,8 +76,20 @@ pub(crate) fn flag(name: &'static str, value: Option<&str>) -> Result<bool, Prob
     }
 }
 
+/// What stands before the first such byte, which is ASCII, and after it. A loop over bytes: for texts as short as these
+/// a search of `str` costs more to begin than to do.
+fn cut(text: &str, at: u8) -> (&str, Option<&str>) {
+    match text.bytes().position(|byte| byte == at) {
+        Some(index) => (&text[..index], Some(&text[index + 1..])),
+        None => (text, None),
+    }
+}
+
 /// In a query, and only there, `+` stands for a blank.
 fn decode_parameter(text: &str) -> Result<Cow<'_, str>, Problem> {
+    if !text.bytes().any(|byte| matches!(byte, b'+' | b'%')) {
+        return Ok(Cow::Borrowed(text));
+    }
     if !text.contains('+') {
         return decode(text, problem::BAD_QUERY);
     }
