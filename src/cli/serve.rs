@@ -347,6 +347,7 @@ impl Serve {
                 backlog_bytes: self.log_backlog.map(|size| size.0),
                 branch_spread_bytes: wal::BRANCH_SPREAD_BYTES,
                 new_store: self.new_store,
+                progress: std::sync::Arc::default(),
                 wait_max: self.write_timeout.0,
             },
         }

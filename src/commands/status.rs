@@ -107,11 +107,16 @@ pub(super) fn text(status: &Status, stats: &Stats) -> String {
             ),
         ),
     ];
-    let lines = lines
+    let mut lines: Vec<_> = lines
         .into_iter()
         .chain(clock(status))
-        .chain(replication(&status.role, &status.replication));
-    lines.fold(String::new(), |mut text, (name, value)| {
+        .chain(replication(&status.role, &status.replication))
+        .collect();
+    // It is the log's, and stands first: nobody is to stop reading at an "ok".
+    if status.health == "ok" && lines.iter().any(|(name, _)| *name == "trouble") {
+        lines[0].1.push_str(", with trouble: see below");
+    }
+    lines.into_iter().fold(String::new(), |mut text, (name, value)| {
         // A node is another machine's word: nothing of it may act on the terminal.
         let value = value.replace(char::is_control, " ");
         writeln!(text, "{name:<12} {value}").expect("a string takes all");
