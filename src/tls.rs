@@ -270,7 +270,7 @@ pub(crate) fn words(error: &rustls::Error) -> String {
             | AlertDescription::AccessDenied => "it does not accept the client's certificate".to_owned(),
             AlertDescription::CertificateExpired => "the client's certificate has expired".to_owned(),
             AlertDescription::InternalError => {
-                "it does not take the connection; it may have as many as it may have".to_owned()
+                "it takes no more connections, or cannot serve this one".to_owned()
             }
             alert => format!("it ends the handshake: {alert:?}"),
         },
