@@ -195,9 +195,14 @@ fn the_page_the_docs_and_events_work_over_https() {
     done(&node, &ca, &["set", "colour", "green"]);
     browser.open(&format!("{}/#explorer?key=colour", url(&node)));
     browser.until_text("#value", "green");
-    // What a change elsewhere shows came by an EventSource.
+    browser.run(
+        "window.seen = []; window.source = new EventSource('/watch'); \
+         source.addEventListener('set', (event) => seen.push(JSON.parse(event.data).key))",
+    );
+    browser.until("source.readyState === EventSource.OPEN");
     done(&node, &ca, &["set", "later", "red"]);
-    browser.until("document.querySelectorAll('.row[title=later]').length === 1");
+    browser.until("seen.includes('later')");
+    browser.run("source.close()");
     assert_eq!(browser.run("return location.protocol"), "https:");
     browser.open(&format!("{}/docs", url(&node)));
     browser.until_text("body", "/kv/{key}");
