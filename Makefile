@@ -6,7 +6,7 @@ CARGO ?= cargo
 # Passed on by `make run`: make run ARGS='--fsync always'
 ARGS ?=
 
-BINARY = target/release/pykv
+BINARY = $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)/release/pykv
 BINDIR = $(DESTDIR)$(PREFIX)/bin
 MANDIR = $(DESTDIR)$(PREFIX)/share/man/man1
 

@@ -171,9 +171,10 @@ pub(crate) enum Command {
     Persist(Persist),
     /// Do several operations as one step, all of them or none
     ///
-    /// They are read as JSON lines, an operation a line: {"op":"get","key"}, {"op":"delete","key"} or
-    /// {"op":"set","key","value"}. A set may have "encoding":"base64", and "ttl" (in seconds) or
-    /// "expires_at_ms"; a set or a delete "if_version"; a set "if_absent". All conditions are held against
+    /// They are read as JSON lines, an operation a line: {"op":"get","key"}, {"op":"delete","key"},
+    /// {"op":"set","key","value"}, {"op":"increment","key","by"} or {"op":"append","key","value"}. A set or an append
+    /// may have "encoding":"base64"; a set, an increment or an append "ttl" (in seconds) or "expires_at_ms"; all but a
+    /// get "if_version"; a set "if_absent"; an increment "initial". All conditions are held against
     /// what was there before; where one fails nothing is changed, and the exit status is 4. All lines are one
     /// batch, so there may be at most as many as the node's --max-batch says. A result is printed for each
     /// operation, as a JSON line.

@@ -13,8 +13,8 @@ pub mod api {
 
 pub mod node {
     pub use crate::node::{
-        Ahead, BatchError, Batched, ClusterOptions, Deadline, Mode, Node, Options, Outcome, Precondition,
-        Step, WriteError, Written, acknowledged,
+        Ahead, BatchError, Batched, ClusterOptions, Deadline, Edit, Edited, Mode, Node, Options, Outcome,
+        Precondition, Step, WriteError, Written, acknowledged,
     };
 }
 

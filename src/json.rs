@@ -2,13 +2,14 @@
 //!
 //! serde names what it expects as Rust does ("f64", "a map"), and serde_json says where its parser stood. Neither
 //! means anything to somebody who wrote a line by hand. So:
-//! - The fields of an object are read by [`text`], [`number`], [`whole`] and [`flag`], whose errors name the
+//! - The fields of an object are read by [`text`], [`number`], [`whole`], [`integer`] and [`flag`], whose errors name the
 //!   field and what must stand there.
 //! - A visitor of an object or a list takes its words for all else from [`refuse_others`].
 //! - [`why`] says what is wrong with a text that was not read.
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 use serde_json::error::Category;
+use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
 
@@ -36,6 +37,21 @@ pub(crate) fn text<'de, A: MapAccess<'de>>(
     }
 }
 
+/// The JSON that is the next value of an object, as it is written.
+pub(crate) fn raw<'de, A: MapAccess<'de>>(map: &mut A) -> Result<&'de str, A::Error> {
+    Ok(map.next_value::<&'de RawValue>()?.get())
+}
+
+/// The string that a piece of JSON is, which was read by [`raw`] under the field `name`.
+pub(crate) fn text_of<'a>(raw: &'a str, name: &'static str) -> Result<Cow<'a, str>, String> {
+    const EXPECTED: &str = "a string";
+    let read = Seed(name, EXPECTED).deserialize(&mut serde_json::Deserializer::from_str(raw));
+    match read.map_err(|error| why(&error, true))? {
+        Scalar::Text(text) => Ok(text),
+        other => Err(other.is_not::<serde_json::Error>(name, EXPECTED).to_string()),
+    }
+}
+
 /// The number that is the next value of an object, under the field `name`.
 pub(crate) fn number<'de, A: MapAccess<'de>>(map: &mut A, name: &'static str) -> Result<f64, A::Error> {
     const EXPECTED: &str = "a number";
@@ -43,6 +59,7 @@ pub(crate) fn number<'de, A: MapAccess<'de>>(map: &mut A, name: &'static str) ->
         Scalar::Number(number) => Ok(number),
         // As the parser would have read it: exact below 2^53, and the nearest above.
         Scalar::Whole(number) => Ok(number as f64),
+        Scalar::Negative(number) => Ok(number as f64),
         other => Err(other.is_not(name, EXPECTED)),
     }
 }
@@ -56,6 +73,7 @@ pub(crate) fn number_or_null<'de, A: MapAccess<'de>>(
     match map.next_value_seed(Seed(name, EXPECTED))? {
         Scalar::Number(number) => Ok(Some(number)),
         Scalar::Whole(number) => Ok(Some(number as f64)),
+        Scalar::Negative(number) => Ok(Some(number as f64)),
         Scalar::Null => Ok(None),
         other => Err(other.is_not(name, EXPECTED)),
     }
@@ -66,6 +84,17 @@ pub(crate) fn whole<'de, A: MapAccess<'de>>(map: &mut A, name: &'static str) -> 
     const EXPECTED: &str = "a whole number, 0 or more";
     match map.next_value_seed(Seed(name, EXPECTED))? {
         Scalar::Whole(number) => Ok(number),
+        other => Err(other.is_not(name, EXPECTED)),
+    }
+}
+
+/// The whole number of 64 bits that is the next value of an object, under the field `name`.
+pub(crate) fn integer<'de, A: MapAccess<'de>>(map: &mut A, name: &'static str) -> Result<i64, A::Error> {
+    const EXPECTED: &str = "a whole number of 64 bits";
+    match map.next_value_seed(Seed(name, EXPECTED))? {
+        Scalar::Negative(number) => Ok(number),
+        Scalar::Whole(number) => i64::try_from(number)
+            .map_err(|_| A::Error::custom(format_args!("`{name}` must be {EXPECTED}, up to {}", i64::MAX))),
         other => Err(other.is_not(name, EXPECTED)),
     }
 }
@@ -96,7 +125,9 @@ pub(crate) fn flag<'de, A: MapAccess<'de>>(map: &mut A, name: &'static str) -> R
 enum Scalar<'de> {
     Text(Cow<'de, str>),
     Whole(u64),
-    /// A number with a fraction, an exponent or a sign.
+    /// A whole number below 0.
+    Negative(i64),
+    /// A number with a fraction or an exponent.
     Number(f64),
     Flag(bool),
     Null,
@@ -106,13 +137,15 @@ impl Scalar<'_> {
     fn is_not<E: Error>(&self, name: &str, expected: &str) -> E {
         let found = match self {
             Scalar::Text(_) => "a string",
-            Scalar::Whole(_) | Scalar::Number(_) => "a number",
+            Scalar::Whole(_) | Scalar::Negative(_) | Scalar::Number(_) => "a number",
             Scalar::Flag(true) => "true",
             Scalar::Flag(false) => "false",
             Scalar::Null => "null",
         };
         match (self, expected) {
-            (Scalar::Number(_), expected) => E::custom(format_args!("`{name}` must be {expected}")),
+            (Scalar::Number(_) | Scalar::Negative(_), expected) => {
+                E::custom(format_args!("`{name}` must be {expected}"))
+            }
             _ => E::custom(format_args!("`{name}` must be {expected}, not {found}")),
         }
     }
@@ -149,7 +182,7 @@ impl<'de> Visitor<'de> for Seed {
     }
 
     fn visit_i64<E>(self, number: i64) -> Result<Scalar<'de>, E> {
-        Ok(Scalar::Number(number as f64))
+        Ok(Scalar::Negative(number))
     }
 
     fn visit_f64<E>(self, number: f64) -> Result<Scalar<'de>, E> {

@@ -25,7 +25,7 @@
 //! | [`page`] | the web page: files in the binary | `http` |
 //! | [`replication`] | the threads that follow another node, call the others and take over; the whole protocol | `address`, `api`, `boot_clock`, `wal`, `node`, `tls` |
 //! | [`api`] | what both sides of the HTTP API speak: paths, headers, JSON | |
-//! | [`node`] | a store, its log and its role: the one thing that handlers and commands talk to | `api`, `boot_clock`, `digest`, `histogram`, `key`, `wal`, `pair`, `record`, `resolver`, `store`, `wall`, `worker` |
+//! | [`node`] | a store, its log and its role: the one thing that handlers and commands talk to | `api`, `boot_clock`, `digest`, `histogram`, `key`, `lock_order`, `wal`, `pair`, `record`, `resolver`, `store`, `wall`, `worker` |
 //! | [`store`] | memory: the LRU map, and the lock it is shared under | `digest`, `lock_order`, `wal`, `pair`, `record`, `waits` |
 //! | [`wal`] | disk: segments, group commit, recovery, compaction, backups, check and repair | `digest`, `histogram`, `lock_order`, `pair`, `record`, `waits`, `wall`, `worker`, `system` |
 //! | [`digest`] | a digest of all entries: equal stores have equal digests | `pair`, `record` |
@@ -63,7 +63,7 @@
 //! | a replica takes over by itself | `replication::silence` decides, `replication::failover` acts, `node::role` carries it out |
 //! | a handover, and its undoing | `replication::handover` (the replica), `node::handover` (the primary), `handlers::replication` (the requests) |
 //! | an exit status | `commands::exit` |
-//! | a lock's place in the order | `lock_order` and `wal::locks`; `node::role` for a change of role |
+//! | a lock's place in the order | `lock_order`; `wal::locks` for those of the log |
 //!
 //! # One number
 //! The log is one endless sequence of bytes, and an **offset** is a position in it that is never reused.
@@ -139,8 +139,7 @@
 //! # What holds everywhere
 //! - What was acknowledged is durable, as `--fsync` means it.
 //! - The order of records is the order of the changes in memory, because one lock covers both.
-//! - Lock order: base < apply < writer < store (`wal::locks`); debug builds check it (`lock_order`). The lock of a change
-//!   of role comes before apply (`node::role`); no build checks that.
+//! - Lock order: turn < promotion < base < role < apply < writer < store. `lock_order` names them; debug builds check it.
 //! - A thread that holds the store's lock does not wait, write, encode or free memory.
 //! - A refusal before the store's lock has changed nothing and is not in the log.
 //! - Bytes from outside (network, disk, command line) come to errors, never to a panic.

@@ -1,6 +1,7 @@
 //! The order of the locks that a thread may hold together, checked in debug builds.
 //!
-//! - Order: [`Base`](Rank::Base) < [`Apply`](Rank::Apply) < [`Writer`](Rank::Writer) < [`Store`](Rank::Store).
+//! - Order: [`Turn`](Rank::Turn) < [`Promotion`](Rank::Promotion) < [`Base`](Rank::Base) < [`Role`](Rank::Role) <
+//!   [`Apply`](Rank::Apply) < [`Writer`](Rank::Writer) < [`Store`](Rank::Store).
 //! - A thread that holds one may take a later one, and never an earlier one, nor the same again.
 //! - A debug build panics at the first lock that is taken out of order, whether or not it would have blocked. So
 //!   any test that comes by a wrong order shows it.
@@ -12,8 +13,14 @@ use std::ops::{Deref, DerefMut};
 /// A lock's place in the order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Rank {
-    /// A base is made, or the store replaced.
+    /// A write makes room for what is large.
+    Turn,
+    /// A promotion for which the primary holds its writers.
+    Promotion,
+    /// A base is made, the store replaced, or the log's end cut off.
     Base,
+    /// The node becomes something else.
+    Role,
     /// A replica writes a chunk of the log and applies it.
     Apply,
     /// One write or sync of the log.
@@ -85,7 +92,7 @@ mod held {
             let ranks = RANKS.get();
             assert!(
                 ranks >> rank as u8 == 0,
-                "a thread takes the lock {rank:?} and holds it or a later one: {ranks:04b}"
+                "a thread takes the lock {rank:?} and holds it or a later one: {ranks:07b}"
             );
             RANKS.set(ranks | 1 << rank as u8);
             Held {
@@ -128,7 +135,15 @@ mod tests {
             };
             thread::spawn(both).join().is_err()
         };
-        let ranks = [Rank::Base, Rank::Apply, Rank::Writer, Rank::Store];
+        let ranks = [
+            Rank::Turn,
+            Rank::Promotion,
+            Rank::Base,
+            Rank::Role,
+            Rank::Apply,
+            Rank::Writer,
+            Rank::Store,
+        ];
         for first in ranks {
             for second in ranks {
                 assert_eq!(panics(first, second), second <= first, "{first:?}, {second:?}");

@@ -14,10 +14,12 @@
 //! - A read takes the store's lock and nothing else, so it never waits for the disk.
 
 mod batch;
+mod batch_edit;
 mod chunk;
 mod clock;
 mod cluster;
 mod cluster_status;
+mod edit;
 mod followers;
 mod handover;
 mod hold;
@@ -46,6 +48,7 @@ pub(crate) use batch::Reads;
 pub(crate) use cluster::{Change, Cluster};
 pub use cluster_status::Options as ClusterOptions;
 pub(crate) use cluster_status::{ClusterStatus, PeerTls, Phase, Secret};
+pub use edit::{Edit, Edited};
 pub use followers::acknowledged;
 pub(crate) use followers::{FollowerName, FollowerStatus};
 pub(crate) use hold::{HELD_MAX, Hold};

@@ -16,7 +16,7 @@
 //!     value
 //! ```
 //!
-//! The position is the offset of the record's first byte in the log, or its place behind the header in a
+//! The position is the offset of the record's first byte in the log, or its place after the header in a
 //! base. Taking it into the checksum means that a record is valid only where it was written: one that
 //! stands inside a value that somebody stored, or that the medium put in a wrong place, is not taken for
 //! one of ours. The checksum is CRC-32 (IEEE 802.3), as zlib's.
@@ -251,7 +251,7 @@ impl<'a> Record<'a> {
     }
 
     /// What the first fields of a record say, whether the rest of it is right or not: its length in bytes, whether
-    /// its batch continues behind it, and its timestamp.
+    /// its batch continues after it, and its timestamp.
     pub(crate) fn peek_head(bytes: &[u8]) -> Option<(usize, bool, u64)> {
         let head = Head::decode(bytes).ok()?;
         Some((head.total_bytes, head.flags & FLAG_MORE != 0, head.timestamp_ms))

@@ -8,7 +8,7 @@
 use crate::auth::{Denied, Grant};
 use crate::key::Key;
 use crate::node::{
-    BatchError, Batched, Cursor, CursorError, Deadline, Found, Got, Lister, Meta, Mode, Node,
+    BatchError, Batched, Cursor, CursorError, Deadline, Edit, Edited, Found, Got, Lister, Meta, Mode, Node,
     PartialDeletion, Precondition, PrefixDeletion, Reads, Step, WriteError, Written,
 };
 use crate::pair::Pair;
@@ -97,6 +97,18 @@ impl<'a> Session<'a> {
     ) -> Result<Result<Written, WriteError>, Denied> {
         self.may_use(key)?;
         Ok(self.node.set_deadline(key, deadline, precondition))
+    }
+
+    /// As [`Node::edit`].
+    pub(crate) fn edit(
+        &self,
+        key: Key<'_>,
+        edit: Edit<'_>,
+        deadline: Option<Deadline>,
+        precondition: Precondition<'_>,
+    ) -> Result<Result<Edited, WriteError>, Denied> {
+        self.may_use(key)?;
+        Ok(self.node.edit(key, edit, deadline, precondition))
     }
 
     /// As [`Node::delete`].

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use pykv::internals::Key;
 use pykv::internals::node::{
-    Ahead, BatchError, Deadline, Mode, Node, Options, Outcome, Precondition, Step, WriteError,
+    Ahead, BatchError, Deadline, Edit, Mode, Node, Options, Outcome, Precondition, Step, WriteError,
 };
 use pykv::internals::store::Limits;
 use pykv::internals::wal::{self, Options as LogOptions, Policy};
@@ -56,13 +56,22 @@ enum Condition {
 enum Part {
     Get(u8),
     Set(u8, Vec<u8>, Until, Condition),
+    Edit(u8, Made, Option<Until>, Condition),
     Delete(u8, Condition),
+}
+
+/// How a value is made from the one that is there.
+#[derive(Clone, Debug)]
+enum Made {
+    Increment(i64, Option<i64>),
+    Append(Vec<u8>),
 }
 
 #[derive(Clone, Debug)]
 enum Action {
     Get(u8),
     Put(u8, Vec<u8>, Until, u8, Condition),
+    Edit(u8, Made, Option<Until>, Condition),
     Delete(u8, Condition),
     SetDeadline(u8, Until),
     Batch(Vec<Part>),
@@ -93,7 +102,17 @@ fn condition() -> impl Strategy<Value = Condition> {
 fn value() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         8 => proptest::collection::vec(any::<u8>(), 0..30),
+        6 => any::<i64>().prop_map(|number| number.to_string().into_bytes()),
+        2 => (-9..10i64).prop_map(|number| format!("0{number}").into_bytes()),
         1 => (16_000..20_000usize).prop_map(|bytes| vec![7; bytes]),
+    ]
+}
+
+fn made() -> impl Strategy<Value = Made> {
+    let by = || prop_oneof![3 => -5..5i64, 1 => any::<i64>(), 1 => Just(i64::MIN), 1 => Just(i64::MAX)];
+    prop_oneof![
+        3 => (by(), proptest::option::of(by())).prop_map(|(by, initial)| Made::Increment(by, initial)),
+        1 => proptest::collection::vec(any::<u8>(), 0..30).prop_map(Made::Append),
     ]
 }
 
@@ -101,6 +120,8 @@ fn part() -> impl Strategy<Value = Part> {
     prop_oneof![
         (0..30u8).prop_map(Part::Get),
         (0..30u8, value(), until(), condition()).prop_map(|(k, v, u, c)| Part::Set(k, v, u, c)),
+        (0..30u8, made(), proptest::option::of(until()), condition())
+            .prop_map(|(k, m, u, c)| Part::Edit(k, m, u, c)),
         (0..30u8, condition()).prop_map(|(k, c)| Part::Delete(k, c)),
     ]
 }
@@ -109,6 +130,8 @@ fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
         3 => (0..30u8).prop_map(Action::Get),
         8 => (0..30u8, value(), until(), 0..3u8, condition()).prop_map(|(k, v, u, m, c)| Action::Put(k, v, u, m, c)),
+        6 => (0..30u8, made(), proptest::option::of(until()), condition())
+            .prop_map(|(k, m, u, c)| Action::Edit(k, m, u, c)),
         3 => (0..30u8, condition()).prop_map(|(k, c)| Action::Delete(k, c)),
         2 => (0..30u8, until()).prop_map(|(k, u)| Action::SetDeadline(k, u)),
         3 => proptest::collection::vec(part(), 1..6).prop_map(Action::Batch),
@@ -131,7 +154,42 @@ fn deadline(until: Until) -> (Deadline, Option<u64>) {
     }
 }
 
+impl Made {
+    fn edit(&self) -> Edit<'_> {
+        match self {
+            &Made::Increment(by, initial) => Edit::Increment { by, initial },
+            Made::Append(more) => Edit::Append(more),
+        }
+    }
+
+    /// The value that it makes, by another way than the node's: numbers of 128 bits.
+    fn of(&self, before: Option<&[u8]>) -> Option<Vec<u8>> {
+        match (self, before) {
+            (Made::Append(more), before) => Some([before?, more].concat()),
+            (Made::Increment(_, initial), None) => Some(initial.as_ref()?.to_string().into_bytes()),
+            (Made::Increment(by, _), Some(before)) => {
+                let digits = before.strip_prefix(b"-").unwrap_or(before);
+                if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+                    return None;
+                }
+                let number: i128 = std::str::from_utf8(before).unwrap().parse().ok()?;
+                i64::try_from(number).ok()?;
+                let sum = i64::try_from(number + i128::from(*by)).ok()?;
+                Some(sum.to_string().into_bytes())
+            }
+        }
+    }
+}
+
 impl Model {
+    /// What an edit leaves in a key: its value and deadline.
+    fn edited(&self, key: &str, made: &Made, until: Option<Until>) -> Option<(Vec<u8>, Option<u64>)> {
+        let before = self.entries.get(key);
+        let value = made.of(before.map(|entry| &*entry.value))?;
+        let kept = before.and_then(|entry| entry.deadline_ms);
+        Some((value, until.map_or(kept, |until| deadline(until).1)))
+    }
+
     fn precondition(&self, key: &str, condition: Condition) -> (Precondition<'_>, bool) {
         let version = self.entries.get(key).map(|entry| entry.version);
         match condition {
@@ -241,6 +299,7 @@ fn apply(node: &Node, model: &mut Model, action: &Action) -> Result<(), TestCase
                 Err(error) => prop_assert!(!holds, "{}", error),
             }
         }
+        Action::Edit(k, made, until, condition) => edit(node, model, *k, made, *until, *condition)?,
         Action::Delete(k, condition) => {
             let key = name(*k);
             let (precondition, holds) = model.precondition(&key, *condition);
@@ -290,13 +349,84 @@ fn apply(node: &Node, model: &mut Model, action: &Action) -> Result<(), TestCase
     Ok(())
 }
 
+/// One edit by itself.
+fn edit(
+    node: &Node,
+    model: &mut Model,
+    k: u8,
+    made: &Made,
+    until: Option<Until>,
+    condition: Condition,
+) -> Result<(), TestCaseError> {
+    let key = name(k);
+    let (precondition, holds) = model.precondition(&key, condition);
+    let wanted = until.map(|until| deadline(until).0);
+    let expected = model.edited(&key, made, until);
+    match node.edit(Key::new(&key).unwrap(), made.edit(), wanted, precondition) {
+        Ok(edited) => {
+            node.wait(edited.written.version).unwrap();
+            prop_assert!(holds, "{:?} of {:?}", made, key);
+            let (value, deadline_ms) = expected.expect("the model makes it too");
+            prop_assert_eq!(edited.value_bytes, value.len());
+            prop_assert_eq!(edited.written.deadline_ms, deadline_ms);
+            prop_assert_eq!(edited.written.created, !model.entries.contains_key(&key));
+            model.set(&key, &value, deadline_ms, edited.written.version);
+        }
+        Err(WriteError::Precondition { .. }) => prop_assert!(!holds),
+        Err(WriteError::Past) => prop_assert!(until.is_some_and(Until::has_passed)),
+        Err(error) => prop_assert!(holds && expected.is_none(), "{} {:?} of {:?}", error, made, key),
+    }
+    Ok(())
+}
+
+/// Whether an edit stands beside another write of its key. What that comes to is not said: the API refuses such a batch.
+fn edits_what_others_write(parts: &[Part], names: &[String]) -> bool {
+    let writes = |name: &String| {
+        let same = parts.iter().zip(names).filter(|(_, other)| *other == name);
+        same.filter(|(part, _)| !matches!(part, Part::Get(_))).count()
+    };
+    let mut all = parts.iter().zip(names);
+    all.any(|(part, name)| matches!(part, Part::Edit(..)) && writes(name) > 1)
+}
+
+/// Whether a batch was refused as the model would refuse it.
+fn refused(
+    error: &BatchError,
+    model: &Model,
+    parts: &[Part],
+    names: &[String],
+    holds: bool,
+) -> Result<(), TestCaseError> {
+    let BatchError::Step { index, error } = error else {
+        return Err(TestCaseError::fail(error.to_string()));
+    };
+    let part = &parts[*index];
+    match (error, part) {
+        (WriteError::Precondition { .. }, _) => prop_assert!(!holds),
+        (WriteError::Past, Part::Set(_, _, until, _) | Part::Edit(_, _, Some(until), _)) => {
+            prop_assert!(until.has_passed());
+        }
+        (
+            WriteError::Missing | WriteError::NotANumber | WriteError::Overflow,
+            Part::Edit(_, made, until, _),
+        ) => {
+            prop_assert_eq!(model.edited(&names[*index], made, *until), None);
+        }
+        (error, part) => prop_assert!(false, "{}: {:?}", error, part),
+    }
+    Ok(())
+}
+
 fn batch(node: &Node, model: &mut Model, parts: &[Part]) -> Result<(), TestCaseError> {
     let names: Vec<String> = parts
         .iter()
         .map(|part| match part {
-            Part::Get(k) | Part::Set(k, ..) | Part::Delete(k, _) => name(*k),
+            Part::Get(k) | Part::Set(k, ..) | Part::Edit(k, ..) | Part::Delete(k, _) => name(*k),
         })
         .collect();
+    if edits_what_others_write(parts, &names) {
+        return Ok(());
+    }
     let mut holds = true;
     let steps: Vec<Step<'_>> = parts
         .iter()
@@ -316,6 +446,12 @@ fn batch(node: &Node, model: &mut Model, parts: &[Part]) -> Result<(), TestCaseE
                     deadline: deadline(*until).0,
                     precondition: condition(*asked),
                 },
+                Part::Edit(_, made, until, asked) => Step::Edit {
+                    key,
+                    edit: made.edit(),
+                    deadline: until.map(|until| deadline(until).0),
+                    precondition: condition(*asked),
+                },
                 Part::Delete(_, asked) => Step::Delete {
                     key,
                     precondition: condition(*asked),
@@ -325,22 +461,7 @@ fn batch(node: &Node, model: &mut Model, parts: &[Part]) -> Result<(), TestCaseE
         .collect();
     let batched = match node.batch(&steps) {
         Ok(batched) => batched,
-        Err(BatchError::Step {
-            error: WriteError::Precondition { .. },
-            ..
-        }) => {
-            prop_assert!(!holds);
-            return Ok(());
-        }
-        Err(BatchError::Step {
-            error: WriteError::Past,
-            index,
-        }) => {
-            let has_passed = matches!(&parts[index], Part::Set(_, _, until, _) if until.has_passed());
-            prop_assert!(has_passed);
-            return Ok(());
-        }
-        Err(error) => return Err(TestCaseError::fail(error.to_string())),
+        Err(error) => return refused(&error, model, parts, &names, holds),
     };
     prop_assert!(holds);
     batched.offset.map_or(Ok(()), |offset| node.wait(offset)).unwrap();
@@ -357,6 +478,11 @@ fn batch(node: &Node, model: &mut Model, parts: &[Part]) -> Result<(), TestCaseE
             (Part::Set(_, value, until, _), Outcome::Set(written)) => {
                 prop_assert_eq!(written.created, !model.entries.contains_key(name));
                 model.set(name, value, deadline(*until).1, written.version);
+            }
+            (Part::Edit(_, made, until, _), Outcome::Edited(edited)) => {
+                let (value, deadline_ms) = model.edited(name, made, *until).expect("the model makes it too");
+                prop_assert_eq!(edited.value_bytes, value.len());
+                model.set(name, &value, deadline_ms, edited.written.version);
             }
             (Part::Delete(..), Outcome::Deleted(was_there)) => {
                 prop_assert_eq!(was_there, model.entries.remove(name).is_some());

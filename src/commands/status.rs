@@ -243,10 +243,14 @@ fn compaction(status: &Status) -> String {
         Some(last) => match (&last.error, last.bytes_before, last.bytes_after) {
             (Some(error), ..) => format!("failed: {error}"),
             (None, before, after) => format!(
-                "the last took {:.1} s, from {} to {}",
+                "the last took {:.1} s, from {} to {}{}",
                 last.seconds,
                 size(before.unwrap_or_default()),
-                size(after.unwrap_or_default())
+                size(after.unwrap_or_default()),
+                match last.kept_bytes {
+                    None | Some(0) => String::new(),
+                    Some(kept) => format!(", of which {} are kept for watchers and replicas", size(kept)),
+                }
             ),
         },
     }

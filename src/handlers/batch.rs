@@ -1,5 +1,6 @@
 //! The handler of `/batch`: many operations as one step of the log, and a result for each.
 
+mod operation;
 mod read;
 
 #[cfg(any(test, fuzzing))]
@@ -18,9 +19,9 @@ use crate::http::request::Head;
 use crate::http::response::{Body, Media, Reply, push_decimal, push_json_string};
 use crate::http::target;
 use crate::key::Key;
-use crate::node::{BatchError, Batched, Outcome, Reads, Step};
+use crate::node::{BatchError, Batched, Edit, Outcome, Reads, Step};
 use crate::session::{DeniedStep, Session};
-use read::Operation;
+use operation::Operation;
 use tiny_http::StatusCode;
 
 /// From so many bytes of values on, an answer takes no further one: the batch is done, and what it read is told to be
@@ -108,6 +109,32 @@ fn step<'a>(operation: &'a Operation<'_>) -> Result<Step<'a>, Problem> {
             deadline: *deadline,
             precondition: *precondition,
         },
+        Operation::Increment {
+            by,
+            initial,
+            deadline,
+            precondition,
+            ..
+        } => Step::Edit {
+            key,
+            edit: Edit::Increment {
+                by: *by,
+                initial: *initial,
+            },
+            deadline: *deadline,
+            precondition: *precondition,
+        },
+        Operation::Append {
+            value,
+            deadline,
+            precondition,
+            ..
+        } => Step::Edit {
+            key,
+            edit: Edit::Append(value),
+            deadline: *deadline,
+            precondition: *precondition,
+        },
         Operation::Delete { precondition, .. } => Step::Delete {
             key,
             precondition: *precondition,
@@ -119,9 +146,11 @@ fn refused(error: BatchError, steps: &[Step<'_>]) -> Problem {
     match error {
         BatchError::Step { index, error } => {
             let wants_present = match steps.get(index) {
-                Some(Step::Set { precondition, .. } | Step::Delete { precondition, .. }) => {
-                    precondition.wants_present()
-                }
+                Some(
+                    Step::Set { precondition, .. }
+                    | Step::Edit { precondition, .. }
+                    | Step::Delete { precondition, .. },
+                ) => precondition.wants_present(),
                 Some(Step::Get { .. }) | None => false,
             };
             Problem::of_write(error, wants_present).index(index)
@@ -164,7 +193,8 @@ fn push_result<O: Out>(
         Outcome::Passed(_) => b"413",
         Outcome::Got(Some(_)) => b"200",
         Outcome::Set(written) if written.created => b"201",
-        Outcome::Set(_) => b"200",
+        Outcome::Edited(edited) if edited.written.created => b"201",
+        Outcome::Set(_) | Outcome::Edited(_) => b"200",
         Outcome::Deleted(true) => b"204",
         Outcome::Got(None) | Outcome::Deleted(false) => b"404",
     };
@@ -185,6 +215,11 @@ fn push_result<O: Out>(
         Outcome::Set(written) => {
             push_version(body, written.version);
             deadline::push_members_and_ttl(body, session, written.deadline_ms);
+        }
+        Outcome::Edited(edited) => {
+            super::edit::push_made(body, edited);
+            push_version(body, edited.written.version);
+            deadline::push_members_and_ttl(body, session, edited.written.deadline_ms);
         }
         Outcome::Got(None) | Outcome::Deleted(_) => {}
     }

@@ -1,7 +1,7 @@
 //! JSON bodies of single writes, read strictly: a field that is not known, or is missing, is refused by its name.
 //! What the fields are is said in [`entry_fields`].
 
-use super::entry_fields::{self, EntryFields, Null};
+use super::entry_fields::{self, EntryFields, Null, Values};
 use crate::http::problem::{self, Problem};
 use crate::json::{self, Name};
 use crate::node::Deadline;
@@ -16,29 +16,67 @@ pub(crate) struct Payload<'a> {
     pub(crate) deadline: Deadline,
 }
 
+/// What a PATCH asks for.
+#[derive(Debug)]
+pub(crate) enum Patch<'a> {
+    /// Another deadline.
+    Deadline(Deadline),
+    /// A number that is changed; without a deadline it keeps the one that it has.
+    Increment {
+        by: i64,
+        initial: Option<i64>,
+        deadline: Option<Deadline>,
+    },
+    /// Bytes that are put behind those that are there.
+    Append {
+        value: Cow<'a, [u8]>,
+        deadline: Option<Deadline>,
+    },
+}
+
 /// Reads `{"value", "encoding"?, "ttl"? or "expires_at_ms"?}`.
 pub(crate) fn value(body: &[u8]) -> Result<Payload<'_>, Problem> {
-    decode(read(body, Asked::Value)?)
+    entry_fields::read_twice(|values| decode(read(body, Asked::Value, values)?))
 }
 
 /// Reads `{"key", "value", "encoding"?, "ttl"? or "expires_at_ms"?}`.
 pub(crate) fn key_and_value(body: &[u8]) -> Result<(Cow<'_, str>, Payload<'_>), Problem> {
-    let mut fields = read(body, Asked::KeyAndValue)?;
-    let key = fields.entry.key.take().unwrap_or_default();
-    Ok((key, decode(fields)?))
+    entry_fields::read_twice(|values| {
+        let mut fields = read(body, Asked::KeyAndValue, values)?;
+        let key = fields.entry.key.take().unwrap_or_default();
+        Ok((key, decode(fields)?))
+    })
 }
 
-/// Reads `{"ttl"}` or `{"expires_at_ms"}`; `null` is for good.
-pub(crate) fn deadline(body: &[u8]) -> Result<Deadline, Problem> {
-    Ok(read(body, Asked::Deadline)?.deadline.unwrap_or_default())
+/// Reads `{"ttl"}` or `{"expires_at_ms"}`, where `null` is for good, and `{"increment", "initial"?}` or `{"append",
+/// "encoding"?}`, perhaps with one of these.
+pub(crate) fn patch(body: &[u8]) -> Result<Patch<'_>, Problem> {
+    let mut fields = read(body, Asked::Patch, Values::Strings)?;
+    let deadline = fields.deadline;
+    Ok(match (fields.entry.by, &fields.entry.value) {
+        (Some(by), _) => Patch::Increment {
+            by,
+            initial: fields.entry.initial,
+            deadline,
+        },
+        (None, Some(_)) => Patch::Append {
+            value: take_value(&mut fields, "append")?,
+            deadline,
+        },
+        (None, None) => Patch::Deadline(deadline.unwrap_or_default()),
+    })
 }
 
 fn decode(mut fields: Fields<'_>) -> Result<Payload<'_>, Problem> {
-    let value = fields.entry.take_value();
     Ok(Payload {
-        value: value.ok_or_else(|| Problem::new(problem::SHAPE, "the value is not base64").field("value"))?,
+        value: take_value(&mut fields, "value")?,
         deadline: fields.deadline.unwrap_or_default(),
     })
+}
+
+fn take_value<'a>(fields: &mut Fields<'a>, name: &'static str) -> Result<Cow<'a, [u8]>, Problem> {
+    let value = fields.entry.take_value();
+    value.map_err(|why| Problem::new(problem::SHAPE, format!("`{name}` {why}")).field(name))
 }
 
 struct Fields<'a> {
@@ -51,7 +89,7 @@ struct Fields<'a> {
 enum Asked {
     Value,
     KeyAndValue,
-    Deadline,
+    Patch,
 }
 
 impl Asked {
@@ -59,7 +97,14 @@ impl Asked {
         match self {
             Asked::Value => &["value", "encoding", "ttl", "expires_at_ms"],
             Asked::KeyAndValue => &["key", "value", "encoding", "ttl", "expires_at_ms"],
-            Asked::Deadline => &["ttl", "expires_at_ms"],
+            Asked::Patch => &[
+                "ttl",
+                "expires_at_ms",
+                "increment",
+                "initial",
+                "append",
+                "encoding",
+            ],
         }
     }
 
@@ -68,16 +113,19 @@ impl Asked {
         match self {
             Asked::Value => "`value`, `encoding`, `ttl` and `expires_at_ms`",
             Asked::KeyAndValue => "`key`, `value`, `encoding`, `ttl` and `expires_at_ms`",
-            Asked::Deadline => "`ttl` or `expires_at_ms`",
+            Asked::Patch => {
+                "`increment` and `initial`, or `append` and `encoding`, and `ttl` or `expires_at_ms`"
+            }
         }
     }
 }
 
-fn read(body: &[u8], asked: Asked) -> Result<Fields<'_>, Problem> {
+fn read(body: &[u8], asked: Asked, values: Values) -> Result<Fields<'_>, Problem> {
     let mut field = None;
     let mut json = serde_json::Deserializer::from_slice(json::without_byte_order_mark(body));
     let shape = Shape {
         asked,
+        values,
         field: &mut field,
     };
     shape
@@ -89,6 +137,7 @@ fn read(body: &[u8], asked: Asked) -> Result<Fields<'_>, Problem> {
 /// What is asked for; notes in `field` which field it is at, as the deserializer's errors do not say it.
 struct Shape<'f> {
     asked: Asked,
+    values: Values,
     field: &'f mut Option<Cow<'static, str>>,
 }
 
@@ -110,9 +159,9 @@ impl<'de> Visitor<'de> for Shape<'_> {
     json::refuse_others!(map, "the body must be an object");
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
-        let mut entry = EntryFields::default();
+        let mut entry = EntryFields::new(self.values);
         let null = match self.asked {
-            Asked::Deadline => Null::Allowed,
+            Asked::Patch => Null::Allowed,
             Asked::Value | Asked::KeyAndValue => Null::Refused,
         };
         while let Some(Name(name)) = map.next_key()? {
@@ -134,15 +183,36 @@ impl<'de> Visitor<'de> for Shape<'_> {
         })?;
         let missing = [
             ("key", self.asked == Asked::KeyAndValue && entry.key.is_none()),
-            ("value", self.asked != Asked::Deadline && entry.value.is_none()),
-            ("ttl", self.asked == Asked::Deadline && deadline.is_none()),
+            ("value", self.asked != Asked::Patch && entry.value.is_none()),
         ];
         if let Some((name, _)) = missing.into_iter().find(|(_, missing)| *missing) {
             *self.field = Some(name.into());
             return Err(A::Error::custom(format_args!("`{name}` is missing")));
         }
+        if let (Asked::Patch, Err((name, why))) = (self.asked, check_patch(&entry, deadline)) {
+            *self.field = Some(name.into());
+            return Err(A::Error::custom(format_args!("`{name}` {why}")));
+        }
         *self.field = None;
         Ok(Fields { entry, deadline })
+    }
+}
+
+/// Whether the fields of a PATCH go together; else which of them is at fault, and the rest of a sentence that begins
+/// with it.
+fn check_patch(
+    entry: &EntryFields<'_>,
+    deadline: Option<Deadline>,
+) -> Result<(), (&'static str, &'static str)> {
+    match (entry.by, &entry.value) {
+        (Some(_), Some(_)) => Err(("append", "cannot stand beside `increment`")),
+        (None, _) if entry.initial.is_some() => Err(("initial", "stands beside `increment` alone")),
+        (_, None) if entry.encoding.is_some() => Err(("encoding", "stands beside `append` alone")),
+        (None, None) if deadline.is_none() => Err((
+            "ttl",
+            "is missing; `increment`, `append` or `expires_at_ms` may stand in its place",
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -181,8 +251,12 @@ mod tests {
         assert_eq!(read(r#"{"value":"v"}"#), Some(Deadline::Never));
         assert_eq!(read(r#"{"value":"v","ttl":1.5}"#), Some(Deadline::In(1500)));
         assert_eq!(read(r#"{"value":"v","expires_at_ms":7}"#), Some(Deadline::At(7)));
-        assert_eq!(deadline(br#"{"ttl":null}"#).ok(), Some(Deadline::Never));
-        assert_eq!(deadline(br#"{"ttl":2}"#).ok(), Some(Deadline::In(2000)));
+        let patched = |body: &'static str| match patch(body.as_bytes()) {
+            Ok(Patch::Deadline(deadline)) => Some(deadline),
+            _ => None,
+        };
+        assert_eq!(patched(r#"{"ttl":null}"#), Some(Deadline::Never));
+        assert_eq!(patched(r#"{"ttl":2}"#), Some(Deadline::In(2000)));
         for wrong in [
             r#"{"value":"v","ttl":null}"#,
             r#"{"value":"v","ttl":0}"#,
@@ -196,7 +270,7 @@ mod tests {
         ] {
             assert_eq!(read(wrong), None, "{wrong}");
         }
-        assert!(deadline(b"{}").is_err() && deadline(br#"{"value":"v"}"#).is_err());
+        assert!(patch(b"{}").is_err() && patch(br#"{"value":"v"}"#).is_err());
     }
 
     #[test]

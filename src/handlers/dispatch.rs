@@ -9,7 +9,7 @@ use super::allowance::Allowance;
 use super::context::{Context, Scratch};
 use super::route::Resource;
 use super::stream::Answer;
-use super::{backup, batch, compact, keys, kv, metrics, page, replication, status, watch};
+use super::{backup, batch, compact, edit, keys, kv, metrics, page, replication, status, watch};
 use crate::http::cors;
 use crate::http::problem::Problem;
 use crate::http::request::Head;
@@ -46,7 +46,8 @@ pub(crate) fn handle<'a>(
     let key = &*admitted.route.key;
     let reply = match (admitted.route.resource, &head.method, admitted.sent) {
         (Resource::Key, Method::Put, Some(sent)) => kv::put(session, head, key, body, sent, scratch),
-        (Resource::Key, Method::Patch, _) => kv::patch(session, head, key, body, scratch),
+        (Resource::Key, Method::Patch, _) => edit::patch(session, head, key, body, scratch, room),
+        (Resource::Key, Method::Post, _) => kv::post(session, head, key, body, scratch),
         (Resource::Key, Method::Delete, _) => kv::delete(session, head, key),
         (Resource::Key, Method::Head, _) => kv::head(session, head, key),
         (Resource::Key, _, _) => return kv::get(session, head, key, scratch),

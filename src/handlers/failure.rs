@@ -2,8 +2,8 @@
 
 use crate::auth::Denied;
 use crate::http::problem::{
-    self, DISK_FULL, EXISTS, NO_WRITES, PRECONDITION, Problem, SHAPE, UNKNOWN_OUTCOME,
-    UNKNOWN_OUTCOME_DISK_FULL, no_key, value_too_large,
+    self, DISK_FULL, EXISTS, NO_WRITES, NOT_A_NUMBER, OVERFLOW, PRECONDITION, Problem, SHAPE,
+    UNKNOWN_OUTCOME, UNKNOWN_OUTCOME_DISK_FULL, no_key, value_too_large,
 };
 use crate::node::WriteError;
 use crate::wal::{Health, Refusal};
@@ -24,6 +24,8 @@ impl Problem {
             WriteError::Precondition {
                 version: Some(version),
             } => Problem::exists(PRECONDITION, version, ""),
+            WriteError::NotANumber => Problem::new(NOT_A_NUMBER, error.to_string()),
+            WriteError::Overflow => Problem::new(OVERFLOW, error.to_string()),
             WriteError::Past => Problem::new(SHAPE, error.to_string()).field("expires_at_ms"),
             WriteError::TooLarge { bytes_max } => value_too_large(bytes_max),
             WriteError::Refused(refusal) => Problem::of_refusal(&refusal),

@@ -74,7 +74,7 @@ pub(crate) fn batch_json(bytes: &[u8]) {
     }
     let _ = body::value(bytes);
     let _ = body::key_and_value(bytes);
-    let _ = body::deadline(bytes);
+    let _ = body::patch(bytes);
 }
 
 /// What other nodes say.

@@ -49,7 +49,13 @@ pub(crate) fn post(
         conditions.precondition(),
         scratch,
     )?;
-    Ok(reply.header("Location", &api::relative_key_path(&key)))
+    let location = api::relative_key_path(&key);
+    // It is relative to the path of the request, which may lack the slash.
+    let location = match head.path.ends_with('/') {
+        true => location,
+        false => location.replacen("./", "./kv/", 1),
+    };
+    Ok(reply.header("Location", &location))
 }
 
 pub(crate) fn list<'a>(session: Session<'a>, head: &Head<'_>) -> Result<Answer<'a>, Problem> {

@@ -199,6 +199,8 @@ pub(crate) fn put(
 pub(crate) fn foresee(session: &Session<'_>, head: &Head<'_>, key: &str) -> Result<(), Problem> {
     let is_upsert = match head.method {
         Method::Put => put_query(head)?.0 == Mode::Upsert,
+        // An increment may have an initial value.
+        Method::Patch => true,
         _ => false,
     };
     let key = check_key(key)?;
@@ -223,8 +225,8 @@ fn put_query<'a>(head: &Head<'a>) -> Result<(Mode, Option<Cow<'a, str>>), Proble
     Ok((mode, ttl))
 }
 
-/// Gives a key another deadline, or none.
-pub(crate) fn patch(
+/// Adds a key, as a POST of all keys does.
+pub(crate) fn post(
     session: &Session<'_>,
     head: &Head<'_>,
     key: &str,
@@ -234,13 +236,15 @@ pub(crate) fn patch(
     let [] = target::parameters(head.query, [])?;
     let key = check_key(key)?;
     let conditions = Conditions::of_write(head)?;
-    let precondition = conditions.precondition();
-    let deadline = body::deadline(body)?;
-    let written = session
-        .set_deadline(key, deadline, precondition)
-        .map_err(Problem::of_denied)?
-        .map_err(|error| Problem::of_write(error, precondition.wants_present()))?;
-    Ok(written_reply(session, key, written, scratch))
+    let payload = body::value(body)?;
+    write(
+        session,
+        key,
+        &payload,
+        Mode::Add,
+        conditions.precondition(),
+        scratch,
+    )
 }
 
 /// Puts a value, for `PUT` and `POST`.
@@ -259,10 +263,25 @@ pub(crate) fn write(
     Ok(written_reply(session, key, written, scratch))
 }
 
-fn written_reply(session: &Session<'_>, key: Key<'_>, written: Written, scratch: &mut Scratch) -> Reply {
-    let body = &mut scratch.body;
+pub(crate) fn written_reply(
+    session: &Session<'_>,
+    key: Key<'_>,
+    written: Written,
+    scratch: &mut Scratch,
+) -> Reply {
+    push_written_key(&mut scratch.body, key);
+    written_rest(session, written, scratch)
+}
+
+/// Appends what the answer to a write begins with.
+pub(crate) fn push_written_key(body: &mut Vec<u8>, key: Key<'_>) {
     body.extend_from_slice(b"{\"key\":");
     push_json_string(body, key.as_str());
+}
+
+/// The rest of such an answer.
+pub(crate) fn written_rest(session: &Session<'_>, written: Written, scratch: &mut Scratch) -> Reply {
+    let body = &mut scratch.body;
     body.extend_from_slice(b",\"version\":");
     push_decimal(body, written.version);
     deadline::push_members_and_ttl(body, session, written.deadline_ms);

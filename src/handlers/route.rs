@@ -123,7 +123,7 @@ impl Row {
 static ROUTES: [Row; 21] = {
     use Access::{Admin, ByMethod, Open};
     [
-        row(Resource::Key, "/kv/{key}", &["GET", "HEAD", "PUT", "PATCH", "DELETE"], ByMethod).data().with_body(),
+        row(Resource::Key, "/kv/{key}", &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"], ByMethod).data().with_body(),
         row(Resource::Keys, api::PATH_KV, &["GET", "HEAD", "POST", "DELETE"], ByMethod).data().with_body(),
         row(Resource::Batch, api::PATH_BATCH, POST, ByMethod).data().with_body(),
         row(Resource::Watch, api::PATH_WATCH, GET, ByMethod).data().waits(),
@@ -180,6 +180,7 @@ impl<'a> Route<'a> {
                     ..Route::new(Resource::Key)
                 });
             }
+            None if path == "/kv" => return Ok(Route::new(Resource::Keys)),
             None => {}
         }
         let of_node = ROUTES.iter().filter(|row| row.resource != Resource::Page);
@@ -261,6 +262,7 @@ mod tests {
     fn paths() {
         for (path, resource, key) in [
             ("/kv/", Resource::Keys, ""),
+            ("/kv", Resource::Keys, ""),
             ("/kv/a%2Fb/c", Resource::Key, "a/b/c"),
             ("/kv//", Resource::Key, "/"),
             ("/kv/{key}", Resource::Key, "{key}"),
@@ -272,7 +274,7 @@ mod tests {
             assert_eq!(route.file.is_some(), resource == Resource::Page, "{path}");
         }
         for (path, status) in [
-            ("/kv", 404),
+            ("/kvs", 404),
             ("/page", 404),
             ("/page/", 404),
             ("/page/nothing.js", 404),

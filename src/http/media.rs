@@ -28,7 +28,10 @@ pub(crate) fn sent(content_type: Option<&[u8]>, missing: Option<Sent>) -> Result
     }
     if !media.eq_ignore_ascii_case(api::MEDIA_JSON.as_bytes()) {
         return refused(match missing {
-            Some(_) => "a value comes as application/json or application/octet-stream",
+            Some(_) => {
+                "a value comes as application/json or application/octet-stream; with curl, send bytes by `curl -T FILE`, or name the type: \
+             `-H 'Content-Type: application/octet-stream'`"
+            }
             None => "the body comes as application/json",
         });
     }

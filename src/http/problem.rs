@@ -46,6 +46,7 @@ kinds! {
     NOT_ACCEPTABLE 406 "not-acceptable" "No acceptable form of the value";
     TIMEOUT 408 "request-timeout" "The request took too long";
     EXISTS 409 "key-exists" "The key exists";
+    OVERFLOW 409 "overflow" "The number would be too large";
     IS_PRIMARY 409 "is-primary" "The node is the primary";
     STALE_CURSOR 410 "stale-cursor" "The cursor is of an earlier run";
     OFFSET_GONE 410 "offset-gone" "The log no longer goes back that far";
@@ -58,6 +59,7 @@ kinds! {
     OTHER_LOG 421 "other-log" "The log is another one";
     MISDIRECTED 421 "misdirected" "The request is for another host";
     SHAPE 422 "wrong-shape" "The body is not what is asked for";
+    NOT_A_NUMBER 422 "not-a-number" "The value is not a whole number";
     HEADERS 431 "headers-too-large" "The header is too large";
     LOG_UNREADABLE 500 "log-unreadable" "The log cannot be read";
     UNKNOWN_METHOD 501 "unknown-method" "The method is not known";

@@ -216,8 +216,12 @@ impl Node {
         self.batch_within(steps, reads)
     }
 
-    /// As [`Node::batch`], with a bound on what it reads.
-    pub fn batch_within(&self, steps: &[Step<'_>], reads: Reads<'_>) -> Result<Batched, BatchError> {
+    /// As [`Node::batch_within`], of steps that make no values from others.
+    pub(super) fn batch_of_values(
+        &self,
+        steps: &[Step<'_>],
+        reads: Reads<'_>,
+    ) -> Result<Batched, BatchError> {
         let now_ms = self.now_ms();
         let mut made = Vec::with_capacity(steps.len());
         for (index, step) in steps.iter().enumerate() {
@@ -325,6 +329,7 @@ impl Node {
                     precondition,
                 }
             }
+            Step::Edit { .. } => unreachable!("`batch_within` has made it a step that sets a value"),
             Step::Delete { key, precondition } => PreparedStep::Delete {
                 key,
                 hash: hash(key),

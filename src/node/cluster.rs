@@ -20,6 +20,7 @@ use super::hold::Hold;
 use super::upstream::Upstream;
 use super::watermark::Watermark;
 use crate::boot_clock::BootInstant;
+use crate::lock_order::{Rank, Ranked};
 use crate::resolver::Resolver;
 use crate::wal::{HandedTo, Marker, Role, Term};
 use std::net::{Shutdown, TcpStream};
@@ -95,7 +96,7 @@ pub(crate) struct Cluster {
     /// `ROLE` says that a promotion is under way.
     is_promoting: AtomicBool,
     /// Held by the one promotion that has the primary hand over: how many there were.
-    pub(crate) promotions: Mutex<u64>,
+    promotions: Mutex<u64>,
     /// The last one that was given up.
     given_up: AtomicU64,
     /// Held while the role changes: one change at a time.
@@ -315,6 +316,15 @@ impl Cluster {
     /// The last promotion that was given up, counted from 1; 0 where there is none.
     pub(crate) fn given_up(&self) -> u64 {
         self.given_up.load(Ordering::Acquire)
+    }
+
+    /// Waits until no other promotion asks the primary to hand over; how many there were.
+    pub(crate) fn promotions(&self) -> Ranked<MutexGuard<'_, u64>> {
+        Ranked::take(Rank::Promotion, || {
+            self.promotions
+                .lock()
+                .expect("nothing under the lock of promotions panics")
+        })
     }
 
     /// A promotion has failed: from here on no term begins by it, and all other nodes may know.

@@ -99,7 +99,7 @@ pub struct Lister<'a> {
     within: Option<Arc<[Box<str>]>>,
     prefix_hash: u32,
     with_values: bool,
-    /// Where the next walk begins; none behind the last slot.
+    /// Where the next walk begins; none after the last slot.
     from: Option<Slot>,
     bytes: Vec<u8>,
     copied: Vec<ListedEntry>,

@@ -1,7 +1,7 @@
 //! What the followers of a node get of its log, and why some get nothing.
 //!
 //! # What must hold
-//! - A follower gets records only behind what it has proved to have of this log: the id, the branch before its
+//! - A follower gets records only after what it has proved to have of this log: the id, the branch before its
 //!   offset, and the checksum of its last record where this log still holds that.
 //! - A replica gives its log to others only while it follows a primary that it hears.
 

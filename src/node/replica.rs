@@ -257,8 +257,12 @@ impl Node {
             return Ok(Aside::default());
         };
         let paths = self.log.set_aside(from)?;
+        if !paths.is_empty() {
+            return Ok(Aside { paths, is_cut: false });
+        }
+        let cutter = self.log.begin_cut();
         let cut = || {
-            let is_cut = self.log.cut_back(from)?;
+            let is_cut = cutter.cut_back(from)?;
             if is_cut {
                 self.store.lock().log.set_next(from);
                 self.cluster.applied.set(from);
@@ -266,10 +270,7 @@ impl Node {
             Ok(is_cut)
         };
         // A node that has been promoted meanwhile keeps all that it has.
-        let is_cut = match paths.is_empty() {
-            true => self.as_replica(cut).unwrap_or(Ok(false))?,
-            false => false,
-        };
+        let is_cut = self.as_replica(cut).unwrap_or(Ok(false))?;
         Ok(Aside { paths, is_cut })
     }
 

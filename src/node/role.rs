@@ -4,13 +4,14 @@
 //! The rules stand in [`crate::replication`]; here is what they do to a store and its log.
 //!
 //! # What must hold
-//! - One thread changes the role at a time. Lock order: `role_change` < the log's steps < the store.
+//! - One thread changes the role at a time. Lock order: base < `role_change` < apply < the store ([`crate::lock_order`]).
 //! - A node takes writes only as a primary whose log is open, and that holds no writers.
 //! - What a node is stands in `ROLE` before it counts.
 
 use super::Node;
 use super::followers::FollowerStatus;
 use super::hold::Hold;
+use crate::lock_order::{Rank, Ranked};
 use crate::wal::{HandedTo, Health, Marker, Refusal, ReplicaAppend, Role, Succession, Term};
 use std::fmt;
 use std::sync::MutexGuard;
@@ -103,11 +104,11 @@ impl Node {
         self.log.set_marker(&self.marker(role))
     }
 
-    pub(super) fn role_change(&self) -> MutexGuard<'_, ()> {
-        self.cluster
-            .role_change
-            .lock()
-            .expect("nothing under the lock of a role change panics")
+    pub(super) fn role_change(&self) -> Ranked<MutexGuard<'_, ()>> {
+        let lock = || self.cluster.role_change.lock();
+        Ranked::take(Rank::Role, || {
+            lock().expect("nothing under the lock of a role change panics")
+        })
     }
 
     /// Runs `then` where the node is a replica, and keeps it one meanwhile. None where it is none.

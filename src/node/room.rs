@@ -14,6 +14,7 @@
 
 use super::Node;
 use super::pace::Pace;
+use crate::lock_order::{Rank, Ranked};
 use crate::store::{Locked, LruMap, Slot};
 use crate::wal::Refusal;
 use std::sync::MutexGuard;
@@ -46,7 +47,7 @@ impl Need {
 /// The turn of a write that needs more room than one hold of the lock can make.
 pub(super) struct Turn<'a> {
     node: &'a Node,
-    _one: MutexGuard<'a, ()>,
+    _one: Ranked<MutexGuard<'a, ()>>,
     pace: Pace,
     holds: usize,
 }
@@ -116,10 +117,11 @@ impl Node {
     /// Lets others have the lock, between two holds of it. Waits for the turn of the write, where it has not got it.
     pub(super) fn let_others<'a>(&'a self, turn: &mut Option<Turn<'a>>) -> Result<(), Refusal> {
         let turn = turn.get_or_insert_with(|| Turn {
-            _one: self
-                .room
-                .lock()
-                .expect("nothing under the lock of those who make room panics"),
+            _one: Ranked::take(Rank::Turn, || {
+                self.room
+                    .lock()
+                    .expect("nothing under the lock of those who make room panics")
+            }),
             node: self,
             pace: Pace::new(),
             holds: 0,

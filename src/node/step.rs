@@ -1,5 +1,6 @@
 //! One operation of a batch, and what it came to.
 
+use super::edit::{Edit, Edited};
 use super::write::{Deadline, Found, Precondition, Written};
 use crate::key::Key;
 use crate::pair::Pair;
@@ -23,6 +24,17 @@ pub enum Step<'a> {
         /// What must hold before the batch.
         precondition: Precondition<'a>,
     },
+    /// Makes a value from the one that is there.
+    Edit {
+        /// The key.
+        key: Key<'a>,
+        /// How the value is made.
+        edit: Edit<'a>,
+        /// Until when it is kept; without one the key keeps its deadline.
+        deadline: Option<Deadline>,
+        /// What must hold before the batch.
+        precondition: Precondition<'a>,
+    },
     /// Deletes a key, if it is there.
     Delete {
         /// The key.
@@ -36,7 +48,9 @@ impl<'a> Step<'a> {
     /// The key that it is about.
     pub(crate) fn key(&self) -> Key<'a> {
         match self {
-            Step::Get { key } | Step::Set { key, .. } | Step::Delete { key, .. } => *key,
+            Step::Get { key } | Step::Set { key, .. } | Step::Edit { key, .. } | Step::Delete { key, .. } => {
+                *key
+            }
         }
     }
 }
@@ -50,6 +64,8 @@ pub enum Outcome {
     Passed(Found),
     /// A value was set.
     Set(Written),
+    /// A value was made.
+    Edited(Edited),
     /// Whether the key was there to be deleted.
     Deleted(bool),
 }

@@ -122,6 +122,10 @@ pub enum WriteError {
         /// The version the key has, if it is there.
         version: Option<u64>,
     },
+    /// A number was to be changed, and the value is none.
+    NotANumber,
+    /// The number would leave the 64 bits that it has.
+    Overflow,
     /// The deadline is not after now.
     Past,
     /// The value is over the limit of a value, or the entry over that of the whole store.
@@ -148,6 +152,10 @@ impl fmt::Display for WriteError {
                 version: Some(version),
             } => write!(f, "the key is in version {version}"),
             WriteError::Precondition { version: None } => f.write_str("the key does not exist"),
+            WriteError::NotANumber => f.write_str(
+                "the value is not a whole number: digits, perhaps with a minus before them, and nothing else",
+            ),
+            WriteError::Overflow => f.write_str("the number would not fit into 64 bits"),
             WriteError::Past => f.write_str("the deadline has passed already"),
             WriteError::TooLarge { bytes_max } => write!(f, "the limit is {bytes_max} bytes"),
             WriteError::Refused(refusal) => refusal.fmt(f),

@@ -50,11 +50,7 @@ pub(crate) fn promote(
         return node.promote();
     }
     // One at a time: where one gives the role back, another must not be about to take it.
-    let mut promotions = node
-        .cluster()
-        .promotions
-        .lock()
-        .expect("nothing under the lock of promotions panics");
+    let mut promotions = node.cluster().promotions();
     *promotions += 1;
     let attempt = *promotions;
     take_over(node, attempt, go_on).inspect_err(|_| node.cluster().give_up(attempt))

@@ -8,7 +8,7 @@ use super::slab::Slot;
 use std::collections::BTreeSet;
 
 /// What an entry with a deadline is counted with beside one without, in bytes: 16 for its place here, in
-/// nodes that are between half full and full. (The deadline itself stands behind the value.)
+/// nodes that are between half full and full. (The deadline itself stands after the value.)
 pub(super) const DEADLINE_OVERHEAD_BYTES: u64 = 32;
 
 /// The deadlines of all entries that have one.

@@ -24,7 +24,7 @@ const CHUNK_SLOTS: usize = 8192;
 pub(crate) struct Entry {
     bytes: Bytes,
     /// Version in the upper 53 bits, the key's length less one in the 10 below, and whether there is a
-    /// deadline behind the value in the last.
+    /// deadline after the value in the last.
     meta: u64,
     pub(crate) newer: Slot,
     pub(crate) older: Slot,

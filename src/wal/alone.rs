@@ -76,7 +76,7 @@ impl Alone {
         self.appender.append_unreserved(0, Change::Put { pair, replaced })
     }
 
-    /// Removes a key that is there, and returns the offset behind the record.
+    /// Removes a key that is there, and returns the offset past the record.
     pub(super) fn delete(&mut self, key: &str) -> u64 {
         let (pair, version) = self.store.remove(key.as_bytes()).unwrap();
         let operation = Operation::Delete;

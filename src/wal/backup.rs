@@ -341,7 +341,7 @@ pub(crate) fn restore(path: &Path, dir: &Path) -> Result<Whole, Error> {
     Ok(whole)
 }
 
-/// Copies all behind the header. A record's checksum covers its place behind the header, which stays.
+/// Copies all after the header. A record's checksum covers its place after the header, which stays.
 fn copy_records(
     disk: &Disk,
     (from, path): (&File, &Path),

@@ -6,7 +6,7 @@
 //! record that counts the others and has their digest, so one that was cut short is not taken for whole.
 //!
 //! The store may change meanwhile. What a base at offset N has of a key is then as of N, or the key was
-//! written behind N and is left out: the log from N on tells of it either way, and replaying records that
+//! written after N and is left out: the log from N on tells of it either way, and replaying records that
 //! carry whole values on top of such a base comes to the state of now.
 
 use super::disk::Disk;

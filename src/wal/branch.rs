@@ -72,7 +72,7 @@ impl Branch {
 pub(super) struct Beginning {
     pub(super) term: Term,
     pub(super) nonce: u64,
-    /// Where the log continues, behind a SKIP that says so.
+    /// Where the log continues, after a SKIP that says so.
     pub(super) continues_at: u64,
 }
 
@@ -179,7 +179,7 @@ impl History {
         branch.note(&mut self.lock().branches);
     }
 
-    /// Forgets the branches that begin at an offset or behind it.
+    /// Forgets the branches that begin at an offset or after it.
     pub(super) fn cut(&self, offset: u64) {
         self.lock().branches.retain(|branch| branch.start < offset);
     }

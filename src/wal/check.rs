@@ -164,9 +164,9 @@ fn examine(dir: &Dir, mend: &mut Mend<'_>) -> Result<Report, Error> {
 
 /// What a file is expected to end with.
 struct Expected {
-    /// Where the segment behind it begins, if there is one.
+    /// Where the segment after it begins, if there is one.
     next_offset: Option<u64>,
-    /// From which offset on a torn tail may stand there; none but behind the last file.
+    /// From which offset on a torn tail may stand there; none but after the last file.
     torn_from: Option<u64>,
 }
 
@@ -308,11 +308,11 @@ fn examine_file(
     }
 }
 
-/// From a cursor behind damage, moves past what is left of a batch that the damage is in: a part of a batch is
-/// not to be there without the rest. `false` where nothing stands behind it.
+/// From a cursor after damage, moves past what is left of a batch that the damage is in: a part of a batch is
+/// not to be there without the rest. `false` where nothing stands after it.
 ///
 /// Records of a batch have one timestamp. Where the damage has taken the first of them, so that the timestamp is
-/// not known, records behind it that say that their batch continues count as the rest of one.
+/// not known, records after it that say that their batch continues count as the rest of one.
 fn skip_rest_of_batch(reader: &mut FileReader, mut timestamp_ms: Option<u64>) -> Result<bool, Error> {
     loop {
         match reader.peek()? {

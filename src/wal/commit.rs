@@ -223,7 +223,7 @@ impl Commit {
     }
 
     /// Puts the log at an offset, written and synced, wherever it was. Nobody may be waiting for an offset
-    /// behind it, nor write.
+    /// after it, nor write.
     pub(super) fn set_position(&self, position: u64) {
         self.watermarks.set_position(position);
         self.watchers.tell_grown();

@@ -3,7 +3,7 @@
 //! 1. The log continues in a new segment, at offset N.
 //! 2. The store is walked, a few entries in a hold of its lock, into a temporary base at N (`base`).
 //! 3. Once the log is synced up to where the walk ended, the base is synced, gets its name, and the directory
-//!    is synced. Not before: a key that was written behind N has left the base to the log, so the log must
+//!    is synced. Not before: a key that was written after N has left the base to the log, so the log must
 //!    hold it.
 //! 4. What is older than N goes, except for a backlog of segments for those who read the log from behind.
 //!
@@ -101,7 +101,7 @@ fn bytes_min(shared: &Shared) -> u64 {
     })
 }
 
-/// Bytes of the log that are kept behind a base.
+/// Bytes of the log that are kept after a base.
 fn backlog_bytes(shared: &Shared, source: &dyn Source) -> u64 {
     let by_default = || match shared.commit.watchers.were_lately() {
         true => BACKLOG_BYTES_DEFAULT,
@@ -178,7 +178,7 @@ fn begin_segment(shared: &Shared, base_lock: &BaseGuard<'_>) -> Result<(Header, 
             failure.into_error()
         })?;
     }
-    // Under the writer's lock: a branch that begins behind the base is none of the base's.
+    // Under the writer's lock: a branch that begins after the base is none of the base's.
     let header = Header {
         kind: Kind::Base,
         id: shared.history.id(),

@@ -6,7 +6,7 @@
 //! other: that stretch is a [`ReplicaAppend`], and a base is begun between two of them.
 //!
 //! # What must hold
-//! - A chunk is written behind what is there, or not at all.
+//! - A chunk is written after what is there, or not at all.
 //! - Between two steps the log is written up to where the store is. After a failure of the disk the log may be
 //!   ahead by the chunk of the last step, all of it, or back to where the store is: [`ReplicaAppend::position`] tells.
 //! - Nothing that is set aside is taken out of the log before it is synced elsewhere.
@@ -19,7 +19,7 @@ use super::flush::Failure;
 use super::handle::Log;
 use super::header::{HEADER_BYTES, Header, Kind};
 use super::last_record::LastRecord;
-use super::locks::ApplyGuard;
+use super::locks::{ApplyGuard, BaseGuard};
 use super::recovered::SKIPPED_BYTES;
 use super::segment::Segment;
 use super::shared::Shared;
@@ -40,7 +40,21 @@ pub(crate) struct ReplicaAppend<'a> {
     apply_lock: ApplyGuard<'a>,
 }
 
+/// The right to cut the log's end off: no base is made meanwhile.
+pub(crate) struct Cut<'a> {
+    shared: &'a Shared,
+    base_lock: BaseGuard<'a>,
+}
+
 impl Log {
+    /// Begins to cut. Waits for a base that is being made.
+    pub(crate) fn begin_cut(&self) -> Cut<'_> {
+        Cut {
+            shared: &self.shared,
+            base_lock: self.shared.locks.base(),
+        }
+    }
+
     /// Begins a step. Waits for a base that is being begun.
     pub(crate) fn step(&self) -> ReplicaAppend<'_> {
         ReplicaAppend {
@@ -120,16 +134,17 @@ impl Log {
     }
 }
 
-impl Log {
-    /// Drops the end of the log from an offset on, behind which there is no record of a key: what a node says
+impl Log {}
+
+impl Cut<'_> {
+    /// Drops the end of the log from an offset on, after which there is no record of a key: what a node says
     /// of itself when it stops, or is started after a crash. The store stays as it is. `false`, and nothing
     /// done, where the log does not hold the offset any more.
     ///
-    /// The files behind it go first, the last one first: whatever is left by a crash is a whole log.
+    /// The files after it go first, the last one first: whatever is left by a crash is a whole log.
     pub(crate) fn cut_back(&self, to: u64) -> Result<bool, Error> {
-        let shared = &self.shared;
-        let base = shared.locks.base();
-        let apply = base.apply();
+        let shared = self.shared;
+        let apply = self.base_lock.apply();
         let mut writer = apply.writer();
         let listing = shared.dir.list()?;
         let base = listing.bases.last().map_or(0, |base| base.first_offset);
@@ -240,10 +255,10 @@ impl ReplicaAppend<'_> {
     }
 
     /// Begins a branch. `known` is the farthest that the log of the primary before is known to have gone: the log
-    /// continues well behind it, so no version is given twice, not even one that only that primary's clients have
+    /// continues well after it, so no version is given twice, not even one that only that primary's clients have
     /// seen. Returns where.
     ///
-    /// An error leaves the node what it was; but where the log fails behind the record of the branch, the branch
+    /// An error leaves the node what it was; but where the log fails after the record of the branch, the branch
     /// has begun.
     fn begin_branch(&self, term: Term, known: u64) -> Result<u64, Refusal> {
         self.shared.commit.check()?;
@@ -308,7 +323,7 @@ mod tests {
         Alone::open(&Disk::default(), dir, options(Policy::Always), Role::Replica)
     }
 
-    /// All that the log has from an offset on, as it stands there, and the offset behind it.
+    /// All that the log has from an offset on, as it stands there, and the offset past it.
     fn chunk(log: &Log, from: u64) -> (Vec<u8>, u64) {
         let mut bytes = Vec::new();
         let first = log.feed(Some(from)).unwrap().copy(1 << 20, &mut bytes).unwrap();
@@ -352,10 +367,10 @@ mod tests {
         primary.set("b", "2");
         let replica = replica(ours.path());
         take(&replica, &primary.log, start);
-        // A segment of its own behind, which goes.
+        // A segment of its own after it, which goes.
         replica.log.shared.locks.writer().start_segment().unwrap();
         assert_eq!(files(ours.path(), "log-").len(), 2);
-        assert!(replica.log.cut_back(first).unwrap());
+        assert!(replica.log.begin_cut().cut_back(first).unwrap());
         assert_eq!(files(ours.path(), "log-").len(), 1);
         assert_eq!(replica.log.step().position(), first);
         assert_eq!(replica.log.position().written, first);

@@ -160,7 +160,7 @@ impl Dir {
         self.lock.check(self.path(), self.file())
     }
 
-    /// An error where a file in it is not this log's: of another log, or of an offset behind `end`, the
+    /// An error where a file in it is not this log's: of another log, or of an offset past `end`, the
     /// farthest that this log goes.
     pub(super) fn check_own(&self, listing: &Listing, id: LogId, end: u64) -> Result<(), Error> {
         let header_of = |named: &LogFile| FileReader::header_in(self, named).ok();
@@ -189,7 +189,7 @@ impl Dir {
         Ok(())
     }
 
-    /// An error where a file in it is of an offset behind `end`.
+    /// An error where a file in it is of an offset past `end`.
     pub(super) fn check_ahead(&self, listing: &Listing, end: u64) -> Result<(), Error> {
         match listing.all().find(|named| named.first_offset > end) {
             None => Ok(()),

@@ -52,7 +52,7 @@ impl DirWatch {
     }
 }
 
-/// The offset at which a file is missing that a start would look for: behind the base, or where the one before ends.
+/// The offset at which a file is missing that a start would look for: after the base, or where the one before ends.
 fn missing_at(dir: &DirHandle, listing: &Listing) -> Result<Option<u64>, Error> {
     let mut next_offset = vec![0];
     let mut before: Option<&LogFile> = None;
@@ -71,7 +71,7 @@ fn missing_at(dir: &DirHandle, listing: &Listing) -> Result<Option<u64>, Error> 
     Ok(None)
 }
 
-/// Where the file behind a segment begins: at its end, or where its last record says that the log continues.
+/// Where the file after a segment begins: at its end, or where its last record says that the log continues.
 fn ends_at(dir: &DirHandle, named: &LogFile) -> Result<Vec<u64>, Error> {
     let cannot_read = |error: io::Error| Error::io("cannot read", &named.path)(error);
     let file = dir.open_to_read_at(&named.path).map_err(cannot_read)?;

@@ -334,7 +334,7 @@ impl<'a> Feed<'a> {
 
     /// Continues to the next segment, where this one ends except for `left` bytes that are no record. It begins
     /// where this one ends, or where the last record of this one says. Otherwise there are changes that the
-    /// log does not hold: it continues behind a base that does (see [`super::log_thread`]).
+    /// log does not hold: it continues after a base that does (see [`super::log_thread`]).
     pub(super) fn follow(&mut self, left: usize) -> Result<(), FeedError> {
         let ended = self.segment.as_ref().map(|segment| segment.inode);
         if left > 0 && !self.has_begun {

@@ -1,4 +1,4 @@
-//! What it means that a [`Feed`] stands behind all records of its segment.
+//! What it means that a [`Feed`] stands after all records of its segment.
 
 use super::error::Error;
 use super::feed::Feed;
@@ -8,7 +8,7 @@ use crate::record::{Operation, Record, SKIP_BYTES};
 use std::os::unix::fs::FileExt;
 
 impl Feed<'_> {
-    /// What it means that the cursor stands behind all records of its segment, and before the next one's.
+    /// What it means that the cursor stands after all records of its segment, and before the next one's.
     pub(super) fn hole(&self, next_offset: u64) -> Result<FeedError, FeedError> {
         let Some(segment) = &self.segment else {
             return Ok(FeedError::Gone { oldest: next_offset });

@@ -41,13 +41,13 @@ pub(super) struct Broken {
     pub(super) batch_timestamp_ms: Option<u64>,
     /// Where in the file it would end.
     pub(super) end: Option<u64>,
-    /// Whether its batch would go on behind it.
+    /// Whether its batch would go on after it.
     pub(super) more: bool,
     /// What its timestamp would be.
     pub(super) timestamp_ms: Option<u64>,
 }
 
-/// Why a segment has bytes behind the record that says where the log continues.
+/// Why a segment has bytes after the record that says where the log continues.
 const BEHIND_SKIP: &str = "the segment goes on behind its last record";
 
 /// Why a SKIP is none that a node has written.
@@ -109,7 +109,7 @@ impl FileReader {
         Ok(FileReader::with_header(named.clone(), header, file))
     }
 
-    /// A reader of a file whose header is known otherwise, or made up to look at the records behind a
+    /// A reader of a file whose header is known otherwise, or made up to look at the records after a
     /// damaged one.
     pub(super) fn with_header(named: LogFile, header: Header, file: File) -> FileReader {
         FileReader {
@@ -160,7 +160,7 @@ impl FileReader {
         self.file_position
     }
 
-    /// The offset in the log of the next record: in a base, the offset the base is the state at; behind a
+    /// The offset in the log of the next record: in a base, the offset the base is the state at; after a
     /// SKIP, where the log continues.
     pub(super) fn offset(&self) -> u64 {
         match self.named.kind {

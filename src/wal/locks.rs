@@ -1,7 +1,7 @@
 //! The locks of the log, and the order in which they are taken.
 //!
-//! - Order: base < apply < writer < the store's lock. A thread that holds one may take a later one, and never an
-//!   earlier one. [`lock_order`](crate::lock_order) checks it in debug builds.
+//! - Order: base < the lock of a change of role (`node::role`) < apply < writer < the store's lock. A thread that holds
+//!   one may take a later one, and never an earlier one. [`lock_order`](crate::lock_order) checks it in debug builds.
 //! - A later lock is taken from the guard of an earlier one: [`BaseGuard::apply`], [`ApplyGuard::writer`]. So a
 //!   function shows in its arguments what is held.
 //! - `base` is held for as long as a walk over the store takes, or a snapshot; `apply` for one chunk; `writer` for

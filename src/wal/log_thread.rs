@@ -5,7 +5,7 @@
 //!   disk it makes room as well, as far as it can: see [`super::room`].
 //! - After a failed sync it does not: the kernel may have dropped the pages and forgotten the error, so a
 //!   second sync that succeeds would prove nothing. Memory is the truth then. While no write is taken the
-//!   store stands still, so a new base is made of it, and the log continues behind that.
+//!   store stands still, so a new base is made of it, and the log continues after that.
 //! - Where the directory is no longer this node's, it touches no file, and looks whether it is again. Then it
 //!   heals in the same way: what has happened to the files meanwhile is not known.
 
@@ -213,7 +213,7 @@ fn heal(shared: &Shared, source: &dyn Source, rooms: &mut Rooms) {
             shared.commit.fail(&Failure::Sync(error));
         }
         Err(error) => {
-            // From here on a start would begin with the new base: the log must go on behind that and nowhere else.
+            // From here on a start would begin with the new base: the log must go on after that and nowhere else.
             let named = LogFile::new(writer.dir.path(), Kind::Base, source.tip());
             let is_named = writer.dir.exists(&named.path);
             drop(writer);
@@ -226,7 +226,7 @@ fn heal(shared: &Shared, source: &dyn Source, rooms: &mut Rooms) {
     }
 }
 
-/// Makes a base of the store at its end, and continues in a new segment behind it. No write may be taken
+/// Makes a base of the store at its end, and continues in a new segment after it. No write may be taken
 /// meanwhile. What waits to be written is dropped once the base has it, and not before: where the base cannot be
 /// made, the write may still succeed.
 fn rebase(shared: &Shared, writer: &mut Writer, source: &dyn Source) -> Result<(), Error> {

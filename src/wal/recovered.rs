@@ -13,7 +13,7 @@ use crate::digest::Digest;
 use crate::record::{OFFSET_MAX, Operation, Record};
 use crate::wall::now_ms;
 
-/// How far behind the log's end a branch begins at least, in bytes: more than can have been lost. That is what was not synced, at most the last segment, and what was not yet written;
+/// How far past the log's end a branch begins at least, in bytes: more than can have been lost. That is what was not synced, at most the last segment, and what was not yet written;
 /// the command line bounds both ([`SEGMENT_BYTES_CEILING`](super::SEGMENT_BYTES_CEILING), [`UNWRITTEN_BYTES_CEILING`](super::UNWRITTEN_BYTES_CEILING)), which leaves a
 /// gibibyte for evictions, that wait without a bound of their own.
 pub(super) const SKIPPED_BYTES: u64 = 4 << 30;

@@ -2,14 +2,14 @@
 //!
 //! The newest base is read first, if there is one, then the segments from its offset on. They must follow
 //! one another without a gap, and be whole, except for one thing: the last segment may have a torn tail, bytes
-//! at its end that are no record and have no valid record behind them. They are what a write leaves that a
+//! at its end that are no record and have no valid record after them. They are what a write leaves that a
 //! crash interrupted, and are cut off, with a warning; where they are more than a record cut short, they are
 //! kept in a file of their own.
 //! (A power cut can also lose an earlier page of the last, unsynced writes and keep a later one. That looks
 //! like damage, and as damage it is left to the operator.)
 //!
 //! A node that gives offsets begins a branch of the log's history ([`super::branch`]): a TERM record with a
-//! nonce of its own, and a SKIP. Records may have been lost that had offsets behind the log's end, and the
+//! nonce of its own, and a SKIP. Records may have been lost that had offsets after the log's end, and the
 //! directory may be a copy of one that has been written to since. So the branch begins a good way further on
 //! ([`SKIPPED_BYTES`](super::recovered::SKIPPED_BYTES)), and by chance a little more, and no version is ever given twice.
 //!
@@ -183,14 +183,14 @@ fn bytes_of(path: &Path) -> u64 {
     std::fs::metadata(path).map_or(0, |metadata| metadata.len())
 }
 
-/// Takes a last segment away that is empty, or has no header and no record, behind one that ends where it begins:
+/// Takes a last segment away that is empty, or has no header and no record, after one that ends where it begins:
 /// nothing that was acknowledged was in it.
 fn set_bare_tail_aside(dir: &Dir, disk: &Disk, mut listing: Listing) -> Result<Listing, Error> {
     let Some(last) = listing.current().last().cloned() else {
         return Ok(listing);
     };
     if is_bare_tail(dir, &listing, &last)? {
-        // LOCK is to forget this segment, and not one that was behind it and is missing, nor what it held.
+        // LOCK is to forget this segment, and not one that was after it and is missing, nor what it held.
         dir.check_last_segment(&listing)?;
         dir.check_end(dir.closed_at(&listing), last.first_offset)?;
         let mark = dir.forget_end(disk)?;
@@ -229,7 +229,7 @@ fn check_follows(dir: &Dir, log: &Recovered, reader: &FileReader) -> Result<(), 
     }
 }
 
-/// Reads one file to its end, and cuts off a torn tail, which may begin at `torn_from` or behind it; there is none
+/// Reads one file to its end, and cuts off a torn tail, which may begin at `torn_from` or after it; there is none
 /// where that is not given. Returns whether it is a base of which a repair has lost something.
 fn read_file(
     dir: &Dir,

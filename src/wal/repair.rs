@@ -39,7 +39,7 @@ pub(super) enum Fix<'a> {
     SkipTo(u64),
     /// The header is written anew.
     Header(&'a Header),
-    /// A base that ends too early: cut behind its last whole record, and ended there.
+    /// A base that ends too early: cut after its last whole record, and ended there.
     EndBase { records: u64 },
     /// The whole file gets another name.
     SetAside,

@@ -61,7 +61,7 @@ impl Shared {
         self.appended.load(Ordering::Acquire)
     }
 
-    /// The farthest that the log goes: no file of it begins behind.
+    /// The farthest that the log goes: no file of it begins past it.
     pub(super) fn end_max(&self) -> u64 {
         self.appended().max(self.commit.position().written)
     }

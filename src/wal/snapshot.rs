@@ -245,7 +245,7 @@ impl Snapshot<'_> {
         shared.budget.give_back(writer.drop_waiting());
         writer.set_digest(digest);
         if let Err(error) = writer.skip_forward(end) {
-            // The new base is what counts now, and memory has it. The log is brought back behind it as after
+            // The new base is what counts now, and memory has it. The log is brought back past it as after
             // any failure.
             shared.commit.fail(&Failure::Sync(error));
         }

@@ -66,7 +66,7 @@ impl WriteBuffer {
         self.last = last;
     }
 
-    /// Takes what waits in the channel, and encodes it behind what is there.
+    /// Takes what waits in the channel, and encodes it after what is there.
     pub(super) fn fill(&mut self) {
         while self.bytes.len() < BATCH_BYTES_MAX {
             let Ok(request) = self.requests.try_recv() else {

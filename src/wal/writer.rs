@@ -6,7 +6,7 @@
 //!
 //! # Invariants
 //! - The buffer's records follow `position`.
-//! - The file ends at `position`, or has a part of the buffer behind it after a failed write; the next write cuts
+//! - The file ends at `position`, or has a part of the buffer past it after a failed write; the next write cuts
 //!   that off first.
 //! - All segments except the last are synced to their end before a record is written to the next. So only the
 //!   last one can have a torn tail.
@@ -34,7 +34,7 @@ pub(super) struct Writer {
     history: Arc<History>,
     segment: Segment,
     segment_bytes_max: u64,
-    /// What comes behind `position`.
+    /// What comes after `position`.
     buffer: WriteBuffer,
     /// Whether what is written comes from another node. Then the digest is known only once it is applied.
     follows: bool,
@@ -46,7 +46,7 @@ pub(super) struct Writer {
     /// attempt to start it may have left its file, or a record of the one before says where the log continues.
     /// Then `position` is there already.
     next_segment_at: Option<u64>,
-    /// A branch that a start could not write for want of room: the buffer belongs behind it.
+    /// A branch that a start could not write for want of room: the buffer belongs after it.
     deferred: Option<Beginning>,
 }
 
@@ -107,7 +107,7 @@ impl Writer {
         self.buffer.digest()
     }
 
-    /// The record before the end of all that was taken from the channel; none where it is not known: behind a
+    /// The record before the end of all that was taken from the channel; none where it is not known: after a
     /// base, or an end that was cut off.
     pub(super) fn last(&self) -> Option<LastRecord> {
         self.buffer.last()
@@ -164,7 +164,7 @@ impl Writer {
         }
     }
 
-    /// Writes the beginning of a branch at the end of the log, and continues behind it.
+    /// Writes the beginning of a branch at the end of the log, and continues after it.
     fn write_beginning(&mut self, beginning: Beginning) -> Result<(), Failure> {
         if self.next_segment_at.is_some() {
             self.start_segment()?;
@@ -174,7 +174,7 @@ impl Writer {
         self.write_records(&encoded)?;
         self.history.note(beginning.branch(start));
         self.deferred = None;
-        // Records that wait behind it are the last ones already.
+        // Records that wait after it are the last ones already.
         if self.buffer.is_empty() {
             self.buffer.set_last(last);
         }
@@ -267,7 +267,7 @@ impl Writer {
         Segment::create(&self.dir, &self.disk, id, &branches, first_offset, &[])
     }
 
-    /// Begins a branch at the end of the log, and continues behind it where no offset was ever given. Nothing
+    /// Begins a branch at the end of the log, and continues after it where no offset was ever given. Nothing
     /// may wait in the channel. A branch that has begun is in the history, even after an error.
     pub(super) fn begin_branch(&mut self, beginning: Beginning) -> Result<(), Failure> {
         self.catch_up()?;
@@ -291,7 +291,7 @@ impl Writer {
     /// Continues at `offset` in a segment of its own: a base at that offset holds all that came before.
     pub(super) fn skip_forward(&mut self, offset: u64) -> Result<(), Error> {
         if let Some(beginning) = self.deferred.take() {
-            // Its record is superfluous behind the base; headers tell of it from here on.
+            // Its record is superfluous after the base; headers tell of it from here on.
             self.history.note(beginning.branch(self.position));
         }
         self.segment = self.create_segment(offset)?;
@@ -302,8 +302,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Goes back to `offset` in `segment`, which holds it, and drops what is behind it there. Nothing may wait in
-    /// the channel, and no segment may be behind that one.
+    /// Goes back to `offset` in `segment`, which holds it, and drops what is after it there. Nothing may wait in
+    /// the channel, and no segment may be after that one.
     pub(super) fn cut_to(&mut self, segment: Segment, offset: u64) -> Result<(), Error> {
         let at = segment.file_position(offset);
         self.disk
@@ -359,7 +359,7 @@ mod tests {
         sender.send(raw).unwrap();
     }
 
-    /// What stands behind an offset in the segment that is written.
+    /// What stands after an offset in the segment that is written.
     fn behind(writer: &Writer, offset: u64) -> Vec<u8> {
         let mut bytes = std::fs::read(&writer.segment.path).unwrap();
         bytes.split_off(writer.segment.file_position(offset) as usize)

@@ -1,14 +1,13 @@
-//! The body of a batch. The fields of an operation that are an entry's are read by [`entry_fields`].
+//! The body of a batch: a list of operations.
 //!
-//! The bound on the number of
-//! operations holds while they are read: what is over it is never held. Errors name the operation as well
-//! as the field: `operations[3].key`.
+//! The bound on the number of operations holds while they are read: what is over it is never held. Errors name the
+//! operation as well as the field: `operations[3].key`.
 
-use crate::handlers::entry_fields::{self, EntryFields, Null};
+use super::operation::{FIELDS, Fields, Operation};
+use crate::handlers::entry_fields::{self, Values};
 use crate::http::problem::{self, Problem};
 use crate::json::{self, Name};
 use crate::key::Key;
-use crate::node::{Deadline, Precondition};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -17,42 +16,17 @@ use std::fmt;
 /// Allowance for operations that is made before any has been read.
 const OPERATIONS_AHEAD: usize = 128;
 
-/// One operation. Its key is one that a node takes, and no two operations of a batch write the same.
-#[derive(Debug, PartialEq)]
-pub(crate) enum Operation<'a> {
-    Get {
-        key: Cow<'a, str>,
-    },
-    Set {
-        key: Cow<'a, str>,
-        value: Cow<'a, [u8]>,
-        deadline: Deadline,
-        precondition: Precondition<'static>,
-    },
-    Delete {
-        key: Cow<'a, str>,
-        precondition: Precondition<'static>,
-    },
-}
-
-impl Operation<'_> {
-    pub(crate) fn key(&self) -> &str {
-        match self {
-            Operation::Get { key } | Operation::Set { key, .. } | Operation::Delete { key, .. } => key,
-        }
-    }
-
-    fn writes(&self) -> bool {
-        !matches!(self, Operation::Get { .. })
-    }
-}
-
 /// Reads `{"operations":[...]}`, at least one and at most `operations_max`.
 pub(crate) fn operations(body: &[u8], operations_max: usize) -> Result<Vec<Operation<'_>>, Problem> {
+    entry_fields::read_twice(|values| read(body, operations_max, values))
+}
+
+fn read(body: &[u8], operations_max: usize, values: Values) -> Result<Vec<Operation<'_>>, Problem> {
     let mut place = Place::default();
     let mut json = serde_json::Deserializer::from_slice(json::without_byte_order_mark(body));
     let read = Batch {
         operations_max,
+        values,
         place: &mut place,
     }
     .deserialize(&mut json)
@@ -106,6 +80,7 @@ impl Place {
 /// The whole body.
 struct Batch<'p> {
     operations_max: usize,
+    values: Values,
     place: &'p mut Place,
 }
 
@@ -142,6 +117,7 @@ impl<'de> Visitor<'de> for Batch<'_> {
             }
             operations = Some(map.next_value_seed(List {
                 operations_max: self.operations_max,
+                values: self.values,
                 place: self.place,
             })?);
         }
@@ -158,6 +134,7 @@ impl<'de> Visitor<'de> for Batch<'_> {
 /// The list of operations.
 struct List<'p> {
     operations_max: usize,
+    values: Values,
     place: &'p mut Place,
 }
 
@@ -185,6 +162,7 @@ impl<'de> Visitor<'de> for List<'_> {
             self.place.field = None;
             let one = One {
                 is_over_limit: operations.len() == self.operations_max,
+                values: self.values,
                 place: self.place,
             };
             match seq.next_element_seed(one)? {
@@ -204,6 +182,7 @@ impl<'de> Visitor<'de> for List<'_> {
 struct One<'p> {
     /// There are as many as may be already.
     is_over_limit: bool,
+    values: Values,
     place: &'p mut Place,
 }
 
@@ -226,34 +205,6 @@ impl<'de> DeserializeSeed<'de> for One<'_> {
     }
 }
 
-/// What may stand in an operation.
-const FIELDS: [&str; 8] = [
-    "op",
-    "key",
-    "value",
-    "encoding",
-    "ttl",
-    "expires_at_ms",
-    "if_version",
-    "if_absent",
-];
-
-/// The fields of one operation, as far as they were read.
-#[derive(Default)]
-struct Fields<'a> {
-    op: Option<Op>,
-    entry: EntryFields<'a>,
-    if_version: Option<u64>,
-    if_absent: Option<bool>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Op {
-    Get,
-    Set,
-    Delete,
-}
-
 impl<'de> Visitor<'de> for One<'_> {
     type Value = Operation<'de>;
 
@@ -264,7 +215,7 @@ impl<'de> Visitor<'de> for One<'_> {
     json::refuse_others!(map, "an operation must be an object with `op` and `key`");
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Operation<'de>, A::Error> {
-        let mut fields = Fields::default();
+        let mut fields = Fields::new(self.values);
         while let Some(Name(name)) = map.next_key()? {
             let Some(known) = FIELDS.into_iter().find(|known| *known == name) else {
                 let error = A::Error::custom(format_args!("there is no field {name:?} in an operation"));
@@ -277,70 +228,6 @@ impl<'de> Visitor<'de> for One<'_> {
         fields.into_operation().map_err(|(field, why)| {
             self.place.field = Some(field.into());
             A::Error::custom(format_args!("`{field}` {why}"))
-        })
-    }
-}
-
-impl<'de> Fields<'de> {
-    /// Reads the value of a field. An error where it has one already.
-    fn read<A: MapAccess<'de>>(&mut self, name: &'static str, map: &mut A) -> Result<(), A::Error> {
-        if self.entry.read(name, Null::Refused, map)? {
-            return Ok(());
-        }
-        let again = match name {
-            "op" => {
-                let op = match &*json::text(map, name)? {
-                    "get" => Op::Get,
-                    "set" => Op::Set,
-                    "delete" => Op::Delete,
-                    _ => return Err(A::Error::custom("`op` is get, set or delete")),
-                };
-                self.op.replace(op).is_some()
-            }
-            "if_version" => self.if_version.replace(json::whole(map, name)?).is_some(),
-            _ => self.if_absent.replace(json::flag(map, name)?).is_some(),
-        };
-        entry_fields::only_once(name, again)
-    }
-
-    /// What the fields come to, or which of them is at fault and the rest of the sentence that it begins.
-    fn into_operation(mut self) -> Result<Operation<'de>, (&'static str, &'static str)> {
-        const MISSING: &str = "is missing";
-        let op = self.op.ok_or(("op", MISSING))?;
-        let not_for_this = "is a field of a set alone";
-        for (field, is_there) in [
-            ("value", self.entry.value.is_some()),
-            ("encoding", self.entry.encoding.is_some()),
-            ("ttl", self.entry.ttl.is_some()),
-            ("expires_at_ms", self.entry.expires_at.is_some()),
-            ("if_absent", self.if_absent.is_some()),
-        ] {
-            if is_there && op != Op::Set {
-                return Err((field, not_for_this));
-            }
-        }
-        if op == Op::Get && self.if_version.is_some() {
-            return Err(("if_version", "is no field of a get"));
-        }
-        let key = self.entry.key.take().ok_or(("key", MISSING))?;
-        let precondition = match (self.if_version, self.if_absent) {
-            (Some(_), Some(true)) => {
-                return Err(("if_absent", "cannot stand beside `if_version`"));
-            }
-            (Some(version), _) => Precondition::Version(version),
-            (None, Some(true)) => Precondition::Absent,
-            (None, _) => Precondition::None,
-        };
-        Ok(match op {
-            Op::Get => Operation::Get { key },
-            Op::Delete => Operation::Delete { key, precondition },
-            Op::Set if self.entry.value.is_none() => return Err(("value", MISSING)),
-            Op::Set => Operation::Set {
-                key,
-                value: self.entry.take_value().ok_or(("value", "is not base64"))?,
-                deadline: self.entry.deadline()?.unwrap_or_default(),
-                precondition,
-            },
         })
     }
 }

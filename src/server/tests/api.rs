@@ -295,7 +295,7 @@ fn what_is_not_asked_for_changes_nothing() {
         ("/kv/a?raw=no", 400),
         (&*format!("/kv/{longest}"), 404),
         ("/nothing", 404),
-        ("/kv", 404),
+        ("/kvs", 404),
     ] {
         assert_eq!(client.ask(get(target)).status, status, "{target}");
     }
@@ -390,7 +390,7 @@ fn a_path_takes_its_methods() {
     let mut client = server.connect();
     for (method, target, allow) in [
         ("PUT", "/kv/", "GET, HEAD, POST, DELETE"),
-        ("POST", "/kv/k", "GET, HEAD, PUT, PATCH, DELETE"),
+        ("OPTIONS", "/kv/k", "GET, HEAD, POST, PUT, PATCH, DELETE"),
         ("OPTIONS", "/status", "GET, HEAD"),
         ("POST", "/healthz", "GET, HEAD"),
     ] {

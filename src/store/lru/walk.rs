@@ -2,7 +2,7 @@
 //!
 //! A marker in the list of use says how far it has come. An entry that is used meanwhile moves to the list's
 //! end, and is met there again, so none is missed; one that was given is marked as seen, so none is given
-//! twice; and one that was written since the walk began is left out, as the log behind its beginning tells of
+//! twice; and one that was written since the walk began is left out, as the log after its beginning tells of
 //! it. Between two steps the map may change in any way.
 //!
 //! # Why it ends

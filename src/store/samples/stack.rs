@@ -2,7 +2,7 @@
 //! miss.
 //!
 //! Each use takes the next place in a row, and the place that the key had before falls vacant. The keys used since
-//! are the places behind that are taken, which a Fenwick tree counts in the logarithm of the row's length (Bennett
+//! are the taken places after it, which a Fenwick tree counts in the logarithm of the row's length (Bennett
 //! and Kruskal 1975; Fenwick 1994). When the row is used up it is closed up. Keys are known by their hashes alone.
 //!
 //! # Invariants

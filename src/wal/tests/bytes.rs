@@ -32,7 +32,7 @@ fn a_log_is_these_bytes() {
     assert_eq!(records[110 + 4..110 + 12], [20, 0, 0, 0, 10, 0, 0, 0]);
     // The first term: its number in the upper half, and no mark. Then a nonce, which is random.
     assert_ne!(records[28..36], [0; 8]);
-    // length, operation, flags, key bytes; then, behind the timestamp, key and value.
+    // length, operation, flags, key bytes; then, after the timestamp, key and value.
     let expected: [(usize, [u8; 8], &[u8]); 4] = [
         (0, [28, 0, 0, 0, 6, 0, 0, 0], &[0, 0, 0, 0, 1, 0, 0, 0]),
         (36, [16, 0, 0, 0, 1, 0, 1, 0], b"aone"),
@@ -93,7 +93,7 @@ fn a_log_cut_anywhere_opens_with_the_records_before_the_cut() {
         node.close().unwrap();
         let node = Node::open(options(dir.path(), Policy::No)).unwrap();
         assert_eq!(get(&node, "c").as_deref(), Some("four"), "cut at {cut}");
-        // Versions behind the cut may have been seen before the crash: none of them comes back.
+        // Versions after the cut may have been seen before the crash: none of them comes back.
         assert!(version > bytes.len() as u64, "cut at {cut}");
     }
 }
@@ -197,7 +197,7 @@ fn a_record_inside_a_value_is_not_taken_for_one_of_the_log() {
     // Killed, and not closed: a log that was closed in order has no torn tail.
     drop(node);
     let path = segments(dir.path()).remove(0);
-    // Torn in the midst of the value, behind the record that stands in it.
+    // Torn in the midst of the value, after the record that stands in it.
     std::fs::File::options()
         .write(true)
         .open(&path)

@@ -77,7 +77,7 @@ fn digest(node: &Node) -> (u64, String) {
     (status.digest_offset, status.digest.to_string())
 }
 
-/// The records of all segments, one behind the other.
+/// The records of all segments, one after the other.
 fn records(dir: &Path) -> Vec<u8> {
     let of_segment = |path: PathBuf| std::fs::read(path).unwrap().split_off(HEADER_BYTES);
     segments(dir).into_iter().flat_map(of_segment).collect()
@@ -104,7 +104,7 @@ fn example(dir: &Path) -> Node {
 #[test]
 fn a_copy_is_the_log_byte_for_byte() {
     let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    drop(example(theirs.path())); // As a crash leaves it: the log continues behind a SKIP.
+    drop(example(theirs.path())); // As a crash leaves it: the log continues after a SKIP.
     let primary = open(options(theirs.path(), Policy::No));
     set(&primary, "later", "than the crash").unwrap();
     let replica_node = open(replica(ours.path(), Policy::Always));
@@ -437,7 +437,7 @@ fn a_tail_without_keys_is_cut_and_another_is_set_aside() {
     set(&replica_node, "key0", "of the second term").unwrap();
     let terms: Vec<Branch> = replica_node.branches();
 
-    // Stopped in order, it has a CLOSE behind the fork, and nothing else.
+    // Stopped in order, it has a CLOSE after the fork, and nothing else.
     let former = open(options(theirs.path(), Policy::No));
     former.step_down(None);
     former.leave_log().unwrap();
@@ -489,7 +489,7 @@ fn a_crash_while_a_tail_is_cut_loses_nothing() {
     drop(primary);
     for at in 0..12 {
         let disk = Disk::default();
-        // Each start after a crash puts a SKIP, and a segment, behind the fork.
+        // Each start after a crash puts a SKIP, and a segment, after the fork.
         let former = Node::open_on(disk.clone(), options(theirs.path(), Policy::No)).unwrap();
         former.step_down(None);
         former.leave_log().unwrap();

@@ -97,7 +97,7 @@ fn an_offset_that_is_none_of_a_record_is_told_from_one_that_is_gone_or_to_come()
     assert!(matches!(failed, Some(Err(FeedError::Gone { oldest })) if oldest == next));
 }
 
-/// The log of a store that was healed continues behind a base: what came between is not in it.
+/// The log of a store that was healed continues after a base: what came between is not in it.
 #[test]
 fn a_feed_says_that_a_log_that_was_healed_has_a_hole() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,5 +1,6 @@
 use super::*;
 use crate::api;
+use crate::node::{Deadline, Precondition};
 use proptest::prelude::*;
 
 fn refused(body: &[u8], operations_max: usize) -> (u16, Option<String>, Option<u64>) {

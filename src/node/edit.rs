@@ -1,0 +1,237 @@
+//! Edits: they make a value from the one that is there: for counters, and for values that grow at their end.
+//!
+//! # What must hold
+//! - An edit is one step: no write comes between the value that it was made from and the value that it leaves.
+//! - The log holds the value that was made. A replay and a replica compute nothing.
+//! - The store's lock covers the look at the old value and the change to the new one, and not what lies between: the new
+//!   value is put over the version that was seen, and no version ever comes back. Where the key has changed meanwhile,
+//!   the edit is made anew.
+
+use super::Node;
+use super::write::{Deadline, Found, Mode, Precondition, WriteError, Written};
+use crate::key::Key;
+use crate::pair::Pair;
+
+/// How a value is made from the one that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edit<'a> {
+    /// Adds to a whole number.
+    Increment {
+        /// What is added.
+        by: i64,
+        /// The number that a key gets which is not there. Without one such a key is an error.
+        initial: Option<i64>,
+    },
+    /// Puts bytes behind those that are there.
+    Append(&'a [u8]),
+}
+
+/// An edit that was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Edited {
+    /// What it has left.
+    pub written: Written,
+    /// The number, where it is one.
+    pub number: Option<i64>,
+    /// Size of the value, in bytes.
+    pub value_bytes: usize,
+}
+
+/// A value that was made.
+#[derive(Clone, Debug)]
+pub(super) struct Made {
+    pub(super) value: Vec<u8>,
+    pub(super) number: Option<i64>,
+}
+
+impl Made {
+    fn of_number(number: i64) -> Made {
+        Made {
+            value: number.to_string().into_bytes(),
+            number: Some(number),
+        }
+    }
+
+    /// What it is once it was put.
+    pub(super) fn put(&self, written: Written) -> Edited {
+        Edited {
+            written,
+            number: self.number,
+            value_bytes: self.value.len(),
+        }
+    }
+}
+
+impl Edit<'_> {
+    /// The new value of a key; none where the key is not there, and must be.
+    pub(super) fn make(self, before: Option<&[u8]>) -> Result<Made, WriteError> {
+        match (self, before) {
+            (
+                Edit::Increment {
+                    initial: Some(initial),
+                    ..
+                },
+                None,
+            ) => Ok(Made::of_number(initial)),
+            (_, None) => Err(WriteError::Missing),
+            (Edit::Increment { by, .. }, Some(before)) => {
+                let number = number(before).ok_or(WriteError::NotANumber)?;
+                let sum = number.checked_add(by).ok_or(WriteError::Overflow)?;
+                Ok(Made::of_number(sum))
+            }
+            (Edit::Append(more), Some(before)) => Ok(Made {
+                value: [before, more].concat(),
+                number: None,
+            }),
+        }
+    }
+
+    /// Bytes that the new value may have, where the old one has so many.
+    pub(super) fn value_bytes_max(self, before_bytes: usize) -> usize {
+        match self {
+            Edit::Increment { .. } => NUMBER_BYTES_MAX,
+            Edit::Append(more) => before_bytes + more.len(),
+        }
+    }
+}
+
+/// Bytes of the longest number, `-9223372036854775808`.
+const NUMBER_BYTES_MAX: usize = 20;
+
+/// The whole number that a value is: digits, perhaps with a minus before them.
+fn number(value: &[u8]) -> Option<i64> {
+    let text = std::str::from_utf8(value).ok()?;
+    (!text.starts_with('+')).then(|| text.parse().ok()).flatten()
+}
+
+/// What an edit was made from.
+pub(super) struct Seen {
+    pub(super) pair: Option<Pair>,
+    pub(super) found: Option<Found>,
+}
+
+impl Seen {
+    /// What must hold when the new value is put: the key is as it was seen.
+    pub(super) fn precondition(&self) -> Precondition<'static> {
+        match self.found {
+            Some(found) => Precondition::Version(found.version),
+            None => Precondition::Absent,
+        }
+    }
+
+    /// Until when the new value is kept, where nothing else was asked for.
+    pub(super) fn deadline(&self) -> Deadline {
+        let at_ms = self.found.and_then(|found| found.deadline_ms);
+        at_ms.map_or(Deadline::Never, Deadline::At)
+    }
+}
+
+/// Whether a write that was made from what was seen came too late, and must be made anew.
+pub(super) fn is_overtaken(error: &WriteError, keeps_deadline: bool) -> bool {
+    match error {
+        WriteError::Precondition { .. } | WriteError::Missing | WriteError::Exists { .. } => true,
+        // The deadline of what was seen has come meanwhile.
+        WriteError::Past => keeps_deadline,
+        _ => false,
+    }
+}
+
+impl Node {
+    /// Makes a key's value from the one that is there. The key keeps its deadline, unless there is another one.
+    pub fn edit(
+        &self,
+        key: Key<'_>,
+        edit: Edit<'_>,
+        deadline: Option<Deadline>,
+        precondition: Precondition<'_>,
+    ) -> Result<Edited, WriteError> {
+        loop {
+            let seen = self.seen(key);
+            precondition.check(seen.found.map(|found| found.version))?;
+            let made = edit.make(seen.pair.as_ref().map(Pair::value))?;
+            let put = self.put(
+                key,
+                &made.value,
+                deadline.unwrap_or(seen.deadline()),
+                Mode::Upsert,
+                seen.precondition(),
+            );
+            match put {
+                Err(error) if is_overtaken(&error, deadline.is_none()) => {}
+                result => return Ok(made.put(result?)),
+            }
+        }
+    }
+
+    fn seen(&self, key: Key<'_>) -> Seen {
+        let hash = self.store.hash(key.as_bytes());
+        let locked = self.store.lock();
+        let slot = locked.map.find_live(hash, key.as_bytes(), || self.clock.now_ms());
+        let entry = slot.map(|slot| locked.map.entry(slot));
+        Seen {
+            found: entry.map(Found::of),
+            pair: entry.map(|entry| entry.pair()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn incremented(value: &[u8], by: i64) -> Result<String, String> {
+        let edit = Edit::Increment { by, initial: None };
+        let made = edit.make(Some(value)).map_err(|error| format!("{error:?}"))?;
+        Ok(String::from_utf8(made.value).unwrap())
+    }
+
+    #[test]
+    fn what_is_a_number() {
+        for (value, by, expected) in [
+            ("0", 1, "1"),
+            ("41", 1, "42"),
+            ("-1", 1, "0"),
+            ("9223372036854775806", 1, "9223372036854775807"),
+            ("-9223372036854775808", i64::MAX, "-1"),
+            ("007", -8, "-1"),
+        ] {
+            assert_eq!(
+                incremented(value.as_bytes(), by).as_deref(),
+                Ok(expected),
+                "{value}"
+            );
+        }
+        for value in [
+            "",
+            " 1",
+            "1\n",
+            "+1",
+            "1.0",
+            "1e3",
+            "0x1",
+            "--1",
+            "9223372036854775808",
+            "\u{661}",
+        ] {
+            assert_eq!(
+                incremented(value.as_bytes(), 1),
+                Err("NotANumber".to_owned()),
+                "{value:?}"
+            );
+        }
+        assert_eq!(incremented(b"\xff", 1), Err("NotANumber".to_owned()));
+        assert_eq!(incremented(b"9223372036854775807", 1), Err("Overflow".to_owned()));
+        assert_eq!(
+            incremented(b"-9223372036854775808", -1),
+            Err("Overflow".to_owned())
+        );
+    }
+
+    #[test]
+    fn what_is_not_there() {
+        let increment = |initial| Edit::Increment { by: 5, initial };
+        assert_eq!(increment(Some(7)).make(None).unwrap().value, b"7");
+        assert!(matches!(increment(None).make(None), Err(WriteError::Missing)));
+        assert!(matches!(Edit::Append(b"x").make(None), Err(WriteError::Missing)));
+    }
+}
