@@ -26,7 +26,7 @@ use super::error::{Error, inconsistent};
 use super::file_reader::{CUT_SHORT, FileReader, Next};
 use super::header::{HEADER_BYTES, Kind};
 use super::inspect::{check_start, is_bare_tail};
-use super::listing::{Listing, LogFile};
+use super::listing::{Backlog, Listing, LogFile};
 use super::marker::Role;
 use super::options::{BACKLOG_BYTES_DEFAULT, Options, Progress};
 use super::recovered::{Recovered, begin_branch, begin_segment, start_log};
@@ -104,8 +104,8 @@ pub(super) fn recover(
     }
     // What a base was made of is kept where the base was damaged: somebody may want it yet.
     if !has_lost {
-        let backlog_bytes = options.backlog_bytes.unwrap_or(BACKLOG_BYTES_DEFAULT);
-        dir.remove(disk, listing.dispensable(dir, backlog_bytes, None));
+        let backlog = Backlog::AtLeast(options.backlog_bytes.unwrap_or(BACKLOG_BYTES_DEFAULT));
+        dir.remove(disk, listing.dispensable(dir, backlog, None));
     }
     if log.deferred.is_none() {
         log.segment.mark(dir, disk, log.id);
