@@ -26,9 +26,10 @@ test: test-tools schemathesis ## Run all tests
 	$(CARGO) test --locked --no-fail-fast
 
 # Beside cargo: strace makes system calls fail, promtool reads what is told to Prometheus, the page is used in a browser,
-# nginx and HAProxy stand before a node, faketime gives it another clock, script a terminal.
+# nginx and HAProxy stand before a node, faketime gives it another clock, script a terminal; openssl, sslscan and Python
+# speak TLS with it.
 TEST_TOOLS = strace:strace promtool:prometheus chromium:chromium chromedriver:chromium-driver nginx:nginx-light \
-	haproxy:haproxy faketime:faketime script:bsdutils
+	haproxy:haproxy faketime:faketime script:bsdutils openssl:openssl sslscan:sslscan python3:python3
 
 test-tools:
 	@missing=; for tool in $(TEST_TOOLS); do \

@@ -19,7 +19,7 @@ RATIO_MIN = 0.9
 
 def connections(setup: Setup) -> Iterator[Section]:
     """GETs on 64 connections, with none and with 5,000 more that are open and silent, in turns."""
-    _raise_file_limit(IDLE + 1_000)
+    raise_file_limit(IDLE + 1_000)
     limit = ("--max-connections", str(IDLE + 1_000))
     alone, beside, memory = [], [], []
     with peers.directory() as place, peers.pykv(setup.binary, place / "data", *CAPACITY, *limit) as peer:
@@ -33,7 +33,7 @@ def connections(setup: Setup) -> Iterator[Section]:
                 beside.append(wrk.run(target, connections=64, seconds=setup.seconds, seed=number + 1))
                 memory.append(peer.rss_bytes() / 1e6)
                 for client in clients:
-                    _ask(client)  # That they are served still, not merely open.
+                    ask(client)  # That they are served still, not merely open.
     section = Section(f"{IDLE:,} idle keep-alive connections", "requests/s; MB")
     rates = {}
     for name, results in (("GET, none idle", alone), (f"GET beside {IDLE:,} idle", beside)):
@@ -49,11 +49,12 @@ def connections(setup: Setup) -> Iterator[Section]:
 
 def _connect(port: int, stack: contextlib.ExitStack) -> socket.socket:
     client = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=30))
-    _ask(client)
+    ask(client)
     return client
 
 
-def _ask(client: socket.socket) -> None:
+def ask(client: socket.socket) -> None:
+    """Reads a key, and sees that its value comes."""
     client.sendall(b"GET /kv/k000000000000001 HTTP/1.1\r\nHost: bench\r\nAccept: application/octet-stream\r\n\r\n")
     answer = b""
     while not answer.endswith(b"%032d" % 1):
@@ -65,7 +66,8 @@ def _ask(client: socket.socket) -> None:
         raise load.LoadError(f"an idle connection was answered {answer!r}")
 
 
-def _raise_file_limit(files: int) -> None:
+def raise_file_limit(files: int) -> None:
+    """Lets this process have as many files open."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < files:
         if hard != resource.RLIM_INFINITY and hard < files:

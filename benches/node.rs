@@ -42,6 +42,7 @@ fn filled(policy: Policy) -> (TempDir, Node, Vec<String>) {
             backlog_bytes: Some(0),
             branch_spread_bytes: 0,
             new_store: false,
+            progress: std::sync::Arc::default(),
             wait_max: Duration::from_secs(30),
         },
     })

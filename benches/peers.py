@@ -29,6 +29,7 @@ PACKAGES = {
     "memcached": "memcached",
     "etcd": "etcd-server",
     "chromedriver": "chromium-driver",
+    "openssl": "openssl",
 }
 
 # What the FastAPI baseline is made of.
@@ -156,7 +157,7 @@ def pykv(binary: Path, data: Path, *options: str, follows: int | None = None) ->
     try:
         assert process.stdout is not None
         line = process.stdout.readline().decode(errors="replace")
-        if "listening on http://" not in line:
+        if "listening on http" not in line:
             raise PeerError(f"pykv did not start: {line}{log.read_text(errors='replace')[-2000:]}")
         peer.port = int(line.strip().rstrip("/").rsplit(":", 1)[1])
         yield peer
@@ -198,14 +199,18 @@ def webdis(where: Path, *redis_options: str) -> Iterator[Peer]:
 
 
 def nginx(
-    where: Path, body: str, content_type: str, headers: dict[str, str]
+    where: Path, body: str, content_type: str, headers: dict[str, str], tls: tuple[Path, Path] | None = None
 ) -> contextlib.AbstractContextManager[Peer]:
-    """nginx that answers every request with one body and these headers."""
+    """nginx that answers every request with one body and these headers; under TLS with a certificate and its key."""
     port = free_port()
     temporary = "\n".join(
         f"  {kind}_temp_path {where}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
     quoted = "".join(f"    add_header {name} '{value}';\n" for name, value in headers.items())
+    secure, certificates = ("", "") if tls is None else (
+        " ssl",
+        f"    ssl_certificate {tls[0]};\n    ssl_certificate_key {tls[1]};\n    ssl_protocols TLSv1.2 TLSv1.3;\n",
+    )
     config = where / "nginx.conf"
     config.write_text(f"""daemon off;
 worker_processes auto;
@@ -218,9 +223,9 @@ http {{
   keepalive_timeout 3600;
   keepalive_requests 1000000000;
   server {{
-    listen 127.0.0.1:{port};
+    listen 127.0.0.1:{port}{secure};
     default_type '{content_type}';
-{quoted}    location / {{ return 200 '{body}'; }}
+{certificates}{quoted}    location / {{ return 200 '{body}'; }}
   }}
 }}
 """)

@@ -18,6 +18,7 @@ class Target:
     before: str
     after: str = ""
     headers: tuple[str, ...] = field(default=())
+    scheme: str = "http"
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def run(target: Target, *, connections: int, seconds: float, depth: int = 1, see
     """Sends as many requests as are answered. Any answer but a success voids the run."""
     threads = min(connections, os.cpu_count() or 1, 8)
     command = ["wrk", f"-t{threads}", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--timeout", "10s"]
-    command += ["-s", str(SCRIPT), f"http://127.0.0.1:{target.port}", "--"]
+    command += ["-s", str(SCRIPT), f"{target.scheme}://127.0.0.1:{target.port}", "--"]
     command += [target.kind, target.before, target.after, str(depth), str(seed), *target.headers]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]

@@ -47,7 +47,7 @@ pub use batch::Batched;
 pub(crate) use batch::Reads;
 pub(crate) use cluster::{Change, Cluster};
 pub use cluster_status::Options as ClusterOptions;
-pub(crate) use cluster_status::{ClusterStatus, Phase, Secret};
+pub(crate) use cluster_status::{ClusterStatus, PeerTls, Phase, Secret};
 pub use edit::{Edit, Edited};
 pub use followers::acknowledged;
 pub(crate) use followers::{FollowerName, FollowerStatus};

@@ -14,6 +14,7 @@ use crate::node::{
 use crate::pair::Pair;
 use crate::wal::{Feed, FeedError, LogId, Role};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// See the module.
 #[derive(Clone)]
@@ -33,6 +34,11 @@ pub(crate) struct DeniedStep {
 impl<'a> Session<'a> {
     pub(crate) fn new(node: &'a Node, grant: Grant) -> Session<'a> {
         Session { node, grant }
+    }
+
+    /// As [`Grant::time_left`].
+    pub(crate) fn time_left(&self) -> Result<Option<Duration>, Denied> {
+        self.grant.time_left()
     }
 
     fn may_use(&self, key: Key<'_>) -> Result<(), Denied> {

@@ -269,6 +269,9 @@ pub(crate) fn words(error: &rustls::Error) -> String {
             | AlertDescription::DecryptError
             | AlertDescription::AccessDenied => "it does not accept the client's certificate".to_owned(),
             AlertDescription::CertificateExpired => "the client's certificate has expired".to_owned(),
+            AlertDescription::InternalError => {
+                "it takes no more connections, or cannot serve this one".to_owned()
+            }
             alert => format!("it ends the handshake: {alert:?}"),
         },
         rustls::Error::NoCertificatesPresented => "no client certificate was shown".to_owned(),

@@ -266,6 +266,28 @@ fn an_import_that_was_interrupted_can_be_run_again() {
     assert_eq!(value(&node, "k19999"), "19999");
 }
 
+/// The other lines go in; the exit status says that it was not allowed, and not that the lines are wrong.
+#[test]
+fn keys_that_a_token_does_not_open_are_left_out_of_an_import() {
+    let home = tempfile::TempDir::new().unwrap();
+    let tokens = home.path().join("tokens");
+    fs::write(&tokens, "admin the-admin\nwrite writer prefix=app1/\n").unwrap();
+    let node = Server::start(&["--token-file", tokens.to_str().unwrap()]);
+    let line = |key: &str| format!("{{\"key\":\"{key}\",\"value\":\"v\"}}\n");
+    let lines = ["app1/a", "app2/b", "app1/c"].map(line).concat();
+    let import = pykv(&["import"])
+        .at(&node)
+        .env("PYKV_TOKEN", "writer")
+        .stdin(lines.as_bytes())
+        .expect(5);
+    assert!(
+        import.stderr.contains("line 2: ") && import.stderr.contains("imported 2"),
+        "{import:?}"
+    );
+    let list = pykv(&["list"]).at(&node).env("PYKV_TOKEN", "the-admin").succeed();
+    assert_eq!(list, b"app1/a\napp1/c\n");
+}
+
 #[test]
 fn an_import_breaks_off_where_it_may_not_write() {
     let home = tempfile::TempDir::new().unwrap();

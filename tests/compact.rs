@@ -86,6 +86,23 @@ fn the_log_becomes_as_small_as_what_is_live() {
     assert_eq!(status["compaction"]["running"], Value::Null);
 }
 
+/// What nobody follows is kept up to a tenth of what is live, unless more is asked for; and a file is kept or not.
+#[test]
+fn what_nobody_follows_is_not_kept() {
+    const LIVE_BYTES: u64 = 300 * 1000;
+    for (args, is_kept) in [(&[][..], false), (&["--log-backlog", "1MiB"], true)] {
+        let node = Server::start(&[&["--compact-ratio", "0"], args].concat());
+        let mut client = node.client();
+        for n in 0..3000 {
+            let answer = client.put(&format!("/kv/{}?upsert=true", n % 300), &[b'v'; 1000]);
+            assert!(answer.is_success(), "{answer:?}");
+        }
+        let done = compact(&node);
+        let bytes = log_bytes(node.dir());
+        assert_eq!(bytes > LIVE_BYTES * 13 / 10, is_kept, "{bytes} bytes: {done}");
+    }
+}
+
 #[test]
 fn a_command_asks_for_it_and_says_what_it_did() {
     let node = Server::start(&["--log-backlog", "0"]);

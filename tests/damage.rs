@@ -45,6 +45,7 @@ fn options(dir: &Path, segment_bytes_max: u64) -> Options {
             backlog_bytes: Some(0),
             branch_spread_bytes: 0,
             new_store: false,
+            progress: std::sync::Arc::default(),
             wait_max: common::SOON,
         },
     }

@@ -234,6 +234,7 @@ fn open(dir: &Path) -> Node {
             backlog_bytes: Some(0),
             branch_spread_bytes: 0,
             new_store: false,
+            progress: std::sync::Arc::default(),
             wait_max: Duration::from_secs(20),
         },
     })

@@ -232,7 +232,7 @@ impl Row {
 }
 
 /// All routes of a primary that has the key `k`, each by every method that it takes but HEAD, which is as GET.
-const TABLE: [Row; 31] = [
+const TABLE: [Row; 32] = [
     row("GET", "/", OPEN),
     row("GET", "/page/{file}", OPEN).at("/page/app.js"),
     row("GET", "/docs", OPEN),
@@ -259,6 +259,10 @@ const TABLE: [Row; 31] = [
         .only_of_zz(),
     row("GET", "/kv/{key}", READS).at("/kv/k").of_k(),
     row("PUT", "/kv/{key}", writes(200))
+        .at("/kv/k")
+        .json(r#"{"value":"v"}"#)
+        .of_k(),
+    row("POST", "/kv/{key}", writes(409))
         .at("/kv/k")
         .json(r#"{"value":"v"}"#)
         .of_k(),
@@ -366,7 +370,7 @@ fn every_route_asks_for_the_token_that_it_should() {
     // No token opens what is not there, and what is refused before the token is asked for tells nothing.
     for target in [
         "/nope",
-        "/kv",
+        "/kvs",
         "/favicon.ico",
         "/page/nope",
         "/replication/nope",

@@ -1,6 +1,8 @@
 //! What a client may do.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::SystemTime;
 
 /// What a token allows. Each includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,6 +31,21 @@ impl Scope {
     }
 }
 
+/// How long a line of the file of tokens counts: what goes on for long asks again.
+#[derive(Debug, Default)]
+pub(super) struct Life {
+    /// From when on it opens nothing; none for never.
+    pub(super) expires: Option<SystemTime>,
+    /// Whether the line is not in the file any more.
+    pub(super) is_revoked: AtomicBool,
+}
+
+impl Life {
+    pub(super) fn has_expired(&self, now: SystemTime) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
+    }
+}
+
 /// What a client may do: a scope, over all keys or over those with certain prefixes.
 #[derive(Clone, Debug)]
 pub(crate) struct Grant {
@@ -37,6 +54,8 @@ pub(crate) struct Grant {
     pub(super) prefixes: Option<Arc<[Box<str>]>>,
     /// What logs call its client.
     pub(super) name: Option<Arc<str>>,
+    /// None: for ever.
+    pub(super) life: Option<Arc<Life>>,
 }
 
 impl Grant {
@@ -45,7 +64,13 @@ impl Grant {
         scope: Scope::Admin,
         prefixes: None,
         name: None,
+        life: None,
     };
+
+    /// Whether it allows the same as another.
+    pub(super) fn is_as(&self, other: &Grant) -> bool {
+        (self.scope, &self.prefixes) == (other.scope, &other.prefixes)
+    }
 
     /// Whether it opens a key.
     pub(crate) fn opens(&self, key: &[u8]) -> bool {

@@ -1,9 +1,10 @@
 //! A line of a file of tokens: one token, and what it allows.
 
-use super::grant::{Grant, Scope};
+use super::grant::{Grant, Life, Scope};
 use sha2::{Digest, Sha256};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -56,13 +57,12 @@ impl Secret {
 pub(super) struct Known {
     pub(super) secret: Secret,
     pub(super) grant: Grant,
-    /// From when on it opens nothing; none for never.
-    pub(super) expires: Option<SystemTime>,
+    pub(super) life: Arc<Life>,
 }
 
 impl Known {
     pub(super) fn has_expired(&self, now: SystemTime) -> bool {
-        self.expires.is_some_and(|expires| expires <= now)
+        self.life.has_expired(now)
     }
 }
 
@@ -122,16 +122,17 @@ pub(super) fn parse(line: &str, number: usize) -> Result<Known, TokensError> {
     if !prefixes.is_empty() && scope == Scope::Admin {
         return Err(TokensError::AdminOfPrefixes(number));
     }
+    let life = Arc::new(Life {
+        expires,
+        is_revoked: AtomicBool::new(false),
+    });
     let grant = Grant {
         scope,
         prefixes: (!prefixes.is_empty()).then(|| Arc::from(prefixes)),
         name,
+        life: Some(Arc::clone(&life)),
     };
-    Ok(Known {
-        secret,
-        grant,
-        expires,
-    })
+    Ok(Known { secret, grant, life })
 }
 
 fn secret(token: &str, number: usize) -> Result<Secret, TokensError> {
@@ -265,7 +266,7 @@ mod tests {
             assert_eq!(known.grant.scope, Scope::Write);
             assert_eq!(known.grant.name.as_deref(), Some("billing"));
             assert_eq!(
-                known.expires,
+                known.life.expires,
                 Some(UNIX_EPOCH + Duration::from_secs(1_893_456_000))
             );
         }
@@ -304,7 +305,7 @@ mod tests {
         ] {
             assert_eq!(parse(line, 7).err(), Some(error), "{line}");
         }
-        let at = |text: &str| parse(&format!("read t expires={text}"), 1).unwrap().expires;
+        let at = |text: &str| parse(&format!("read t expires={text}"), 1).unwrap().life.expires;
         assert_eq!(at("2030-01-01T02:00:00+02:00"), at("2030-01-01T00:00:00Z"));
     }
 }

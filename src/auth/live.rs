@@ -47,7 +47,8 @@ impl LiveTokens {
     }
 
     /// Takes another list in place of the one of before.
-    pub(crate) fn replace(&self, tokens: Tokens) {
+    pub(crate) fn replace(&self, mut tokens: Tokens) {
+        self.read(|before| tokens.take_over_from(before));
         // What it was is freed out of the lock.
         let _before = {
             let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);

@@ -6,10 +6,11 @@
 use super::grant::{Grant, Scope};
 use super::line::{self, Known, Secret, TokensError};
 use crate::wall;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, SystemTime};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 /// The tokens that a node accepts.
@@ -64,6 +65,21 @@ impl Tokens {
             known: tokens,
             has_digests,
         })
+    }
+
+    /// Takes the place of another list: what was granted by a line that stays goes on, and by one that does not, ends.
+    pub(super) fn take_over_from(&mut self, before: &Tokens) {
+        let key = |known: &Known| (known.secret.digest(), known.life.expires);
+        let own: HashMap<_, usize> = self.known.iter().map(key).zip(0..).collect();
+        for old in &before.known {
+            match own.get(&key(old)).map(|&at| &mut self.known[at]) {
+                Some(new) if new.grant.is_as(&old.grant) => {
+                    new.life = Arc::clone(&old.life);
+                    new.grant.life = Some(Arc::clone(&old.life));
+                }
+                _ => old.life.is_revoked.store(true, Relaxed),
+            }
+        }
     }
 
     /// The first token that is good for everything, for a node to show to others of its cluster. One of which the
@@ -135,9 +151,24 @@ impl Tokens {
     }
 }
 
+impl Grant {
+    /// For how long it counts; none where it has no end. An error where its line has expired, or is not in the file of
+    /// tokens any more.
+    pub(crate) fn time_left(&self) -> Result<Option<Duration>, Denied> {
+        let Some(life) = &self.life else {
+            return Ok(None);
+        };
+        if life.is_revoked.load(Relaxed) {
+            return Err(Denied::Unknown);
+        }
+        let left = |expires: SystemTime| expires.duration_since(wall::now()).map_err(|_| Denied::Expired);
+        life.expires.map(left).transpose()
+    }
+}
+
 fn allowed(known: &Known, scope: Scope, now: impl FnOnce() -> SystemTime) -> Result<Grant, Denied> {
     // The clock is not asked for the many that never expire.
-    if known.expires.is_some() && known.has_expired(now()) {
+    if known.life.expires.is_some() && known.has_expired(now()) {
         return Err(Denied::Expired);
     }
     let grant = &known.grant;

@@ -100,7 +100,8 @@ pub(crate) struct Serve {
     /// How much of the log is kept behind a compaction, for watchers and replicas that were away for a while
     /// [default: 64MiB where there were some in the last ten minutes, else a tenth of what is live]
     ///
-    /// Files are kept whole, so up to one --segment-size more is kept. On a full disk none is.
+    /// Files are kept whole: up to one --segment-size more is kept, but of the tenth at most that. On a full disk none
+    /// is.
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true, help_heading = "Log")]
     pub log_backlog: Option<Size>,
 
@@ -347,6 +348,7 @@ impl Serve {
                 backlog_bytes: self.log_backlog.map(|size| size.0),
                 branch_spread_bytes: wal::BRANCH_SPREAD_BYTES,
                 new_store: self.new_store,
+                progress: std::sync::Arc::default(),
                 wait_max: self.write_timeout.0,
             },
         }

@@ -1,5 +1,6 @@
 //! The flags of TLS: what a node shows and asks of its clients, and whom a client trusts.
 
+use super::units::Span;
 use crate::net::certificates::{CertificateFiles, ClientAuth};
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
@@ -51,6 +52,14 @@ pub(crate) struct TlsServer {
         requires = "tls_client_ca"
     )]
     pub tls_client_auth: ClientAuthFlag,
+
+    /// Have browsers ask for the node's host by https alone, for this long after each answer, such as 365d
+    /// [default: they are not asked to]
+    ///
+    /// Answers over TLS then have the field Strict-Transport-Security. A browser keeps to it for all ports of the
+    /// host, and no click of the user gets past a certificate that it does not trust.
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, requires = "tls_cert")]
+    pub tls_hsts: Option<Span>,
 }
 
 /// Whether a client must show a certificate.

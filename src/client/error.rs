@@ -69,6 +69,13 @@ pub(crate) enum Error {
         /// What the system said.
         why: String,
     },
+    /// A handshake of TLS has failed: one side does not accept the other.
+    Untrusted {
+        /// The node.
+        at: Place,
+        /// What TLS said.
+        why: String,
+    },
     /// The connection broke before the whole answer was here.
     Broken {
         /// The node.
@@ -113,7 +120,10 @@ impl Error {
     /// Whether the same request may be answered a moment later.
     pub(crate) fn may_pass(&self) -> bool {
         match self {
-            Error::Unreachable { .. } | Error::Broken { .. } | Error::TimedOut { .. } => true,
+            Error::Unreachable { .. }
+            | Error::Untrusted { .. }
+            | Error::Broken { .. }
+            | Error::TimedOut { .. } => true,
             Error::Refused(problem) => is_passing(problem.status),
             Error::Foreign { status, .. } => is_passing(*status),
             Error::Nonsense { .. } => false,
@@ -123,7 +133,7 @@ impl Error {
     /// Whether a write was sent, and it is not known whether the node did it.
     pub(crate) fn may_be_done(&self) -> bool {
         match self {
-            Error::Unreachable { .. } => false,
+            Error::Unreachable { .. } | Error::Untrusted { .. } => false,
             Error::Refused(problem) => problem.outcome.is_some(),
             Error::Broken { may_be_done, .. }
             | Error::TimedOut { may_be_done, .. }
@@ -154,6 +164,7 @@ impl fmt::Display for Error {
                     at.url
                 ),
             },
+            Error::Untrusted { at, why } => write!(f, "no TLS connection to {at}: {why}"),
             Error::Broken { at, why, .. } => {
                 write!(
                     f,

@@ -271,6 +271,7 @@ impl Client {
             at: at.clone(),
             why: why.to_owned(),
         };
+        let untrusted = |why| Error::Untrusted { at: at.clone(), why };
         let timed_out = || Error::TimedOut {
             at: at.clone(),
             waited: self.timeout,
@@ -283,10 +284,10 @@ impl Client {
             ureq::Error::Timeout(_) => timed_out(),
             ureq::Error::HostNotFound => unreachable("there is no such host"),
             ureq::Error::ConnectionFailed => unreachable("there is no connection"),
-            ureq::Error::Rustls(error) => unreachable(&tls::words(&error)),
+            ureq::Error::Rustls(error) => untrusted(tls::words(&error)),
             ureq::Error::Tls(why) => unreachable(why),
             ureq::Error::Io(error) if tls::words_of(&error).is_some() => {
-                unreachable(&tls::words_of(&error).unwrap_or_default())
+                untrusted(tls::words_of(&error).unwrap_or_default())
             }
             ureq::Error::Io(error) => match error.kind() {
                 ErrorKind::TimedOut => timed_out(),

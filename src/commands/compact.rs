@@ -96,6 +96,7 @@ fn of_directory(dir: &Path) -> Result<CompactionResult, Error> {
             backlog_bytes: Some(0),
             branch_spread_bytes: BRANCH_SPREAD_BYTES,
             new_store: false,
+            progress: std::sync::Arc::default(),
             wait_max: Duration::from_secs(60),
         },
         cluster: ClusterOptions::default(),

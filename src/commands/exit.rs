@@ -59,6 +59,7 @@ fn exit_code(error: &Error) -> u8 {
         Error::Usage(_) => 2,
         Error::Client { source, .. } => match source {
             client::Error::Unreachable { .. }
+            | client::Error::Untrusted { .. }
             | client::Error::Broken { .. }
             | client::Error::TimedOut { .. } => 3,
             client::Error::Refused(problem) => exit_code_of_status(problem.status),

@@ -2,16 +2,14 @@
 
 use crate::cli::{Cluster, Replica};
 use crate::client::Address;
-use crate::node::{ClusterOptions, Secret};
-use rustls::ClientConfig;
-use std::sync::Arc;
+use crate::node::{ClusterOptions, PeerTls, Secret};
 
 /// What the node is built from; how it is reached is known only once it listens.
 pub(super) fn cluster(
     flags: &Cluster,
     replica: Option<&Replica>,
     token: Option<String>,
-    tls: Option<Arc<ClientConfig>>,
+    tls: Option<PeerTls>,
 ) -> ClusterOptions {
     ClusterOptions {
         is_replica: replica.is_some(),

@@ -11,8 +11,9 @@
 use super::signals::Signals;
 use super::{Error, service};
 use crate::auth::{LiveTokens, Tokens};
-use crate::cli::Serve;
-use crate::node::Secret;
+use crate::cli::{Serve, TlsClient};
+use crate::node::{PeerTls, Secret};
+use crate::tls;
 use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
@@ -151,6 +152,49 @@ pub(super) fn tokens<'a>(
         }
     };
     Some(Source::new(paths.map(Path::to_owned).collect(), read))
+}
+
+/// Whom the node trusts among others, and what it shows them. None where no files were given.
+pub(super) fn trust<'a>(flags: &'a TlsClient, peers: &'a PeerTls) -> Option<Source<'a>> {
+    let identity = flags.identity();
+    let of_identity = identity
+        .into_iter()
+        .flat_map(|(certificate, key)| [certificate, key]);
+    let paths: Vec<PathBuf> = flags
+        .tls_ca
+        .as_deref()
+        .into_iter()
+        .chain(of_identity)
+        .map(Path::to_owned)
+        .collect();
+    if paths.is_empty() {
+        return None;
+    }
+    let mut said = None;
+    let read = move || {
+        let config = super::trust(flags).and_then(|trust| {
+            trust
+                .into_config()
+                .map_err(|error| Error::Usage(tls::words(&error)))
+        });
+        match config {
+            Ok(config) => {
+                log::info!("read anew whom among other nodes to trust, and what to show them");
+                peers.replace(config);
+                said = None;
+                true
+            }
+            Err(error) => {
+                let why = error.to_string();
+                if said.as_ref() != Some(&why) {
+                    log::error!("{why}; other nodes are trusted as before");
+                    said = Some(why);
+                }
+                false
+            }
+        }
+    };
+    Some(Source::new(paths, read))
 }
 
 /// The tokens of a file, and the one to show to other nodes: that of the file `of_cluster`, or else the first that is

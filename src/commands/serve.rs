@@ -13,13 +13,12 @@ use crate::auth::Tokens;
 use crate::cli::{Replica, Serve};
 use crate::net::certificates::Certificates;
 use crate::net::{Endpoint, Passed};
-use crate::node::Node;
+use crate::node::{Node, PeerTls};
 use crate::replication::Replication;
 use crate::server::{self, Server};
 use crate::tls::{self, Trust};
 use crate::wal::Role;
 use log::{info, warn};
-use rustls::ClientConfig;
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -62,7 +61,8 @@ pub(super) fn run(args: &Serve, replica: Option<&Replica>, passed: Vec<Passed>) 
         check_reachable(args, replica, &cluster.address)?;
     }
     let options = args.node_options(cluster);
-    let node = service::start(|| Node::open(options))??;
+    let progress = Arc::clone(&options.log.progress);
+    let node = service::start(&progress, || Node::open(options))??;
     say_role(&node, replica);
     let served = serve(args, &server, &signals, &node);
     // Whatever came of the listener: what was acknowledged is to be synced.
@@ -84,7 +84,7 @@ fn certificates(args: &Serve) -> Result<Option<Arc<Certificates>>, Error> {
 }
 
 /// How the node speaks TLS with the others of its cluster, which it does where it speaks TLS itself.
-fn tls_of_cluster(args: &Serve, replica: Option<&Replica>) -> Result<Option<Arc<ClientConfig>>, Error> {
+fn tls_of_cluster(args: &Serve, replica: Option<&Replica>) -> Result<Option<PeerTls>, Error> {
     if args.tls.files().is_none() {
         let is_named = replica.is_some_and(|replica| replica.from.iter().any(Address::is_tls));
         return match is_named {
@@ -106,7 +106,7 @@ fn tls_of_cluster(args: &Serve, replica: Option<&Replica>) -> Result<Option<Arc<
     let config = trust
         .into_config()
         .map_err(|error| Error::Usage(tls::words(&error)))?;
-    Ok(Some(Arc::new(config)))
+    Ok(Some(PeerTls::new(config)))
 }
 
 fn bind(
@@ -128,6 +128,7 @@ fn bind(
         limits: args.http_limits(),
         tokens,
         certificates,
+        tls_only: args.tls.tls_hsts.map(|span| span.0),
         hosts: args.hosts(),
         slow_min: (args.slow_ms > 0).then(|| Duration::from_millis(args.slow_ms.into())),
         access_log: args.access_log.clone(),
@@ -232,7 +233,9 @@ fn start_reloads<'scope>(
         let paths = certificates.paths().map(Path::to_path_buf).collect();
         Source::new(paths, || certificates.reload().is_ok()).with_look(|| certificates.warn_of_end())
     });
-    let sources: Vec<Source<'_>> = tokens.into_iter().chain(certificates).collect();
+    let peers = node.cluster().options().tls.as_ref();
+    let trust = peers.and_then(|peers| reload::trust(&args.tls_client, peers));
+    let sources: Vec<Source<'_>> = tokens.into_iter().chain(certificates).chain(trust).collect();
     thread::Builder::new()
         .name("reload".to_owned())
         .spawn_scoped(scope, move || reload::run(signals, sources))

@@ -6,6 +6,7 @@ use super::Error;
 use crate::net::{Endpoint, Passed};
 use crate::node::Node;
 use crate::system;
+use crate::wal::Progress;
 use listenfd::ListenFd;
 use log::warn;
 use sd_notify::NotifyState;
@@ -100,13 +101,19 @@ pub(super) fn reload(reload: impl FnOnce()) {
 }
 
 /// Does what a start does before the node takes requests. As long as that takes, the manager waits.
-pub(super) fn start<T>(start: impl FnOnce() -> T) -> Result<T, Error> {
+pub(super) fn start<T>(progress: &Progress, start: impl FnOnce() -> T) -> Result<T, Error> {
     if env::var_os("NOTIFY_SOCKET").is_none() {
         return Ok(start());
     }
     let begun = Instant::now();
     let extend = move || {
-        let status = format!("reading the log, for {} s", begun.elapsed().as_secs());
+        let (read, all) = progress.bytes();
+        let seconds = begun.elapsed().as_secs();
+        let status = format!(
+            "reading the log: {} of {} MiB, for {seconds} s",
+            read >> 20,
+            all >> 20
+        );
         let extend = NotifyState::ExtendTimeoutUsec(START_MAX_US);
         send_all(&[extend, NotifyState::Status(&status)]);
     };

@@ -4,7 +4,6 @@ use super::{Error, connect, print_json, print_text};
 use crate::api::{ReplicationStatus, Stats, Status};
 use crate::cli;
 use serde::Serialize;
-use std::fmt::Write;
 use std::time::Duration;
 
 /// Both of a node's answers, as one.
@@ -107,16 +106,22 @@ pub(super) fn text(status: &Status, stats: &Stats) -> String {
             ),
         ),
     ];
-    let lines = lines
-        .into_iter()
-        .chain(clock(status))
-        .chain(replication(&status.role, &status.replication));
-    lines.fold(String::new(), |mut text, (name, value)| {
-        // A node is another machine's word: nothing of it may act on the terminal.
-        let value = value.replace(char::is_control, " ");
-        writeln!(text, "{name:<12} {value}").expect("a string takes all");
-        text
-    })
+    let lines = lines.into_iter().chain(clock(status));
+    let mut lines: Vec<_> = lines
+        .chain(replication(&status.role, &status.replication))
+        .collect();
+    // It is the log's, and stands first: nobody is to stop reading at an "ok".
+    if status.health == "ok" && lines.iter().any(|(name, _)| *name == "trouble") {
+        lines[0].1.push_str(", with trouble: see below");
+    }
+    lines.into_iter().map(line).collect()
+}
+
+/// A line of a status.
+fn line((name, value): (&str, String)) -> String {
+    // A node is another machine's word: nothing of it may act on the terminal.
+    let value = value.replace(char::is_control, " ");
+    format!("{name:<12} {value}\n")
 }
 
 /// How far the system's clock was set back, where it was.

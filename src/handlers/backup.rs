@@ -22,6 +22,7 @@ pub(crate) fn get<'a>(node: &'a Node, head: &Head<'_>) -> Result<Answer<'a>, Pro
             body: Box::new(move |sink| {
                 node.backup(&mut Taker(sink)).map_err(|error| match error {
                     BackupError::Taker(cut) => cut,
+                    BackupError::Refused(refusal) => Aborted::Unacknowledged(Problem::of_backup(&refusal)),
                     error => Aborted::Body(error.to_string()),
                 })
             }),

@@ -52,6 +52,23 @@ impl Problem {
         }
     }
 
+    /// Why a backup cannot be made: it waits for the log, and changes nothing.
+    pub(crate) fn of_backup(refusal: &Refusal) -> Problem {
+        let (kind, why) = match refusal {
+            Refusal::Unhealthy(health) | Refusal::Unknown(health) => {
+                let is_full = matches!(health, Health::DiskFull { .. } | Health::Short { .. });
+                (if is_full { DISK_FULL } else { NO_WRITES }, health.to_string())
+            }
+            Refusal::TimedOut { waited } => {
+                let why = format!("the log is behind the store, for {} s", waited.as_secs());
+                (NO_WRITES, why)
+            }
+            refusal => (NO_WRITES, refusal.to_string()),
+        };
+        let why = format!("{why}; a backup needs all that the store holds in the log");
+        Problem::new(kind, why).retry_after(1)
+    }
+
     /// Why a token does not do.
     pub(crate) fn of_denied(denied: Denied) -> Problem {
         let (kind, challenge) = match denied {

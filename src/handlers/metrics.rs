@@ -33,6 +33,10 @@ pub(crate) fn get(context: &Context<'_>, head: &Head<'_>, scratch: &mut Scratch)
     if let Some(certificates) = &context.shared.certificates {
         tls(&mut families, certificates);
     }
+    if let Some(tokens) = &context.shared.tokens {
+        let help = "How often the file of tokens was read anew.";
+        reloads(&mut families, "token_reloads_total", help, tokens.reloads());
+    }
     store(&mut families, context.node);
     log(&mut families, context.node);
     replication(&mut families, context.node);
@@ -75,16 +79,16 @@ fn tls(families: &mut Families, certificates: &Certificates) {
         "When the first of the certificates that are shown ends.",
         certificates.expires() as f64,
     );
-    let reloads = certificates.reloads();
-    families.push(
-        "tls_reloads_total",
-        "How often the files of certificates were read anew.",
-        MetricType::COUNTER,
-        vec![
-            counter(&[("result", "done")], reloads.done),
-            counter(&[("result", "failed")], reloads.failed),
-        ],
-    );
+    let counts = certificates.reloads();
+    let help = "How often the files of certificates were read anew.";
+    reloads(families, "tls_reloads_total", help, (counts.done, counts.failed));
+}
+
+/// How often files were read anew, and how often they could not be used.
+fn reloads(families: &mut Families, name: &str, help: &str, (done, failed): (u64, u64)) {
+    let results = [("done", done), ("failed", failed)];
+    let metrics = results.map(|(result, count)| counter(&[("result", result)], count));
+    families.push(name, help, MetricType::COUNTER, metrics.into());
 }
 
 fn labelled(labels: &[(&str, &str)]) -> Metric {

@@ -10,6 +10,7 @@ use crate::net::registry::Registry;
 use crate::observe::Observer;
 use crate::observe::history::History;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What all connections share.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub(crate) struct Shared {
     pub(crate) tokens: Option<LiveTokens>,
     /// What is shown under TLS; none where plain HTTP is spoken.
     pub(crate) certificates: Option<Arc<Certificates>>,
+    /// For how long browsers are to ask for the node's host by TLS alone; none to leave that to them.
+    pub(crate) tls_only: Option<Duration>,
     pub(crate) hosts: Hosts,
     pub(crate) budget: Budget,
     pub(crate) registry: Registry,

@@ -96,6 +96,7 @@ fn poll<'a>(
     let mut feed = question.feed()?;
     let unreadable = |error| question.problem(error);
     loop {
+        let time_left = question.session.time_left().map_err(Problem::of_denied)?;
         workspace.hold(feed_bytes(&feed))?;
         let stride_end = feed.offset() + STRIDE_BYTES;
         let found = loop {
@@ -134,7 +135,8 @@ fn poll<'a>(
             continue;
         }
         workspace.charge.release();
-        let grown = feed.wait(deadline.min(now + GONE_EVERY), || !connection.is_stopping());
+        let turn = time_left.map_or(GONE_EVERY, |left| left.min(GONE_EVERY));
+        let grown = feed.wait(deadline.min(now + turn), || !connection.is_stopping());
         if !grown && Instant::now() < deadline && connection.has_gone() {
             break;
         }
@@ -252,6 +254,10 @@ fn send_events(sink: &mut Sink<'_, '_>, mut feed: Feed<'_>, question: &Question<
     out.push(b'\n');
     sink.flush()?;
     loop {
+        // Whoever has lost the token meanwhile sees nothing more; who comes back is told so.
+        let Ok(time_left) = question.session.time_left() else {
+            return Ok(());
+        };
         sink.hold(feed_bytes(&feed))?;
         let stride_end = feed.offset() + STRIDE_BYTES;
         let more = loop {
@@ -287,7 +293,8 @@ fn send_events(sink: &mut Sink<'_, '_>, mut feed: Feed<'_>, question: &Question<
         // Nothing is held while nothing comes.
         feed.give_back();
         sink.hold(0)?;
-        let grown = feed.wait(Instant::now() + HEARTBEAT_EVERY, || !connection.is_stopping());
+        let wait = time_left.map_or(HEARTBEAT_EVERY, |left| left.min(HEARTBEAT_EVERY));
+        let grown = feed.wait(Instant::now() + wait, || !connection.is_stopping());
         if connection.is_stopping() {
             return Ok(());
         }

@@ -160,12 +160,14 @@ pub(crate) struct Envelope {
 /// Writes answers one after the other.
 #[derive(Debug)]
 pub(crate) struct Encoder {
-    /// `Server`, `Date` and [`GUARD`].
+    /// `Server`, `Date`, [`GUARD`], and what is said of TLS.
     stamp: Vec<u8>,
     /// When the second ends that the stamp tells.
     stale_at: Option<Instant>,
     /// What the log's policy makes of an acknowledged write.
     durable: &'static str,
+    /// For how long a browser is to come by TLS alone; none where nothing is said of that.
+    tls_only: Option<Duration>,
 }
 
 impl Encoder {
@@ -174,7 +176,14 @@ impl Encoder {
             stamp: Vec::new(),
             stale_at: None,
             durable,
+            tls_only: None,
         }
+    }
+
+    /// From the next [`Encoder::tick`] on, answers tell a browser to come by TLS alone for so long. Only to be said
+    /// under TLS (RFC 6797, 7.2).
+    pub(crate) fn set_tls_only(&mut self, age: Duration) {
+        self.tls_only = Some(age);
     }
 
     /// Brings the date up to `now`; once for all the answers that go out together. The system's clock is asked
@@ -194,6 +203,11 @@ impl Encoder {
         self.stamp.extend_from_slice(b"\r\nServer: pykv\r\nDate: ");
         self.stamp
             .extend_from_slice(httpdate::fmt_http_date(date).as_bytes());
+        if let Some(age) = self.tls_only {
+            push_field(&mut self.stamp, "Strict-Transport-Security");
+            self.stamp.extend_from_slice(b"max-age=");
+            push_decimal(&mut self.stamp, age.as_secs());
+        }
     }
 
     /// Appends an answer; `body` are the bytes of a [`Body::Written`].

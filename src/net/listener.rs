@@ -198,10 +198,7 @@ struct Refused(Vec<(Transport, Instant)>);
 impl Refused {
     /// Tells a client so, without waiting for it.
     fn add(&mut self, transport: Transport, answer: &[u8]) {
-        if transport.is_sent_by_owner() {
-            return; // There is no handshake in this loop: it ends without a word.
-        }
-        if transport.write_now(answer).is_ok() && transport.shutdown(Shutdown::Write).is_ok() {
+        if transport.refuse_now(answer).is_ok() && transport.shutdown(Shutdown::Write).is_ok() {
             if self.0.len() == REFUSED_MAX {
                 self.0.remove(0);
             }
@@ -224,7 +221,11 @@ impl Refused {
         let mut discarded = Vec::with_capacity(4096);
         self.0.retain(|(transport, until)| {
             discarded.clear();
-            now < *until && matches!(transport.read_now(&mut discarded), Ok(Got::Bytes | Got::TimedOut))
+            now < *until
+                && matches!(
+                    transport.discard_now(&mut discarded),
+                    Ok(Got::Bytes | Got::TimedOut)
+                )
         });
     }
 }

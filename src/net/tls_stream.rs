@@ -29,6 +29,10 @@ const RECEIVED_BYTES: usize = 4096;
 /// The first byte of a connection that begins with a handshake.
 const HANDSHAKE: u8 = 0x16;
 
+/// What a client is sent that is not served: the fatal alert `internal_error`, as a record of TLS 1.2 before any
+/// handshake, which all versions take.
+const NOT_SERVED: [u8; 7] = [0x15, 3, 3, 0, 2, 2, 80];
+
 /// How long, and for how many bytes, one that does not speak TLS may go on to send, so that it can read the answer.
 const REFUSED_TIME: Duration = Duration::from_secs(1);
 const REFUSED_BYTES: usize = 1 << 20;
@@ -194,6 +198,11 @@ impl TlsStream {
                 }
             }
         }
+    }
+
+    /// Tells a client, before the handshake, that it is not served.
+    pub(super) fn refuse_now(&self) -> io::Result<usize> {
+        Now(&self.socket).write(&NOT_SERVED)
     }
 
     /// Tells a client that speaks no TLS so, and lets it read that.

@@ -165,6 +165,20 @@ impl Transport {
         }
     }
 
+    /// Tells a client that it is not served, before anything was read; `answer` is that where no handshake comes first.
+    /// Sends what the system takes at once.
+    pub(super) fn refuse_now(&self, answer: &[u8]) -> io::Result<usize> {
+        match self {
+            Transport::Tls(stream) => stream.refuse_now(),
+            _ => self.write_now(answer),
+        }
+    }
+
+    /// Appends what has come, as it came, of a connection that is not served.
+    pub(super) fn discard_now(&self, buffer: &mut Vec<u8>) -> io::Result<Got> {
+        self.receive(buffer, RecvFlags::DONTWAIT)
+    }
+
     /// As [`Transport::write_now`], of slices one after the other.
     pub(crate) fn write_slices_now(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         if let Transport::Tls(stream) = self {

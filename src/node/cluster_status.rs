@@ -1,6 +1,7 @@
 //! What a node is built as in its cluster, and what it says of its place there.
 
 use crate::wal::{LogId, Role};
+use rustls::ClientConfig;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -31,6 +32,26 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// How TLS is spoken with other nodes. Clones are one: another may take its place.
+#[derive(Clone, Debug)]
+pub struct PeerTls(Arc<RwLock<Arc<ClientConfig>>>);
+
+impl PeerTls {
+    /// Keeps what is to be used from now on.
+    pub(crate) fn new(config: ClientConfig) -> PeerTls {
+        PeerTls(Arc::new(RwLock::new(Arc::new(config))))
+    }
+
+    /// Begins new connections with another from now on.
+    pub(crate) fn replace(&self, config: ClientConfig) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+    }
+
+    pub(crate) fn config(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 /// How a node takes part in a cluster.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -55,7 +76,7 @@ pub struct Options {
     /// Whether a read waits until the followers have what it shows.
     pub sync_reads: bool,
     /// How TLS is spoken with other nodes, where it is.
-    pub tls: Option<Arc<rustls::ClientConfig>>,
+    pub tls: Option<PeerTls>,
     /// Shown to other nodes.
     pub token: Option<Secret>,
 }

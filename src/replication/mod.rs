@@ -171,13 +171,8 @@ fn dial(node: &Node, address: &str, timeout: Duration) -> Result<Link, LinkError
     let cluster = node.cluster();
     let addresses = cluster.resolver().resolve(address, timeout)?;
     let token = cluster.options().token.as_ref().map(|token| token.text());
-    Link::connect(
-        address,
-        &addresses,
-        token.as_deref(),
-        cluster.options().tls.as_ref(),
-        timeout,
-    )
+    let tls = cluster.options().tls.as_ref().map(|tls| tls.config());
+    Link::connect(address, &addresses, token.as_deref(), tls.as_ref(), timeout)
 }
 
 /// The threads `follow` and `prober` of a node. They end, and are joined, in [`Replication::stop`].

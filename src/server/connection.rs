@@ -81,6 +81,9 @@ impl<'a> Connection<'a> {
         }
         if self.peer.transport.is_sent_by_owner() {
             self.peer.set_names(self.peer.transport.client_names());
+            if let Some(age) = self.context.shared.tls_only {
+                self.output.encoder.set_tls_only(age);
+            }
         }
         loop {
             let next = self.answer_all_in_hand()?;

@@ -28,6 +28,8 @@ pub(crate) struct Options {
     pub tokens: Option<Tokens>,
     /// What is shown under TLS; none to speak plain HTTP.
     pub certificates: Option<Arc<Certificates>>,
+    /// For how long browsers are to ask for the node's host by TLS alone; none to leave that to them.
+    pub tls_only: Option<Duration>,
     /// The names that the node goes by.
     pub hosts: Hosts,
     /// From how long on a request is told of in the node's log; none for never.

@@ -74,6 +74,7 @@ impl Server {
                 limits: options.limits.with_sound_timeouts(),
                 tokens: options.tokens.map(LiveTokens::new),
                 certificates: options.certificates,
+                tls_only: options.tls_only,
                 hosts: options.hosts,
                 stopper: Stopper::new(wake),
                 history: History::default(),

@@ -46,6 +46,7 @@ pub(super) fn options(policy: Policy) -> Options {
         backlog_bytes: Some(0),
         branch_spread_bytes: 0,
         new_store: false,
+        progress: Arc::default(),
         wait_max: PATIENCE,
     }
 }

@@ -19,7 +19,7 @@ use super::file_reader::{FileReader, Next};
 use super::handle::Log;
 use super::header::{HEADER_BYTES, Header, Kind};
 use super::listing::LogFile;
-use super::lock::Mark;
+use super::lock::{self, Mark};
 use super::term::LogId;
 use crate::digest::Digest;
 use crate::record::{OFFSET_MAX, Operation, Record};
@@ -313,6 +313,7 @@ pub(crate) fn restore(path: &Path, dir: &Path) -> Result<Whole, Error> {
     };
     let from = reader.into_file();
     let disk = Disk::default();
+    let had_lock = dir.join(lock::NAME).exists();
     let dir = Dir::open_or_create(&disk, dir)?;
     if dir.list()?.all().next().is_some() {
         return Err(Error::Exists {
@@ -324,6 +325,12 @@ pub(crate) fn restore(path: &Path, dir: &Path) -> Result<Whole, Error> {
         disk.write_at(to, &header.encode(), 0)
             .map_err(Error::io("cannot write", &named.path))?;
         copy_records(&disk, (&from, path), (to, &named.path))
+    })
+    .inspect_err(|_| {
+        // A LOCK says that there was a store here: one that this has made is taken away again.
+        if !had_lock {
+            let _ = disk.remove(&dir, &dir.path().join(lock::NAME));
+        }
     })?;
     let mark = Mark {
         id: header.id,

@@ -70,6 +70,22 @@ fn open_store(path: &Path, open: impl FnOnce(&Path) -> Result<Dir, Error>) -> Re
     open(path)
 }
 
+/// The same error, with the file that the log began with where that is of no use.
+fn with_lost_start(error: Error, useless: &[Damage]) -> Error {
+    match (error, useless.first()) {
+        (Error::Inconsistent { dir, why }, Some(first)) => {
+            let name = first.path.file_name().unwrap_or_default().display();
+            let state = match first.bytes {
+                0 => "is empty",
+                _ => "holds no record",
+            };
+            let why = format!("{why}: {name}, which held what comes before, {state}");
+            Error::Inconsistent { dir, why }
+        }
+        (error, _) => error,
+    }
+}
+
 type Mend<'a> = dyn FnMut(&Damage, Fix<'_>) -> Result<Option<PathBuf>, Error> + 'a;
 
 fn examine(dir: &Dir, mend: &mut Mend<'_>) -> Result<Report, Error> {
@@ -99,7 +115,7 @@ fn examine(dir: &Dir, mend: &mut Mend<'_>) -> Result<Report, Error> {
         listing.forget(&named);
     }
     let files: Vec<&LogFile> = listing.current().collect();
-    check_start(dir, &files)?;
+    check_start(dir, &files).map_err(|error| with_lost_start(error, &report.damage))?;
     let known = files
         .iter()
         .find_map(|named| Some(FileReader::open_in(dir, named).ok()?.header().clone()));

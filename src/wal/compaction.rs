@@ -19,7 +19,7 @@ use super::compaction_state::{Cause, Compacted};
 use super::error::{Error, Health};
 use super::flush::Failure;
 use super::header::{Header, Kind};
-use super::listing::{Listing, LogFile};
+use super::listing::{Backlog, Listing, LogFile};
 use super::locks::BaseGuard;
 use super::log_thread;
 use super::options::{BACKLOG_BYTES_DEFAULT, COMPACT_BYTES_MIN_DEFAULT};
@@ -101,13 +101,13 @@ fn bytes_min(shared: &Shared) -> u64 {
     })
 }
 
-/// Bytes of the log that are kept after a base.
-fn backlog_bytes(shared: &Shared, source: &dyn Source) -> u64 {
-    let by_default = || match shared.commit.watchers.were_lately() {
-        true => BACKLOG_BYTES_DEFAULT,
-        false => source.size().1 / 10,
-    };
-    shared.options.backlog_bytes.unwrap_or_else(by_default)
+/// What of the log is kept after a base.
+fn backlog(shared: &Shared, source: &dyn Source) -> Backlog {
+    match shared.options.backlog_bytes {
+        Some(bytes) => Backlog::AtLeast(bytes),
+        None if shared.commit.watchers.were_lately() => Backlog::AtLeast(BACKLOG_BYTES_DEFAULT),
+        None => Backlog::AtMost(source.size().1 / 10),
+    }
 }
 
 fn compact(shared: &Shared, source: &dyn Source) -> Result<Compacted, Error> {
@@ -224,9 +224,9 @@ fn make_base(shared: &Shared, source: &dyn Source, header: &Header) -> Result<u6
 fn drop_superfluous(shared: &Shared, source: &dyn Source) -> Result<(), Error> {
     let listing = shared.dir.list()?;
     check_dir(shared, &listing)?;
-    let backlog_bytes = backlog_bytes(shared, source);
+    let backlog = backlog(shared, source);
     let lowest_retained = shared.retention.lowest();
-    let dispensable = listing.dispensable(&shared.dir, backlog_bytes, lowest_retained);
+    let dispensable = listing.dispensable(&shared.dir, backlog, lowest_retained);
     shared.dir.remove(&shared.disk, dispensable);
     Ok(())
 }

@@ -211,7 +211,7 @@ impl fmt::Display for Error {
             Error::NotMended { dir, why } => write!(
                 f,
                 "the store in {} is beyond repair: {why}; nothing was changed. Restore a backup to another directory, \
-                 or let a replica take the state of another node there",
+                 or let a replica take the state of another node there; `pykv log FILE` shows what a file still holds",
                 dir.display()
             ),
             Error::IncompleteBackup {

@@ -83,6 +83,13 @@ impl LogFile {
     }
 }
 
+/// How much of the log is kept that is older than its base, in bytes: whole files, the latest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Backlog {
+    AtLeast(u64),
+    AtMost(u64),
+}
+
 /// Bases and segments of a directory, each by ascending offset.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Listing {
@@ -142,13 +149,12 @@ impl Listing {
         self.bases.iter().chain(&self.segments)
     }
 
-    /// What a newer base has made superfluous, except for the latest segments that together have at least
-    /// `backlog_bytes`.
+    /// What a newer base has made superfluous, except for a backlog of the latest segments.
     /// Also kept is what is needed to read on from `read_from`.
     pub(super) fn dispensable(
         &self,
         dir: &DirHandle,
-        backlog_bytes: u64,
+        backlog: Backlog,
         read_from: Option<u64>,
     ) -> Vec<PathBuf> {
         let from = self.bases.last().map_or(0, |base| base.first_offset);
@@ -164,10 +170,16 @@ impl Listing {
             if named.first_offset >= from || is_read(*at) {
                 return false;
             }
-            let is_enough = kept_bytes >= backlog_bytes;
-            if !is_enough {
-                kept_bytes += dir.file_bytes(&named.path).unwrap_or(0);
-            }
+            let with_it = || kept_bytes + dir.file_bytes(&named.path).unwrap_or(0);
+            let is_enough = match backlog {
+                Backlog::AtLeast(bytes) => kept_bytes >= bytes,
+                Backlog::AtMost(bytes) => with_it() > bytes,
+            };
+            // Behind one that goes none stays: the log has no holes.
+            kept_bytes = match is_enough {
+                true => u64::MAX / 2,
+                false => with_it(),
+            };
             is_enough
         });
         let segments: Vec<&LogFile> = segments.map(|(_, named)| named).collect();

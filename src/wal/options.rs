@@ -1,5 +1,7 @@
 //! How a log is kept.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 /// When the log is synced, and so what an acknowledgement means.
@@ -41,6 +43,28 @@ pub(super) const COMPACT_BYTES_MIN_DEFAULT: u64 = 64 << 20;
 /// Bytes of the log that are kept for those who read it from behind, where nothing else was said.
 pub(super) const BACKLOG_BYTES_DEFAULT: u64 = 64 << 20;
 
+/// How far a start has read a log, in bytes of its files.
+#[derive(Debug, Default)]
+pub struct Progress {
+    read_bytes: AtomicU64,
+    all_bytes: AtomicU64,
+}
+
+impl Progress {
+    /// Of how many bytes how many were read.
+    pub(crate) fn bytes(&self) -> (u64, u64) {
+        (self.read_bytes.load(Relaxed), self.all_bytes.load(Relaxed))
+    }
+
+    pub(super) fn set_read(&self, bytes: u64) {
+        self.read_bytes.store(bytes, Relaxed);
+    }
+
+    pub(super) fn set_all(&self, bytes: u64) {
+        self.all_bytes.store(bytes, Relaxed);
+    }
+}
+
 /// How the log is kept.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -63,6 +87,8 @@ pub struct Options {
     pub branch_spread_bytes: u64,
     /// Makes a new store where the directory bears marks of one whose log is gone.
     pub new_store: bool,
+    /// Where it is said how far a start has read the log.
+    pub progress: Arc<Progress>,
     /// How long a writer waits for room, and then for its record to be written, before it is told so.
     pub wait_max: Duration,
 }

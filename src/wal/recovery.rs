@@ -26,9 +26,9 @@ use super::error::{Error, inconsistent};
 use super::file_reader::{CUT_SHORT, FileReader, Next};
 use super::header::{HEADER_BYTES, Kind};
 use super::inspect::{check_start, is_bare_tail};
-use super::listing::{Listing, LogFile};
+use super::listing::{Backlog, Listing, LogFile};
 use super::marker::Role;
-use super::options::{BACKLOG_BYTES_DEFAULT, Options};
+use super::options::{BACKLOG_BYTES_DEFAULT, Options, Progress};
 use super::recovered::{Recovered, begin_branch, begin_segment, start_log};
 use super::repair;
 use super::segment::Segment;
@@ -36,6 +36,7 @@ use super::term::Term;
 use crate::digest::Digest;
 use crate::record::{Operation, Record};
 use std::cmp::Ordering;
+use std::path::Path;
 use std::sync::Arc;
 
 /// The largest size of a segment, in bytes.
@@ -81,7 +82,7 @@ pub(super) fn recover(
     check_start(dir, &files)?;
     dir.check_last_segment(&listing)?;
     let closed_at = dir.closed_at(&listing);
-    let (mut log, has_lost) = read_files(dir, disk, &files, closed_at, &mut replay)?;
+    let (mut log, has_lost) = read_files(dir, disk, &files, closed_at, &options.progress, &mut replay)?;
     dir.check_end(closed_at, log.position)?;
     let end = log.segment.file.metadata();
     let end = end.map_err(Error::io("cannot read", &log.segment.path))?.len();
@@ -103,8 +104,8 @@ pub(super) fn recover(
     }
     // What a base was made of is kept where the base was damaged: somebody may want it yet.
     if !has_lost {
-        let backlog_bytes = options.backlog_bytes.unwrap_or(BACKLOG_BYTES_DEFAULT);
-        dir.remove(disk, listing.dispensable(dir, backlog_bytes, None));
+        let backlog = Backlog::AtLeast(options.backlog_bytes.unwrap_or(BACKLOG_BYTES_DEFAULT));
+        dir.remove(disk, listing.dispensable(dir, backlog, None));
     }
     if log.deferred.is_none() {
         log.segment.mark(dir, disk, log.id);
@@ -119,8 +120,11 @@ fn read_files(
     disk: &Disk,
     files: &[&LogFile],
     closed_at: Option<u64>,
+    progress: &Progress,
     replay: &mut impl FnMut(&Record<'_>, u64),
 ) -> Result<(Recovered, bool), Error> {
+    progress.set_all(files.iter().map(|file| bytes_of(&file.path)).sum());
+    let mut read_bytes = 0;
     let mut log: Option<Recovered> = None;
     let mut has_lost = false;
     let mut is_empty = files.iter().all(|named| named.kind == Kind::Log);
@@ -139,6 +143,8 @@ fn read_files(
             is_last.then_some(closed_at.unwrap_or(0)),
             &mut branches,
             &mut |record, version| {
+                read_bytes += record.encoded_bytes() as u64;
+                progress.set_read(read_bytes);
                 digest = record.digest().filter(|_| record.operation == Operation::Close);
                 is_empty &= !record.operation.has_key();
                 replay(record, version);
@@ -170,6 +176,11 @@ fn read_files(
     let mut log = log.expect("there is at least one file");
     log.digest = digest.map(Digest);
     Ok((log, has_lost))
+}
+
+/// The size of a file, for what is said of how far a start is.
+fn bytes_of(path: &Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |metadata| metadata.len())
 }
 
 /// Takes a last segment away that is empty, or has no header and no record, after one that ends where it begins:

@@ -13,6 +13,7 @@ use super::base::Source;
 use super::dir::Dir;
 use super::disk::Disk;
 use super::error::{Error, Health};
+use super::listing::Backlog;
 use super::regular;
 use super::shared::Shared;
 use rustix::fs::{FallocateFlags, OFlags};
@@ -160,7 +161,7 @@ impl Rooms {
         dir.check_place()?;
         let listing = dir.list()?;
         dir.check_own(&listing, shared.history.id(), shared.end_max())?;
-        let dispensable = listing.dispensable(dir, 0, shared.retention.lowest());
+        let dispensable = listing.dispensable(dir, Backlog::AtLeast(0), shared.retention.lowest());
         let bytes = dispensable
             .iter()
             .filter_map(|path| dir.file_bytes(path).ok())

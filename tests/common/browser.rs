@@ -54,6 +54,15 @@ struct Driver {
 impl Browser {
     /// A window of 1280 by 800 pixels; none, and word of it, where no chromedriver is installed.
     pub fn start(test: &str) -> Option<Browser> {
+        Browser::start_with(test, false)
+    }
+
+    /// The same, which takes any certificate.
+    pub fn start_trusting_all(test: &str) -> Option<Browser> {
+        Browser::start_with(test, true)
+    }
+
+    fn start_with(test: &str, trusts_all: bool) -> Option<Browser> {
         let one = ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let Some(driver) = Driver::start() else {
             // Where a missing browser must not pass for a tested page.
@@ -79,6 +88,7 @@ impl Browser {
             _one: one,
         };
         let capabilities = json!({
+            "acceptInsecureCerts": trusts_all,
             "goog:chromeOptions": {
                 "args": ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
                          "--window-size=1280,800", "--no-first-run", "--disable-extensions", "--lang=en"],

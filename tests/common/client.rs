@@ -45,6 +45,11 @@ impl Client {
         self.stream.get_ref()
     }
 
+    /// What comes, as it comes.
+    pub fn reader(&mut self) -> &mut BufReader<TcpStream> {
+        &mut self.stream
+    }
+
     /// Sends bytes as they are.
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.get_mut().write_all(bytes)

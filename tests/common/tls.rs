@@ -3,7 +3,7 @@
 use super::SOON;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -109,12 +109,25 @@ pub struct TlsClient(pub StreamOwned<ClientConnection, TcpStream>);
 
 impl TlsClient {
     pub fn connect(address: SocketAddr, ca: &Ca) -> TlsClient {
+        TlsClient::connect_as(address, ca, None)
+    }
+
+    /// The same, of a client that shows a certificate.
+    pub fn connect_as(address: SocketAddr, ca: &Ca, shown: Option<&Pair>) -> TlsClient {
         let roots = CertificateDer::pem_file_iter(ca.file()).unwrap();
         let mut store = RootCertStore::empty();
         store.add_parsable_certificates(roots.map(Result::unwrap));
-        let config = ClientConfig::builder()
-            .with_root_certificates(store)
-            .with_no_client_auth();
+        let config = ClientConfig::builder().with_root_certificates(store);
+        let config = match shown {
+            None => config.with_no_client_auth(),
+            Some(pair) => {
+                let chain = CertificateDer::pem_file_iter(&pair.certificate).unwrap();
+                let key = PrivateKeyDer::from_pem_file(&pair.key).unwrap();
+                config
+                    .with_client_auth_cert(chain.map(Result::unwrap).collect(), key)
+                    .unwrap()
+            }
+        };
         let name = ServerName::try_from("localhost").unwrap();
         let tls = ClientConnection::new(Arc::new(config), name).unwrap();
         let socket = TcpStream::connect(address).unwrap();

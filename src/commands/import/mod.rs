@@ -62,9 +62,14 @@ pub(super) fn run(args: &Import) -> Result<(), Error> {
         let doing = "the import broke off; run it again".to_owned();
         return Err(Error::Client { doing, source });
     }
-    match faults.count {
-        0 => Ok(()),
-        count => Err(Error::Usage(format!("lines that were left out: {count}"))),
+    let left_out = format!("lines that were left out: {}", faults.count);
+    match (faults.count, faults.forbidden) {
+        (0, _) => Ok(()),
+        (_, Some(source)) => Err(Error::Client {
+            doing: left_out,
+            source,
+        }),
+        (_, None) => Err(Error::Usage(left_out)),
     }
 }
 

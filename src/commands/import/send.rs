@@ -85,7 +85,7 @@ impl<'a> Sender<'a> {
                 Next::Expired(index) => self.drop_expired(&mut batch, sent, sent + index),
                 Next::LeaveOut(index) => {
                     let operation = batch.operations.remove(sent + index);
-                    self.leave_out(operation.line, &error);
+                    self.leave_out(operation.line, error);
                     // Those before it are right; where there are none, the next may well be like it.
                     piece = if index > 0 { index } else { piece.div_ceil(2) };
                 }
@@ -153,11 +153,11 @@ impl<'a> Sender<'a> {
         self.client.batch(&self.body)
     }
 
-    fn leave_out(&self, line: u64, error: &client::Error) {
-        if self.is_there(error) {
+    fn leave_out(&self, line: u64, error: client::Error) {
+        if self.is_there(&error) {
             self.tally.left_alone.fetch_add(1, Relaxed);
         } else {
-            self.tally.fault(line, error.to_string());
+            self.tally.refused(line, error);
         }
     }
 

@@ -35,6 +35,8 @@ pub(super) struct Tally {
 pub(super) struct Faults {
     pub(super) count: u64,
     pub(super) named: BTreeMap<u64, String>,
+    /// The first that was left out since the client may not write its key.
+    pub(super) forbidden: Option<client::Error>,
 }
 
 impl Tally {
@@ -44,6 +46,14 @@ impl Tally {
         faults.named.insert(number, why);
         if faults.named.len() > FAULTS_NAMED_MAX {
             faults.named.pop_last();
+        }
+    }
+
+    /// As [`Tally::fault`], of a line that the node refused.
+    pub(super) fn refused(&self, number: u64, error: client::Error) {
+        self.fault(number, error.to_string());
+        if matches!(&error, client::Error::Refused(problem) if problem.status == 403) {
+            lock(&self.faults).forbidden.get_or_insert(error);
         }
     }
 

@@ -56,6 +56,7 @@ impl Fixture {
                 backlog_bytes: Some(0),
                 branch_spread_bytes: 0,
                 new_store: false,
+                progress: Arc::default(),
                 wait_max: PATIENCE,
             },
             cluster: node::ClusterOptions::default(),
@@ -71,6 +72,7 @@ impl Fixture {
             socket_mode: 0o600,
             limits,
             tokens: tokens.map(|tokens| Tokens::parse(tokens).unwrap()),
+            tls_only: None,
             hosts: Hosts::default(),
         });
         let server = server.unwrap();

@@ -52,6 +52,7 @@ fn on_a_line(limits: Limits, work: impl FnOnce(ConnectionHandle<'_>, &Shared, Tc
         certificates: None,
         observer: Arc::new(Observer::new(route::labels(), None, None)),
         tokens: None,
+        tls_only: None,
         hosts: crate::http::Hosts::default(),
         history: Default::default(),
         budget: Budget::new(limits.in_flight_bytes_max),
