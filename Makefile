@@ -17,7 +17,7 @@ help: ## Say what there is to do
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 build: ## Build target/release/pykv
-	$(CARGO) build --release --locked
+	PYKV_COMMIT=$$(git rev-parse --short HEAD 2>/dev/null) $(CARGO) build --release --locked
 
 run: build ## Start a node on 127.0.0.1:7958, its data in ./pykv-data
 	$(BINARY) serve $(ARGS)

@@ -1,7 +1,8 @@
 //! From a command line to an exit status: the one place where errors come to one.
 
+use super::dispatch::dispatch;
 use super::signals::ignore_file_size_limit;
-use super::{Error, dispatch, say};
+use super::{Error, say};
 use crate::cli::{self, Cli};
 use crate::client;
 use clap::Parser;
@@ -13,6 +14,7 @@ use std::process::ExitCode;
 /// that fails. `pykv --help` lists the exit statuses.
 pub fn run(args: Vec<OsString>) -> ExitCode {
     ignore_file_size_limit();
+    let args = cli::behind_the_command(args);
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(error) => match cli::usage_message(&error, &args) {
