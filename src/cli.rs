@@ -11,6 +11,7 @@ mod bulk;
 mod choices;
 mod cluster;
 mod compact;
+mod config;
 mod connection;
 mod data;
 mod error;
@@ -29,6 +30,7 @@ pub(crate) use bulk::{Batch, Export, Import, Shell};
 pub(crate) use choices::{CompletionShell, LogLevel};
 pub(crate) use cluster::Cluster;
 pub(crate) use compact::Compact;
+pub(crate) use config::{configured, printed};
 pub(crate) use connection::{Connection, DIR_DEFAULT, ENV_DIR, ENV_TOKEN, ENV_TOKEN_FILE};
 pub(crate) use data::{Del, Exists, Expire, Get, Incr, List, Persist, Set, Ttl};
 pub(crate) use error::usage_message;
@@ -83,6 +85,8 @@ Environment:
   PYKV_LISTEN      where a node listens, as --listen
   PYKV_DIR         where the data is, as --dir
   PYKV_LOG         how much a node says, as --log-level
+  PYKV_CONFIG      a file with flags of a node, as --config; every flag of serve and
+                   replica has a variable: PYKV_MAX_MEMORY for --max-memory
   NO_COLOR         set to anything: no colours";
 
 /// The version, with the commit where `make build` has built it.
@@ -280,7 +284,7 @@ pub(crate) enum Command {
 
 /// The definitions behind [`Cli`], for manual pages and the like.
 pub fn command() -> clap::Command {
-    Cli::command()
+    config::with_variables(Cli::command())
 }
 
 /// `pykv ping`
