@@ -36,6 +36,7 @@ test-tools:
 	done; \
 	[ -z "$$missing" ] && exit 0; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "make test: installs$$missing by apt-get; some tests run these programs (see TEST_TOOLS in the Makefile)" >&2; \
 		{ apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing; } \
 			>/dev/null || echo "make test: could not be installed:$$missing" >&2; \
 	fi; \
@@ -49,6 +50,7 @@ SCHEMATHESIS = 4.32.5
 
 schemathesis:
 	@target/venv/bin/schemathesis --version 2>/dev/null | grep -qF $(SCHEMATHESIS) && exit 0; \
+	echo 'make test: installs schemathesis into target/venv; it makes up requests from the description of the API' >&2; \
 	{ python3 -m venv target/venv && target/venv/bin/pip install -q schemathesis==$(SCHEMATHESIS); } >/dev/null 2>&1 || \
 		echo 'make test: schemathesis could not be installed, so its test is left out' >&2
 
