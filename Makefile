@@ -17,7 +17,7 @@ help: ## Say what there is to do
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 build: ## Build target/release/pykv
-	$(CARGO) build --release --locked
+	PYKV_COMMIT=$$(git rev-parse --short HEAD 2>/dev/null) $(CARGO) build --release --locked
 
 run: build ## Start a node on 127.0.0.1:7958, its data in ./pykv-data
 	$(BINARY) serve $(ARGS)
@@ -37,6 +37,7 @@ test-tools:
 	done; \
 	[ -z "$$missing" ] && exit 0; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "make test: installs$$missing by apt-get; some tests run these programs (see TEST_TOOLS in the Makefile)" >&2; \
 		{ apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing; } \
 			>/dev/null || echo "make test: could not be installed:$$missing" >&2; \
 	fi; \
@@ -50,6 +51,7 @@ SCHEMATHESIS = 4.32.5
 
 schemathesis:
 	@target/venv/bin/schemathesis --version 2>/dev/null | grep -qF $(SCHEMATHESIS) && exit 0; \
+	echo 'make test: installs schemathesis into target/venv; it makes up requests from the description of the API' >&2; \
 	{ python3 -m venv target/venv && target/venv/bin/pip install -q schemathesis==$(SCHEMATHESIS); } >/dev/null 2>&1 || \
 		echo 'make test: schemathesis could not be installed, so its test is left out' >&2
 

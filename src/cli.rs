@@ -11,9 +11,11 @@ mod bulk;
 mod choices;
 mod cluster;
 mod compact;
+mod config;
 mod connection;
 mod data;
 mod error;
+mod leading;
 mod reapply;
 mod replica;
 mod serve;
@@ -25,23 +27,26 @@ mod watch;
 
 pub(crate) use backup::{Backup, Restore};
 pub(crate) use bulk::{Batch, Export, Import, Shell};
-pub(crate) use choices::LogLevel;
+pub(crate) use choices::{CompletionShell, LogLevel};
 pub(crate) use cluster::Cluster;
 pub(crate) use compact::Compact;
+pub(crate) use config::{configured, printed};
 pub(crate) use connection::{Connection, DIR_DEFAULT, ENV_DIR, ENV_TOKEN, ENV_TOKEN_FILE};
-pub(crate) use data::{Del, Expire, Get, List, Persist, Set, Ttl};
+pub(crate) use data::{Del, Exists, Expire, Get, Incr, List, Persist, Set, Ttl};
 pub(crate) use error::usage_message;
+pub(crate) use leading::behind_the_command;
 pub(crate) use reapply::Reapply;
 pub(crate) use replica::{Forget, Promote, Replica};
 pub(crate) use serve::Serve;
 pub(crate) use tls::TlsClient;
 pub(crate) use token::{Token, TokenScope};
 pub(crate) use units::Span;
-pub(crate) use values::{key, limit, ttl, version};
+pub(crate) use values::{by, key, limit, ttl, version};
 pub(crate) use watch::Watch;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -54,7 +59,8 @@ Examples:
   pykv shell                       give commands one after the other
   curl http://127.0.0.1:7958/kv/greeting
 
-`pykv help COMMAND` says all there is to say of a command.";
+--server, --token-file, --timeout and the flags of TLS may stand before the command as well.
+`pykv help COMMAND` explains a command in full.";
 
 const EXIT_STATUS: &str = "\
 Exit status:
@@ -79,13 +85,22 @@ Environment:
   PYKV_LISTEN      where a node listens, as --listen
   PYKV_DIR         where the data is, as --dir
   PYKV_LOG         how much a node says, as --log-level
+  PYKV_CONFIG      a file with flags of a node, as --config; every flag of serve and
+                   replica has a variable: PYKV_MAX_MEMORY for --max-memory
   NO_COLOR         set to anything: no colours";
+
+/// The version, with the commit where `make build` has built it.
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    let version = env!("CARGO_PKG_VERSION");
+    let commit = option_env!("PYKV_COMMIT").filter(|commit| !commit.is_empty());
+    commit.map_or(version.to_owned(), |commit| format!("{version} ({commit})"))
+});
 
 /// What was typed.
 #[derive(Parser, Debug)]
 #[command(
     name = "pykv",
-    version,
+    version = VERSION.as_str(),
     about = "A small key-value store behind plain HTTP",
     long_about = "A small key-value store behind plain HTTP.\n\n\
         `pykv serve` is a node: it holds keys and values in memory within a bound, dropping the least \
@@ -139,24 +154,38 @@ pub(crate) enum Command {
     /// --yes is given. What was done about each key is printed. The exit status is 4 where keys were left alone
     /// because they were changed since.
     Reapply(Reapply),
-    /// Print the value of a key
+    /// Print the value of a key, or of several
     ///
-    /// Its bytes are printed as they are, and on a terminal a newline after them.
+    /// The bytes of one are printed as they are. The values of several are printed one a line; where a value may hold a
+    /// newline, --json keeps them apart. On a terminal, a newline follows a value, and a value that is no plain text is
+    /// in quotes. The exit status is 1 where a key does not exist; the others are printed all the same.
     Get(Get),
+    /// Say how many of the keys exist
+    ///
+    /// The number is printed. The exit status is 1 where one does not exist. This leaves recency alone.
+    Exists(Exists),
+    /// Add to a number
+    ///
+    /// The new number is printed. The value must be a whole number; a key that does not exist becomes BY. The key keeps
+    /// its deadline. This is one step: no increment of many clients is lost.
+    Incr(Incr),
     /// Store a value under a key
     ///
     /// It is stored whether the key is new or not, unless a flag says otherwise. When the command returns,
     /// the node holds the value as durably as its --fsync says.
+    #[command(visible_alias = "put")]
     Set(Set),
     /// Delete keys, all that begin with a prefix, or all there are
     ///
     /// Where some are not there the others are deleted all the same, and the exit status is 1. With --prefix or
     /// --all the number of deleted keys is printed, and nothing is asked: --dry-run tells it before.
+    #[command(visible_alias = "rm")]
     Del(Del),
     /// Print the keys
     ///
     /// They are printed one a line, in no order that means anything. A key that is there from the beginning
     /// to the end is printed exactly once, however many keys come and go meanwhile.
+    #[command(visible_aliases = ["ls", "keys"])]
     List(List),
     /// Print how long a key has left
     ///
@@ -208,6 +237,11 @@ pub(crate) enum Command {
     /// Where the node goes away meanwhile, that is said on standard error, and nothing is missed once it is
     /// back. The exit status is 6 where the node no longer holds what came after --after.
     Watch(Watch),
+    /// Say whether a node answers
+    ///
+    /// It prints `pong`, and needs no token. With --ready the exit status is 6 where the node does not take reads and
+    /// writes.
+    Ping(Ping),
     /// Print how a node is
     ///
     /// Its log, its store, its connections and its place in a cluster.
@@ -244,22 +278,50 @@ pub(crate) enum Command {
     /// Two lines are printed: one for the node's --token-file, which holds the token's SHA-256 and not the token, and
     /// the token itself, which is kept nowhere. A node reads its file anew within ten seconds, and at once on SIGHUP.
     Token(Token),
+    /// Print what makes a shell complete pykv's commands and flags
+    Completions(Completions),
 }
 
 /// The definitions behind [`Cli`], for manual pages and the like.
 pub fn command() -> clap::Command {
-    Cli::command()
+    config::with_variables(Cli::command())
+}
+
+/// `pykv ping`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  pykv ping\n  pykv ping --ready --server 10.0.0.7:7958")]
+pub(crate) struct Ping {
+    /// Ask whether the node takes reads and writes
+    #[arg(long)]
+    pub ready: bool,
+
+    /// How to reach the node.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// `pykv completions`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  source <(pykv completions bash)\n  \
+        pykv completions zsh > ~/.zfunc/_pykv\n  pykv completions fish > ~/.config/fish/completions/pykv.fish")]
+pub(crate) struct Completions {
+    /// The shell
+    pub shell: CompletionShell,
 }
 
 /// `pykv status`
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  pykv status\n  pykv status --json\n  pykv status --server 10.0.0.7:7958"
+    after_help = "Examples:\n  pykv status\n  pykv status --json\n  pykv status --watch\n  pykv status --server 10.0.0.7:7958"
 )]
 pub(crate) struct Status {
     /// Print the node's answers as one JSON object
     #[arg(long)]
     pub json: bool,
+
+    /// Print it anew every so often, until interrupted
+    #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "2s", conflicts_with = "json")]
+    pub watch: Option<Span>,
 
     /// How to reach the node.
     #[command(flatten)]
@@ -371,7 +433,7 @@ mod tests {
             &["del", "k", "--dry-run"],
             &["del", "--prefix", "k", "--if-version", "1"],
             &["set", "k", "v", "--ttl", "0s"],
-            &["set", "k", "v", "--ttl", "90"],
+            &["set", "k", "v", "--ttl", "9e1"],
             &["set", "k", "v", "--ttl", "101years"],
             &["expire", "k"],
             &["ttl"],

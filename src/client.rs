@@ -79,6 +79,25 @@ impl Client {
         self.send(&request)
     }
 
+    /// Adds to a number, or makes it `initial` where the key is not there; the answer, JSON, as the node wrote it.
+    pub(crate) fn increment(&self, key: &str, by: i64, initial: i64) -> Result<Vec<u8>, Error> {
+        let body = format!(r#"{{"increment":{by},"initial":{initial}}}"#);
+        let mut request = Request::new(Method::PATCH, api::key_path(key), Sign::JsonOfKey, Bound::Small);
+        request.body = Some((body.as_bytes(), api::MEDIA_JSON));
+        self.send(&request)
+    }
+
+    /// Whether the node answers; with `is_ready`, whether it takes reads and writes. Needs no token.
+    pub(crate) fn ping(&self, is_ready: bool) -> Result<(), Error> {
+        let path = if is_ready {
+            api::PATH_READYZ
+        } else {
+            api::PATH_HEALTHZ
+        };
+        self.read::<serde::de::IgnoredAny>(path.to_owned(), Bound::Small)
+            .map(drop)
+    }
+
     /// How long a key has left, by the clock of the node; none where it has no deadline. Leaves its recency alone.
     pub(crate) fn ttl(&self, key: &str) -> Result<Option<Duration>, Error> {
         let request = Request::new(Method::HEAD, api::key_path(key), Sign::Version, Bound::Small);
@@ -133,7 +152,18 @@ impl Client {
 
     /// A page of keys, from a cursor of the page before it.
     pub(crate) fn list(&self, prefix: &str, cursor: Option<&str>, limit: usize) -> Result<Keys, Error> {
-        let page: Keys = self.read(list_target(prefix, cursor, limit), Bound::Keys)?;
+        self.list_matching(prefix, None, cursor, limit)
+    }
+
+    /// As [`Client::list`], of keys that match a pattern. A page may have fewer than `limit` and yet not be the last.
+    pub(crate) fn list_matching(
+        &self,
+        prefix: &str,
+        pattern: Option<&str>,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<Keys, Error> {
+        let page: Keys = self.read(list_target(prefix, pattern, cursor, limit), Bound::Keys)?;
         self.check_cursor(cursor, page.cursor.as_deref())?;
         Ok(page)
     }
@@ -145,7 +175,18 @@ impl Client {
         cursor: Option<&str>,
         limit: usize,
     ) -> Result<Entries, Error> {
-        let target = list_target(prefix, cursor, limit) + "&values=true";
+        self.list_entries_matching(prefix, None, cursor, limit)
+    }
+
+    /// As [`Client::list_entries`], of keys that match a pattern.
+    pub(crate) fn list_entries_matching(
+        &self,
+        prefix: &str,
+        pattern: Option<&str>,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<Entries, Error> {
+        let target = list_target(prefix, pattern, cursor, limit) + "&values=true";
         let page: Entries = self.read(target, Bound::Values)?;
         self.check_cursor(cursor, page.cursor.as_deref())?;
         Ok(page)
@@ -227,9 +268,9 @@ fn seconds(ttl: Duration) -> f64 {
     ttl.as_nanos().div_ceil(1_000_000) as f64 / 1000.0
 }
 
-fn list_target(prefix: &str, cursor: Option<&str>, limit: usize) -> String {
+fn list_target(prefix: &str, pattern: Option<&str>, cursor: Option<&str>, limit: usize) -> String {
     let mut target = format!("{}?limit={limit}", api::PATH_KV);
-    for (name, value) in [("prefix", Some(prefix)), ("cursor", cursor)] {
+    for (name, value) in [("prefix", Some(prefix)), ("match", pattern), ("cursor", cursor)] {
         if let Some(value) = value.filter(|value| !value.is_empty()) {
             target.extend(["&", name, "=", &api::query_value(value)]);
         }

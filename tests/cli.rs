@@ -433,7 +433,12 @@ fn a_file_that_is_none_of_pykvs_is_not_blamed_on_the_directory() {
 
 #[test]
 fn commands_of_other_stores_lead_to_those_of_this_one() {
-    for (typed, meant) in [("rm", "del"), ("put", "set"), ("ls", "list"), ("keys", "list")] {
+    for (typed, meant) in [
+        ("unlink", "del"),
+        ("add", "set"),
+        ("scan", "list"),
+        ("mget", "get"),
+    ] {
         let output = pykv(&[typed, "k"]).expect(USAGE);
         assert!(
             output.stderr.contains(&format!("`pykv {meant}` does that")),

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::Server;
+use common::{Server, skip};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -241,6 +241,36 @@ fn every_metric_is_named() {
         let is_named =
             names(&all, &format!("pykv_{metric}")) || names(&all, &format!("pykv_follower_{metric}"));
         assert!(is_named, "pykv_{metric} is in no document");
+    }
+}
+
+/// The alarms that come with pykv ask for metrics that there are, and go off when they should.
+#[test]
+fn the_alarms_hold() {
+    let all = all_documents();
+    let rules = read("contrib/prometheus/pykv.rules.yml");
+    for rest in rules.split("pykv_").skip(1) {
+        let end = rest
+            .find(|c: char| !c.is_ascii_lowercase() && c != '_')
+            .unwrap_or(rest.len());
+        let metric = rest[..end].trim_end_matches("_bucket").trim_end_matches("_count");
+        assert!(
+            names(&all, &format!("pykv_{metric}")),
+            "there is no pykv_{metric}"
+        );
+    }
+    for words in [
+        ["check", "rules", "pykv.rules.yml"],
+        ["test", "rules", "pykv.test.yml"],
+    ] {
+        let output = Command::new("promtool")
+            .args(words)
+            .current_dir(root().join("contrib/prometheus"))
+            .output();
+        let Ok(output) = output else {
+            return skip("the_alarms_hold", "promtool is not installed");
+        };
+        assert!(output.status.success(), "{words:?}: {output:?}");
     }
 }
 

@@ -19,6 +19,10 @@ pub(crate) struct Backup {
     #[arg(long)]
     pub force: bool,
 
+    /// Print what was written as JSON
+    #[arg(long)]
+    pub json: bool,
+
     /// How to reach the node.
     #[command(flatten)]
     pub connection: Connection,
@@ -33,6 +37,10 @@ pub(crate) struct Restore {
     /// The backup
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+
+    /// Print what was restored as JSON
+    #[arg(long)]
+    pub json: bool,
 
     /// The data directory to make; it must have no store in it
     #[arg(long, value_name = "DIR", env = ENV_DIR, default_value = DIR_DEFAULT)]

@@ -29,7 +29,7 @@ pub(crate) const ENV_LOG: &str = "PYKV_LOG";
 #[command(next_help_heading = "Connection")]
 pub(crate) struct Connection {
     /// The node to talk to: HOST:PORT, http://HOST:PORT, https://HOST:PORT or unix:PATH
-    #[arg(long, value_name = "ADDRESS", env = ENV_SERVER, default_value = LISTEN_DEFAULT)]
+    #[arg(short, long, value_name = "ADDRESS", env = ENV_SERVER, default_value = LISTEN_DEFAULT)]
     pub server: Server,
 
     /// A file that holds the token to show the node [env: PYKV_TOKEN_FILE]

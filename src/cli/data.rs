@@ -2,7 +2,7 @@
 
 use super::connection::Connection;
 use super::units::Span;
-use super::values::{key, limit, ttl, version};
+use super::values::{by, key, limit, ttl, version};
 use clap::Args;
 use std::ffi::OsString;
 use std::num::NonZeroU64;
@@ -11,17 +11,21 @@ use std::path::PathBuf;
 /// `pykv get`
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  pykv get greeting\n  pykv get photo > photo.jpg\n  pykv get --json greeting\n  \
+    after_help = "Examples:\n  pykv get greeting\n  pykv get a b c\n  pykv get photo > photo.jpg\n  pykv get --json greeting\n  \
         pykv get -- -a-key-that-begins-with-a-dash"
 )]
 pub(crate) struct Get {
-    /// The key
-    #[arg(value_parser = key)]
-    pub key: String,
+    /// The keys
+    #[arg(value_parser = key, value_name = "KEY", required = true)]
+    pub keys: Vec<String>,
 
-    /// Print the node's whole answer, with the key's version; a value that is no text is in base64
+    /// Print the node's whole answer, with the key's version, a line for each key; a value that is no text is in base64
     #[arg(long)]
     pub json: bool,
+
+    /// Print the bytes of a value to a terminal too, whatever they do to it
+    #[arg(long, conflicts_with = "json")]
+    pub raw: bool,
 
     /// How to reach the node.
     #[command(flatten)]
@@ -60,7 +64,7 @@ pub(crate) struct Set {
     #[arg(long, value_name = "VERSION", allow_hyphen_values = true, value_parser = version)]
     pub if_version: Option<u64>,
 
-    /// How long the key lives: 500ms, 90s, 5m, 30days; without it, for good
+    /// How long the key lives: 90 (seconds), 500ms, 5m, 30days; without it, for good
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = ttl)]
     pub ttl: Option<Span>,
 
@@ -106,6 +110,10 @@ pub(crate) struct Del {
     #[arg(long, conflicts_with_all = ["keys", "if_version"])]
     pub dry_run: bool,
 
+    /// Print what was done as JSON
+    #[arg(long)]
+    pub json: bool,
+
     /// How to reach the node.
     #[command(flatten)]
     pub connection: Connection,
@@ -114,13 +122,17 @@ pub(crate) struct Del {
 /// `pykv list`
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  pykv list\n  pykv list user:\n  pykv list --limit 10\n  pykv list --values user:\n  \
+    after_help = "Examples:\n  pykv list\n  pykv list user:\n  pykv list --limit 10\n  pykv list --values user:\n  pykv list --match 'user:*:profile'\n  \
         pykv list --null session: | xargs -0r pykv del --"
 )]
 pub(crate) struct List {
     /// Only keys that begin with this
     #[arg(default_value = "", hide_default_value = true)]
     pub prefix: String,
+
+    /// Only keys that match this pattern: * is any text, ? any character, [a-z] one of a set
+    #[arg(long = "match", value_name = "PATTERN")]
+    pub pattern: Option<String>,
 
     /// Print at most so many keys
     #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = limit)]
@@ -143,6 +155,44 @@ pub(crate) struct List {
     pub connection: Connection,
 }
 
+/// `pykv exists`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  pykv exists greeting && echo yes\n  pykv exists a b c")]
+pub(crate) struct Exists {
+    /// The keys
+    #[arg(value_parser = key, value_name = "KEY", required = true)]
+    pub keys: Vec<String>,
+
+    /// Print the number as JSON, with the keys that do not exist
+    #[arg(long)]
+    pub json: bool,
+
+    /// How to reach the node.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// `pykv incr`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  pykv incr visits\n  pykv incr visits 10\n  pykv incr stock -1")]
+pub(crate) struct Incr {
+    /// The key
+    #[arg(value_parser = key)]
+    pub key: String,
+
+    /// What is added; the number of a key that does not exist yet
+    #[arg(default_value_t = 1, allow_negative_numbers = true, value_parser = by)]
+    pub by: i64,
+
+    /// Print the node's answer, with the key's new version
+    #[arg(long)]
+    pub json: bool,
+
+    /// How to reach the node.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
 /// `pykv ttl`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  pykv ttl code")]
@@ -150,6 +200,10 @@ pub(crate) struct Ttl {
     /// The key
     #[arg(value_parser = key)]
     pub key: String,
+
+    /// Print the seconds as JSON; null for a key without a deadline
+    #[arg(long)]
+    pub json: bool,
 
     /// How to reach the node.
     #[command(flatten)]
@@ -164,7 +218,7 @@ pub(crate) struct Expire {
     #[arg(value_parser = key)]
     pub key: String,
 
-    /// How long it lives from now on: 500ms, 90s, 5m, 30days
+    /// How long it lives from now on: 90 (seconds), 500ms, 5m, 30days
     #[arg(value_name = "TIME", allow_hyphen_values = true, value_parser = ttl)]
     pub ttl: Span,
 

@@ -7,23 +7,31 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::ffi::OsString;
 
 /// Words that other stores have for commands, and the command that is meant. clap looks at letters alone.
-const OTHER_NAMES: [(&str, &str); 19] = [
-    ("rm", "del"),
+const OTHER_NAMES: [(&str, &str); 27] = [
     ("delete", "del"),
     ("remove", "del"),
     ("unset", "del"),
-    ("put", "set"),
+    ("unlink", "del"),
+    ("flushall", "del --all"),
     ("add", "set"),
-    ("ls", "list"),
-    ("keys", "list"),
+    ("write", "set"),
+    ("store", "set"),
+    ("setex", "set"),
+    ("setnx", "set"),
     ("scan", "list"),
+    ("dbsize", "status"),
     ("cat", "get"),
     ("read", "get"),
-    ("exists", "get"),
+    ("mget", "get"),
+    ("gte", "get"),
+    ("incrby", "incr"),
+    ("increment", "incr"),
+    ("has", "exists"),
     ("dump", "export"),
     ("load", "import"),
     ("info", "status"),
-    ("ping", "status"),
+    ("stat", "status"),
+    ("health", "ping"),
     ("start", "serve"),
     ("server", "serve"),
     ("cli", "shell"),
@@ -46,7 +54,8 @@ pub(crate) fn usage_message(error: &clap::Error, args: &[OsString]) -> Option<St
             .find(|(other, _)| other.eq_ignore_ascii_case(name))
     {
         return Some(format!(
-            "there is no command `{name}`: `pykv {meant}` does that; see `pykv help {meant}`"
+            "there is no command `{name}`: `pykv {meant}` does that; see `pykv help {}`",
+            meant.split(' ').next().unwrap_or(meant)
         ));
     }
     let text = error.render().to_string();
@@ -68,11 +77,9 @@ pub(crate) fn usage_message(error: &clap::Error, args: &[OsString]) -> Option<St
     }
     let mut command = super::command();
     command.build(); // Only then do its flags know how they are shown.
-    let subcommand = args.get(1).and_then(|name| {
-        command
-            .get_subcommands()
-            .find(|command| *name == *command.get_name())
-    });
+    let subcommand = args
+        .get(1)
+        .and_then(|name| command.find_subcommand(name.to_str()?));
     if let Some(variable) = subcommand.and_then(|subcommand| variable_at_fault(error, subcommand, args)) {
         message.extend([" (from ", &variable, ")"]);
     }
@@ -128,7 +135,7 @@ mod tests {
     #[test]
     fn one_line_says_what_is_wrong() {
         let long = "k".repeat(2000);
-        let shown = format!("invalid value '{}…' for '<KEY>'", "k".repeat(32));
+        let shown = format!("invalid value '{}…' for '<KEY>...'", "k".repeat(32));
         for (args, said) in [
             (
                 &["list", "--limit", "-1"][..],
@@ -153,8 +160,10 @@ mod tests {
             (&["get", &long], &shown),
             (&["get", "-k"], "'-- -k'"),
             (&["get"], "<KEY>"),
-            (&["put", "k", "v"], "`pykv set` does that"),
-            (&["rm", "k"], "`pykv del` does that"),
+            (&["add", "k", "v"], "`pykv set` does that"),
+            (&["unlink", "k"], "`pykv del` does that"),
+            (&["flushall"], "`pykv del --all` does that; see `pykv help del`"),
+            (&["incr", "k", "x"], "it must be a whole number of 64 bits"),
             (&["nonsense"], "see `pykv help`"),
             (&["set", "k", "v", "--ttl", "1ns"], "at least 1ms"),
             (&["set", "k", "v", "--ttl", "0.5ms"], "at least 1ms"),

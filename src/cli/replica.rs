@@ -83,6 +83,10 @@ pub(crate) struct Forget {
     #[arg(value_name = "NODE")]
     pub node: String,
 
+    /// Print the node's answer as JSON
+    #[arg(long)]
+    pub json: bool,
+
     /// How to reach the node that is to forget it.
     #[command(flatten)]
     pub connection: Connection,

@@ -42,6 +42,17 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "ADDRESS", env = ENV_LISTEN, default_value = LISTEN_DEFAULT, value_delimiter = ',')]
     pub listen: Vec<Endpoint>,
 
+    /// A file with flags of the node, as TOML: a name without its dashes, as in max-memory = "2GiB"
+    ///
+    /// A flag wins over its environment variable, that over the file, and the file over the default. A name that is no
+    /// flag is refused.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Print the flags with their values and where each is from, as a file for --config, and do not start
+    #[arg(long)]
+    pub print_config: bool,
+
     /// Who may connect to a unix socket, as the mode of its file
     #[arg(long, value_name = "MODE", default_value = "660", value_parser = mode)]
     pub socket_mode: u32,

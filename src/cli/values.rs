@@ -38,6 +38,10 @@ const TTL_MIN: Duration = Duration::from_millis(1);
 
 /// How long a key lives: up to what a node takes, which is longer than anybody waits.
 pub(crate) fn ttl(text: &str) -> Result<Span, String> {
+    // A bare number is seconds, as everywhere in the API, and in other stores.
+    let seconds = format!("{text}s");
+    let is_bare = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let text = if is_bare { seconds.as_str() } else { text };
     match humantime::parse_duration(text) {
         Ok(duration) if !duration.is_zero() && duration < TTL_MIN => {
             Err("a key lives for at least 1ms".to_owned())
@@ -84,6 +88,11 @@ pub(super) fn expiry(text: &str) -> Result<SystemTime, &'static str> {
         true => Ok(moment),
         false => Err("that is not to come"),
     }
+}
+
+/// By how much a number changes.
+pub(crate) fn by(text: &str) -> Result<i64, &'static str> {
+    text.parse().map_err(|_| "it must be a whole number of 64 bits")
 }
 
 pub(crate) fn limit(text: &str) -> Result<NonZeroU64, &'static str> {

@@ -1,10 +1,11 @@
 //! `pykv backup` and `pykv restore`
 
 use super::output::{Existing, OutputFile};
-use super::{Error, connect, of_file, print_text};
+use super::{Error, connect, of_file, print_json, print_text};
 use crate::cli::{Backup, Restore};
 use crate::client::BackupError;
 use crate::wal::{self, Whole};
+use serde_json::json;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -24,7 +25,7 @@ pub(super) fn backup(args: &Backup) -> Result<(), Error> {
     let whole = whole.map_err(|error| not_whole(error, &args.file))?;
     out.finish()?;
     // What went down a pipe is for whoever reads it to check.
-    whole.map_or(Ok(()), |whole| print_text(&text(&whole)))
+    whole.map_or(Ok(()), |whole| tell(&whole, args.json))
 }
 
 /// That what the node sent is no whole backup.
@@ -54,7 +55,20 @@ fn take(
 
 pub(super) fn restore(args: &Restore) -> Result<(), Error> {
     let whole = wal::restore(&args.file, &args.dir).map_err(|error| of_file(error, &args.file))?;
-    print_text(&text(&whole))
+    tell(&whole, args.json)
+}
+
+fn tell(whole: &Whole, as_json: bool) -> Result<(), Error> {
+    if !as_json {
+        return print_text(&text(whole));
+    }
+    let Whole {
+        offset,
+        entries,
+        digest,
+    } = whole;
+    let answer = json!({"entries": entries, "offset": offset, "digest": digest.to_string()});
+    print_json(answer.to_string().into_bytes())
 }
 
 fn text(whole: &Whole) -> String {

@@ -2,12 +2,17 @@
 
 use super::{Error, connect, missing_or, print, print_json};
 use crate::cli::{Expire, Persist, Ttl};
+use serde_json::json;
 use std::time::Duration;
 
 pub(super) fn ttl(args: &Ttl) -> Result<(), Error> {
     let ttl = connect(&args.connection)?
         .ttl(&args.key)
         .map_err(missing_or(&args.key, "cannot look at"))?;
+    if args.json {
+        let ttl = ttl.map(|left| left.as_secs_f64());
+        return print_json(json!({"key": args.key, "ttl": ttl}).to_string().into_bytes());
+    }
     print(format!("{}\n", text(ttl)).as_bytes())
 }
 

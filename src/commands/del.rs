@@ -1,7 +1,8 @@
 //! `pykv del`
 
-use super::{Error, condition, connect, is_missing, print};
+use super::{Error, condition, connect, is_missing, print, print_json};
 use crate::cli::Del;
+use serde_json::json;
 
 pub(super) fn run(args: &Del) -> Result<(), Error> {
     if args.if_version.is_some() && args.keys.len() > 1 {
@@ -19,6 +20,9 @@ pub(super) fn run(args: &Del) -> Result<(), Error> {
         let answer = client
             .delete_prefix(prefix, args.dry_run)
             .map_err(Error::client(doing))?;
+        if args.json {
+            return print_json(serde_json::to_vec(&answer).expect("plain data has a form in JSON"));
+        }
         let keys = answer.would_delete.unwrap_or(answer.deleted);
         return print(format!("{keys}\n").as_bytes());
     }
@@ -30,6 +34,10 @@ pub(super) fn run(args: &Del) -> Result<(), Error> {
             Err(error) if is_missing(&error) => missing.push(key.clone()),
             Err(error) => return Err(Error::client(format!("cannot delete {key:?}"))(error)),
         }
+    }
+    if args.json {
+        let answer = json!({"deleted": args.keys.len() - missing.len(), "missing": missing});
+        print_json(answer.to_string().into_bytes())?;
     }
     if missing.is_empty() {
         Ok(())

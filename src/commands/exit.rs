@@ -1,10 +1,11 @@
 //! From a command line to an exit status: the one place where errors come to one.
 
+use super::dispatch::dispatch;
 use super::signals::ignore_file_size_limit;
-use super::{Error, dispatch, say};
+use super::{Error, say};
 use crate::cli::{self, Cli};
 use crate::client;
-use clap::Parser;
+use clap::FromArgMatches;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -13,9 +14,26 @@ use std::process::ExitCode;
 /// that fails. `pykv --help` lists the exit statuses.
 pub fn run(args: Vec<OsString>) -> ExitCode {
     ignore_file_size_limit();
-    let cli = match Cli::try_parse_from(&args) {
+    let args = cli::behind_the_command(args);
+    let mut command = cli::command();
+    command.build(); // Only then does it know its flags.
+    let configured = match cli::configured(args, &command) {
+        Ok(configured) => configured,
+        Err(why) => {
+            say(&format!("pykv: {why}"));
+            return ExitCode::from(2);
+        }
+    };
+    let args = &configured.args;
+    let matches = cli::command().try_get_matches_from(args);
+    if let Ok(matches) = &matches
+        && let Some(text) = cli::printed(matches, &command, &configured)
+    {
+        return finish(super::print(text.as_bytes()));
+    }
+    let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
-        Err(error) => match cli::usage_message(&error, &args) {
+        Err(error) => match cli::usage_message(&error, args) {
             None => return show_help(&error),
             Some(message) => {
                 say(&format!("pykv: {message}"));
@@ -23,7 +41,12 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
             }
         },
     };
-    let Err(error) = dispatch(cli) else {
+    finish(dispatch(cli))
+}
+
+/// Says what failed, and gives the exit status of it.
+fn finish(done: Result<(), Error>) -> ExitCode {
+    let Err(error) = done else {
         return ExitCode::SUCCESS;
     };
     if is_broken_pipe(&error) {

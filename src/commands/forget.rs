@@ -1,6 +1,6 @@
 //! `pykv forget`
 
-use super::{Error, connect, print};
+use super::{Error, connect, print, print_json};
 use crate::api;
 use crate::cli::Forget;
 use crate::client;
@@ -13,5 +13,8 @@ pub(super) fn run(args: &Forget) -> Result<(), Error> {
         }
         error => Error::client("cannot make the node forget another one")(error),
     })?;
+    if args.json {
+        return print_json(serde_json::to_vec(&forgotten).expect("plain data has a form in JSON"));
+    }
     print(format!("forgot {}\n", forgotten.node).as_bytes())
 }

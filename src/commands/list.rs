@@ -8,6 +8,7 @@ pub(super) fn run(args: &List) -> Result<(), Error> {
     let client = connect(&args.connection)?;
     let mut left = args.limit.map_or(u64::MAX, |limit| limit.get());
     let mut cursor: Option<String> = None;
+    let pattern = args.pattern.as_deref();
     let mut out = Vec::new();
     let is_seen = terminal::is_seen() && !args.null;
     loop {
@@ -18,7 +19,7 @@ pub(super) fn run(args: &List) -> Result<(), Error> {
         out.clear();
         if args.values {
             let page = client
-                .list_entries(&args.prefix, from, page_keys)
+                .list_entries_matching(&args.prefix, pattern, from, page_keys)
                 .map_err(cannot_list)?;
             listed = page.entries.len();
             for entry in page.entries.iter().take(page_keys) {
@@ -28,7 +29,9 @@ pub(super) fn run(args: &List) -> Result<(), Error> {
             }
             cursor = page.cursor;
         } else {
-            let page = client.list(&args.prefix, from, page_keys).map_err(cannot_list)?;
+            let page = client
+                .list_matching(&args.prefix, pattern, from, page_keys)
+                .map_err(cannot_list)?;
             listed = page.keys.len();
             for key in page.keys.iter().take(page_keys) {
                 if args.json {

@@ -7,19 +7,24 @@ mod backup;
 mod batch;
 mod check;
 mod compact;
+mod completions;
 mod deadline;
 mod del;
+mod dispatch;
+mod exists;
 mod exit;
 mod export;
 mod forget;
 mod get;
 mod import;
+mod incr;
 mod lines;
 mod list;
 mod log;
 mod logging;
 mod options;
 mod output;
+mod ping;
 mod progress;
 mod promote;
 mod quotes;
@@ -39,7 +44,7 @@ mod watch;
 #[cfg(any(test, fuzzing))]
 pub use import::fuzz_line as fuzz_import_line;
 
-use crate::cli::{self, Cli, Command, Connection, TlsClient};
+use crate::cli::{self, Connection, TlsClient};
 use crate::client::{self, Client, Token};
 use crate::tls::Trust;
 use crate::{escape, server, system};
@@ -52,42 +57,6 @@ use std::path::{Path, PathBuf};
 const TOKEN_FILE_BYTES_MAX: u64 = 1 << 20;
 
 pub use exit::run;
-
-/// Does what was typed.
-fn dispatch(cli: Cli) -> Result<(), Error> {
-    match cli.command {
-        Command::Serve(mut args) => {
-            let passed = service::take_sockets(&mut args.listen)?;
-            serve::run(&args, None, passed)
-        }
-        Command::Replica(mut args) => {
-            let passed = service::take_sockets(&mut args.serve.listen)?;
-            serve::run(&args.serve, Some(&args), passed)
-        }
-        Command::Promote(args) => promote::run(&args),
-        Command::Forget(args) => forget::run(&args),
-        Command::Reapply(args) => reapply::run(&args),
-        Command::Get(args) => get::run(&args),
-        Command::Set(args) => set::run(&args),
-        Command::Del(args) => del::run(&args),
-        Command::List(args) => list::run(&args),
-        Command::Ttl(args) => deadline::ttl(&args),
-        Command::Expire(args) => deadline::expire(&args),
-        Command::Persist(args) => deadline::persist(&args),
-        Command::Batch(args) => batch::run(&args),
-        Command::Export(args) => export::run(&args),
-        Command::Import(args) => import::run(&args),
-        Command::Shell(args) => shell::run(&args),
-        Command::Watch(args) => watch::run(&args),
-        Command::Status(args) => status::run(&args),
-        Command::Log(args) => log::run(&args),
-        Command::Compact(args) => compact::run(&args),
-        Command::Backup(args) => backup::backup(&args),
-        Command::Restore(args) => backup::restore(&args),
-        Command::Check(args) => check::run(&args),
-        Command::Token(args) => token::run(&args),
-    }
-}
 
 /// Why a command did not do what was asked.
 #[derive(Debug)]

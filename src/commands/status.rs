@@ -1,8 +1,9 @@
 //! `pykv status`
 
-use super::{Error, connect, print_json, print_text};
+use super::{Error, connect, print, print_json, print_text, terminal};
 use crate::api::{ReplicationStatus, Stats, Status};
 use crate::cli;
+use crate::client::Client;
 use serde::Serialize;
 use std::time::Duration;
 
@@ -16,13 +17,27 @@ struct Answers<'a> {
 
 pub(super) fn run(args: &cli::Status) -> Result<(), Error> {
     let client = connect(&args.connection)?;
+    let Some(every) = &args.watch else {
+        return once(&client, args.json);
+    };
+    loop {
+        // From the top left corner on, over what is there.
+        if terminal::is_seen() {
+            print(b"\x1b[H\x1b[2J")?;
+        }
+        once(&client, false)?;
+        std::thread::sleep(every.0);
+    }
+}
+
+fn once(client: &Client, as_json: bool) -> Result<(), Error> {
     let status = client
         .status()
         .map_err(Error::client("cannot ask for the status"))?;
     let stats = client
         .stats()
         .map_err(Error::client("cannot ask for the counters"))?;
-    if args.json {
+    if as_json {
         let answers = Answers {
             status: &status,
             stats: &stats,

@@ -5,6 +5,7 @@ use super::conditions::Conditions;
 use super::connection_handle::Aborted;
 use super::context::Scratch;
 use super::deadline;
+use super::glob::Glob;
 use super::kv;
 use super::out::Out;
 use super::sink::{SINK_BYTES, SharedValue, Sink};
@@ -25,6 +26,9 @@ const OK: StatusCode = StatusCode(200);
 
 /// Values, in bytes, from which on a page has no room for more.
 const PAGE_BYTES_MAX: usize = 4 << 20;
+
+/// Keys that a page passes over, as they do not match, before it ends with what it has. The next one continues.
+const PASSED_OVER_MAX: usize = 100_000;
 
 /// What a listing holds beside a large value, in bytes.
 const LIST_BYTES: usize = SINK_BYTES + LISTER_BYTES;
@@ -59,10 +63,14 @@ pub(crate) fn post(
 }
 
 pub(crate) fn list<'a>(session: Session<'a>, head: &Head<'_>) -> Result<Answer<'a>, Problem> {
-    let names = ["prefix", "limit", "cursor", "values"];
-    let [prefix, limit, cursor, values] = target::parameters(head.query, names)?;
+    let names = ["prefix", "limit", "cursor", "values", "match"];
+    let [prefix, limit, cursor, values, pattern] = target::parameters(head.query, names)?;
     let prefix = prefix.map(Cow::into_owned).unwrap_or_default();
     let with_values = target::flag("values", values.as_deref())?;
+    let glob = pattern
+        .map(|pattern| Glob::parse(&pattern))
+        .transpose()
+        .map_err(|why| Problem::new(problem::BAD_QUERY, why).field("match"))?;
     let limit = match limit {
         None => api::LIST_LIMIT_DEFAULT,
         Some(limit) => limit
@@ -106,9 +114,24 @@ pub(crate) fn list<'a>(session: Session<'a>, head: &Head<'_>) -> Result<Answer<'
             head: Reply::new(OK, Body::Streamed(Media::Json)),
             holds: LIST_BYTES,
             is_endless: false,
-            body: Box::new(move |sink| send_list(sink, &session, lister, limit, with_values)),
+            body: Box::new(move |sink| {
+                let page = Page {
+                    limit,
+                    with_values,
+                    glob,
+                };
+                send_list(sink, &session, lister, &page)
+            }),
         }))
     })))
+}
+
+/// What a page of a listing is to have.
+struct Page {
+    limit: usize,
+    with_values: bool,
+    /// What its keys look like.
+    glob: Option<Glob>,
 }
 
 /// Sends a page: as many entries as are asked for, or as many as have values of so many bytes.
@@ -116,18 +139,20 @@ fn send_list(
     sink: &mut Sink<'_, '_>,
     session: &Session<'_>,
     mut lister: Lister<'_>,
-    limit: usize,
-    with_values: bool,
+    page: &Page,
 ) -> Result<(), Aborted> {
+    let &Page {
+        limit, with_values, ..
+    } = page;
     let name: &[u8] = if with_values {
         b"{\"entries\":["
     } else {
         b"{\"keys\":["
     };
     sink.buffer().extend_from_slice(name);
-    let (mut items, mut value_bytes, mut empty_looks, mut large_bytes) = (0, 0, 0, 0);
+    let (mut items, mut value_bytes, mut empty_looks, mut large_bytes, mut passed_over) = (0, 0, 0, 0, 0);
     let next = loop {
-        let is_full = items == limit || value_bytes >= PAGE_BYTES_MAX;
+        let is_full = items == limit || value_bytes >= PAGE_BYTES_MAX || passed_over >= PASSED_OVER_MAX;
         match lister.look(large_bytes) {
             Ahead::End => break None,
             Ahead::Entry | Ahead::Large(_) if is_full => break lister.cursor(),
@@ -140,10 +165,15 @@ fn send_list(
             Ahead::Large(bytes) => large_bytes = bytes,
             Ahead::Entry => {
                 let Some(listed) = lister.next() else { break None };
+                let key = String::from_utf8_lossy(listed.key);
+                if page.glob.as_ref().is_some_and(|glob| !glob.matches(&key)) {
+                    passed_over += 1;
+                    large_bytes = 0;
+                    continue;
+                }
                 if items > 0 {
                     sink.buffer().push(b',');
                 }
-                let key = String::from_utf8_lossy(listed.key);
                 items += 1;
                 value_bytes += listed.value.len();
                 if large_bytes > 0 {

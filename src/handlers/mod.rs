@@ -9,6 +9,7 @@
 //! | `kv`, `edit`, `keys`, `batch`, `watch` | the data |
 //! | `compact`, `backup`, `replication`, `status`, `metrics`, `page` | the node |
 //! | `body`, `entry_fields`, `deadline`, `conditions` | JSON bodies, and the fields of an entry in them; times to live; entity tags |
+//! | `glob` | patterns of keys |
 //! | `stream`, `sink`, `out`, `connection_handle` | answers that wait, answers that are sent while they are made, what they are written into, and the connection that they go to |
 //! | `failure` | refusals of the node as problems |
 
@@ -29,6 +30,7 @@ mod entry_fields;
 mod failure;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod glob;
 mod keys;
 mod kv;
 mod metrics;

@@ -122,8 +122,8 @@ mod tests {
 
     #[test]
     fn commands_in_the_case_in_which_they_were_begun() {
-        assert_eq!(shown(commands("ex")), ["expire ", "exit "]);
-        assert_eq!(shown(commands("EX")), ["EXPIRE ", "EXIT "]);
+        assert_eq!(shown(commands("ex")), ["exists ", "expire ", "exit "]);
+        assert_eq!(shown(commands("EX")), ["EXISTS ", "EXPIRE ", "EXIT "]);
         assert!(shown(commands("zz")).is_empty());
     }
 

@@ -31,12 +31,12 @@ const fn topic(
 }
 
 /// All of them, in the order in which they are listed.
-pub(super) static TOPICS: [Topic; 14] = [
+pub(super) static TOPICS: [Topic; 17] = [
     topic(
         "GET",
-        "KEY",
+        "KEY...",
         true,
-        "print the value of a key",
+        "print the value of a key, or of several",
         "On a terminal a value that is no plain text is shown in quotes, as it can be typed.",
     ),
     topic(
@@ -47,6 +47,13 @@ pub(super) static TOPICS: [Topic; 14] = [
         "TTL: for how long, as 500ms, 90s or 5m. IFABSENT: only if the key is new. IFVERSION: only if it is in\n\
          this version. \"...\" and '...' hold a value with blanks. Escapes in \"...\": \\n \\r \\t \\a \\b \\\" \\' \\\\ and \\xff, a\n\
          byte; in '...' \\' alone.",
+    ),
+    topic(
+        "INCR",
+        "KEY [BY]",
+        true,
+        "add to a number",
+        "Prints the new number. BY is 1 unless given; a key that does not exist becomes BY.",
     ),
     topic(
         "DEL",
@@ -76,6 +83,7 @@ pub(super) static TOPICS: [Topic; 14] = [
         "print entries, each as a line of JSON",
         "On a terminal the first 100, unless LIMIT says otherwise.",
     ),
+    topic("EXISTS", "KEY...", true, "print how many of the keys exist", ""),
     topic(
         "TTL",
         "KEY",
@@ -97,6 +105,7 @@ pub(super) static TOPICS: [Topic; 14] = [
         "remove a key's deadline, so that it stays",
         "",
     ),
+    topic("PING", "", false, "print PONG where the node answers", ""),
     topic("STATUS", "", false, "print how the node is", ""),
     topic("STATS", "", false, "print what the node has counted, as JSON", ""),
     topic(
@@ -112,8 +121,26 @@ pub(super) static TOPICS: [Topic; 14] = [
 
 /// The command of this name, in any case.
 pub(super) fn find(name: &str) -> Option<&'static Topic> {
-    TOPICS.iter().find(|topic| topic.name.eq_ignore_ascii_case(name))
+    let is_named = |topic: &&Topic, name: &str| topic.name.eq_ignore_ascii_case(name);
+    let meant = OTHER_NAMES
+        .iter()
+        .find(|(other, _)| other.eq_ignore_ascii_case(name))
+        .map_or(name, |(_, meant)| meant);
+    TOPICS.iter().find(|topic| is_named(topic, meant))
 }
+
+/// Names that commands have elsewhere, and are taken for them.
+const OTHER_NAMES: [(&str, &str); 9] = [
+    ("MGET", "GET"),
+    ("PUT", "SET"),
+    ("INCRBY", "INCR"),
+    ("RM", "DEL"),
+    ("UNLINK", "DEL"),
+    ("LS", "LIST"),
+    ("KEYS", "LIST"),
+    ("INFO", "STATUS"),
+    ("?", "HELP"),
+];
 
 impl Topic {
     /// How it is typed.

@@ -10,7 +10,9 @@ mod history;
 mod parse;
 
 use super::lines::{self, Form, Line, Lines};
-use super::{Error, beginning_with, connect, deadline, missing_or, print, print_text, status, terminal};
+use super::{
+    Error, beginning_with, connect, deadline, exists, incr, missing_or, print, print_text, status, terminal,
+};
 use crate::api::LIST_LIMIT_MAX;
 use crate::cli::{Shell, Span};
 use crate::client::{Client, Condition};
@@ -130,13 +132,20 @@ impl Session {
     fn run_command(&mut self, command: Command) -> Result<(), Error> {
         let client = &self.client;
         match command {
-            Command::Get(key) => {
-                let mut value = client.get(&key).map_err(missing_or(&key, "cannot get"))?;
-                if self.is_terminal {
-                    value = terminal::value(value);
-                }
-                value.push(b'\n');
-                print(&value)
+            Command::Get(keys) => self.get(&keys),
+            Command::Incr(key, by) => {
+                let answer = incr::increment(client, &key, by)?;
+                print(format!("{}\n", incr::number(&answer)?).as_bytes())
+            }
+            Command::Exists(keys) => {
+                let missing = exists::missing(client, &keys)?;
+                print(format!("{}\n", keys.len() - missing.len()).as_bytes())
+            }
+            Command::Ping => {
+                client
+                    .ping(false)
+                    .map_err(Error::client("the node is not well"))?;
+                print(b"PONG\n")
             }
             Command::Set {
                 key,
@@ -180,6 +189,30 @@ impl Session {
             }
             Command::Help(topic) => print(help::text(topic).as_bytes()),
             Command::Exit => Ok(()),
+        }
+    }
+
+    /// Prints values, a line each. Those that are not there are named at the end.
+    fn get(&self, keys: &[String]) -> Result<(), Error> {
+        let mut missing = Vec::new();
+        for key in keys {
+            let mut value = match self.client.get(key) {
+                Ok(value) => value,
+                Err(error) if super::is_missing(&error) => {
+                    missing.push(key.clone());
+                    continue;
+                }
+                Err(error) => return Err(missing_or(key, "cannot get")(error)),
+            };
+            if self.is_terminal {
+                value = terminal::value(value);
+            }
+            value.push(b'\n');
+            print(&value)?;
+        }
+        match missing.is_empty() {
+            true => Ok(()),
+            false => Err(Error::Missing(missing)),
         }
     }
 

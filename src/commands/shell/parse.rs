@@ -14,7 +14,10 @@ use std::time::Duration;
 /// What a line asks for.
 #[derive(Debug, PartialEq)]
 pub(super) enum Command {
-    Get(String),
+    Get(Vec<String>),
+    Incr(String, i64),
+    Exists(Vec<String>),
+    Ping,
     Set {
         key: String,
         value: Vec<u8>,
@@ -69,15 +72,19 @@ struct Words {
 impl Words {
     fn command(&mut self, name: &str) -> Result<Command, Error> {
         Ok(match name {
-            "GET" => Command::Get(self.key()?),
-            "SET" => self.set()?,
-            "DEL" => {
-                let mut keys = vec![self.key()?];
-                while self.rest.len() > 0 {
-                    keys.push(self.key()?);
-                }
-                Command::Del(keys)
+            "GET" => Command::Get(self.keys()?),
+            "EXISTS" => Command::Exists(self.keys()?),
+            "INCR" => {
+                let key = self.key()?;
+                let by = match self.rest.len() {
+                    0 => 1,
+                    _ => cli::by(&self.text()?).map_err(|why| Error::Usage(why.to_owned()))?,
+                };
+                Command::Incr(key, by)
             }
+            "PING" => Command::Ping,
+            "SET" => self.set()?,
+            "DEL" => Command::Del(self.keys()?),
             "DELPREFIX" => self.delete_prefix()?,
             "LIST" | "VALUES" => self.list(name == "VALUES")?,
             "TTL" => Command::Ttl(self.key()?),
@@ -167,6 +174,15 @@ impl Words {
     fn text(&mut self) -> Result<String, Error> {
         let word = self.rest.next().ok_or_else(|| self.wrong())?;
         String::from_utf8(word).map_err(|_| Error::Usage("what is no value must be UTF-8".to_owned()))
+    }
+
+    /// All words that are left, of which there is one at least.
+    fn keys(&mut self) -> Result<Vec<String>, Error> {
+        let mut keys = vec![self.key()?];
+        while self.rest.len() > 0 {
+            keys.push(self.key()?);
+        }
+        Ok(keys)
     }
 
     fn key(&mut self) -> Result<String, Error> {

@@ -23,7 +23,7 @@ fn words_are_those_of_redis_cli() {
 fn commands_in_any_case() {
     let parse = |line: &str| command(line.as_bytes()).unwrap();
     assert_eq!(parse(""), None);
-    assert_eq!(parse("gEt 'a b'"), Some(Command::Get("a b".to_owned())));
+    assert_eq!(parse("gEt 'a b'"), Some(Command::Get(vec!["a b".to_owned()])));
     assert_eq!(
         parse("set k \"\\xff\" ttl 90s ifabsent"),
         Some(Command::Set {
@@ -74,13 +74,14 @@ fn commands_in_any_case() {
 #[test]
 fn what_is_no_command() {
     for (line, said) in [
-        ("put k v", "no command"),
+        ("add k v", "no command"),
         ("get", "GET KEY"),
-        ("get a b", "GET KEY"),
+        ("incr k 1 2", "INCR KEY"),
+        ("incr k x", "whole number"),
         ("set k", "SET KEY VALUE"),
         ("set k v soon", "SET KEY VALUE"),
         ("set k v ttl", "SET KEY VALUE"),
-        ("set k v ttl 90", "90s"),
+        ("set k v ttl 9e1", "a duration"),
         ("set k v ifabsent ifversion 1", "SET KEY VALUE"),
         ("set k v ifversion x", "version"),
         ("del", "DEL KEY"),

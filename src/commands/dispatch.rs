@@ -1,0 +1,47 @@
+//! From what was typed to the file of its subcommand.
+
+use super::{
+    Error, backup, batch, check, compact, completions, deadline, del, exists, export, forget, get, import,
+    incr, list, log, ping, promote, reapply, serve, service, set, shell, status, token, watch,
+};
+use crate::cli::{Cli, Command};
+
+/// Does what was typed.
+pub(super) fn dispatch(cli: Cli) -> Result<(), Error> {
+    match cli.command {
+        Command::Serve(mut args) => {
+            let passed = service::take_sockets(&mut args.listen)?;
+            serve::run(&args, None, passed)
+        }
+        Command::Replica(mut args) => {
+            let passed = service::take_sockets(&mut args.serve.listen)?;
+            serve::run(&args.serve, Some(&args), passed)
+        }
+        Command::Promote(args) => promote::run(&args),
+        Command::Forget(args) => forget::run(&args),
+        Command::Reapply(args) => reapply::run(&args),
+        Command::Get(args) => get::run(&args),
+        Command::Exists(args) => exists::run(&args),
+        Command::Incr(args) => incr::run(&args),
+        Command::Set(args) => set::run(&args),
+        Command::Del(args) => del::run(&args),
+        Command::List(args) => list::run(&args),
+        Command::Ttl(args) => deadline::ttl(&args),
+        Command::Expire(args) => deadline::expire(&args),
+        Command::Persist(args) => deadline::persist(&args),
+        Command::Batch(args) => batch::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::Import(args) => import::run(&args),
+        Command::Shell(args) => shell::run(&args),
+        Command::Watch(args) => watch::run(&args),
+        Command::Ping(args) => ping::run(&args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Log(args) => log::run(&args),
+        Command::Compact(args) => compact::run(&args),
+        Command::Backup(args) => backup::backup(&args),
+        Command::Restore(args) => backup::restore(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Token(args) => token::run(&args),
+    }
+}
