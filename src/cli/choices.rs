@@ -1,5 +1,6 @@
 //! What flags of a node choose among.
 
+use crate::wal;
 use clap::ValueEnum;
 
 /// When the log is synced.
@@ -11,6 +12,17 @@ pub(crate) enum Fsync {
     Everysec,
     /// When the system likes: a power cut may take what the system held
     No,
+}
+
+impl Fsync {
+    /// What it means to the log.
+    pub(crate) fn policy(self) -> wal::Policy {
+        match self {
+            Fsync::Always => wal::Policy::Always,
+            Fsync::Everysec => wal::Policy::Everysec,
+            Fsync::No => wal::Policy::No,
+        }
+    }
 }
 
 /// A shell that completes.

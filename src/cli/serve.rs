@@ -347,11 +347,7 @@ impl Serve {
             },
             value_bytes_max: self.max_value.0 as usize,
             log: wal::Options {
-                policy: match self.fsync {
-                    Fsync::Always => wal::Policy::Always,
-                    Fsync::Everysec => wal::Policy::Everysec,
-                    Fsync::No => wal::Policy::No,
-                },
+                policy: self.fsync.policy(),
                 unwritten_bytes_max: self.max_unwritten().0,
                 segment_bytes_max: self.segment_size.0,
                 compact_bytes_min: self.compact_min.map(|size| size.0),
