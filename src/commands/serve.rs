@@ -19,7 +19,7 @@ use crate::server::{self, Server};
 use crate::tls::{self, Trust};
 use crate::wal::Role;
 use log::{info, warn};
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::str::FromStr;
@@ -250,13 +250,17 @@ fn start_reloads<'scope>(
 /// all that it wanted: no reason to stop.
 fn announce(server: &Server) {
     let mut stdout = io::stdout().lock();
+    // Somebody who sees both reads it once.
+    let are_both_seen = stdout.is_terminal() && io::stderr().is_terminal();
     for endpoint in server.endpoints() {
         let place = match endpoint {
             Endpoint::Tcp(address) => format!("{}://{address}", server.scheme()),
             Endpoint::Unix(_) => endpoint.to_string(),
         };
         let _ = writeln!(stdout, "listening on {place}").and_then(|()| stdout.flush());
-        info!("listening on {place}");
+        if !are_both_seen {
+            info!("listening on {place}");
+        }
     }
 }
 
