@@ -233,6 +233,8 @@ fn a_value_may_be_json() {
         "null",
         r#""text""#,
         "[ ]",
+        "1e99999",
+        r#""\ud800""#,
     ] {
         for body in [
             format!(r#"{{"value":{text},"encoding":"json"}}"#),
@@ -253,6 +255,9 @@ fn a_value_may_be_json() {
          as the body itself"
     );
     assert_eq!(problem["field"], "value");
+    client
+        .request("PUT", "/kv/j", &JSON, br#"{"value":"\ud800"}"#)
+        .expect(400);
     for (body, status) in [
         (&br#"{"value":{"a":1},"encoding":"base64"}"#[..], 422),
         (br#"{"value":{"a":1},"encoding":"xml"}"#, 422),

@@ -54,6 +54,10 @@ pub(crate) fn read_twice<T>(read: impl Fn(Values) -> Result<T, Problem>) -> Resu
     match read(Values::Strings) {
         // It may be that only its values are of the other kind.
         Err(first) if first.kind.status == problem::SHAPE.status => read(Values::Pieces),
+        // Or that a value is a number, or an escape, that is kept as it is written and stands for nothing.
+        Err(first) if first.kind.status == problem::BAD_JSON.status => {
+            read(Values::Pieces).map_err(|_| first)
+        }
         read => read,
     }
 }

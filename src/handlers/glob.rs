@@ -1,8 +1,8 @@
 //! Patterns of keys: `*` is any text, `?` any character, `[a-z]` one of a set, `[^a-z]` one that is not, and `\` takes the
 //! character behind it as it is. As in shells and in Redis, but for `/`, which is a character like others.
 //!
-//! A match takes at most as many steps as pattern and key have characters, multiplied. So patterns are short, and no lock is
-//! held meanwhile.
+//! A match takes at most as many steps as pattern and key have characters, multiplied. So patterns are short, no lock is
+//! held meanwhile, and a page counts its steps.
 
 /// Longest pattern, in bytes.
 pub(crate) const PATTERN_BYTES_MAX: usize = 256;
@@ -24,6 +24,14 @@ enum Part {
 }
 
 impl Part {
+    /// Comparisons with one character.
+    fn steps(&self) -> u64 {
+        match self {
+            Part::Set { ranges, .. } => ranges.len() as u64,
+            _ => 1,
+        }
+    }
+
     fn takes(&self, c: char) -> bool {
         match self {
             Part::Many | Part::One => true,
@@ -57,13 +65,14 @@ impl Glob {
         Ok(Glob(parts))
     }
 
-    /// Whether all of a key is as the pattern says.
-    pub(crate) fn matches(&self, key: &str) -> bool {
+    /// Whether all of a key is as the pattern says. Adds the comparisons that this takes to `steps`.
+    pub(crate) fn matches(&self, key: &str, steps: &mut u64) -> bool {
         let (mut part, mut rest) = (0, key);
         // Where the last `*` stands, and what was behind the text that it took so far.
         let mut last_many: Option<(usize, &str)> = None;
         loop {
             let next = rest.chars().next();
+            *steps += self.0.get(part).map_or(1, Part::steps);
             match (self.0.get(part), next) {
                 (Some(Part::Many), _) => {
                     last_many = Some((part, rest));
@@ -128,7 +137,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn matches(pattern: &str, key: &str) -> bool {
-        Glob::parse(pattern).unwrap().matches(key)
+        Glob::parse(pattern).unwrap().matches(key, &mut 0)
     }
 
     #[test]
@@ -162,6 +171,19 @@ mod tests {
         }
     }
 
+    #[test]
+    fn steps_are_counted() {
+        let steps = |pattern: &str, key: &str| {
+            let mut steps = 0;
+            Glob::parse(pattern).unwrap().matches(key, &mut steps);
+            steps
+        };
+        assert!((3..10).contains(&steps("abc", "abc")));
+        // Each place of the key is tried, and some ten characters of it looked at each time.
+        assert!((900..2000).contains(&steps("*aaaaaaaaaab", &"a".repeat(100))));
+        assert!((300..700).contains(&steps("*[bcdefghijk]", &"a".repeat(30))));
+    }
+
     /// By another way: each part takes a beginning of the rest.
     fn plainly(parts: &[Part], key: &[char]) -> bool {
         match (parts, key) {
@@ -177,7 +199,7 @@ mod tests {
         fn a_match_is_what_it_plainly_is(pattern in "[ab*?é]{0,8}", key in "[abé]{0,10}") {
             let glob = Glob::parse(&pattern).unwrap();
             let chars: Vec<char> = key.chars().collect();
-            prop_assert_eq!(glob.matches(&key), plainly(&glob.0, &chars));
+            prop_assert_eq!(glob.matches(&key, &mut 0), plainly(&glob.0, &chars));
         }
     }
 }

@@ -30,6 +30,9 @@ const PAGE_BYTES_MAX: usize = 4 << 20;
 /// Keys that a page passes over, as they do not match, before it ends with what it has. The next one continues.
 const PASSED_OVER_MAX: usize = 100_000;
 
+/// Comparisons of characters that a page makes with a pattern, after which it ends in the same way: some 20 ms.
+const MATCH_STEPS_MAX: u64 = 4_000_000;
+
 /// What a listing holds beside a large value, in bytes.
 const LIST_BYTES: usize = SINK_BYTES + LISTER_BYTES;
 
@@ -150,9 +153,11 @@ fn send_list(
         b"{\"keys\":["
     };
     sink.buffer().extend_from_slice(name);
-    let (mut items, mut value_bytes, mut empty_looks, mut large_bytes, mut passed_over) = (0, 0, 0, 0, 0);
+    let (mut items, mut value_bytes, mut empty_looks, mut large_bytes) = (0, 0, 0, 0);
+    let (mut passed_over, mut steps) = (0, 0);
     let next = loop {
-        let is_full = items == limit || value_bytes >= PAGE_BYTES_MAX || passed_over >= PASSED_OVER_MAX;
+        let has_searched = passed_over >= PASSED_OVER_MAX || steps >= MATCH_STEPS_MAX;
+        let is_full = items == limit || value_bytes >= PAGE_BYTES_MAX || has_searched;
         match lister.look(large_bytes) {
             Ahead::End => break None,
             Ahead::Entry | Ahead::Large(_) if is_full => break lister.cursor(),
@@ -166,7 +171,11 @@ fn send_list(
             Ahead::Entry => {
                 let Some(listed) = lister.next() else { break None };
                 let key = String::from_utf8_lossy(listed.key);
-                if page.glob.as_ref().is_some_and(|glob| !glob.matches(&key)) {
+                if page
+                    .glob
+                    .as_ref()
+                    .is_some_and(|glob| !glob.matches(&key, &mut steps))
+                {
                     passed_over += 1;
                     large_bytes = 0;
                     continue;
