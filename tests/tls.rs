@@ -229,6 +229,29 @@ fn a_handshake_has_a_time_limit() {
     }
 }
 
+/// A hello may be as long as a message can say. Its client does not make the node keep it.
+#[test]
+fn a_handshake_has_a_limit_of_bytes() {
+    let (_dir, _ca, pair) = certificates();
+    let node = Server::start(&[&pair.flags()[..], &["--header-timeout", "1h"]].concat());
+    let mut socket = TcpStream::connect(node.address()).unwrap();
+    socket.set_read_timeout(Some(common::SOON)).unwrap();
+    // A message of 65,000 bytes, in records of 16 KiB; half of it.
+    let header = [0x16, 3, 1, 0x40, 0];
+    let hello = [&[1, 0, 0xfd, 0xe8, 3, 3][..], &[b'a'; 16_378]].concat();
+    for piece in [&header[..], &hello, &header, &[b'a'; 16_384]] {
+        // It may have ended by then.
+        if socket.write_all(piece).is_err() {
+            break;
+        }
+    }
+    let ended = socket.read_to_end(&mut Vec::new());
+    assert!(
+        !matches!(&ended, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock),
+        "{ended:?}"
+    );
+}
+
 #[test]
 fn a_cluster_speaks_tls_catches_up_and_fails_over() {
     let (_dir, ca, pair) = certificates();

@@ -29,6 +29,10 @@ const RECEIVED_BYTES: usize = 4096;
 /// The first byte of a connection that begins with a handshake.
 const HANDSHAKE: u8 = 0x16;
 
+/// Most bytes that a client sends before its handshake is done: rustls keeps a message until it is complete. A hello has
+/// some 2 KB, and a client's certificates 10 KB where they are many.
+const HANDSHAKE_BYTES_MAX: usize = 24 * 1024;
+
 /// What a client is sent that is not served: the fatal alert `internal_error`, as a record of TLS 1.2 before any
 /// handshake, which all versions take.
 const NOT_SERVED: [u8; 7] = [0x15, 3, 3, 0, 2, 2, 80];
@@ -167,7 +171,7 @@ impl TlsStream {
 
     /// Does the handshake. One whose first byte belongs to no handshake is sent `not_tls` as it is.
     pub(crate) fn handshake(&self, deadline: Instant, not_tls: &[u8]) -> io::Result<Handshake> {
-        let mut first = true;
+        let mut received_bytes = 0;
         loop {
             let mut state = self.lock();
             let is_sent = state.drain(&self.socket)?;
@@ -190,9 +194,16 @@ impl TlsStream {
                 None => {}
                 Some([]) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Some(bytes) => {
-                    if std::mem::take(&mut first) && bytes[0] != HANDSHAKE {
+                    if received_bytes == 0 && bytes[0] != HANDSHAKE {
                         self.refuse(not_tls)?;
                         return Ok(Handshake::NotTls);
+                    }
+                    received_bytes += bytes.len();
+                    if received_bytes > HANDSHAKE_BYTES_MAX {
+                        return Err(io::Error::new(
+                            io::ErrorKind::InvalidData,
+                            "the handshake is longer than any that is known",
+                        ));
                     }
                     self.lock().feed(&self.socket, bytes)?;
                 }
