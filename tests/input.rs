@@ -170,7 +170,7 @@ fn requests_that_are_not_what_is_asked() {
             ),
             415,
         ),
-        (("POST", "/kv/k", &JSON, br#"{"key":"n","value":"v"}"#), 405),
+        (("POST", "/kv/k", &JSON, br#"{"key":"n","value":"v"}"#), 422),
         (("PATCH", "/kv/k", &JSON, br#"{"value":"v"}"#), 422),
         (("PATCH", "/kv/", &JSON, br#"{"ttl":1}"#), 405),
         (("DELETE", "/stats", &[], b""), 405),

@@ -1,6 +1,6 @@
 //! `pykv token`: draws a token, which is kept nowhere.
 
-use super::{Error, print_json, print_text};
+use super::{Error, print_json, print_text, terminal};
 use crate::auth::{self, Scope, Tokens};
 use crate::cli::{Token, TokenScope};
 use base64::Engine;
@@ -42,7 +42,11 @@ pub(super) fn run(args: &Token) -> Result<(), Error> {
             serde_json::to_vec(&Drawn { line, token }).expect("plain data has a form in JSON"),
         );
     }
-    print_text(&format!(
-        "line for the node's --token-file:  {line}\ntoken for the client:              {token}\n"
-    ))
+    // Whoever sees them is shown which is which; a file, or a program, gets the two lines alone.
+    print_text(&match terminal::is_seen() {
+        true => {
+            format!("line for the node's --token-file:  {line}\ntoken for the client:              {token}\n")
+        }
+        false => format!("{line}\n{token}\n"),
+    })
 }
