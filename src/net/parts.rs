@@ -7,8 +7,9 @@
 //! - What all kinds hold, each counted with its own part at least, never exceeds the whole. The exception is a body that
 //!   is the only large one: it may take the part of large answers too.
 
-/// Charges up to so many bytes are small ones, and in a small budget those up to a small kind's own part.
-const SMALL_BYTES: usize = 128 * 1024;
+/// Charges up to so many bytes are small ones, in a small budget those up to a small kind's own part. The description of
+/// the API is one, and is the longest answer of those that a node must always be able to give.
+const SMALL_BYTES: usize = 192 * 1024;
 
 /// What a charge is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
