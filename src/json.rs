@@ -211,7 +211,7 @@ impl Seed {
         let Seed(name, expected) = self;
         // The likeliest slip of all: JSON as the value itself.
         let advice = match *name {
-            "value" => "; to store JSON, write it as text in a string, or send it as the body itself",
+            "value" => "; to store JSON, write it as text in a string",
             _ => "",
         };
         E::custom(format_args!("`{name}` must be {expected}, not {found}{advice}"))

@@ -251,8 +251,7 @@ fn a_value_may_be_json() {
     let problem = refused.body_json();
     assert_eq!(
         problem["detail"],
-        "`value` must be a string, not an object; to store JSON, put `\"encoding\":\"json\"` beside it, or send it \
-         as the body itself"
+        "`value` must be a string, not an object; to store JSON, put `\"encoding\":\"json\"` beside it"
     );
     assert_eq!(problem["field"], "value");
     client

@@ -192,10 +192,7 @@ fn a_line_is_an_object_and_what_is_wrong_with_it_is_plain() {
             "`if_version` must be a whole number",
         ),
         (r#"{"op":"set","key":"k"}"#, "`value` is missing"),
-        (
-            r#"{"op":"get","key":"k","ttl":1}"#,
-            "`ttl` is a field of a set alone",
-        ),
+        (r#"{"op":"get","key":"k","ttl":1}"#, "`ttl` is no field of a get"),
         (r#"5"#, "must be an object"),
         (r#"{"op":"get""#, "cut short"),
     ] {
@@ -226,7 +223,7 @@ fn the_api_says_what_is_wrong_with_a_body_in_plain_words() {
             "POST",
             "/kv/",
             r#"{"key":"c","value":{"a":1}}"#,
-            "to store JSON, write it as text in a string",
+            "to store JSON, put `\"encoding\":\"json\"` beside it",
         ),
         (
             "PUT",
@@ -263,7 +260,7 @@ fn the_api_says_what_is_wrong_with_a_body_in_plain_words() {
             "POST",
             "/batch",
             r#"{"operations":[{"op":"put","key":"k"}]}"#,
-            "`op` is get, set or delete",
+            "`op` is get, set, increment, append or delete",
         ),
         (
             "POST",

@@ -160,7 +160,7 @@ impl<'de> EntryFields<'de> {
 fn no_text(why: &str) -> String {
     let why = why.strip_prefix("`value` ").unwrap_or(why);
     let why = why.split(';').next().unwrap_or(why);
-    format!("{why}; to store JSON, put `\"encoding\":\"json\"` beside it, or send it as the body itself")
+    format!("{why}; to store JSON, put `\"encoding\":\"json\"` beside it")
 }
 
 /// An error where a field was there before.
