@@ -55,8 +55,7 @@ fn fields_are_what_they_must_be() {
         (r#""key":[]"#, "`key` must be a string, not a list"),
         (
             r#""value":{"a":1}"#,
-            "`value` must be a string, not an object; to store JSON, write it as text in a string, or send it \
-             as the body itself",
+            "`value` must be a string, not an object; to store JSON, write it as text in a string",
         ),
         (r#""ttl":"5""#, "`ttl` must be a number, not a string"),
         (r#""ttl?":true"#, "`ttl` must be a number, or null, not true"),
