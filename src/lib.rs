@@ -100,8 +100,8 @@
 //! The thread `follow` of a replica asks the primary for what comes after the end of its own log. The primary's
 //! connection answers it from the log's files, as it does a watcher, with the bytes as they are. The replica checks
 //! every record, hands the chunk to its own log's writer and waits for it, then applies it to the store, and asks
-//! for what comes next. This next request acknowledges every record before it. It wakes the threads of the primary that
-//! wait for replicas. What else may happen (histories that part, snapshots, terms) stands in [`replication`].
+//! for what comes next. This next request acknowledges every record before it, and wakes the primary's threads that wait
+//! for replicas. What else may happen (histories that part, snapshots, terms) stands in [`replication`].
 //!
 //! # The way of a compaction
 //! The log continues in a new segment, at offset N. The thread `compact` copies the store into a temporary

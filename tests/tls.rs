@@ -5,7 +5,7 @@
 mod common;
 
 use common::node::Setup;
-use common::tls::{Ca, Pair, TlsClient};
+use common::tls::{Ca, Pair, TlsClient, certificates, url};
 use common::{Client, Server, eventually, pykv, skip};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -13,19 +13,6 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use tempfile::TempDir;
-
-/// A directory with a CA, and a certificate of it for this machine.
-fn certificates() -> (TempDir, Ca, Pair) {
-    let dir = tempfile::tempdir().unwrap();
-    let ca = Ca::new(dir.path(), "ca");
-    let pair = ca.give("node", &["localhost", "127.0.0.1"], 300);
-    (dir, ca, pair)
-}
-
-fn url(node: &Server) -> String {
-    format!("https://localhost:{}", node.address().port())
-}
 
 /// What a run of `pykv` against a node says, which must succeed.
 #[track_caller]

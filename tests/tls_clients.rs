@@ -6,26 +6,13 @@ mod common;
 
 use common::browser::Browser;
 use common::node::Setup;
-use common::tls::{Ca, Pair, TlsClient};
+use common::tls::{Ca, Pair, TlsClient, certificates, url};
 use common::{Client, Server, eventually, pykv, skip};
 use rustix::process::Signal;
 use std::io::Read;
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
-use tempfile::TempDir;
-
-/// A directory with a CA, and a certificate of it for this machine.
-fn certificates() -> (TempDir, Ca, Pair) {
-    let dir = tempfile::tempdir().unwrap();
-    let ca = Ca::new(dir.path(), "ca");
-    let pair = ca.give("node", &["localhost", "127.0.0.1"], 300);
-    (dir, ca, pair)
-}
-
-fn url(node: &Server) -> String {
-    format!("https://localhost:{}", node.address().port())
-}
 
 /// A run of `pykv` against a node: its exit status, and what it says.
 fn run(node: &Server, ca: &Ca, args: &[&str]) -> (Option<i32>, String) {

@@ -31,7 +31,7 @@ impl Scope {
     }
 }
 
-/// How long a line of the file of tokens counts: what goes on for long asks again.
+/// How long a line of the file of tokens counts. A stream, which outlives its request, looks at it again and again.
 #[derive(Debug, Default)]
 pub(super) struct Life {
     /// From when on it opens nothing; none for never.

@@ -67,7 +67,8 @@ impl Tokens {
         })
     }
 
-    /// Takes the place of another list: what was granted by a line that stays goes on, and by one that does not, ends.
+    /// Takes the place of another list. A grant of the old list stays valid if its line is in the new one; all other
+    /// grants end.
     pub(super) fn take_over_from(&mut self, before: &Tokens) {
         let key = |known: &Known| (known.secret.digest(), known.life.expires);
         let own: HashMap<_, usize> = self.known.iter().map(key).zip(0..).collect();

@@ -254,7 +254,7 @@ fn send_events(sink: &mut Sink<'_, '_>, mut feed: Feed<'_>, question: &Question<
     out.push(b'\n');
     sink.flush()?;
     loop {
-        // Whoever has lost the token meanwhile sees nothing more; who comes back is told so.
+        // A client whose token has ended meanwhile sees no further event. Its next request is refused.
         let Ok(time_left) = question.session.time_left() else {
             return Ok(());
         };

@@ -1,6 +1,6 @@
 //! Certificates, and HTTP under TLS.
 
-use super::SOON;
+use super::{SOON, Server};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -10,12 +10,26 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use tempfile::TempDir;
 
 /// A CA and what it gives out, as files in a directory.
 pub struct Ca {
     dir: PathBuf,
     name: String,
     issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+/// A directory with a CA, and a certificate of it for this machine.
+pub fn certificates() -> (TempDir, Ca, Pair) {
+    let dir = tempfile::tempdir().unwrap();
+    let ca = Ca::new(dir.path(), "ca");
+    let pair = ca.give("node", &["localhost", "127.0.0.1"], 300);
+    (dir, ca, pair)
+}
+
+/// Where a node answers that has such a certificate.
+pub fn url(node: &Server) -> String {
+    format!("https://localhost:{}", node.address().port())
 }
 
 /// The files of a certificate and its key.
