@@ -150,13 +150,9 @@ impl Client {
         self.ask(&request)
     }
 
-    /// A page of keys, from a cursor of the page before it.
-    pub(crate) fn list(&self, prefix: &str, cursor: Option<&str>, limit: usize) -> Result<Keys, Error> {
-        self.list_matching(prefix, None, cursor, limit)
-    }
-
-    /// As [`Client::list`], of keys that match a pattern. A page may have fewer than `limit` and yet not be the last.
-    pub(crate) fn list_matching(
+    /// A page of keys, of those that match a pattern where there is one, from a cursor of the page before it. With a
+    /// pattern, a page may have fewer than `limit` and yet not be the last.
+    pub(crate) fn list(
         &self,
         prefix: &str,
         pattern: Option<&str>,
@@ -168,18 +164,8 @@ impl Client {
         Ok(page)
     }
 
-    /// A page of entries, from a cursor of the page before it. It may end before it has `limit` of them.
+    /// As [`Client::list`], a page of entries. It may end before it has `limit` of them.
     pub(crate) fn list_entries(
-        &self,
-        prefix: &str,
-        cursor: Option<&str>,
-        limit: usize,
-    ) -> Result<Entries, Error> {
-        self.list_entries_matching(prefix, None, cursor, limit)
-    }
-
-    /// As [`Client::list_entries`], of keys that match a pattern.
-    pub(crate) fn list_entries_matching(
         &self,
         prefix: &str,
         pattern: Option<&str>,

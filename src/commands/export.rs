@@ -55,7 +55,7 @@ fn export(
     let mut cursor: Option<String> = None;
     loop {
         let page = client
-            .list_entries(prefix, cursor.as_deref(), LIST_LIMIT_MAX)
+            .list_entries(prefix, None, cursor.as_deref(), LIST_LIMIT_MAX)
             .map_err(Error::client(beginning_with("cannot export the keys", prefix)))?;
         for entry in &page.entries {
             write(&mut out, entry, is_seen).map_err(&cannot_write)?;

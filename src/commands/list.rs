@@ -19,7 +19,7 @@ pub(super) fn run(args: &List) -> Result<(), Error> {
         out.clear();
         if args.values {
             let page = client
-                .list_entries_matching(&args.prefix, pattern, from, page_keys)
+                .list_entries(&args.prefix, pattern, from, page_keys)
                 .map_err(cannot_list)?;
             listed = page.entries.len();
             for entry in page.entries.iter().take(page_keys) {
@@ -30,7 +30,7 @@ pub(super) fn run(args: &List) -> Result<(), Error> {
             cursor = page.cursor;
         } else {
             let page = client
-                .list_matching(&args.prefix, pattern, from, page_keys)
+                .list(&args.prefix, pattern, from, page_keys)
                 .map_err(cannot_list)?;
             listed = page.keys.len();
             for key in page.keys.iter().take(page_keys) {

@@ -51,7 +51,7 @@ impl Completer for NodeCompleter {
         // That the node cannot be asked shows where it matters: when the command is run.
         let keys = self
             .client
-            .list(&word, None, KEYS_MAX)
+            .list(&word, None, None, KEYS_MAX)
             .map_or(Vec::new(), |page| page.keys);
         let is_quoted = line[start..].starts_with(['"', '\'']);
         Ok((start, candidates(keys, is_quoted)))

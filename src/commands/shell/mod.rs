@@ -255,7 +255,7 @@ impl Session {
         if with_values {
             let page = self
                 .client
-                .list_entries(prefix, cursor.as_deref(), limit)
+                .list_entries(prefix, None, cursor.as_deref(), limit)
                 .map_err(cannot_list)?;
             *cursor = page.cursor;
             let lines = page.entries.iter().map(|entry| {
@@ -269,7 +269,7 @@ impl Session {
         }
         let page = self
             .client
-            .list(prefix, cursor.as_deref(), limit)
+            .list(prefix, None, cursor.as_deref(), limit)
             .map_err(cannot_list)?;
         *cursor = page.cursor;
         Ok(match self.is_terminal {
