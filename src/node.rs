@@ -69,7 +69,7 @@ pub(crate) use write::{Found, Got, Meta};
 
 use crate::key::Key;
 use crate::pair::Pair;
-use crate::store::{self, Limits, LruMap, Prepared, Replay, Store};
+use crate::store::{self, Limits, LruMap, Prepared, Store};
 use crate::wal::{self, Finished, Log, Marker, Refusal, Role};
 use crate::worker::{Signal, Worker};
 use clock::Clock;
@@ -111,17 +111,23 @@ impl Node {
     pub(crate) fn open_on(disk: wal::Disk, options: Options) -> Result<Node, wal::Error> {
         let hasher = RandomState::new();
         let mut map = LruMap::new(options.limits, hasher.clone());
-        let mut replay = Replay::new(&mut map);
         let marker = Marker::read(&options.dir)?;
         let role = |term| match &marker {
             Some(marker) => marker.role(term),
             None if options.cluster.is_replica => Role::Replica,
             None => Role::Primary,
         };
-        let (mut log, appender) = Log::open(disk, &options.dir, options.log, role, |record, version| {
-            replay.push(record, version)
-        })?;
-        replay.finish();
+        let progress = Arc::clone(&options.log.progress);
+        let (mut log, appender) = store::replay(
+            &mut map,
+            || progress.fraction(),
+            |replay| {
+                Log::open(disk, &options.dir, options.log, role, |record, version| {
+                    replay.push(record, version)
+                })
+            },
+        )
+        .map_err(wal::Error::io("cannot start a thread for", &options.dir))??;
         let role = role(log.term());
         let digest = map.digest();
         let store = Arc::new(Store::new(map, appender, hasher.clone()));

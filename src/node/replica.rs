@@ -10,8 +10,9 @@
 use super::chunk::ReplicatedChunk;
 use super::cluster_status::{ClusterStatus, Phase};
 use super::{Cluster, Node, Refusal};
-use crate::store::{LruMap, Replay};
-use crate::wal::{Branch, LastRecord, LogId, ReplicaAppend, Role, SnapshotError, Term, branch_before, fork};
+use crate::record::Record;
+use crate::store::{self, LruMap};
+use crate::wal::{Branch, LastRecord, LogId, ReplicaAppend, Role, Snapshot, SnapshotError, Term, branch_before, fork};
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -65,6 +66,8 @@ pub(crate) enum TakeError {
 pub(crate) enum ReceiveError {
     /// It ended too early, or could not be read.
     Link(io::Error),
+    /// The thread that makes a map of it cannot be started.
+    Thread(io::Error),
     Snapshot(SnapshotError),
     /// What was made of it is not what it says it is.
     Digest,
@@ -81,6 +84,7 @@ impl fmt::Display for ReceiveError {
                 f.write_str("the snapshot broke off: the other node sends too little, or nothing any more")
             }
             ReceiveError::Link(error) => write!(f, "the snapshot broke off: {error}"),
+            ReceiveError::Thread(error) => write!(f, "cannot start a thread for the snapshot: {error}"),
             ReceiveError::Snapshot(error) => error.fmt(f),
             ReceiveError::Digest => f.write_str("the snapshot does not have the digest that it says"),
             ReceiveError::RoleChanged => f.write_str("the node is no replica any more"),
@@ -286,21 +290,12 @@ impl Node {
         self.cluster.set_phase(Phase::Snapshot);
         let empty = LruMap::new(self.limits, self.store.hasher());
         drop(self.store.replace(empty, self.log.position().written));
-        let mut replay = Replay::new(&mut map);
-        let mut buffer = vec![0; READ_BYTES];
-        let mut received_bytes = 0;
-        loop {
-            self.cluster.set_snapshot_bytes(received_bytes);
-            let bytes = match link.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(bytes) => bytes,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(ReceiveError::Link(error)),
-            };
-            received_bytes += bytes as u64;
-            snapshot.push(&buffer[..bytes], |record, version| replay.push(record, version))?;
-        }
-        replay.finish();
+        let received = store::replay(
+            &mut map,
+            || None,
+            |replay| self.receive_records(link, &mut snapshot, |record, version| replay.push(record, version)),
+        );
+        received.map_err(ReceiveError::Thread)??;
         let (_, digest) = snapshot.end()?;
         if map.digest() != digest {
             return Err(ReceiveError::Digest);
@@ -317,6 +312,28 @@ impl Node {
         Ok(end)
     }
 
+    /// Reads a snapshot to its end, and gives its records to `each`.
+    fn receive_records(
+        &self,
+        link: &mut dyn io::Read,
+        snapshot: &mut Snapshot<'_>,
+        mut each: impl FnMut(&Record<'_>, u64),
+    ) -> Result<(), ReceiveError> {
+        let mut buffer = vec![0; READ_BYTES];
+        let mut received_bytes = 0;
+        loop {
+            self.cluster.set_snapshot_bytes(received_bytes);
+            let bytes = match link.read(&mut buffer) {
+                Ok(0) => return Ok(()),
+                Ok(bytes) => bytes,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(ReceiveError::Link(error)),
+            };
+            received_bytes += bytes as u64;
+            snapshot.push(&buffer[..bytes], &mut each)?;
+        }
+    }
+
     /// Reads the node's own files anew, where a snapshot broke off: the state that it had before is complete,
     /// and better than none while no primary answers.
     pub(crate) fn reload(&self) -> Result<(), crate::wal::Error> {
@@ -324,9 +341,12 @@ impl Node {
             return Ok(());
         }
         let mut map = LruMap::new(self.limits, self.store.hasher());
-        let mut replay = Replay::new(&mut map);
-        let end = self.log.reload(|record, version| replay.push(record, version))?;
-        replay.finish();
+        let end = store::replay(
+            &mut map,
+            || None,
+            |replay| self.log.reload(|record, version| replay.push(record, version)),
+        )
+        .map_err(crate::wal::Error::io("cannot start a thread for", &self.dir))??;
         self.as_replica(|| {
             drop(self.store.replace(map, end));
             self.cluster.applied.set(end);

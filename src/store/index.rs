@@ -38,9 +38,42 @@ impl Index {
         self.tables[Self::table(hash)].find(hash, is_key).copied()
     }
 
-    /// Adds a slot whose key is not in the index. `rehash` gives the hash of another slot's key.
-    pub(crate) fn insert(&mut self, hash: u64, slot: Slot, rehash: impl Fn(&Slot) -> u64) {
-        self.tables[Self::table(hash)].insert_unique(hash, slot, rehash);
+    /// Adds a slot whose key is not in the index. `rehash` gives the hash of another slot's key; `touch` loads the keys
+    /// of slots that are about to be hashed.
+    pub(crate) fn insert(
+        &mut self,
+        hash: u64,
+        slot: Slot,
+        touch: impl Fn(&mut dyn Iterator<Item = Slot>),
+        rehash: impl Fn(&Slot) -> u64,
+    ) {
+        let table = &mut self.tables[Self::table(hash)];
+        if table.len() == table.capacity() {
+            touch(&mut table.iter().copied());
+        }
+        table.insert_unique(hash, slot, rehash);
+    }
+
+    /// Makes room for so many slots in all, so that tables need not grow one doubling after the other. `touch` and
+    /// `rehash` are as for [`Index::insert`].
+    pub(crate) fn reserve(
+        &mut self,
+        slots: u64,
+        touch: impl Fn(&mut dyn Iterator<Item = Slot>),
+        rehash: impl Fn(&Slot) -> u64,
+    ) {
+        let each = (slots / TABLES as u64) as usize;
+        for table in self.tables.iter_mut().filter(|table| table.capacity() < each) {
+            touch(&mut table.iter().copied());
+            table.reserve(each - table.len(), &rehash);
+        }
+    }
+
+    /// Makes every table smaller that is far too large for what is in it.
+    pub(crate) fn fit(&mut self, rehash: impl Fn(&Slot) -> u64) {
+        for table in &mut self.tables {
+            fit(table, &rehash);
+        }
     }
 
     /// Takes a slot out. A table that has become far too large for what is left in it is made smaller, for which
@@ -54,8 +87,13 @@ impl Index {
             .find_entry(hash, |other| *other == slot)
             .expect("every live slot is in the index")
             .remove();
-        if table.capacity() > KEPT_CAPACITY && table.len() < table.capacity() / 4 {
-            table.shrink_to(2 * table.len(), rehash);
-        }
+        fit(table, rehash);
+    }
+}
+
+/// Makes a table smaller where it is far too large for what is in it.
+fn fit(table: &mut HashTable<Slot>, rehash: impl Fn(&Slot) -> u64) {
+    if table.capacity() > KEPT_CAPACITY && table.len() < table.capacity() / 4 {
+        table.shrink_to(2 * table.len(), rehash);
     }
 }

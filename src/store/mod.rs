@@ -42,7 +42,7 @@ pub(crate) use counters::Counters;
 pub use lru::Limits;
 pub(crate) use lru::Walk;
 pub(crate) use lru::{ENTRY_OVERHEAD_BYTES, LruMap, cost_bytes};
-pub(crate) use replay::Replay;
+pub(crate) use replay::replay;
 pub(crate) use replicated::ReplicatedChange;
 pub(crate) use samples::Curve;
 pub(crate) use slab::VERSION_MAX;

@@ -128,7 +128,7 @@ pub(crate) use reader::{Read, Reader};
 pub(crate) use recovery::{SEGMENT_BYTES_CEILING, UNWRITTEN_BYTES_CEILING};
 pub(crate) use report::{Damage, Report};
 pub(crate) use shared::Waiter;
-pub(crate) use snapshot::SnapshotError;
+pub(crate) use snapshot::{Snapshot, SnapshotError};
 pub use term::Term;
 pub(crate) use term::{LogId, Succession};
 pub(crate) use watermarks::Position;

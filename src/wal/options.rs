@@ -56,6 +56,12 @@ impl Progress {
         (self.read_bytes.load(Relaxed), self.all_bytes.load(Relaxed))
     }
 
+    /// How much was read, from 0 to 1. None before anything was.
+    pub(crate) fn fraction(&self) -> Option<f64> {
+        let (read_bytes, all_bytes) = self.bytes();
+        (read_bytes > 0 && all_bytes > 0).then(|| read_bytes as f64 / all_bytes as f64)
+    }
+
     pub(super) fn set_read(&self, bytes: u64) {
         self.read_bytes.store(bytes, Relaxed);
     }
