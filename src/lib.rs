@@ -110,8 +110,8 @@
 //!
 //! # The way of a restart
 //! [`Node::open`](node::Node::open) locks the directory; reads the newest base, if there is one, and the
-//! segments from its offset on; replays each record into the map, evictions too, so a start repeats old
-//! decisions and makes none; cuts off a torn tail; if part of a batch is missing, drops the whole batch. Any other damage stops the
+//! segments from its offset on; hands each record to the thread `replay`, which applies it to the map, evictions too, so
+//! a start repeats old decisions and makes none; cuts off a torn tail; if part of a batch is missing, drops the whole batch. Any other damage stops the
 //! start. A primary continues at an offset far past the end of its log, so it gives no version twice.
 //! Only then does the node answer requests.
 //!
@@ -120,6 +120,7 @@
 //! | --- | --- | --- | --- |
 //! | `main` | 1 | the system | accepts connections in [`Server::run`](server::Server::run), until stopped |
 //! | `connection` | one a connection | `main`, in a scope of [`Server::run`](server::Server::run) | the client, a timeout, or the scope's end: run returns when all have ended |
+//! | `replay` | 1 | [`Node::open`](node::Node::open), and a replica that takes over another node's state | the end of what is read: a scope joins it |
 //! | `log` | 1 | [`Node::open`](node::Node::open) | [`Node::close`](node::Node::close), which joins it |
 //! | `compact` | 1 | [`Node::open`](node::Node::open) | the same, which gives up a compaction that is running |
 //! | `sweep` | 1 | [`Node::open`](node::Node::open) | the same |

@@ -12,7 +12,9 @@ use super::cluster_status::{ClusterStatus, Phase};
 use super::{Cluster, Node, Refusal};
 use crate::record::Record;
 use crate::store::{self, LruMap};
-use crate::wal::{Branch, LastRecord, LogId, ReplicaAppend, Role, Snapshot, SnapshotError, Term, branch_before, fork};
+use crate::wal::{
+    Branch, LastRecord, LogId, ReplicaAppend, Role, Snapshot, SnapshotError, Term, branch_before, fork,
+};
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -293,7 +295,11 @@ impl Node {
         let received = store::replay(
             &mut map,
             || None,
-            |replay| self.receive_records(link, &mut snapshot, |record, version| replay.push(record, version)),
+            |replay| {
+                self.receive_records(link, &mut snapshot, |record, version| {
+                    replay.push(record, version)
+                })
+            },
         );
         received.map_err(ReceiveError::Thread)??;
         let (_, digest) = snapshot.end()?;

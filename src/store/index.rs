@@ -4,8 +4,9 @@
 //! keys). Here each of 16,384 tables grows by itself, so the longest pause is the rehash of a 16,384th
 //! part of the keys: some 0.1 ms at ten million.
 //!
-//! The tables hold no hashes: to grow one, the keys it names are hashed again. That costs a few cache
-//! misses a key once in a doubling, and saves four bytes an entry for good.
+//! The tables hold no hashes: to grow one, the keys it names are hashed again. That saves four bytes an entry for good,
+//! and costs a few cache misses a key once in a doubling. Two things make these cheap: the keys of a table are loaded
+//! side by side before the first is hashed, and a replay makes the tables at their final size.
 
 use super::slab::Slot;
 use hashbrown::HashTable;
@@ -67,6 +68,11 @@ impl Index {
             touch(&mut table.iter().copied());
             table.reserve(each - table.len(), &rehash);
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.tables.iter().map(HashTable::capacity).sum()
     }
 
     /// Makes every table smaller that is far too large for what is in it.

@@ -14,6 +14,7 @@ mod samples;
 mod steps;
 mod walk;
 
+pub(super) use apply::Replayed;
 pub(crate) use walk::Walk;
 
 use super::counters::Counters;
@@ -256,6 +257,12 @@ impl LruMap {
         self.index.fit(|&other| hasher.hash_one(slab[other].key()));
     }
 
+    /// How many entries the index has room for.
+    #[cfg(test)]
+    pub(super) fn index_capacity(&self) -> usize {
+        self.index.capacity()
+    }
+
     pub(super) fn hasher(&self) -> RandomState {
         self.hasher.clone()
     }
@@ -299,7 +306,6 @@ impl LruMap {
         self.unlink(slot);
         self.slab.remove(slot)
     }
-
 
     /// A slot that may be that of a key with this hash, found without looking at any entry.
     pub(crate) fn find_likely(&self, hash: u64) -> Option<Slot> {

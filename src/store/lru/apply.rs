@@ -3,7 +3,7 @@
 use super::super::slab::Slot;
 use super::LruMap;
 use crate::pair::Pair;
-use crate::record::{Operation, Record};
+use crate::record::Operation;
 
 impl LruMap {
     /// Puts a pair in place of the one in `slot`, or as a new one. Returns its slot, and what it replaced with the
@@ -39,28 +39,45 @@ impl LruMap {
     /// is what the writer of the log had, so that replaying a record twice does no harm.
     ///
     /// Bounds are not looked at: evictions are records too.
-    pub(crate) fn replay(&mut self, hash: u64, record: &Record<'_>, version: u64) {
-        let &Record {
-            operation,
-            key,
-            value,
-            deadline_ms,
-            ..
-        } = record;
-        let slot = self.find(hash, key);
+    pub(crate) fn replay(&mut self, hash: u64, operation: Operation, entry: Replayed<'_>, version: u64) {
+        let slot = self.find(hash, entry.key());
         if operation.is_put() {
             // In place where that can be, which costs no allocation.
             if let Some(slot) = slot
-                && deadline_ms.is_none()
+                && let Replayed::Bytes(_, value, None) = entry
                 && self.slab[slot].overwrite(value, version)
             {
                 self.touch(slot);
                 self.note_update(hash);
             } else {
-                self.put(hash, slot, Pair::with_deadline(key, value, deadline_ms), version);
+                self.put(hash, slot, entry.into_pair(), version);
             }
-        } else if let Some(slot) = slot.filter(|_| operation.has_key()) {
+        } else if let Some(slot) = slot {
             self.take(slot, operation);
+        }
+    }
+}
+
+/// The key, the value and the deadline of a record that is replayed.
+pub(crate) enum Replayed<'a> {
+    /// In memory of their own, as an entry holds them.
+    Pair(Pair),
+    /// As bytes, of which an entry takes a copy.
+    Bytes(&'a [u8], &'a [u8], Option<u64>),
+}
+
+impl Replayed<'_> {
+    fn key(&self) -> &[u8] {
+        match self {
+            Replayed::Pair(pair) => pair.key(),
+            Replayed::Bytes(key, ..) => key,
+        }
+    }
+
+    fn into_pair(self) -> Pair {
+        match self {
+            Replayed::Pair(pair) => pair,
+            Replayed::Bytes(key, value, deadline_ms) => Pair::with_deadline(key, value, deadline_ms),
         }
     }
 }

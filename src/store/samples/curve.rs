@@ -330,7 +330,7 @@ mod tests {
     use super::*;
     use crate::pair::Pair;
     use crate::store::{Limits, LruMap};
-    use std::hash::RandomState;
+    use std::hash::{BuildHasher, RandomState};
 
     /// Plays a trace as a cache in front of something slow: GET, and SET what is not there.
     fn play(trace: &[String], entries_max: u64) -> Curve {
@@ -339,9 +339,9 @@ mod tests {
             entries_max,
             bytes_max: u64::MAX,
         };
-        let mut map = LruMap::new(limits, hasher);
+        let mut map = LruMap::new(limits, hasher.clone());
         for (at, key) in trace.iter().enumerate() {
-            let hash = map.hash(key.as_bytes());
+            let hash = hasher.hash_one(key.as_bytes());
             if let Some(slot) = map.find(hash, key.as_bytes()) {
                 map.hit(hash, slot);
                 continue;
