@@ -10,6 +10,7 @@
 //!   an entry lives until it is removed.
 
 mod apply;
+mod growth;
 mod samples;
 mod steps;
 mod walk;
@@ -25,14 +26,10 @@ use super::slab::{Entry, NIL, SLOTS_MAX, Slab, Slot};
 use crate::digest::{self, Digest};
 use crate::pair::Pair;
 use std::hash::{BuildHasher, RandomState};
-use std::hint::black_box;
 
 /// What an entry is counted with beside the allocation of its key and value, in bytes: 32 for the slab
 /// and some 12 for its place in the index, whose tables are between 44 % and 88 % full at 5 bytes a place.
 pub(crate) const ENTRY_OVERHEAD_BYTES: u64 = 44;
-
-/// Slots whose keys are loaded side by side.
-const TOUCHED_SLOTS: usize = 64;
 
 /// The bounds of the store. What is over them is evicted, least recently used first.
 #[derive(Clone, Copy, Debug)]
@@ -85,28 +82,6 @@ fn size(limits: &Limits, counters: &Counters) -> u64 {
     match is_bounded_by_bytes && counters.entries < limits.entries_max {
         true => counters.entries,
         false => limits.entries_max,
-    }
-}
-
-/// Loads the keys of slots, so that hashing them waits for memory once and not once a key: the loads of a loop
-/// depend on nothing in it, and the processor does them side by side.
-fn touch_keys(slab: &Slab, slots: &mut dyn Iterator<Item = Slot>) {
-    let mut near = [NIL; TOUCHED_SLOTS];
-    loop {
-        let mut count = 0;
-        for (at, slot) in near.iter_mut().zip(&mut *slots) {
-            *at = slot;
-            count += 1;
-        }
-        for &slot in &near[..count] {
-            black_box(slab[slot].version());
-        }
-        for &slot in &near[..count] {
-            black_box(slab[slot].key().first());
-        }
-        if count < TOUCHED_SLOTS {
-            return;
-        }
     }
 }
 
@@ -233,34 +208,11 @@ impl LruMap {
         self.index.insert(
             hash,
             slot,
-            |slots| touch_keys(slab, slots),
+            |slots| slab.touch_keys(slots),
             |&other| hasher.hash_one(slab[other].key()),
         );
         self.link_newest(slot);
         slot
-    }
-
-    /// Makes room in the index for so many entries, or for as many as the bounds allow.
-    pub(super) fn reserve_index(&mut self, entries: u64) {
-        let entries = entries.min(self.limits.entries_max);
-        let (slab, hasher) = (&self.slab, &self.hasher);
-        self.index.reserve(
-            entries,
-            |slots| touch_keys(slab, slots),
-            |&other| hasher.hash_one(slab[other].key()),
-        );
-    }
-
-    /// Gives back what the index has room for and does not need.
-    pub(super) fn fit_index(&mut self) {
-        let (slab, hasher) = (&self.slab, &self.hasher);
-        self.index.fit(|&other| hasher.hash_one(slab[other].key()));
-    }
-
-    /// How many entries the index has room for.
-    #[cfg(test)]
-    pub(super) fn index_capacity(&self) -> usize {
-        self.index.capacity()
     }
 
     pub(super) fn hasher(&self) -> RandomState {

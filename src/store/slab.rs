@@ -10,6 +10,7 @@
 //!   vacant then, and have numbers still.
 
 use crate::pair::{self, Bytes, KEY_BYTES_MAX, Pair};
+use std::hint::black_box;
 
 /// Names an entry, for as long as it lives.
 pub(crate) type Slot = u32;
@@ -155,6 +156,9 @@ struct Chunk {
 /// Chunks there can be: those whose slots are all numbers below [`NIL`].
 const CHUNKS_MAX: usize = NIL as usize / CHUNK_SLOTS;
 
+/// Slots whose keys are loaded side by side.
+const TOUCHED_SLOTS: usize = 64;
+
 /// Slots that there can be.
 pub(crate) const SLOTS_MAX: usize = CHUNKS_MAX * CHUNK_SLOTS;
 
@@ -199,6 +203,28 @@ impl Slab {
         let first = slot as usize / CHUNK_SLOTS;
         let chunk = (first..self.chunks.len()).find(|&chunk| self.chunks[chunk].live > 0)?;
         Some(slot.max((chunk * CHUNK_SLOTS) as Slot))
+    }
+
+    /// Loads the keys of slots, so that hashing them waits for memory once and not once a key: the loads of a loop
+    /// depend on nothing in it, and the processor does them side by side.
+    pub(crate) fn touch_keys(&self, slots: &mut dyn Iterator<Item = Slot>) {
+        let mut near = [NIL; TOUCHED_SLOTS];
+        loop {
+            let mut count = 0;
+            for (at, slot) in near.iter_mut().zip(&mut *slots) {
+                *at = slot;
+                count += 1;
+            }
+            for &slot in &near[..count] {
+                black_box(self[slot].version());
+            }
+            for &slot in &near[..count] {
+                black_box(self[slot].key().first());
+            }
+            if count < TOUCHED_SLOTS {
+                return;
+            }
+        }
     }
 
     /// A slot that can be linked and is no entry.
