@@ -68,14 +68,15 @@ Exit status:
   1    the key was not found, or the node that forget names
   2    the command line, the key or the value is not what pykv takes
   3    the node cannot be reached, did not answer in time, or the connection broke
-  4    the key exists, does not exist, or is in another version than was asked; or
-       the node is primary already
+  4    the key exists, does not exist, or has another version than you asked for; or
+       the node is the primary already
   5    not allowed: no token, a wrong one, or one that does not allow this
   6    the node, or a proxy before it, cannot do it now: its disk is full or
        failing, it is too busy, or it knows of no primary
   7    the data is damaged
   8    anything else: a file, a port or standard output failed, or what answers is no pykv node
-  130  a signal ended an export or a backup; or a second one ended a node at once, as a crash would";
+  130  Ctrl-C ended the command, as it ends `pykv watch`; or a second one ended a node at once,
+       as a crash would";
 
 const ENVIRONMENT: &str = "\
 Environment:
@@ -166,8 +167,8 @@ pub(crate) enum Command {
     Exists(Exists),
     /// Add to a number
     ///
-    /// The new number is printed. The value must be a whole number; a key that does not exist becomes BY. The key keeps
-    /// its deadline. This is one step: no increment of many clients is lost.
+    /// The new number is printed. The value must be a whole number; a key that does not exist becomes --initial, by default
+    /// BY. The key keeps its deadline. This is one step: no increment of many clients is lost.
     Incr(Incr),
     /// Store a value under a key
     ///

@@ -80,7 +80,7 @@ pub(crate) struct Promote {
 #[command(after_help = "Examples:\n  pykv forget 10.0.0.8:7958 --server 10.0.0.7:7958")]
 pub(crate) struct Forget {
     /// The node to forget, as `pykv status` shows it
-    #[arg(value_name = "NODE")]
+    #[arg(value_name = "HOST:PORT", value_parser = named_node)]
     pub node: String,
 
     /// Print the node's answer as JSON
@@ -90,6 +90,18 @@ pub(crate) struct Forget {
     /// How to reach the node that is to forget it.
     #[command(flatten)]
     pub connection: Connection,
+}
+
+/// A node by its whole address, as nodes name each other.
+fn named_node(text: &str) -> Result<String, String> {
+    let address: Address = text
+        .parse()
+        .map_err(|error: crate::address::AddressError| error.to_string())?;
+    let address = address.host_and_port();
+    match text.trim_end_matches('/').ends_with(&address) {
+        true => Ok(address),
+        false => Err("a node is named as HOST:PORT here, as `pykv status` shows it".to_owned()),
+    }
 }
 
 fn log_id(text: &str) -> Result<LogId, String> {

@@ -101,6 +101,9 @@ fn tell_damage(text: &mut String, damage: &Damage, repaired: bool) {
             path.display()
         ),
     );
+    if let Some(lost) = lost(damage, repaired) {
+        line(text, format_args!("  {lost}"));
+    }
     match &damage.saved_to {
         Some(copy) => line(text, format_args!("  set aside; a copy is in {}", copy.display())),
         None if damage.torn_tail && !repaired => {
@@ -113,6 +116,30 @@ fn tell_damage(text: &mut String, damage: &Damage, repaired: bool) {
     }
 }
 
+/// Which keys the damaged bytes said something of; none for a torn tail, which was never acknowledged.
+fn lost(damage: &Damage, repaired: bool) -> Option<String> {
+    let lost = &damage.lost;
+    if damage.torn_tail || (lost.keys.is_empty() && !lost.has_unread) {
+        return None;
+    }
+    let verb = if repaired { "lost" } else { "a repair loses" };
+    let mut keys: Vec<String> = lost.keys.iter().map(|key| format!("{key:?}")).collect();
+    if lost.more > 0 {
+        keys.push(format!("{} more", lost.more));
+    }
+    let changes = match lost.keys.len() as u64 + lost.more {
+        0 => None,
+        1 => Some(format!("a change of the key {}", keys[0])),
+        number => Some(format!("changes of {number} keys: {}", keys.join(", "))),
+    };
+    Some(match (changes, lost.has_unread) {
+        (None, _) if damage.bytes == 0 => format!("{verb}: all that followed in this file"),
+        (None, _) => format!("{verb}: all that these bytes said; no key in them can be read"),
+        (Some(changes), false) => format!("{verb}: {changes}"),
+        (Some(changes), true) => format!("{verb}: {changes}; perhaps others, which cannot be read"),
+    })
+}
+
 fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
     writeln!(text, "{arguments}").expect("a string takes all");
 }
@@ -120,6 +147,7 @@ fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wal::Lost;
     use std::path::PathBuf;
 
     fn report(torn_tail: bool) -> Report {
@@ -131,6 +159,10 @@ mod tests {
                 bytes: 7,
                 why: "the checksum does not match".to_owned(),
                 torn_tail,
+                lost: Lost {
+                    keys: vec!["k".to_owned()],
+                    ..Lost::default()
+                },
                 saved_to: None,
             }],
             ..Report::default()
@@ -141,7 +173,8 @@ mod tests {
     fn damage_is_named_by_file_and_place() {
         assert_eq!(
             text(&report(false), false),
-            "d/log-0.pykv: damage at byte 164 (offset 100), 7 bytes: the checksum does not match\n\
+            "d/log-0.pykv: damage at byte 164 (offset 100), 7 bytes: the checksum does not match\n  \
+             a repair loses: a change of the key \"k\"\n\
              digest 0000000000000000\ndamaged\n"
         );
         assert!(text(&report(true), false).ends_with("whole, with a torn tail\n"));

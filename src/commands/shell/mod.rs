@@ -134,7 +134,7 @@ impl Session {
         match command {
             Command::Get(keys) => self.get(&keys),
             Command::Incr(key, by) => {
-                let answer = incr::increment(client, &key, by)?;
+                let answer = incr::increment(client, &key, by, by)?;
                 print(format!("{}\n", incr::number(&answer)?).as_bytes())
             }
             Command::Exists(keys) => {
