@@ -371,6 +371,10 @@ pub(crate) struct Check {
     /// They are copied to a file of their own first, which the output names.
     #[arg(long)]
     pub repair: bool,
+
+    /// Print what was found as one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[cfg(test)]

@@ -57,6 +57,10 @@ pub(crate) struct Import {
     #[arg(long)]
     pub if_absent: bool,
 
+    /// Print what was done as one JSON object on standard output
+    #[arg(long)]
+    pub json: bool,
+
     /// How to reach the node.
     #[command(flatten)]
     pub connection: Connection,

@@ -1,14 +1,19 @@
 //! `pykv check`
 
-use super::{Error, of_file, print, print_text};
+use super::{Error, of_file, print, print_json, print_text};
 use crate::cli::Check;
 use crate::wal::{self, Damage, Mismatch, Report};
+use serde_json::{Value, json};
 use std::fmt::Write;
 
 pub(super) fn run(args: &Check) -> Result<(), Error> {
     if let Some(file) = &args.file {
         let whole = wal::verify(file).map_err(|error| of_file(error, file))?;
         let (entries, offset, digest) = (whole.entries, whole.offset, whole.digest);
+        if args.json {
+            let answer = json!({"entries": entries, "offset": offset, "digest": digest.to_string()});
+            return print_json(answer.to_string().into_bytes());
+        }
         return print(
             format!("{entries} entries, as of offset {offset}, digest {digest}\nwhole\n").as_bytes(),
         );
@@ -18,7 +23,10 @@ pub(super) fn run(args: &Check) -> Result<(), Error> {
     } else {
         wal::check(&args.dir)?
     };
-    print_text(&text(&report, args.repair))?;
+    match args.json {
+        true => print_json(json(&report, args.repair).to_string().into_bytes())?,
+        false => print_text(&text(&report, args.repair))?,
+    }
     if args.repair || report.is_whole() {
         Ok(())
     } else {
@@ -28,6 +36,52 @@ pub(super) fn run(args: &Check) -> Result<(), Error> {
     }
 }
 
+/// For programs.
+fn json(report: &Report, repaired: bool) -> Value {
+    let files = report.files.iter().map(|file| {
+        json!({
+            "path": file.path.display().to_string(),
+            "kind": file.kind,
+            "records": file.records,
+            "first_offset": file.first_offset,
+            "end_offset": file.end_offset,
+        })
+    });
+    let damage = report.damage.iter().map(|damage| {
+        json!({
+            "path": damage.path.display().to_string(),
+            "file_position": damage.file_position,
+            "offset": damage.offset,
+            "bytes": damage.bytes,
+            "why": damage.why,
+            "torn_tail": damage.torn_tail,
+            "lost": {
+                "keys": damage.lost.keys,
+                "more": damage.lost.more,
+                "has_unread": damage.lost.has_unread,
+            },
+            "saved_to": damage.saved_to.as_ref().map(|path| path.display().to_string()),
+        })
+    });
+    let mismatches = report.mismatches.iter().map(|mismatch| {
+        json!({
+            "offset": mismatch.offset,
+            "expected": mismatch.expected.to_string(),
+            "found": mismatch.found.to_string(),
+        })
+    });
+    json!({
+        "whole": report.is_whole(),
+        "repaired": repaired,
+        "files": files.collect::<Vec<_>>(),
+        "damage": damage.collect::<Vec<_>>(),
+        "mismatches": mismatches.collect::<Vec<_>>(),
+        "missing": report.missing,
+        "digest": report.digest.to_string(),
+    })
+}
+
+/// For people.
 fn text(report: &Report, repaired: bool) -> String {
     let mut text = String::new();
     for file in &report.files {
