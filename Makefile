@@ -10,7 +10,7 @@ BINARY = $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)/release/pykv
 BINDIR = $(DESTDIR)$(PREFIX)/bin
 MANDIR = $(DESTDIR)$(PREFIX)/share/man/man1
 
-.PHONY: help build run test test-tools python-tools screenshots fuzz bench lint doc man install uninstall clean
+.PHONY: help build run test test-tools python-tools screenshots fuzz bench deb deb-try deny lint doc man install uninstall clean
 .DEFAULT_GOAL := help
 
 help: ## Say what there is to do
@@ -73,11 +73,26 @@ fuzz: ## Fuzz what reads bytes from outside, FUZZ_SECONDS (60) for each of FUZZ_
 			-artifact_prefix=target/fuzz/artifacts/$$target/ || exit 1; \
 	done
 
+# An optimized, stripped binary, in a package. It needs cargo-deb, which is built where it is missing.
+deb: ## Build a Debian package, target/debian/pykv_*.deb
+	@$(CARGO) deb --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-deb
+	PYKV_COMMIT=$$(git rev-parse --short HEAD 2>/dev/null) $(CARGO) deb --locked --profile dist
+
+# For root, with debootstrap: the folder is kept for the next time.
+deb-try: deb ## Install the package into a Debian in target/debootstrap, and use a node there
+	contrib/debian/try "$$(ls -t target/debian/pykv_*.deb | head -n 1)" target/debootstrap
+
 bench: build ## Measure the parts alone, then speed and memory beside other stores
 	$(CARGO) bench --locked --bench node
 	benches/run
 
-lint: ## Check format, lints and documentation
+# Left out where it is not installed, because building it takes minutes. CI asks for advisories too, which it downloads.
+deny:
+	@$(CARGO) deny --version >/dev/null 2>&1 || \
+		{ echo 'make lint: cargo-deny is missing, so licences and sources of crates are not checked; `cargo install --locked cargo-deny`' >&2; exit 0; }; \
+	$(CARGO) deny --locked check --hide-inclusion-graph licenses bans sources
+
+lint: deny ## Check format, lints, documentation, and with cargo-deny the dependencies
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items
