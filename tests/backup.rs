@@ -68,6 +68,7 @@ fn a_restored_store_is_the_one_that_was_backed_up() {
     assert!(rest.starts_with(&said), "{rest}");
     let other = Setup::new(&[]).data(&dir).start();
     assert_eq!(digest(&other), digest(&node));
+    assert!(!other.stderr().contains("WARN"), "{}", other.stderr());
     for key in ["0", "499", "large", "ttl"] {
         let entry = |node: &Server| {
             let mut entry = node.get(&format!("/kv/{key}")).expect(200).body_json();

@@ -19,7 +19,7 @@ pub(crate) struct Get {
     #[arg(value_parser = key, value_name = "KEY", required = true)]
     pub keys: Vec<String>,
 
-    /// Print the node's whole answer, with the key's version, a line for each key; a value that is no text is in base64
+    /// Print the node's answer with the key's version, a line for each key; a value that is not text is in base64
     #[arg(long)]
     pub json: bool,
 
