@@ -10,7 +10,7 @@ BINARY = $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)/release/pykv
 BINDIR = $(DESTDIR)$(PREFIX)/bin
 MANDIR = $(DESTDIR)$(PREFIX)/share/man/man1
 
-.PHONY: help build run test test-tools schemathesis screenshots fuzz bench lint doc man install uninstall clean
+.PHONY: help build run test test-tools python-tools screenshots fuzz bench deb deb-try deny lint doc man install uninstall clean
 .DEFAULT_GOAL := help
 
 help: ## Say what there is to do
@@ -22,14 +22,14 @@ build: ## Build target/release/pykv
 run: build ## Start a node on 127.0.0.1:7958, its data in ./pykv-data
 	$(BINARY) serve $(ARGS)
 
-test: test-tools schemathesis ## Run all tests
+test: test-tools python-tools ## Run all tests
 	$(CARGO) test --locked --no-fail-fast
 
 # Beside cargo: strace makes system calls fail, promtool reads what is told to Prometheus, the page is used in a browser,
 # nginx and HAProxy stand before a node, faketime gives it another clock, script a terminal; openssl, sslscan and Python
-# speak TLS with it.
+# speak TLS with it, Python and Node.js run clients.
 TEST_TOOLS = strace:strace promtool:prometheus chromium:chromium chromedriver:chromium-driver nginx:nginx-light \
-	haproxy:haproxy faketime:faketime script:bsdutils openssl:openssl sslscan:sslscan python3:python3
+	haproxy:haproxy faketime:faketime script:bsdutils openssl:openssl sslscan:sslscan python3:python3 node:nodejs
 
 test-tools:
 	@missing=; for tool in $(TEST_TOOLS); do \
@@ -46,14 +46,15 @@ test-tools:
 			echo "make test: $${tool%%:*} is missing, so the tests that need it are left out" >&2; \
 	done
 
-# It makes requests up from the description of the API; in an environment of its own.
-SCHEMATHESIS = 4.32.5
+# Schemathesis makes requests up from the description of the API; the clients of docs/clients.md use the others. In an
+# environment of their own.
+PYTHON_TOOLS = schemathesis==4.32.5 requests==2.34.2 httpx==0.28.1
 
-schemathesis:
-	@target/venv/bin/schemathesis --version 2>/dev/null | grep -qF $(SCHEMATHESIS) && exit 0; \
-	echo 'make test: installs schemathesis into target/venv; it makes up requests from the description of the API' >&2; \
-	{ python3 -m venv target/venv && target/venv/bin/pip install -q schemathesis==$(SCHEMATHESIS); } >/dev/null 2>&1 || \
-		echo 'make test: schemathesis could not be installed, so its test is left out' >&2
+python-tools:
+	@target/venv/bin/pip freeze 2>/dev/null | grep -cxF $(PYTHON_TOOLS:%=-e %) | grep -qx $(words $(PYTHON_TOOLS)) && exit 0; \
+	echo 'make test: installs $(PYTHON_TOOLS) into target/venv; some tests run them (see PYTHON_TOOLS in the Makefile)' >&2; \
+	{ python3 -m venv target/venv && target/venv/bin/pip install -q $(PYTHON_TOOLS); } >/dev/null 2>&1 || \
+		echo 'make test: they could not be installed, so the tests that need them are left out' >&2
 
 screenshots: test-tools ## Take pictures of the page, into target/screenshots
 	PYKV_SCREENSHOTS=target/screenshots $(CARGO) test --locked --test screenshots
@@ -72,11 +73,26 @@ fuzz: ## Fuzz what reads bytes from outside, FUZZ_SECONDS (60) for each of FUZZ_
 			-artifact_prefix=target/fuzz/artifacts/$$target/ || exit 1; \
 	done
 
+# An optimized, stripped binary, in a package. It needs cargo-deb, which is built where it is missing.
+deb: ## Build a Debian package, target/debian/pykv_*.deb
+	@$(CARGO) deb --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-deb
+	PYKV_COMMIT=$$(git rev-parse --short HEAD 2>/dev/null) $(CARGO) deb --locked --profile dist
+
+# For root, with debootstrap: the folder is kept for the next time.
+deb-try: deb ## Install the package into a Debian in target/debootstrap, and use a node there
+	contrib/debian/try "$$(ls -t target/debian/pykv_*.deb | head -n 1)" target/debootstrap
+
 bench: build ## Measure the parts alone, then speed and memory beside other stores
 	$(CARGO) bench --locked --bench node
 	benches/run
 
-lint: ## Check format, lints and documentation
+# Left out where it is not installed, because building it takes minutes. CI asks for advisories too, which it downloads.
+deny:
+	@$(CARGO) deny --version >/dev/null 2>&1 || \
+		{ echo 'make lint: cargo-deny is missing, so licences and sources of crates are not checked; `cargo install --locked cargo-deny`' >&2; exit 0; }; \
+	$(CARGO) deny --locked check --hide-inclusion-graph licenses bans sources
+
+lint: deny ## Check format, lints, documentation, and with cargo-deny the dependencies
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items

@@ -66,16 +66,17 @@ const EXIT_STATUS: &str = "\
 Exit status:
   0    done
   1    the key was not found, or the node that forget names
-  2    the command line, the key or the value is not what pykv takes
+  2    the command line, the key or the value is not valid
   3    the node cannot be reached, did not answer in time, or the connection broke
-  4    the key exists, does not exist, or is in another version than was asked; or
-       the node is primary already
+  4    the key exists, does not exist, or has another version than you asked for; or
+       the node is the primary already
   5    not allowed: no token, a wrong one, or one that does not allow this
   6    the node, or a proxy before it, cannot do it now: its disk is full or
-       failing, it is too busy, or it knows of no primary
+       failing, it is too busy, or it knows no primary
   7    the data is damaged
   8    anything else: a file, a port or standard output failed, or what answers is no pykv node
-  130  a signal ended an export or a backup; or a second one ended a node at once, as a crash would";
+  130  Ctrl-C ended the command, as it ends `pykv watch`; or a second one ended a node at once,
+       as a crash would";
 
 const ENVIRONMENT: &str = "\
 Environment:
@@ -124,161 +125,158 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run a node
     ///
-    /// Once it takes requests it prints one line on standard output, `listening on http://ADDRESS`; all
-    /// else goes to standard error. Ctrl-C or SIGTERM ends it: it takes no more connections, answers the
-    /// requests it has begun, syncs its log and exits with 0. A second one, a second later or more, ends it at
-    /// once, with 130.
+    /// Once it takes requests, it prints one line on standard output, `listening on http://ADDRESS`; everything else goes to
+    /// standard error. Ctrl-C or SIGTERM stops it: it takes no more connections, answers the requests it has begun, syncs its
+    /// log and exits with 0. A second signal, at least a second later, stops it at once, with 130.
     Serve(Box<Serve>),
     /// Run a node that follows another one
     ///
-    /// It copies the log of the primary, serves reads, and sends writers to the primary with 307. What it is
-    /// stays written down in its directory: a replica that was promoted is primary again after a restart, until
-    /// it meets a higher term. Everything else is as for `pykv serve`.
+    /// It copies the log of the primary, serves reads, and redirects writers to the primary with 307. Its directory records its
+    /// role: a replica that was promoted is primary again after a restart, until it meets a higher term. Everything else is as
+    /// for `pykv serve`.
     Replica(Box<Replica>),
     /// Make a replica the primary
     ///
-    /// The present primary holds its writers until the replica has all that they wrote; then the replica begins
-    /// a term of its own, and writers go there. Nothing is lost. --force promotes a replica whose primary is gone:
-    /// what only that one had is lost, or set aside in its directory when it comes back.
+    /// The present primary holds its writers until the replica has everything they wrote. Then the replica begins a new term
+    /// and takes the writes. Nothing is lost. If the primary is gone, --force promotes the replica with what it has: what only
+    /// the primary had is lost, or set aside in its directory when it comes back.
     Promote(Promote),
     /// Make a node forget another one
     ///
-    /// A primary counts no write as replicated without a replica that takes over by itself (--failover-after),
-    /// from the moment that it meets one, also after a restart. So a replica that is taken out of service for
-    /// good must be forgotten. It is known again as soon as it follows again.
+    /// If a replica takes over by itself (--failover-after), every replicated write must reach it, from the moment that the
+    /// primary meets it, also after a restart. So a replica that is taken out of service for good must be forgotten. It is
+    /// known again as soon as it follows again.
     Forget(Forget),
     /// Send again what a node had to set aside
     ///
-    /// A node that is no longer primary keeps in files diverged-TERM-OFFSET.pykv what only it had. This sends the
-    /// last that such a file tells of each key, where the key was not changed since; it asks for each, unless
-    /// --yes is given. What was done about each key is printed. The exit status is 4 where keys were left alone
-    /// because they were changed since.
+    /// A former primary keeps in files diverged-TERM-OFFSET.pykv what only it had. For each key in such a file, this command
+    /// re-sends the last value, but only if nobody has changed the key since. It goes through the keys in the order in which the
+    /// files last mention them, asks before each unless --yes is given, and prints a line about each. It exits with 4 if it left
+    /// keys alone because they were changed.
     Reapply(Reapply),
     /// Print the value of a key, or of several
     ///
-    /// The bytes of one are printed as they are. The values of several are printed one a line; where a value may hold a
-    /// newline, --json keeps them apart. On a terminal, a newline follows a value, and a value that is no plain text is
-    /// in quotes. The exit status is 1 where a key does not exist; the others are printed all the same.
+    /// The value of one key is printed byte for byte. The values of several are printed one a line; --json keeps values apart
+    /// that contain a newline. On a terminal, a newline follows a value, and a value that is not plain text is in quotes. If a
+    /// key does not exist, the others are printed all the same, and the exit status is 1.
     Get(Get),
-    /// Say how many of the keys exist
+    /// Print how many of the keys exist
     ///
-    /// The number is printed. The exit status is 1 where one does not exist. This leaves recency alone.
+    /// The exit status is 1 if one does not exist. Asking does not make a key recently used.
     Exists(Exists),
     /// Add to a number
     ///
-    /// The new number is printed. The value must be a whole number; a key that does not exist becomes BY. The key keeps
-    /// its deadline. This is one step: no increment of many clients is lost.
+    /// Prints the new number. The value must be a whole number; a missing key becomes --initial, by default BY. The key keeps
+    /// its deadline. This is one step, so no increment is lost when several clients count.
     Incr(Incr),
     /// Store a value under a key
     ///
-    /// It is stored whether the key is new or not, unless a flag says otherwise. When the command returns,
-    /// the node holds the value as durably as its --fsync says.
+    /// It adds a new key and overwrites an existing one, unless a flag says otherwise. When the command returns, the value is as
+    /// durable as the node's --fsync promises.
     #[command(visible_alias = "put")]
     Set(Set),
-    /// Delete keys, all that begin with a prefix, or all there are
+    /// Delete keys, all with a prefix, or all there are
     ///
-    /// Where some are not there the others are deleted all the same, and the exit status is 1. With --prefix or
-    /// --all the number of deleted keys is printed, and nothing is asked: --dry-run tells it before.
+    /// If some do not exist, the others are deleted all the same, and the exit status is 1. With --prefix or --all the command
+    /// prints the number of deleted keys. It does not ask: count them first with --dry-run.
     #[command(visible_alias = "rm")]
     Del(Del),
     /// Print the keys
     ///
-    /// They are printed one a line, in no order that means anything. A key that is there from the beginning
-    /// to the end is printed exactly once, however many keys come and go meanwhile.
+    /// One a line, in no particular order. A key that exists throughout is printed exactly once, however many come and go
+    /// meanwhile.
     #[command(visible_aliases = ["ls", "keys"])]
     List(List),
     /// Print how long a key has left
     ///
-    /// In seconds, with milliseconds; `none` where the key has no deadline.
+    /// In seconds, with milliseconds; `none` if the key has no deadline.
     Ttl(Ttl),
     /// Give a key a deadline, or another one
     ///
-    /// Its value stays, and it gets a new version. When the time is over the key is gone; a restart of the node
-    /// does not begin it anew.
+    /// The value stays, and the key gets a new version. Once the time is over, the key is gone. A restart of the node does not
+    /// renew it.
     Expire(Expire),
-    /// Remove a key's deadline, so that it stays
+    /// Remove a key's deadline
     Persist(Persist),
     /// Do several operations as one step, all of them or none
     ///
-    /// They are read as JSON lines, an operation a line: {"op":"get","key"}, {"op":"delete","key"},
-    /// {"op":"set","key","value"}, {"op":"increment","key","by"} or {"op":"append","key","value"}. A set or an append
-    /// may have "encoding":"base64"; a set, an increment or an append "ttl" (in seconds) or "expires_at_ms"; all but a
-    /// get "if_version"; a set "if_absent"; an increment "initial". All conditions are held against
-    /// what was there before; where one fails nothing is changed, and the exit status is 4. All lines are one
-    /// batch, so there may be at most as many as the node's --max-batch says. A result is printed for each
-    /// operation, as a JSON line.
+    /// Reads operations as JSON lines: {"op":"get","key"}, {"op":"delete","key"}, {"op":"set","key","value"},
+    /// {"op":"increment","key","by"} or {"op":"append","key","value"}. A set or an append may have "encoding":"base64"; a set, an
+    /// increment or an append "ttl" (in seconds) or "expires_at_ms"; all but a get "if_version"; a set "if_absent"; an increment
+    /// "initial". The node checks all conditions against the state before the batch. If one fails, nothing is changed, and the
+    /// exit status is 4. All lines are one batch, so there may be at most --max-batch of the node. The command prints a result
+    /// for each operation, as a JSON line.
     Batch(Batch),
     /// Write keys, values and deadlines to a file or standard output, as JSON lines
     ///
-    /// A line is {"key","value"}; "encoding":"base64" says that the value is no text, and "expires_at_ms" when
-    /// the key expires. The node serves meanwhile: every key that stays from the beginning to the end is
-    /// there once, with a value that it had in between. The file is written under another name and renamed when it is
-    /// complete; it is readable by its owner alone, unless it replaces one, whose mode and owner it keeps.
+    /// A line is {"key","value"}, with "encoding":"base64" if the value is not text, and "expires_at_ms" if the key has a
+    /// deadline. The node serves meanwhile: each key that exists throughout is written once, with a value that it had meanwhile.
+    /// The file is written under another name and renamed when it is complete. Only its owner can read it, unless it replaces a
+    /// file, whose mode and owner it keeps.
     Export(Export),
     /// Read the lines of an export into a node
     ///
-    /// They go in by batches, on several connections. Where a key is there more than once, the last line
-    /// counts. An import that was interrupted can be run again. Lines that cannot be read, or that the node
-    /// refuses, are left out and named on standard error, up to 20 of them; the exit status is then 2. When the
-    /// node cannot be reached, or takes no writes for a while, the import ends. A byte order mark at the beginning is
-    /// dropped; UTF-16, a compressed file and a JSON array are refused as a whole.
+    /// Sends them in batches, on several connections. If a key occurs more than once, its last line counts. An interrupted
+    /// import can be run again. Lines that cannot be read, or that the node refuses, are skipped; up to 20 of them are named on
+    /// standard error, and the exit status is 2. The import ends if the node cannot be reached, or takes no writes for a while.
+    /// A byte order mark at the beginning is dropped; UTF-16, a compressed file and a JSON array are refused.
     Import(Import),
     /// Give commands to a node, one after the other
     ///
-    /// HELP lists the commands. Words are taken apart at blanks; "..." (with \n, \t, \", \\ and \xHH in it)
-    /// and '...' hold what has blanks; any other escape is an error. On a terminal the line can be edited, Tab completes commands and keys,
-    /// and lines are remembered, except those that begin with a blank; an error leaves the shell running.
-    /// Fed by a pipe it prints results alone, runs all lines and exits with the status of the first that failed.
+    /// HELP lists the commands. Blanks separate words; "..." (with \n, \t, \", \\ and \xHH in it) and '...' hold words with
+    /// blanks; any other escape is an error. On a terminal you can edit the line, Tab completes commands and keys, and the shell
+    /// remembers lines, except those that begin with a blank; an error leaves the shell running. Fed by a pipe, it prints results
+    /// only, runs all lines, and exits with the status of the first that failed.
     Shell(Shell),
     /// Print changes as they are made, as JSON, one a line
     ///
-    /// A change has its operation (SET, UPDATE, DELETE, EVICT or EXPIRE), key, value, version, which is the
-    /// offset to go on after, and timestamp (in ms since the Unix epoch). This continues until interrupted.
-    /// Where the node goes away meanwhile, that is said on standard error, and nothing is missed once it is
-    /// back. The exit status is 6 where the node no longer holds what came after --after.
+    /// A change has its operation (SET, UPDATE, DELETE, EVICT or EXPIRE), key, value, version and timestamp (in ms since the
+    /// Unix epoch). Pass the last version to --after to continue after it. The command runs until you interrupt it, which ends
+    /// it with 130. If the node goes away, it says so on standard error, waits until the node is back, and misses nothing. It
+    /// exits with 6 if the node no longer has the changes after --after.
     Watch(Watch),
-    /// Say whether a node answers
+    /// Check whether a node answers
     ///
-    /// It prints `pong`, and needs no token. With --ready the exit status is 6 where the node does not take reads and
-    /// writes.
+    /// Prints `pong`, and needs no token. With --ready the exit status is 6 if the node does not take reads and writes.
     Ping(Ping),
     /// Print how a node is
     ///
-    /// Its log, its store, its connections and its place in a cluster.
+    /// In groups: the node, its store, its log, its place in a cluster. It exits with 0 whenever the node answers, even if it is
+    /// unhealthy; in scripts, use `pykv ping --ready`.
     Status(Status),
     /// Print the records of a log as JSON, one a line
     ///
-    /// A record has its offset, version, operation, key, value and timestamp (in ms since the Unix epoch).
-    /// A value that is no text is in base64, and "encoding" says so. This works beside a running node and
-    /// changes nothing.
+    /// A record has its offset, version, operation, key, value and timestamp (in ms since the Unix epoch). A value that is not
+    /// text is in base64, and "encoding" says so. "more" says that the next record belongs to the same batch. The command works
+    /// beside a running node and changes nothing.
     Log(Log),
-    /// Rewrite the log so that it holds no more than what is live
+    /// Rewrite the log so that it holds only live entries
     ///
-    /// The node serves meanwhile, and does this by itself too: see --compact-ratio of `pykv serve`. Where a
-    /// compaction is going on, this waits for its end. On a terminal a bar shows how far it is.
+    /// The node serves meanwhile. It also compacts by itself: see --compact-ratio of `pykv serve`. If a compaction is running,
+    /// the command waits for its end. On a terminal a bar shows its progress.
     Compact(Compact),
-    /// Write all that a node holds to a file
+    /// Write everything that a node holds to a file
     ///
-    /// The node serves meanwhile. The file is the state at one moment, the offset that is printed, and includes a
-    /// checksum that `pykv check` verifies. It is written under another name and renamed when it is complete; it is
-    /// readable by its owner alone, unless it replaces one, whose mode and owner it keeps.
+    /// The node serves meanwhile. The file is the state at one moment, whose offset is printed, and includes a checksum that
+    /// `pykv check` verifies. It is written under another name and renamed when it is complete. Only its owner can read it,
+    /// unless it replaces a file, whose mode and owner it keeps.
     Backup(Backup),
-    /// Make a data directory of a backup
+    /// Make a data directory from a backup
     ///
-    /// The backup is checked first. The directory is not to have a store in it. What is made is a store of its
-    /// own, with another log id.
+    /// The backup is checked first. The directory must not have a store in it. The new store has another log id, so replicas of
+    /// the old one take it only with --replace.
     Restore(Restore),
-    /// Say whether a data directory is whole, and where it is not
+    /// Look for damage in a data directory or a backup, and repair it
     ///
-    /// No process may have the directory open. A record that is cut short at the very end of the log is
-    /// what a crash leaves: the next start cuts it off, and it does not count as damage. The exit status is 7 where there is damage.
+    /// No process may have the directory open. The exit status is 7 if something is damaged. A record that is cut short at the
+    /// very end of the log is what a crash leaves: the next start cuts it off, and it does not count as damage.
     Check(Check),
     /// Draw a token
     ///
-    /// Two lines are printed: one for the node's --token-file, which holds the token's SHA-256 and not the token, and
-    /// the token itself, which is kept nowhere. A node reads its file anew within ten seconds, and at once on SIGHUP.
+    /// Prints two lines: one for the node's --token-file, with the SHA-256 of the token and not the token, and the token itself,
+    /// which is stored nowhere. A node reads its file again within ten seconds, and at once on SIGHUP.
     Token(Token),
-    /// Print what makes a shell complete pykv's commands and flags
+    /// Print a script that makes a shell complete commands, flags and keys
     Completions(Completions),
 }
 
@@ -291,7 +289,7 @@ pub fn command() -> clap::Command {
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  pykv ping\n  pykv ping --ready --server 10.0.0.7:7958")]
 pub(crate) struct Ping {
-    /// Ask whether the node takes reads and writes
+    /// Check whether the node takes reads and writes
     #[arg(long)]
     pub ready: bool,
 
@@ -319,7 +317,7 @@ pub(crate) struct Status {
     #[arg(long)]
     pub json: bool,
 
-    /// Print it anew every so often, until interrupted
+    /// Print it again every so often, until interrupted
     #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "2s", conflicts_with = "json")]
     pub watch: Option<Span>,
 
@@ -343,7 +341,7 @@ pub(crate) struct Log {
     #[arg(long, value_name = "DIR", env = ENV_DIR, default_value = DIR_DEFAULT)]
     pub dir: PathBuf,
 
-    /// Go on as the log grows, until interrupted
+    /// Continue as the log grows, until interrupted
     #[arg(short, long)]
     pub follow: bool,
 
@@ -365,11 +363,15 @@ pub(crate) struct Check {
     #[arg(long, value_name = "DIR", env = ENV_DIR, default_value = DIR_DEFAULT)]
     pub dir: PathBuf,
 
-    /// Set damaged bytes aside, so that a node can start on the rest
+    /// Move damaged bytes to a file of their own, so that a node can start on the rest
     ///
-    /// They are copied to a file of their own first, which the output names.
+    /// The output names that file, and the keys that are lost, as far as they can be read.
     #[arg(long)]
     pub repair: bool,
+
+    /// Print what was found as one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[cfg(test)]

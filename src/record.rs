@@ -257,6 +257,12 @@ impl<'a> Record<'a> {
         Some((head.total_bytes, head.flags & FLAG_MORE != 0, head.timestamp_ms))
     }
 
+    /// The key that a record seems to have, whether the rest of it is right or not.
+    pub(crate) fn peek_key(bytes: &[u8]) -> Option<&[u8]> {
+        let head = Head::decode(bytes).ok()?;
+        bytes.get(head.body_start()..)?.get(..head.key_bytes)
+    }
+
     /// The number that is the value of a TERM, a SKIP or a CLOSE, or that begins the value of an END.
     pub fn value_u64(&self) -> Option<u64> {
         self.value.first_chunk().copied().map(u64::from_le_bytes)

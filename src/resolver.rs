@@ -10,6 +10,7 @@
 //! - A look-up's thread holds nothing but its place in the table. Nobody joins it: it ends when the system's
 //!   resolver lets it, and the end of the process does not wait for that.
 
+use crate::system;
 use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -101,7 +102,7 @@ impl Resolver {
                     name.error = None;
                 }
                 Ok(_) => name.error = Some("the name has no address".to_owned()),
-                Err(error) => name.error = Some(format!("the name cannot be resolved: {error}")),
+                Err(error) => name.error = Some(system::words(&error)),
             }
             drop(names);
             table.ended.notify_all();

@@ -238,8 +238,11 @@ pub(crate) fn words(error: &rustls::Error) -> String {
             }
             Certificate::NotValidForName => "its certificate is for another name".to_owned(),
             Certificate::NotValidForNameContext { expected, presented } => {
-                // As `DnsName("kv.example.org")`.
-                let name = |shown: &String| plain(shown.split('"').nth(1).unwrap_or(shown));
+                // As `DnsName("kv.example.org")` and `IpAddress(127.0.0.1)`.
+                let name = |shown: &String| {
+                    let inner = shown.split_once('(').map_or(shown.as_str(), |(_, inner)| inner);
+                    plain(inner.trim_end_matches(')').trim_matches('"'))
+                };
                 let presented: Vec<String> = presented.iter().take(NAMES_MAX).map(name).collect();
                 let names = match presented.is_empty() {
                     true => "no name".to_owned(),
@@ -254,7 +257,7 @@ pub(crate) fn words(error: &rustls::Error) -> String {
             why if format!("{why:?}").contains("CaUsedAsEndEntity") => {
                 "its certificate is that of a CA, and a node needs one that is not (CA:FALSE)".to_owned()
             }
-            why => format!("its certificate is not accepted: {}", plain(&format!("{why:?}"))),
+            why => format!("its certificate is not accepted: {}", spoken(why)),
         },
         rustls::Error::InvalidMessage(
             InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
@@ -272,11 +275,27 @@ pub(crate) fn words(error: &rustls::Error) -> String {
             AlertDescription::InternalError => {
                 "it takes no more connections, or cannot serve this one".to_owned()
             }
-            alert => format!("it ends the handshake: {alert:?}"),
+            alert => format!("it ends the handshake: {}", spoken(alert)),
         },
         rustls::Error::NoCertificatesPresented => "no client certificate was shown".to_owned(),
+        rustls::Error::PeerIncompatible(why) => format!("it speaks TLS in another way: {}", spoken(why)),
+        rustls::Error::PeerMisbehaved(why) => format!("it breaks the rules of TLS: {}", spoken(why)),
         error => plain(&error.to_string()),
     }
+}
+
+/// The name of a kind of error, which is written as `NoCipherSuitesInCommon`, in words.
+fn spoken(kind: &impl std::fmt::Debug) -> String {
+    let name = format!("{kind:?}");
+    let name = name.split(|c: char| !c.is_ascii_alphanumeric()).next();
+    let mut words = String::new();
+    for letter in name.unwrap_or_default().chars() {
+        if letter.is_ascii_uppercase() && !words.is_empty() {
+            words.push(' ');
+        }
+        words.push(letter.to_ascii_lowercase());
+    }
+    words
 }
 
 /// What TLS says in an error of a socket.

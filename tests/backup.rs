@@ -62,9 +62,13 @@ fn a_restored_store_is_the_one_that_was_backed_up() {
 
     let dir = node.home().join("restored");
     let restored = pykv(&["restore"]).arg(&file).dir(&dir).succeed();
-    assert_eq!(String::from_utf8(restored).unwrap(), said);
+    let restored = String::from_utf8(restored).unwrap();
+    let (dir_named, rest) = restored.split_once(": ").unwrap();
+    assert_eq!(dir_named, format!("restored to {}", dir.display()));
+    assert!(rest.starts_with(&said), "{rest}");
     let other = Setup::new(&[]).data(&dir).start();
     assert_eq!(digest(&other), digest(&node));
+    assert!(!other.stderr().contains("WARN"), "{}", other.stderr());
     for key in ["0", "499", "large", "ttl"] {
         let entry = |node: &Server| {
             let mut entry = node.get(&format!("/kv/{key}")).expect(200).body_json();

@@ -274,6 +274,49 @@ fn the_alarms_hold() {
     }
 }
 
+/// The panels of the dashboard show metrics that there are, with their own labels.
+#[test]
+fn the_dashboard_shows_metrics_that_there_are() {
+    let all = all_documents();
+    let dashboard: serde_json::Value = serde_json::from_str(&read("contrib/grafana/pykv.json")).unwrap();
+    let node = Server::start(&["--max-capacity", "1000"]);
+    node.client().put("/kv/k?upsert=true", b"v").expect(201);
+    let shown = String::from_utf8(node.get("/metrics").expect(200).body).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let targets = panels
+        .iter()
+        .filter_map(|panel| panel["targets"].as_array())
+        .flatten();
+    let mut count = 0;
+    for target in targets {
+        let expr = target["expr"].as_str().unwrap();
+        for rest in expr.split("pykv_").skip(1) {
+            let end = rest.find(|c: char| !c.is_ascii_lowercase() && c != '_').unwrap();
+            let metric = rest[..end].trim_end_matches("_bucket").trim_end_matches("_count");
+            assert!(
+                names(&all, &format!("pykv_{metric}")),
+                "there is no pykv_{metric}"
+            );
+            // What a node without followers shows too has the label values that the panel asks for.
+            for (label, value) in [
+                ("role", "primary"),
+                ("state", "written"),
+                ("operation", "add"),
+                ("result", "hit"),
+            ] {
+                let asked = format!("{label}=\"{value}\"");
+                let line = format!("pykv_{metric}{{");
+                if rest[end..].split('}').next().unwrap().contains(&asked) {
+                    let has = |shown: &str| shown.starts_with(&line) && shown.contains(&asked);
+                    assert!(shown.lines().any(has), "no pykv_{metric} with {asked}");
+                }
+            }
+            count += 1;
+        }
+    }
+    assert!(count >= 20, "{count} metrics in the dashboard");
+}
+
 /// What stands behind a command of the tour: what it prints, where that is always the same.
 fn expected(line: &str) -> Option<&str> {
     Some(line.split_once("# prints: ")?.1.trim())

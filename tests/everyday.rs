@@ -394,3 +394,90 @@ fn a_cursor_of_another_listing_and_a_prefix_without_a_value_are_refused() {
     }
     assert_eq!(node.get("/stats").body_json()["entries"], 3);
 }
+
+/// What fails says what is missing, in words.
+#[test]
+fn what_is_not_there_is_named() {
+    let home = tempfile::tempdir().unwrap();
+    let path = |name: &str| home.path().join(name).to_str().unwrap().to_owned();
+    let socket = format!("unix:{}", path("absent/pykv.sock"));
+    let serve = pykv(&["serve", "--dir", &path("d"), "--listen", &socket]).expect(8);
+    assert!(
+        serve.stderr.contains(&format!(
+            "its directory {} does not exist; make it first",
+            path("absent")
+        )),
+        "{serve:?}"
+    );
+    let get = pykv(&["get", "k", "--server", &socket]).expect(3);
+    assert!(get.stderr.contains("there is no socket at this path"), "{get:?}");
+    // No host has a name under .invalid (RFC 2606).
+    let get = pykv(&["get", "k", "--server", "pykv.invalid:1"]).expect(3);
+    assert!(
+        get.stderr.contains("cannot reach a node") && get.stderr.contains("the name of the host"),
+        "{get:?}"
+    );
+    for (named, said) in [
+        ("nonsense", "named as HOST:PORT"),
+        ("a b:1", "there is no host in it"),
+    ] {
+        let forget = pykv(&["forget", named]).expect(2);
+        assert!(forget.stderr.contains(said), "{forget:?}");
+    }
+    let help = pykv(&["help", "lst"]).expect(2);
+    assert!(help.stderr.contains("'list'"), "{help:?}");
+}
+
+#[test]
+fn a_backup_that_is_cut_short_is_damaged_data() {
+    let node = Server::start(&[]);
+    node.client().put("/kv/k?upsert=true", b"v").expect(201);
+    let path = |name: &str| node.home().join(name).to_str().unwrap().to_owned();
+    pykv(&["backup", &path("whole")]).at(&node).succeed();
+    let bytes = fs::read(path("whole")).unwrap();
+    for length in [0, 5, 300, 4096, 4100, bytes.len() - 1] {
+        fs::write(path("cut"), &bytes[..length]).unwrap();
+        let check = pykv(&["check", &path("cut")]).expect(7);
+        assert!(check.stderr.contains("is no whole backup"), "{check:?}");
+        pykv(&["restore", &path("cut"), "--dir", &path("none")]).expect(7);
+    }
+    let restored = pykv(&["restore", &path("whole"), "--dir", &path("restored")]).succeed();
+    let said = String::from_utf8(restored).unwrap();
+    assert!(
+        said.starts_with(&format!("restored to {}: 1 entries", path("restored"))),
+        "{said}"
+    );
+}
+
+/// Whoever starts the same node twice needs another place and another directory.
+#[test]
+fn a_second_start_names_both_clashes() {
+    let node = Server::start(&[]);
+    let listen = node.url();
+    let listen = listen.trim_start_matches("http://");
+    let second = pykv(&["serve", "--listen", listen]).dir(node.dir()).expect(8);
+    assert!(
+        second.stderr.contains("--listen") && second.stderr.contains("--dir"),
+        "{second:?}"
+    );
+    let other = node.home().join("other");
+    let second = pykv(&["serve", "--listen", listen]).dir(&other).expect(8);
+    assert!(!second.stderr.contains("--dir"), "{second:?}");
+    assert!(!other.exists());
+}
+
+#[test]
+fn a_counter_begins_where_it_is_said_to() {
+    let node = Server::start(&[]);
+    let order = |more: &[&str]| {
+        let args = [&["incr", "order"], more].concat();
+        String::from_utf8(pykv(&args).at(&node).succeed()).unwrap()
+    };
+    assert_eq!(order(&["--initial", "1000"]), "1000\n");
+    assert_eq!(order(&["--initial", "1000"]), "1001\n");
+    let absent = node
+        .client()
+        .json("PATCH", "/kv/absent", &json!({"increment": 1}));
+    let said = absent.expect(404).body_json()["detail"].clone();
+    assert!(said.as_str().unwrap().contains("`initial`"), "{said}");
+}

@@ -112,6 +112,8 @@ fn send_again(first: &Member, second: &Member) {
         plan.contains("would set \"lost\"") && plan.contains("left \"both\""),
         "{plan}"
     );
+    let plan = String::from_utf8(reapply(&["--dry-run", "--json"]).stdout).unwrap();
+    assert!(plan.contains(r#"{"key":"lost","result":"would_set"}"#), "{plan}");
     assert_eq!(second.value("lost"), None);
     assert_eq!(reapply(&["--yes"]).code, Some(4));
     assert_eq!(second.value("lost").as_deref(), Some("here"));

@@ -96,6 +96,10 @@ fn damage_is_refused_shown_and_repaired() {
     let check = pykv(&["check"]).dir(node.dir()).expect(7);
     let said = String::from_utf8_lossy(&check.stdout).into_owned() + &check.stderr;
     let record_start = position_of(&bytes, b"value-3") + b"value-3".len();
+    assert!(
+        said.contains("a repair loses: a change of the key \"4\"\n"),
+        "{said}"
+    );
     assert!(said.contains(name), "{said}");
     assert!(
         said.contains(&record_start.to_string()),
@@ -103,7 +107,11 @@ fn damage_is_refused_shown_and_repaired() {
     );
     assert_eq!(fs::read(&log).unwrap(), bytes, "check alone changes nothing");
 
-    pykv(&["check", "--repair"]).dir(node.dir()).succeed();
+    let repaired = String::from_utf8(pykv(&["check", "--repair"]).dir(node.dir()).succeed()).unwrap();
+    assert!(
+        repaired.contains("  lost: a change of the key \"4\"\n"),
+        "{repaired}"
+    );
     pykv(&["check"]).dir(node.dir()).succeed();
     // The damaged bytes are kept, from the start of the record to its end.
     let record = &bytes[record_start..at + b"value-4".len()];
@@ -125,6 +133,33 @@ fn damage_is_refused_shown_and_repaired() {
     node.client().put("/kv/4?upsert=true", b"anew").expect(201);
     node.restart();
     assert_eq!(node.get("/kv/4").expect(200).body_json()["value"], "anew");
+}
+
+/// `serve` promises no repair, and `check` promises none that is then refused.
+#[test]
+fn what_is_beyond_repair_is_said_before_a_repair() {
+    let mut node = Server::start(&["--segment-size", "16KiB"]);
+    let mut client = node.client();
+    for number in 0..40 {
+        let value = "v".repeat(2000);
+        client
+            .put(&format!("/kv/{number}?upsert=true"), value.as_bytes())
+            .expect(201);
+    }
+    assert!(node.sigterm().success());
+    // Nothing says what stood before the second file.
+    fs::remove_file(&common::files::log_files(node.dir())[0]).unwrap();
+    let serve = pykv(&["serve", "--listen", "127.0.0.1:0"])
+        .dir(node.dir())
+        .expect(7);
+    assert!(!serve.stderr.contains("--repair"), "{serve:?}");
+    for command in [&["check"][..], &["check", "--repair"]] {
+        let check = pykv(command).dir(node.dir()).expect(7);
+        assert!(
+            check.stderr.contains("beyond repair") && !check.stderr.contains("--repair"),
+            "{check:?}"
+        );
+    }
 }
 
 #[test]
@@ -213,9 +248,12 @@ fn a_log_that_was_closed_in_order_has_no_torn_tail() {
         let bytes = fs::read(&log).unwrap();
         fs::write(&log, &bytes[..left]).unwrap();
         let before = contents(node.dir());
-        for command in [&["check"][..], &["serve", "--listen", "127.0.0.1:0"]] {
+        for (command, advice) in [
+            (&["check"][..], "--repair"),
+            (&["serve", "--listen", "127.0.0.1:0"], "`pykv check --dir"),
+        ] {
             let refused = pykv(command).dir(node.dir()).expect(7);
-            assert!(refused.stderr.contains("--repair"), "{left} bytes: {refused:?}");
+            assert!(refused.stderr.contains(advice), "{left} bytes: {refused:?}");
             assert_eq!(contents(node.dir()), before, "{left} bytes");
         }
         pykv(&["check", "--repair"]).dir(node.dir()).succeed();

@@ -15,12 +15,17 @@ use std::process::{Command, Stdio};
 /// Moves the cursor, rings, sets the title; the same by C1 controls; turns text round.
 const EVIL: &str = "e\x1b[31m\x07\x1b]0;t\x07\u{9b}2J\u{202e}\u{2066}\u{61c}\x7fz";
 
-/// What a command writes to a terminal; none where there is no `script`.
+/// What a command writes to a terminal, without colours; none where there is no `script`.
 fn on_terminal(node: &Server, args: &str) -> Option<String> {
+    on_terminal_with(node, args, "1")
+}
+
+fn on_terminal_with(node: &Server, args: &str, no_color: &str) -> Option<String> {
     let line = format!("{} {args}", env!("CARGO_BIN_EXE_pykv"));
     let output = Command::new("script")
         .args(["-qec", &line, "/dev/null"])
         .env("PYKV_SERVER", node.url())
+        .env("NO_COLOR", no_color)
         .stdin(Stdio::null())
         .output()
         .ok()?;
@@ -140,4 +145,22 @@ fn nothing_that_a_client_sends_acts_in_a_log() {
         lines.contains(r"/kv/e\xC2\x9B2J\xE2\x80\xAE\xE2\x80\xA8z"),
         "{lines}"
     );
+}
+
+/// A status has colours on a terminal alone, and none for those who want none.
+#[test]
+fn a_status_has_colours_for_those_who_see_them() {
+    let node = Server::start(&[]);
+    let plain = String::from_utf8(pykv(&["status"]).at(&node).succeed()).unwrap();
+    assert!(plain.starts_with("health       ok\nnode "), "{plain}");
+    assert_eq!(plain.matches("\n\n").count(), 2, "three groups: {plain}");
+    let Some(uncoloured) = on_terminal(&node, "status") else {
+        return skip(
+            "a_status_has_colours_for_those_who_see_them",
+            "there is no script",
+        );
+    };
+    assert!(uncoloured.starts_with("health       ok"), "{uncoloured:?}");
+    let coloured = on_terminal_with(&node, "status", "").unwrap();
+    assert!(coloured.contains("\x1b[32mok\x1b[0m"), "{coloured:?}");
 }

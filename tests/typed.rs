@@ -186,6 +186,97 @@ fn completions_know_the_commands() {
     }
 }
 
+/// What a shell completes of `pykv get u`, of `pykv -s NODE del u` and of a node that is not there.
+#[test]
+fn shells_complete_keys() {
+    let node = node_with(&[("user:1", "v"), ("user:a%20b", "v"), ("other", "v")]);
+    let at = node.address().to_string();
+    let home = tempfile::tempdir().unwrap();
+    let script_of = |shell: &str| {
+        let path = home.path().join(shell);
+        let (script, _) = run(pykv(&["completions", shell]));
+        std::fs::write(&path, script).unwrap();
+        path
+    };
+    // The shell is to find the binary that is tested.
+    let binary = std::path::Path::new(env!("CARGO_BIN_EXE_pykv"));
+    let path = format!(
+        "{}:{}",
+        binary.parent().unwrap().display(),
+        std::env::var("PATH").unwrap()
+    );
+    let said = |shell: &str, program: &str| {
+        let output = std::process::Command::new(shell)
+            .args(["-c", program])
+            .env("PATH", &path)
+            .env("PYKV_SERVER", &at)
+            .env("HOME", home.path())
+            .output()
+            .ok()?;
+        assert!(output.stderr.is_empty(), "{shell}: {output:?}");
+        Some(String::from_utf8(output.stdout).unwrap())
+    };
+    let bash = format!(
+        r#"source {}
+        of() {{
+            COMP_LINE=$1 COMP_POINT=${{#1}} COMP_WORDS=($1) COMP_CWORD=0 COMPREPLY=()
+            _pykv_with_keys pykv "${{COMP_WORDS[-1]}}" "${{COMP_WORDS[-2]}}"
+            printf '%s|' "${{COMPREPLY[@]}}"
+            echo
+        }}
+        of 'pykv get user:'; of 'pykv -s {at} del o'; of 'pykv -s 127.0.0.1:1 get o'; of 'pykv set user:1 u'"#,
+        script_of("bash").display()
+    );
+    let bash = said("bash", &bash).expect("bash is there");
+    let lines: Vec<&str> = bash.lines().collect();
+    // The shell has the part up to the colon on its line already.
+    assert!(matches!(lines[0], r"1|a\ b|" | r"a\ b|1|"), "{bash}");
+    assert_eq!(lines[1..3], ["other|", "|"], "{bash}");
+    assert!(!lines[3].contains("user"), "a value is no key: {bash}");
+    let fish = format!(
+        "source {}; complete -C 'pykv get user:1'; complete -C 'pykv -s {at} del oth'",
+        script_of("fish").display()
+    );
+    match said("fish", &fish) {
+        Some(fish) => assert_eq!(fish, "user:1\nother\n"),
+        None => common::skip("shells_complete_keys", "fish is not there"),
+    }
+    let check = format!("zsh -n {}", script_of("zsh").display());
+    if said("zsh", &check).is_none() {
+        common::skip("shells_complete_keys", "zsh is not there");
+    }
+}
+
+#[test]
+fn what_is_done_to_many_is_said_as_json() {
+    let node = node_with(&[("a", "1")]);
+    let lines = b"{\"key\":\"a\",\"value\":\"2\"}\n{\"key\":\"b\",\"value\":\"2\"}\nnonsense\n";
+    let args = ["import", "--json", "--if-absent"];
+    let (printed, status) = run(pykv(&args).at(&node).stdin(lines));
+    let said: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(status, 2);
+    assert_eq!(
+        (&said["imported"], &said["left_alone"], &said["left_out"]),
+        (&1.into(), &1.into(), &1.into()),
+        "{said}"
+    );
+    assert_eq!(said["faults"][0]["line"], 3, "{said}");
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("backup");
+    let file = file.to_str().unwrap();
+    run(pykv(&["backup", file]).at(&node));
+    let dir = home.path().join("dir");
+    run(pykv(&["restore", file]).dir(&dir));
+    let (printed, status) = run(pykv(&["check", "--json"]).dir(&dir));
+    let said: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(
+        (status, &said["whole"], &said["files"][0]["records"]),
+        (0, &true.into(), &2.into())
+    );
+    let (printed, _) = run(pykv(&["check", "--json", file]));
+    assert!(printed.contains("\"entries\":2"), "{printed}");
+}
+
 #[test]
 fn the_shell_has_the_same_commands() {
     let node = node_with(&[("a", "1"), ("b", "2")]);

@@ -41,7 +41,7 @@ impl Tokens {
     ///
     /// In place of the token may stand `sha256:` and its digest; or `cert:` and a DNS name or a URI, for clients whose
     /// certificate has that name. A token without a scope is one for `admin`, which has
-    /// no prefixes. None may stand there twice. Blank lines and those that start with `#` are read over.
+    /// no prefixes. None may stand there twice. Blank lines and those that start with `#` are ignored.
     pub(crate) fn parse(text: &str) -> Result<Tokens, TokensError> {
         let mut tokens = Vec::new();
         let mut seen = HashSet::new();

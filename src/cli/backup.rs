@@ -15,7 +15,7 @@ pub(crate) struct Backup {
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
 
-    /// Replace a file that is there, once the new one is complete
+    /// Overwrite an existing file, once the new one is complete
     #[arg(long)]
     pub force: bool,
 

@@ -29,7 +29,7 @@ pub(crate) struct Export {
     #[arg(default_value = "-", hide_default_value = true)]
     pub file: PathBuf,
 
-    /// Replace a file that is there, once the new one is complete
+    /// Overwrite an existing file, once the new one is complete
     #[arg(long)]
     pub force: bool,
 
@@ -53,9 +53,13 @@ pub(crate) struct Import {
     #[arg(default_value = "-", hide_default_value = true)]
     pub file: PathBuf,
 
-    /// Leave keys alone that are there already; of several lines with one key, the first counts
+    /// Leave existing keys alone; if a key occurs more than once, its first line counts
     #[arg(long)]
     pub if_absent: bool,
+
+    /// Print what was done as one JSON object on standard output
+    #[arg(long)]
+    pub json: bool,
 
     /// How to reach the node.
     #[command(flatten)]

@@ -27,7 +27,7 @@ pub(crate) struct Cluster {
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, default_value = "1s")]
     pub sync_timeout: Span,
 
-    /// Answer with 503 where too few replicas have a write in time
+    /// Answer with 503 if too few replicas have a write in time
     #[arg(long)]
     pub sync_required: bool,
 

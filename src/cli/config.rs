@@ -5,6 +5,7 @@
 //! - What a file says is read as if it stood on the command line: with the same names, bounds and words for what is wrong.
 //! - A name that is no flag is refused: a slip of the pen must not leave a node without its tokens.
 
+use crate::system;
 use clap::builder::FalseyValueParser;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -97,13 +98,13 @@ pub(crate) fn configured(args: Vec<OsString>, command: &Command) -> Result<Confi
 }
 
 fn read(path: &Path) -> Result<Table, String> {
-    let bytes = fs::metadata(path).map_err(|error| error.to_string())?.len();
+    let bytes = fs::metadata(path).map_err(|error| system::words(&error))?.len();
     if bytes > FILE_BYTES_MAX {
         return Err(format!(
             "it has {bytes} bytes, and a configuration at most {FILE_BYTES_MAX}"
         ));
     }
-    let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let text = fs::read_to_string(path).map_err(|error| system::words(&error))?;
     text.parse().map_err(|error: toml::de::Error| {
         let line = error.span().map_or(1, |span| {
             text[..span.start.min(text.len())].lines().count().max(1)

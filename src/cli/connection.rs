@@ -34,9 +34,9 @@ pub(crate) struct Connection {
 
     /// A file that holds the token to show the node [env: PYKV_TOKEN_FILE]
     ///
-    /// The first line counts that is neither empty nor a comment (#). A node's own file of tokens will do: a
-    /// scope before the token and prefixes behind it are read over. Instead of the file, PYKV_TOKEN may hold the token itself. A
-    /// token is never given on the command line, where every user of the machine could read it.
+    /// The first line that is neither empty nor a comment (#) counts. A node's own file of tokens works too: a scope before
+    /// the token and prefixes behind it are ignored. Instead of the file, PYKV_TOKEN may hold the token itself. No flag
+    /// takes a token, because every user of the machine can read command lines.
     // Not clap's `env`: PYKV_TOKEN stands between the flag and this variable; see `commands::token`.
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,

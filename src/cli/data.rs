@@ -19,7 +19,7 @@ pub(crate) struct Get {
     #[arg(value_parser = key, value_name = "KEY", required = true)]
     pub keys: Vec<String>,
 
-    /// Print the node's whole answer, with the key's version, a line for each key; a value that is no text is in base64
+    /// Print the node's answer with the key's version, a line for each key; a value that is not text is in base64
     #[arg(long)]
     pub json: bool,
 
@@ -174,15 +174,21 @@ pub(crate) struct Exists {
 
 /// `pykv incr`
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  pykv incr visits\n  pykv incr visits 10\n  pykv incr stock -1")]
+#[command(
+    after_help = "Examples:\n  pykv incr visits\n  pykv incr visits 10\n  pykv incr stock -1\n  pykv incr order --initial 1000"
+)]
 pub(crate) struct Incr {
     /// The key
     #[arg(value_parser = key)]
     pub key: String,
 
-    /// What is added; the number of a key that does not exist yet
+    /// What is added
     #[arg(default_value_t = 1, allow_negative_numbers = true, value_parser = by)]
     pub by: i64,
+
+    /// The number that a key begins with that does not exist; by default BY
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = by)]
+    pub initial: Option<i64>,
 
     /// Print the node's answer, with the key's new version
     #[arg(long)]

@@ -58,6 +58,17 @@ pub(crate) fn usage_message(error: &clap::Error, args: &[OsString]) -> Option<St
             meant.split(' ').next().unwrap_or(meant)
         ));
     }
+    if error.kind() == ErrorKind::InvalidSubcommand
+        && args.get(1).is_some_and(|word| word == "help")
+        && let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand)
+    {
+        // `pykv help NAME` says of a name what `pykv NAME` says, with names that are like it.
+        let args = [args[0].clone(), name.into()];
+        return match super::command().try_get_matches_from(&args) {
+            Err(error) => usage_message(&error, &args),
+            Ok(_) => None,
+        };
+    }
     let text = error.render().to_string();
     let text = text.strip_prefix("error: ").unwrap_or(&text);
     let mut blocks = text.split("\n\n");
@@ -165,6 +176,12 @@ mod tests {
             (&["flushall"], "`pykv del --all` does that; see `pykv help del`"),
             (&["incr", "k", "x"], "it must be a whole number of 64 bits"),
             (&["nonsense"], "see `pykv help`"),
+            (
+                &["help", "nonsense"],
+                "unrecognized subcommand 'nonsense'; see `pykv help`",
+            ),
+            (&["help", "lst"], "'list'"),
+            (&["help", "remove"], "`pykv del` does that"),
             (&["set", "k", "v", "--ttl", "1ns"], "at least 1ms"),
             (&["set", "k", "v", "--ttl", "0.5ms"], "at least 1ms"),
             (&["expire", "k", "999us"], "at least 1ms"),

@@ -23,6 +23,10 @@ pub(crate) struct Reapply {
     #[arg(long, conflicts_with = "dry_run")]
     pub yes: bool,
 
+    /// Print what was done about each key as JSON, one a line
+    #[arg(long)]
+    pub json: bool,
+
     /// How to reach the node.
     #[command(flatten)]
     pub connection: Connection,

@@ -28,14 +28,14 @@ pub(crate) struct Replica {
     )]
     pub from: Vec<Address>,
 
-    /// Take over by itself once the primary has not answered for so long
+    /// Take over by itself once the primary has been silent this long
     ///
     /// Meant for one replica of a cluster: no election is held. It takes over only if it had all of the
     /// primary's log shortly before.
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = failover_after, help_heading = "Replica")]
     pub failover_after: Option<Span>,
 
-    /// Follow a replica among these where no primary is
+    /// Follow a replica among these if none is primary
     ///
     /// Without it a replica follows the primary alone, and finds it through any node of its cluster. With it the
     /// node follows the nodes of --from and no others. A replica is followed only while it follows the primary
@@ -62,7 +62,7 @@ pub(crate) struct Replica {
 pub(crate) struct Promote {
     /// Do not ask the present primary to hand over
     ///
-    /// For a primary that is gone. What only that one has is lost, or set aside when it comes back.
+    /// For a primary that is gone. What only the primary has is lost, or set aside when it comes back.
     #[arg(long)]
     pub force: bool,
 
@@ -80,7 +80,7 @@ pub(crate) struct Promote {
 #[command(after_help = "Examples:\n  pykv forget 10.0.0.8:7958 --server 10.0.0.7:7958")]
 pub(crate) struct Forget {
     /// The node to forget, as `pykv status` shows it
-    #[arg(value_name = "NODE")]
+    #[arg(value_name = "HOST:PORT", value_parser = named_node)]
     pub node: String,
 
     /// Print the node's answer as JSON
@@ -90,6 +90,18 @@ pub(crate) struct Forget {
     /// How to reach the node that is to forget it.
     #[command(flatten)]
     pub connection: Connection,
+}
+
+/// A node by its whole address, as nodes name each other.
+fn named_node(text: &str) -> Result<String, String> {
+    let address: Address = text
+        .parse()
+        .map_err(|error: crate::address::AddressError| error.to_string())?;
+    let address = address.host_and_port();
+    match text.trim_end_matches('/').ends_with(&address) {
+        true => Ok(address),
+        false => Err("a node is named as HOST:PORT here, as `pykv status` shows it".to_owned()),
+    }
 }
 
 fn log_id(text: &str) -> Result<LogId, String> {

@@ -98,21 +98,21 @@ pub(crate) struct Serve {
     pub segment_size: Size,
 
     /// Compact the log by itself once it has this size; see --compact-ratio [default: 64MiB, or an eighth of the
-    /// disk where that is less]
+    /// disk if that is less]
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true, help_heading = "Log")]
     pub compact_min: Option<Size>,
 
-    /// Compact the log by itself once it has so many times the size of what is live; 0 for never
+    /// Compact the log by itself once it is N times the size of the live data; 0 for never
     ///
-    /// A node compacts its log as well where the disk is nearly full and that makes room.
+    /// A node also compacts its log if the disk is nearly full and that makes room.
     #[arg(long, value_name = "N", allow_hyphen_values = true, default_value_t = 2.0, help_heading = "Log", value_parser = ratio)]
     pub compact_ratio: f64,
 
     /// How much of the log is kept behind a compaction, for watchers and replicas that were away for a while
-    /// [default: 64MiB where there were some in the last ten minutes, else a tenth of what is live]
+    /// [default: 64MiB if there were some in the last ten minutes, else a tenth of the live data]
     ///
-    /// Files are kept whole: up to one --segment-size more is kept, but of the tenth at most that. On a full disk none
-    /// is.
+    /// The node keeps complete files, so up to one --segment-size more; of the tenth, no more than that. On a full disk
+    /// it keeps none.
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true, help_heading = "Log")]
     pub log_backlog: Option<Size>,
 
@@ -128,19 +128,16 @@ pub(crate) struct Serve {
 
     /// A file with the tokens that clients must show, one a line
     ///
-    /// Before a token may stand what it is for: read, write (which may read too) or admin (which may do
-    /// all, and is meant where nothing stands). Behind it may stand `prefix=app1/`, several times where it is for read
-    /// or write: it opens only keys that begin with one of them; `name=billing`, which is what the logs call its
-    /// client; and `expires=2030-01-01T00:00:00Z`. In place of the token may stand `sha256:` and its digest: `pykv
-    /// token` prints such lines; and `cert:NAME`, for clients with a certificate for that DNS name or URI: see
-    /// --tls-client-ca. Lines that are empty or begin with # do not count.
-    ///
-    /// The file is read anew on SIGHUP, and within ten seconds when it has changed. One that cannot be used changes
-    /// nothing, and /status and the log say why.
+    /// Each line is `[read|write|admin] TOKEN`. `write` includes `read`; a line without a scope is for admin. Behind the
+    /// token may stand `prefix=app1/`, several times, for a token for read or write that opens only keys with one of these
+    /// prefixes; `name=billing`, the name of the client in the logs; and `expires=2030-01-01T00:00:00Z`. In place of the
+    /// token may stand `sha256:` and its digest, as `pykv token` prints it, or `cert:NAME` for clients with a certificate for
+    /// that DNS name or URI: see --tls-client-ca. Empty lines and lines that begin with # do not count. The node reads the file again on SIGHUP, and within ten seconds when it has changed. A file that is not
+    /// valid changes nothing, and /status and the log say why.
     #[arg(long, value_name = "FILE", env = ENV_TOKEN_FILE, help_heading = "Security")]
     pub token_file: Option<PathBuf>,
 
-    /// Listen where other machines can reach the node though it asks for no token
+    /// Listen where other machines can reach the node, without a token
     #[arg(long, help_heading = "Security")]
     pub insecure: bool,
 
@@ -152,19 +149,19 @@ pub(crate) struct Serve {
     #[command(flatten)]
     pub tls_client: TlsClient,
 
-    /// What it is told of its cluster.
+    /// Its cluster.
     #[command(flatten)]
     pub cluster: Cluster,
-    /// A name that browsers reach the node by, beside its addresses; may be given more than once
+    /// A name by which browsers reach the node, beside its addresses; may be given several times
     ///
     /// A node that listens on loopback and asks for no token answers requests for IP addresses, for
     /// localhost and for names without a dot, so that no web site can reach it by a name of its own. With
-    /// this flag any node does, and for these names as well. It also lets pages under the name write, where
-    /// a proxy hides it from the node.
+    /// this flag any node does, and answers for these names too. The flag is also needed for the web page to write
+    /// if a proxy replaces the Host header.
     #[arg(long, value_name = "NAME", value_parser = host_name, help_heading = "Security")]
     pub host_name: Vec<String>,
 
-    /// An origin whose pages may use the node from a browser, such as `https://app.example.org`; may be given more than once
+    /// An origin whose pages may use the node from a browser, such as `https://app.example.org`; may be given several times
     ///
     /// Such a page can read and write as its token allows. Backups, administration and replication stay refused to pages
     /// of other sites.
@@ -176,12 +173,12 @@ pub(crate) struct Serve {
           value_parser = count, help_heading = "Limits of requests")]
     pub max_connections: usize,
 
-    /// How long a request's header may take to come
+    /// How long a request's header may take to arrive
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, default_value_t = Span(Limits::default().header_timeout),
           help_heading = "Limits of requests")]
     pub header_timeout: Span,
 
-    /// How long a request's body may take to come, and a second more for every 64 KiB of it
+    /// How long a request's body may take to arrive, and a second more for every 64 KiB of it
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, default_value_t = Span(Limits::default().body_timeout),
           help_heading = "Limits of requests")]
     pub body_timeout: Span,
@@ -215,7 +212,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true, value_parser = not_zero, help_heading = "Limits of requests")]
     pub max_body: Option<Size>,
 
-    /// Most operations in a batch, up to 10000; others wait for the whole of a batch, some 2 us an operation
+    /// Most operations in a batch, up to 10000; other clients wait for all of a batch, some 2 us an operation
     #[arg(long, value_name = "N", allow_hyphen_values = true, default_value_t = Limits::default().batch_operations_max,
           value_parser = max_batch, help_heading = "Limits of requests")]
     pub max_batch: usize,
@@ -232,35 +229,33 @@ pub(crate) struct Serve {
 
     /// How long a node that stops waits for requests that have begun
     ///
-    /// A request of which nothing comes for two seconds is given up sooner. The default is less than the ten seconds
-    /// that container runtimes wait before they kill.
+    /// It does not wait for a request whose next bytes take more than two seconds. The default is less than the ten
+    /// seconds after which container runtimes kill.
     #[arg(
         long,
         value_name = "TIME",
         allow_hyphen_values = true,
         default_value = "8s",
-        help_heading = "What clients may take"
+        help_heading = "Limits of requests"
     )]
     pub shutdown_grace: Span,
 
-    /// Tell of requests that took as many milliseconds, on standard error; 0 for never
+    /// Log requests that took this many milliseconds, to standard error; 0 for never
     ///
-    /// The line says what the request waited for: the store's lock, the log, replicas. Requests that wait by
-    /// their nature (watches, backups, compactions, replicas) are not told of, and of the others at most ten a
-    /// second.
-    #[arg(long, value_name = "MS", default_value_t = 500, help_heading = "What it says")]
+    /// The line says what the request waited for: the store's lock, the log, replicas. At most ten a second are logged,
+    /// and none that wait by their nature (watches, backups, compactions, replicas).
+    #[arg(long, value_name = "MS", default_value_t = 500, help_heading = "Logging")]
     pub slow_ms: u32,
 
     /// Append a line about every request to a file, in the Common Log Format; - for standard output
     ///
-    /// The third field is the name of the token, where it has one, and behind the usual fields stand the seconds that
-    /// the request took. Where the file cannot be written as
-    /// fast as requests come, lines are left out. It holds keys: who may read it may know them.
-    #[arg(long, value_name = "FILE", help_heading = "What it says")]
+    /// The third field is the name of the token, if it has one. After the usual fields stand the seconds that the request
+    /// took. If the file cannot be written as fast as requests come, lines are left out. The file holds keys.
+    #[arg(long, value_name = "FILE", help_heading = "Logging")]
     pub access_log: Option<PathBuf>,
 
     /// How much to say on standard error
-    #[arg(long, value_name = "LEVEL", env = ENV_LOG, default_value = "info", help_heading = "What it says")]
+    #[arg(long, value_name = "LEVEL", env = ENV_LOG, default_value = "info", help_heading = "Logging")]
     pub log_level: LogLevel,
 }
 

@@ -68,7 +68,7 @@ pub(crate) enum ClientAuthFlag {
     /// Each client shows a certificate, health checks too
     #[default]
     Required,
-    /// A client shows a certificate, a token, or neither where none is needed
+    /// A client shows a certificate, a token, or neither if none is needed
     Optional,
 }
 

@@ -16,7 +16,7 @@ pub(crate) struct Watch {
     #[arg(default_value = "", hide_default_value = true)]
     pub prefix: String,
 
-    /// Begin behind this offset, the version of the last change that was seen, and not with what comes now
+    /// Begin after this offset, the version of the last change that you saw, and not with the next change
     #[arg(long, value_name = "OFFSET", allow_hyphen_values = true, value_parser = offset)]
     pub after: Option<u64>,
 

@@ -289,7 +289,9 @@ impl Client {
             ureq::Error::Io(error) if tls::words_of(&error).is_some() => {
                 untrusted(tls::words_of(&error).unwrap_or_default())
             }
+            ureq::Error::Io(error) if system::is_look_up(&error) => unreachable(&system::words(&error)),
             ureq::Error::Io(error) => match error.kind() {
+                ErrorKind::NotFound if at.is_socket() => unreachable("there is no socket at this path"),
                 ErrorKind::TimedOut => timed_out(),
                 // What only an attempt to connect ends with.
                 ErrorKind::ConnectionRefused

@@ -55,7 +55,14 @@ fn take(
 
 pub(super) fn restore(args: &Restore) -> Result<(), Error> {
     let whole = wal::restore(&args.file, &args.dir).map_err(|error| of_file(error, &args.file))?;
-    tell(&whole, args.json)
+    if args.json {
+        return tell(&whole, true);
+    }
+    let dir = args.dir.display();
+    print_text(&format!(
+        "restored to {dir}: {}`pykv serve --dir {dir}` starts a node on it\n",
+        text(&whole)
+    ))
 }
 
 fn tell(whole: &Whole, as_json: bool) -> Result<(), Error> {

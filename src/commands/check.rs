@@ -1,14 +1,19 @@
 //! `pykv check`
 
-use super::{Error, of_file, print, print_text};
+use super::{Error, of_file, print, print_json, print_text};
 use crate::cli::Check;
 use crate::wal::{self, Damage, Mismatch, Report};
+use serde_json::{Value, json};
 use std::fmt::Write;
 
 pub(super) fn run(args: &Check) -> Result<(), Error> {
     if let Some(file) = &args.file {
         let whole = wal::verify(file).map_err(|error| of_file(error, file))?;
         let (entries, offset, digest) = (whole.entries, whole.offset, whole.digest);
+        if args.json {
+            let answer = json!({"entries": entries, "offset": offset, "digest": digest.to_string()});
+            return print_json(answer.to_string().into_bytes());
+        }
         return print(
             format!("{entries} entries, as of offset {offset}, digest {digest}\nwhole\n").as_bytes(),
         );
@@ -18,7 +23,10 @@ pub(super) fn run(args: &Check) -> Result<(), Error> {
     } else {
         wal::check(&args.dir)?
     };
-    print_text(&text(&report, args.repair))?;
+    match args.json {
+        true => print_json(json(&report, args.repair).to_string().into_bytes())?,
+        false => print_text(&text(&report, args.repair))?,
+    }
     if args.repair || report.is_whole() {
         Ok(())
     } else {
@@ -28,6 +36,52 @@ pub(super) fn run(args: &Check) -> Result<(), Error> {
     }
 }
 
+/// For programs.
+fn json(report: &Report, repaired: bool) -> Value {
+    let files = report.files.iter().map(|file| {
+        json!({
+            "path": file.path.display().to_string(),
+            "kind": file.kind,
+            "records": file.records,
+            "first_offset": file.first_offset,
+            "end_offset": file.end_offset,
+        })
+    });
+    let damage = report.damage.iter().map(|damage| {
+        json!({
+            "path": damage.path.display().to_string(),
+            "file_position": damage.file_position,
+            "offset": damage.offset,
+            "bytes": damage.bytes,
+            "why": damage.why,
+            "torn_tail": damage.torn_tail,
+            "lost": {
+                "keys": damage.lost.keys,
+                "more": damage.lost.more,
+                "has_unread": damage.lost.has_unread,
+            },
+            "saved_to": damage.saved_to.as_ref().map(|path| path.display().to_string()),
+        })
+    });
+    let mismatches = report.mismatches.iter().map(|mismatch| {
+        json!({
+            "offset": mismatch.offset,
+            "expected": mismatch.expected.to_string(),
+            "found": mismatch.found.to_string(),
+        })
+    });
+    json!({
+        "whole": report.is_whole(),
+        "repaired": repaired,
+        "files": files.collect::<Vec<_>>(),
+        "damage": damage.collect::<Vec<_>>(),
+        "mismatches": mismatches.collect::<Vec<_>>(),
+        "missing": report.missing,
+        "digest": report.digest.to_string(),
+    })
+}
+
+/// For people.
 fn text(report: &Report, repaired: bool) -> String {
     let mut text = String::new();
     for file in &report.files {
@@ -101,6 +155,9 @@ fn tell_damage(text: &mut String, damage: &Damage, repaired: bool) {
             path.display()
         ),
     );
+    if let Some(lost) = lost(damage, repaired) {
+        line(text, format_args!("  {lost}"));
+    }
     match &damage.saved_to {
         Some(copy) => line(text, format_args!("  set aside; a copy is in {}", copy.display())),
         None if damage.torn_tail && !repaired => {
@@ -113,6 +170,30 @@ fn tell_damage(text: &mut String, damage: &Damage, repaired: bool) {
     }
 }
 
+/// Which keys the damaged bytes said something of; none for a torn tail, which was never acknowledged.
+fn lost(damage: &Damage, repaired: bool) -> Option<String> {
+    let lost = &damage.lost;
+    if damage.torn_tail || (lost.keys.is_empty() && !lost.has_unread) {
+        return None;
+    }
+    let verb = if repaired { "lost" } else { "a repair loses" };
+    let mut keys: Vec<String> = lost.keys.iter().map(|key| format!("{key:?}")).collect();
+    if lost.more > 0 {
+        keys.push(format!("{} more", lost.more));
+    }
+    let changes = match lost.keys.len() as u64 + lost.more {
+        0 => None,
+        1 => Some(format!("a change of the key {}", keys[0])),
+        number => Some(format!("changes of {number} keys: {}", keys.join(", "))),
+    };
+    Some(match (changes, lost.has_unread) {
+        (None, _) if damage.bytes == 0 => format!("{verb}: all that followed in this file"),
+        (None, _) => format!("{verb}: all that these bytes said; no key in them can be read"),
+        (Some(changes), false) => format!("{verb}: {changes}"),
+        (Some(changes), true) => format!("{verb}: {changes}; perhaps others, which cannot be read"),
+    })
+}
+
 fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
     writeln!(text, "{arguments}").expect("a string takes all");
 }
@@ -120,6 +201,7 @@ fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wal::Lost;
     use std::path::PathBuf;
 
     fn report(torn_tail: bool) -> Report {
@@ -131,6 +213,10 @@ mod tests {
                 bytes: 7,
                 why: "the checksum does not match".to_owned(),
                 torn_tail,
+                lost: Lost {
+                    keys: vec!["k".to_owned()],
+                    ..Lost::default()
+                },
                 saved_to: None,
             }],
             ..Report::default()
@@ -141,7 +227,8 @@ mod tests {
     fn damage_is_named_by_file_and_place() {
         assert_eq!(
             text(&report(false), false),
-            "d/log-0.pykv: damage at byte 164 (offset 100), 7 bytes: the checksum does not match\n\
+            "d/log-0.pykv: damage at byte 164 (offset 100), 7 bytes: the checksum does not match\n  \
+             a repair loses: a change of the key \"k\"\n\
              digest 0000000000000000\ndamaged\n"
         );
         assert!(text(&report(true), false).ends_with("whole, with a torn tail\n"));

@@ -31,23 +31,27 @@ pub(super) fn run(args: &Compact) -> Result<(), Error> {
             serde_json::to_vec(&result).expect("its keys are strings, and its numbers finite"),
         );
     }
-    let mut text = format!(
-        "compacted from {} to {} bytes in {:.1} s: a base of {} entries at offset {}\n",
+    let (before, after) = (
         result.bytes_before.unwrap_or_default(),
         result.bytes_after.unwrap_or_default(),
+    );
+    let kept = result.kept_bytes.unwrap_or_default();
+    let mut text = format!(
+        "compacted in {:.1} s to a base of {} entries at offset {}; its files had {before} bytes, and have {} now\n",
         result.seconds,
         result.entries.unwrap_or_default(),
         result.offset.unwrap_or_default(),
+        after.saturating_sub(kept),
     );
-    if let Some(kept) = result.kept_bytes.filter(|kept| *kept > 0) {
+    if kept > 0 {
         let _ = writeln!(
             text,
-            "{kept} bytes of the log before it are kept for watchers and replicas that are behind (--log-backlog)"
+            "{kept} bytes of the log before the base are kept as well, for watchers and replicas that were away \
+             (--log-backlog)"
         );
     }
-    if result.kept_bytes == Some(0) && result.bytes_after > result.bytes_before {
-        text +=
-            "the store is so small that the heads of two files, of 4 KiB each, make it larger than one was\n";
+    if after.saturating_sub(kept) > before {
+        text += "a store this small grows: it has two files now, each with a header of 4 KiB\n";
     }
     print_text(&text)
 }

@@ -95,7 +95,12 @@ fn exit_code(error: &Error) -> u8 {
         Error::Log(error) if error.is_there() => 4,
         Error::NotCompacted(_) => 6,
         Error::Said(error) => exit_code(error),
-        Error::Log(_) | Error::WrongFile(_) | Error::Listen(_) | Error::Io { .. } | Error::Output(_) => 8,
+        Error::Log(_)
+        | Error::WrongFile(_)
+        | Error::Listen(_)
+        | Error::Running { .. }
+        | Error::Io { .. }
+        | Error::Output(_) => 8,
     }
 }
 

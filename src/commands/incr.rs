@@ -13,16 +13,16 @@ struct Made {
 
 pub(super) fn run(args: &Incr) -> Result<(), Error> {
     let client = connect(&args.connection)?;
-    let answer = increment(&client, &args.key, args.by)?;
+    let answer = increment(&client, &args.key, args.by, args.initial.unwrap_or(args.by))?;
     match args.json {
         true => print_json(answer),
         false => print(format!("{}\n", number(&answer)?).as_bytes()),
     }
 }
 
-/// Adds to a number; a key that does not exist becomes `by`. Returns the answer of the node.
-pub(super) fn increment(client: &Client, key: &str, by: i64) -> Result<Vec<u8>, Error> {
-    let answer = client.increment(key, by, by);
+/// Adds to a number; a key that does not exist becomes `initial`. Returns the answer of the node.
+pub(super) fn increment(client: &Client, key: &str, by: i64, initial: i64) -> Result<Vec<u8>, Error> {
+    let answer = client.increment(key, by, initial);
     answer.map_err(Error::client(format!("cannot increment {key:?}")))
 }
 

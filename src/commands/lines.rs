@@ -16,7 +16,7 @@ const STANDARD_INPUT: &str = "standard input";
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Line<'a> {
     Text(&'a [u8]),
-    /// It was longer than may be, and is read over.
+    /// It was longer than may be, and is skipped.
     TooLong,
 }
 
@@ -26,7 +26,7 @@ pub(super) struct Lines<R> {
     bytes_max: usize,
     line: Vec<u8>,
     number: u64,
-    /// Whether the rest of a line that is too long is still to be read over: only if another line is asked for, as it
+    /// Whether the rest of a line that is too long is still to be skipped: only if another line is asked for, as it
     /// may have no end.
     is_in_line: bool,
     /// Bytes of all lines so far, newlines included.

@@ -57,10 +57,14 @@ pub(super) fn run(args: &cli::Log) -> Result<(), Error> {
         Some(file) => Reader::open(file).map_err(|error| of_file(error, file))?,
         None => Reader::open(&args.dir)?,
     };
+    let of_log = |error| match &args.file {
+        Some(file) => of_file(error, file),
+        None => Error::Log(error),
+    };
     let is_seen = terminal::is_seen();
     let mut out = BufWriter::new(io::stdout().lock());
     loop {
-        while let Some(read) = reader.next()? {
+        while let Some(read) = reader.next().map_err(of_log)? {
             if args
                 .key
                 .as_ref()

@@ -96,6 +96,13 @@ pub(crate) enum Error {
     NotCompacted(String),
     /// The listener could not be made, or has failed.
     Listen(server::Error),
+    /// Another node runs, at the same place and on the same directory.
+    Running {
+        /// Where it listens.
+        listen: server::Error,
+        /// The directory.
+        dir: PathBuf,
+    },
     /// The operating system refused something beside the log.
     Io {
         /// What was being done, and on what.
@@ -162,6 +169,12 @@ impl fmt::Display for Error {
                 write!(f, "{error}; --listen names another place")
             }
             Error::Listen(error) => error.fmt(f),
+            Error::Running { listen, dir } => write!(
+                f,
+                "{listen}, and {} is open in another process: a node runs there already; a second one needs a --listen and a \
+                 --dir of its own",
+                dir.display()
+            ),
             Error::Io { doing, source } => write!(f, "{doing}: {}", system::words(source)),
             Error::Output(error) => {
                 write!(f, "cannot write to standard output: {}", system::words(error))
@@ -176,7 +189,7 @@ impl std::error::Error for Error {
         match self {
             Error::Client { source, .. } => Some(source),
             Error::Log(error) => Some(error),
-            Error::Listen(error) => Some(error),
+            Error::Listen(error) | Error::Running { listen: error, .. } => Some(error),
             Error::Io { source, .. } | Error::Output(source) => Some(source),
             Error::Said(error) => error.source(),
             Error::Usage(_)
@@ -276,6 +289,15 @@ fn of_file(error: crate::wal::Error, file: &Path) -> Error {
         crate::wal::Error::NoStore { path, why } if path == file => {
             Error::WrongFile(format!("cannot read {}: {why}", file.display()))
         }
+        crate::wal::Error::Damaged {
+            path,
+            file_position,
+            why,
+            ..
+        } if path == file => Error::Broken(format!(
+            "{} is damaged at byte {file_position}: {why}",
+            file.display()
+        )),
         error => Error::Log(error),
     }
 }

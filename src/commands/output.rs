@@ -28,7 +28,7 @@ const EXIT_INTERRUPTED: i32 = 130;
 /// is done under it is cut in two.
 static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
-/// Whether a file that is there is written over.
+/// Whether an existing file is overwritten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Existing {
     /// It is.
@@ -263,7 +263,7 @@ fn synced(result: io::Result<()>) -> io::Result<()> {
 }
 
 fn is_there(name: &Path) -> Error {
-    Error::Exists(format!("{} is there; --force writes over it", name.display()))
+    Error::Exists(format!("{} exists; --force overwrites it", name.display()))
 }
 
 fn unfinished() -> MutexGuard<'static, Vec<PathBuf>> {

@@ -12,13 +12,14 @@
 //!
 //! Each is sent under the condition that it was judged by, so a write in between is never written over.
 
-use super::{Error, connect, is_missing, of_file, print};
+use super::{Error, connect, is_missing, of_file, print, print_json};
 use crate::api::{Batch, Entry, Operation, decode_value, encode_value};
 use crate::cli;
 use crate::client::{self, Client};
 use crate::record;
 use crate::wal::Reader;
 use crate::wall;
+use serde_json::json;
 use std::collections::HashMap;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::PathBuf;
@@ -43,7 +44,7 @@ pub(super) fn run(args: &cli::Reapply) -> Result<(), Error> {
             Verdict::Send(plan) => plan,
             Verdict::Leave(why) => {
                 left += u64::from(why == CHANGED);
-                print(format!("left {key:?}: {why}\n").as_bytes())?;
+                tell(args.json, "left", key, Some(why))?;
                 continue;
             }
         };
@@ -60,11 +61,11 @@ pub(super) fn run(args: &cli::Reapply) -> Result<(), Error> {
             Last::Deleted | Last::Dropped => ("deleted", "would delete"),
         };
         if args.dry_run {
-            print(format!("{planned} {key:?}\n").as_bytes())?;
+            tell(args.json, planned, key, None)?;
         } else if send(&client, plan).map_err(Error::client(format!("cannot change {key:?}")))? {
-            print(format!("{done} {key:?}\n").as_bytes())?;
+            tell(args.json, done, key, None)?;
         } else {
-            print(format!("left {key:?}: {CHANGED}\n").as_bytes())?;
+            tell(args.json, "left", key, Some(CHANGED))?;
             left += 1;
         }
     }
@@ -75,6 +76,20 @@ pub(super) fn run(args: &cli::Reapply) -> Result<(), Error> {
 }
 
 const CHANGED: &str = "it was changed since";
+
+/// Prints what was done about a key.
+fn tell(as_json: bool, what: &str, key: &str, why: Option<&str>) -> Result<(), Error> {
+    if as_json {
+        let what = what.replace(' ', "_");
+        let told = match why {
+            Some(why) => json!({"result": what, "key": key, "why": why}),
+            None => json!({"result": what, "key": key}),
+        };
+        return print_json(told.to_string().into_bytes());
+    }
+    let why = why.map_or(String::new(), |why| format!(": {why}"));
+    print(format!("{what} {key:?}{why}\n").as_bytes())
+}
 
 /// What files tell of a key.
 struct Told {

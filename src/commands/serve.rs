@@ -17,7 +17,7 @@ use crate::node::{Node, PeerTls};
 use crate::replication::Replication;
 use crate::server::{self, Server};
 use crate::tls::{self, Trust};
-use crate::wal::Role;
+use crate::wal::{Role, is_open};
 use log::{info, warn};
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -134,7 +134,13 @@ fn bind(
         access_log: args.access_log.clone(),
         reopen_access_log: Arc::clone(&signals.to_reopen),
     })
-    .map_err(Error::Listen)
+    .map_err(|error| match error.is_in_use() && is_open(&args.dir) {
+        true => Error::Running {
+            listen: error,
+            dir: args.dir.clone(),
+        },
+        false => Error::Listen(error),
+    })
 }
 
 /// A replica that follows another machine and is itself reached on its own machine alone can be read there, and no more:

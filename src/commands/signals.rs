@@ -136,7 +136,7 @@ fn on_signal(stage: &mut Stage) {
             *stage = Stage::Stopping {
                 since: Instant::now(),
             };
-            info!("stopping: requests that have begun are answered first; once more to stop at once");
+            info!("stopping once the requests that have begun are answered; a second signal stops at once");
             service::is_stopping();
         }
         Stage::Stopping { since } if since.elapsed() < SAME_SIGNAL_MAX => {}

@@ -1,9 +1,10 @@
 //! `pykv status`
 
-use super::{Error, connect, print, print_json, print_text, terminal};
+use super::{Error, connect, print, print_json, terminal};
 use crate::api::{ReplicationStatus, Stats, Status};
 use crate::cli;
 use crate::client::Client;
+use crate::escape;
 use serde::Serialize;
 use std::time::Duration;
 
@@ -45,11 +46,34 @@ fn once(client: &Client, as_json: bool) -> Result<(), Error> {
         let json = serde_json::to_vec(&answers).expect("its keys are strings, and its numbers finite");
         return print_json(json);
     }
-    print_text(&text(&status, &stats))
+    print(text(&status, &stats, terminal::has_colours()).as_bytes())
 }
 
-/// For people: what they ask first stands first.
-pub(super) fn text(status: &Status, stats: &Stats) -> String {
+/// The lines of each group but the last, which has the others: the node's place in its cluster, and trouble.
+const GROUPS: [&[&str]; 3] = [
+    &["health", "node", "data", "process", "connections", "answers"],
+    &["entries", "memory", "reads", "writes", "more memory", "most read"],
+    &["log", "offset", "compaction"],
+];
+
+/// For people, in groups: what they ask first stands first.
+pub(super) fn text(status: &Status, stats: &Stats, with_colours: bool) -> String {
+    let lines = lines(status, stats);
+    let last = GROUPS.len();
+    let group_of = |name: &str| {
+        let group = GROUPS.iter().position(|names| names.contains(&name));
+        group.unwrap_or(last)
+    };
+    let groups = (0..=last).map(|group| {
+        let lines = lines.iter().filter(|(name, _)| group_of(name) == group);
+        lines.map(|one| line(one, with_colours)).collect::<String>()
+    });
+    let groups: Vec<String> = groups.filter(|group| !group.is_empty()).collect();
+    groups.join("\n")
+}
+
+/// Each line: its name, and what it says.
+fn lines(status: &Status, stats: &Stats) -> Vec<(&'static str, String)> {
     let log = &status.log;
     let uptime = humantime::format_duration(Duration::from_secs(status.uptime_seconds));
     let hit_ratio = stats
@@ -129,15 +153,33 @@ pub(super) fn text(status: &Status, stats: &Stats) -> String {
     if status.health == "ok" && lines.iter().any(|(name, _)| *name == "trouble") {
         lines[0].1.push_str(", with trouble: see below");
     }
-    lines.into_iter().map(line).collect()
+    lines
 }
 
-/// A line of a status.
-fn line((name, value): (&str, String)) -> String {
+/// A line of a status. Colours are for what wants to be seen first.
+fn line((name, value): &(&str, String), with_colours: bool) -> String {
     // A node is another machine's word: nothing of it may act on the terminal.
-    let value = value.replace(char::is_control, " ");
-    format!("{name:<12} {value}\n")
+    let value = escape::lines(&value.replace(char::is_control, " ")).into_owned();
+    let colour = match *name {
+        _ if !with_colours => None,
+        "health" if value == "ok" => Some(GREEN),
+        "health" if value.starts_with("ok") => Some(YELLOW),
+        "health" => Some(RED),
+        "trouble" => Some(YELLOW),
+        _ => None,
+    };
+    let value = colour.map_or(value.clone(), |colour| format!("{colour}{value}{PLAIN}"));
+    match with_colours {
+        true => format!("{BOLD}{name:<12}{PLAIN} {value}\n"),
+        false => format!("{name:<12} {value}\n"),
+    }
 }
+
+const BOLD: &str = "\x1b[1m";
+const RED: &str = "\x1b[31m";
+const GREEN: &str = "\x1b[32m";
+const YELLOW: &str = "\x1b[33m";
+const PLAIN: &str = "\x1b[0m";
 
 /// How far the system's clock was set back, where it was.
 fn clock(status: &Status) -> Option<(&'static str, String)> {

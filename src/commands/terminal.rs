@@ -12,9 +12,16 @@ pub(super) fn is_seen() -> bool {
     io::stdout().is_terminal()
 }
 
-/// A key: as it is, or in quotes as the shell takes it where something in it acts on a terminal.
+/// Whether colours are shown: to somebody who sees them, and wants them (<https://no-color.org>).
+pub(super) fn has_colours() -> bool {
+    is_seen() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// A key: as it is, or in quotes as the shell takes it where something in it acts on a terminal, or would be taken for
+/// more than one word.
 pub(super) fn key(key: &str) -> Cow<'_, str> {
-    if escape::chars(key).any(|(_, acts)| acts) {
+    let begins_quoted = key.starts_with(['"', '\'']);
+    if begins_quoted || escape::chars(key).any(|(c, acts)| acts || c.is_whitespace()) {
         Cow::Owned(in_quotes(key.as_bytes()))
     } else {
         Cow::Borrowed(key)
@@ -50,7 +57,9 @@ mod tests {
         assert_eq!(value(b"\xff".to_vec()), b"\"\\xff\"");
         assert_eq!(value("a\u{202e}b".into()), b"\"a\\xe2\\x80\\xaeb\"");
         assert_eq!(key("a\u{200b}b"), "\"a\\xe2\\x80\\x8bb\"");
-        assert_eq!(key("a \"b\" é"), "a \"b\" é");
+        assert_eq!(key("a\"b\"é"), "a\"b\"é");
+        assert_eq!(key("a \"b\" é"), "\"a \\\"b\\\" é\"");
+        assert_eq!(key("\"a\""), "\"\\\"a\\\"\"");
         assert_eq!(key("a\nb\u{9b}"), "\"a\\nb\\xc2\\x9b\"");
         assert_eq!(
             &*json("{\"k\":\"\u{9b}\"}\n".as_bytes()),

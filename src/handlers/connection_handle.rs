@@ -5,6 +5,7 @@ use super::shared::Shared;
 use crate::http::problem::{self, Problem};
 use crate::net::budget::{Charge, Use};
 use crate::net::registry::Peer;
+use crate::system;
 use std::fmt;
 use std::io;
 use std::time::{Duration, Instant};
@@ -83,7 +84,9 @@ impl Aborted {
 impl fmt::Display for Aborted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Aborted::Client(error) => write!(f, "the client took no more of a stream: {error}"),
+            Aborted::Client(error) => {
+                write!(f, "the client took no more of a stream: {}", system::words(error))
+            }
             Aborted::Overloaded => {
                 f.write_str("a stream was cut: answers in flight take all the memory they may")
             }

@@ -5,11 +5,11 @@ use super::body::{self, Patch};
 use super::conditions::Conditions;
 use super::context::Scratch;
 use super::kv;
-use crate::http::problem::Problem;
+use crate::http::problem::{self, Problem};
 use crate::http::request::Head;
 use crate::http::response::{Reply, push_decimal, push_json_string};
 use crate::http::target;
-use crate::node::{Edit, Edited};
+use crate::node::{Edit, Edited, WriteError};
 use crate::session::Session;
 
 /// Gives a key another deadline, or none; or makes its value from the one that is there.
@@ -46,10 +46,17 @@ pub(crate) fn patch(
             (Edit::Append(value), *deadline)
         }
     };
+    let wants_initial = matches!(edit, Edit::Increment { initial: None, .. });
     let edited = session
         .edit(key, edit, deadline, precondition)
         .map_err(Problem::of_denied)?
-        .map_err(|error| Problem::of_write(error, precondition.wants_present()))?;
+        .map_err(|error| match error {
+            WriteError::Missing if wants_initial && !precondition.wants_present() => Problem::new(
+                problem::NO_KEY,
+                "no number is kept under this key; with `initial` it begins with that one",
+            ),
+            error => Problem::of_write(error, precondition.wants_present()),
+        })?;
     kv::push_written_key(&mut scratch.body, key);
     push_made(&mut scratch.body, &edited);
     Ok(kv::written_rest(session, edited.written, scratch))

@@ -1,6 +1,6 @@
 //! Paths and queries: percent-decoding that refuses what it cannot read, and parameters by name.
 //!
-//! A parameter that is not known is refused rather than read over: a misspelt `?upsrt=true` must not
+//! A parameter that is not known is refused rather than ignored: a misspelt `?upsrt=true` must not
 //! quietly do something else.
 
 use super::problem::{self, Kind, Problem};

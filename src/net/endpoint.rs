@@ -123,6 +123,12 @@ impl Listening {
             }
             Endpoint::Unix(path) => {
                 let address = unix_address(path)?;
+                if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty())
+                    && !dir.exists()
+                {
+                    let why = format!("its directory {} does not exist; make it first", dir.display());
+                    return Err(io::Error::new(io::ErrorKind::NotFound, why));
+                }
                 remove_stale(path, &address)?;
                 let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
                 socket.bind(&address)?;

@@ -35,7 +35,10 @@ impl fmt::Display for PromoteError {
         match self {
             PromoteError::IsPrimary => f.write_str("the node is the primary already"),
             PromoteError::Syncing => {
-                f.write_str("the node is taking over the state of another, and holds only a part of it")
+                f.write_str(
+                    "the node copies the state of another, and holds only a part of it; wait for the rest, or restore a \
+                     backup if that node is gone",
+                )
             }
             PromoteError::NoHandover(why) => write!(
                 f,

@@ -1,6 +1,6 @@
 //! Why another node could not be spoken to.
 
-use crate::tls;
+use crate::{system, tls};
 use std::fmt;
 use std::io;
 
@@ -25,7 +25,7 @@ impl fmt::Display for LinkError {
             }
             LinkError::Io(error) => match tls::words_of(error) {
                 Some(words) => f.write_str(&words),
-                None => error.fmt(f),
+                None => f.write_str(&system::words(error)),
             },
             LinkError::Invalid(why) => write!(f, "what it says is no answer of pykv: {why}"),
             LinkError::Refused(why) => f.write_str(why),

@@ -58,6 +58,13 @@ pub(crate) enum Error {
     Setup(io::Error),
 }
 
+impl Error {
+    /// Whether somebody listens there already.
+    pub(crate) fn is_in_use(&self) -> bool {
+        matches!(self, Error::Listen(error) if error.source.kind() == io::ErrorKind::AddrInUse)
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

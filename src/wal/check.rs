@@ -14,9 +14,9 @@ use super::inspect::{check_start, find_useless, is_bare_tail};
 use super::listing::{Listing, LogFile};
 use super::reader::no_store;
 use super::repair::{Fix, mend};
-use super::report::{Damage, FileReport, Report};
+use super::report::{Damage, FileReport, Lost, Report};
 use super::term::LogId;
-use crate::record::{HEAD_BYTES, RECORD_BYTES_MAX};
+use crate::record::{HEAD_BYTES, RECORD_BYTES_MAX, SKIP_BYTES};
 use std::path::{Path, PathBuf};
 
 /// Reads all of a directory that no process has open. Changes nothing.
@@ -24,8 +24,19 @@ use std::path::{Path, PathBuf};
 /// That a file cannot be written is no obstacle: a directory on a read-only file system is checked as any other.
 pub fn check(dir: &Path) -> Result<Report, Error> {
     let dir = open_store(dir, Dir::open_to_read)?;
-    dir.check_last_segment(&dir.list()?)?;
-    examine(&dir, &mut |_, _| Ok(None))
+    // What is beyond repair is said before anything that a repair would accept.
+    let report = examine(&dir, &mut |_, _| Ok(None)).map_err(|error| error.not_mended(dir.path()))?;
+    match dir.check_last_segment(&dir.list()?) {
+        Err(Error::Lost { dir, why, .. }) => Err(Error::Lost {
+            remedy: format!(
+                "put back what is missing; `pykv check --dir {} --repair` accepts that it is lost",
+                dir.display()
+            ),
+            dir,
+            why,
+        }),
+        checked => checked.map(|()| report),
+    }
 }
 
 /// As [`check`], and mends what it finds. The report says what was damaged, and where it was saved to.
@@ -64,10 +75,17 @@ fn missing(checked: Result<(), Error>) -> Result<Option<String>, Error> {
 
 /// Locks a directory that has a store; leaves any other as it is.
 fn open_store(path: &Path, open: impl FnOnce(&Path) -> Result<Dir, Error>) -> Result<Dir, Error> {
-    if !path.is_dir() || Listing::read(path)?.current().next().is_none() {
+    if !path.is_dir() {
         return Err(no_store(path));
     }
-    open(path)
+    if Listing::read(path)?.current().next().is_some() {
+        return open(path);
+    }
+    // One that had a store is to be opened, or it is not known what it lacks. A lock file is not to come to be.
+    if ["LOCK", "ROLE"].iter().any(|name| path.join(name).exists()) {
+        open(path)?.check_is_new()?;
+    }
+    Err(no_store(path))
 }
 
 /// The same error, with the file that the log began with where that is of no use.
@@ -108,6 +126,7 @@ fn examine(dir: &Dir, mend: &mut Mend<'_>) -> Result<Report, Error> {
             bytes,
             why: format!("{what}; the other files are better without it"),
             torn_tail,
+            lost: Lost::default(),
             saved_to: None,
         };
         damage.saved_to = mend(&damage, Fix::SetAside)?;
@@ -213,6 +232,7 @@ fn open_file(
         bytes: length.min(HEADER_BYTES as u64),
         why,
         torn_tail: false,
+        lost: Lost::default(),
         saved_to: None,
     };
     damage.saved_to = mend(&damage, Fix::Header(&header))?;
@@ -228,7 +248,6 @@ fn examine_file(
     report: &mut Report,
     mend: &mut Mend<'_>,
 ) -> Result<u64, Error> {
-    let next_offset = expected.next_offset;
     let is_base = reader.named().kind == Kind::Base;
     let mut records = 0;
     let mut in_base = BaseCount::default();
@@ -248,38 +267,25 @@ fn examine_file(
                 continue;
             }
             Next::End if is_base && !in_base.is_ended => "the base ends before its last record",
-            Next::End if !is_base && next_offset.is_some_and(|next| offset < next) => {
+            Next::End if !is_base && expected.next_offset.is_some_and(|next| offset < next) => {
                 "the segment ends before the next one begins"
             }
             Next::End => return Ok(records),
             Next::Invalid(why) => why,
         };
         verifier.note_gap();
-        let broken = reader.broken();
-        let is_followed = reader.seek_valid()?;
-        // Where the next record begins where the damaged one ends, its first fields are right.
-        let is_known = broken.end == Some(reader.file_position());
-        let is_tail = !is_followed
-            || match (is_known, broken.more) {
-                (true, false) => false,
-                (true, true) => !skip_rest_of_batch(reader, broken.timestamp_ms)?,
-                (false, _) => !skip_rest_of_batch(reader, broken.batch_timestamp_ms)?,
-            };
-        let mut damage = Damage {
-            path: reader.named().path.clone(),
-            file_position: at,
-            offset,
-            bytes: reader.file_position() - at,
-            why: why.to_string(),
-            torn_tail: !is_followed && !is_base && expected.torn_from.is_some_and(|from| offset >= from),
-            saved_to: None,
-        };
-        let missing = next_offset.map_or(0, |next| next.saturating_sub(offset));
+        let (mut damage, is_tail) = look_at_damage(reader, expected, why)?;
+        let missing = expected
+            .next_offset
+            .map_or(0, |next| next.saturating_sub(damage.offset));
+        let is_behind_skip = damage.file_position < at;
         let fix = match is_tail {
             true if is_base && !in_base.is_ended => Fix::EndBase { records },
             // Behind the end of a base, or of a segment that another one follows, there is nothing to keep.
             true if missing == 0 => Fix::Cut,
-            true if missing > RECORD_BYTES_MAX as u64 => Fix::SkipTo(offset + missing),
+            true if is_behind_skip || missing > RECORD_BYTES_MAX as u64 => {
+                Fix::SkipTo(damage.offset + missing)
+            }
             true => Fix::Gap {
                 bytes: missing,
                 is_tail,
@@ -298,14 +304,56 @@ fn examine_file(
             ));
         }
         in_base.has_gap = true;
+        let end = damage.file_position + missing;
         damage.saved_to = mend(&damage, fix)?;
         report.damage.push(damage);
         if is_tail {
             // What follows, if anything, begins where a mended file ends.
-            reader.skip_forward(at + missing);
+            reader.skip_forward(end);
             return Ok(records);
         }
     }
+}
+
+/// Looks at the damage at the cursor, and moves behind it: to the next record that is to be kept. Returns whether there is
+/// none.
+fn look_at_damage(
+    reader: &mut FileReader,
+    expected: &Expected,
+    why: &'static str,
+) -> Result<(Damage, bool), Error> {
+    let (mut at, mut offset) = (reader.file_position(), reader.offset());
+    let is_base = reader.named().kind == Kind::Base;
+    let is_missing_more = reader.is_behind_skip() && expected.next_offset.is_some_and(|next| offset < next);
+    let mut lost = Lost::default();
+    reader.broken_keys().into_iter().for_each(|key| lost.push(key));
+    let broken = reader.broken();
+    let is_followed = reader.seek_valid()?;
+    // Where the next record begins where the damaged one ends, its first fields are right.
+    let is_known = broken.end == Some(reader.file_position());
+    lost.has_unread = !is_known || lost.keys.is_empty();
+    let is_tail = !is_followed
+        || match (is_known, broken.more) {
+            (true, false) => false,
+            (true, true) => !skip_rest_of_batch(reader, broken.timestamp_ms, &mut lost)?,
+            (false, _) => !skip_rest_of_batch(reader, broken.batch_timestamp_ms, &mut lost)?,
+        };
+    if is_missing_more {
+        // Files are missing that followed. The SKIP, which leads to them, is mended with what stands behind it.
+        at -= SKIP_BYTES as u64;
+        offset = reader.named().first_offset + at - HEADER_BYTES as u64;
+    }
+    let damage = Damage {
+        path: reader.named().path.clone(),
+        file_position: at,
+        offset,
+        bytes: reader.file_position() - at,
+        why: why.to_string(),
+        torn_tail: !is_followed && !is_base && expected.torn_from.is_some_and(|from| offset >= from),
+        lost,
+        saved_to: None,
+    };
+    Ok((damage, is_tail))
 }
 
 /// From a cursor after damage, moves past what is left of a batch that the damage is in: a part of a batch is
@@ -313,7 +361,11 @@ fn examine_file(
 ///
 /// Records of a batch have one timestamp. Where the damage has taken the first of them, so that the timestamp is
 /// not known, records after it that say that their batch continues count as the rest of one.
-fn skip_rest_of_batch(reader: &mut FileReader, mut timestamp_ms: Option<u64>) -> Result<bool, Error> {
+fn skip_rest_of_batch(
+    reader: &mut FileReader,
+    mut timestamp_ms: Option<u64>,
+    lost: &mut Lost,
+) -> Result<bool, Error> {
     loop {
         match reader.peek()? {
             Next::End => return Ok(false),
@@ -326,6 +378,7 @@ fn skip_rest_of_batch(reader: &mut FileReader, mut timestamp_ms: Option<u64>) ->
                 }
                 let is_last = !record.more;
                 timestamp_ms = Some(record.timestamp_ms);
+                lost.push(String::from_utf8_lossy(record.key).into_owned());
                 reader.record(bytes);
                 if is_last {
                     return Ok(reader.peek()? != Next::End);

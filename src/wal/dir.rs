@@ -140,6 +140,11 @@ impl Dir {
     }
 }
 
+/// Whether a process has a directory open.
+pub(crate) fn is_open(path: &Path) -> bool {
+    path.is_dir() && matches!(Dir::open_to_read(path), Err(Error::Locked { .. }))
+}
+
 /// Whether the directory is still this node's: asked now and then, and before anything is built on it.
 impl Dir {
     /// An error where the path no longer leads to the directory that is open, or LOCK is another file.

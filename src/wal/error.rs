@@ -196,15 +196,15 @@ impl fmt::Display for Error {
                 let dir = path.parent().unwrap_or(path).display();
                 write!(
                     f,
-                    "{} is damaged at byte {file_position} (offset {offset}): {why}; `pykv check --dir {dir}` shows \
-                     what is whole, `pykv check --dir {dir} --repair` sets the damage aside",
+                    "{} is damaged at byte {file_position} (offset {offset}): {why}; `pykv check --dir {dir}` says what \
+                     is lost, and whether a repair can save the rest",
                     path.display()
                 )
             }
             Error::Inconsistent { dir, why } => {
                 write!(
                     f,
-                    "the files in {} do not fit together: {why}; restore them from a copy",
+                    "the files in {0} do not fit together: {why}; `pykv check --dir {0}` says whether a repair can help",
                     dir.display()
                 )
             }

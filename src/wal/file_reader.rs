@@ -6,6 +6,8 @@
 //! Never more than a record or a batch and a buffer is held in memory, and never by a length that the file cannot
 //! back: a damaged length field allocates nothing.
 
+mod broken;
+
 use super::dir_handle::DirHandle;
 use super::error::Error;
 use super::header::{HEADER_BYTES, Header, HeaderError, Kind};
@@ -34,19 +36,6 @@ pub(super) enum Next {
     Invalid(&'static str),
 }
 
-/// What is known of a damaged record: its first fields may be right, and the records of its batch before it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Broken {
-    /// The timestamp of its batch, where whole records of that stand before it.
-    pub(super) batch_timestamp_ms: Option<u64>,
-    /// Where in the file it would end.
-    pub(super) end: Option<u64>,
-    /// Whether its batch would go on after it.
-    pub(super) more: bool,
-    /// What its timestamp would be.
-    pub(super) timestamp_ms: Option<u64>,
-}
-
 /// Why a segment has bytes after the record that says where the log continues.
 const BEHIND_SKIP: &str = "the segment goes on behind its last record";
 
@@ -67,8 +56,8 @@ pub(super) struct FileReader {
     batch_end: u64,
     /// Up to here in the file, a batch was seen not to be whole, and why.
     broken_batch: Option<(u64, &'static str)>,
-    /// The offset that a SKIP has named, once it was read.
-    next_offset: Option<u64>,
+    /// Once a SKIP was read: where in the file it ends, and the offset that it has named.
+    skip: Option<(u64, u64)>,
     /// The record that was read last.
     last: Option<LastRecord>,
 }
@@ -121,7 +110,7 @@ impl FileReader {
             file_position: HEADER_BYTES as u64,
             batch_end: 0,
             broken_batch: None,
-            next_offset: None,
+            skip: None,
             last: None,
         }
     }
@@ -164,9 +153,17 @@ impl FileReader {
     /// SKIP, where the log continues.
     pub(super) fn offset(&self) -> u64 {
         match self.named.kind {
-            Kind::Log => self.next_offset.unwrap_or(self.checksum_position()),
+            Kind::Log => match self.skip {
+                Some((_, next_offset)) => next_offset,
+                None => self.checksum_position(),
+            },
             Kind::Base => self.named.first_offset,
         }
+    }
+
+    /// Whether the record that was read last is a SKIP: the segment has nothing more to say.
+    pub(super) fn is_behind_skip(&self) -> bool {
+        self.skip.is_some()
     }
 
     /// What a record at the cursor has in its checksum: see [`crate::record`].
@@ -186,7 +183,7 @@ impl FileReader {
         loop {
             let unread = &self.buffer[self.start..];
             match Record::decode(self.checksum_position(), unread) {
-                Ok(_) if self.next_offset.is_some() => return Ok(Next::Invalid(BEHIND_SKIP)),
+                Ok(_) if self.is_behind_skip() => return Ok(Next::Invalid(BEHIND_SKIP)),
                 Ok((record, bytes)) if record.operation == Operation::Skip => {
                     let end = self.checksum_position() + bytes as u64;
                     return Ok(match record.skips_to(end) {
@@ -250,23 +247,6 @@ impl FileReader {
         Ok(Some(why))
     }
 
-    /// What is known of the damage at the cursor, where [`FileReader::peek`] has found some.
-    pub(super) fn broken(&self) -> Broken {
-        let unread = &self.buffer[self.start..];
-        let first = Record::decode(self.checksum_position(), unread).ok();
-        let ahead = match (first, self.broken_batch) {
-            (Some(_), Some((until, _))) => (until - self.file_position) as usize,
-            _ => 0,
-        };
-        let head = unread.get(ahead..).and_then(Record::peek_head);
-        Broken {
-            batch_timestamp_ms: first.map(|(record, _)| record.timestamp_ms),
-            end: head.map(|(bytes, ..)| self.file_position + (ahead + bytes) as u64),
-            more: head.is_some_and(|(_, more, _)| more),
-            timestamp_ms: head.map(|(.., timestamp_ms)| timestamp_ms),
-        }
-    }
-
     /// The record that [`FileReader::peek`] found.
     pub(super) fn look(&self, bytes: usize) -> Record<'_> {
         Record::decode_checked(&self.buffer[self.start..self.start + bytes])
@@ -282,7 +262,7 @@ impl FileReader {
         self.advance(bytes);
         let record = Record::decode_checked(&self.buffer[at..at + bytes]);
         if record.operation == Operation::Skip {
-            self.next_offset = record.value_u64();
+            self.skip = record.value_u64().map(|to| (self.file_position, to));
         }
         record
     }
@@ -315,7 +295,7 @@ impl FileReader {
         self.forget_buffer();
         self.file_position = file_position;
         self.batch_end = 0;
-        self.next_offset = None;
+        self.skip = self.skip.filter(|(end, _)| *end == file_position);
     }
 
     /// Drops what was read ahead, which may have changed since.

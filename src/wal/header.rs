@@ -45,6 +45,14 @@ impl Kind {
         }
     }
 
+    /// Whether these may be the first bytes of a file of any kind, as far as they go.
+    pub(super) fn may_begin(bytes: &[u8]) -> bool {
+        [Kind::Base, Kind::Log].iter().any(|kind| {
+            let magic = kind.magic();
+            bytes.starts_with(magic) || magic.starts_with(bytes)
+        })
+    }
+
     pub(super) fn name(self) -> &'static str {
         match self {
             Kind::Base => "base",

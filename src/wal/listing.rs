@@ -76,9 +76,15 @@ impl LogFile {
                 path: path.to_path_buf(),
                 found,
             }),
-            Err(HeaderError::Damaged(_)) => Err(no_store(
-                "it is no backup, base or segment, or its header is damaged",
-            )),
+            Err(HeaderError::Damaged(why)) if Kind::may_begin(&bytes) => Err(Error::IncompleteBackup {
+                path: path.to_path_buf(),
+                file_position: 0,
+                why: match bytes.is_empty() {
+                    true => "the file is empty".to_owned(),
+                    false => why.to_owned(),
+                },
+            }),
+            Err(HeaderError::Damaged(_)) => Err(no_store("it is no backup, base or segment of pykv")),
         }
     }
 }

@@ -123,7 +123,7 @@ impl Dir {
             dir: self.path().to_path_buf(),
             why,
             remedy: format!(
-                "put back what is missing, or `pykv check --dir {dir} --repair` accepts that it is lost"
+                "put back what is missing; `pykv check --dir {dir}` says whether a repair (--repair) can save the rest"
             ),
         }
     }

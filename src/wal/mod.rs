@@ -112,6 +112,7 @@ pub(crate) use commit_queue::OnDurable;
 pub(crate) use compaction_state::{CompactionStatus, Finished};
 pub(crate) use copy::ReplicaAppend;
 pub(crate) use digest_verifier::Mismatch;
+pub(crate) use dir::is_open;
 pub(crate) use disk::Disk;
 pub(crate) use entry::{Change, put_bytes, removal_bytes};
 pub use error::Error;
@@ -126,6 +127,8 @@ pub(crate) use options::Progress;
 pub use options::{Options, Policy};
 pub(crate) use reader::{Read, Reader};
 pub(crate) use recovery::{SEGMENT_BYTES_CEILING, UNWRITTEN_BYTES_CEILING};
+#[cfg(test)]
+pub(crate) use report::Lost;
 pub(crate) use report::{Damage, Report};
 pub(crate) use shared::Waiter;
 pub(crate) use snapshot::{Snapshot, SnapshotError};

@@ -116,8 +116,10 @@ pub(super) fn begin_branch(
     beginning.branch(log.position).note(&mut log.branches);
     match append(dir, disk, log, &records, continues_at) {
         Ok(()) => {
+            // After a base without records behind it there was nothing to close, as in a store that was restored.
+            let was_closed = log.digest.is_some() || log.last.is_none();
             log.last = last;
-            if log.digest.is_none() {
+            if !was_closed {
                 log::warn!("the log was not closed in order; it continues at offset {continues_at}");
             }
             Ok(())

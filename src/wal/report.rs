@@ -34,8 +34,36 @@ pub struct Damage {
     pub why: String,
     /// Whether they are a torn tail: a start cuts it off by itself, and nothing acknowledged is in it.
     pub torn_tail: bool,
+    /// Which keys they said something of.
+    pub lost: Lost,
     /// Where a repair has saved them.
     pub saved_to: Option<PathBuf>,
+}
+
+/// The keys of which damaged bytes said something.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// As far as they can be read, and no more than [`LOST_KEYS_MAX`].
+    pub keys: Vec<String>,
+    /// How many more there are.
+    pub more: u64,
+    /// Whether these bytes may have said something of other keys too.
+    pub has_unread: bool,
+}
+
+/// Most keys that are named.
+const LOST_KEYS_MAX: usize = 20;
+
+impl Lost {
+    pub(super) fn push(&mut self, key: String) {
+        if self.keys.contains(&key) {
+            return;
+        }
+        match self.keys.len() < LOST_KEYS_MAX {
+            true => self.keys.push(key),
+            false => self.more += 1,
+        }
+    }
 }
 
 /// What a directory holds, and what of it is damaged.

@@ -251,7 +251,7 @@ impl Writer {
         self.next_segment_at = Some(self.position);
         self.segment = self.create_segment(self.position).map_err(Failure::Write)?;
         self.next_segment_at = None;
-        log::info!("the log goes on in {}", self.segment.path.display());
+        log::info!("the log continues in {}", self.segment.path.display());
         Ok(())
     }
 

@@ -14,11 +14,12 @@ mod tally;
 
 use super::lines::{self, Form, Line, Lines};
 use super::progress::{Progress, rate};
-use super::{Error, connect};
+use super::{Error, connect, print_json};
 use crate::cli::Import;
 use indicatif::HumanCount;
 use read::{Batch, Gatherer};
 use send::Sender;
+use serde_json::{Value, json};
 use std::io::{self, BufRead, Write};
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
@@ -56,7 +57,11 @@ pub(super) fn run(args: &Import) -> Result<(), Error> {
     });
     let time = progress.end();
     let (faults, broken) = tally.end();
-    summarize(&tally, time, &faults);
+    name_faults(&faults);
+    match args.json {
+        true => print_json(json(&tally, time, &faults).to_string().into_bytes())?,
+        false => summarize(&tally, time),
+    }
     read.map_err(lines::broken(&args.file))?;
     if let Some(source) = broken {
         let doing = "the import broke off; run it again".to_owned();
@@ -107,8 +112,25 @@ fn read_all(
     Ok(())
 }
 
-/// Says on standard error what came of it.
-fn summarize(tally: &Tally, time: Duration, faults: &Faults) {
+/// For programs.
+fn json(tally: &Tally, time: Duration, faults: &Faults) -> Value {
+    let named = faults.named.iter();
+    let named: Vec<Value> = named
+        .map(|(line, why)| json!({"line": line, "why": why}))
+        .collect();
+    json!({
+        "imported": tally.keys.load(Relaxed),
+        "left_alone": tally.left_alone.load(Relaxed),
+        "expired": tally.expired.load(Relaxed),
+        "retries": tally.retries.load(Relaxed),
+        "left_out": faults.count,
+        "faults": named,
+        "seconds": time.as_secs_f64(),
+    })
+}
+
+/// Says on standard error which lines were left out.
+fn name_faults(faults: &Faults) {
     // Nothing is left to be done where standard error takes no more.
     let mut err = io::stderr().lock();
     for (number, why) in &faults.named {
@@ -120,6 +142,10 @@ fn summarize(tally: &Tally, time: Duration, faults: &Faults) {
     if more > 0 {
         let _ = writeln!(err, "and {} more", HumanCount(more));
     }
+}
+
+/// Says on standard error what came of it.
+fn summarize(tally: &Tally, time: Duration) {
     let keys = tally.keys.load(Relaxed);
     let left_alone = match tally.left_alone.load(Relaxed) {
         0 => String::new(),
@@ -140,7 +166,7 @@ fn summarize(tally: &Tally, time: Duration, faults: &Faults) {
     };
     let seconds = time.as_secs_f64();
     let _ = writeln!(
-        err,
+        io::stderr().lock(),
         "imported {}{left_alone}{expired}, in {seconds:.1} s{rate}{retries}",
         HumanCount(keys)
     );

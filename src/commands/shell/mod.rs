@@ -10,9 +10,7 @@ mod history;
 mod parse;
 
 use super::lines::{self, Form, Line, Lines};
-use super::{
-    Error, beginning_with, connect, deadline, exists, incr, missing_or, print, print_text, status, terminal,
-};
+use super::{Error, beginning_with, connect, deadline, exists, incr, missing_or, print, status, terminal};
 use crate::api::LIST_LIMIT_MAX;
 use crate::cli::{Shell, Span};
 use crate::client::{Client, Condition};
@@ -134,7 +132,7 @@ impl Session {
         match command {
             Command::Get(keys) => self.get(&keys),
             Command::Incr(key, by) => {
-                let answer = incr::increment(client, &key, by)?;
+                let answer = incr::increment(client, &key, by, by)?;
                 print(format!("{}\n", incr::number(&answer)?).as_bytes())
             }
             Command::Exists(keys) => {
@@ -177,7 +175,7 @@ impl Session {
                 let doing = "cannot ask for the status";
                 let status = client.status().map_err(Error::client(doing))?;
                 let stats = client.stats().map_err(Error::client(doing))?;
-                print_text(&status::text(&status, &stats))
+                print(status::text(&status, &stats, terminal::has_colours()).as_bytes())
             }
             Command::Stats => {
                 let stats = client

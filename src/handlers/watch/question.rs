@@ -66,7 +66,7 @@ impl<'a> Question<'a> {
                 Problem::new(problem::OFFSET_GONE, detail).field(self.after_field)
             }
             FeedError::OtherRecord { .. } | FeedError::Log(_) => {
-                log::error!("a watcher cannot go on: {detail}");
+                log::error!("a watcher cannot continue: {detail}");
                 Problem::new(problem::LOG_UNREADABLE, detail)
             }
         }

@@ -2,6 +2,7 @@
 //! say why not, and must never cost what is whole.
 
 use super::*;
+use crate::record::SKIP_BYTES;
 use crate::wal::check::repair_on;
 use crate::wal::disk::{Disk, faults::Plan};
 use crate::wal::header::HEADER_BYTES;
@@ -123,7 +124,7 @@ fn bytes_put_into_a_segment_cost_what_is_behind_them_in_it() {
 fn a_log_without_its_beginning_is_refused_by_all() {
     let (dir, options, _) = several_segments();
     std::fs::remove_file(&segments(dir.path())[0]).unwrap();
-    assert!(matches!(check(dir.path()), Err(Error::Inconsistent { .. })));
+    assert!(matches!(check(dir.path()), Err(Error::NotMended { .. })));
     assert!(matches!(repair(dir.path()), Err(Error::NotMended { .. })));
     assert!(matches!(Node::open(options), Err(Error::Inconsistent { .. })));
 }
@@ -181,6 +182,34 @@ fn a_damaged_skip_is_mended_by_a_skip() {
     assert!(mended < bytes.len() as u64 + 100, "{mended} bytes");
     assert!(check(dir.path()).unwrap().is_whole());
     assert_eq!(opened(&options), held);
+}
+
+/// Behind a SKIP, and where files are missing that it led to, a repair keeps the log going on where the next file begins.
+#[test]
+fn what_follows_a_skip_is_mended_by_a_skip() {
+    for is_missing in [false, true] {
+        let (dir, options, _) = several_segments();
+        opened(&options); // A second start, so that a segment ends with a SKIP.
+        opened(&options);
+        let all = segments(dir.path());
+        let skips = |path: &&PathBuf| {
+            let bytes = std::fs::read(path).unwrap();
+            Record::peek_key(&bytes[bytes.len() - SKIP_BYTES..]).is_some_and(<[u8]>::is_empty)
+        };
+        let at = all.iter().position(|path| skips(&path)).unwrap();
+        if is_missing {
+            std::fs::remove_file(&all[at + 1]).unwrap();
+        } else {
+            let mut bytes = std::fs::read(&all[at]).unwrap();
+            bytes.extend_from_slice(&[0x5a; 25]);
+            std::fs::write(&all[at], bytes).unwrap();
+        }
+        assert!(Node::open(options.clone()).is_err_and(|error| error.is_damage()));
+        let repaired = repair(dir.path()).unwrap();
+        assert_eq!(repaired.damage.len(), 1, "{repaired:?}");
+        assert!(check(dir.path()).unwrap().is_whole());
+        opened(&options);
+    }
 }
 
 /// The files of a directory, and what is in them.
