@@ -1,6 +1,6 @@
 //! The order of the locks that a thread may hold together, checked in debug builds.
 //!
-//! - Order: [`Turn`](Rank::Turn) < [`Promotion`](Rank::Promotion) < [`Base`](Rank::Base) < [`Role`](Rank::Role) <
+//! - Order: [`Edit`](Rank::Edit) < [`Turn`](Rank::Turn) < [`Promotion`](Rank::Promotion) < [`Base`](Rank::Base) < [`Role`](Rank::Role) <
 //!   [`Apply`](Rank::Apply) < [`Writer`](Rank::Writer) < [`Store`](Rank::Store).
 //! - A thread that holds one may take a later one, and never an earlier one, nor the same again.
 //! - A debug build panics at the first lock that is taken out of order, whether or not it would have blocked. So
@@ -13,6 +13,8 @@ use std::ops::{Deref, DerefMut};
 /// A lock's place in the order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Rank {
+    /// An edit that was overtaken is made anew.
+    Edit,
     /// A write makes room for what is large.
     Turn,
     /// A promotion for which the primary holds its writers.
@@ -136,6 +138,7 @@ mod tests {
             thread::spawn(both).join().is_err()
         };
         let ranks = [
+            Rank::Edit,
             Rank::Turn,
             Rank::Promotion,
             Rank::Base,

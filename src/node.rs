@@ -99,6 +99,8 @@ pub struct Node {
     followers: Followers,
     /// Held by the one write that has room kept for it: before the store's lock.
     room: Mutex<()>,
+    /// Edits that were overtaken are made anew one after the other.
+    edits: edit::Turns,
 }
 
 impl Node {
@@ -163,6 +165,7 @@ impl Node {
             opened: Instant::now(),
             run,
             room: Mutex::new(()),
+            edits: edit::Turns::default(),
         };
         if role == Role::Replica && node.is_empty_store() && !was_synced {
             // What it has is not what it is to show.

@@ -106,9 +106,10 @@ impl<'a> Session<'a> {
         edit: Edit<'_>,
         deadline: Option<Deadline>,
         precondition: Precondition<'_>,
+        room: &mut dyn FnMut(usize) -> bool,
     ) -> Result<Result<Edited, WriteError>, Denied> {
         self.may_use(key)?;
-        Ok(self.node.edit(key, edit, deadline, precondition))
+        Ok(self.node.edit(key, edit, deadline, precondition, room))
     }
 
     /// As [`Node::delete`].
@@ -134,10 +135,11 @@ impl<'a> Session<'a> {
         Ok(self.node.batch_within(steps, reads))
     }
 
-    /// As [`Node::lister`]. Without a prefix it shows all keys that the client may use.
+    /// As [`Node::lister_within`]. Without a prefix it shows all keys that the client may use.
     pub(crate) fn lister(
         &self,
         prefix: &str,
+        pattern: &str,
         cursor: Option<Cursor>,
         with_values: bool,
     ) -> Result<Result<Lister<'a>, CursorError>, Denied> {
@@ -145,7 +147,9 @@ impl<'a> Session<'a> {
             self.may_use_all(prefix)?;
         }
         let within = self.grant.prefixes().cloned();
-        Ok(self.node.lister_within(prefix, within, cursor, with_values))
+        Ok(self
+            .node
+            .lister_within(prefix, pattern, within, cursor, with_values))
     }
 
     /// As [`Node::count_prefix`].

@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
+use std::time::Duration;
 
 const JSON: [(&str, &str); 1] = [("Content-Type", "application/json")];
 
@@ -350,5 +351,37 @@ fn increments_of_many_clients_over_crashes() {
             "{count} is there, {} were answered, and up to {unanswered} more were sent",
             all.len()
         );
+    }
+}
+
+/// Many clients append to one key, beside one that replaces it by force: each append is answered, and is there once. What
+/// they hold together stays within the bound, so some may be refused for want of room, and try again.
+#[test]
+fn appends_of_many_clients_to_one_key_stay_within_the_bound_and_none_is_lost() {
+    const CLIENTS: usize = 24;
+    const APPENDS: usize = 20;
+    let node = Server::start(&["--max-in-flight", "4MiB", "--max-value", "1MiB"]);
+    node.client().add("log", "").expect(201);
+    node.client().add("beside", "0").expect(201);
+    let address = node.address();
+    thread::scope(|scope| {
+        for number in 0..CLIENTS {
+            scope.spawn(move || {
+                let mut client = Client::connect(address);
+                let piece = format!("<{number:02}>{}", "x".repeat(252));
+                for _ in 0..APPENDS {
+                    assert!(poll(Duration::from_secs(60), || {
+                        let answer = patch(&mut client, "log", json!({"append": piece}));
+                        assert!([200, 503].contains(&answer.status), "{answer:?}");
+                        answer.status == 200
+                    }));
+                }
+            });
+        }
+    });
+    let value = value(&mut node.client(), "log");
+    assert_eq!(value.len(), CLIENTS * APPENDS * 256);
+    for number in 0..CLIENTS {
+        assert_eq!(value.matches(&format!("<{number:02}>")).count(), APPENDS);
     }
 }

@@ -134,6 +134,14 @@ fn a_listing_takes_a_prefix_a_limit_and_a_cursor() {
     ] {
         client.get(&format!("/kv/?{query}")).expect_problem(400);
     }
+    // A cursor of one question would skip keys that another one asks for.
+    for query in ["prefix=a", "match=*", "prefix=&match=b"] {
+        let answer = client.get(&format!("/kv/?limit=2&cursor={cursor}&{query}"));
+        answer.expect_problem(400);
+    }
+    client
+        .get(&format!("/kv/?limit=3&cursor={cursor}&values=true"))
+        .expect(200);
     // Cursors do not outlive the process; to be told so is better than to miss keys.
     node.restart();
     let answer = node.get(&format!("/kv/?limit=2&cursor={cursor}"));

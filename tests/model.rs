@@ -362,7 +362,13 @@ fn edit(
     let (precondition, holds) = model.precondition(&key, condition);
     let wanted = until.map(|until| deadline(until).0);
     let expected = model.edited(&key, made, until);
-    match node.edit(Key::new(&key).unwrap(), made.edit(), wanted, precondition) {
+    match node.edit(
+        Key::new(&key).unwrap(),
+        made.edit(),
+        wanted,
+        precondition,
+        &mut |_| true,
+    ) {
         Ok(edited) => {
             node.wait(edited.written.version).unwrap();
             prop_assert!(holds, "{:?} of {:?}", made, key);

@@ -39,16 +39,13 @@ pub(crate) fn patch(
             initial,
             deadline,
         } => (Edit::Increment { by, initial }, deadline),
-        Patch::Append { value, deadline } => {
-            // The value that it makes is in no body, and is held like one.
-            let meta = session.peek(key).map_err(Problem::of_denied)?;
-            room.take(body.len() + meta.map_or(0, |meta| meta.value_bytes))?;
-            (Edit::Append(value), *deadline)
-        }
+        Patch::Append { value, deadline } => (Edit::Append(value), *deadline),
     };
     let wants_initial = matches!(edit, Edit::Increment { initial: None, .. });
     let edited = session
-        .edit(key, edit, deadline, precondition)
+        .edit(key, edit, deadline, precondition, &mut |bytes| {
+            room.take(body.len() + bytes).is_ok()
+        })
         .map_err(Problem::of_denied)?
         .map_err(|error| match error {
             WriteError::Missing if wants_initial && !precondition.wants_present() => Problem::new(

@@ -1,5 +1,6 @@
 //! What a node refuses, as a client sees it.
 
+use super::connection_handle::overloaded;
 use crate::auth::Denied;
 use crate::http::problem::{
     self, DISK_FULL, EXISTS, NO_WRITES, NOT_A_NUMBER, OVERFLOW, PRECONDITION, Problem, SHAPE,
@@ -28,6 +29,8 @@ impl Problem {
             WriteError::Overflow => Problem::new(OVERFLOW, error.to_string()),
             WriteError::Past => Problem::new(SHAPE, error.to_string()).field("expires_at_ms"),
             WriteError::TooLarge { bytes_max } => value_too_large(bytes_max),
+            WriteError::NoRoom => overloaded(),
+            WriteError::Contended => Problem::new(problem::OVERLOADED, error.to_string()).retry_after(1),
             WriteError::Refused(refusal) => Problem::of_refusal(&refusal),
         }
     }

@@ -70,8 +70,9 @@ pub(crate) fn list<'a>(session: Session<'a>, head: &Head<'_>) -> Result<Answer<'
     let [prefix, limit, cursor, values, pattern] = target::parameters(head.query, names)?;
     let prefix = prefix.map(Cow::into_owned).unwrap_or_default();
     let with_values = target::flag("values", values.as_deref())?;
-    let glob = pattern
-        .map(|pattern| Glob::parse(&pattern))
+    let pattern = pattern.map(Cow::into_owned).unwrap_or_default();
+    let glob = (!pattern.is_empty())
+        .then(|| Glob::parse(&pattern))
         .transpose()
         .map_err(|why| Problem::new(problem::BAD_QUERY, why).field("match"))?;
     let limit = match limit {
@@ -98,7 +99,7 @@ pub(crate) fn list<'a>(session: Session<'a>, head: &Head<'_>) -> Result<Answer<'
         .transpose()?;
     Ok(Answer::Later(Box::new(move |_| {
         let lister = session
-            .lister(&prefix, cursor, with_values)
+            .lister(&prefix, &pattern, cursor, with_values)
             .map_err(Problem::of_denied)?;
         let lister = lister.map_err(|error| {
             let (kind, detail) = match error {
@@ -106,9 +107,9 @@ pub(crate) fn list<'a>(session: Session<'a>, head: &Head<'_>) -> Result<Answer<'
                     problem::STALE_CURSOR,
                     "the node was restarted; start the listing again",
                 ),
-                CursorError::OtherPrefix => (
+                CursorError::OtherQuestion => (
                     problem::BAD_QUERY,
-                    "the cursor belongs to a listing of another prefix",
+                    "the cursor belongs to a listing with another `prefix` or `match`",
                 ),
             };
             Problem::new(kind, detail).field("cursor")

@@ -5,12 +5,17 @@
 //! - The log holds the value that was made. A replay and a replica compute nothing.
 //! - The store's lock covers the look at the old value and the change to the new one, and not what lies between: the new
 //!   value is put over the version that was seen, and no version ever comes back. Where the key has changed meanwhile,
-//!   the edit is made anew.
+//!   the edit is made anew. Edits that were overtaken take turns ([`Turns`]), so that they do not overtake one another
+//!   again and again, and each of them holds one value at most.
 
 use super::Node;
 use super::write::{Deadline, Found, Mode, Precondition, WriteError, Written};
 use crate::key::Key;
+use crate::lock_order::{Rank, Ranked};
 use crate::pair::Pair;
+use crate::wal::Refusal;
+use std::sync::{Mutex, MutexGuard};
+use std::time::Instant;
 
 /// How a value is made from the one that is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,12 +91,69 @@ impl Edit<'_> {
         }
     }
 
+    /// Bytes held while a value is made and put: the value, the pair made of it, and the old one, which another write may
+    /// have taken out of the store meanwhile.
+    fn held_bytes_max(self, seen: &Seen) -> usize {
+        let before_bytes = seen.pair.as_ref().map_or(0, |pair| pair.value().len());
+        match self {
+            Edit::Increment { .. } => before_bytes,
+            Edit::Append(_) => 2 * self.value_bytes_max(before_bytes) + before_bytes,
+        }
+    }
+
     /// Bytes that the new value may have, where the old one has so many.
     pub(super) fn value_bytes_max(self, before_bytes: usize) -> usize {
         match self {
             Edit::Increment { .. } => NUMBER_BYTES_MAX,
             Edit::Append(more) => before_bytes + more.len(),
         }
+    }
+}
+
+/// How often an edit is made anew. Those that were overtaken take turns, so only other kinds of writes come before: a
+/// client that loses to them so often is one that had better wait.
+const TRIES_MAX: usize = 1000;
+
+/// Keys share so many turns, by their hashes.
+const TURNS: usize = 64;
+
+/// The turns of edits that were overtaken: one lock for all keys of like hashes. It is held while a value is made and
+/// put, which may wait for the log, for its time limit at most. What the log refuses meanwhile it refuses to all who wait
+/// for the turn: they do not wait for the log one after the other.
+pub(super) struct Turns([Mutex<LastRefusal>; TURNS]);
+
+/// When the log refused an edit last, and why.
+type LastRefusal = Option<(Instant, Refusal)>;
+
+impl Default for Turns {
+    fn default() -> Turns {
+        Turns([const { Mutex::new(None) }; TURNS])
+    }
+}
+
+impl Turns {
+    fn take(&self, hash: u64) -> Result<Turn<'_>, Refusal> {
+        self.take_since(hash, Instant::now())
+    }
+
+    fn take_since(&self, hash: u64, waits_since: Instant) -> Result<Turn<'_>, Refusal> {
+        let last = &self.0[hash as usize % TURNS];
+        let last = Ranked::take(Rank::Edit, || {
+            last.lock().expect("nothing in the turn of an edit panics")
+        });
+        match &*last {
+            Some((at, refusal)) if *at >= waits_since => Err(refusal.clone()),
+            _ => Ok(Turn(last)),
+        }
+    }
+}
+
+/// The turn of an edit. The next one has it once this is dropped.
+struct Turn<'a>(Ranked<MutexGuard<'a, LastRefusal>>);
+
+impl Turn<'_> {
+    fn note_refusal(&mut self, refusal: &Refusal) {
+        *self.0 = Some((Instant::now(), refusal.clone()));
     }
 }
 
@@ -137,17 +199,24 @@ pub(super) fn is_overtaken(error: &WriteError, keeps_deadline: bool) -> bool {
 }
 
 impl Node {
-    /// Makes a key's value from the one that is there. The key keeps its deadline, unless there is another one.
+    /// Makes a key's value from the one that is there. The key keeps its deadline, unless there is another one. `room` is
+    /// asked before a value is made, whether so many bytes of memory may be held; asked again, perhaps with more, where
+    /// the value has changed meanwhile.
     pub fn edit(
         &self,
         key: Key<'_>,
         edit: Edit<'_>,
         deadline: Option<Deadline>,
         precondition: Precondition<'_>,
+        room: &mut dyn FnMut(usize) -> bool,
     ) -> Result<Edited, WriteError> {
-        loop {
+        let mut turn = None;
+        for _ in 0..TRIES_MAX {
             let seen = self.seen(key);
             precondition.check(seen.found.map(|found| found.version))?;
+            if !room(edit.held_bytes_max(&seen)) {
+                return Err(WriteError::NoRoom);
+            }
             let made = edit.make(seen.pair.as_ref().map(Pair::value))?;
             let put = self.put(
                 key,
@@ -157,10 +226,20 @@ impl Node {
                 seen.precondition(),
             );
             match put {
+                Ok(written) => return Ok(made.put(written)),
                 Err(error) if is_overtaken(&error, deadline.is_none()) => {}
-                result => return Ok(made.put(result?)),
+                Err(error) => {
+                    if let (WriteError::Refused(refusal), Some(turn)) = (&error, &mut turn) {
+                        Turn::note_refusal(turn, refusal);
+                    }
+                    return Err(error);
+                }
+            }
+            if turn.is_none() {
+                turn = Some(self.edits.take(self.store.hash(key.as_bytes()))?);
             }
         }
+        Err(WriteError::Contended)
     }
 
     fn seen(&self, key: Key<'_>) -> Seen {
@@ -233,5 +312,16 @@ mod tests {
         assert_eq!(increment(Some(7)).make(None).unwrap().value, b"7");
         assert!(matches!(increment(None).make(None), Err(WriteError::Missing)));
         assert!(matches!(Edit::Append(b"x").make(None), Err(WriteError::Missing)));
+    }
+
+    #[test]
+    fn a_refusal_is_that_of_all_who_wait_for_the_turn_meanwhile() {
+        let turns = Turns::default();
+        let waits_since = Instant::now();
+        let mut first = turns.take(7).unwrap();
+        first.note_refusal(&Refusal::Full);
+        drop(first);
+        assert!(matches!(turns.take_since(7, waits_since), Err(Refusal::Full)));
+        assert!(turns.take(7).is_ok(), "who comes later asks the log again");
     }
 }

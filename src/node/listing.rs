@@ -15,19 +15,20 @@ const WALK_BYTES: usize = 32 * 1024;
 /// What a [`Lister`] holds at most, in bytes, beside one large entry that it was allowed to take.
 pub(crate) const LISTER_BYTES: usize = WALK_BYTES + WALK_SLOTS * size_of::<ListedEntry>();
 
-/// Where a listing continues: a slot of the store, valid until the process ends, and in a listing of the same prefix.
+/// Where a listing continues: a slot of the store, valid until the process ends, and in a listing of the same
+/// prefix and pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
     slot: Slot,
     run: u32,
-    /// Tells the prefix from others.
-    prefix: u32,
+    /// Tells the prefix and the pattern from others.
+    question: u32,
 }
 
 impl Cursor {
     /// As text, for a query.
     pub fn encode(self) -> String {
-        format!("{:08x}{:08x}{:08x}", self.run, self.prefix, self.slot)
+        format!("{:08x}{:08x}{:08x}", self.run, self.question, self.slot)
     }
 
     /// From text; `None` where it is no cursor of any node.
@@ -38,7 +39,7 @@ impl Cursor {
         let part = |range| u32::from_str_radix(&text[range], 16).ok();
         Some(Cursor {
             run: part(0..8)?,
-            prefix: part(8..16)?,
+            question: part(8..16)?,
             slot: part(16..24)?,
         })
     }
@@ -49,8 +50,8 @@ impl Cursor {
 pub enum CursorError {
     /// It is of another run of the node: slots are not kept over a restart.
     Stale,
-    /// It is of a listing of another prefix, whose keys before it this one never gave.
-    OtherPrefix,
+    /// It is of a listing of another prefix or pattern, whose keys before it this one never gave.
+    OtherQuestion,
 }
 
 /// An entry that was copied under the lock: where it ends, and what is known of it.
@@ -97,7 +98,7 @@ pub struct Lister<'a> {
     node: &'a Node,
     prefix: Vec<u8>,
     within: Option<Arc<[Box<str>]>>,
-    prefix_hash: u32,
+    question: u32,
     with_values: bool,
     /// Where the next walk begins; none after the last slot.
     from: Option<Slot>,
@@ -203,7 +204,7 @@ impl Lister<'_> {
         slot.map(|slot| Cursor {
             slot,
             run: self.node.run,
-            prefix: self.prefix_hash,
+            question: self.question,
         })
     }
 
@@ -225,21 +226,25 @@ impl Node {
         cursor: Option<Cursor>,
         with_values: bool,
     ) -> Result<Lister<'_>, CursorError> {
-        self.lister_within(prefix, None, cursor, with_values)
+        self.lister_within(prefix, "", None, cursor, with_values)
     }
 
-    /// As [`Node::lister`], of what starts with one of `within` too, where those are given.
+    /// As [`Node::lister`], of what starts with one of `within` too, where those are given. The caller takes the keys
+    /// that are like `pattern`, which is empty where it takes all of them: a cursor continues the same question alone.
     pub(crate) fn lister_within(
         &self,
         prefix: &str,
+        pattern: &str,
         within: Option<Arc<[Box<str>]>>,
         cursor: Option<Cursor>,
         with_values: bool,
     ) -> Result<Lister<'_>, CursorError> {
-        let prefix_hash = self.store.hash(prefix.as_bytes()) as u32;
+        // No text has this byte.
+        let question = [prefix.as_bytes(), b"\xff", pattern.as_bytes()].concat();
+        let question = self.store.hash(&question) as u32;
         let from = match cursor {
             Some(cursor) if cursor.run != self.run => return Err(CursorError::Stale),
-            Some(cursor) if cursor.prefix != prefix_hash => return Err(CursorError::OtherPrefix),
+            Some(cursor) if cursor.question != question => return Err(CursorError::OtherQuestion),
             Some(cursor) => cursor.slot,
             None => 0,
         };
@@ -247,7 +252,7 @@ impl Node {
             node: self,
             prefix: prefix.as_bytes().to_vec(),
             within,
-            prefix_hash,
+            question,
             with_values,
             from: Some(from),
             bytes: Vec::new(),

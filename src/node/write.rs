@@ -133,6 +133,10 @@ pub enum WriteError {
         /// The limit, in bytes.
         bytes_max: u64,
     },
+    /// There is no room for the value that is to be made.
+    NoRoom,
+    /// Other writes of the key came first, again and again.
+    Contended,
     /// The log takes no writes now.
     Refused(Refusal),
 }
@@ -158,6 +162,10 @@ impl fmt::Display for WriteError {
             WriteError::Overflow => f.write_str("the number would not fit into 64 bits"),
             WriteError::Past => f.write_str("the deadline has passed already"),
             WriteError::TooLarge { bytes_max } => write!(f, "the limit is {bytes_max} bytes"),
+            WriteError::NoRoom => f.write_str("there is no room for the value that is to be made"),
+            WriteError::Contended => {
+                f.write_str("other writes of this key came first, again and again; nothing has changed")
+            }
             WriteError::Refused(refusal) => refusal.fmt(f),
         }
     }
