@@ -45,5 +45,5 @@ pub(crate) struct Cluster {
 
 fn sync_replicas(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|number| *number <= SYNC_REPLICAS_MAX);
-    number.ok_or_else(|| format!("it is a number from 0 to {SYNC_REPLICAS_MAX}"))
+    number.ok_or_else(|| format!("must be a number from 0 to {SYNC_REPLICAS_MAX}"))
 }

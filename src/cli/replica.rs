@@ -105,13 +105,13 @@ fn named_node(text: &str) -> Result<String, String> {
 }
 
 fn log_id(text: &str) -> Result<LogId, String> {
-    LogId::from_hex(text).ok_or_else(|| "it is the id of a store, of 32 hexadecimal digits".to_owned())
+    LogId::from_hex(text).ok_or_else(|| "must be the id of a store, of 32 hexadecimal digits".to_owned())
 }
 
 fn failover_after(text: &str) -> Result<Span, String> {
     let span: Span = text.parse()?;
     if span.0 < FAILOVER_AFTER_MIN {
-        return Err("it is at least 200ms".to_owned());
+        return Err("must be at least 200ms".to_owned());
     }
     Ok(span)
 }

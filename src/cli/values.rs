@@ -83,7 +83,8 @@ pub(super) fn expiry(text: &str) -> Result<SystemTime, &'static str> {
             .filter(|span| !span.is_zero())
     };
     let moment = auth::moment(text).or_else(|| wall::now().checked_add(span()?));
-    let moment = moment.ok_or("it is a moment, as in 2030-01-01T00:00:00Z, or a time from now, as in 90d")?;
+    let moment =
+        moment.ok_or("must be a moment, as in 2030-01-01T00:00:00Z, or a time from now, as in 90d")?;
     match moment > wall::now() && moment < wall::last() {
         true => Ok(moment),
         false => Err("that is not to come"),

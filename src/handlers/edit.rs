@@ -50,7 +50,7 @@ pub(crate) fn patch(
         .map_err(|error| match error {
             WriteError::Missing if wants_initial && !precondition.wants_present() => Problem::new(
                 problem::NO_KEY,
-                "no number is kept under this key; with `initial` it begins with that one",
+                "key not found; with `initial` the key is added with that number",
             ),
             error => Problem::of_write(error, precondition.wants_present()),
         })?;

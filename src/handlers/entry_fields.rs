@@ -166,7 +166,7 @@ fn no_text(why: &str) -> String {
 /// An error where a field was there before.
 pub(crate) fn only_once<E: serde::de::Error>(name: &str, again: bool) -> Result<(), E> {
     match again {
-        true => Err(E::custom(format_args!("`{name}` is there twice"))),
+        true => Err(E::custom(format_args!("`{name}` occurs twice"))),
         false => Ok(()),
     }
 }

@@ -83,18 +83,20 @@ pub(crate) fn list<'a>(session: Session<'a>, head: &Head<'_>) -> Result<Answer<'
             .filter(|limit| (1..=api::LIST_LIMIT_MAX).contains(limit))
             .ok_or_else(|| {
                 let max = api::LIST_LIMIT_MAX;
-                Problem::new(
-                    problem::BAD_QUERY,
-                    format!("the limit is a number from 1 to {max}"),
-                )
-                .field("limit")
-                .limit(max as u64)
+                Problem::new(problem::BAD_QUERY, format!("must be a number from 1 to {max}"))
+                    .field("limit")
+                    .limit(max as u64)
             })?,
     };
     let cursor = cursor
         .map(|cursor| {
-            Cursor::decode(&cursor)
-                .ok_or_else(|| Problem::new(problem::BAD_QUERY, "no answer gave this cursor").field("cursor"))
+            Cursor::decode(&cursor).ok_or_else(|| {
+                Problem::new(
+                    problem::BAD_QUERY,
+                    "invalid cursor: it is not one that this node gave",
+                )
+                .field("cursor")
+            })
         })
         .transpose()?;
     Ok(Answer::Later(Box::new(move |_| {
@@ -249,7 +251,7 @@ pub(crate) fn delete(
     let [prefix, dry_run] = target::parameters(head.query, ["prefix", "dry_run"])?;
     let is_dry_run = target::flag("dry_run", dry_run.as_deref())?;
     let Some(prefix) = prefix else {
-        let detail = "say which keys are to go; `prefix=` with nothing after it means all";
+        let detail = "give a `prefix`; `prefix=` with nothing after it means all keys";
         return Err(Problem::new(problem::BAD_QUERY, detail).field("prefix"));
     };
     if !head.if_match.is_empty() || !head.if_none_match.is_empty() {
@@ -257,7 +259,7 @@ pub(crate) fn delete(
         return Err(Problem::new(problem::BAD_PRECONDITION, detail));
     }
     if is_bare(head.query, "prefix") {
-        let detail = "say which keys are to go; `prefix=`, with the sign and nothing after it, means all";
+        let detail = "give a `prefix`; `prefix=`, with the sign and nothing after it, means all keys";
         return Err(Problem::new(problem::BAD_QUERY, detail).field("prefix"));
     }
     let mut answer = api::Deleted::default();

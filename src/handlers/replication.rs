@@ -161,7 +161,7 @@ pub(crate) fn question(head: &Head<'_>) -> Result<(Poll, Duration), Problem> {
 
 fn number<T: FromStr>(text: &str, field: &'static str) -> Result<T, Problem> {
     text.parse()
-        .map_err(|_| Problem::new(problem::BAD_QUERY, "it is no number that can stand here").field(field))
+        .map_err(|_| Problem::new(problem::BAD_QUERY, "must be a number").field(field))
 }
 
 /// Waits until there is more of the log, and answers with it: small records together, a large one as it is read.
@@ -348,6 +348,6 @@ fn lag(text: &str) -> Result<Duration, Problem> {
     seconds
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
         .ok_or_else(|| {
-            Problem::new(problem::BAD_QUERY, "it is a number of seconds from 0 on").field("max_lag")
+            Problem::new(problem::BAD_QUERY, "must be a number of seconds, 0 or more").field("max_lag")
         })
 }

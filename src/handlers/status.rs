@@ -273,7 +273,7 @@ pub(crate) fn history(
     let [after] = target::parameters(head.query, ["after"])?;
     let after = after.map_or(Ok(0), |after| {
         after.parse().map_err(|_| {
-            Problem::new(problem::BAD_QUERY, "it is a moment, in ms since the Unix epoch").field("after")
+            Problem::new(problem::BAD_QUERY, "must be a moment, in ms since the Unix epoch").field("after")
         })
     })?;
     let body = api::History {

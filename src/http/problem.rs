@@ -227,7 +227,7 @@ impl Problem {
 }
 
 pub(crate) fn no_key() -> Problem {
-    Problem::new(NO_KEY, "no value is kept under this key")
+    Problem::new(NO_KEY, "key not found")
 }
 
 pub(crate) fn value_too_large(bytes_max: u64) -> Problem {

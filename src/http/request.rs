@@ -227,9 +227,10 @@ impl Connection {
 fn once<'a>(place: &mut Option<&'a [u8]>, field: &httparse::Header<'a>) -> Result<(), Problem> {
     match place.replace(field.value) {
         None => Ok(()),
-        Some(_) => Err(
-            Problem::new(problem::MALFORMED, "the header field is there twice").field(field.name.to_owned()),
-        ),
+        Some(_) => {
+            Err(Problem::new(problem::MALFORMED, "the header field occurs twice")
+                .field(field.name.to_owned()))
+        }
     }
 }
 

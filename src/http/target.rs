@@ -61,7 +61,7 @@ pub(crate) fn parameters<'a, const N: usize>(
         };
         let value = decode_parameter(value)?;
         if values[index].replace(value).is_some() {
-            return Err(Problem::new(problem::BAD_QUERY, "the parameter is there twice").field(names[index]));
+            return Err(Problem::new(problem::BAD_QUERY, "the parameter occurs twice").field(names[index]));
         }
     }
     Ok(values)
@@ -72,7 +72,7 @@ pub(crate) fn flag(name: &'static str, value: Option<&str>) -> Result<bool, Prob
     match value {
         None | Some("false") => Ok(false),
         Some("" | "true") => Ok(true),
-        Some(_) => Err(Problem::new(problem::BAD_QUERY, "the value is `true` or `false`").field(name)),
+        Some(_) => Err(Problem::new(problem::BAD_QUERY, "must be `true` or `false`").field(name)),
     }
 }
 

@@ -105,7 +105,7 @@ impl<'de> Visitor<'de> for Shape {
                 }
             };
             if is_twice {
-                return Err(A::Error::custom(format_args!("`{name}` is there twice")));
+                return Err(A::Error::custom(format_args!("`{name}` occurs twice")));
             }
         }
         entry.key = key.ok_or_else(|| A::Error::custom("`key` is missing"))?;

@@ -113,7 +113,7 @@ impl<'de> Visitor<'de> for Batch<'_> {
             }
             self.place.field = Some("operations".into());
             if operations.is_some() {
-                return Err(A::Error::custom("`operations` is there twice"));
+                return Err(A::Error::custom("`operations` occurs twice"));
             }
             operations = Some(map.next_value_seed(List {
                 operations_max: self.operations_max,

@@ -154,9 +154,12 @@ pub(crate) fn number(
         .filter(|number| range.contains(number))
         .ok_or_else(|| {
             let (min, max) = (range.start(), range.end());
-            Problem::new(problem::BAD_QUERY, format!("it is a number from {min} to {max}"))
-                .field(field)
-                .limit(*max as u64)
+            Problem::new(
+                problem::BAD_QUERY,
+                format!("must be a number from {min} to {max}"),
+            )
+            .field(field)
+            .limit(*max as u64)
         })
 }
 
