@@ -31,3 +31,10 @@ pub mod store {
 pub mod wal {
     pub use crate::wal::{Branch, Error, Options, Policy, Term, branch_before, check, fork, term_before};
 }
+
+pub mod election {
+    pub use crate::election::{
+        Answer, Ask, Compare, Config, Confirm, Facts, Failure, Follower, Holder, Leader, Machine, Member,
+        MemberReport, Operation, Pair, Remembered, Reply, Report, Request, Step, Txn,
+    };
+}

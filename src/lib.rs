@@ -25,9 +25,10 @@
 //! | [`page`] | the web page: files in the binary | `http` |
 //! | [`replication`] | the threads that follow another node, call the others and take over; the whole protocol | `address`, `api`, `boot_clock`, `wal`, `node`, `tls` |
 //! | [`api`] | what both sides of the HTTP API speak: paths, headers, JSON | |
-//! | [`node`] | a store, its log and its role: the one thing that handlers and commands talk to | `api`, `boot_clock`, `digest`, `histogram`, `key`, `lock_order`, `wal`, `pair`, `record`, `resolver`, `store`, `wall`, `worker` |
+//! | [`election`] | who is primary, where etcd decides: the rules, without any I/O | `boot_clock` |
+//! | [`node`] | a store, its log and its role: the one thing that handlers and commands talk to | `api`, `boot_clock`, `digest`, `election`, `histogram`, `key`, `lock_order`, `wal`, `pair`, `record`, `resolver`, `store`, `wall`, `worker` |
 //! | [`store`] | memory: the LRU map, and the lock it is shared under | `digest`, `lock_order`, `wal`, `pair`, `record`, `waits` |
-//! | [`wal`] | disk: segments, group commit, recovery, compaction, backups, check and repair | `digest`, `histogram`, `lock_order`, `pair`, `record`, `waits`, `wall`, `worker`, `system` |
+//! | [`wal`] | disk: segments, group commit, recovery, compaction, backups, check and repair | `boot_clock`, `digest`, `histogram`, `lock_order`, `pair`, `record`, `waits`, `wall`, `worker`, `system` |
 //! | [`digest`] | a digest of all entries: equal stores have equal digests | `pair`, `record` |
 //! | [`record`] | the one record format | `pair` |
 //! | `key` | a key that was checked | `pair` |
@@ -158,6 +159,7 @@ mod cli;
 mod client;
 mod commands;
 mod digest;
+mod election;
 mod episode;
 mod escape;
 #[cfg(any(test, fuzzing))]
