@@ -11,6 +11,13 @@ pub mod api {
     };
 }
 
+pub mod etcd {
+    pub use crate::etcd::{
+        Client, Compare, Done, Endpoints, EndpointsError, Error, Event, Header, KeyValue, Lease, LeaseId,
+        Login, Notice, Op, Options, Range, Stop, Try, TxnAnswer,
+    };
+}
+
 pub mod node {
     pub use crate::node::{
         Ahead, BatchError, Batched, ClusterOptions, Deadline, Edit, Edited, Mode, Node, Options, Outcome,

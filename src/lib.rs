@@ -24,6 +24,7 @@
 //! | [`observe`] | how long requests took, and who hears of it: the slow log, the access log, `/metrics`, `/history` | `api`, `escape`, `histogram`, `http`, `net`, `node`, `store`, `waits`, `wall`, `system`, `episode`, `worker` |
 //! | [`page`] | the web page: files in the binary | `http` |
 //! | [`replication`] | the threads that follow another node, call the others and take over; the whole protocol | `address`, `api`, `boot_clock`, `wal`, `node`, `tls` |
+//! | [`etcd`] | a client of etcd: leases, transactions, watches; no node | `address`, `system`, `tls` |
 //! | [`api`] | what both sides of the HTTP API speak: paths, headers, JSON | |
 //! | [`election`] | who is primary, where etcd decides: the rules, without any I/O | `boot_clock` |
 //! | [`node`] | a store, its log and its role: the one thing that handlers and commands talk to | `api`, `boot_clock`, `digest`, `election`, `histogram`, `key`, `lock_order`, `wal`, `pair`, `record`, `resolver`, `store`, `wall`, `worker` |
@@ -162,6 +163,7 @@ mod digest;
 mod election;
 mod episode;
 mod escape;
+mod etcd;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;

@@ -9,6 +9,7 @@
 //! | `network` | links between all pairs of nodes, each way by itself |
 //! | `opener` | which process opened a connection |
 //! | `cli` | one run of a subcommand: arguments, standard input, exit code, output |
+//! | `etcd` | a real etcd of one member or three |
 //! | `fake` | something that is no node, where one should be |
 //! | `files` | the segments of a log; a copy of a directory |
 //! | `replicas` | what a replica says of its primary |
@@ -25,6 +26,7 @@ pub mod browser;
 pub mod cli;
 pub mod client;
 pub mod cluster;
+pub mod etcd;
 pub mod fake;
 pub mod files;
 pub mod network;
