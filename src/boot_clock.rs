@@ -47,7 +47,7 @@ impl BootInstant {
 
 /// A moment after which something must not be done any more. Clones are one.
 #[derive(Clone, Debug)]
-pub struct Fence(Arc<AtomicU64>);
+pub(crate) struct Fence(Arc<AtomicU64>);
 
 /// The fence that is never over.
 const NEVER: u64 = u64::MAX;

@@ -41,7 +41,8 @@ pub mod wal {
 
 pub mod election {
     pub use crate::election::{
-        Answer, Ask, Compare, Config, Confirm, Facts, Failure, Follower, Holder, Leader, Machine, Member,
-        MemberReport, Operation, Pair, Remembered, Reply, Report, Request, Step, Txn,
+        Answer, Ask, Compare, Config, Confirm, Facts, Failure, FailureKind, Follower, Holder, Leader,
+        Machine, Member, MemberReport, Operation, Pair, Question, Remembered, Reply, Report, Request, Sealed,
+        Step, Txn,
     };
 }

@@ -5,7 +5,7 @@
 //! - Nothing under the lock waits or asks: what the node is like is looked up before.
 
 use super::machine::Machine;
-use crate::boot_clock::Fence;
+use crate::boot_clock::{BootInstant, Fence};
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,10 @@ struct Inner {
     calls: u64,
     /// How many of these it has looked at.
     heard: u64,
+    /// When the thread last drove the machine.
+    driven_at: BootInstant,
+    /// For how long it may rest.
+    rest_max: Duration,
 }
 
 impl Desk {
@@ -32,6 +36,8 @@ impl Desk {
                 machine,
                 calls: 0,
                 heard: 0,
+                driven_at: BootInstant::now(),
+                rest_max: Duration::ZERO,
             }),
             changed: Condvar::new(),
             fence,
@@ -52,6 +58,8 @@ impl Desk {
         let mut inner = self.lock();
         let driven = drive(&mut inner.machine);
         self.fence.set(inner.machine.deadline());
+        inner.driven_at = BootInstant::now();
+        inner.rest_max = Duration::ZERO;
         drop(inner);
         self.changed.notify_all();
         driven
@@ -69,12 +77,21 @@ impl Desk {
 
     /// Has the thread wait for a call, but not for longer than `time`.
     pub(crate) fn rest(&self, time: Duration) {
-        let inner = self.lock();
+        let mut inner = self.lock();
+        inner.rest_max = time;
         let waited = self
             .changed
             .wait_timeout_while(inner, time, |inner| inner.calls == inner.heard);
         let mut inner = waited.expect("nothing under the desk's lock panics").0;
         inner.heard = inner.calls;
+    }
+
+    /// For how long the thread has not driven the machine, and for how long it may not: what it does between two drives
+    /// takes no longer than a lease.
+    pub(crate) fn still_for(&self) -> (Duration, Duration) {
+        let inner = self.lock();
+        let ttl = Duration::from_nanos(inner.machine.lease_time());
+        (inner.driven_at.elapsed(), inner.rest_max + ttl)
     }
 
     /// Waits until there is something to be seen, which is looked for whenever the machine has moved. None at the

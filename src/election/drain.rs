@@ -4,7 +4,7 @@
 //! that was answered is missing there, and nobody waits for the lease to end.
 
 use super::machine::{Facts, Machine, Pending, Stage, Step};
-use super::registers::{self, Order};
+use super::registers::{self, Order, Sync};
 use super::request::Request;
 
 /// A handover that has begun.
@@ -78,11 +78,9 @@ impl Machine {
                     let bytes = facts.written - follower.offset;
                     format!("it is {bytes} bytes behind")
                 }
-                Some(_) if self.config.standbys > 0 && !leading.standbys.named().contains(node) => {
-                    "it is no synchronous standby: it may lack writes".to_owned()
-                }
                 Some(follower) => {
-                    able.push((follower.offset, node.clone()));
+                    let is_standby = leading.standbys.named().contains(node);
+                    able.push((is_standby, follower.offset, node.clone()));
                     continue;
                 }
             };
@@ -94,7 +92,7 @@ impl Machine {
                 None => own("the cluster has no other member"),
             };
         }
-        able.into_iter().max().map(|(_, node)| node).ok_or(refused)
+        able.into_iter().max().map(|(_, _, node)| node).ok_or(refused)
     }
 
     /// Goes on with a handover.
@@ -117,8 +115,11 @@ impl Machine {
                 return None;
             };
             let term = leading.term;
+            let mut standbys = leading.standbys.named().to_vec();
+            standbys.extend(to.clone().filter(|to| !standbys.contains(to)));
+            let standbys = (self.config.standbys > 0).then_some(standbys);
             self.step_down(String::new());
-            self.stage = Stage::Releasing { term, to };
+            self.stage = Stage::Releasing { term, to, standbys };
             return Some(Step::Demote("it hands over".to_owned()));
         }
         if now >= until {
@@ -133,7 +134,7 @@ impl Machine {
 
     /// Gives the key away.
     pub(super) fn release(&mut self, now: u64) -> Step {
-        let Stage::Releasing { term, to } = &self.stage else {
+        let Stage::Releasing { term, to, standbys } = &self.stage else {
             return Step::Wait(now);
         };
         if now < self.retry_at {
@@ -144,6 +145,14 @@ impl Machine {
             .holds_key(*term)
             .delete(registers::LEADER)
             .delete(registers::FAILSAFE);
+        if standbys.is_some() {
+            // It has all of the log, whether it was waited for or not.
+            let sync = Sync {
+                leader: self.config.node.clone(),
+                standbys: standbys.clone(),
+            };
+            txn = txn.put(registers::SYNC, registers::text(&sync));
+        }
         if let Some(to) = to {
             let lease = self.lease.as_ref().map(|lease| lease.id);
             let order = registers::text(&Order { to: to.clone() });

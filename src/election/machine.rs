@@ -7,12 +7,14 @@ use super::drain::Drain;
 use super::leading::Leading;
 use super::question::{Answer, Ask, Confirm};
 use super::registers::{self, Leader, Order};
-use super::request::{Compare, Failure, Reply, Request, Txn};
+use super::request::{Compare, Failure, FailureKind, Reply, Request, Txn};
 use super::view::View;
 
 /// How a node takes part.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Config {
+    /// The name of the cluster.
+    pub cluster: String,
     /// How others reach it, as `host:port`.
     pub node: String,
     /// Random: this run of it.
@@ -165,6 +167,8 @@ pub(super) enum Stage {
     Releasing {
         term: u64,
         to: Option<String>,
+        /// Who has every write, as `sync` is to say; none where it says nothing of that.
+        standbys: Option<Vec<String>>,
     },
     Stopped,
 }
@@ -242,6 +246,16 @@ impl Machine {
             Stage::Leading(leading) if leading.is_open => leading.deadline,
             _ => 0,
         }
+    }
+
+    /// The name of the cluster.
+    pub fn cluster(&self) -> &str {
+        &self.config.cluster
+    }
+
+    /// Whether nothing is to be done any more.
+    pub fn has_stopped(&self) -> bool {
+        self.stage == Stage::Stopped
     }
 
     /// Something has changed in etcd.
@@ -499,12 +513,17 @@ impl Machine {
         self.failure = Some(failure.why);
         match pending {
             // A lease that etcd does not know cannot carry a key; a new one is to be asked for.
-            Pending::Register | Pending::Reacquire if failure.is_refusal => self.lease = None,
-            Pending::Acquire { .. } if failure.is_refusal => {
+            Pending::Register | Pending::Reacquire if failure.kind == FailureKind::NoLease => {
                 self.lease = None;
-                self.stage = Stage::Following;
             }
-            Pending::Acquire { term } => self.stage = Stage::Acquiring { term },
+            Pending::Acquire { term } => match failure.kind {
+                FailureKind::Unknown => self.stage = Stage::Acquiring { term },
+                FailureKind::NotDone => self.stage = Stage::Following,
+                FailureKind::NoLease => {
+                    self.lease = None;
+                    self.stage = Stage::Following;
+                }
+            },
             Pending::Sync(_) | Pending::Failsafe(_) | Pending::Open => {
                 if let Stage::Leading(leading) = &mut self.stage {
                     leading.in_doubt(&pending);
@@ -515,6 +534,10 @@ impl Machine {
     }
 
     /// How long a lease lasts.
+    pub fn lease_time(&self) -> u64 {
+        self.ttl()
+    }
+
     pub(super) fn ttl(&self) -> u64 {
         self.lease.as_ref().map_or(self.config.ttl, |lease| lease.ttl)
     }

@@ -47,7 +47,7 @@ mod view;
 
 pub(crate) use desk::Desk;
 pub use machine::{Config, Facts, Follower, Machine, Remembered, Step};
-pub use question::{Answer, Ask, Confirm};
+pub use question::{Answer, Ask, Confirm, Question, Sealed};
 pub use registers::{Leader, Member};
 pub use report::{Holder, MemberReport, Report};
-pub use request::{Compare, Failure, Operation, Pair, Reply, Request, Txn};
+pub use request::{Compare, Failure, FailureKind, Operation, Pair, Reply, Request, Txn};

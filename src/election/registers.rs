@@ -52,12 +52,18 @@ pub(super) struct Status {
 }
 
 impl Status {
-    /// How many bytes of what was answered a log lacks that ends at `written`. The gap before a term holds nothing.
+    /// How many bytes of what was answered a log lacks that ends at `written`.
     pub(super) fn missing_bytes(&self, written: u64) -> u64 {
-        let after = self.answered.saturating_sub(self.first.max(written));
-        let before = self.start.min(self.answered).saturating_sub(written);
-        after + before
+        missing_bytes(self.start, self.first, self.answered, written)
     }
+}
+
+/// How many bytes a log lacks that ends at `written`, of one that ends at `end` and whose last term begins at `start` and
+/// gives offsets from `first` on.
+pub(super) fn missing_bytes(start: u64, first: u64, end: u64, written: u64) -> u64 {
+    let after = end.saturating_sub(first.max(written));
+    let before = start.min(end).saturating_sub(written);
+    after + before
 }
 
 /// `failsafe`: whom the primary asks where etcd does not answer. None where it asks nobody, and steps down.

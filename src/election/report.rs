@@ -44,6 +44,12 @@ pub struct Report {
 }
 
 impl Machine {
+    /// Whether takeovers are paused; none where that is not known, or is to change.
+    pub fn is_paused(&self) -> Option<bool> {
+        let view = self.view.as_ref()?;
+        self.wish.is_none().then_some(view.is_paused)
+    }
+
     /// How it is.
     pub fn report(&self, now: u64, facts: &Facts) -> Report {
         let deadline = self.deadline();

@@ -92,8 +92,19 @@ pub enum Reply {
 pub struct Failure {
     /// What is wrong, and what to do.
     pub why: String,
-    /// Whether it was asked in vain for sure. Otherwise it may have done what was asked, or do it yet.
-    pub is_refusal: bool,
+    /// What that means for what was asked.
+    pub kind: FailureKind,
+}
+
+/// What became of what etcd was asked, and did not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FailureKind {
+    /// It may be done, or be done yet.
+    Unknown,
+    /// It was not done.
+    NotDone,
+    /// It was not done: etcd knows no such lease.
+    NoLease,
 }
 
 impl Txn {

@@ -1,6 +1,6 @@
 //! An etcd: leases, keys and transactions, each of them one step.
 
-use pykv::internals::election::{Compare, Failure, Operation, Pair, Reply, Request};
+use pykv::internals::election::{Compare, Failure, FailureKind, Operation, Pair, Reply, Request};
 use std::collections::BTreeMap;
 
 /// How long a lease lasts, in ticks.
@@ -133,7 +133,7 @@ impl Etcd {
                 if leases.into_iter().any(|id| !self.leases.contains_key(&id)) {
                     return Err(Failure {
                         why: "there is no such lease".to_owned(),
-                        is_refusal: true,
+                        kind: FailureKind::NoLease,
                     });
                 }
                 self.revision += 1;

@@ -33,7 +33,7 @@ use world::World;
 
 /// A rule that is taken away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mutant {
+enum Mutant {
     None,
     /// The deadline counts from the answer of etcd, and not from before the question.
     DeadlineFromAnswer,
@@ -59,15 +59,15 @@ pub enum Mutant {
 
 /// What a walk is made of.
 #[derive(Clone, Copy, Debug)]
-pub struct Run {
-    pub nodes: usize,
-    pub standbys: usize,
-    pub has_failsafe: bool,
+struct Run {
+    nodes: usize,
+    standbys: usize,
+    has_failsafe: bool,
     /// Whether etcd may lose what it holds.
-    pub loses_etcd: bool,
-    pub walks: u64,
-    pub steps: u32,
-    pub mutant: Mutant,
+    loses_etcd: bool,
+    walks: u64,
+    steps: u32,
+    mutant: Mutant,
 }
 
 const RUN: Run = Run {

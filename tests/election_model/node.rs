@@ -182,6 +182,7 @@ impl Node {
 
 fn machine(address: &str, process: u64, run: &Run) -> Machine {
     Machine::new(Config {
+        cluster: "shop".to_owned(),
         node: address.to_owned(),
         process: format!("{process:x}"),
         ttl: TTL,

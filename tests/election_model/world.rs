@@ -3,7 +3,7 @@
 use super::etcd::{Etcd, TTL};
 use super::node::{Busy, Node, Record, Unanswered};
 use super::{Mutant, Run};
-use pykv::internals::election::{Ask, Compare, Failure, Operation, Pair, Reply, Request, Step};
+use pykv::internals::election::{Ask, Compare, Failure, FailureKind, Operation, Pair, Reply, Request, Step};
 use std::collections::{BTreeSet, VecDeque};
 
 /// Lines of what happened that are kept.
@@ -360,7 +360,7 @@ impl World {
             Some(reply) if is_reached || is_late => reply,
             _ if is_late => Err(Failure {
                 why: "it does not answer".to_owned(),
-                is_refusal: false,
+                kind: FailureKind::Unknown,
             }),
             reply => {
                 self.nodes[at].busy = Some(Busy::Etcd {
