@@ -1,6 +1,5 @@
 //! The flags of a node of a cluster in which etcd decides who is primary, and those of the commands for such a cluster.
 
-use super::cluster::Cluster;
 use super::connection::Connection;
 use super::units::{Size, Span};
 use crate::election::Config;
@@ -113,7 +112,7 @@ impl Election {
     }
 
     /// What the election is built from; none where etcd decides nothing.
-    pub(crate) fn config(&self, cluster: &Cluster) -> Option<Config> {
+    pub(crate) fn config(&self, sync_replicas: usize) -> Option<Config> {
         let nanoseconds = |time: Duration| time.as_nanos() as u64;
         self.etcd.as_ref()?;
         Some(Config {
@@ -121,7 +120,7 @@ impl Election {
             node: String::new(),
             process: String::new(),
             ttl: nanoseconds(self.ttl()),
-            standbys: cluster.sync_replicas,
+            standbys: sync_replicas,
             failsafe: self.failsafe != Some(Switch::Off),
             lag_bytes_max: self.max_lag_on_failover.unwrap_or(LAG_DEFAULT).0,
             silence_max: nanoseconds(SILENCE_MAX),

@@ -4,7 +4,7 @@
 //! - The fence is moved under the same lock as the machine: nobody sees one without the other.
 //! - Nothing under the lock waits or asks: what the node is like is looked up before.
 
-use super::machine::Machine;
+use super::state::Machine;
 use crate::boot_clock::{BootInstant, Fence};
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};

@@ -3,20 +3,10 @@
 //! It holds its writers, waits until the other node has all of its log, becomes a replica, and removes the key: nothing
 //! that was answered is missing there, and nobody waits for the lease to end.
 
-use super::machine::{Facts, Machine, Pending, Stage, Step};
+use super::facts::{Facts, Step};
 use super::registers::{self, Order, Sync};
-use super::request::Request;
-
-/// A handover that has begun.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Drain {
-    /// Who takes over; none where nobody can, and the node stops all the same.
-    to: Option<String>,
-    /// When it is given up; none where it has not begun.
-    until: Option<u64>,
-    /// Whether the process ends then.
-    is_stop: bool,
-}
+use super::request::{Request, Txn};
+use super::state::{Drain, Machine, Pending, Stage};
 
 impl Machine {
     /// Begins to hand over. An error says of each node why it cannot take over.
@@ -177,7 +167,7 @@ impl Machine {
             return Step::Stopped;
         }
         self.is_registered = false;
-        let txn = super::request::Txn::default().delete(&registers::member_key(&self.config.node));
+        let txn = Txn::default().delete(&registers::member_key(&self.config.node));
         self.ask(Pending::Status, Request::Txn(txn))
     }
 }

@@ -2,8 +2,11 @@
 //!
 //! | file | what it is |
 //! | --- | --- |
-//! | `machine` | what a node knows, what it does next, what it learns |
-//! | `leading`, `standbys`, `drain` | the primary: its lease, who must have its writes, and how it hands over |
+//! | `facts`, `state` | what the machine is given and what it wants done; what it keeps |
+//! | `machine` | what a node does next, and what it learns |
+//! | `lead`, `leading` | the primary: what it keeps of its lease, and what it does |
+//! | `standby_set`, `standbys` | who must have its writes |
+//! | `drain` | how it hands over |
 //! | `racing` | who may take over, and why another one may not |
 //! | `registers` | the keys in etcd, and what stands in them |
 //! | `view` | all of them as one read of etcd shows them |
@@ -35,6 +38,8 @@
 
 mod desk;
 mod drain;
+mod facts;
+mod lead;
 mod leading;
 mod machine;
 mod question;
@@ -42,12 +47,15 @@ mod racing;
 mod registers;
 mod report;
 mod request;
+mod standby_set;
 mod standbys;
+mod state;
 mod view;
 
 pub(crate) use desk::Desk;
-pub use machine::{Config, Facts, Follower, Machine, Remembered, Step};
+pub use facts::{Config, Facts, Follower, Remembered, Step};
 pub use question::{Answer, Ask, Confirm, Question, Sealed};
 pub use registers::{Leader, Member};
 pub use report::{Holder, MemberReport, Report};
 pub use request::{Compare, Failure, FailureKind, Operation, Pair, Reply, Request, Txn};
+pub use state::Machine;

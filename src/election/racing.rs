@@ -3,10 +3,11 @@
 //! A node that may asks all others first: one that answers as primary ends the attempt, and one that has more of the
 //! log and may take over itself goes first. Of several that remain etcd takes one.
 
-use super::machine::{Facts, Machine, Pending, Remembered, Step};
+use super::facts::{Facts, Remembered, Step};
 use super::question::{Answer, Ask, Confirm};
 use super::registers;
 use super::request::{Compare, Request, Txn};
+use super::state::{Machine, Pending, Stage};
 use super::view::View;
 
 impl Machine {
@@ -41,7 +42,7 @@ impl Machine {
 
     /// It is tried again at a moment, if there is no primary then.
     pub(super) fn lose_race(&mut self, now: u64, at: u64) {
-        self.stage = super::machine::Stage::Following;
+        self.stage = Stage::Following;
         self.race_at = at;
         self.read_at = now;
     }
@@ -250,7 +251,7 @@ impl Machine {
         if !view.is_paused && now >= self.forced_until {
             txn = txn.and(Compare::Absent(registers::PAUSE.to_owned()));
         }
-        self.stage = super::machine::Stage::Acquiring { term };
+        self.stage = Stage::Acquiring { term };
         self.ask(Pending::Acquire { term }, Request::Txn(txn))
     }
 

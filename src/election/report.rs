@@ -1,6 +1,7 @@
 //! What a node says of the election.
 
-use super::machine::{Facts, Machine, Stage};
+use super::facts::Facts;
+use super::state::{Machine, Stage};
 
 /// Who holds the key of the primary, by the last read of etcd.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,53 +7,15 @@
 //! - Its fence is closed unless the machine of the election opens it: a primary without a lease takes no writes.
 
 use super::{Node, PromoteError, Promotion, hold::Hold};
-use crate::boot_clock::{BootInstant, Fence};
-use crate::election::{Desk, Facts, Follower, Machine, Remembered};
+use crate::boot_clock::Fence;
+use crate::election::{Desk, Facts, Follower, Remembered};
 use crate::wal::{EtcdMark, Health, Refusal, Role, Term};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// How often, and how far apart, it is tried to become primary where something is being applied still.
 const TRIES_MAX: usize = 10;
 const TRY_EVERY: Duration = Duration::from_millis(20);
-
-/// See the module.
-pub(super) struct Election {
-    /// None where etcd decides nothing.
-    desk: Option<Desk>,
-    fence: Fence,
-    /// What was seen of etcd, be it of this start or of one before.
-    mark: Mutex<Option<EtcdMark>>,
-    /// The first offset that this node gave as the primary of its last term.
-    first: AtomicU64,
-}
-
-impl Election {
-    pub(super) fn new(
-        options: &super::ClusterOptions,
-        process: u64,
-        mark: Option<EtcdMark>,
-        fence: Fence,
-    ) -> Election {
-        let desk = options.election.clone().map(|mut config| {
-            config.node.clone_from(&options.address);
-            config.process = format!("{process:016x}");
-            fence.set(0);
-            Desk::new(Machine::new(config), fence.clone())
-        });
-        Election {
-            desk,
-            fence,
-            mark: Mutex::new(mark),
-            first: AtomicU64::new(0),
-        }
-    }
-
-    pub(super) fn mark(&self) -> Option<EtcdMark> {
-        self.mark.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
 
 impl Node {
     /// Whether etcd decides if this node is primary.
@@ -109,7 +71,7 @@ impl Node {
     pub(crate) fn remember_etcd(&self, seen: Remembered) {
         let Remembered { etcd, log, term } = seen;
         let mark = EtcdMark { etcd, log, term };
-        *self.election.mark.lock().unwrap_or_else(PoisonError::into_inner) = Some(mark);
+        self.election.set_mark(mark);
         let _change = self.role_change();
         self.remember(self.role());
     }
@@ -170,9 +132,4 @@ impl Node {
             log::warn!("writers cannot be held: {why}");
         }
     }
-}
-
-/// Now, in the units of the election: nanoseconds since the machine was started.
-pub(crate) fn election_now() -> u64 {
-    BootInstant::now().nanoseconds()
 }

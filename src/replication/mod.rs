@@ -181,7 +181,7 @@ fn dial(node: &Node, address: &str, timeout: Duration) -> Result<Link, LinkError
 /// The threads `follow`, `prober` and `elector` of a node. They end, and are joined, in [`Replication::stop`].
 pub(crate) struct Replication<'scope> {
     node: &'scope Node,
-    etcd: Option<&'scope Etcd>,
+    etcd: Option<&'scope elector::Etcd>,
     threads: Vec<ScopedJoinHandle<'scope, ()>>,
 }
 
@@ -191,7 +191,7 @@ impl<'scope> Replication<'scope> {
     pub(crate) fn start<'env>(
         scope: &'scope Scope<'scope, 'env>,
         node: &'scope Node,
-        etcd: Option<&'scope Etcd>,
+        etcd: Option<&'scope elector::Etcd>,
     ) -> io::Result<Replication<'scope>> {
         let mut replication = Replication {
             node,
@@ -227,7 +227,7 @@ impl<'scope> Replication<'scope> {
     /// Ends them, and returns when they have.
     pub(crate) fn stop(mut self) {
         if let Some(etcd) = self.etcd {
-            retire(self.node, etcd);
+            elector::retire(self.node, etcd);
         }
         self.node.cluster().stop();
         for thread in self.threads.drain(..) {

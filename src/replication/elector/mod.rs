@@ -23,9 +23,6 @@ use std::time::{Duration, Instant};
 /// The least pause between two steps of which nothing comes.
 const PAUSE_MIN: Duration = Duration::from_millis(1);
 
-/// What is asked of etcd may take a sixth of a lease.
-const TIME_SHARE: u32 = 6;
-
 /// Runs until the machine has stopped.
 pub(super) fn run(node: &Node, etcd: &Etcd) {
     let Some(desk) = node.election() else {
@@ -114,7 +111,7 @@ impl Elector<'_> {
 
     fn ask_etcd(&mut self, request: &Request) {
         let sent = election_now();
-        let reply = self.etcd.ask(request, self.etcd.ttl() / TIME_SHARE);
+        let reply = self.etcd.ask(request, self.etcd.ttl() / register::TIME_SHARE);
         match &reply {
             Ok(_) => {
                 if let Some((since, _)) = self.failed.take() {

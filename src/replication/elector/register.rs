@@ -5,6 +5,9 @@ use crate::etcd::{self, Client, Event, LeaseId, Notice, Op, Stop};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+/// What is asked of etcd may take a sixth of a lease.
+pub(super) const TIME_SHARE: u32 = 6;
+
 /// For how long an etcd that answers from before what was seen may be a member that lags.
 const LAG_MAX: Duration = Duration::from_secs(5);
 
@@ -50,7 +53,7 @@ impl Etcd {
     /// Whether etcd can be asked at all. An error is one that does not come right by itself; that nobody answers is
     /// none.
     pub(crate) fn check(&self) -> Result<(), etcd::Error> {
-        let time_max = self.ttl / super::TIME_SHARE;
+        let time_max = self.ttl / TIME_SHARE;
         let checked = self
             .client
             .version(time_max)
