@@ -114,7 +114,7 @@ impl Cluster {
     #[track_caller]
     fn has_standbys(&self, count: usize) -> usize {
         let mut primary = 0;
-        eventually("the primary has its standbys", || {
+        let has = seldom(|| {
             primary = self.primary();
             let members = self.view(primary)["members"].clone();
             let able = members.as_array().unwrap().iter();
@@ -122,6 +122,7 @@ impl Cluster {
                 .count()
                 >= count
         });
+        assert!(has, "{}", self.views());
         primary
     }
 
@@ -344,9 +345,11 @@ fn with_failsafe_the_primary_continues_while_etcd_is_away() {
     let first = cluster.primary();
     let term = cluster.view(first)["term"].clone();
     cluster.etcd.kill_all();
-    eventually("it is primary by the word of the other", || {
-        cluster.view(first)["failsafe"] == true
-    });
+    assert!(
+        seldom(|| cluster.view(first)["failsafe"] == true),
+        "{}",
+        cluster.views()
+    );
     let has_lapsed = poll(LEASE_OVER, || cluster.primary_of(&[first]).is_none());
     assert!(!has_lapsed, "{}", cluster.views());
     assert_eq!(cluster.try_set(first, "k", "1"), Some(true));
@@ -408,12 +411,19 @@ fn an_etcd_that_has_lost_its_data_makes_nobody_primary_before_the_operator_does(
     assert_eq!(cluster.nodes[1].value("k").as_deref(), Some("1"));
 }
 
+/// Polls with pauses: each look at the cluster has the nodes ask each other.
+fn seldom(mut condition: impl FnMut() -> bool) -> bool {
+    poll(common::SOON, || {
+        std::thread::sleep(Duration::from_millis(100)); // Between two looks, up to the deadline.
+        condition()
+    })
+}
+
 /// No node becomes primary, and each says why; until the operator makes one primary, which the other follows.
 #[track_caller]
 fn refuses_until_forced(cluster: &Cluster, why: &str) {
-    eventually("every node says why", || {
-        (0..2).all(|at| cluster.why_not(at).contains(why))
-    });
+    let says_why = seldom(|| (0..2).all(|at| cluster.why_not(at).contains(why)));
+    assert!(says_why, "{}", cluster.views());
     assert_eq!(cluster.primary_of(&[0, 1]), None);
     let node = &cluster.nodes[1];
     let to = node.link.address();
@@ -425,9 +435,8 @@ fn refuses_until_forced(cluster: &Cluster, why: &str) {
     });
     cluster.primary();
     cluster.is_equal();
-    eventually("both believe this etcd", || {
-        (0..2).all(|at| !cluster.why_not(at).contains("etcd"))
-    });
+    let believe = seldom(|| (0..2).all(|at| !cluster.why_not(at).contains("etcd")));
+    assert!(believe, "{}", cluster.views());
 }
 
 #[test]
@@ -479,9 +488,8 @@ fn another_store_and_another_process_are_not_followed_and_take_nothing_over() {
     stranger.client().put("/kv/other?upsert=true", b"1").expect(201);
     stranger.sigterm();
     cluster.add_on(&[], Some(stranger.dir()));
-    eventually("the stranger says why", || {
-        cluster.why_not(2).contains("and the cluster has the store")
-    });
+    let says_why = seldom(|| cluster.why_not(2).contains("and the cluster has the store"));
+    assert!(says_why, "{}", cluster.views());
     assert_eq!(
         cluster.nodes[2].value("other").as_deref(),
         Some("1"),
