@@ -38,3 +38,11 @@ pub mod store {
 pub mod wal {
     pub use crate::wal::{Branch, Error, Options, Policy, Term, branch_before, check, fork, term_before};
 }
+
+pub mod election {
+    pub use crate::election::{
+        Answer, Ask, Compare, Config, Confirm, Facts, Failure, FailureKind, Follower, Holder, Leader,
+        Machine, Member, MemberReport, Operation, Pair, Question, Remembered, Reply, Report, Request, Sealed,
+        Step, Txn,
+    };
+}

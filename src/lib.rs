@@ -12,23 +12,24 @@
 //! | room | what it is | uses |
 //! | --- | --- | --- |
 //! | `main.rs` | the program: the allocator, and a call of [`run`] | |
-//! | [`cli`] | every subcommand, flag, default, environment variable and help text | `address`, `api`, `auth`, `http`, `key`, `wal`, `net`, `node`, `record`, `store`, `wall` |
-//! | [`commands`] | one file a subcommand: builds the parts and runs them | `address`, `api`, `auth`, `cli`, `client`, `digest`, `escape`, `json`, `key`, `wal`, `net`, `node`, `record`, `replication`, `server`, `store`, `wall`, `system`, `episode`, `tls` |
+//! | [`cli`] | every subcommand, flag, default, environment variable and help text | `address`, `api`, `auth`, `election`, `etcd`, `http`, `key`, `wal`, `net`, `node`, `record`, `store`, `wall` |
+//! | [`commands`] | one file a subcommand: builds the parts and runs them | `address`, `api`, `auth`, `cli`, `client`, `digest`, `etcd`, `escape`, `json`, `key`, `wal`, `net`, `node`, `record`, `replication`, `server`, `store`, `wall`, `system`, `episode`, `tls` |
 //! | [`client`] | the HTTP client of the command line | `address`, `api`, `pair`, `record`, `system`, `tls` |
 //! | [`server`] | accepts connections and runs each: from bytes to a handler, and its answer back | `api`, `auth`, `handlers`, `http`, `wal`, `net`, `node`, `observe`, `system` |
-//! | [`handlers`] | one file a resource: from a request to its answer, by calls of a node; the table of routes | `address`, `api`, `auth`, `histogram`, `http`, `json`, `key`, `wal`, `net`, `node`, `observe`, `page`, `pair`, `record`, `replication`, `session`, `store`, `wall` |
+//! | [`handlers`] | one file a resource: from a request to its answer, by calls of a node; the table of routes | `address`, `api`, `auth`, `election`, `histogram`, `http`, `json`, `key`, `wal`, `net`, `node`, `observe`, `page`, `pair`, `record`, `replication`, `session`, `store`, `wall` |
 //! | [`session`] | a client's way to the data: it holds each key against what the client's token opens | `auth`, `key`, `wal`, `node`, `pair` |
 //! | [`http`] | HTTP on the wire: requests, answers, problems | `api`, `escape`, `wall` |
 //! | [`net`] | connections as bytes: the open ones, what came, the memory that all share; no HTTP, no node | `system`, `episode`, `tls`, `wall` |
 //! | [`auth`] | tokens and what they allow | `wall` |
 //! | [`observe`] | how long requests took, and who hears of it: the slow log, the access log, `/metrics`, `/history` | `api`, `escape`, `histogram`, `http`, `net`, `node`, `store`, `waits`, `wall`, `system`, `episode`, `worker` |
 //! | [`page`] | the web page: files in the binary | `http` |
-//! | [`replication`] | the threads that follow another node, call the others and take over; the whole protocol | `address`, `api`, `boot_clock`, `wal`, `node`, `tls` |
+//! | [`replication`] | the threads that follow another node, call the others and take over; the whole protocol | `address`, `api`, `boot_clock`, `election`, `etcd`, `wal`, `node`, `tls` |
 //! | [`etcd`] | a client of etcd: leases, transactions, watches; no node | `address`, `system`, `tls` |
 //! | [`api`] | what both sides of the HTTP API speak: paths, headers, JSON | |
-//! | [`node`] | a store, its log and its role: the one thing that handlers and commands talk to | `api`, `boot_clock`, `digest`, `histogram`, `key`, `lock_order`, `wal`, `pair`, `record`, `resolver`, `store`, `wall`, `worker` |
+//! | [`election`] | who is primary, where etcd decides: the rules, without any I/O | `boot_clock` |
+//! | [`node`] | a store, its log and its role: the one thing that handlers and commands talk to | `api`, `boot_clock`, `digest`, `election`, `histogram`, `key`, `lock_order`, `wal`, `pair`, `record`, `resolver`, `store`, `wall`, `worker` |
 //! | [`store`] | memory: the LRU map, and the lock it is shared under | `digest`, `lock_order`, `wal`, `pair`, `record`, `waits` |
-//! | [`wal`] | disk: segments, group commit, recovery, compaction, backups, check and repair | `digest`, `histogram`, `lock_order`, `pair`, `record`, `waits`, `wall`, `worker`, `system` |
+//! | [`wal`] | disk: segments, group commit, recovery, compaction, backups, check and repair | `boot_clock`, `digest`, `histogram`, `lock_order`, `pair`, `record`, `waits`, `wall`, `worker`, `system` |
 //! | [`digest`] | a digest of all entries: equal stores have equal digests | `pair`, `record` |
 //! | [`record`] | the one record format | `pair` |
 //! | `key` | a key that was checked | `pair` |
@@ -159,6 +160,7 @@ mod cli;
 mod client;
 mod commands;
 mod digest;
+mod election;
 mod episode;
 mod escape;
 mod etcd;

@@ -17,6 +17,8 @@ pub(crate) const PATH_REPLICATION_SNAPSHOT: &str = "/replication/snapshot";
 pub const PATH_REPLICATION_HELLO: &str = "/replication/hello";
 /// Makes a primary hold its writers, for a replica that is about to take over.
 pub const PATH_REPLICATION_HANDOVER: &str = "/replication/handover";
+/// What members of a cluster ask each other where etcd decides who is primary.
+pub(crate) const PATH_REPLICATION_ELECTION: &str = "/replication/election";
 /// Makes a node forget another one.
 pub(crate) const PATH_FORGET: &str = "/forget";
 /// Makes a replica the primary.

@@ -9,9 +9,11 @@
 
 use super::chunk::ReplicatedChunk;
 use super::cluster_status::{ClusterStatus, Phase};
-use super::{Cluster, Node, Refusal};
+use super::{Cluster, Node};
 use crate::store::{LruMap, Replay};
-use crate::wal::{Branch, LastRecord, LogId, ReplicaAppend, Role, SnapshotError, Term, branch_before, fork};
+use crate::wal::{
+    Branch, LastRecord, LogId, Refusal, ReplicaAppend, Role, SnapshotError, Term, branch_before, fork,
+};
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
