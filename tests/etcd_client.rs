@@ -579,7 +579,11 @@ fn a_write_is_sent_once() {
     let lost = client.txn(&[], &[put("/a", "", None)], &[], TIMEOUT).unwrap_err();
     assert!(lost.may_be_done(), "{lost:?}");
     assert_eq!(writes.load(Relaxed), 1);
-    assert_eq!(client.endpoint(), both[1].url(), "the next request goes elsewhere");
+    assert_eq!(
+        client.endpoint(),
+        both[1].url(),
+        "the next request goes elsewhere"
+    );
     // What only reads is asked of both.
     let lost = client
         .txn(&[], &[Op::Range("/a".to_owned())], &[], TIMEOUT)
