@@ -48,9 +48,10 @@ fn nodes_at_rest_leave_etcd_at_rest() {
     std::thread::sleep(COUNTED); // The time that is counted: nothing is waited for.
     let counted = requests(&etcd) - before;
     let a_second = counted / begun.elapsed().as_secs_f64() / nodes.len() as f64;
+    eprintln!("a node at rest makes {a_second:.2} requests of etcd a second");
     assert!(counted > 0.0, "a lease is renewed");
     assert!(
         a_second <= REQUESTS_A_SECOND_MAX,
-        "a node at rest makes {a_second:.2} requests a second"
+        "more than {REQUESTS_A_SECOND_MAX}"
     );
 }
