@@ -6,7 +6,7 @@ use super::links::{Host, Links};
 use crate::common::etcd::Etcd;
 use crate::common::node::Setup;
 use crate::common::small_disk::SmallDisk;
-use crate::common::{Client, Server, faketime};
+use crate::common::{Client, Server, faketime, pykv};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::fs;
@@ -61,6 +61,8 @@ pub struct Options {
     pub ttl_seconds: u64,
     /// Whether reads wait for replicas.
     pub sync_reads: bool,
+    /// Whether the primary continues without etcd while all others confirm it.
+    pub failsafe: bool,
 }
 
 impl Cluster {
@@ -111,6 +113,7 @@ impl Cluster {
             "--slow-ms",
             "60000",
         ];
+        args.extend((!options.failsafe).then_some("--failsafe=off"));
         args.extend(options.sync_reads.then_some("--sync-reads"));
         let is_real = matches!(self.links, Links::Real { .. });
         args.extend(is_real.then_some("--insecure"));
@@ -160,7 +163,9 @@ impl Cluster {
     pub fn apply(&mut self, operation: Operation, board: &Board) -> bool {
         use Operation as O;
         match operation {
-            O::Kill(Host::Node(node)) => return self.kill(node, board),
+            O::Kill(Host::Node(node)) => return self.end(node, Signal::KILL, board),
+            O::Terminate(node) => return self.end(node, Signal::TERM, board),
+            O::SwitchOver => return self.switch_over(),
             O::Start(Host::Node(node)) => return self.start_again(node, board),
             O::Suspend(Host::Node(node)) => return self.suspend(node),
             O::Continue(Host::Node(node)) => return self.go_on(node),
@@ -202,16 +207,25 @@ impl Cluster {
         }
     }
 
-    fn kill(&mut self, node: usize, board: &Board) -> bool {
+    fn end(&mut self, node: usize, signal: Signal, board: &Board) -> bool {
         let it = &mut self.nodes[node];
-        if it.condition == Condition::IsDown {
-            return false;
+        match (it.condition, signal) {
+            (Condition::IsDown, _) => return false,
+            // One that is suspended does not end in order.
+            (Condition::Runs, Signal::TERM) => drop(it.server.sigterm()),
+            _ => it.server.kill_9(),
         }
-        it.server.kill_9();
         it.condition = Condition::IsDown;
         self.links.lead_to(node, None);
         board.set_address(node, None);
         true
+    }
+
+    /// Asks each node in turn; whether one has done it. In the midst of another fault there may be nobody to take over.
+    fn switch_over(&self) -> bool {
+        let runs = self.nodes.iter().filter(|node| node.condition == Condition::Runs);
+        let mut asked = runs.map(|node| pykv(&["switchover", "--timeout", "5s"]).at(&node.server).run());
+        asked.any(|run| run.code == Some(0))
     }
 
     fn start_again(&mut self, node: usize, board: &Board) -> bool {

@@ -31,6 +31,10 @@ const HOUR_SECONDS: i64 = 3600;
 pub enum Operation {
     Kill(Host),
     Start(Host),
+    /// A node ends in order.
+    Terminate(usize),
+    /// `pykv switchover`, to whichever node may take over.
+    SwitchOver,
     Suspend(Host),
     Continue(Host),
     /// The second hears nothing of the first any more.
@@ -66,6 +70,8 @@ pub enum Fault {
     KillPrimary,
     KillReplica,
     KillLeaderOfEtcd,
+    StopPrimary,
+    SwitchOver,
     SuspendPrimary,
     SuspendReplica,
     SuspendLeaderOfEtcd,
@@ -89,10 +95,12 @@ pub enum Fault {
 }
 
 /// All of them.
-pub const ALL: [Fault; 18] = [
+pub const ALL: [Fault; 20] = [
     Fault::KillPrimary,
     Fault::KillReplica,
     Fault::KillLeaderOfEtcd,
+    Fault::StopPrimary,
+    Fault::SwitchOver,
     Fault::SuspendPrimary,
     Fault::SuspendReplica,
     Fault::SuspendLeaderOfEtcd,
@@ -112,11 +120,11 @@ pub const ALL: [Fault; 18] = [
 
 /// The steps of a round, in order.
 pub fn draw(random: &mut Random, situation: &Situation) -> Vec<Step> {
-    let first = ALL[random.below(ALL.len() as u64) as usize];
+    let first = any(random, situation);
     let mut steps = steps(random, situation, first);
     if random.below(SECOND_EVERY) == 0 {
         let later = Duration::from_millis(random.below(SECOND_MS_MAX));
-        let second = ALL[random.below(ALL.len() as u64) as usize];
+        let second = any(random, situation);
         let second = self::steps(random, situation, second);
         steps.extend(second.into_iter().map(|step| Step {
             at: step.at + later,
@@ -125,6 +133,16 @@ pub fn draw(random: &mut Random, situation: &Situation) -> Vec<Step> {
         steps.sort_by_key(|step| step.at);
     }
     steps
+}
+
+/// Any fault that is one here.
+fn any(random: &mut Random, situation: &Situation) -> Fault {
+    loop {
+        let fault = ALL[random.below(ALL.len() as u64) as usize];
+        if fault != Fault::LeaderOfEtcdAlone || situation.members > 1 {
+            return fault;
+        }
+    }
 }
 
 /// The steps of a fault, in order.
@@ -175,6 +193,14 @@ pub fn steps(random: &mut Random, situation: &Situation, fault: Fault) -> Vec<St
         Fault::KillPrimary => draft.kill(random, Node(primary)),
         Fault::KillReplica => draft.kill(random, Node(replica)),
         Fault::KillLeaderOfEtcd => draft.kill(random, Member(leader)),
+        Fault::StopPrimary => {
+            draft.now(O::Terminate(primary));
+            draft.later(within(random, &DOWN_MS), O::Start(Node(primary)));
+        }
+        Fault::SwitchOver => {
+            draft.now(O::SwitchOver);
+            draft.later(lasts / 4, O::SwitchOver);
+        }
         Fault::SuspendPrimary => draft.suspend(random, Node(primary)),
         Fault::SuspendReplica => draft.suspend(random, Node(replica)),
         Fault::SuspendLeaderOfEtcd => draft.suspend(random, Member(leader)),
@@ -256,6 +282,8 @@ impl fmt::Display for Step {
         match self.operation {
             O::Kill(host) => write!(f, "kill -9 {host}"),
             O::Start(host) => write!(f, "start {host}"),
+            O::Terminate(node) => write!(f, "stop {} in order", Node(node)),
+            O::SwitchOver => f.write_str("switch over"),
             O::Suspend(host) => write!(f, "suspend {host}"),
             O::Continue(host) => write!(f, "continue {host}"),
             O::Silence(from, to) => write!(f, "make {to} deaf to {from}"),

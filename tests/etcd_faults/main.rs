@@ -70,6 +70,7 @@ fn acknowledged_writes_and_one_primary_survive_what_happens() {
             members: 1,
             ttl_seconds: TTL_SECONDS,
             sync_reads: true,
+            failsafe: true,
         };
         let Some(mut cluster) = Cluster::start(TEST, options) else {
             return;
@@ -98,6 +99,7 @@ fn acknowledged_writes_and_one_primary_survive_what_happens() {
             members: if clusters % 2 == 0 { 3 } else { 1 },
             ttl_seconds: TTL_SECONDS,
             sync_reads: clusters / 2 % 2 == 0,
+            failsafe: clusters % 3 != 0,
         };
         clusters += 1;
         eprintln!("PYKV_ETCD_SEED={seed}: a cluster of {options:?}");
