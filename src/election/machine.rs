@@ -153,7 +153,7 @@ impl Machine {
             (Pending::KeepAlive, Reply::Kept(ttl)) => self.kept(sent, ttl),
             (Pending::Read, Reply::Read { etcd, pairs }) => {
                 self.viewed_at = sent;
-                self.read_at = now + self.ttl() / 3;
+                self.read_at = if self.is_woken { now } else { now + self.ttl() / 3 };
                 self.see(now, View::read(etcd, &pairs));
             }
             (Pending::Register, Reply::Txn(done)) => {

@@ -74,6 +74,8 @@ pub struct Machine {
     pub(super) is_registered: bool,
     pub(super) renew_at: u64,
     pub(super) read_at: u64,
+    /// Something has changed since the last read was asked for.
+    pub(super) is_woken: bool,
     /// Etcd is asked nothing before this moment.
     pub(super) retry_at: u64,
     /// Why etcd did not answer, where it did not.
@@ -124,6 +126,7 @@ impl Machine {
             is_registered: false,
             renew_at: 0,
             read_at: 0,
+            is_woken: false,
             retry_at: 0,
             failure: None,
             view: None,
@@ -162,10 +165,12 @@ impl Machine {
 
     /// Something has changed in etcd.
     pub fn wake(&mut self) {
+        self.is_woken = true;
         self.read_at = 0;
     }
 
     pub(super) fn ask(&mut self, pending: Pending, request: Request) -> Step {
+        self.is_woken &= pending != Pending::Read;
         self.pending = pending;
         Step::Etcd(request)
     }

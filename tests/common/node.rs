@@ -182,6 +182,11 @@ impl Server {
         &self.data
     }
 
+    /// Where it listens, while it runs.
+    pub fn try_address(&self) -> Option<SocketAddr> {
+        self.process.as_ref().map(|process| process.address)
+    }
+
     pub fn address(&self) -> SocketAddr {
         self.process.as_ref().expect("the node is running").address
     }
