@@ -118,13 +118,27 @@ pub const ALL: [Fault; 20] = [
     Fault::DiskFull,
 ];
 
+impl Fault {
+    /// Those of these names, with commas between them; all of them where there is no name.
+    pub fn named(names: &str) -> Vec<Fault> {
+        if names.is_empty() {
+            return ALL.to_vec();
+        }
+        let of_name = |name: &str| {
+            let fault = ALL.into_iter().find(|fault| format!("{fault:?}") == name);
+            fault.unwrap_or_else(|| panic!("there is no fault {name}"))
+        };
+        names.split(',').map(of_name).collect()
+    }
+}
+
 /// The steps of a round, in order.
-pub fn draw(random: &mut Random, situation: &Situation) -> Vec<Step> {
-    let first = any(random, situation);
+pub fn draw(random: &mut Random, situation: &Situation, among: &[Fault]) -> Vec<Step> {
+    let first = any(random, situation, among);
     let mut steps = steps(random, situation, first);
     if random.below(SECOND_EVERY) == 0 {
         let later = Duration::from_millis(random.below(SECOND_MS_MAX));
-        let second = any(random, situation);
+        let second = any(random, situation, among);
         let second = self::steps(random, situation, second);
         steps.extend(second.into_iter().map(|step| Step {
             at: step.at + later,
@@ -135,13 +149,11 @@ pub fn draw(random: &mut Random, situation: &Situation) -> Vec<Step> {
     steps
 }
 
-/// Any fault that is one here.
-fn any(random: &mut Random, situation: &Situation) -> Fault {
-    loop {
-        let fault = ALL[random.below(ALL.len() as u64) as usize];
-        if fault != Fault::LeaderOfEtcdAlone || situation.members > 1 {
-            return fault;
-        }
+/// Any of these faults. One member of etcd cannot be alone among others: then it is the primary that loses it.
+fn any(random: &mut Random, situation: &Situation, among: &[Fault]) -> Fault {
+    match among[random.below(among.len() as u64) as usize] {
+        Fault::LeaderOfEtcdAlone if situation.members == 1 => Fault::PrimaryWithoutEtcd,
+        fault => fault,
     }
 }
 
@@ -307,10 +319,16 @@ mod tests {
 
     #[test]
     fn a_seed_decides_what_is_done() {
-        let draw = |seed| draw(&mut Random::new(seed), &SITUATION);
+        let draw = |seed| draw(&mut Random::new(seed), &SITUATION, &ALL);
         assert_eq!(draw(7), draw(7));
         assert!((0..20).any(|seed| draw(seed) != draw(7)));
         assert!((0..200).all(|seed| draw(seed).is_sorted_by_key(|step| step.at)));
+    }
+
+    #[test]
+    fn faults_have_names() {
+        assert_eq!(Fault::named(""), ALL);
+        assert_eq!(Fault::named("Clock,AllKilled"), [Fault::Clock, Fault::AllKilled]);
     }
 
     #[test]

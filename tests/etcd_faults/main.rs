@@ -23,7 +23,8 @@
 //! 6. A stale read, a lost write and a lost term that are planted into what the clients saw are found.
 //!
 //! `PYKV_ETCD_ROUNDS` sets the number of rounds (default 3, of faults that are chosen; the rest is drawn),
-//! `PYKV_ETCD_SEED` what happens in them. A cluster lives for five rounds.
+//! `PYKV_ETCD_SEED` what happens in them, `PYKV_ETCD_FAULTS` among which faults is drawn (`KillPrimary,Clock`). A cluster
+//! lives for five rounds.
 
 #![allow(clippy::unwrap_used)]
 
@@ -47,7 +48,7 @@ mod round;
 
 use cluster::{Cluster, Options};
 use common::{Random, setting};
-use faults::Fault;
+use faults::{Fault, Situation};
 use round::Seen;
 use std::time::{Duration, Instant};
 
@@ -60,37 +61,56 @@ const ROUNDS_MAX: u64 = 5;
 /// The rounds of a plain run: a crash, a primary that everybody has left, one that does not know that time has passed.
 const CHOSEN: [Fault; 3] = [Fault::KillPrimary, Fault::PrimaryAlone, Fault::SuspendPrimary];
 
+/// How long each of these lasts: longer than a lease.
+const CHOSEN_LASTS: Duration = Duration::from_secs(9);
+
 #[test]
 fn acknowledged_writes_and_one_primary_survive_what_happens() {
-    const TEST: &str = "acknowledged_writes_and_one_primary_survive_what_happens";
     let rounds = setting("PYKV_ETCD_ROUNDS", 0);
     let seed = setting("PYKV_ETCD_SEED", 1);
-    if rounds == 0 {
-        let options = Options {
-            members: 1,
-            ttl_seconds: TTL_SECONDS,
-            sync_reads: true,
-            failsafe: true,
-        };
-        let Some(mut cluster) = Cluster::start(TEST, options) else {
-            return;
-        };
-        round::converges(&cluster, Instant::now());
-        let mut random = Random::new(seed);
-        for (number, fault) in (1..).zip(CHOSEN) {
-            eprintln!("round {number}: {fault:?}");
-            let draw =
-                |random: &mut Random, situation: &faults::Situation| faults::steps(random, situation, fault);
-            tell(&round::round(
-                &mut cluster,
-                number,
-                &mut random,
-                options.sync_reads,
-                draw,
-            ));
-        }
-        return;
+    match rounds {
+        0 => chosen(seed),
+        rounds => drawn(rounds, seed),
     }
+}
+
+const TEST: &str = "acknowledged_writes_and_one_primary_survive_what_happens";
+
+/// A few rounds whose faults are known.
+fn chosen(seed: u64) {
+    let options = Options {
+        members: 1,
+        ttl_seconds: TTL_SECONDS,
+        sync_reads: true,
+        failsafe: true,
+    };
+    let Some(mut cluster) = Cluster::start(TEST, options) else {
+        return;
+    };
+    round::converges(&cluster, Instant::now());
+    let mut random = Random::new(seed);
+    for (number, fault) in (1..).zip(CHOSEN) {
+        eprintln!("round {number}: {fault:?}");
+        let draw = |random: &mut Random, situation: &Situation| {
+            let mut steps = faults::steps(random, situation, fault);
+            for step in steps.iter_mut().filter(|step| !step.at.is_zero()) {
+                step.at = CHOSEN_LASTS;
+            }
+            steps
+        };
+        tell(&round::round(
+            &mut cluster,
+            number,
+            &mut random,
+            options.sync_reads,
+            draw,
+        ));
+    }
+}
+
+/// Many rounds, over one cluster after another.
+fn drawn(rounds: u64, seed: u64) {
+    let among = Fault::named(&std::env::var("PYKV_ETCD_FAULTS").unwrap_or_default());
     let mut random = Random::new(seed);
     // Short runs with seeds in a row see clusters of every kind, too.
     let (mut done, mut clusters) = (0, seed);
@@ -112,12 +132,13 @@ fn acknowledged_writes_and_one_primary_survive_what_happens() {
         for _ in 0..ROUNDS_MAX.min(rounds - done) {
             done += 1;
             eprintln!("round {done}");
+            let draw = |random: &mut Random, situation: &Situation| faults::draw(random, situation, &among);
             tell(&round::round(
                 &mut cluster,
                 done,
                 &mut random,
                 options.sync_reads,
-                faults::draw,
+                draw,
             ));
         }
         let acks = cluster.board.acks.lock().unwrap();
