@@ -9,6 +9,7 @@ mod common;
 
 use common::etcd::Etcd;
 use common::fake::{Asked, Fake, answer, json};
+use common::tls::{Ca, certificates};
 use common::{SOON, eventually, poll, skip};
 use pykv::internals::etcd::{
     Client, Compare, Done, Error, Event, Lease, LeaseId, Login, Notice, Op, Options, Stop,
@@ -450,6 +451,9 @@ fn a_user_logs_in_and_again_when_its_token_has_ended() {
         assert!(matches!(refused, Err(Error::Unauthorised { .. })), "{refused:?}");
     }
     assert_eq!(value(&root, "/a").as_deref(), Some("with"));
+    let root = Arc::new(root);
+    let watching = Watching::start(&root, None);
+    assert!(watching.state().is_empty());
     // A restart forgets all tokens; a change of users makes them old.
     etcd.kill_9(0);
     etcd.start_again(0);
@@ -458,6 +462,63 @@ fn a_user_logs_in_and_again_when_its_token_has_ended() {
     etcd.ctl(0, &user);
     set(&root, "/a", "again", None);
     assert_eq!(value(&root, "/a").as_deref(), Some("again"));
+    set(&root, "/w/1", "", None);
+    assert_eq!(
+        watching.changes(1),
+        ["/w/1"],
+        "the watch has logged in again, too"
+    );
+    watching.end();
+}
+
+#[test]
+fn etcd_is_spoken_with_under_tls() {
+    let (dir, ca, pair) = certificates();
+    let Some(etcd) = Etcd::start_tls(&ca, &pair) else {
+        return skip("etcd_is_spoken_with_under_tls", "etcd is not installed");
+    };
+    let of = |endpoints: &str, ca: &str| {
+        let options = Options {
+            endpoints: endpoints.parse().unwrap(),
+            login: None,
+            ca: Some(ca.into()),
+            try_timeout: TIMEOUT,
+        };
+        Client::new(options)
+    };
+    let client = Arc::new(of(&etcd.endpoints(), &ca.file()).unwrap());
+    client.version(TIMEOUT).unwrap();
+    set(&client, "/w/1", "one", None);
+    assert_eq!(value(&client, "/w/1").as_deref(), Some("one"));
+    let watching = Watching::start(&client, None);
+    assert_eq!(watching.state(), ["/w/1"]);
+    set(&client, "/w/2", "", None);
+    assert_eq!(watching.changes(1), ["/w/2"]);
+    watching.end();
+
+    let other = Ca::new(dir.path(), "other");
+    let untrusted = of(&etcd.endpoints(), &other.file())
+        .unwrap()
+        .range("/w/1", TIMEOUT);
+    assert!(
+        matches!(&untrusted, Err(Error::Untrusted { why, .. }) if why.contains("--etcd-ca")),
+        "{untrusted:?}"
+    );
+    let plain = etcd.endpoints().replace("https", "http");
+    let plain = of(&plain, &ca.file())
+        .unwrap()
+        .range("/w/1", TIMEOUT)
+        .unwrap_err();
+    assert!(
+        matches!(plain, Error::BadAnswer { .. } | Error::Unreachable { .. }),
+        "{plain:?}"
+    );
+    let missing = of(&etcd.endpoints(), "/nowhere/ca.pem").unwrap_err();
+    assert!(
+        matches!(&missing, Error::NoTrust(why) if why.contains("/nowhere/ca.pem")),
+        "{missing:?}"
+    );
+    assert!(of(&etcd.endpoints(), &pair.key).is_err(), "a key is no CA");
 }
 
 #[test]
@@ -518,6 +579,11 @@ fn a_write_is_sent_once() {
     let lost = client.txn(&[], &[put("/a", "", None)], &[], TIMEOUT).unwrap_err();
     assert!(lost.may_be_done(), "{lost:?}");
     assert_eq!(writes.load(Relaxed), 1);
+    assert_eq!(
+        client.endpoint(),
+        both[1].url(),
+        "the next request goes elsewhere"
+    );
     // What only reads is asked of both.
     let lost = client
         .txn(&[], &[Op::Range("/a".to_owned())], &[], TIMEOUT)

@@ -3,6 +3,7 @@
 //! etcd must know its ports before it starts, so that its members find each other. Free ones are looked for below those
 //! that the system gives to connections; where another process takes one first, others are tried.
 
+use super::tls::{Ca, Pair};
 use super::{Random, SOON, poll};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File, OpenOptions};
@@ -53,6 +54,8 @@ pub struct Etcd {
     members: Vec<Member>,
     /// Beside those that every member has.
     args: Vec<String>,
+    /// The file of the CA, where clients are spoken with under TLS.
+    ca: Option<String>,
 }
 
 /// Whether etcd and etcdctl are installed.
@@ -69,14 +72,26 @@ impl Etcd {
         Etcd::start_at(&vec![Place::here(); members], &[])
     }
 
+    /// A member that speaks TLS with its clients.
+    #[track_caller]
+    pub fn start_tls(ca: &Ca, pair: &Pair) -> Option<Etcd> {
+        let args = ["--cert-file", &pair.certificate, "--key-file", &pair.key];
+        Etcd::start_with(&[Place::here()], &args, Some(ca.file()))
+    }
+
     /// A member at each place, ready.
     #[track_caller]
     pub fn start_at(places: &[Place], args: &[&str]) -> Option<Etcd> {
+        Etcd::start_with(places, args, None)
+    }
+
+    #[track_caller]
+    fn start_with(places: &[Place], args: &[&str], ca: Option<String>) -> Option<Etcd> {
         if !is_installed() {
             return None;
         }
         for _ in 0..ATTEMPTS {
-            let mut etcd = Etcd::new(places, args);
+            let mut etcd = Etcd::new(places, args, ca.clone());
             for number in 0..places.len() {
                 etcd.spawn(number);
             }
@@ -94,7 +109,7 @@ impl Etcd {
         panic!("no free ports were found");
     }
 
-    fn new(places: &[Place], args: &[&str]) -> Etcd {
+    fn new(places: &[Place], args: &[&str], ca: Option<String>) -> Etcd {
         let home = match Path::new(MEMORY).is_dir() {
             true => TempDir::new_in(MEMORY),
             false => TempDir::new(),
@@ -112,6 +127,7 @@ impl Etcd {
             members,
             home,
             args: args.iter().map(|&arg| arg.to_owned()).collect(),
+            ca,
         }
     }
 
@@ -128,7 +144,8 @@ impl Etcd {
 
     /// Where clients reach a member.
     pub fn endpoint(&self, number: usize) -> String {
-        format!("http://{}", self.address(number))
+        let scheme = if self.ca.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address(number))
     }
 
     /// The same as an address.
@@ -259,12 +276,14 @@ impl Etcd {
         printed.unwrap_or_else(|| panic!("etcdctl {args:?} has failed"))
     }
 
-    fn try_ctl(&self, number: usize, args: &[&str]) -> Option<Vec<u8>> {
+    /// The same; none where it fails.
+    pub fn try_ctl(&self, number: usize, args: &[&str]) -> Option<Vec<u8>> {
         let output = self
             .command(number, "etcdctl")
             .arg("--endpoints")
             .arg(self.endpoint(number))
             .args(["--command-timeout", "5s", "--dial-timeout", "5s"])
+            .args(self.ca.iter().flat_map(|ca| ["--cacert", ca]))
             .args(args)
             .output()
             .unwrap();

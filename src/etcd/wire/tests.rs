@@ -125,3 +125,37 @@ fn what_is_out_of_bounds_is_malformed() {
     let many = vec!["{}"; KEYS_MAX + 1].join(",");
     assert!(range(&answer(&format!(r#","kvs":[{many}]"#))).is_err());
 }
+
+/// Whatever listens at an endpoint may send anything: the parsers answer, and do not panic.
+#[test]
+fn cut_and_changed_answers_are_no_panic() {
+    let all = |body: &[u8]| {
+        let _ = (
+            range(body),
+            granted(body),
+            renewed(body),
+            txn(body),
+            watched(body),
+        );
+        let _ = (header_alone(body), token(body), version(body), refusal(body));
+    };
+    let answers = [
+        answer(r#","kvs":[{"key":"Zm9v","create_revision":"2","lease":"77"}],"count":"1""#),
+        answer(r#","ID":"2324035630236927750","TTL":"5""#),
+        answer(r#","succeeded":true,"responses":[{"response_range":{"kvs":[{"key":"Zm9v"}]}}]"#),
+        format!(r#"{{"result":{{{HEADER},"events":[{{"type":"DELETE","kv":{{"key":"Zm9v"}}}}]}}}}"#)
+            .into_bytes(),
+        br#"{"error":{"grpc_code":14,"message":"etcdserver: no leader"}}"#.to_vec(),
+        br#"{"etcdserver":"3.4.23","token":"x.1"}"#.to_vec(),
+    ];
+    for answer in answers {
+        for at in 0..answer.len() {
+            all(&answer[..at]);
+            for byte in [0, b'"', b'9', b'-', b'{', b']', 0x80, 0xff] {
+                let mut changed = answer.clone();
+                changed[at] = byte;
+                all(&changed);
+            }
+        }
+    }
+}
