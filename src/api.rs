@@ -7,6 +7,7 @@
 
 mod batch;
 mod deadline;
+mod election;
 mod history;
 mod replication;
 mod status;
@@ -16,6 +17,10 @@ pub(crate) use batch::{
     BATCH_BYTES_MIN, BATCH_OPERATIONS_DEFAULT, BATCH_OPERATIONS_MAX, Batch, Batched, Operation, Outcome,
 };
 pub(crate) use deadline::{DEADLINE_MS_MAX, Patch, TTL_MS_MAX, expires_at, ttl_ms, ttl_seconds};
+pub(crate) use election::{
+    ClusterMember, ClusterView, Elected, PATH_CLUSTER, PATH_FAILOVER, PATH_LEADER, PATH_LIVENESS, PATH_PAUSE,
+    PATH_REPLICATION_ELECTION, PATH_RESUME, PATH_SWITCHOVER, Paused,
+};
 pub(crate) use history::{History, Samples};
 pub(crate) use replication::{
     ChunkHeader, Divergence, Follower, Forgotten, HEADER_LOG, HEADER_MIN_OFFSET, HEADER_REPLICAS,

@@ -4,6 +4,8 @@
 //! silent must count that time: the other node has lived through it.
 
 use rustix::time::{ClockId, clock_gettime};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -23,6 +25,11 @@ impl BootInstant {
         BootInstant(Duration::new(seconds, nanoseconds))
     }
 
+    /// How long the machine has been running by then, in nanoseconds: enough for centuries.
+    pub(crate) fn nanoseconds(self) -> u64 {
+        u64::try_from(self.0.as_nanos()).unwrap_or(u64::MAX - 1)
+    }
+
     /// The moment that was so long ago.
     pub(crate) fn ago(age: Duration) -> BootInstant {
         BootInstant(BootInstant::now().0.saturating_sub(age))
@@ -38,9 +45,50 @@ impl BootInstant {
     }
 }
 
+/// A moment after which something must not be done any more. Clones are one.
+#[derive(Clone, Debug)]
+pub(crate) struct Fence(Arc<AtomicU64>);
+
+/// The fence that is never over.
+const NEVER: u64 = u64::MAX;
+
+impl Default for Fence {
+    /// Is never over.
+    fn default() -> Fence {
+        Fence(Arc::new(AtomicU64::new(NEVER)))
+    }
+}
+
+impl Fence {
+    /// Moves it, in nanoseconds since the machine was started.
+    pub(crate) fn set(&self, nanoseconds: u64) {
+        self.0.store(nanoseconds, Ordering::Release);
+    }
+
+    /// Whether it is over.
+    #[inline]
+    pub(crate) fn is_over(&self) -> bool {
+        let at = self.0.load(Ordering::Relaxed);
+        at != NEVER && BootInstant::now().nanoseconds() >= at
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fence_is_over_once_its_moment_has_come() {
+        let fence = Fence::default();
+        assert!(!fence.is_over());
+        let hour = 3600 * 1_000_000_000;
+        fence.set(BootInstant::now().nanoseconds() + hour);
+        assert!(!fence.clone().is_over());
+        fence.set(BootInstant::now().nanoseconds());
+        assert!(fence.is_over());
+        fence.set(0);
+        assert!(fence.is_over());
+    }
 
     #[test]
     fn it_goes_forward() {

@@ -14,6 +14,7 @@ mod compact;
 mod config;
 mod connection;
 mod data;
+mod election;
 mod error;
 mod leading;
 mod reapply;
@@ -33,6 +34,7 @@ pub(crate) use compact::Compact;
 pub(crate) use config::{configured, printed};
 pub(crate) use connection::{Connection, DIR_DEFAULT, ENV_DIR, ENV_TOKEN, ENV_TOKEN_FILE};
 pub(crate) use data::{Del, Exists, Expire, Get, Incr, List, Persist, Set, Ttl};
+pub(crate) use election::{Failover, Pause, ShowCluster, Switchover};
 pub(crate) use error::usage_message;
 pub(crate) use leading::behind_the_command;
 pub(crate) use reapply::Reapply;
@@ -141,6 +143,27 @@ pub(crate) enum Command {
     /// and takes the writes. Nothing is lost. If the primary is gone, --force promotes the replica with what it has: what only
     /// the primary had is lost, or set aside in its directory when it comes back.
     Promote(Promote),
+    /// Print the nodes of a cluster in which etcd decides who is primary
+    ///
+    /// Of each: what it is, its term, how far its log is written, how far it is behind, for how long a primary may take
+    /// writes before it must have renewed its lease, and why a node may not take over.
+    Cluster(ShowCluster),
+    /// Hand the primary's role to another node, where etcd decides who is primary
+    ///
+    /// The primary holds its writers until the other node has all of its log, and gives the role away. Nothing is lost,
+    /// and no writer is refused.
+    Switchover(Switchover),
+    /// Make a node primary that may lack writes, where etcd decides who is primary
+    ///
+    /// For a cluster in which no node may take over by the rules: `pykv cluster` says of each node why not. Where there
+    /// is a primary, this is refused.
+    Failover(Failover),
+    /// Let no node take over by itself, where etcd decides who is primary
+    ///
+    /// The primary continues. `pykv resume` ends the pause.
+    Pause(Pause),
+    /// End a pause
+    Resume(Pause),
     /// Make a node forget another one
     ///
     /// If a replica takes over by itself (--failover-after), every replicated write must reach it, from the moment that the

@@ -20,8 +20,8 @@ pub(crate) use error::{Error, Place};
 pub(crate) use watch::Watched;
 
 use crate::api::{
-    self, Batched, Deleted, Entries, Entry, Forgotten, HEADER_EXPIRES_AT, HEADER_TTL, Keys, Patch, Promoted,
-    Stats, Status,
+    self, Batched, ClusterView, Deleted, Elected, Entries, Entry, Forgotten, HEADER_EXPIRES_AT, HEADER_TTL,
+    Keys, Patch, Paused, Promoted, Stats, Status,
 };
 use answer::{Bound, Sign};
 pub(crate) use exchange::{Client, Condition, Token};
@@ -124,6 +124,33 @@ impl Client {
     pub(crate) fn promote(&self, is_forced: bool) -> Result<Promoted, Error> {
         let force = if is_forced { "?force=true" } else { "" };
         self.ask(&bodiless_post(&format!("{}{force}", api::PATH_PROMOTE)))
+    }
+
+    /// The nodes of a cluster in which etcd decides who is primary.
+    pub(crate) fn cluster(&self) -> Result<ClusterView, Error> {
+        self.read(api::PATH_CLUSTER.to_owned(), Bound::Values)
+    }
+
+    /// Has the primary hand over, to a node or to the best one.
+    pub(crate) fn switchover(&self, to: Option<&str>) -> Result<Elected, Error> {
+        let query = to.map_or(String::new(), |to| format!("?to={}", api::query_value(to)));
+        self.ask(&bodiless_post(&format!("{}{query}", api::PATH_SWITCHOVER)))
+    }
+
+    /// Makes a node primary that may lack writes.
+    pub(crate) fn failover(&self, to: &str, accepts_loss: bool) -> Result<Elected, Error> {
+        let (path, to) = (api::PATH_FAILOVER, api::query_value(to));
+        self.ask(&bodiless_post(&format!(
+            "{path}?to={to}&accept_loss={accepts_loss}"
+        )))
+    }
+
+    /// Lets no node take over by itself, or all again.
+    pub(crate) fn pause(&self, is_paused: bool) -> Result<Paused, Error> {
+        self.ask(&bodiless_post(match is_paused {
+            true => api::PATH_PAUSE,
+            false => api::PATH_RESUME,
+        }))
     }
 
     /// Makes the node forget another one.

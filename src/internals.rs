@@ -11,6 +11,13 @@ pub mod api {
     };
 }
 
+pub mod etcd {
+    pub use crate::etcd::{
+        Client, Compare, Done, Endpoints, EndpointsError, Error, Event, Header, KeyValue, Lease, LeaseId,
+        Login, Notice, Op, Options, Range, Stop, Try, TxnAnswer,
+    };
+}
+
 pub mod node {
     pub use crate::node::{
         Ahead, BatchError, Batched, ClusterOptions, Deadline, Edit, Edited, Mode, Node, Options, Outcome,
@@ -30,4 +37,12 @@ pub mod store {
 
 pub mod wal {
     pub use crate::wal::{Branch, Error, Options, Policy, Term, branch_before, check, fork, term_before};
+}
+
+pub mod election {
+    pub use crate::election::{
+        Answer, Ask, Compare, Config, Confirm, Facts, Failure, FailureKind, Follower, Holder, Leader,
+        Machine, Member, MemberReport, Operation, Pair, Question, Remembered, Reply, Report, Request, Sealed,
+        Step, Txn,
+    };
 }

@@ -12,22 +12,24 @@
 //! | room | what it is | uses |
 //! | --- | --- | --- |
 //! | `main.rs` | the program: the allocator, and a call of [`run`] | |
-//! | [`cli`] | every subcommand, flag, default, environment variable and help text | `address`, `api`, `auth`, `http`, `key`, `wal`, `net`, `node`, `record`, `store`, `wall`, `system` |
-//! | [`commands`] | one file a subcommand: builds the parts and runs them | `address`, `api`, `auth`, `cli`, `client`, `digest`, `escape`, `json`, `key`, `wal`, `net`, `node`, `record`, `replication`, `server`, `store`, `wall`, `system`, `episode`, `tls` |
+//! | [`cli`] | every subcommand, flag, default, environment variable and help text | `address`, `api`, `auth`, `http`, `key`, `wal`, `net`, `node`, `record`, `store`, `wall`, `system`, `election`, `etcd` |
+//! | [`commands`] | one file a subcommand: builds the parts and runs them | `address`, `api`, `auth`, `cli`, `client`, `digest`, `escape`, `json`, `key`, `wal`, `net`, `node`, `record`, `replication`, `server`, `store`, `wall`, `system`, `episode`, `tls`, `etcd` |
 //! | [`client`] | the HTTP client of the command line | `address`, `api`, `pair`, `record`, `system`, `tls` |
 //! | [`server`] | accepts connections and runs each: from bytes to a handler, and its answer back | `api`, `auth`, `handlers`, `http`, `wal`, `net`, `node`, `observe`, `system` |
-//! | [`handlers`] | one file a resource: from a request to its answer, by calls of a node; the table of routes | `address`, `api`, `auth`, `histogram`, `http`, `json`, `key`, `wal`, `net`, `node`, `observe`, `page`, `pair`, `record`, `replication`, `session`, `store`, `wall`, `system` |
+//! | [`handlers`] | one file a resource: from a request to its answer, by calls of a node; the table of routes | `address`, `api`, `auth`, `histogram`, `http`, `json`, `key`, `wal`, `net`, `node`, `observe`, `page`, `pair`, `record`, `replication`, `session`, `store`, `wall`, `system`, `election` |
 //! | [`session`] | a client's way to the data: it holds each key against what the client's token opens | `auth`, `key`, `wal`, `node`, `pair` |
 //! | [`http`] | HTTP on the wire: requests, answers, problems | `api`, `escape`, `wall` |
 //! | [`net`] | connections as bytes: the open ones, what came, the memory that all share; no HTTP, no node | `system`, `episode`, `tls`, `wall` |
 //! | [`auth`] | tokens and what they allow | `wall` |
 //! | [`observe`] | how long requests took, and who hears of it: the slow log, the access log, `/metrics`, `/history` | `api`, `escape`, `histogram`, `http`, `net`, `node`, `store`, `waits`, `wall`, `system`, `episode`, `worker` |
 //! | [`page`] | the web page: files in the binary | `http` |
-//! | [`replication`] | the threads that follow another node, call the others and take over; the whole protocol | `address`, `api`, `boot_clock`, `wal`, `node`, `tls`, `system` |
+//! | [`replication`] | the threads that follow another node, call the others and take over; the whole protocol | `address`, `api`, `boot_clock`, `wal`, `node`, `tls`, `system`, `election`, `etcd` |
+//! | [`etcd`] | a client of etcd: leases, transactions, watches; no node | `address`, `system`, `tls` |
 //! | [`api`] | what both sides of the HTTP API speak: paths, headers, JSON | |
-//! | [`node`] | a store, its log and its role: the one thing that handlers and commands talk to | `api`, `boot_clock`, `digest`, `histogram`, `key`, `lock_order`, `wal`, `pair`, `record`, `resolver`, `store`, `wall`, `worker` |
+//! | [`election`] | who is primary, where etcd decides: the rules, without any I/O | `boot_clock` |
+//! | [`node`] | a store, its log and its role: the one thing that handlers and commands talk to | `api`, `boot_clock`, `digest`, `election`, `histogram`, `key`, `lock_order`, `wal`, `pair`, `record`, `resolver`, `store`, `wall`, `worker` |
 //! | [`store`] | memory: the LRU map, and the lock it is shared under | `digest`, `lock_order`, `wal`, `pair`, `record`, `waits` |
-//! | [`wal`] | disk: segments, group commit, recovery, compaction, backups, check and repair | `digest`, `histogram`, `lock_order`, `pair`, `record`, `waits`, `wall`, `worker`, `system` |
+//! | [`wal`] | disk: segments, group commit, recovery, compaction, backups, check and repair | `boot_clock`, `digest`, `histogram`, `lock_order`, `pair`, `record`, `waits`, `wall`, `worker`, `system` |
 //! | [`digest`] | a digest of all entries: equal stores have equal digests | `pair`, `record` |
 //! | [`record`] | the one record format | `pair` |
 //! | `key` | a key that was checked | `pair` |
@@ -61,6 +63,7 @@
 //! | a bound on memory | `net::budget` for requests and answers in flight, `wal::budget` for records, `store::lru` for entries |
 //! | a kind of socket | `net::transport`; `net::endpoint` makes it |
 //! | a status code or the kind of a problem | `http::problem`, `handlers::failure` |
+//! | etcd decides who is primary | `election` has the rules, `replication::elector` acts, `node::election` carries it out; `boot_clock` has the fence, which `wal::appender` and `node::acknowledge` ask |
 //! | a replica takes over by itself | `replication::silence` decides, `replication::failover` acts, `node::role` carries it out |
 //! | a handover, and its undoing | `replication::handover` (the replica), `node::handover` (the primary), `handlers::replication` (the requests) |
 //! | an exit status | `commands::exit` |
@@ -126,6 +129,9 @@
 //! | `compact` | 1 | [`Node::open`](node::Node::open) | the same, which gives up a compaction that is running |
 //! | `sweep` | 1 | [`Node::open`](node::Node::open) | the same |
 //! | `history` | 1 | [`Server::run`](server::Server::run) | the end of run, which joins it |
+//! | `elector`, `watch` | 1 each, with `--etcd` | [`Replication::start`](replication::Replication::start); `elector` starts `watch` | [`Replication::stop`](replication::Replication::stop), once the node has handed over |
+//! | `member` | 1 for each other member, with `--etcd` | `elector`, and `GET /cluster`, in a scope | the answer, or its time limit |
+//! | `retire` | 1, with `--etcd` | `pykv serve` | a signal, and the handover that it begins |
 //! | `follow`, `prober` | 1 each | [`Replication::start`](replication::Replication::start) | [`Replication::stop`](replication::Replication::stop), which joins them; idle on a node that has no others |
 //! | `resolve` | 1 a look-up, and few at once | `resolver` | the end of the look-up; a time limit bounds each wait for it |
 //! | `handshake` | 1 for each address of another node | `follow`, in a scope | the answer, or its time limit |
@@ -134,12 +140,13 @@
 //! | `reload` | 1 | `pykv serve` | the end of the server, which joins it |
 //! | `ctrl-c`, `signals` | 1 each | `pykv serve` | the end of the process; they own nothing that must be cleaned up |
 //!
-//! To stop: the signal's thread tells the server; connections finish what they have begun; the server's
+//! To stop: the signal's thread tells the server, once the node has handed over where etcd decides; connections finish what they have begun; the server's
 //! scope joins them; `follow` and `prober` are stopped; the node is closed, which ends `sweep`, `compact` and `log`, writes and syncs the rest,
 //! says so in a last record, and lets go of the directory.
 //!
 //! # What holds everywhere
 //! - What was acknowledged is durable, as `--fsync` means it.
+//! - With `--etcd`, nothing is appended and nothing is acknowledged after the deadline of the node's lease.
 //! - The order of records is the order of the changes in memory, because one lock covers both.
 //! - Lock order: turn < promotion < base < role < apply < writer < store. `lock_order` names them; debug builds check it.
 //! - A thread that holds the store's lock does not wait, write, encode or free memory.
@@ -160,8 +167,10 @@ mod cli;
 mod client;
 mod commands;
 mod digest;
+mod election;
 mod episode;
 mod escape;
+mod etcd;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;

@@ -13,6 +13,7 @@
 //! - The store never holds what the log was not handed, and in the same order.
 //! - A read takes the store's lock and nothing else, so it never waits for the disk.
 
+mod acknowledge;
 mod batch;
 mod batch_edit;
 mod chunk;
@@ -20,6 +21,8 @@ mod clock;
 mod cluster;
 mod cluster_status;
 mod edit;
+mod election;
+mod election_state;
 mod followers;
 mod handover;
 mod hold;
@@ -49,8 +52,9 @@ pub(crate) use cluster::{Change, Cluster};
 pub use cluster_status::Options as ClusterOptions;
 pub(crate) use cluster_status::{ClusterStatus, PeerTls, Phase, Secret};
 pub use edit::{Edit, Edited};
+pub(crate) use election_state::election_now;
 pub use followers::acknowledged;
-pub(crate) use followers::{FollowerName, FollowerStatus};
+pub(crate) use followers::{FollowerName, FollowerStatus, Reached};
 pub(crate) use hold::{HELD_MAX, Hold};
 pub use listing::Ahead;
 pub(crate) use listing::{Cursor, CursorError, LISTER_BYTES, Lister};
@@ -67,12 +71,14 @@ pub use write::Written;
 pub use write::{Deadline, Mode, Precondition, WriteError};
 pub(crate) use write::{Found, Got, Meta};
 
+use crate::boot_clock::Fence;
 use crate::key::Key;
 use crate::pair::Pair;
 use crate::store::{self, Limits, LruMap, Prepared, Store};
-use crate::wal::{self, Finished, Log, Marker, Refusal, Role};
+use crate::wal::{self, Finished, Log, Marker, Role};
 use crate::worker::{Signal, Worker};
 use clock::Clock;
+use election_state::Election;
 use followers::Followers;
 use std::hash::RandomState;
 use std::path::{Path, PathBuf};
@@ -97,6 +103,7 @@ pub struct Node {
     run: u32,
     cluster: Cluster,
     followers: Followers,
+    election: Election,
     /// Held by the one write that has room kept for it: before the store's lock.
     room: Mutex<()>,
     /// Edits that were overtaken are made anew one after the other.
@@ -114,13 +121,16 @@ impl Node {
         let hasher = RandomState::new();
         let mut map = LruMap::new(options.limits, hasher.clone());
         let marker = Marker::read(&options.dir)?;
+        let is_elected = options.cluster.election.is_some();
         let role = |term| match &marker {
+            // It is primary once etcd says so.
+            _ if is_elected => Role::Replica,
             Some(marker) => marker.role(term),
             None if options.cluster.is_replica => Role::Replica,
             None => Role::Primary,
         };
         let progress = Arc::clone(&options.log.progress);
-        let (mut log, appender) = store::replay(
+        let (mut log, mut appender) = store::replay(
             &mut map,
             || progress.fraction(),
             |replay| {
@@ -131,6 +141,8 @@ impl Node {
         )
         .map_err(wal::Error::io("cannot start a thread for", &options.dir))??;
         let role = role(log.term());
+        let fence = Fence::default();
+        appender.set_fence(fence.clone());
         let digest = map.digest();
         let store = Arc::new(Store::new(map, appender, hasher.clone()));
         log.start(Arc::clone(&store) as Arc<dyn wal::Source>, digest)?;
@@ -140,6 +152,8 @@ impl Node {
             .map_err(|error| wal::Error::io("cannot start a thread for", &options.dir)(error))?;
         let run = std::hash::BuildHasher::hash_one(&hasher, "cursors") as u32;
         let cluster_id = std::hash::BuildHasher::hash_one(&hasher, "cluster");
+        let etcd = marker.as_ref().and_then(|marker| marker.etcd.clone());
+        let election = Election::new(&options.cluster, cluster_id, etcd, fence);
         let cluster = Cluster::new(options.cluster, marker.as_ref(), role, log.appended(), cluster_id);
         let followers = Followers::default();
         // A replica is one from its first start on, and a promotion that a start has found is over.
@@ -154,6 +168,7 @@ impl Node {
         let node = Node {
             cluster,
             followers,
+            election,
             store,
             log,
             clock,
@@ -343,25 +358,6 @@ impl Node {
             pair,
             cost_bytes,
         })
-    }
-
-    /// Returns when the log holds everything up to `offset` as durably as the policy asks.
-    ///
-    /// An error means that the outcome is not known: the writes are in the store, and may or may not be
-    /// there after a restart.
-    pub fn wait(&self, offset: u64) -> Result<(), Refusal> {
-        self.log.wait(offset)
-    }
-
-    /// Whether it is worth a try to [`Node::defer`].
-    pub(crate) fn may_defer(&self, offset: u64) -> bool {
-        self.log.may_defer(offset)
-    }
-
-    /// As [`Node::wait`] without the wait: leaves `then` to whoever brings the log that far. `false`, and
-    /// nothing left, where nobody is at it and this thread has to wait. `then` must not block.
-    pub(crate) fn defer(&self, offset: u64, then: wal::OnDurable) -> bool {
-        self.log.defer(offset, then)
     }
 
     /// Writes a backup, piece by piece: the state at an offset that its end names. Clients are served meanwhile.

@@ -8,9 +8,8 @@
 mod common;
 
 use common::node::Setup;
-use common::{Server, eventually, skip};
+use common::{Server, eventually, faketime, skip};
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// A node whose clock starts at this time; none where `faketime` is missing.
@@ -24,21 +23,8 @@ fn node_with(variable: &str, args: &[&str]) -> Option<Server> {
 }
 
 fn with_clock(variable: &str, setup: Setup) -> Option<Server> {
-    // Asked for its library, since it stays beside what it runs: a signal would end it and not the node.
-    let said = Command::new("faketime")
-        .args(["-f", "+0", "printenv", "LD_PRELOAD"])
-        .stderr(Stdio::null())
-        .output();
-    let library = String::from_utf8(said.ok()?.stdout).unwrap();
-    let library = format!("LD_PRELOAD={}", library.trim());
-    // A file that says the time is read anew at each look at the clock.
-    let wrapper = [
-        "env",
-        &library,
-        variable,
-        "DONT_FAKE_MONOTONIC=1",
-        "FAKETIME_NO_CACHE=1",
-    ];
+    let wrapper = faketime::wrapper(variable)?;
+    let wrapper: Vec<&str> = wrapper.iter().map(String::as_str).collect();
     Some(setup.wrapper(&wrapper).start())
 }
 

@@ -10,16 +10,15 @@
 
 mod common;
 
+use common::small_disk::SmallDisk;
 use common::{Client, Response, Server, eventually, node::Setup, poll, skip};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc;
 use std::thread;
-use tempfile::TempDir;
 
 /// strace, attached to a node. The fault ends when this is dropped.
 struct Fault(Child);
@@ -301,39 +300,6 @@ fn a_disk_that_hangs() {
     eventually("the node is ready again", || client.get("/readyz").status == 200);
     assert_eq!(writer.join().unwrap(), 201);
     ledger.assert_kept(&node);
-}
-
-/// A tmpfs of a few hundred KiB, unmounted when dropped.
-struct SmallDisk(TempDir);
-
-impl SmallDisk {
-    fn mount() -> Result<SmallDisk, String> {
-        SmallDisk::mount_of("1m")
-    }
-
-    fn mount_of(size: &str) -> Result<SmallDisk, String> {
-        let dir = TempDir::new().unwrap();
-        let mount = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
-            .arg(dir.path())
-            .output();
-        match mount {
-            Ok(output) if output.status.success() => Ok(SmallDisk(dir)),
-            Ok(output) => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
-            Err(error) => Err(format!("mount: {error}")),
-        }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Lazily: the node may still be about to end.
-        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
-    }
 }
 
 #[test]

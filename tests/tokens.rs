@@ -232,7 +232,7 @@ impl Row {
 }
 
 /// All routes of a primary that has the key `k`, each by every method that it takes but HEAD, which is as GET.
-const TABLE: [Row; 32] = [
+const TABLE: [Row; 40] = [
     row("GET", "/", OPEN),
     row("GET", "/page/{file}", OPEN).at("/page/app.js"),
     row("GET", "/docs", OPEN),
@@ -241,6 +241,10 @@ const TABLE: [Row; 32] = [
     row("GET", "/readyz", OPEN),
     row("GET", "/primary", OPEN),
     row("GET", "/replica", [503; 5]),
+    row("GET", "/leader", OPEN),
+    row("GET", "/liveness", OPEN),
+    // This node was started without etcd.
+    row("GET", "/cluster", [401, 401, 409, 409, 409]),
     row("GET", "/status", READS),
     row("GET", "/stats", READS),
     row("GET", "/history", READS),
@@ -278,6 +282,11 @@ const TABLE: [Row; 32] = [
     row("GET", "/backup", rules(200)),
     row("POST", "/promote", rules(409)),
     row("POST", "/forget", rules(404)).at("/forget?node=h:1"),
+    row("POST", "/switchover", rules(409)),
+    row("POST", "/failover", rules(409)).at("/failover?to=h:1&accept_loss=true"),
+    row("POST", "/pause", rules(409)),
+    row("POST", "/resume", rules(409)),
+    row("POST", "/replication/election", rules(409)).json("{}"),
     row("POST", "/replication/hello", rules(422)).json("{}"),
     row("POST", "/replication/handover", rules(422)).json("{}"),
     row("GET", "/replication/log", rules(400)),

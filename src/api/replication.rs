@@ -363,6 +363,8 @@ pub(crate) struct ReplicationStatus {
     pub lag_ms: Option<u64>,
     /// After how long without a word of the primary it takes over by itself.
     pub failover_after_seconds: Option<f64>,
+    /// The cluster whose primary etcd decides, where it does.
+    pub cluster: Option<String>,
     /// The nodes that follow this one.
     pub followers: Vec<Follower>,
     /// The followers that take over by themselves. A write that waits for replicas waits for one of these.

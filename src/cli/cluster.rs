@@ -1,5 +1,6 @@
 //! The flags of every node that are about its cluster.
 
+use super::election::Election;
 use super::units::Span;
 use crate::api::SYNC_REPLICAS_MAX;
 use crate::client::Address;
@@ -17,7 +18,8 @@ pub(crate) struct Cluster {
     /// How many replicas must have a write before it is answered
     ///
     /// A replica has it once its own log holds it, as durably as its --fsync says. Where one of them takes over
-    /// by itself (--failover-after), that one must be among them.
+    /// by itself (--failover-after), that one must be among them. With --etcd, only nodes that have every write that was
+    /// answered may take over.
     #[arg(long, value_name = "N", allow_hyphen_values = true, default_value_t = 0, value_parser = sync_replicas)]
     pub sync_replicas: usize,
 
@@ -41,6 +43,10 @@ pub(crate) struct Cluster {
     /// token of --token-file]
     #[arg(long, value_name = "FILE")]
     pub cluster_token_file: Option<PathBuf>,
+
+    /// Where etcd decides who is primary.
+    #[command(flatten)]
+    pub election: Election,
 }
 
 fn sync_replicas(text: &str) -> Result<usize, String> {

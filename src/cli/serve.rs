@@ -285,6 +285,7 @@ impl Serve {
                 advertise.host_and_port()
             ));
         }
+        cluster.election.check()?;
         if cluster.sync_reads && cluster.sync_replicas == 0 {
             return Err("--sync-reads waits for replicas; say for how many with --sync-replicas".to_owned());
         }

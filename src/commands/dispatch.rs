@@ -1,8 +1,9 @@
 //! From what was typed to the file of its subcommand.
 
 use super::{
-    Error, backup, batch, check, compact, completions, deadline, del, exists, export, forget, get, import,
-    incr, list, log, ping, promote, reapply, serve, service, set, shell, status, token, watch,
+    Error, backup, batch, check, cluster, compact, completions, deadline, del, exists, export, forget, get,
+    import, incr, list, log, pause, ping, promote, reapply, serve, service, set, shell, status, switchover,
+    token, watch,
 };
 use crate::cli::{Cli, Command};
 
@@ -18,6 +19,11 @@ pub(super) fn dispatch(cli: Cli) -> Result<(), Error> {
             serve::run(&args.serve, Some(&args), passed)
         }
         Command::Promote(args) => promote::run(&args),
+        Command::Cluster(args) => cluster::run(&args),
+        Command::Switchover(args) => switchover::switchover(&args),
+        Command::Failover(args) => switchover::failover(&args),
+        Command::Pause(args) => pause::run(&args, true),
+        Command::Resume(args) => pause::run(&args, false),
         Command::Forget(args) => forget::run(&args),
         Command::Reapply(args) => reapply::run(&args),
         Command::Get(args) => get::run(&args),

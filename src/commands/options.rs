@@ -21,6 +21,7 @@ pub(super) fn cluster(
         failover_after: replica
             .and_then(|replica| replica.failover_after)
             .map(|span| span.0),
+        election: flags.election.config(flags.sync_replicas),
         replace: replica.and_then(|replica| replica.replace),
         sync_replicas: flags.sync_replicas,
         sync_timeout: flags.sync_timeout.0,

@@ -7,14 +7,14 @@
 
 use super::reload::{self, Source};
 use super::signals::Signals;
-use super::{Error, logging, options, service};
+use super::{Error, coordinator, logging, options, service};
 use crate::address::Address;
 use crate::auth::Tokens;
 use crate::cli::{Replica, Serve};
 use crate::net::certificates::Certificates;
 use crate::net::{Endpoint, Passed};
 use crate::node::{Node, PeerTls};
-use crate::replication::Replication;
+use crate::replication::{Etcd, Replication, retire};
 use crate::server::{self, Server};
 use crate::tls::{self, Trust};
 use crate::wal::{Role, is_open};
@@ -24,6 +24,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::mpsc;
 use std::thread::{self, Scope};
 use std::time::Duration;
 
@@ -43,6 +44,7 @@ pub(super) fn run(args: &Serve, replica: Option<&Replica>, passed: Vec<Passed>) 
     logging::start(args.log_level);
     let certificates = certificates(args)?;
     let tls = tls_of_cluster(args, replica)?;
+    let etcd = coordinator::connect(args, replica)?;
     let signals = Signals::handle()?;
     let token_files = [&args.token_file, &args.cluster.cluster_token_file];
     token_files
@@ -64,7 +66,7 @@ pub(super) fn run(args: &Serve, replica: Option<&Replica>, passed: Vec<Passed>) 
     let progress = Arc::clone(&options.log.progress);
     let node = service::start(&progress, || Node::open(options))??;
     say_role(&node, replica);
-    let served = serve(args, &server, &signals, &node);
+    let served = serve(args, &server, &signals, &node, etcd.as_ref());
     // Whatever came of the listener: what was acknowledged is to be synced.
     let closed = node.close();
     served?;
@@ -98,7 +100,12 @@ fn tls_of_cluster(args: &Serve, replica: Option<&Replica>) -> Result<Option<Peer
     let flags = &args.tls_client;
     let trust = match super::trust(flags) {
         // A primary may never call another node; where it does, it believes none.
-        Err(_) if replica.is_none() && flags.tls_ca.is_none() && flags.identity().is_none() => {
+        Err(_)
+            if replica.is_none()
+                && args.cluster.election.etcd.is_none()
+                && flags.tls_ca.is_none()
+                && flags.identity().is_none() =>
+        {
             Trust::default()
         }
         trust => trust?,
@@ -194,6 +201,7 @@ fn reachable_address(endpoints: &[Endpoint]) -> String {
 /// Says what the node is, where that is not what it was started as.
 fn say_role(node: &Node, replica: Option<&Replica>) {
     match (node.role(), replica) {
+        (Role::Replica, None) if node.is_elected() => {}
         (Role::Replica, None) => info!(
             "the directory is a replica's: following {}; `pykv promote` makes it the primary",
             node.cluster().peers().join(", ")
@@ -206,10 +214,31 @@ fn say_role(node: &Node, replica: Option<&Replica>) {
     }
 }
 
-fn serve(args: &Serve, server: &Server, signals: &Signals, node: &Node) -> Result<(), Error> {
-    signals.serve(server.stopper());
+fn serve(
+    args: &Serve,
+    server: &Server,
+    signals: &Signals,
+    node: &Node,
+    etcd: Option<&Etcd>,
+) -> Result<(), Error> {
+    let (end, is_end) = mpsc::channel();
+    signals.serve(server.stopper(), etcd.map(|_| end.clone()));
     thread::scope(|scope| {
-        let replication = Replication::start(scope, node).map_err(|source| Error::Io {
+        if let Some(etcd) = etcd {
+            let stopper = server.stopper();
+            // Its followers are served meanwhile, or nobody would have all that it has.
+            let retires = move || {
+                let _ = is_end.recv(); // There is a sender to the end.
+                retire(node, etcd);
+                stopper.stop();
+            };
+            let thread = thread::Builder::new().name("retire".to_owned());
+            thread.spawn_scoped(scope, retires).map_err(|source| Error::Io {
+                doing: "cannot start the thread that hands over".to_owned(),
+                source,
+            })?;
+        }
+        let replication = Replication::start(scope, node, etcd).map_err(|source| Error::Io {
             doing: "cannot start the threads of the replication".to_owned(),
             source,
         })?;
@@ -220,6 +249,7 @@ fn serve(args: &Serve, server: &Server, signals: &Signals, node: &Node) -> Resul
             })?
         });
         replication.stop();
+        let _ = end.send(()); // Where nobody is there to hand over, nothing is to be done.
         signals.end_reloads();
         served
     })

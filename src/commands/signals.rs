@@ -14,6 +14,7 @@ use std::io::{self, Read};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -28,7 +29,11 @@ const SAME_SIGNAL_MAX: Duration = Duration::from_secs(1);
 enum Stage {
     /// There is nothing to end in order: what is on disk is as after a crash, for which it is made.
     Starting,
-    Serving(Stopper),
+    Serving {
+        stopper: Stopper,
+        /// Whoever hands over first, and stops the server then.
+        first: Option<Sender<()>>,
+    },
     Stopping {
         since: Instant,
     },
@@ -96,9 +101,9 @@ impl Signals {
     }
 
     /// From now on the first signal drains, and a later one ends the process as a crash would: the log is made for
-    /// that.
-    pub(super) fn serve(&self, stopper: Stopper) {
-        *lock(&self.stage) = Stage::Serving(stopper);
+    /// that. `first` is told in place of `stopper`, where there is one.
+    pub(super) fn serve(&self, stopper: Stopper, first: Option<Sender<()>>) {
+        *lock(&self.stage) = Stage::Serving { stopper, first };
     }
 
     /// Has the access log opened anew, as SIGUSR1 does.
@@ -130,9 +135,11 @@ fn on_signal(stage: &mut Stage) {
             info!("stopped before the node had started");
             std::process::exit(0);
         }
-        Stage::Serving(stopper) => {
+        Stage::Serving { stopper, first } => {
             // First of all: nothing that goes wrong in saying so may keep the node from it.
-            stopper.stop();
+            if first.as_ref().is_none_or(|first| first.send(()).is_err()) {
+                stopper.stop();
+            }
             *stage = Stage::Stopping {
                 since: Instant::now(),
             };

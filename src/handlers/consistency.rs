@@ -23,6 +23,8 @@ pub(crate) struct Asked {
     /// With `--sync-reads`: who must have what the primary shows, before it shows it. A refused write shows something
     /// too: that a key is there, or is not, or in which version.
     pub(crate) shown: Option<AckRequirement>,
+    /// Whether it is a read of a primary that etcd has named: it shows nothing once the lease is over.
+    pub(crate) is_leased: bool,
 }
 
 impl Asked {
@@ -49,6 +51,7 @@ pub(crate) fn ask(context: &Context<'_>, head: &Head<'_>, route: &Route<'_>) -> 
         sync: None,
         seen: None,
         shown: None,
+        is_leased: false,
     };
     // A browser's question for a page: it neither shows nor changes anything.
     if head.method == Method::Options {
@@ -56,7 +59,8 @@ pub(crate) fn ask(context: &Context<'_>, head: &Head<'_>, route: &Route<'_>) -> 
     }
     if route.is_data() && node.cluster().options().sync_reads && node.role() == Role::Primary {
         asked.shown = Some(AckRequirement {
-            is_required: true,
+            // Where etcd decides, what all standbys have is not undone, however few they are.
+            is_required: !node.is_elected(),
             ..node.sync_default()
         });
     }
@@ -70,6 +74,7 @@ pub(crate) fn ask(context: &Context<'_>, head: &Head<'_>, route: &Route<'_>) -> 
         // Before the read, so that no more is promised than it shows.
         let is_read_of_replica = route.is_data() && node.role() == Role::Replica;
         asked.seen = is_read_of_replica.then(|| node.visible());
+        asked.is_leased = route.is_data() && !is_read_of_replica && node.is_elected();
     } else if route.is_data() {
         if node.holds_writers() {
             return Err(NotYet::Held);
@@ -86,10 +91,21 @@ pub(crate) fn behind(context: &Context<'_>, offset: u64) -> Problem {
     Problem::new(problem::BEHIND, why).retry_after(1)
 }
 
+/// The answer to a read of a primary whose lease was over before it was answered.
+pub(crate) fn lease_over() -> Problem {
+    let why = "the node's lease as primary is over: another node may be primary";
+    Problem::new(problem::NO_PRIMARY, why).retry_after(1)
+}
+
 fn sync(context: &Context<'_>, head: &Head<'_>) -> Result<AckRequirement, Problem> {
     let mut sync = context.node.sync_default();
     if let Some(replicas) = head.sync_replicas {
-        sync.replicas = number(replicas, api::HEADER_SYNC_REPLICAS)?;
+        let replicas = number(replicas, api::HEADER_SYNC_REPLICAS)?;
+        // No request asks for less than what any takeover relies on.
+        sync.replicas = match context.node.is_elected() {
+            true => sync.replicas.max(replicas),
+            false => replicas,
+        };
         if sync.replicas > api::SYNC_REPLICAS_MAX {
             return Err(
                 malformed("no write waits for as many replicas", api::HEADER_SYNC_REPLICAS)

@@ -9,7 +9,7 @@ use super::allowance::Allowance;
 use super::context::{Context, Scratch};
 use super::route::Resource;
 use super::stream::Answer;
-use super::{backup, batch, compact, edit, keys, kv, metrics, page, replication, status, watch};
+use super::{backup, batch, compact, edit, election, keys, kv, metrics, page, replication, status, watch};
 use crate::http::cors;
 use crate::http::problem::Problem;
 use crate::http::request::Head;
@@ -66,6 +66,14 @@ pub(crate) fn handle<'a>(
         (Resource::Forget, _, _) => replication::forget(&context, head, scratch),
         (Resource::Primary, _, _) => replication::primary(&context, head, scratch),
         (Resource::Replica, _, _) => replication::replica(&context, head, scratch),
+        (Resource::Election, _, _) => election::question(node, head, body, scratch),
+        (Resource::Cluster, _, _) => return election::cluster(node, head),
+        (Resource::Switchover, _, _) => return election::switchover(context, head),
+        (Resource::Failover, _, _) => return election::failover(context, head),
+        (Resource::Pause, _, _) => return election::pause(node, head, true),
+        (Resource::Resume, _, _) => return election::pause(node, head, false),
+        (Resource::Leader, _, _) => election::leader(node, head, scratch),
+        (Resource::Liveness, _, _) => election::liveness(node, head, scratch),
         (Resource::Compact, _, _) => return compact::post(node, head, scratch),
         (Resource::Watch, _, _) => return watch::watch(session.clone(), head),
         (Resource::Page, _, _) => page::get(&admitted.route, head, scratch),

@@ -3,7 +3,7 @@
 use super::connection_handle::overloaded;
 use crate::auth::Denied;
 use crate::http::problem::{
-    self, DISK_FULL, EXISTS, NO_WRITES, NOT_A_NUMBER, OVERFLOW, PRECONDITION, Problem, SHAPE,
+    self, DISK_FULL, EXISTS, NO_PRIMARY, NO_WRITES, NOT_A_NUMBER, OVERFLOW, PRECONDITION, Problem, SHAPE,
     UNKNOWN_OUTCOME, UNKNOWN_OUTCOME_DISK_FULL, no_key, value_too_large,
 };
 use crate::node::WriteError;
@@ -40,6 +40,8 @@ impl Problem {
         let (kind, unknown) = match refusal {
             // Before the log was asked the node was a primary that held nobody.
             Refusal::Replica => return Problem::held(),
+            Refusal::LeaseOver => (NO_PRIMARY, false),
+            Refusal::LeaseOverSince => (UNKNOWN_OUTCOME, true),
             Refusal::Unhealthy(Health::DiskFull { .. } | Health::Short { .. }) => (DISK_FULL, false),
             Refusal::Unknown(Health::DiskFull { .. }) => (UNKNOWN_OUTCOME_DISK_FULL, true),
             Refusal::Unknown(_) | Refusal::TimedOut { .. } => (UNKNOWN_OUTCOME, true),

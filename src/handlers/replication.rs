@@ -301,6 +301,9 @@ pub(crate) fn primary(
         if context.node.holds_writers() {
             return Err(Problem::held());
         }
+        if context.node.check_lease().is_err() {
+            return Err(super::consistency::lease_over());
+        }
         return crate::handlers::status::readyz(context, head, scratch);
     }
     Err(Problem::new(problem::NOT_READY, "the node is a replica").retry_after(1))

@@ -41,6 +41,16 @@ pub(crate) enum Resource {
     Log,
     /// The state, for followers.
     Snapshot,
+    /// What members of a cluster ask each other where etcd decides.
+    Election,
+    /// The nodes of such a cluster, and what is done to it.
+    Cluster,
+    Switchover,
+    Failover,
+    Pause,
+    Resume,
+    Leader,
+    Liveness,
 }
 
 /// What a token must allow.
@@ -120,7 +130,7 @@ impl Row {
 
 /// The table; a row stands where its resource says.
 #[rustfmt::skip]
-static ROUTES: [Row; 21] = {
+static ROUTES: [Row; 29] = {
     use Access::{Admin, ByMethod, Open};
     [
         row(Resource::Key, "/kv/{key}", &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"], ByMethod).data().with_body(),
@@ -144,6 +154,14 @@ static ROUTES: [Row; 21] = {
         row(Resource::Handover, api::PATH_REPLICATION_HANDOVER, POST, Admin).with_body(),
         row(Resource::Log, api::PATH_REPLICATION_LOG, GET_ALONE, Admin).waits().guarded(),
         row(Resource::Snapshot, api::PATH_REPLICATION_SNAPSHOT, GET_ALONE, Admin).waits().guarded(),
+        row(Resource::Election, api::PATH_REPLICATION_ELECTION, POST, Admin).with_body(),
+        row(Resource::Cluster, api::PATH_CLUSTER, GET, ByMethod).waits(),
+        row(Resource::Switchover, api::PATH_SWITCHOVER, POST, Admin).waits(),
+        row(Resource::Failover, api::PATH_FAILOVER, POST, Admin).waits(),
+        row(Resource::Pause, api::PATH_PAUSE, POST, Admin).waits(),
+        row(Resource::Resume, api::PATH_RESUME, POST, Admin).waits(),
+        row(Resource::Leader, api::PATH_LEADER, GET, Open),
+        row(Resource::Liveness, api::PATH_LIVENESS, GET, Open),
     ]
 };
 

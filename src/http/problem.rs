@@ -48,6 +48,9 @@ kinds! {
     EXISTS 409 "key-exists" "The key exists";
     OVERFLOW 409 "overflow" "The number would be too large";
     IS_PRIMARY 409 "is-primary" "The node is the primary";
+    NOT_ELECTED 409 "not-elected" "Etcd decides nothing here";
+    NOT_ABLE 409 "not-able" "No node can take over";
+    ELECTED 409 "elected" "Etcd decides who is primary";
     STALE_CURSOR 410 "stale-cursor" "The cursor is of an earlier run";
     OFFSET_GONE 410 "offset-gone" "The log no longer goes back that far";
     LENGTH 411 "length-required" "The body's length is needed";

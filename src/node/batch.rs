@@ -5,12 +5,13 @@
 //! make one batch of the log: a crash keeps all of them or none. What has to give way for room, or has
 //! expired, is a part of it.
 
+use super::Node;
 use super::room::{Need, Turn};
 use super::step::{Outcome, Step};
 use super::write::{Found, Precondition, WriteError, Written};
-use super::{Node, Refusal};
 use crate::key::Key;
 use crate::store::{Locked, LruMap, Prepared};
+use crate::wal::Refusal;
 use crate::wal::{self, BatchRoom};
 use std::fmt;
 

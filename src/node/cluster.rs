@@ -47,6 +47,8 @@ struct State {
     to_stop: bool,
     /// The node that last said to be the primary, and its term: the first to be asked.
     leader: Option<(String, Term)>,
+    /// Which run of it, where etcd names it: no other one is followed.
+    leader_process: Option<String>,
     /// The node that is followed.
     source: Option<String>,
     /// Whether it is a primary.
@@ -129,6 +131,7 @@ impl Cluster {
                 epoch: 0,
                 to_stop: false,
                 leader: None,
+                leader_process: None,
                 source: None,
                 is_source_primary: false,
                 upstream: Upstream::default(),
@@ -362,6 +365,7 @@ impl Cluster {
         state.epoch += 1;
         state.error = None;
         state.leader = None;
+        state.leader_process = None;
         state.source = None;
         state.is_source_primary = false;
         state.upstream = Upstream::default();

@@ -1,5 +1,6 @@
 //! What a node is built as in its cluster, and what it says of its place there.
 
+use crate::election;
 use crate::wal::{LogId, Role};
 use rustls::ClientConfig;
 use std::fmt;
@@ -65,6 +66,8 @@ pub struct Options {
     pub follows_replicas: bool,
     /// After how long without a word of the primary it takes over by itself.
     pub failover_after: Option<Duration>,
+    /// How it takes part where etcd decides who is primary; node and process are filled in.
+    pub election: Option<election::Config>,
     /// The id of another log, for which this node's own is set aside.
     pub replace: Option<LogId>,
     /// How many followers must have a write before it is answered.

@@ -30,6 +30,9 @@ const FORGET_AFTER: Duration = Duration::from_secs(60);
 /// After this long without a word it does not count as connected any more: several of its polls.
 const CONNECTED_FOR: Duration = Duration::from_secs(5);
 
+/// For how long beyond any other time a write waits for the followers that must have it.
+const REQUIRED_FOR: Duration = Duration::from_secs(10);
+
 /// What stands for the address of a successor that a directory of an older pykv knows without one.
 const UNKNOWN_SUCCESSOR: &str = "unknown";
 
@@ -84,10 +87,30 @@ struct Inner {
     epoch: u64,
     /// Addresses of the followers that take over by themselves.
     successors: Vec<String>,
+    /// Addresses of followers that must have a write before it is answered, however many others have it: any of them
+    /// may take over. None where nobody is asked for that.
+    required: Option<Vec<String>>,
     waiting: usize,
 }
 
+/// Who has a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reached {
+    /// How many followers have it.
+    pub replicas: usize,
+    /// Whether all have it that must.
+    pub is_covered: bool,
+}
+
 impl Inner {
+    fn is_covered(&self, offset: u64) -> bool {
+        let has = |address: &String| {
+            let mut followers = self.followers.values();
+            followers.any(|follower| follower.name.address == *address && follower.offset >= offset)
+        };
+        self.required.iter().flatten().all(has)
+    }
+
     fn reached(&self, offset: u64) -> usize {
         let followers = self.followers.values();
         acknowledged(
@@ -222,31 +245,43 @@ impl Followers {
         let mut inner = self.lock();
         inner.followers.clear();
         inner.successors.clear();
+        if let Some(required) = &mut inner.required {
+            required.clear();
+        }
         inner.epoch += 1;
         drop(inner);
         self.acknowledged.notify_all();
     }
 
     /// Waits until so many followers have everything before `offset`, but not for longer than to the deadline,
-    /// nor where it is not to go on, which is asked again at [`Followers::wake`]. Returns how many have it.
+    /// nor where it is not to go on, which is asked again at [`Followers::wake`]. Those that must have it are waited
+    /// for some time longer: one that is silent is soon required no more.
     pub(super) fn wait(
         &self,
         offset: u64,
         count: usize,
         deadline: Instant,
         go_on: impl Fn() -> bool,
-    ) -> usize {
+    ) -> Reached {
         let mut inner = self.lock();
         let epoch = inner.epoch;
         inner.waiting += 1;
         let reached = loop {
             if inner.epoch != epoch {
-                break 0;
+                break Reached {
+                    replicas: 0,
+                    is_covered: inner.required.is_none(),
+                };
             }
-            let reached = inner.reached(offset);
+            let (replicas, is_covered) = (inner.reached(offset), inner.is_covered(offset));
+            let deadline = if is_covered {
+                deadline
+            } else {
+                deadline + REQUIRED_FOR
+            };
             let left = deadline.saturating_duration_since(Instant::now());
-            if reached >= count || left.is_zero() || !go_on() {
-                break reached;
+            if replicas >= count && is_covered || left.is_zero() || !go_on() {
+                break Reached { replicas, is_covered };
             }
             inner = self
                 .acknowledged
@@ -256,6 +291,12 @@ impl Followers {
         };
         inner.waiting -= 1;
         reached
+    }
+
+    /// From now on these must have a write before it is answered.
+    pub(super) fn require(&self, addresses: Vec<String>) {
+        self.lock().required = Some(addresses);
+        self.acknowledged.notify_all();
     }
 
     /// Makes everybody who waits ask whether to go on.
@@ -319,7 +360,9 @@ mod tests {
     }
 
     fn reached(followers: &Followers, offset: u64) -> usize {
-        followers.wait(offset, usize::MAX, Instant::now(), || true)
+        followers
+            .wait(offset, usize::MAX, Instant::now(), || true)
+            .replicas
     }
 
     #[test]
@@ -377,6 +420,23 @@ mod tests {
     }
 
     #[test]
+    fn those_that_must_have_a_write_are_waited_for_however_many_others_have_it() {
+        let followers = Followers::default();
+        let reached = |offset| followers.wait(offset, 1, Instant::now(), || false);
+        for id in [1, 2] {
+            assert!(followers.note(&name(id, false), 100, 100));
+        }
+        followers.require(vec![name(1, false).address, name(3, false).address]);
+        assert_eq!((reached(100).replicas, reached(100).is_covered), (2, false));
+        followers.require(vec![name(1, false).address]);
+        assert!(reached(100).is_covered);
+        assert!(!reached(101).is_covered);
+        // Who is asked for that, and is something else now, answers for nobody.
+        followers.reset();
+        assert!(reached(0).is_covered, "a new primary begins with nobody");
+    }
+
+    #[test]
     fn there_is_a_bound() {
         let followers = Followers::default();
         for id in 0..FOLLOWERS_MAX as u64 {
@@ -399,13 +459,13 @@ mod tests {
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| followers.wait(10, 1, deadline, || true));
             followers.note(&name(1, false), 10, 10);
-            assert_eq!(waiting.join().unwrap(), 1);
+            assert_eq!(waiting.join().unwrap().replicas, 1);
             let waiting = scope.spawn(|| followers.wait(20, 1, deadline, || true));
             while followers.lock().waiting == 0 {
                 std::thread::yield_now();
             }
             followers.reset();
-            assert_eq!(waiting.join().unwrap(), 0);
+            assert_eq!(waiting.join().unwrap().replicas, 0);
         });
         assert!(Instant::now() < deadline);
     }

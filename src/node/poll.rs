@@ -6,7 +6,7 @@
 //! - A replica gives its log to others only while it follows a primary that it hears.
 
 use super::Node;
-use super::followers::FollowerName;
+use super::followers::{FollowerName, Reached};
 use crate::wal::{Branch, Feed, FeedError, LastRecord, LogId, Role, Term, branch_before};
 use std::time::{Duration, Instant};
 
@@ -160,15 +160,15 @@ impl Node {
         })
     }
 
-    /// Waits until so many followers have everything before `offset`, but not beyond the deadline. Returns how
-    /// many have.
-    pub fn wait_followers(
+    /// Waits until so many followers have everything before `offset`, but not beyond the deadline. Returns who
+    /// has.
+    pub(crate) fn wait_followers(
         &self,
         offset: u64,
         count: usize,
         deadline: Instant,
         go_on: impl Fn() -> bool,
-    ) -> usize {
+    ) -> Reached {
         self.followers.wait(offset, count, deadline, || {
             go_on() && self.role() == Role::Primary
         })

@@ -4,11 +4,12 @@
 //! the next ones, a few keys each. So nobody waits for it, and it is no single step: each key is a record of
 //! its own. A key that is there throughout is deleted; one that comes meanwhile may be or not.
 
+use super::Node;
 use super::listing::WALK_SLOTS;
 use super::pace::Pace;
-use super::{Node, Refusal};
 use crate::pair::KEY_BYTES_MAX;
 use crate::wal;
+use crate::wal::Refusal;
 
 /// Keys deleted in one hold of the lock.
 const HOLD_KEYS: usize = 32;

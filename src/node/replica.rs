@@ -9,11 +9,12 @@
 
 use super::chunk::ReplicatedChunk;
 use super::cluster_status::{ClusterStatus, Phase};
-use super::{Cluster, Node, Refusal};
+use super::{Cluster, Node};
 use crate::record::Record;
 use crate::store::{self, LruMap};
 use crate::wal::{
-    Branch, LastRecord, LogId, ReplicaAppend, Role, Snapshot, SnapshotError, Term, branch_before, fork,
+    Branch, LastRecord, LogId, Refusal, ReplicaAppend, Role, Snapshot, SnapshotError, Term, branch_before,
+    fork,
 };
 use std::fmt;
 use std::io;

@@ -22,6 +22,8 @@ use std::time::Instant;
 pub enum PromoteError {
     /// It is.
     IsPrimary,
+    /// That is etcd's to decide.
+    Elected,
     /// Its store is not synced: it is taking over the state of another.
     Syncing,
     /// The primary could not be asked to hand over. Says why.
@@ -34,6 +36,10 @@ impl fmt::Display for PromoteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             PromoteError::IsPrimary => f.write_str("the node is the primary already"),
+            PromoteError::Elected => f.write_str(
+                "etcd decides who is primary here: `pykv switchover` hands over, and `pykv failover --to NODE \
+                 --accept-loss` makes a node primary where there is none",
+            ),
             PromoteError::Syncing => {
                 f.write_str(
                     "the node copies the state of another, and holds only a part of it; wait for the rest, or restore a \
@@ -74,6 +80,8 @@ impl Node {
     /// What the next start finds in `ROLE`.
     fn marker(&self, role: Role) -> Marker {
         let successors = self.followers.successors();
+        // A start without etcd does not find a primary: another node may be one.
+        let role = if self.is_elected() { Role::Replica } else { role };
         Marker {
             role,
             peers: self.cluster.peers(),
@@ -81,6 +89,7 @@ impl Node {
             successors,
             handed_to: self.cluster.handed_to(),
             promotes_above: None,
+            etcd: self.election.mark(),
             is_synced: Some(self.is_synced()),
         }
     }
@@ -123,6 +132,10 @@ impl Node {
     /// Another node is in a term that is higher than this node's; where the primary of it is, if that is known.
     /// A primary steps down: from here on it takes no writes.
     pub(crate) fn step_down(&self, primary: Option<(&str, Term)>) {
+        // What others say of their terms decides nothing where etcd does.
+        if self.is_elected() {
+            return;
+        }
         let _change = self.role_change();
         if self.role() == Role::Primary {
             log::warn!("another node is primary in a higher term: this one steps down, and follows");

@@ -44,6 +44,8 @@ impl Finder<'_> {
         let cluster = self.node.cluster();
         let options = cluster.options();
         let (mut addresses, rounds) = match options.follows_replicas {
+            // Etcd names it.
+            _ if self.node.is_elected() => (Vec::new(), 1),
             true => (options.peers.clone(), 1),
             // The nodes that are known, then those that they name.
             false => (cluster.peers(), 2),
@@ -58,6 +60,7 @@ impl Finder<'_> {
             primaries: Vec::new(),
             other_store: None,
             why: match options.peers.is_empty() {
+                _ if self.node.is_elected() => "etcd names none".to_owned(),
                 true => "no address is known; name one with --from".to_owned(),
                 false => "--from names this node itself alone; name another one".to_owned(),
             },
@@ -117,6 +120,12 @@ impl Finder<'_> {
         }
         if peer.address == cluster.address() {
             search.why = format!("{address} advertises this node's own address; see --advertise");
+            return;
+        }
+        if let Some((_, process)) = cluster.named_leader()
+            && process != format!("{:016x}", peer.process)
+        {
+            search.why = format!("{address} is another process than the one that etcd names");
             return;
         }
         let is_own = peer.id == node.log_id();

@@ -40,6 +40,9 @@ pub(crate) fn promote(
     is_forced: bool,
     go_on: impl Fn() -> bool,
 ) -> Result<Promotion, PromoteError> {
+    if node.is_elected() {
+        return Err(PromoteError::Elected);
+    }
     if node.role() == Role::Primary {
         return Err(PromoteError::IsPrimary);
     }

@@ -6,6 +6,7 @@
 //! | `find` | which node is followed |
 //! | `decider`, `silence` | who may become primary: the operator alone, or a replica after a silence |
 //! | `failover` | what a replica does about that |
+//! | `elector` | the thread that drives an election, where etcd decides who is primary |
 //! | `prober` | the thread that asks the other nodes |
 //! | `handshake` | what nodes say of themselves, and which of them gives way |
 //! | `handover` | a promotion for which the primary holds its writers |
@@ -27,8 +28,10 @@
 //! histories differ, since one process gives the offsets of a branch. The higher term wins wherever two nodes
 //! meet.
 //!
-//! There is no election. The operator makes one replica take over after a silence, or promotes one by hand. That
-//! is less than a consensus gives, and what it leaves open is said below.
+//! There is no election of these nodes' own. The operator makes one replica take over after a silence, or promotes one
+//! by hand. That is less than a consensus gives, and what it leaves open is said below. Where an etcd decides
+//! ([`crate::election`]), it alone says who is primary and whom replicas follow: nobody takes over after a silence, no
+//! primary steps down for what another node says, and a handover is the election's.
 //!
 //! # The messages
 //! All of it is HTTP, and asks for a token that is good for admin. What a node acts on carries a checksum. A node
@@ -126,6 +129,7 @@
 
 mod backoff;
 mod decider;
+mod elector;
 mod failover;
 mod find;
 mod follow;
@@ -139,6 +143,7 @@ mod pulse;
 mod silence;
 mod wire;
 
+pub(crate) use elector::{Etcd, ask_members, retire};
 pub(crate) use handover::promote;
 pub(crate) use handshake::{OTHER_VERSION, handshake, receive};
 
@@ -175,9 +180,10 @@ fn dial(node: &Node, address: &str, timeout: Duration) -> Result<Link, LinkError
     Link::connect(address, &addresses, token.as_deref(), tls.as_ref(), timeout)
 }
 
-/// The threads `follow` and `prober` of a node. They end, and are joined, in [`Replication::stop`].
+/// The threads `follow`, `prober` and `elector` of a node. They end, and are joined, in [`Replication::stop`].
 pub(crate) struct Replication<'scope> {
     node: &'scope Node,
+    etcd: Option<&'scope elector::Etcd>,
     threads: Vec<ScopedJoinHandle<'scope, ()>>,
 }
 
@@ -187,9 +193,11 @@ impl<'scope> Replication<'scope> {
     pub(crate) fn start<'env>(
         scope: &'scope Scope<'scope, 'env>,
         node: &'scope Node,
+        etcd: Option<&'scope elector::Etcd>,
     ) -> io::Result<Replication<'scope>> {
         let mut replication = Replication {
             node,
+            etcd,
             threads: Vec::new(),
         };
         node.begin_inquiry();
@@ -205,11 +213,24 @@ impl<'scope> Replication<'scope> {
                 }
             }
         }
+        if let Some(etcd) = etcd {
+            let thread = Builder::new().name("elector".to_owned());
+            match thread.spawn_scoped(scope, move || elector::run(node, etcd)) {
+                Ok(thread) => replication.threads.push(thread),
+                Err(error) => {
+                    replication.stop();
+                    return Err(error);
+                }
+            }
+        }
         Ok(replication)
     }
 
     /// Ends them, and returns when they have.
     pub(crate) fn stop(mut self) {
+        if let Some(etcd) = self.etcd {
+            elector::retire(self.node, etcd);
+        }
         self.node.cluster().stop();
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {

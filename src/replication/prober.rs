@@ -40,7 +40,12 @@ pub(super) fn run(node: &Node) {
             return;
         }
         let is_inquiring = cluster.hold_reason() == Some(Hold::Inquiry);
-        let peers = peers_to_ask(node, change.role, is_inquiring);
+        // Where etcd decides, no other node has anything to say.
+        let is_elected = node.is_elected();
+        let peers = match is_elected {
+            true => Vec::new(),
+            false => peers_to_ask(node, change.role, is_inquiring),
+        };
         if is_inquiring || Instant::now() >= due {
             for (address, answer) in ask_all(node, &peers, ASK_TIME_MAX) {
                 if let Err(error) = answer {
@@ -55,7 +60,7 @@ pub(super) fn run(node: &Node) {
         }
         // What took time until here was asking.
         pulse.skip();
-        let has_others = !peers.is_empty() || !cluster.peers().is_empty();
+        let has_others = !is_elected && (!peers.is_empty() || !cluster.peers().is_empty());
         let pause = match change.role {
             _ if !has_others => Duration::MAX,
             Role::Primary => PULSE_EVERY,

@@ -6,7 +6,7 @@ use crate::http::problem::Problem;
 use crate::http::response::{Encoder, Envelope, Reply};
 use crate::net::registry::Peer;
 use crate::net::time_for;
-use crate::node::{AckRequirement, Node};
+use crate::node::{AckRequirement, Node, Reached};
 use crate::observe::{Asked, Marks, Observer, Spent};
 use crate::wal::{Policy, Refusal};
 use std::io::{self, IoSlice};
@@ -35,8 +35,8 @@ struct Unencoded {
     reply: Reply,
     body: Vec<u8>,
     sync: AckRequirement,
-    /// How many have it.
-    reached: Option<usize>,
+    /// Who has it.
+    reached: Option<Reached>,
 }
 
 /// Answers that were made and not sent.
@@ -185,7 +185,15 @@ impl Output {
             let has_log = Instant::now();
             self.spent.log = has_log.duration_since(begun);
             match waited {
-                Ok(()) => self.wait_for_replicas(node, has_log, go_on),
+                Ok(()) => {
+                    self.wait_for_replicas(node, has_log, go_on);
+                    // Nothing takes time between this and the answer.
+                    match node.check_lease() {
+                        Ok(()) => self.finish_replicated(),
+                        Err(refusal) => self.revoke(0, &refusal),
+                    }
+                }
+                Err(refusal @ Refusal::LeaseOverSince) => self.revoke(0, &refusal),
                 Err(refusal) => self.revoke(node.durable(), &refusal),
             }
             self.spent.replicas = has_log.elapsed();
@@ -231,24 +239,31 @@ impl Output {
         self.marks.settle(observer, peer, spent);
     }
 
-    /// Waits for the replicas that writes ask for, and encodes their answers, which say how many have them.
+    /// Waits for the replicas that writes ask for.
     fn wait_for_replicas(&mut self, node: &Node, begun: Instant, go_on: impl Fn() -> bool) {
-        let mut is_waited_for = false;
         for write in &mut self.unacknowledged {
             if let Some(answer) = &mut write.unencoded {
                 let (replicas, deadline) = (answer.sync.replicas, begun + answer.sync.timeout);
                 answer.reached = Some(node.wait_followers(write.offset, replicas, deadline, &go_on));
-                is_waited_for = true;
             }
         }
-        if is_waited_for {
-            self.finish(|write| {
-                let Unencoded { sync, reached, .. } = write.unencoded.as_ref()?;
-                let reached = reached.unwrap_or(0);
-                let is_missed = reached < sync.replicas && sync.is_required;
-                is_missed.then(|| Problem::not_replicated(sync.replicas, reached))
-            });
+    }
+
+    /// Encodes the answers to writes that were waited for: they say how many replicas have them.
+    fn finish_replicated(&mut self) {
+        if self.unacknowledged.iter().all(|write| write.unencoded.is_none()) {
+            return;
         }
+        self.finish(|write| {
+            let Unencoded { sync, reached, .. } = write.unencoded.as_ref()?;
+            let reached = reached.as_ref()?;
+            let problem = Problem::not_replicated(sync.replicas, reached.replicas);
+            match reached.replicas < sync.replicas && sync.is_required {
+                _ if !reached.is_covered => Some(problem.outcome("unknown")),
+                true => Some(problem),
+                false => None,
+            }
+        });
     }
 
     /// Puts a problem in place of every answer that acknowledges what lies past `durable` in the log.
@@ -279,7 +294,10 @@ impl Output {
                 (None, Some(answer)) => {
                     body = answer.body;
                     match answer.reached {
-                        Some(reached) => answer.reply.header(api::HEADER_REPLICAS, &reached.to_string()),
+                        Some(reached) => {
+                            let replicas = reached.replicas.to_string();
+                            answer.reply.header(api::HEADER_REPLICAS, &replicas)
+                        }
                         None => answer.reply,
                     }
                 }

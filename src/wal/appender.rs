@@ -4,6 +4,7 @@ use super::budget::Budget;
 use super::entry::{Change, Entry, WriteRequest, put_bytes};
 use super::error::{Health, Refusal};
 use super::shared::Shared;
+use crate::boot_clock::Fence;
 use crate::pair::Pair;
 use crate::record::OFFSET_MAX;
 use crossbeam_channel::Sender;
@@ -37,6 +38,8 @@ pub(crate) struct Appender {
     batch: Option<Vec<Entry>>,
     /// Whether the node is a replica: offsets are given elsewhere.
     is_closed: bool,
+    /// No record is taken once it is over.
+    fence: Fence,
     shared: Arc<Shared>,
 }
 
@@ -47,6 +50,7 @@ impl Appender {
             requests,
             batch: None,
             is_closed: false,
+            fence: Fence::default(),
             shared,
         }
     }
@@ -97,6 +101,11 @@ impl Appender {
         self.shared.appended.store(self.next, Ordering::Release);
     }
 
+    /// Takes no record any more once a fence is over.
+    pub(crate) fn set_fence(&mut self, fence: Fence) {
+        self.fence = fence;
+    }
+
     /// Leaves the records to another node, or takes them on again from `next` on.
     pub(crate) fn set_closed(&mut self, is_closed: bool) {
         self.is_closed = is_closed;
@@ -113,6 +122,9 @@ impl Appender {
     pub(crate) fn check(&self) -> Result<(), Refusal> {
         if self.is_closed {
             return Err(Refusal::Replica);
+        }
+        if self.fence.is_over() {
+            return Err(Refusal::LeaseOver);
         }
         self.shared.commit.check()?;
         // Far more than one write and its evictions could take.

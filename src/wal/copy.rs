@@ -248,6 +248,15 @@ impl ReplicaAppend<'_> {
         Ok((term, self.begin_branch(term, known)?))
     }
 
+    /// Begins the term of a number, which a third party has given to this node alone.
+    pub(crate) fn begin_term_of(&self, number: u32, known: u64) -> Result<(Term, u64), Refusal> {
+        let term = Term::of_number(number).map_err(no_randomness)?;
+        if term.number() <= self.shared.history.term().number() {
+            return Err(Refusal::TermsUsedUp);
+        }
+        Ok((term, self.begin_branch(term, known)?))
+    }
+
     /// Begins a branch of this node's own in the term that the log is in: only for the node that began the term.
     pub(crate) fn resume_term(&self, known: u64) -> Result<(Term, u64), Refusal> {
         let term = self.shared.history.term();

@@ -332,6 +332,10 @@ pub enum Refusal {
     TermsUsedUp,
     /// The node is a replica: writes are the primary's. Refused at the door, nothing changed.
     Replica,
+    /// The lease by which the node is primary is over. Refused at the door, nothing changed.
+    LeaseOver,
+    /// The write was applied, and then the lease was over: another node may be primary, and not have it.
+    LeaseOverSince,
 }
 
 impl fmt::Display for Refusal {
@@ -352,6 +356,13 @@ impl fmt::Display for Refusal {
                 f,
                 "the log did not get to the change within {} s; whether it survives a restart is not known",
                 waited.as_secs()
+            ),
+            Refusal::LeaseOver => {
+                f.write_str("the node's lease as primary is over, or has not begun; nothing was changed")
+            }
+            Refusal::LeaseOverSince => f.write_str(
+                "the node's lease as primary ran out before the change was answered; whether the next primary has it is \
+                 not known",
             ),
             Refusal::Replica => f.write_str("the node is a replica; nothing was changed"),
             Refusal::TermsUsedUp => f.write_str(

@@ -52,6 +52,17 @@ pub(crate) struct HandedTo {
     pub successors: Vec<String>,
 }
 
+/// What is remembered of an etcd that decides who is primary.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct EtcdMark {
+    /// Which etcd: the id of its cluster.
+    pub etcd: u64,
+    /// The id of the log that it named.
+    pub log: Option<String>,
+    /// The highest number of a term that it has shown.
+    pub term: u64,
+}
+
 /// What is remembered of the cluster from one start to the next.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Marker {
@@ -76,6 +87,9 @@ pub(crate) struct Marker {
     /// written the file.
     #[serde(default)]
     pub is_synced: Option<bool>,
+    /// Of an etcd that decides who is primary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etcd: Option<EtcdMark>,
 }
 
 impl Marker {
@@ -148,6 +162,11 @@ mod tests {
             }),
             promotes_above: Some(Term::FIRST.bits()),
             is_synced: Some(true),
+            etcd: Some(EtcdMark {
+                etcd: u64::MAX,
+                log: Some("00".repeat(16)),
+                term: 7,
+            }),
         };
         let dir = Dir::open(temporary.path()).unwrap();
         marker.write(&dir, &Disk::default()).unwrap();
@@ -175,6 +194,7 @@ mod tests {
             handed_to: None,
             promotes_above: Some(Term::FIRST.bits()),
             is_synced: None,
+            etcd: None,
         };
         assert_eq!(marker.role(Term::FIRST), Role::Replica);
         assert_eq!(marker.role(Term::new(2, 7)), Role::Primary);

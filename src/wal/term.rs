@@ -105,6 +105,13 @@ impl Term {
         self.0 != Term::FIRST.0 && self.0 as u32 & TAKEN == 0
     }
 
+    /// The term of a number that nobody else has.
+    pub(super) fn of_number(number: u32) -> Result<Term, getrandom::Error> {
+        let mut mark = [0; 4];
+        getrandom::fill(&mut mark)?;
+        Ok(Term::new(number, u32::from_le_bytes(mark) | TAKEN))
+    }
+
     /// A term above this one that nobody else begins; none where the numbers are used up.
     pub(super) fn begin_next(self, succession: Succession) -> Result<Option<Term>, getrandom::Error> {
         let mut mark = [0; 4];

@@ -1,5 +1,6 @@
 //! Nodes that follow each other, each reached by others over a link that a test has in its hand.
 
+use super::etcd::Etcd;
 use super::proxy::Proxy;
 use super::{Response, Server, eventually, node::Setup, pykv};
 use serde_json::Value;
@@ -28,6 +29,16 @@ impl Member {
         let from: Vec<String> = from.iter().map(|member| member.link.address()).collect();
         let args = [args, &["--advertise", &advertise]].concat();
         Member::of(Setup::replica(&from.join(","), &args), link)
+    }
+
+    /// A node of the cluster `shop`, of which etcd says who is primary; with the shortest lease that there is.
+    #[track_caller]
+    pub fn elected(etcd: &Etcd, args: &[&str]) -> Member {
+        let link = Proxy::start();
+        let (endpoints, advertise) = (etcd.endpoints(), link.address());
+        let of_etcd = ["--etcd", &endpoints, "--cluster", "shop", "--etcd-ttl", "5s"];
+        let args = [&of_etcd, args, &["--advertise", &advertise]].concat();
+        Member::of(Setup::new(&args), link)
     }
 
     #[track_caller]

@@ -7,11 +7,15 @@
 //! | `cluster` | a node that others reach by a proxy, so by one address over all its lives |
 //! | `proxy` | a link between two nodes that can be cut, slowed, halved, hung and made to lie |
 //! | `network` | links between all pairs of nodes, each way by itself |
+//! | `namespaces` | hosts that are network namespaces, each of which hears what a test lets it hear |
 //! | `opener` | which process opened a connection |
 //! | `cli` | one run of a subcommand: arguments, standard input, exit code, output |
+//! | `etcd` | a real etcd of one member or three |
 //! | `fake` | something that is no node, where one should be |
+//! | `faketime` | another clock for a node |
 //! | `files` | the segments of a log; a copy of a directory |
 //! | `replicas` | what a replica says of its primary |
+//! | `small_disk` | a disk that is soon full |
 //! | `tls` | certificates, and HTTP under TLS |
 //! | `random` | numbers that look random and are the same in every run |
 //!
@@ -25,14 +29,18 @@ pub mod browser;
 pub mod cli;
 pub mod client;
 pub mod cluster;
+pub mod etcd;
 pub mod fake;
+pub mod faketime;
 pub mod files;
+pub mod namespaces;
 pub mod network;
 pub mod node;
 pub mod opener;
 pub mod proxy;
 pub mod random;
 pub mod replicas;
+pub mod small_disk;
 pub mod tls;
 
 pub use cli::pykv;

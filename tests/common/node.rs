@@ -16,6 +16,7 @@ use tempfile::TempDir;
 /// A node in preparation.
 pub struct Setup {
     command: &'static str,
+    listen: String,
     args: Vec<String>,
     wrapper: Vec<String>,
     data: Option<PathBuf>,
@@ -27,6 +28,7 @@ pub struct Server {
     home: TempDir,
     data: PathBuf,
     command: &'static str,
+    listen: String,
     args: Vec<String>,
     wrapper: Vec<String>,
     process: Option<Process>,
@@ -46,6 +48,7 @@ impl Setup {
     pub fn new(args: &[&str]) -> Setup {
         Setup {
             command: "serve",
+            listen: "127.0.0.1:0".to_owned(),
             args: args.iter().map(|arg| arg.to_string()).collect(),
             wrapper: Vec::new(),
             data: None,
@@ -66,6 +69,12 @@ impl Setup {
         self
     }
 
+    /// Where it listens, if not at a free port of this machine.
+    pub fn listen(mut self, listen: &str) -> Setup {
+        self.listen = listen.to_owned();
+        self
+    }
+
     /// A data directory other than one of its own.
     pub fn data(mut self, data: &Path) -> Setup {
         self.data = Some(data.to_path_buf());
@@ -80,6 +89,7 @@ impl Setup {
             home,
             data,
             command: self.command,
+            listen: self.listen,
             args: self.args,
             wrapper: self.wrapper,
             process: None,
@@ -152,7 +162,7 @@ impl Server {
             }
         };
         command
-            .args([self.command, "--listen", "127.0.0.1:0", "--dir"])
+            .args([self.command, "--listen", &self.listen, "--dir"])
             .arg(&self.data)
             .args(&self.args)
             .stdin(Stdio::null())
@@ -170,6 +180,11 @@ impl Server {
     /// The data directory.
     pub fn dir(&self) -> &Path {
         &self.data
+    }
+
+    /// Where it listens, while it runs.
+    pub fn try_address(&self) -> Option<SocketAddr> {
+        self.process.as_ref().map(|process| process.address)
     }
 
     pub fn address(&self) -> SocketAddr {

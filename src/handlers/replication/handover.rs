@@ -45,6 +45,9 @@ pub(crate) fn handover<'a>(node: &'a Node, head: &Head<'_>, body: &[u8]) -> Resu
 }
 
 fn hand_over(node: &Node, asked: &Handover, address: &str, scratch: &mut Scratch) -> Result<Reply, Problem> {
+    if node.is_elected() {
+        return Err(problem_of_promote(&PromoteError::Elected));
+    }
     let is_asked = node.role() == Role::Primary || node.has_stepped_down_for(asked.node);
     if !is_asked || asked.term != node.term().bits().to_string() {
         return Err(Problem::new(problem::NOT_READY, "the node is not primary in that term").retry_after(1));

@@ -42,6 +42,7 @@ pub(crate) fn problem_of_feed(error: FeedError, role: Role) -> Problem {
 pub(crate) fn problem_of_promote(error: &PromoteError) -> Problem {
     match error {
         PromoteError::IsPrimary => Problem::new(problem::IS_PRIMARY, error.to_string()),
+        PromoteError::Elected => Problem::new(problem::ELECTED, error.to_string()),
         PromoteError::Syncing | PromoteError::NoHandover(_) => {
             Problem::new(problem::NOT_READY, error.to_string()).retry_after(1)
         }

@@ -45,6 +45,24 @@ impl Cluster {
         }
     }
 
+    /// Goes over to the primary that etcd names, which is the process of this name.
+    pub(in crate::node) fn follow_leader(&self, address: &str, process: &str, term: Term) {
+        let mut state = self.state();
+        self.set_leader(&mut state, address, term);
+        state.leader_process = Some(process.to_owned());
+        state.epoch += 1;
+        state.cut();
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// The primary that etcd names: its address, and which run of it.
+    pub(crate) fn named_leader(&self) -> Option<(String, String)> {
+        let state = self.state();
+        let (address, _) = state.leader.as_ref()?;
+        Some((address.clone(), state.leader_process.clone()?))
+    }
+
     /// Whether it is another one than before.
     pub(super) fn set_leader(&self, state: &mut State, address: &str, term: Term) -> bool {
         self.add_peer_to(state, address);

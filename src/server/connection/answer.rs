@@ -339,7 +339,12 @@ fn make_answer<'a>(
     if admitted.sent == Some(Sent::Json) {
         allowance.take_or_wait(2 * body.len(), || !context.shared.is_stopping())?;
     }
-    Ok(match handle(context, head, admitted, body, scratch, allowance)? {
+    let answer = handle(context, head, admitted, body, scratch, allowance)?;
+    // After the read: what it found was so while the lease held.
+    if asked.is_leased && context.node.check_lease().is_err() {
+        return Err(consistency::lease_over());
+    }
+    Ok(match answer {
         Answer::Now(reply) => Answer::Now(reply.seen(asked.seen)),
         later => later,
     })

@@ -157,10 +157,10 @@ fn acknowledged(node: &Node, connection: ConnectionHandle<'_>, sync: AckRequirem
         .map_err(|refusal| Aborted::Unacknowledged(Problem::of_refusal(&refusal)))?;
     let deadline = Instant::now() + sync.timeout;
     let reached = node.wait_followers(offset, sync.replicas, deadline, || !connection.is_stopping());
-    match reached < sync.replicas {
+    match sync.is_required && reached.replicas < sync.replicas || !reached.is_covered {
         true => Err(Aborted::Unacknowledged(Problem::not_replicated(
             sync.replicas,
-            reached,
+            reached.replicas,
         ))),
         false => Ok(()),
     }

@@ -1,0 +1,173 @@
+//! How a primary gives its role away: to the node that the operator named, to the best one, or to whoever comes.
+//!
+//! It holds its writers, waits until the other node has all of its log, becomes a replica, and removes the key: nothing
+//! that was answered is missing there, and nobody waits for the lease to end.
+
+use super::facts::{Facts, Step};
+use super::registers::{self, Order, Sync};
+use super::request::{Request, Txn};
+use super::state::{Drain, Machine, Pending, Stage};
+
+impl Machine {
+    /// Begins to hand over. An error says of each node why it cannot take over.
+    pub fn switchover(&mut self, to: Option<&str>, facts: &Facts) -> Result<String, Vec<(String, String)>> {
+        if self.drain.is_some() {
+            let why = "it hands over already".to_owned();
+            return Err(vec![(self.config.node.clone(), why)]);
+        }
+        let to = self.heir(to, facts)?;
+        self.drain = Some(Drain {
+            to: Some(to.clone()),
+            until: None,
+            is_stop: false,
+        });
+        Ok(to)
+    }
+
+    /// Whether a handover is under way.
+    pub fn is_handing_over(&self) -> bool {
+        self.drain.is_some() || matches!(self.stage, Stage::Releasing { .. })
+    }
+
+    /// The node is to stop: a primary hands over first, if another node can take over.
+    pub fn stop(&mut self, facts: &Facts) {
+        self.is_stopping = true;
+        self.wish = None;
+        let to = self.heir(None, facts).ok();
+        if let Stage::Leading(_) = self.stage {
+            self.drain = Some(Drain {
+                to,
+                until: None,
+                is_stop: true,
+            });
+        }
+    }
+
+    /// Who can take over: the node that is named, or the one that has most.
+    fn heir(&self, to: Option<&str>, facts: &Facts) -> Result<String, Vec<(String, String)>> {
+        let own = |why: &str| vec![(self.config.node.clone(), why.to_owned())];
+        let (Stage::Leading(leading), Some(view)) = (&self.stage, &self.view) else {
+            return Err(own("it is not the primary"));
+        };
+        if to == Some(self.config.node.as_str()) {
+            return Err(own("it is the primary already"));
+        }
+        let mut refused = Vec::new();
+        let mut able = Vec::new();
+        let others = view.members.keys().filter(|node| **node != self.config.node);
+        for node in others.filter(|node| to.is_none_or(|to| to == node.as_str())) {
+            let follower = facts.followers.iter().find(|follower| follower.node == *node);
+            let why = match follower {
+                None => "it does not follow the primary".to_owned(),
+                Some(follower) if follower.silence > self.config.silence_max => {
+                    "it has not asked for the log for too long".to_owned()
+                }
+                Some(follower)
+                    if facts.written.saturating_sub(follower.offset) > self.config.lag_bytes_max =>
+                {
+                    let bytes = facts.written - follower.offset;
+                    format!("it is {bytes} bytes behind")
+                }
+                Some(follower) => {
+                    let is_standby = leading.standbys.named().contains(node);
+                    able.push((is_standby, follower.offset, node.clone()));
+                    continue;
+                }
+            };
+            refused.push((node.clone(), why));
+        }
+        if refused.is_empty() && able.is_empty() {
+            refused = match to {
+                Some(to) => vec![(to.to_owned(), "no member has this address".to_owned())],
+                None => own("the cluster has no other member"),
+            };
+        }
+        able.into_iter().max().map(|(_, _, node)| node).ok_or(refused)
+    }
+
+    /// Goes on with a handover.
+    pub(super) fn drain(&mut self, now: u64, facts: &Facts) -> Option<Step> {
+        let ttl = self.ttl();
+        let patience = ttl / 2;
+        let drain = self.drain.as_mut()?;
+        let Some(until) = drain.until else {
+            drain.until = Some(now + patience);
+            return Some(Step::Hold(patience));
+        };
+        let has_all = |to: &String| {
+            let follower = facts.followers.iter().find(|follower| follower.node == *to);
+            follower.is_some_and(|follower| follower.offset >= facts.appended)
+        };
+        let is_even = drain.to.as_ref().is_none_or(has_all) && facts.written >= facts.appended;
+        if is_even || now >= until && drain.is_stop {
+            let to = drain.to.clone().filter(|_| is_even);
+            let Stage::Leading(leading) = &self.stage else {
+                return None;
+            };
+            let term = leading.term;
+            let mut standbys = leading.standbys.named().to_vec();
+            standbys.extend(to.clone().filter(|to| !standbys.contains(to)));
+            let standbys = (self.config.standbys > 0).then_some(standbys);
+            self.step_down(String::new());
+            self.stage = Stage::Releasing { term, to, standbys };
+            return Some(Step::Demote("it hands over".to_owned()));
+        }
+        if now >= until {
+            self.obstacle = drain.to.as_ref().map(|to| {
+                format!("{to} did not get the rest of the log in time: this node remains the primary")
+            });
+            self.drain = None;
+            return Some(Step::Release);
+        }
+        Some(Step::Wait(now + ttl / 5000))
+    }
+
+    /// Gives the key away.
+    pub(super) fn release(&mut self, now: u64) -> Step {
+        let Stage::Releasing { term, to, standbys } = &self.stage else {
+            return Step::Wait(now);
+        };
+        if now < self.retry_at {
+            return Step::Wait(self.retry_at);
+        }
+        // Nobody is primary without etcd any more.
+        let mut txn = self
+            .holds_key(*term)
+            .delete(registers::LEADER)
+            .delete(registers::FAILSAFE);
+        if standbys.is_some() {
+            // It has all of the log, whether it was waited for or not.
+            let sync = Sync {
+                leader: self.config.node.clone(),
+                standbys: standbys.clone(),
+            };
+            txn = txn.put(registers::SYNC, registers::text(&sync));
+        }
+        if let Some(to) = to {
+            let lease = self.lease.as_ref().map(|lease| lease.id);
+            let order = registers::text(&Order { to: to.clone() });
+            txn = txn.put_under(registers::ORDER, order, lease);
+        }
+        self.ask(Pending::Release, Request::Txn(txn))
+    }
+
+    /// The key is another's, or nobody's.
+    pub(super) fn released(&mut self) {
+        self.read_at = 0;
+        if matches!(self.stage, Stage::Releasing { .. }) {
+            self.stage = Stage::Following;
+            self.followed = None;
+        }
+    }
+
+    /// Leaves the cluster, as a replica does that stops.
+    pub(super) fn leave(&mut self) -> Step {
+        if !self.is_registered || self.failure.is_some() {
+            self.stage = Stage::Stopped;
+            return Step::Stopped;
+        }
+        self.is_registered = false;
+        let txn = Txn::default().delete(&registers::member_key(&self.config.node));
+        self.ask(Pending::Status, Request::Txn(txn))
+    }
+}

@@ -1,0 +1,307 @@
+//! The primary: its lease, and what it writes down in etcd.
+//!
+//! # What must hold
+//! - Nothing is done before it is looked whether the lease is over.
+//! - Writes are taken only after `sync` says that the term has begun: until then it names those of before.
+//! - `failsafe` names nobody whom the primary would not ask: a node is asked from before it is named, until it is named
+//!   no longer.
+
+use super::facts::{Facts, Step};
+use super::question::{Answer, Ask, Confirm};
+use super::registers::{self, Failsafe, Status, Sync};
+use super::request::{Compare, Request};
+use super::state::{Machine, Pending, Stage};
+use super::view::{Register, View};
+
+impl Machine {
+    pub(super) fn lead(&mut self, now: u64, facts: &Facts) -> Step {
+        let Stage::Leading(leading) = &self.stage else {
+            return Step::Wait(now);
+        };
+        if now >= leading.deadline {
+            let why = match &leading.confirmation {
+                Some(Err(why)) => format!("etcd does not answer, and {why}"),
+                _ => "etcd did not renew its lease in time".to_owned(),
+            };
+            return self.step_down(why);
+        }
+        if let Some(why) = leading.lost.clone() {
+            return self.step_down(why);
+        }
+        if self.is_stopping && self.drain.is_none() {
+            self.stop(facts);
+        }
+        if self.is_stopping && self.failure.is_some() {
+            return self.step_down("it stops".to_owned());
+        }
+        let Stage::Leading(leading) = &self.stage else {
+            return Step::Wait(now);
+        };
+        if !facts.is_primary {
+            return self.step_down("the node is a replica".to_owned());
+        }
+        let is_asking = self.failure.is_some() && self.config.failsafe && leading.is_open;
+        if is_asking && now >= leading.confirm_at {
+            return self.ask_for_confirmation(now, facts);
+        }
+        if let Some(step) = self.keep(now) {
+            return step;
+        }
+        if now < self.retry_at {
+            return Step::Wait(self.retry_at.min(self.deadline_of_lease()));
+        }
+        if let Some(step) = self.remember(facts) {
+            return step;
+        }
+        self.write_down(now, facts)
+    }
+
+    /// What is to stand in etcd.
+    fn write_down(&mut self, now: u64, facts: &Facts) -> Step {
+        let Stage::Leading(leading) = &self.stage else {
+            return Step::Wait(now);
+        };
+        let term = leading.term;
+        if !leading.holds_key {
+            let mine = registers::text(&self.leader(term));
+            let lease = self.lease.as_ref().map(|lease| lease.id);
+            let txn = super::request::Txn::when(Compare::Absent(registers::LEADER.to_owned()))
+                .and(Compare::Value(registers::TERM.to_owned(), term.to_string()))
+                .put_under(registers::LEADER, mine, lease);
+            return self.ask(Pending::Reacquire, Request::Txn(txn));
+        }
+        if !leading.is_open {
+            return self.open(facts);
+        }
+        if let Some(step) = self.drain(now, facts) {
+            return step;
+        }
+        if let Some(step) = self.standbys(facts) {
+            return step;
+        }
+        if let Some(step) = self.publish_failsafe() {
+            return step;
+        }
+        if let Some(step) = self.publish_status(now, facts) {
+            return step;
+        }
+        let due = self.due().min(self.deadline_of_lease());
+        Step::Wait(match self.config.standbys {
+            0 => due,
+            // A standby that falls silent, or comes, is not announced.
+            _ => due.min(now + self.config.silence_max / 4),
+        })
+    }
+
+    fn deadline_of_lease(&self) -> u64 {
+        match &self.stage {
+            Stage::Leading(leading) => leading.deadline,
+            _ => 0,
+        }
+    }
+
+    /// Begins to take writes: says first who may take over from now on.
+    fn open(&mut self, facts: &Facts) -> Step {
+        let (Stage::Leading(leading), Some(view)) = (&self.stage, &self.view) else {
+            return Step::Wait(self.due());
+        };
+        let sync = Sync {
+            leader: self.config.node.clone(),
+            standbys: (self.config.standbys > 0).then(Vec::new),
+        };
+        let failsafe = Failsafe {
+            nodes: self.config.failsafe.then(|| self.members_and_own(view)),
+        };
+        let txn = self
+            .holds_key(leading.term)
+            .and(View::unchanged(registers::SYNC, view.sync.as_ref()))
+            .put(registers::SYNC, registers::text(&sync))
+            .put(registers::FAILSAFE, registers::text(&failsafe))
+            .put(
+                registers::STATUS,
+                registers::text(&self.status(facts, leading.term)),
+            );
+        self.ask(Pending::Open, Request::Txn(txn))
+    }
+
+    fn members_and_own(&self, view: &View) -> Vec<String> {
+        let mut nodes: Vec<String> = view.members.keys().cloned().collect();
+        if !nodes.contains(&self.config.node) {
+            nodes.push(self.config.node.clone());
+            nodes.sort();
+        }
+        nodes
+    }
+
+    fn status(&self, facts: &Facts, term: u64) -> Status {
+        let answered = match self.required_by_all(facts) {
+            // Nothing is written yet: the gap before the term is not to be had.
+            Some(answered) if answered <= facts.first => facts.start,
+            Some(answered) => answered,
+            None => facts.start,
+        };
+        Status {
+            node: self.config.node.clone(),
+            term,
+            start: facts.start,
+            first: facts.first,
+            answered,
+        }
+    }
+
+    /// How far writes can have been answered: as far as the log is written, and all standbys have it.
+    fn required_by_all(&self, facts: &Facts) -> Option<u64> {
+        let Stage::Leading(leading) = &self.stage else {
+            return Some(facts.written);
+        };
+        let offset_of = |node: &String| {
+            let follower = facts.followers.iter().find(|follower| follower.node == *node);
+            follower.map_or(0, |follower| follower.offset)
+        };
+        leading
+            .standbys
+            .required()
+            .iter()
+            .map(offset_of)
+            .chain([facts.written])
+            .min()
+    }
+
+    fn publish_failsafe(&mut self) -> Option<Step> {
+        if !self.config.failsafe {
+            return None;
+        }
+        let view = self.view.as_ref()?;
+        let Stage::Leading(leading) = &self.stage else {
+            return None;
+        };
+        let nodes = self.members_and_own(view);
+        let known = leading.failsafe.as_ref()?;
+        if known.value == nodes && leading.failsafe_in_doubt.is_empty() {
+            return None;
+        }
+        let txn = self
+            .holds_key(leading.term)
+            .and(Compare::Revision(registers::FAILSAFE.to_owned(), known.revision))
+            .put(
+                registers::FAILSAFE,
+                registers::text(&Failsafe {
+                    nodes: Some(nodes.clone()),
+                }),
+            );
+        Some(self.ask(Pending::Failsafe(nodes), Request::Txn(txn)))
+    }
+
+    fn publish_status(&mut self, now: u64, facts: &Facts) -> Option<Step> {
+        let ttl = self.ttl();
+        let Stage::Leading(leading) = &self.stage else {
+            return None;
+        };
+        let term = leading.term;
+        let status = self.status(facts, term);
+        if now < leading.status_at || leading.status.as_ref() == Some(&status) {
+            return None;
+        }
+        let txn = self
+            .holds_key(term)
+            .put(registers::STATUS, registers::text(&status));
+        if let Stage::Leading(leading) = &mut self.stage {
+            leading.status_at = now + ttl / 3;
+            leading.status = Some(status);
+        }
+        Some(self.ask(Pending::Status, Request::Txn(txn)))
+    }
+
+    /// Takes what became of what the primary wrote.
+    pub(super) fn led(&mut self, pending: Pending, now: u64, done: Option<i64>) {
+        let deadline = self.lease.as_ref().map(|lease| lease.deadline());
+        let failsafe = self.view.as_ref().map(|view| self.members_and_own(view));
+        let Stage::Leading(leading) = &mut self.stage else {
+            return;
+        };
+        let Some(revision) = done else {
+            if pending == Pending::Reacquire {
+                leading.lost = Some("its lease is gone, and the key is not to be had again".to_owned());
+            }
+            self.read_at = now;
+            return;
+        };
+        match pending {
+            Pending::Reacquire => {
+                leading.holds_key = true;
+                leading.renewed(deadline.unwrap_or(0));
+            }
+            Pending::Open => {
+                leading.is_open = true;
+                leading.standbys.begin(revision);
+                leading.failsafe = failsafe.map(|value| Register { value, revision });
+                self.read_at = now;
+            }
+            Pending::Sync(standbys) => leading.standbys.published(standbys, revision),
+            Pending::Failsafe(value) => {
+                leading.failsafe = Some(Register { value, revision });
+                leading.failsafe_in_doubt.clear();
+            }
+            _ => {}
+        }
+    }
+
+    /// Becomes a replica.
+    pub(super) fn step_down(&mut self, why: String) -> Step {
+        self.stage = Stage::Following;
+        self.drain = None;
+        self.read_at = 0;
+        self.view = None;
+        self.followed = None;
+        Step::Demote(why)
+    }
+
+    fn ask_for_confirmation(&mut self, now: u64, facts: &Facts) -> Step {
+        let ttl = self.ttl();
+        let Stage::Leading(leading) = &mut self.stage else {
+            return Step::Wait(now);
+        };
+        leading.confirm_at = now + ttl / 6;
+        let addresses = leading.asked(&self.config);
+        let leader = registers::Leader {
+            node: self.config.node.clone(),
+            process: self.config.process.clone(),
+            term: leading.term,
+        };
+        self.pending = Pending::Confirmation;
+        Step::Members(Ask {
+            addresses,
+            confirm: Some(Confirm {
+                leader,
+                log: facts.log.clone(),
+                time: ttl,
+            }),
+            time_max: ttl / 10,
+        })
+    }
+
+    pub(super) fn confirmed(&mut self, sent: u64, now: u64, answers: &[Answer]) {
+        let ttl = self.ttl();
+        let Stage::Leading(leading) = &mut self.stage else {
+            return;
+        };
+        let word = |node: &String| answers.iter().find(|answer| answer.node == *node);
+        let missing = leading
+            .asked(&self.config)
+            .into_iter()
+            .find(|node| word(node).and_then(|answer| answer.confirms) != Some(true));
+        leading.confirmation = Some(match missing {
+            None => {
+                leading.deadline = leading.deadline.max(sent + ttl * 2 / 3);
+                Ok(())
+            }
+            Some(node) => {
+                leading.confirm_at = now;
+                Err(match word(&node) {
+                    Some(_) => format!("{node} does not confirm this node as the primary"),
+                    None => format!("{node} does not answer either"),
+                })
+            }
+        });
+    }
+}

@@ -1,0 +1,325 @@
+//! What a node knows of the election, what it does next, and what it learns.
+//!
+//! One thing is done at a time. What a change of state waits for is written as a [`Pending`].
+
+use super::facts::{Facts, Remembered, Step};
+use super::lead::Leading;
+use super::question::{Answer, Ask, Confirm};
+use super::registers;
+use super::request::{Failure, FailureKind, Reply, Request, Txn};
+use super::state::{Lease, Machine, Pending, Stage};
+use super::view::View;
+
+impl Machine {
+    /// What is to be done next.
+    pub fn next(&mut self, now: u64, facts: &Facts) -> Step {
+        debug_assert_eq!(self.pending, Pending::Nothing, "one thing at a time");
+        self.started_at.get_or_insert(now);
+        match self.stage {
+            Stage::Following => self.follow(now, facts),
+            Stage::Acquiring { .. } => match now < self.retry_at {
+                true => Step::Wait(self.retry_at),
+                false => self.ask(Pending::Read, Request::Read),
+            },
+            Stage::Promoting { term } => {
+                match self.lease.as_ref().is_some_and(|lease| now < lease.deadline()) {
+                    true => Step::Promote(term),
+                    // The process stood still. What is left of the key is removed.
+                    false => {
+                        self.lose_race(now, now);
+                        Step::Wait(now)
+                    }
+                }
+            }
+            Stage::Leading(_) => self.lead(now, facts),
+            Stage::Releasing { .. } => self.release(now),
+            Stage::Stopped => Step::Stopped,
+        }
+    }
+
+    fn follow(&mut self, now: u64, facts: &Facts) -> Step {
+        if facts.is_primary {
+            return Step::Demote("etcd does not name this node as the primary".to_owned());
+        }
+        if self.is_stopping {
+            return self.leave();
+        }
+        if let Some(step) = self.keep(now) {
+            return step;
+        }
+        if let Some(step) = self.remember(facts) {
+            return step;
+        }
+        let wait = Step::Wait(self.due());
+        let Some(view) = &self.view else {
+            return wait;
+        };
+        match view.leader.clone() {
+            // What is left of an attempt to take over.
+            Some(leader) if leader.process == self.config.process => match now < self.retry_at {
+                true => Step::Wait(self.retry_at),
+                false => {
+                    let txn = self.holds_key(leader.term).delete(registers::LEADER);
+                    self.ask(Pending::Release, Request::Txn(txn))
+                }
+            },
+            Some(leader) if self.followed.as_ref() != Some(&leader) => {
+                self.followed = Some(leader.clone());
+                self.obstacle = None;
+                Step::Follow(leader)
+            }
+            Some(_) => wait,
+            None => self.race(now, facts),
+        }
+    }
+
+    /// What keeps the lease and the view of etcd fresh.
+    pub(super) fn keep(&mut self, now: u64) -> Option<Step> {
+        if now < self.retry_at {
+            return None;
+        }
+        let Some(lease) = &self.lease else {
+            return Some(self.ask(Pending::Grant, Request::Grant));
+        };
+        let id = lease.id;
+        if now >= self.renew_at {
+            return Some(self.ask(Pending::KeepAlive, Request::KeepAlive(id)));
+        }
+        if !self.is_registered {
+            let member = registers::Member {
+                process: self.config.process.clone(),
+            };
+            let key = registers::member_key(&self.config.node);
+            let txn = Txn::default().put_under(&key, registers::text(&member), Some(id));
+            return Some(self.ask(Pending::Register, Request::Txn(txn)));
+        }
+        if now >= self.read_at {
+            return Some(self.ask(Pending::Read, Request::Read));
+        }
+        let is_paused = self.wish?;
+        let txn = match is_paused {
+            true => Txn::default().put(registers::PAUSE, "true".to_owned()),
+            false => Txn::default().delete(registers::PAUSE),
+        };
+        Some(self.ask(Pending::Pause, Request::Txn(txn)))
+    }
+
+    /// What is to be kept over a restart: which etcd this is, and which log its cluster has. A node that knows another
+    /// one believes this one once it has the log of its primary.
+    pub(super) fn remember(&self, facts: &Facts) -> Option<Step> {
+        let view = self.view.as_ref()?;
+        let now = Remembered {
+            etcd: view.etcd,
+            log: view.log.clone(),
+            term: view.term_number(),
+        };
+        let is_due = match &facts.remembered {
+            None => true,
+            Some(before) if *before == now => false,
+            Some(before) if before.etcd == now.etcd && before.log.is_none() => true,
+            Some(before) if before.etcd == now.etcd && before.log == now.log && before.term < now.term => {
+                true
+            }
+            Some(before) => {
+                let leader = view.leader.as_ref();
+                let is_primarys =
+                    leader.is_some_and(|leader| leader.term == facts.number() && leader.term >= before.term);
+                is_primarys && now.log.as_ref() == Some(&facts.log)
+            }
+        };
+        is_due.then_some(Step::Remember(now))
+    }
+
+    /// Takes what etcd has answered to what was asked at `sent`.
+    pub fn etcd(&mut self, sent: u64, now: u64, reply: Result<Reply, Failure>) {
+        let pending = std::mem::replace(&mut self.pending, Pending::Nothing);
+        match reply {
+            Ok(reply) => {
+                self.failure = None;
+                self.answered(pending, sent, now, reply);
+            }
+            Err(failure) => self.failed(pending, now, failure),
+        }
+    }
+
+    fn answered(&mut self, pending: Pending, sent: u64, now: u64, reply: Reply) {
+        match (pending, reply) {
+            (Pending::Grant, Reply::Granted { id, ttl }) => {
+                let renewed = sent;
+                self.lease = Some(Lease { id, ttl, renewed });
+                self.is_registered = false;
+                self.renew_at = sent + ttl / 3;
+            }
+            (Pending::KeepAlive, Reply::Kept(ttl)) => self.kept(sent, ttl),
+            (Pending::Read, Reply::Read { etcd, pairs }) => {
+                self.viewed_at = sent;
+                self.read_at = if self.is_woken { now } else { now + self.ttl() / 3 };
+                self.see(now, View::read(etcd, &pairs));
+            }
+            (Pending::Register, Reply::Txn(done)) => {
+                self.is_registered = done.is_some();
+                self.read_at = 0;
+            }
+            (Pending::Acquire { term }, Reply::Txn(done)) => match done {
+                Some(_) => self.stage = Stage::Promoting { term },
+                None => self.lose_race(now, now),
+            },
+            (Pending::Pause, Reply::Txn(_)) => {
+                self.wish = None;
+                self.read_at = 0;
+            }
+            (Pending::Release, Reply::Txn(_)) => self.released(),
+            (pending, Reply::Txn(done)) => self.led(pending, now, done),
+            (_, Reply::Revoked) => {}
+            (pending, reply) => unreachable!("{pending:?} is not answered with {reply:?}"),
+        }
+    }
+
+    /// What is seen of all keys.
+    fn see(&mut self, now: u64, view: View) {
+        self.order = match (self.order.take(), &view.order) {
+            (_, None) => None,
+            (Some((known, at)), Some(order)) if known == *order => Some((known, at)),
+            (_, Some(order)) => Some((order.clone(), now)),
+        };
+        let own = view
+            .leader
+            .as_ref()
+            .filter(|leader| leader.process == self.config.process);
+        let own_term = own.map(|leader| leader.term);
+        match &mut self.stage {
+            Stage::Acquiring { term } => {
+                let term = *term;
+                let is_in_time = self.lease.as_ref().is_some_and(|lease| now < lease.deadline());
+                self.stage = match own_term == Some(term) && is_in_time {
+                    true => Stage::Promoting { term },
+                    false => Stage::Following,
+                };
+            }
+            Stage::Leading(leading) => {
+                let is_lease_lost = leading.see(&view, &self.config);
+                if is_lease_lost {
+                    self.lease = None;
+                }
+            }
+            _ => {}
+        }
+        self.view = Some(view);
+    }
+
+    fn kept(&mut self, sent: u64, ttl: Option<u64>) {
+        let Some(lease) = self.lease.as_mut() else {
+            return;
+        };
+        match ttl {
+            Some(ttl) => {
+                lease.ttl = ttl;
+                lease.renewed = sent;
+                self.renew_at = sent + ttl / 3;
+                let deadline = lease.deadline();
+                if let Stage::Leading(leading) = &mut self.stage {
+                    leading.renewed(deadline);
+                }
+            }
+            None => {
+                self.lease = None;
+                if let Stage::Leading(leading) = &mut self.stage {
+                    leading.holds_key = false;
+                }
+            }
+        }
+    }
+
+    fn failed(&mut self, pending: Pending, now: u64, failure: Failure) {
+        self.retry_at = now + self.ttl() / 12;
+        self.read_at = 0;
+        self.failure = Some(failure.why);
+        match pending {
+            // A lease that etcd does not know cannot carry a key; a new one is to be asked for.
+            Pending::Register | Pending::Reacquire if failure.kind == FailureKind::NoLease => {
+                self.lease = None;
+            }
+            Pending::Acquire { term } => match failure.kind {
+                FailureKind::Unknown => self.stage = Stage::Acquiring { term },
+                FailureKind::NotDone => self.stage = Stage::Following,
+                FailureKind::NoLease => {
+                    self.lease = None;
+                    self.stage = Stage::Following;
+                }
+            },
+            Pending::Sync(standbys) => {
+                if let Stage::Leading(leading) = &mut self.stage {
+                    leading.standbys.in_doubt(standbys.as_deref());
+                }
+            }
+            Pending::Failsafe(nodes) => {
+                if let Stage::Leading(leading) = &mut self.stage {
+                    leading.failsafe_in_doubt.extend(nodes);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What came of becoming primary.
+    pub fn promoted(&mut self, now: u64, promoted: Result<(), String>) {
+        let Stage::Promoting { term } = self.stage else {
+            return;
+        };
+        let deadline = self.lease.as_ref().map_or(0, Lease::deadline);
+        match promoted {
+            Ok(()) => self.stage = Stage::Leading(Box::new(Leading::new(term, deadline))),
+            Err(why) => {
+                self.stage = Stage::Following;
+                self.obstacle = Some(why);
+                self.race_at = now + self.ttl() / 3;
+            }
+        }
+        self.forced_until = 0;
+        self.followed = None;
+        self.read_at = 0;
+    }
+
+    /// Takes what other members answered; those that did not are not among them.
+    pub fn members(&mut self, sent: u64, now: u64, answers: Vec<Answer>) {
+        match std::mem::replace(&mut self.pending, Pending::Nothing) {
+            Pending::States => self.answers = Some(answers),
+            Pending::Confirmation => self.confirmed(sent, now, &answers),
+            _ => {}
+        }
+    }
+
+    /// A primary that etcd does not answer asks whether this node takes it for that. If so, this node takes nothing
+    /// over for a time.
+    pub fn confirm(&mut self, now: u64, confirm: &Confirm, facts: &Facts) -> Result<(), String> {
+        if self.stage != Stage::Following || facts.is_primary {
+            return Err("it is about to be primary itself".to_owned());
+        }
+        if confirm.log != facts.log {
+            return Err("it has another store".to_owned());
+        }
+        if confirm.leader.term < facts.number() {
+            return Err(format!("it was in term {}", facts.number()));
+        }
+        let is_fresh = self.failure.is_none() && now.saturating_sub(self.viewed_at) <= self.ttl();
+        let named = self.view.as_ref().and_then(|view| view.leader.as_ref());
+        if let Some(named) = named.filter(|named| is_fresh && **named != confirm.leader) {
+            return Err(format!("etcd names {} as the primary", named.node));
+        }
+        let until = now + confirm.time.max(self.ttl());
+        self.promised = Some((confirm.leader.clone(), until));
+        self.answers = None;
+        Ok(())
+    }
+}
+
+/// Whom to ask, and what.
+impl Ask {
+    pub(super) fn states(addresses: Vec<String>, time_max: u64) -> Ask {
+        Ask {
+            addresses,
+            confirm: None,
+            time_max,
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Who is primary, where etcd decides: the rules, without any I/O.
+//!
+//! | file | what it is |
+//! | --- | --- |
+//! | `facts`, `state` | what the machine is given and what it wants done; what it keeps |
+//! | `machine` | what a node does next, and what it learns |
+//! | `lead`, `leading` | the primary: what it keeps of its lease, and what it does |
+//! | `standby_set`, `standbys` | who must have its writes |
+//! | `drain` | how it hands over |
+//! | `racing` | who may take over, and why another one may not |
+//! | `registers` | the keys in etcd, and what stands in them |
+//! | `view` | all of them as one read of etcd shows them |
+//! | `request`, `question` | what is asked of etcd, and of the other members |
+//! | `report` | what a node says of all that |
+//! | `desk` | the machine, shared between the thread that drives it and those who ask |
+//!
+//! [`Machine::next`] says what to do, and the thread `elector` does it: one thing at a time, and what came of it goes
+//! back into the machine. So `tests/election_model/` runs the same code through every kind of misfortune.
+//!
+//! # The lease
+//! The key `leader` names the primary. It hangs on a lease, which the primary renews every third of its time. The
+//! primary counts its own time from before a renewal is sent, by a clock that runs on in a suspend, and only two thirds
+//! of what etcd grants: its deadline comes before etcd can give the key to another node. The deadline is checked in the
+//! way of every write, so no thread has to notice anything in time.
+//!
+//! # The term
+//! The transaction that creates `leader` raises the number at `term`. No two primaries have one number. A node never
+//! goes back to a lower one: an etcd whose number is lower than the node's own has lost something.
+//!
+//! # What must hold
+//! - A node takes writes only before its deadline, and only after `sync` names it.
+//! - Who waits for a standby does so before `sync` names the standby, and until `sync` does not name it any more. So
+//!   each node in `sync` has every write that was answered.
+//! - With standbys in `sync`, only these and its primary may take over.
+//! - A primary that etcd does not answer goes on only while every node in `failsafe` says that it does not take over; a
+//!   node that is not in `failsafe` does not take over at all.
+//! - A node that is about to take over gives no such word, and does not know that it failed before it has read so.
+
+mod desk;
+mod drain;
+mod facts;
+mod lead;
+mod leading;
+mod machine;
+mod question;
+mod racing;
+mod registers;
+mod report;
+mod request;
+mod standby_set;
+mod standbys;
+mod state;
+mod view;
+
+pub(crate) use desk::Desk;
+pub use facts::{Config, Facts, Follower, Remembered, Step};
+pub use question::{Answer, Ask, Confirm, Question, Sealed};
+pub use registers::{Leader, Member};
+pub use report::{Holder, MemberReport, Report};
+pub use request::{Compare, Failure, FailureKind, Operation, Pair, Reply, Request, Txn};
+pub use state::Machine;

@@ -1,0 +1,49 @@
+//! What a node keeps for an election that etcd decides.
+
+use super::cluster_status::Options;
+use crate::boot_clock::{BootInstant, Fence};
+use crate::election::{Desk, Machine};
+use crate::wal::EtcdMark;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, PoisonError};
+
+/// See the module.
+pub(super) struct Election {
+    /// None where etcd decides nothing.
+    pub(super) desk: Option<Desk>,
+    pub(super) fence: Fence,
+    /// What was seen of etcd, be it of this start or of one before.
+    mark: Mutex<Option<EtcdMark>>,
+    /// The first offset that this node gave as the primary of its last term.
+    pub(super) first: AtomicU64,
+}
+
+impl Election {
+    pub(super) fn new(options: &Options, process: u64, mark: Option<EtcdMark>, fence: Fence) -> Election {
+        let desk = options.election.clone().map(|mut config| {
+            config.node.clone_from(&options.address);
+            config.process = format!("{process:016x}");
+            fence.set(0);
+            Desk::new(Machine::new(config), fence.clone())
+        });
+        Election {
+            desk,
+            fence,
+            mark: Mutex::new(mark),
+            first: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn mark(&self) -> Option<EtcdMark> {
+        self.mark.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_mark(&self, mark: EtcdMark) {
+        *self.mark.lock().unwrap_or_else(PoisonError::into_inner) = Some(mark);
+    }
+}
+
+/// Now, in the units of the election: nanoseconds since the machine was started.
+pub(crate) fn election_now() -> u64 {
+    BootInstant::now().nanoseconds()
+}
