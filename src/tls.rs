@@ -308,3 +308,28 @@ pub(crate) fn words_of(error: &io::Error) -> Option<String> {
 fn plain(text: &str) -> String {
     text.replace(|c: char| c.is_control() || !c.is_ascii(), "?")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::pki_types::ServerName;
+
+    #[test]
+    fn errors_of_tls_are_said_in_words() {
+        let other = rustls::Error::InvalidCertificate(CertificateError::NotValidForNameContext {
+            expected: ServerName::try_from("kv.example.org").unwrap(),
+            presented: vec![
+                "IpAddress(127.0.0.1)".to_owned(),
+                "DnsName(\"a.example\")".to_owned(),
+            ],
+        });
+        assert_eq!(
+            words(&other),
+            "its certificate is for 127.0.0.1, a.example, not for kv.example.org"
+        );
+        let alert = rustls::Error::AlertReceived(AlertDescription::HandshakeFailure);
+        assert_eq!(words(&alert), "it ends the handshake: handshake failure");
+        let bad = rustls::Error::InvalidCertificate(CertificateError::BadSignature);
+        assert_eq!(words(&bad), "its certificate is not accepted: bad signature");
+    }
+}
