@@ -3,7 +3,7 @@
 //! Files come from other systems: with a byte order mark, in UTF-16, compressed, as one large array. The mark is dropped.
 //! For all else there is one message that says what the file is, instead of an error for each line.
 
-use super::Error;
+use super::error::Error;
 use crate::json;
 use std::fs::File;
 use std::io::{self, Read};
