@@ -88,8 +88,9 @@ impl Machine {
     /// Goes on with a handover.
     pub(super) fn drain(&mut self, now: u64, facts: &Facts) -> Option<Step> {
         let ttl = self.ttl();
-        let patience = ttl / 2;
         let drain = self.drain.as_mut()?;
+        // Whoever stops the process does not wait for long.
+        let patience = if drain.is_stop { ttl / 4 } else { ttl / 2 };
         let Some(until) = drain.until else {
             drain.until = Some(now + patience);
             return Some(Step::Hold(patience));
