@@ -24,6 +24,9 @@ const WRITES: u64 = 100;
 /// How long a cluster may take to be one again, once all is healed.
 const CONVERGES_MAX: Duration = Duration::from_secs(30);
 
+/// How often it is looked whether the cluster is one: each look costs all nodes some connections.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
 /// What a round has shown.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Seen {
@@ -134,21 +137,24 @@ fn primary(cluster: &Cluster) -> Option<usize> {
     primaries.next().filter(|_| primaries.next().is_none())
 }
 
-/// Waits until there is one primary that all others follow. No hand helps.
+/// Waits until there is one primary that all others follow, and that one of them could replace. No hand helps.
 pub fn converges(cluster: &Cluster, since: Instant) {
     let is_one = poll(CONVERGES_MAX.saturating_sub(since.elapsed()), || {
+        thread::sleep(LOOK_EVERY); // Between two looks, up to the deadline.
         primary(cluster).is_some_and(|primary| {
             let address = cluster.advertised(primary);
-            (0..NODES).filter(|node| *node != primary).all(|node| {
+            let mut others = (0..NODES).filter(|node| *node != primary);
+            let are_following = others.all(|node| {
                 let status = cluster.status(node).unwrap_or_default();
                 let replication = &status["replication"];
                 replication["state"] == "streaming" && replication["primary"] == address.as_str()
-            })
+            });
+            are_following && cluster.has_standby(primary)
         })
     });
     assert!(
         is_one,
-        "no one primary that all others follow, {CONVERGES_MAX:?} after all was healed:\n{}",
+        "no one primary that all others follow and that one could replace, {CONVERGES_MAX:?} after all was healed:\n{}",
         describe(cluster)
     );
 }
