@@ -62,6 +62,7 @@
 //! | a bound on memory | `net::budget` for requests and answers in flight, `wal::budget` for records, `store::lru` for entries |
 //! | a kind of socket | `net::transport`; `net::endpoint` makes it |
 //! | a status code or the kind of a problem | `http::problem`, `handlers::failure` |
+//! | etcd decides who is primary | `election` has the rules, `replication::elector` acts, `node::election` carries it out; `boot_clock` has the fence, which `wal::appender` and `node::acknowledge` ask |
 //! | a replica takes over by itself | `replication::silence` decides, `replication::failover` acts, `node::role` carries it out |
 //! | a handover, and its undoing | `replication::handover` (the replica), `node::handover` (the primary), `handlers::replication` (the requests) |
 //! | an exit status | `commands::exit` |
@@ -126,6 +127,9 @@
 //! | `compact` | 1 | [`Node::open`](node::Node::open) | the same, which gives up a compaction that is running |
 //! | `sweep` | 1 | [`Node::open`](node::Node::open) | the same |
 //! | `history` | 1 | [`Server::run`](server::Server::run) | the end of run, which joins it |
+//! | `elector`, `watch` | 1 each, with `--etcd` | [`Replication::start`](replication::Replication::start); `elector` starts `watch` | [`Replication::stop`](replication::Replication::stop), once the node has handed over |
+//! | `member` | 1 for each other member, with `--etcd` | `elector`, and `GET /cluster`, in a scope | the answer, or its time limit |
+//! | `retire` | 1, with `--etcd` | `pykv serve` | a signal, and the handover that it begins |
 //! | `follow`, `prober` | 1 each | [`Replication::start`](replication::Replication::start) | [`Replication::stop`](replication::Replication::stop), which joins them; idle on a node that has no others |
 //! | `resolve` | 1 a look-up, and few at once | `resolver` | the end of the look-up; a time limit bounds each wait for it |
 //! | `handshake` | 1 for each address of another node | `follow`, in a scope | the answer, or its time limit |
@@ -134,12 +138,13 @@
 //! | `reload` | 1 | `pykv serve` | the end of the server, which joins it |
 //! | `ctrl-c`, `signals` | 1 each | `pykv serve` | the end of the process; they own nothing that must be cleaned up |
 //!
-//! To stop: the signal's thread tells the server; connections finish what they have begun; the server's
+//! To stop: the signal's thread tells the server, once the node has handed over where etcd decides; connections finish what they have begun; the server's
 //! scope joins them; `follow` and `prober` are stopped; the node is closed, which ends `sweep`, `compact` and `log`, writes and syncs the rest,
 //! says so in a last record, and lets go of the directory.
 //!
 //! # What holds everywhere
 //! - What was acknowledged is durable, as `--fsync` means it.
+//! - With `--etcd`, nothing is appended and nothing is acknowledged after the deadline of the node's lease.
 //! - The order of records is the order of the changes in memory, because one lock covers both.
 //! - Lock order: turn < promotion < base < role < apply < writer < store. `lock_order` names them; debug builds check it.
 //! - A thread that holds the store's lock does not wait, write, encode or free memory.

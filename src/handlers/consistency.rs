@@ -59,7 +59,8 @@ pub(crate) fn ask(context: &Context<'_>, head: &Head<'_>, route: &Route<'_>) -> 
     }
     if route.is_data() && node.cluster().options().sync_reads && node.role() == Role::Primary {
         asked.shown = Some(AckRequirement {
-            is_required: true,
+            // Where etcd decides, what all standbys have is not undone, however few they are.
+            is_required: !node.is_elected(),
             ..node.sync_default()
         });
     }

@@ -2,7 +2,7 @@
 //!
 //! A decider has no effects: it is given what the node knows and answers what is to be done; `failover` gathers the
 //! one and does the other. [`Manual`] leaves every promotion to `pykv promote`; `silence` takes over when the primary
-//! was not heard for a time. A lease of a third party would be another one.
+//! was not heard for a time. Where etcd decides, `elector` does, and this is [`Manual`].
 
 use crate::boot_clock::BootInstant;
 use std::time::Duration;

@@ -28,8 +28,10 @@
 //! histories differ, since one process gives the offsets of a branch. The higher term wins wherever two nodes
 //! meet.
 //!
-//! There is no election. The operator makes one replica take over after a silence, or promotes one by hand. That
-//! is less than a consensus gives, and what it leaves open is said below.
+//! There is no election of these nodes' own. The operator makes one replica take over after a silence, or promotes one
+//! by hand. That is less than a consensus gives, and what it leaves open is said below. Where an etcd decides
+//! ([`crate::election`]), it alone says who is primary and whom replicas follow: nobody takes over after a silence, no
+//! primary steps down for what another node says, and a handover is the election's.
 //!
 //! # The messages
 //! All of it is HTTP, and asks for a token that is good for admin. What a node acts on carries a checksum. A node

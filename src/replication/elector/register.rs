@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 pub(super) const TIME_SHARE: u32 = 6;
 
 /// For how long an etcd that answers from before what was seen may be a member that lags.
-const LAG_MAX: Duration = Duration::from_secs(5);
+const LAG_MAX: Duration = Duration::from_secs(2);
 
 /// The etcd of a cluster of nodes.
 pub(crate) struct Etcd {
@@ -109,7 +109,10 @@ impl Etcd {
             Request::Read => self.read(time_max),
             Request::Txn(txn) => self.txn(txn, time_max),
         };
-        self.note(asked.as_ref().err());
+        // That a lease is known says nothing: it is in a backup too.
+        if asked.is_err() || matches!(request, Request::Read | Request::Txn(_)) {
+            self.note(asked.as_ref().err());
+        }
         asked.map_err(|error| Failure {
             kind: match &error {
                 etcd::Error::LeaseGone { .. } => FailureKind::NoLease,

@@ -157,7 +157,7 @@ fn acknowledged(node: &Node, connection: ConnectionHandle<'_>, sync: AckRequirem
         .map_err(|refusal| Aborted::Unacknowledged(Problem::of_refusal(&refusal)))?;
     let deadline = Instant::now() + sync.timeout;
     let reached = node.wait_followers(offset, sync.replicas, deadline, || !connection.is_stopping());
-    match reached.replicas < sync.replicas || !reached.is_covered {
+    match sync.is_required && reached.replicas < sync.replicas || !reached.is_covered {
         true => Err(Aborted::Unacknowledged(Problem::not_replicated(
             sync.replicas,
             reached.replicas,
