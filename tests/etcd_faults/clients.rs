@@ -1,6 +1,7 @@
 //! Clients that read and write at whichever node is primary, and note what they asked and were told.
 //!
-//! They find the primary as clients do: one that is sent on follows, one that gets no answer asks the next node.
+//! They find the primary as clients do: one that is sent on follows, one that gets no answer asks the next node. Some ask
+//! any node each time: one that was primary, and knows of nothing yet, is asked at once when it can answer again.
 
 use super::acks::Ack;
 use super::history::{Call, History};
@@ -148,15 +149,18 @@ impl<'a> Workload<'a> {
         histories.map(|history| history.into_inner().unwrap()).collect()
     }
 
-    /// Runs one client until the end.
-    pub fn run(&self, client: usize, mut random: Random) {
+    /// Runs one client until the end. One that wanders asks any node each time.
+    pub fn run(&self, client: usize, wanders: bool, mut random: Random) {
         let mut connections: HashMap<SocketAddr, Client> = HashMap::new();
         // The last value of each key that this client has seen, and its version.
         let mut seen: HashMap<usize, (Value, u64)> = HashMap::new();
         let mut node = client;
         while !self.is_over.load(Relaxed) {
             pace(PAUSE);
-            node %= self.board.advertised.len();
+            node = match wanders {
+                true => random.below(self.board.advertised.len() as u64) as usize,
+                false => node % self.board.advertised.len(),
+            };
             let Some(address) = self.board.address(node) else {
                 node += 1;
                 pace(PAUSE_REFUSED);

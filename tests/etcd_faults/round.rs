@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 
 const CLIENTS: usize = 8;
 
+/// Those of them that ask any node.
+const WANDERERS: usize = 3;
+
 /// Keys that clients read and write in a round.
 const KEYS: usize = 24;
 
@@ -65,7 +68,7 @@ pub fn round(
         for client in 0..CLIENTS {
             let random = Random::new(seed.wrapping_add(client as u64));
             let workload = &workload;
-            scope.spawn(move || workload.run(client, random));
+            scope.spawn(move || workload.run(client, client < WANDERERS, random));
         }
         works(&workload, cluster);
         perform(cluster, &board, &steps);
