@@ -19,14 +19,14 @@ pub(crate) use batch::{
 pub(crate) use deadline::{DEADLINE_MS_MAX, Patch, TTL_MS_MAX, expires_at, ttl_ms, ttl_seconds};
 pub(crate) use election::{
     ClusterMember, ClusterView, Elected, PATH_CLUSTER, PATH_FAILOVER, PATH_LEADER, PATH_LIVENESS, PATH_PAUSE,
-    PATH_RESUME, PATH_SWITCHOVER, Paused,
+    PATH_REPLICATION_ELECTION, PATH_RESUME, PATH_SWITCHOVER, Paused,
 };
 pub(crate) use history::{History, Samples};
 pub(crate) use replication::{
     ChunkHeader, Divergence, Follower, Forgotten, HEADER_LOG, HEADER_MIN_OFFSET, HEADER_REPLICAS,
     HEADER_SYNC_REPLICAS, HEADER_SYNC_REQUIRED, HEADER_SYNC_TIMEOUT, HandoverOffset, PATH_FORGET,
-    PATH_PRIMARY, PATH_PROMOTE, PATH_REPLICA, PATH_REPLICATION_ELECTION, PATH_REPLICATION_SNAPSHOT,
-    POLL_WAIT_MS_MAX, Promoted, ReplicationStatus, SYNC_REPLICAS_MAX, SYNC_TIMEOUT_SECONDS_MAX, Successor,
+    PATH_PRIMARY, PATH_PROMOTE, PATH_REPLICA, PATH_REPLICATION_SNAPSHOT, POLL_WAIT_MS_MAX, Promoted,
+    ReplicationStatus, SYNC_REPLICAS_MAX, SYNC_TIMEOUT_SECONDS_MAX, Successor,
 };
 pub use replication::{
     Handover, Handshake, LogQuery, PATH_REPLICATION_HANDOVER, PATH_REPLICATION_HELLO, PATH_REPLICATION_LOG,

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+/// What members of a cluster ask each other.
+pub(crate) const PATH_REPLICATION_ELECTION: &str = "/replication/election";
 /// The nodes of the cluster.
 pub(crate) const PATH_CLUSTER: &str = "/cluster";
 /// Hands the primary's role to another node.

@@ -17,8 +17,6 @@ pub(crate) const PATH_REPLICATION_SNAPSHOT: &str = "/replication/snapshot";
 pub const PATH_REPLICATION_HELLO: &str = "/replication/hello";
 /// Makes a primary hold its writers, for a replica that is about to take over.
 pub const PATH_REPLICATION_HANDOVER: &str = "/replication/handover";
-/// What members of a cluster ask each other where etcd decides who is primary.
-pub(crate) const PATH_REPLICATION_ELECTION: &str = "/replication/election";
 /// Makes a node forget another one.
 pub(crate) const PATH_FORGET: &str = "/forget";
 /// Makes a replica the primary.
@@ -365,6 +363,8 @@ pub(crate) struct ReplicationStatus {
     pub lag_ms: Option<u64>,
     /// After how long without a word of the primary it takes over by itself.
     pub failover_after_seconds: Option<f64>,
+    /// The cluster whose primary etcd decides, where it does.
+    pub cluster: Option<String>,
     /// The nodes that follow this one.
     pub followers: Vec<Follower>,
     /// The followers that take over by themselves. A write that waits for replicas waits for one of these.

@@ -200,6 +200,9 @@ fn replication(role: &str, replication: &ReplicationStatus) -> Vec<(&'static str
             ));
         }
     }
+    if let Some(cluster) = &replication.cluster {
+        lines.push(("cluster", format!("{cluster}: `pykv cluster` shows it")));
+    }
     if let Some(error) = &replication.error {
         lines.push(("trouble", error.clone()));
     }

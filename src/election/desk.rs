@@ -2,18 +2,24 @@
 //!
 //! # What must hold
 //! - The fence is moved under the same lock as the machine: nobody sees one without the other.
-//! - Nothing under the lock waits or asks: what the node is like is looked up before.
+//! - Nothing under the machine's lock waits or asks: what the node is like is looked up before.
 
+use super::question::Answer;
 use super::state::Machine;
 use crate::boot_clock::{BootInstant, Fence};
-use std::sync::{Condvar, Mutex, MutexGuard};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+/// For how long what the others said of themselves is shown.
+const SEEN_FOR: Duration = Duration::from_millis(500);
 
 /// See the module.
 pub(crate) struct Desk {
     inner: Mutex<Inner>,
     changed: Condvar,
     fence: Fence,
+    /// What the other members answered when somebody last wanted to see the cluster, and when.
+    seen: Mutex<Option<(Instant, Vec<Answer>)>>,
 }
 
 struct Inner {
@@ -41,11 +47,26 @@ impl Desk {
             }),
             changed: Condvar::new(),
             fence,
+            seen: Mutex::new(None),
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().expect("nothing under the desk's lock panics")
+    }
+
+    /// What the other members answer to one who wants to see the cluster: they are asked once for all who want that at
+    /// about one time.
+    pub(crate) fn see_others(&self, ask: impl FnOnce() -> Vec<Answer>) -> Vec<Answer> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*seen {
+            Some((at, answers)) if at.elapsed() < SEEN_FOR => answers.clone(),
+            _ => {
+                let answers = ask();
+                *seen = Some((Instant::now(), answers.clone()));
+                answers
+            }
+        }
     }
 
     /// Looks at the machine, or has it answer a member.

@@ -87,11 +87,11 @@ impl Facts {
 /// What is to be done next.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
-    /// To ask etcd; [`Machine::etcd`] takes what it answers.
+    /// To ask etcd; `Machine::etcd` takes what it answers.
     Etcd(Request),
-    /// To ask other members; [`Machine::members`] takes what they answer.
+    /// To ask other members; `Machine::members` takes what they answer.
     Members(Ask),
-    /// To become primary in the term of this number; [`Machine::promoted`] takes what came of it.
+    /// To become primary in the term of this number; `Machine::promoted` takes what came of it.
     Promote(u64),
     /// To become a replica, for this reason.
     Demote(String),

@@ -88,7 +88,7 @@ fn view(node: &Node, desk: &Desk) -> ClusterView {
         confirm: None,
         time_max: MEMBERS_TIME_MAX.as_nanos() as u64,
     };
-    let mut answers = replication::ask_members(node, &name, &ask);
+    let mut answers = desk.see_others(|| replication::ask_members(node, &name, &ask));
     answers.push(own);
     let primary = answers.iter().find(|answer| answer.is_primary);
     let mut members: Vec<ClusterMember> = report

@@ -172,6 +172,10 @@ fn replication(context: &Context<'_>, cluster: ClusterStatus) -> api::Replicatio
         lag_bytes: cluster.lag_bytes,
         lag_ms: cluster.lag.map(ms),
         failover_after_seconds: cluster.failover_after.map(|after| after.as_secs_f64()),
+        cluster: context
+            .node
+            .election()
+            .map(|desk| desk.look(|machine| machine.cluster().to_owned())),
         followers: followers.collect(),
         successors: context
             .node

@@ -420,6 +420,23 @@ mod tests {
     }
 
     #[test]
+    fn those_that_must_have_a_write_are_waited_for_however_many_others_have_it() {
+        let followers = Followers::default();
+        let reached = |offset| followers.wait(offset, 1, Instant::now(), || false);
+        for id in [1, 2] {
+            assert!(followers.note(&name(id, false), 100, 100));
+        }
+        followers.require(vec![name(1, false).address, name(3, false).address]);
+        assert_eq!((reached(100).replicas, reached(100).is_covered), (2, false));
+        followers.require(vec![name(1, false).address]);
+        assert!(reached(100).is_covered);
+        assert!(!reached(101).is_covered);
+        // Who is asked for that, and is something else now, answers for nobody.
+        followers.reset();
+        assert!(reached(0).is_covered, "a new primary begins with nobody");
+    }
+
+    #[test]
     fn there_is_a_bound() {
         let followers = Followers::default();
         for id in 0..FOLLOWERS_MAX as u64 {

@@ -15,6 +15,11 @@ export class Cluster {
     this.others = el("section", { class: "card", "aria-label": "Followers", hidden: true }, el("h3", {}, "Followers"),
       el("div", { class: "scroll" }, el("table", { id: "followers" },
         el("thead", {}, el("tr", {}, ["Address", "Offset", "Behind", "Lag", "Last heard"].map((name, at) => el("th", { scope: "col", class: at ? "number" : "" }, name)))), this.followers)));
+    this.members = el("tbody");
+    this.election = el("section", { class: "card", "aria-label": "Cluster", hidden: true }, el("h3", {}, "Cluster"),
+      el("div", { class: "scroll" }, el("table", { id: "members" },
+        el("thead", {}, el("tr", {}, ["Node", "Role", "Term", "Offset", "Behind", "May take over"].map((name, at) => el("th", { scope: "col", class: at > 1 && at < 5 ? "number" : "" }, name)))), this.members)),
+      this.electionNote = el("p", { class: "note" }));
     this.progress = el("p", { class: "note", role: "status", id: "compaction" });
     this.promotion = button("Promote…", () => this.promote(), { id: "promote", class: "danger", hidden: true });
     const actions = el("section", { class: "card", "aria-label": "Administration" }, el("h3", {}, "Administration"),
@@ -22,7 +27,7 @@ export class Cluster {
         button("Compact the log", () => this.compact(), { id: "compact" }),
         button("Download a backup", () => this.backup(), { id: "backup" }), this.promotion),
       this.progress);
-    this.element = el("div", { class: "cluster" }, el("section", { class: "card", "aria-label": "This node" }, el("h3", {}, "This node"), this.state, this.facts), this.others, actions);
+    this.element = el("div", { class: "cluster" }, el("section", { class: "card", "aria-label": "This node" }, el("h3", {}, "This node"), this.state, this.facts), this.election, this.others, actions);
     this.poll = every(POLL_MS, () => this.refresh());
     node.addEventListener("up", () => this.poll.now());
     node.addEventListener("token", () => this.poll.now());
@@ -39,6 +44,17 @@ export class Cluster {
   async refresh() {
     this.status = await getJson("status", { quiet: true });
     this.draw(this.status);
+    const isElected = Boolean(this.status.replication?.cluster);
+    this.election.hidden = !isElected;
+    if (isElected) this.drawElection(await getJson("cluster", { quiet: true }));
+  }
+
+  /** The nodes of a cluster in which etcd decides who is primary. */
+  drawElection(view) {
+    this.members.replaceChildren(...view.members.map((member) => memberRow(member)));
+    const notes = [view.paused && "Takeovers are paused.", view.failsafe && "This node is primary without etcd: all others confirm it.",
+      view.etcd_error && `etcd does not answer: ${view.etcd_error}`];
+    this.electionNote.textContent = notes.filter(Boolean).join(" ");
   }
 
   draw(status) {
@@ -74,7 +90,7 @@ export class Cluster {
     this.facts.replaceChildren(...facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
     this.others.hidden = !replication || (isReplica && !replication.followers?.length);
     this.followers.replaceChildren(...(replication?.followers?.length ? replication.followers.map((follower) => row(follower)) : [el("tr", {}, el("td", { colspan: "5", class: "note" }, "None."))]));
-    this.promotion.hidden = !isReplica;
+    this.promotion.hidden = !isReplica || Boolean(replication?.cluster);
     if (status.compaction) this.progress.textContent = compaction(status.compaction);
   }
 
@@ -141,6 +157,15 @@ function row(follower) {
   return el("tr", {}, el("td", { class: "key" }, el("a", { href: urlOf(follower.address, "#cluster"), rel: "noreferrer" }, follower.address)),
     [count(follower.offset), bytes(follower.lag_bytes ?? 0), follower.lag_ms === null || follower.lag_ms === undefined ? "–" : ms(follower.lag_ms),
       heard === null || heard === undefined ? "–" : `${ms(heard)} ago`].map((text) => el("td", { class: "number" }, text)));
+}
+
+function memberRow(member) {
+  const may = member.obstacle ? `No: ${member.obstacle}` : member.role === "primary" ? "–" : member.standby ? "Yes, it has every write" : "Yes";
+  return el("tr", {}, el("td", { class: "key" }, el("a", { href: urlOf(member.node, "#cluster"), rel: "noreferrer" }, member.node)),
+    el("td", {}, member.role ?? "–"),
+    [member.term === null ? "–" : count(member.term), member.offset === null ? "–" : count(member.offset),
+      member.lag_bytes === null || member.role === "primary" ? "–" : bytes(member.lag_bytes)].map((text) => el("td", { class: "number" }, text)),
+    el("td", {}, may));
 }
 
 /** A replica that takes over by itself. While it is away, no write that waits for replicas is acknowledged. */
