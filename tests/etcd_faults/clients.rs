@@ -29,6 +29,9 @@ const PAUSE_REFUSED: Duration = Duration::from_millis(50);
 /// After an outcome that is unknown: the search takes time exponential in their number.
 const PAUSE_UNKNOWN: Duration = Duration::from_millis(700);
 
+/// One in so many operations of a client that wanders is drawn as those of others are; the rest are reads.
+const WANDERERS_WRITE_EVERY: u64 = 10;
+
 /// Where the nodes are, as all clients know it.
 pub struct Board {
     pub start: Instant,
@@ -172,7 +175,7 @@ impl<'a> Workload<'a> {
                 pace(PAUSE_REFUSED);
                 continue;
             };
-            let request = self.draw(&mut random, &seen);
+            let request = self.draw(&mut random, wanders, &seen);
             let sent = self.board.start.elapsed();
             let answer = self.send(&mut to, request);
             let came = self.board.start.elapsed();
@@ -203,10 +206,14 @@ impl<'a> Workload<'a> {
         }
     }
 
-    fn draw(&self, random: &mut Random, seen: &HashMap<usize, (Value, u64)>) -> Request {
+    fn draw(&self, random: &mut Random, wanders: bool, seen: &HashMap<usize, (Value, u64)>) -> Request {
         let keys = self.histories.len() as u64;
         let key = random.below(keys) as usize;
         let value = || self.board.value();
+        // A write would keep it waiting where nobody can answer it, and a read is what shows a node of before.
+        if wanders && random.below(WANDERERS_WRITE_EVERY) > 0 {
+            return Request::Get(key);
+        }
         match (random.below(20), seen.get(&key)) {
             (0..=6, _) => Request::Get(key),
             (7..=10, Some((expected, version))) => Request::CompareAndSet(key, *expected, *version, value()),
