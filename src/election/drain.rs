@@ -128,6 +128,11 @@ impl Machine {
         let Stage::Releasing { term, to, standbys } = &self.stage else {
             return Step::Wait(now);
         };
+        if self.is_stopping && self.failure.is_some() {
+            // The key ends with its lease.
+            self.stage = Stage::Stopped;
+            return Step::Stopped;
+        }
         if now < self.retry_at {
             return Step::Wait(self.retry_at);
         }
