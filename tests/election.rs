@@ -390,6 +390,25 @@ fn without_failsafe_the_primary_steps_down_in_time() {
 }
 
 #[test]
+fn a_primary_stops_though_etcd_does_not_answer() {
+    let Some(mut cluster) = Cluster::start("a_primary_stops_though_etcd_does_not_answer", 2, &[]) else {
+        return;
+    };
+    cluster.primary();
+    cluster.is_equal();
+    let first = cluster.is_known();
+    cluster.set("k", "1");
+    cluster.is_equal();
+    cluster.links[first].set(Mode::Hang);
+    assert!(cluster.nodes[first].server.sigterm().success());
+    let other = 1 - first;
+    eventually("the other one takes over", || {
+        cluster.primary_of(&[other]).is_some()
+    });
+    assert_eq!(cluster.nodes[other].value("k").as_deref(), Some("1"));
+}
+
+#[test]
 fn an_etcd_that_has_lost_its_data_makes_nobody_primary_before_the_operator_does() {
     let name = "an_etcd_that_has_lost_its_data_makes_nobody_primary_before_the_operator_does";
     let Some(mut cluster) = Cluster::start(name, 2, &[]) else {

@@ -163,6 +163,11 @@ impl Machine {
         self.stage == Stage::Stopped
     }
 
+    /// Nothing is to be done any more, whatever was begun: the process ends, and with it what etcd has of it.
+    pub fn give_up(&mut self) {
+        self.stage = Stage::Stopped;
+    }
+
     /// Something has changed in etcd.
     pub fn wake(&mut self) {
         self.is_woken = true;

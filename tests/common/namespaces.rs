@@ -6,7 +6,6 @@
 //!
 //! All of it goes on drop. What a killed test has left is removed by the next one that starts.
 
-use super::skip;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::{Command, Stdio};
@@ -24,8 +23,8 @@ pub struct Namespaces {
 }
 
 impl Namespaces {
-    /// A network of so many hosts that all hear each other; none, and a line that says why, where there can be none.
-    pub fn start(test: &str, hosts: usize) -> Option<Namespaces> {
+    /// A network of so many hosts that all hear each other; why not, where there can be none.
+    pub fn start(hosts: usize) -> Result<Namespaces, String> {
         static COUNT: AtomicU8 = AtomicU8::new(0);
         remove_leftovers();
         let count = COUNT.fetch_add(1, Relaxed);
@@ -35,16 +34,12 @@ impl Namespaces {
             // A part of 10.0.0.0/8 that is free here.
             subnet: (0..=u8::MAX)
                 .map(|step| [10, 128 + (process % 128) as u8, count.wrapping_add(step)])
-                .find(|subnet| !is_in_use(subnet))?,
+                .find(|subnet| !is_in_use(subnet))
+                .ok_or("no addresses are free")?,
             hosts,
         };
-        match network.make() {
-            Ok(()) => Some(network),
-            Err(why) => {
-                skip(test, &format!("no network namespaces: {why}"));
-                None
-            }
-        }
+        network.make()?;
+        Ok(network)
     }
 
     fn make(&self) -> Result<(), String> {

@@ -1,6 +1,7 @@
 //! Clients that read and write at whichever node is primary, and note what they asked and were told.
 //!
-//! They find the primary as clients do: one that is sent on follows, one that gets no answer asks the next node.
+//! They find the primary as clients do: one that is sent on follows, one that gets no answer asks the next node. Some ask
+//! any node each time: one that was primary, and knows of nothing yet, is asked at once when it can answer again.
 
 use super::acks::Ack;
 use super::history::{Call, History};
@@ -27,6 +28,9 @@ const PAUSE_REFUSED: Duration = Duration::from_millis(50);
 
 /// After an outcome that is unknown: the search takes time exponential in their number.
 const PAUSE_UNKNOWN: Duration = Duration::from_millis(700);
+
+/// One in so many operations of a client that wanders is drawn as those of others are; the rest are reads.
+const WANDERERS_WRITE_EVERY: u64 = 10;
 
 /// Where the nodes are, as all clients know it.
 pub struct Board {
@@ -148,15 +152,18 @@ impl<'a> Workload<'a> {
         histories.map(|history| history.into_inner().unwrap()).collect()
     }
 
-    /// Runs one client until the end.
-    pub fn run(&self, client: usize, mut random: Random) {
+    /// Runs one client until the end. One that wanders asks any node each time.
+    pub fn run(&self, client: usize, wanders: bool, mut random: Random) {
         let mut connections: HashMap<SocketAddr, Client> = HashMap::new();
         // The last value of each key that this client has seen, and its version.
         let mut seen: HashMap<usize, (Value, u64)> = HashMap::new();
         let mut node = client;
         while !self.is_over.load(Relaxed) {
             pace(PAUSE);
-            node %= self.board.advertised.len();
+            node = match wanders {
+                true => random.below(self.board.advertised.len() as u64) as usize,
+                false => node % self.board.advertised.len(),
+            };
             let Some(address) = self.board.address(node) else {
                 node += 1;
                 pace(PAUSE_REFUSED);
@@ -168,7 +175,7 @@ impl<'a> Workload<'a> {
                 pace(PAUSE_REFUSED);
                 continue;
             };
-            let request = self.draw(&mut random, &seen);
+            let request = self.draw(&mut random, wanders, &seen);
             let sent = self.board.start.elapsed();
             let answer = self.send(&mut to, request);
             let came = self.board.start.elapsed();
@@ -199,10 +206,14 @@ impl<'a> Workload<'a> {
         }
     }
 
-    fn draw(&self, random: &mut Random, seen: &HashMap<usize, (Value, u64)>) -> Request {
+    fn draw(&self, random: &mut Random, wanders: bool, seen: &HashMap<usize, (Value, u64)>) -> Request {
         let keys = self.histories.len() as u64;
         let key = random.below(keys) as usize;
         let value = || self.board.value();
+        // A write would keep it waiting where nobody can answer it, and a read is what shows a node of before.
+        if wanders && random.below(WANDERERS_WRITE_EVERY) > 0 {
+            return Request::Get(key);
+        }
         match (random.below(20), seen.get(&key)) {
             (0..=6, _) => Request::Get(key),
             (7..=10, Some((expected, version))) => Request::CompareAndSet(key, *expected, *version, value()),

@@ -141,12 +141,23 @@ impl Cluster {
 
     /// What a node says of itself; none where it does not run, or does not answer.
     pub fn status(&self, node: usize) -> Option<Value> {
+        self.ask(node, "/status")
+    }
+
+    /// Whether a node knows of another one that has every write that is answered, and so may take over.
+    pub fn has_standby(&self, node: usize) -> bool {
+        let cluster = self.ask(node, "/cluster").unwrap_or_default();
+        let mut members = cluster["members"].as_array().into_iter().flatten();
+        members.any(|member| member["standby"] == true)
+    }
+
+    fn ask(&self, node: usize, path: &str) -> Option<Value> {
         if self.nodes[node].condition != Condition::Runs {
             return None;
         }
         let mut client = Client::try_connect(self.nodes[node].server.address()).ok()?;
         client.socket().set_read_timeout(Some(ANSWER_TIME_MAX)).ok()?;
-        let answer = client.try_request("GET", "/status", &[], b"").ok()?;
+        let answer = client.try_request("GET", path, &[], b"").ok()?;
         (answer.status == 200).then(|| answer.body_json())
     }
 

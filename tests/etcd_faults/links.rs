@@ -8,6 +8,7 @@ use crate::common::namespaces::Namespaces;
 use crate::common::network::Network;
 use crate::common::opener;
 use crate::common::proxy::{Mode, Proxy};
+use crate::common::skip;
 use std::net::SocketAddr;
 
 /// The port of every node that has an address of its own.
@@ -37,10 +38,15 @@ pub enum Links {
 impl Links {
     /// None where there are neither namespaces nor proxies that know who they speak with.
     pub fn start(test: &str, nodes: usize, members: usize) -> Option<Links> {
-        if let Some(network) = Namespaces::start(test, nodes + members) {
-            return Some(Links::Real { network, nodes });
+        match Namespaces::start(nodes + members) {
+            Ok(network) => return Some(Links::Real { network, nodes }),
+            Err(why) => eprintln!("the links are proxies: there are no network namespaces: {why}"),
         }
-        opener::is_known_here().then(|| Links::Proxies {
+        if !opener::is_known_here() {
+            skip(test, "the kernel does not tell who opened a connection");
+            return None;
+        }
+        Some(Links::Proxies {
             network: Network::start(nodes),
             to_etcd: Vec::new(),
         })
@@ -150,18 +156,21 @@ impl Links {
 
 mod tests {
     use super::*;
-    use crate::common::{eventually, skip};
+    use crate::common::eventually;
 
     /// A leader that hears nobody is one no more, and the others have another one.
     #[test]
     fn hosts_hear_what_they_are_let_hear() {
         const TEST: &str = "hosts_hear_what_they_are_let_hear";
-        let Some(links) = Links::start(TEST, 0, 3) else {
-            return skip(TEST, "there is no network");
+        let links = match Links::start(TEST, 0, 3) {
+            Some(links @ Links::Real { .. }) => links,
+            _ => {
+                return skip(
+                    TEST,
+                    "there are no network namespaces; proxies have tests of their own",
+                );
+            }
         };
-        if matches!(links, Links::Proxies { .. }) {
-            return; // Its parts have tests of their own.
-        }
         let Some(etcd) = Etcd::start_at(&links.places(3), &[]) else {
             return skip(TEST, "etcd is not installed");
         };

@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 
 const CLIENTS: usize = 8;
 
+/// Those of them that ask any node.
+const WANDERERS: usize = 3;
+
 /// Keys that clients read and write in a round.
 const KEYS: usize = 24;
 
@@ -23,6 +26,9 @@ const WRITES: u64 = 100;
 
 /// How long a cluster may take to be one again, once all is healed.
 const CONVERGES_MAX: Duration = Duration::from_secs(30);
+
+/// How often it is looked whether the cluster is one: each look costs all nodes some connections.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// What a round has shown.
 #[derive(Clone, Copy, Debug, Default)]
@@ -62,7 +68,7 @@ pub fn round(
         for client in 0..CLIENTS {
             let random = Random::new(seed.wrapping_add(client as u64));
             let workload = &workload;
-            scope.spawn(move || workload.run(client, random));
+            scope.spawn(move || workload.run(client, client < WANDERERS, random));
         }
         works(&workload, cluster);
         perform(cluster, &board, &steps);
@@ -134,21 +140,24 @@ fn primary(cluster: &Cluster) -> Option<usize> {
     primaries.next().filter(|_| primaries.next().is_none())
 }
 
-/// Waits until there is one primary that all others follow. No hand helps.
+/// Waits until there is one primary that all others follow, and that one of them could replace. No hand helps.
 pub fn converges(cluster: &Cluster, since: Instant) {
     let is_one = poll(CONVERGES_MAX.saturating_sub(since.elapsed()), || {
+        thread::sleep(LOOK_EVERY); // Between two looks, up to the deadline.
         primary(cluster).is_some_and(|primary| {
             let address = cluster.advertised(primary);
-            (0..NODES).filter(|node| *node != primary).all(|node| {
+            let mut others = (0..NODES).filter(|node| *node != primary);
+            let are_following = others.all(|node| {
                 let status = cluster.status(node).unwrap_or_default();
                 let replication = &status["replication"];
                 replication["state"] == "streaming" && replication["primary"] == address.as_str()
-            })
+            });
+            are_following && cluster.has_standby(primary)
         })
     });
     assert!(
         is_one,
-        "no one primary that all others follow, {CONVERGES_MAX:?} after all was healed:\n{}",
+        "no one primary that all others follow and that one could replace, {CONVERGES_MAX:?} after all was healed:\n{}",
         describe(cluster)
     );
 }

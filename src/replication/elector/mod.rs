@@ -15,7 +15,7 @@ pub(crate) use members::ask as ask_members;
 pub(crate) use register::Etcd;
 
 use crate::boot_clock::BootInstant;
-use crate::election::{Desk, Request, Step};
+use crate::election::{Desk, Machine, Request, Step};
 use crate::etcd::Stop;
 use crate::node::{Node, election_now};
 use std::time::{Duration, Instant};
@@ -33,7 +33,7 @@ pub(super) fn run(node: &Node, etcd: &Etcd) {
         let watcher = std::thread::Builder::new()
             .name("watch".to_owned())
             .spawn_scoped(scope, || {
-                etcd.watch(&watch, || desk.call(crate::election::Machine::wake));
+                etcd.watch(&watch, || desk.call(Machine::wake));
             });
         if let Err(error) = watcher {
             log::warn!(
@@ -149,5 +149,7 @@ pub(crate) fn retire(node: &Node, etcd: &Etcd) {
     let stopped = desk.wait_for(deadline, |machine| machine.has_stopped().then_some(()));
     if stopped.is_none() {
         log::warn!("the node has not handed over in time; the others take over once its lease is over");
+        // Without etcd the machine would try for ever.
+        desk.call(Machine::give_up);
     }
 }
