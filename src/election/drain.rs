@@ -88,8 +88,9 @@ impl Machine {
     /// Goes on with a handover.
     pub(super) fn drain(&mut self, now: u64, facts: &Facts) -> Option<Step> {
         let ttl = self.ttl();
-        let patience = ttl / 2;
         let drain = self.drain.as_mut()?;
+        // Whoever stops the process does not wait for long.
+        let patience = if drain.is_stop { ttl / 4 } else { ttl / 2 };
         let Some(until) = drain.until else {
             drain.until = Some(now + patience);
             return Some(Step::Hold(patience));
@@ -127,6 +128,11 @@ impl Machine {
         let Stage::Releasing { term, to, standbys } = &self.stage else {
             return Step::Wait(now);
         };
+        if self.is_stopping && self.failure.is_some() {
+            // The key ends with its lease.
+            self.stage = Stage::Stopped;
+            return Step::Stopped;
+        }
         if now < self.retry_at {
             return Step::Wait(self.retry_at);
         }

@@ -9,6 +9,8 @@ use super::view::{Register, View};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Leading {
     pub(super) term: u64,
+    /// The etcd that named it.
+    etcd: u64,
     /// Up to when the node counts on its lease, or on the word of all others.
     pub(super) deadline: u64,
     /// Whether the key hangs on the present lease.
@@ -31,9 +33,10 @@ pub(super) struct Leading {
 }
 
 impl Leading {
-    pub(super) fn new(term: u64, deadline: u64) -> Leading {
+    pub(super) fn new(term: u64, etcd: u64, deadline: u64) -> Leading {
         Leading {
             term,
+            etcd,
             deadline,
             holds_key: true,
             is_open: false,
@@ -61,6 +64,9 @@ impl Leading {
         let is_own =
             |leader: &&registers::Leader| leader.process == config.process && leader.term == self.term;
         match &view.leader {
+            _ if view.etcd != self.etcd => {
+                self.lost = Some("another etcd answers than the one that named it".to_owned());
+            }
             Some(leader) if !is_own(&leader) => {
                 self.lost = Some(format!("etcd names {} as the primary", leader.node));
             }

@@ -170,7 +170,6 @@ impl Machine {
             }
             (Pending::Release, Reply::Txn(_)) => self.released(),
             (pending, Reply::Txn(done)) => self.led(pending, now, done),
-            (_, Reply::Revoked) => {}
             (pending, reply) => unreachable!("{pending:?} is not answered with {reply:?}"),
         }
     }
@@ -267,8 +266,9 @@ impl Machine {
             return;
         };
         let deadline = self.lease.as_ref().map_or(0, Lease::deadline);
+        let etcd = self.view.as_ref().map_or(0, |view| view.etcd);
         match promoted {
-            Ok(()) => self.stage = Stage::Leading(Box::new(Leading::new(term, deadline))),
+            Ok(()) => self.stage = Stage::Leading(Box::new(Leading::new(term, etcd, deadline))),
             Err(why) => {
                 self.stage = Stage::Following;
                 self.obstacle = Some(why);
@@ -306,7 +306,8 @@ impl Machine {
         if let Some(named) = named.filter(|named| is_fresh && **named != confirm.leader) {
             return Err(format!("etcd names {} as the primary", named.node));
         }
-        let until = now + confirm.time.max(self.ttl());
+        // Whatever the other one says, it is some leases at most.
+        let until = now + confirm.time.clamp(self.ttl(), 8 * self.ttl());
         self.promised = Some((confirm.leader.clone(), until));
         self.answers = None;
         Ok(())

@@ -152,11 +152,15 @@ impl Machine {
     /// Why another is to be primary, or nobody.
     fn forbidden(&self, now: u64, view: &View) -> Option<String> {
         let node = &self.config.node;
+        let ordered = self.ordered(now);
+        if ordered == Some(node.as_str()) {
+            return None;
+        }
         let is_last = view.status.as_ref().is_some_and(|status| status.node == *node);
         if view.is_paused && !is_last {
             return Some("takeovers are paused; `pykv resume` ends that".to_owned());
         }
-        if let Some(to) = self.ordered(now).filter(|to| *to != node.as_str()) {
+        if let Some(to) = ordered {
             return Some(format!("the primary has stepped down for {to}"));
         }
         let failsafe = view.failsafe()?;
@@ -231,7 +235,7 @@ impl Machine {
             self.renew_at = now;
             return Step::Wait(now.max(self.retry_at));
         }
-        let term = view.term_number().max(facts.number()) + 1;
+        let term = view.term_number().max(facts.number()).saturating_add(1);
         let mut txn = Txn::when(Compare::Absent(registers::LEADER.to_owned()))
             .and(View::unchanged(registers::TERM, view.term.as_ref()))
             .and(View::unchanged(registers::SYNC, view.sync.as_ref()))

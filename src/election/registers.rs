@@ -63,7 +63,7 @@ impl Status {
 pub(super) fn missing_bytes(start: u64, first: u64, end: u64, written: u64) -> u64 {
     let after = end.saturating_sub(first.max(written));
     let before = start.min(end).saturating_sub(written);
-    after + before
+    after.saturating_add(before)
 }
 
 /// `failsafe`: whom the primary asks where etcd does not answer. None where it asks nobody, and steps down.

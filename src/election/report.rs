@@ -69,10 +69,16 @@ impl Machine {
         let members = view.iter().flat_map(|view| view.members.keys());
         let is_primary = facts.is_primary && now < deadline;
         Report {
-            holder: leader.map(|leader| Holder {
-                node: leader.node.clone(),
-                term: leader.term,
-            }),
+            holder: match &self.stage {
+                Stage::Leading(leading) => Some(Holder {
+                    node: self.config.node.clone(),
+                    term: leading.term,
+                }),
+                _ => leader.map(|leader| Holder {
+                    node: leader.node.clone(),
+                    term: leader.term,
+                }),
+            },
             lease_left: is_primary.then(|| deadline - now),
             is_paused: view.is_some_and(|view| view.is_paused),
             failure: self.failure.clone(),

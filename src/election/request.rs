@@ -7,8 +7,6 @@ pub enum Request {
     Grant,
     /// To renew it.
     KeepAlive(i64),
-    /// To end it, and remove the keys that hang on it.
-    Revoke(i64),
     /// All keys of the cluster.
     Read,
     /// All of it, or nothing.
@@ -74,8 +72,6 @@ pub enum Reply {
     },
     /// How long the lease lasts from now; none where there is no such lease any more.
     Kept(Option<u64>),
-    /// The lease is gone.
-    Revoked,
     /// All keys of the cluster.
     Read {
         /// Which etcd it is.

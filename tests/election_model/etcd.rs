@@ -96,10 +96,6 @@ impl Etcd {
                 *until = now + TTL;
                 TTL
             })),
-            Request::Revoke(id) => {
-                self.end(*id);
-                Reply::Revoked
-            }
             Request::Read => Reply::Read {
                 etcd: self.id,
                 pairs: self

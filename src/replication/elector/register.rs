@@ -102,10 +102,6 @@ impl Etcd {
                     kept.map(|left| Reply::Kept(left.map(nanoseconds)))
                 }
             },
-            Request::Revoke(id) => match self.lease(*id) {
-                None => return Ok(Reply::Revoked),
-                Some(lease) => self.client.revoke(lease, time_max).map(|()| Reply::Revoked),
-            },
             Request::Read => self.read(time_max),
             Request::Txn(txn) => self.txn(txn, time_max),
         };
