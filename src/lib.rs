@@ -59,6 +59,13 @@
 //! | the answer to a write whose sync failed | `wal::commit` fails the log; `server::output` replaces the answer, `server::deferred` one that another thread sends; `handlers::failure` has the status |
 //! | an offset is checked against the branch | `node::poll` for a follower's next chunk, `wal::handle` its last record; `wal::branch` has the rule |
 //! | an answer that is sent by another thread | `server::deferred`, `wal::commit_queue` |
+//! | an increment is one step of the log | `node::edit`; `node::batch_edit` in a batch |
+//! | a version is held against If-Match | `handlers::conditions` reads the field, `node::write` (`Precondition::check`) compares under the store's lock |
+//! | a start sizes the index | `store::replay` estimates, `store::index` makes room |
+//! | add a flag to `serve` | `cli::serve`; its variable and its line of `--config` come by themselves (`cli::config`) |
+//! | a certificate is reloaded | `net::certificates`; `commands::reload` calls it on SIGHUP |
+//! | a slow watcher's memory is bounded | `handlers::sink`, and `handlers::watch` for one large change |
+//! | a primary steps down when its lease ends | `election::leading` decides, `election::desk` sets the fence, `replication::elector` acts |
 //! | what `--fsync` means | `wal::options` (`Policy`), `wal::watermarks` |
 //! | a bound on memory | `net::budget` for requests and answers in flight, `wal::budget` for records, `store::lru` for entries |
 //! | a kind of socket | `net::transport`; `net::endpoint` makes it |
@@ -148,7 +155,7 @@
 //! - What was acknowledged is durable, as `--fsync` means it.
 //! - With `--etcd`, nothing is appended and nothing is acknowledged after the deadline of the node's lease.
 //! - The order of records is the order of the changes in memory, because one lock covers both.
-//! - Lock order: turn < promotion < base < role < apply < writer < store. `lock_order` names them; debug builds check it.
+//! - Lock order: edit < turn < promotion < base < role < apply < writer < store. `lock_order` names them; debug builds check it.
 //! - A thread that holds the store's lock does not wait, write, encode or free memory.
 //! - A refusal before the store's lock has changed nothing and is not in the log.
 //! - Bytes from outside (network, disk, command line) come to errors, never to a panic.

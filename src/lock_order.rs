@@ -94,7 +94,7 @@ mod held {
             let ranks = RANKS.get();
             assert!(
                 ranks >> rank as u8 == 0,
-                "a thread takes the lock {rank:?} and holds it or a later one: {ranks:07b}"
+                "a thread takes the lock {rank:?} and holds it or a later one: {ranks:08b}"
             );
             RANKS.set(ranks | 1 << rank as u8);
             Held {

@@ -249,7 +249,7 @@ fn serve(
             })?
         });
         replication.stop();
-        let _ = end.send(()); // Where nobody is there to hand over, nothing is to be done.
+        let _ = end.send(()); // No thread may be there that waits to hand over: that is no error.
         signals.end_reloads();
         served
     })

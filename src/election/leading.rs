@@ -1,10 +1,11 @@
 //! The primary: its lease, and what it writes down in etcd.
 //!
 //! # What must hold
-//! - Nothing is done before it is looked whether the lease is over.
-//! - Writes are taken only after `sync` says that the term has begun: until then it names those of before.
-//! - `failsafe` names nobody whom the primary would not ask: a node is asked from before it is named, until it is named
-//!   no longer.
+//! - Every step checks first whether the lease has ended.
+//! - The primary takes writes only after `sync` says that the term has begun: until then `sync` names the standbys of the
+//!   term before.
+//! - The primary asks every node that `failsafe` names. It begins before it names a node, and ends after it has removed
+//!   the name.
 
 use super::facts::{Facts, Step};
 use super::question::{Answer, Ask, Confirm};
@@ -88,7 +89,7 @@ impl Machine {
         let due = self.due().min(self.deadline_of_lease());
         Step::Wait(match self.config.standbys {
             0 => due,
-            // A standby that falls silent, or comes, is not announced.
+            // Nothing wakes this thread when a standby falls silent or joins, so it looks again soon.
             _ => due.min(now + self.config.silence_max / 4),
         })
     }
@@ -212,7 +213,7 @@ impl Machine {
         Some(self.ask(Pending::Status, Request::Txn(txn)))
     }
 
-    /// Takes what became of what the primary wrote.
+    /// Applies the outcome of what the primary wrote to etcd.
     pub(super) fn led(&mut self, pending: Pending, now: u64, done: Option<i64>) {
         let deadline = self.lease.as_ref().map(|lease| lease.deadline());
         let failsafe = self.view.as_ref().map(|view| self.members_and_own(view));

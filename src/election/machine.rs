@@ -104,8 +104,8 @@ impl Machine {
         Some(self.ask(Pending::Pause, Request::Txn(txn)))
     }
 
-    /// What is to be kept over a restart: which etcd this is, and which log its cluster has. A node that knows another
-    /// one believes this one once it has the log of its primary.
+    /// What a restart must find again: which etcd this is, and which log its cluster has. A node that remembers another
+    /// etcd accepts this one only once it has the log of this one's primary.
     pub(super) fn remember(&self, facts: &Facts) -> Option<Step> {
         let view = self.view.as_ref()?;
         let now = Remembered {
@@ -234,7 +234,7 @@ impl Machine {
         self.read_at = 0;
         self.failure = Some(failure.why);
         match pending {
-            // A lease that etcd does not know cannot carry a key; a new one is to be asked for.
+            // etcd no longer knows the lease: the next step asks for a new one.
             Pending::Register | Pending::Reacquire if failure.kind == FailureKind::NoLease => {
                 self.lease = None;
             }

@@ -36,7 +36,7 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    /// Up to when the node counts on it: well before etcd can give the key to another node.
+    /// When the node stops to rely on the lease: well before etcd can give the key to another node.
     pub(super) fn deadline(&self) -> u64 {
         self.renewed + self.ttl * 2 / 3
     }
@@ -58,7 +58,7 @@ pub(super) enum Stage {
     Releasing {
         term: u64,
         to: Option<String>,
-        /// Who has every write, as `sync` is to say; none where it says nothing of that.
+        /// The nodes to record in `sync` as having every write; none where it records nobody.
         standbys: Option<Vec<String>>,
     },
     Stopped,
@@ -88,7 +88,7 @@ pub struct Machine {
     pub(super) promised: Option<(Leader, u64)>,
     /// What other members answered when this node was about to take over.
     pub(super) answers: Option<Vec<Answer>>,
-    /// Not before this moment is it tried again to take over.
+    /// The earliest moment of the next attempt to take over.
     pub(super) race_at: u64,
     /// Why this node does not take over.
     pub(super) obstacle: Option<String>,
@@ -163,7 +163,7 @@ impl Machine {
         self.stage == Stage::Stopped
     }
 
-    /// Nothing is to be done any more, whatever was begun: the process ends, and with it what etcd has of it.
+    /// Stops at once and drops what was begun. The process ends, so its lease in etcd expires.
     pub fn give_up(&mut self) {
         self.stage = Stage::Stopped;
     }
@@ -189,7 +189,7 @@ impl Machine {
         }
     }
 
-    /// That this node holds the key, in its term.
+    /// A transaction that succeeds only if this node holds the key in `term`.
     pub(super) fn holds_key(&self, term: u64) -> Txn {
         let mine = registers::text(&self.leader(term));
         Txn::when(Compare::Value(registers::LEADER.to_owned(), mine))

@@ -2,8 +2,8 @@
 //!
 //! # What must hold
 //! - An answer counts only if its cluster is the one that answered first.
-//! - An answer to a request counts only if it is not from before what was seen when the request was sent. An answer that
-//!   was overtaken by another one on its way is good: both were true while they were asked for.
+//! - An answer counts only if it is at least as new as what was seen when its request was sent. An answer that another
+//!   one overtook on its way is good: both were true while they were asked for.
 
 use super::kv::Header;
 

@@ -6,7 +6,7 @@ use super::post::Failed;
 use super::seen::Stale;
 use crate::address::Address;
 
-/// What follows from a try that failed.
+/// What to do after a try that failed.
 #[derive(Debug)]
 pub(super) enum Verdict {
     /// Another endpoint may do better. The error is for the case that none does.

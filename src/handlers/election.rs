@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 /// How long a change of the primary may take until it is said that it has not come.
 const CHANGE_TIME_MAX: Duration = Duration::from_secs(15);
 
-/// For how long a node tries to take over that is ordered to.
+/// How long a node that was ordered to take over keeps trying.
 const FORCE_TIME: Duration = Duration::from_secs(15);
 
 /// How long other members may take to say how they are.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// What is asked of etcd may take a sixth of a lease.
 pub(super) const TIME_SHARE: u32 = 6;
 
-/// For how long an etcd that answers from before what was seen may be a member that lags.
+/// For how long etcd may return an older state than was seen: a member that lags catches up within it.
 const LAG_MAX: Duration = Duration::from_secs(2);
 
 /// The etcd of a cluster of nodes.
@@ -105,7 +105,7 @@ impl Etcd {
             Request::Read => self.read(time_max),
             Request::Txn(txn) => self.txn(txn, time_max),
         };
-        // That a lease is known says nothing: it is in a backup too.
+        // A lease that is known proves nothing: a restored backup knows it too.
         if asked.is_err() || matches!(request, Request::Read | Request::Txn(_)) {
             self.note(asked.as_ref().err());
         }
@@ -119,8 +119,8 @@ impl Etcd {
         })
     }
 
-    /// An etcd that answers from before for longer than a member lags has lost something. What it holds then is for
-    /// the machine to judge.
+    /// An etcd that returns an older state for longer than [`LAG_MAX`] has lost data: a member that lags would have
+    /// caught up. The machine judges what it holds then.
     fn note(&self, error: Option<&etcd::Error>) {
         let mut state = self.state();
         match error {
