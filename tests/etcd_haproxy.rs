@@ -151,6 +151,11 @@ fn clients_of_a_load_balancer_reach_the_primary() {
     let answer = waiting.ask("PUT", "second", "value").unwrap();
     assert!(matches!(answer, (200 | 201, _)), "{answer:?}");
     let primary = nodes.iter().position(Member::is_primary).unwrap();
+    eventually("another node may take over", || {
+        let cluster = nodes[primary].server.get("/cluster").body_json();
+        let mut members = cluster["members"].as_array().into_iter().flatten();
+        members.any(|member| member["standby"] == true)
+    });
     nodes[primary].server.suspend();
     let begun = Instant::now();
     let answer = waiting.ask("PUT", "third", "value");

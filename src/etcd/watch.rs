@@ -30,7 +30,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(30);
 
 /// How long a watch that failed waits before it begins anew: at first, and after many failures.
 const PAUSE: Duration = Duration::from_millis(100);
-const PAUSE_MAX: Duration = Duration::from_secs(2);
+const PAUSE_MAX: Duration = Duration::from_millis(500);
 
 /// How long reading the state of all keys may take, as a multiple of the time of one try.
 const STATE_TRIES: u32 = 3;
