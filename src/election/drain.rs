@@ -149,11 +149,12 @@ impl Machine {
             };
             txn = txn.put(registers::SYNC, registers::text(&sync));
         }
-        if let Some(to) = to {
-            let lease = self.lease.as_ref().map(|lease| lease.id);
-            let order = registers::text(&Order { to: to.clone() });
-            txn = txn.put_under(registers::ORDER, order, lease);
-        }
+        let lease = self.lease.as_ref().map(|lease| lease.id);
+        let order = Order {
+            to: to.clone(),
+            term: *term,
+        };
+        txn = txn.put_under(registers::ORDER, registers::text(&order), lease);
         self.ask(Pending::Release, Request::Txn(txn))
     }
 

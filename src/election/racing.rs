@@ -68,7 +68,7 @@ impl Machine {
     /// Whom the last primary has stepped down for, while that is news.
     fn ordered(&self, now: u64) -> Option<&str> {
         let (order, seen_at) = self.order.as_ref()?;
-        (now < seen_at + self.ttl() / 2).then_some(order.to.as_str())
+        order.to.as_deref().filter(|_| now < seen_at + self.ttl() / 2)
     }
 
     /// Why this node does not take over, whatever others answer.
@@ -136,8 +136,11 @@ impl Machine {
 
     /// Which primary this node has confirmed, while that holds. What the process before it has confirmed is not known.
     fn promise(&self, now: u64, view: &View) -> Option<String> {
+        // A primary that has stepped down in order needs no word any more.
+        let has_ended = |term: u64| view.order.as_ref().is_some_and(|order| order.term >= term);
         if let Some((leader, until)) = &self.promised
             && now < *until
+            && !has_ended(leader.term)
         {
             return Some(format!("it has confirmed {} as the primary", leader.node));
         }

@@ -72,10 +72,13 @@ pub(super) struct Failsafe {
     pub(super) nodes: Option<Vec<String>>,
 }
 
-/// `order`: who is to take over from a primary that has stepped down.
+/// `order`: a primary has stepped down in order, and never comes back in its term.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Order {
-    pub(super) to: String,
+    /// Who is to take over; none where anybody may.
+    pub(super) to: Option<String>,
+    /// The term that ended.
+    pub(super) term: u64,
 }
 
 /// As it stands in etcd.
