@@ -3,7 +3,7 @@
 //! # A write
 //! [`Node::put`] and [`Node::delete`] check, change the store and hand the record to the log, all in one
 //! hold of the store's lock, and return the offset just past the record: the key's version. The write is
-//! then seen by readers but not yet acknowledged. [`Node::wait`] returns when the log holds it as firmly
+//! then seen by readers but not yet acknowledged. [`Node::wait`] returns when the log holds it as durably
 //! as the policy asks; only then may a client be answered. The two are apart so that a connection with
 //! many requests in hand applies them all and waits once.
 //!

@@ -40,7 +40,7 @@ impl Machine {
         }
     }
 
-    /// It is tried again at a moment, if there is no primary then.
+    /// Gives up this attempt. Tries again at this moment, if there is still no primary.
     pub(super) fn lose_race(&mut self, now: u64, at: u64) {
         self.stage = Stage::Following;
         self.race_at = at;
@@ -65,7 +65,7 @@ impl Machine {
         others
     }
 
-    /// Whom the last primary has stepped down for, while that is news.
+    /// The node that the last primary handed over to, while that is recent.
     fn ordered(&self, now: u64) -> Option<&str> {
         let (order, seen_at) = self.order.as_ref()?;
         order.to.as_deref().filter(|_| now < seen_at + self.ttl() / 2)
@@ -87,7 +87,7 @@ impl Machine {
             .or_else(|| (!is_forced).then(|| self.lacks(view, facts)).flatten())
     }
 
-    /// What no order changes.
+    /// A reason that holds even if an operator orders the takeover.
     fn unfit(&self, view: &View, facts: &Facts) -> Option<String> {
         if let Some(key) = &view.broken {
             return Some(format!("the key {key} in etcd holds what no node writes there"));
@@ -108,7 +108,7 @@ impl Machine {
         facts.ailment.clone()
     }
 
-    /// Why what etcd holds is not to be believed.
+    /// Why this node does not believe what etcd holds.
     fn lost_etcd(&self, view: &View, facts: &Facts) -> Option<String> {
         let advice = "make the node with the most writes primary by `pykv failover --to NODE --accept-loss`";
         let remembered = facts.remembered.as_ref().map_or(0, |remembered| remembered.term);
@@ -134,7 +134,7 @@ impl Machine {
         }
     }
 
-    /// Which primary this node has confirmed, while that holds. What the process before it has confirmed is not known.
+    /// The primary that this node has confirmed, until that expires. A restart forgets it.
     fn promise(&self, now: u64, view: &View) -> Option<String> {
         // A primary that has stepped down in order needs no word any more.
         let has_ended = |term: u64| view.order.as_ref().is_some_and(|order| order.term >= term);
@@ -152,7 +152,7 @@ impl Machine {
             .then(|| "it has just started, and may have confirmed a primary before that".to_owned())
     }
 
-    /// Why another is to be primary, or nobody.
+    /// Why another node should be primary, or none.
     fn forbidden(&self, now: u64, view: &View) -> Option<String> {
         let node = &self.config.node;
         let ordered = self.ordered(now);
@@ -173,7 +173,7 @@ impl Machine {
         })
     }
 
-    /// What of the log it may lack.
+    /// Why this node may lack acknowledged writes.
     fn lacks(&self, view: &View, facts: &Facts) -> Option<String> {
         let node = &self.config.node;
         let status = view.status.as_ref();
@@ -193,7 +193,7 @@ impl Machine {
         }
     }
 
-    /// Who is to be primary rather than this node, by what others answer.
+    /// The node that should be primary instead of this one, by what others answer.
     fn rival(&self, now: u64, answers: &[Answer], facts: &Facts) -> Option<String> {
         let others = || {
             answers
@@ -270,12 +270,12 @@ impl Machine {
         self.answers = None;
     }
 
-    /// Pauses takeovers, or no longer.
+    /// Pauses takeovers, or resumes them.
     pub fn pause(&mut self, is_paused: bool) {
         self.wish = Some(is_paused);
     }
 
-    /// How this node is, for another that asks.
+    /// This node's state, as it tells another member.
     pub fn answer(&mut self, now: u64, confirm: Option<&Confirm>, facts: &Facts) -> Answer {
         let confirmed = confirm.map(|confirm| self.confirm(now, confirm, facts));
         let obstacle = match &confirmed {
@@ -298,7 +298,7 @@ impl Machine {
         }
     }
 
-    /// A node that does not reach etcd takes nothing over, and holds up nobody.
+    /// A node that does not reach etcd does not take over, and delays no other node.
     fn unsure(&self, now: u64) -> Option<String> {
         if let Some(failure) = &self.failure {
             return Some(format!("etcd does not answer: {failure}"));

@@ -1,6 +1,6 @@
 //! Answers that wait, answers that are large, and answers that have no end in sight.
 //!
-//! A handler must neither wait nor write. One that has to leaves behind what is to be done: a [`DeferredHandler`].
+//! A handler must neither wait nor write. One that has to returns what is to be done later: a [`DeferredHandler`].
 //! The connection sends everything that it has in hand, gives its buffers back, and then runs it on its own
 //! thread. What comes of it is an answer like any other, or a [`Stream`]: a head, and then chunks, each sent
 //! as it is made ([`crate::handlers::sink`]). Requests that stand behind it in a pipeline wait their turn.

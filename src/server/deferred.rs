@@ -1,16 +1,16 @@
-//! An answer left behind for another thread to send.
+//! Deferred answers: another thread sends them.
 //!
 //! While another thread writes the log, a connection's thread would sleep until it may write in turn, wake,
 //! send its answer, and sleep again until the next request: two changes of threads a request, which cost
-//! more than the request does. So where the log is being written and there is one answer to send, the thread
-//! leaves it here and reads on. Whoever brings the log far enough sends it.
+//! more than the request does. So if the log is being written and there is one answer to send, the thread
+//! defers it and reads the next request. The thread that brings the log far enough sends the answer.
 //!
 //! # What must hold
-//! - An answer is sent by one thread: by whoever takes it out of the slot, under the slot's lock.
-//! - Before a connection makes another answer, or ends, or has waited for a second, it takes back what is
-//!   still here, and waits for the log itself. So answers keep their order, and the bound on the wait for
+//! - One thread sends an answer: the one that takes it out of the slot, under the slot's lock.
+//! - Before a connection makes another answer, or ends, or has waited for a second, it takes back an answer that is
+//!   still deferred, and waits for the log itself. So answers keep their order, and the bound on the wait for
 //!   the log holds.
-//! - Sending here never blocks: what the socket does not take stays for the connection's thread.
+//! - Sending never blocks: what the socket does not take stays for the connection's thread.
 
 use crate::http::problem::Problem;
 use crate::http::response::{Encoder, Envelope};
@@ -21,7 +21,7 @@ use crate::wal::Refusal;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
-/// Largest answer that is left behind, in bytes: a socket has room for it at once.
+/// Largest answer that is deferred, in bytes: a socket has room for it at once.
 pub(crate) const DEFERRED_BYTES_MAX: usize = 4096;
 
 /// An answer that may not go out before the log has a write.
@@ -35,7 +35,7 @@ pub(crate) struct DeferredResponse {
     pub(crate) marks: Marks,
 }
 
-/// Where a connection leaves an answer.
+/// Where a connection keeps its deferred answer.
 pub(crate) struct Slot {
     peer: Arc<Peer>,
     observer: Arc<Observer>,
@@ -51,7 +51,7 @@ impl Slot {
         })
     }
 
-    /// Leaves an answer for whoever covers its write; gives it back where that is for this thread to do.
+    /// Defers an answer until the log has its write; gives it back if this thread has to wait for the log.
     pub(crate) fn park(self: &Arc<Slot>, node: &Node, answer: DeferredResponse) -> Option<DeferredResponse> {
         let Some(offset) = answer.offset else {
             return Some(answer);
@@ -66,7 +66,7 @@ impl Slot {
         if is_left { None } else { self.reclaim() }
     }
 
-    /// What was not sent, if anything is left.
+    /// Takes the answer back if it was not sent.
     pub(crate) fn reclaim(&self) -> Option<DeferredResponse> {
         self.lock().take()
     }

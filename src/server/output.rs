@@ -207,7 +207,7 @@ impl Output {
         Ok(sent)
     }
 
-    /// Sends what is left behind the first `sent` bytes, as fast as the client takes it. `time` is for that;
+    /// Sends what follows the first `sent` bytes, as fast as the client takes it. `time` is for that;
     /// more, the more there is.
     pub(crate) fn send_rest(
         &mut self,
