@@ -55,7 +55,7 @@ impl Proxy {
             .map(|name| format!("{name}_temp_path HOME/{name};\n"))
             .collect();
         let config = format!(
-            "user root; daemon off; pid HOME/pid; events {{}}\n\
+            "user root; daemon off; master_process off; pid HOME/pid; events {{}}\n\
              http {{ access_log off; {temporary} {more}\n\
              server {{ listen unix:SOCKET;\n\
              location / {{ proxy_pass http://NODE; }}\n\
@@ -108,6 +108,7 @@ impl Proxy {
     }
 }
 
+/// One process each, so that none is left once it is killed.
 impl Drop for Proxy {
     fn drop(&mut self) {
         let _ = self.child.kill();
