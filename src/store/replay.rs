@@ -21,6 +21,8 @@
 //! # Limits
 //! - At most [`BATCHES`] batches travel, and one is being filled. A batch ends at [`BATCH_RECORDS`] records or
 //!   [`BATCH_BYTES`] bytes, or with the record that exceeds them.
+//! - A batch with a large record travels alone: the caller waits until it is applied. So a start holds one such record
+//!   beside the map, and not one a batch.
 
 use super::lru::{LruMap, Replayed};
 use super::slab::Slot;
@@ -106,6 +108,8 @@ pub(crate) struct Replay {
     batch: Batch,
     full: Sender<Batch>,
     empty: Receiver<Batch>,
+    /// Empty batches that the caller has back.
+    spare: Vec<Batch>,
 }
 
 /// Runs `read`, which pushes records, and applies them to the map meanwhile. All of them are applied when this returns.
@@ -123,15 +127,12 @@ pub(crate) fn replay<R>(
 ) -> io::Result<R> {
     let (full, to_apply) = bounded(BATCHES);
     let (applied, empty) = bounded(BATCHES);
-    for _ in 0..BATCHES {
-        // The channel has room for all of them.
-        let _ = applied.send(Batch::default());
-    }
     let mut replay = Replay {
         hasher: map.hasher(),
         batch: Batch::default(),
         full,
         empty,
+        spare: std::iter::repeat_with(Batch::default).take(BATCHES).collect(),
     };
     thread::scope(|scope| {
         let applier = Applier {
@@ -164,12 +165,18 @@ impl Replay {
         }
     }
 
-    /// Hands the batch over. Waits for an empty one.
+    /// Hands the batch over. Waits for an empty one, and for all of them where the batch is large.
     fn send(&mut self) {
-        // The other side goes away early only by a panic, which the scope passes on.
-        if let Ok(empty) = self.empty.recv() {
-            let batch = std::mem::replace(&mut self.batch, empty);
-            let _ = self.full.send(batch);
+        let is_large = self.batch.total_bytes > 2 * BATCH_BYTES;
+        // The other side ends early only by a panic, which the scope passes on.
+        let Some(empty) = self.spare.pop().or_else(|| self.empty.recv().ok()) else {
+            return;
+        };
+        let batch = std::mem::replace(&mut self.batch, empty);
+        let _ = self.full.send(batch);
+        while is_large && self.spare.len() < BATCHES {
+            let Ok(empty) = self.empty.recv() else { return };
+            self.spare.push(empty);
         }
     }
 }
@@ -330,6 +337,23 @@ mod tests {
             far_too_large <= 4 * by_growth,
             "room for {far_too_large}, where {by_growth} are enough"
         );
+    }
+
+    #[test]
+    fn a_large_record_is_applied_before_the_next_is_read() {
+        let mut map = map();
+        let value = vec![7; 4 * BATCH_BYTES];
+        let all = |replay: &mut Replay| {
+            for version in 0..20 {
+                replay.push(&Record::new(Operation::Set, 0, b"small", b"value"), version);
+                replay.push(&Record::new(Operation::Set, 0, b"large", &value), version);
+                assert_eq!(replay.spare.len(), BATCHES, "no batch travels");
+                assert_eq!(replay.batch.items.len(), 0);
+            }
+        };
+        replay(&mut map, || None, all).unwrap();
+        assert_eq!(contents(&map)[b"large".as_slice()], (value.clone(), 19));
+        assert_eq!(map.entries(), 2);
     }
 
     #[test]
