@@ -25,6 +25,22 @@ pub(crate) fn is_look_up(error: &io::Error) -> bool {
     error.to_string().starts_with(LOOK_UP)
 }
 
+/// Whether only an attempt to connect ends with such an error: nothing was sent then.
+pub(crate) fn is_of_connecting(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind;
+    matches!(
+        kind,
+        ErrorKind::ConnectionRefused
+            | ErrorKind::HostUnreachable
+            | ErrorKind::NetworkUnreachable
+            | ErrorKind::NetworkDown
+            | ErrorKind::AddrNotAvailable
+            | ErrorKind::NotFound
+            | ErrorKind::InvalidInput
+            | ErrorKind::PermissionDenied
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

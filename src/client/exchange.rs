@@ -293,15 +293,7 @@ impl Client {
             ureq::Error::Io(error) => match error.kind() {
                 ErrorKind::NotFound if at.is_socket() => unreachable("there is no socket at this path"),
                 ErrorKind::TimedOut => timed_out(),
-                // What only an attempt to connect ends with.
-                ErrorKind::ConnectionRefused
-                | ErrorKind::HostUnreachable
-                | ErrorKind::NetworkUnreachable
-                | ErrorKind::NetworkDown
-                | ErrorKind::AddrNotAvailable
-                | ErrorKind::NotFound
-                | ErrorKind::InvalidInput
-                | ErrorKind::PermissionDenied => unreachable(&system::words(&error)),
+                kind if system::is_of_connecting(kind) => unreachable(&system::words(&error)),
                 kind => Error::Broken {
                     at: at.clone(),
                     why: match kind {

@@ -101,7 +101,7 @@ impl Signals {
     }
 
     /// From now on the first signal drains, and a later one ends the process as a crash would: the log is made for
-    /// that. `first` is told in place of `stopper`, where there is one.
+    /// that. If there is a `first`, the first signal goes to it instead of `stopper`.
     pub(super) fn serve(&self, stopper: Stopper, first: Option<Sender<()>>) {
         *lock(&self.stage) = Stage::Serving { stopper, first };
     }

@@ -18,7 +18,7 @@ pub struct Config {
     pub ttl: u64,
     /// How many standbys must have a write before it is answered.
     pub standbys: usize,
-    /// Whether a primary goes on without etcd while all others confirm it.
+    /// Whether a primary continues without etcd while all others confirm it.
     pub failsafe: bool,
     /// How much of what was answered a node may lack that takes over, in bytes.
     pub lag_bytes_max: u64,

@@ -28,7 +28,7 @@ pub(super) struct Leading {
     pub(super) status_at: u64,
     /// The members are not asked for their confirmation before this moment.
     pub(super) confirm_at: u64,
-    /// Why the primary goes on without etcd, or cannot.
+    /// Why the primary continues without etcd, or cannot.
     pub(super) confirmation: Option<Result<(), String>>,
 }
 

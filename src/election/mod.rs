@@ -32,9 +32,9 @@
 //! - Who waits for a standby does so before `sync` names the standby, and until `sync` does not name it any more. So
 //!   each node in `sync` has every write that was answered.
 //! - With standbys in `sync`, only these and its primary may take over.
-//! - A primary that etcd does not answer goes on only while every node in `failsafe` says that it does not take over; a
-//!   node that is not in `failsafe` does not take over at all.
-//! - A node that is about to take over gives no such word, and does not know that it failed before it has read so.
+//! - A primary that etcd does not answer continues only while every node in `failsafe` promises not to take over. A node
+//!   that is not in `failsafe` does not take over at all.
+//! - A node that is about to take over gives no such promise, and does not know that it failed before it has read so.
 
 mod desk;
 mod drain;

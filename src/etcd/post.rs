@@ -20,8 +20,7 @@ pub(super) const ANSWER_BYTES_MAX: usize = 4 << 20;
 /// Read at a time, in bytes.
 const PIECE_BYTES: usize = 16 * 1024;
 
-/// The part of a request's time in which a connection must be made, so that a host that is away is told from an etcd
-/// that is slow.
+/// The part of a request's time in which a connection must be made: so a host that is away is no slow etcd.
 const CONNECT_SHARE: f64 = 0.75;
 
 /// Asks the member to say at once that it has no leader, rather than to wait for one.
@@ -213,15 +212,7 @@ pub(super) fn failed(error: ureq::Error, timeout: Duration) -> Failed {
                 Failed::Untrusted(rustls_error(&error).map(words_of_tls).unwrap_or_default())
             }
             ErrorKind::TimedOut | ErrorKind::WouldBlock => Failed::Lost(late()),
-            // What only an attempt to connect ends with.
-            ErrorKind::ConnectionRefused
-            | ErrorKind::HostUnreachable
-            | ErrorKind::NetworkUnreachable
-            | ErrorKind::NetworkDown
-            | ErrorKind::AddrNotAvailable
-            | ErrorKind::NotFound
-            | ErrorKind::InvalidInput
-            | ErrorKind::PermissionDenied => Failed::NotSent(system::words(&error)),
+            kind if system::is_of_connecting(kind) => Failed::NotSent(system::words(&error)),
             ErrorKind::UnexpectedEof => Failed::Lost("the other side closed the connection".to_owned()),
             _ => Failed::Lost(system::words(&error)),
         },

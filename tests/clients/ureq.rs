@@ -35,7 +35,7 @@ impl Pykv {
             match (last.0, field("Location"), number("Retry-After")) {
                 (307, Some(to), _) => url = to.to_owned(),
                 (503, _, Some(wait)) if !last.1.contains("\"outcome\"") => {
-                    std::thread::sleep(std::time::Duration::from_secs(wait));
+                    std::thread::sleep(std::time::Duration::from_secs(wait)); // As Retry-After says.
                 }
                 _ => break,
             }
