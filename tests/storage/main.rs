@@ -9,7 +9,6 @@ mod backup;
 mod clock;
 mod compact;
 mod crash;
-mod damage;
 mod directory;
 mod disk;
 mod lru;

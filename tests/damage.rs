@@ -8,10 +8,14 @@
 //! ends where the last record does.
 //!
 //! The stores are opened in this process, as there are thousands of them; what the binary says to its user
-//! is asked in `repair.rs`. No test of this file may start a process: between fork and exec a child holds
+//! is asked in `storage/repair.rs`. No test of this file may start a process: between fork and exec a child holds
 //! the locks of all stores that are open at that moment.
 
-use crate::common::files::{log_file, log_files};
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::files::{log_file, log_files};
 use pykv::internals::Key;
 use pykv::internals::node::{Ahead, Deadline, Mode, Node, Options, Precondition};
 use pykv::internals::store::Limits;
@@ -42,7 +46,7 @@ fn options(dir: &Path, segment_bytes_max: u64) -> Options {
             branch_spread_bytes: 0,
             new_store: false,
             progress: std::sync::Arc::default(),
-            wait_max: crate::common::SOON,
+            wait_max: common::SOON,
         },
     }
 }
