@@ -167,7 +167,7 @@ impl<'a, 'c> Sink<'a, 'c> {
         self.send_with(bytes)
     }
 
-    /// Says that the body was whole.
+    /// Says that the body was complete.
     pub(crate) fn end(&mut self) -> Result<(), Aborted> {
         if self.framing != Framing::Length
             && let Some(mut head) = self.head.take()

@@ -119,7 +119,7 @@ impl CompactionState {
         inner.finished_jobs + 1
     }
 
-    /// Waits until a compaction has ended; none at the deadline, or where it is not to go on, which is asked
+    /// Waits until a compaction has ended; none at the deadline, or where it is not to continue, which is asked
     /// again at [`CompactionState::wake`]. What it gives may be of a later one.
     pub(super) fn wait(&self, job: u64, deadline: Instant, go_on: impl Fn() -> bool) -> Option<Finished> {
         let mut inner = self.lock();

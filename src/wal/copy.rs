@@ -1,6 +1,6 @@
 //! The log of a replica: the same bytes at the same offsets as the primary's.
 //!
-//! What another node has written comes in chunks of whole records. A chunk goes to the writer as any record
+//! What another node has written comes in chunks of complete records. A chunk goes to the writer as any record
 //! does, so all that holds of the log (group commit, retries, healing) holds of it; only once the log has it
 //! is it applied to the store. In between, the log is ahead of the store, and nobody may take the one for the
 //! other: that stretch is a [`ReplicaAppend`], and a base is begun between two of them.

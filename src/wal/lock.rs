@@ -7,7 +7,7 @@
 //! <id of the log: 32 hexadecimal digits> <first offset of the last segment> <offset it was closed at> <crc32: 8 digits>
 //! ```
 //!
-//! so that a log whose files are gone, or whose end is, is not taken for a new one, or a whole one. Each offset
+//! so that a log whose files are gone, or whose end is, is not taken for a new one, or a complete one. Each offset
 //! has 20 digits, or is 20 times `-` where it is not known.
 //!
 //! # What must hold

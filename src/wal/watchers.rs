@@ -93,7 +93,7 @@ impl Watchers {
         }
     }
 
-    /// Makes everybody who waits ask again whether to go on.
+    /// Makes everybody who waits ask again whether to continue.
     pub(super) fn wake_all(&self) {
         drop(self.lock());
         self.grown.notify_all();
@@ -101,7 +101,7 @@ impl Watchers {
     }
 
     /// Returns whether the log has grown: at once when it has, else `false` at the deadline, or where it is
-    /// not to go on.
+    /// not to continue.
     pub(super) fn wait(
         &self,
         has_grown: impl Fn() -> bool,
@@ -134,7 +134,7 @@ impl Watchers {
         grown
     }
 
-    /// Waits until a moment, or until it is not to go on.
+    /// Waits until a moment, or until it is not to continue.
     pub(super) fn rest_until(&self, moment: Instant, go_on: impl Fn() -> bool) {
         if Instant::now() >= moment {
             return;

@@ -88,7 +88,7 @@ fn a_log_cut_anywhere_opens_with_the_records_before_the_cut() {
             expected[whole],
             "cut at {cut}"
         );
-        // It continues where the whole records end.
+        // It continues where the complete records end.
         let version = set(&node, "c", "four").unwrap();
         node.close().unwrap();
         let node = Node::open(options(dir.path(), Policy::No)).unwrap();

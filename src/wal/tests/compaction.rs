@@ -1,4 +1,4 @@
-//! Compaction: what is left of the log tells the same, whatever goes on or wrong meanwhile.
+//! Compaction: what is left of the log tells the same, whatever happens or fails meanwhile.
 
 use super::*;
 use crate::wal::compaction_state::{Cause, Compacted};

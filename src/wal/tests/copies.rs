@@ -34,7 +34,7 @@ fn open(options: node::Options) -> Node {
     Node::open(options).unwrap()
 }
 
-/// What a primary would send to one that cannot go on from where it is.
+/// What a primary would send to one that cannot continue from where it is.
 fn snapshot(primary: &Node) -> Vec<u8> {
     let mut bytes = Vec::new();
     primary

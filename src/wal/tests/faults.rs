@@ -38,7 +38,7 @@ fn a_full_disk_refuses_writes_serves_reads_and_heals() {
             "nothing refused at the door is handed to the log"
         );
         assert_eq!(get(&node, "a").as_deref(), Some("in flight"));
-        // What is on disk meanwhile is whole.
+        // What is on disk meanwhile is complete.
         let copy = tempfile::tempdir().unwrap();
         let path = segments(dir.path()).remove(0);
         std::fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();

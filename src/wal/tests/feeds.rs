@@ -89,7 +89,7 @@ fn an_offset_that_is_none_of_a_record_is_told_from_one_that_is_gone_or_to_come()
     assert_eq!(oldest(node.feed(Some(0))), held);
     assert_eq!(oldest(node.feed(Some(versions[0]))), held);
     assert!(node.feed(Some(held)).is_ok());
-    // One that comes to a segment that is not there has nothing to go on with.
+    // One that comes to a segment that is not there has nothing to continue with.
     let mut feed = node.feed(Some(held)).unwrap();
     std::fs::remove_file(&segments(dir.path())[1]).unwrap();
     let failed = std::iter::repeat_with(|| feed.next().map(|read| read.is_some())).find(|read| read.is_err());
