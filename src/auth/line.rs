@@ -42,7 +42,7 @@ pub(super) enum Secret {
 }
 
 impl Secret {
-    /// The digest of the token, or of what stands in its place, which tells it from every other.
+    /// The digest of the token, or of what stands in its place, which distinguishes it from every other.
     pub(super) fn digest(&self) -> TokenDigest {
         match self {
             Secret::Token(token) => digest(token),

@@ -37,7 +37,7 @@ pub(crate) struct SharedValue<'f> {
     pub(crate) find: &'f dyn Fn() -> Option<Pair>,
 }
 
-/// How the end of a body is told.
+/// How the end of a body is marked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Framing {
     /// By its length, which the head says.

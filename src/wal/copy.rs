@@ -8,7 +8,7 @@
 //! # What must hold
 //! - A chunk is written after what is there, or not at all.
 //! - Between two steps the log is written up to where the store is. After a failure of the disk the log may be
-//!   ahead by the chunk of the last step, all of it, or back to where the store is: [`ReplicaAppend::position`] tells.
+//!   ahead by the chunk of the last step, all of it, or back to where the store is; see [`ReplicaAppend::position`].
 //! - Nothing that is set aside is taken out of the log before it is synced elsewhere.
 
 use super::branch::{self, Beginning, Branch};

@@ -91,7 +91,7 @@ fn whole_end(dir: &Dir, named: &LogFile) -> Result<Option<u64>, Error> {
     }
 }
 
-/// Whether the files without a base tell everything up to its offset.
+/// Whether the files without a base hold everything up to its offset.
 fn is_reached(dir: &Dir, listing: &Listing, base: &LogFile) -> Result<bool, Error> {
     let mut older = listing.clone();
     older.forget(base);

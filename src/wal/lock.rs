@@ -145,7 +145,7 @@ impl Lock {
                 Ok(())
             }
             Ok(_) => Err(replaced()),
-            // That tells nothing of the file, which is open and locked.
+            // The error says nothing about the file, which is open and locked.
             Err(error) => {
                 log::debug!("cannot look at {}: {error}", path.join(NAME).display());
                 Ok(())

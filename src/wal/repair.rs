@@ -88,7 +88,7 @@ fn overwrite(disk: &Disk, file: &File, damage: &Damage, fix: Fix<'_>) -> Result<
         Fix::EndBase { records } => {
             let mut end = Vec::new();
             let position = at - HEADER_BYTES as u64;
-            // The gap tells a start that something was lost here.
+            // The gap shows a start that something was lost here.
             end.extend_from_slice(&Record::encode_gap(position, HEAD_BYTES, 0));
             let position = position + HEAD_BYTES as u64;
             Record::new(Operation::End, 0, &[], &records.to_le_bytes()).encode(position, &mut end);

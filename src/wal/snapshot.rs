@@ -1,7 +1,7 @@
 //! Puts the state of another node in place of the log: what a replica does that cannot continue from where it is.
 //!
 //! A snapshot comes as a backup does ([`super::backup`]): the state at an offset E, of which only the last
-//! record tells that it is complete, and what E is. It is written to a temporary file as it comes. Once it is
+//! record says that it is complete, and what E is. It is written to a temporary file as it comes. Once it is
 //! whole and its digest is that of what was made of it, it gets the header of a base at E, is synced, and
 //! becomes the one base; the log continues at E, and what was there before goes.
 //!
@@ -85,7 +85,7 @@ pub(crate) struct Snapshot<'a> {
 }
 
 impl Log {
-    /// Begins to put another state in place of the log. Whoever has been reading the log is told that it is
+    /// Begins to put another state in place of the log. Who reads the log learns that it is
     /// gone, and no base is made of the store before a snapshot was installed.
     pub(crate) fn begin_snapshot(&self) -> Result<Snapshot<'_>, Error> {
         let shared = &*self.shared;
