@@ -202,3 +202,27 @@ impl CompactionState {
         self.changed.notify_all();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asks_meanwhile_joins() {
+        let state = CompactionState::new();
+        assert_eq!(
+            (state.request(), state.request()),
+            (1, 1),
+            "both wait for the first"
+        );
+        state.begin(Cause::Request, 0);
+        assert_eq!(state.request(), 1, "one that asks meanwhile joins");
+        state.end(Err("the disk is full".to_owned()));
+        let finished = state
+            .wait(1, Instant::now(), || true)
+            .map(|finished| finished.job);
+        assert_eq!(finished, Some(1), "an end is an end, whatever it came to");
+        assert_eq!(state.wait_for_work(), Some(false), "and nothing is left to do");
+        assert_eq!(state.request(), 2, "who asks afterwards gets another one");
+    }
+}
