@@ -7,6 +7,7 @@
 //! | `listener` | accepts connections, and refuses those there is no room for |
 //! | `transport` | what carries the bytes of one connection |
 //! | `tls_stream` | a connection under TLS |
+//! | `handshakes` | the TLS handshakes that have not ended |
 //! | `certificates` | what a server shows its clients, read anew when the files change |
 //! | `got` | what a read or a wait of a socket comes to |
 //! | `registry` | the connections that are open, and what they count |
@@ -21,6 +22,7 @@ pub(crate) mod budget;
 pub(crate) mod certificates;
 mod endpoint;
 mod got;
+pub(crate) mod handshakes;
 pub(crate) mod input;
 mod linger;
 pub(crate) mod listener;

@@ -7,6 +7,7 @@
 //!   [`TlsStream::has_sent_all`]; a read, a flush and the end send what is left first.
 //! - Plaintext that lies in rustls counts before the socket is looked at: poll knows nothing of it.
 
+use super::budget::LOOK_EVERY;
 use super::got::{Got, timespec};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
@@ -169,8 +170,14 @@ impl TlsStream {
         Some(certificate.to_vec())
     }
 
-    /// Does the handshake. One whose first byte belongs to no handshake is sent `not_tls` as it is.
-    pub(crate) fn handshake(&self, deadline: Instant, not_tls: &[u8]) -> io::Result<Handshake> {
+    /// Does the handshake. One whose first byte belongs to no handshake is sent `not_tls` as it is. `may_hold` is asked
+    /// whether so many bytes may be held for one that is long, before they are, and now and then while they are.
+    pub(crate) fn handshake(
+        &self,
+        deadline: Instant,
+        not_tls: &[u8],
+        mut may_hold: impl FnMut(usize) -> bool,
+    ) -> io::Result<Handshake> {
         let mut received_bytes = 0;
         loop {
             let mut state = self.lock();
@@ -183,7 +190,20 @@ impl TlsStream {
                 true => PollFlags::IN,
                 false => PollFlags::IN | PollFlags::OUT,
             };
-            if !poll(&self.socket, events, deadline)? {
+            let held_bytes = held_bytes(received_bytes);
+            let look_at = Instant::now() + LOOK_EVERY;
+            let until = if held_bytes > 0 {
+                deadline.min(look_at)
+            } else {
+                deadline
+            };
+            if held_bytes > 0 && !may_hold(held_bytes) {
+                return Err(no_room());
+            }
+            if !poll(&self.socket, events, until)? {
+                if Instant::now() < deadline {
+                    continue;
+                }
                 return Err(io::Error::new(
                     io::ErrorKind::TimedOut,
                     "the handshake did not end in time",
@@ -204,6 +224,10 @@ impl TlsStream {
                             io::ErrorKind::InvalidData,
                             "the handshake is longer than any that is known",
                         ));
+                    }
+                    let held_bytes = self::held_bytes(received_bytes);
+                    if held_bytes > 0 && !may_hold(held_bytes) {
+                        return Err(no_room());
                     }
                     self.lock().feed(&self.socket, bytes)?;
                 }
@@ -382,6 +406,22 @@ impl fmt::Debug for TlsStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("TlsStream").field(&self.socket).finish()
     }
+}
+
+/// What a handshake takes of which so many bytes have come: rustls doubles its buffer. One that comes at once takes no more
+/// than an idle connection.
+fn held_bytes(received_bytes: usize) -> usize {
+    match received_bytes {
+        0..=RECEIVED_BYTES => 0,
+        bytes => (bytes + RECEIVED_BYTES).next_power_of_two(),
+    }
+}
+
+fn no_room() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::OutOfMemory,
+        "there is no room for so long a handshake",
+    )
 }
 
 /// Whether one of some events comes before a deadline.

@@ -55,14 +55,15 @@ impl Transport {
     }
 
     /// Does what comes before the first request: under TLS the handshake, which must end before a deadline. A client
-    /// that does not speak TLS is sent `not_tls`.
+    /// that does not speak TLS is sent `not_tls`; `may_hold` is asked for room for a handshake that is long.
     pub(crate) fn handshake(
         &self,
         deadline: Instant,
         not_tls: impl FnOnce() -> Vec<u8>,
+        may_hold: impl FnMut(usize) -> bool,
     ) -> io::Result<Handshake> {
         match self {
-            Transport::Tls(stream) => stream.handshake(deadline, &not_tls()),
+            Transport::Tls(stream) => stream.handshake(deadline, &not_tls(), may_hold),
             Transport::Tcp(_) | Transport::Unix(_) => Ok(Handshake::Done),
         }
     }
