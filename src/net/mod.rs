@@ -6,7 +6,7 @@
 //! | `endpoint` | where a server listens |
 //! | `listener` | accepts connections, and refuses those there is no room for |
 //! | `transport` | what carries the bytes of one connection |
-//! | `tls_stream` | a connection under TLS |
+//! | `tls_stream`, `tls_handshake` | a connection under TLS; how it begins |
 //! | `handshakes` | the TLS handshakes that have not ended |
 //! | `certificates` | what a server shows its clients, read anew when the files change |
 //! | `got` | what a read or a wait of a socket comes to |
@@ -30,6 +30,7 @@ mod pace;
 mod parts;
 pub(crate) mod registry;
 mod stopper;
+pub(crate) mod tls_handshake;
 pub(crate) mod tls_stream;
 pub(crate) mod transport;
 

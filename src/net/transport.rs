@@ -6,7 +6,8 @@
 
 use super::certificates::Certificates;
 pub(crate) use super::got::{Got, timespec};
-use super::tls_stream::{Handshake, TlsStream};
+use super::tls_handshake::Handshake;
+use super::tls_stream::TlsStream;
 use crate::tls;
 use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags};

@@ -27,7 +27,7 @@ use crate::net::budget::Use;
 use crate::net::input::Input;
 use crate::net::linger;
 use crate::net::registry::Peer;
-use crate::net::tls_stream::Handshake;
+use crate::net::tls_handshake::Handshake;
 use crate::observe::Asked;
 use io::BUFFERS_KEPT;
 use state::{Awaited, Connection, Next, Wait};

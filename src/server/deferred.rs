@@ -17,7 +17,7 @@
 //! it lends its answers to the slot. Once the time limit is over, the log's thread `rescue` takes them, and tells the
 //! client that the outcome is not known. The connection ends then, as its thread cannot serve it.
 
-use super::in_hand::InHand;
+use super::in_hand::{DeferredResponse, InHand};
 use crate::http::problem::Problem;
 use crate::http::response::{Encoder, Envelope};
 use crate::net::registry::Peer;
@@ -28,22 +28,6 @@ use std::io;
 use std::net::Shutdown;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
-
-/// Largest answer that is deferred, in bytes: a socket has room for it at once.
-pub(crate) const DEFERRED_BYTES_MAX: usize = 4096;
-
-/// An answer that may not go out before the log has a write.
-#[derive(Debug)]
-pub(crate) struct DeferredResponse {
-    pub(crate) bytes: Vec<u8>,
-    /// What must be in the log; none once it is, or once the bytes say that it is not.
-    pub(crate) offset: Option<u64>,
-    pub(crate) envelope: Envelope,
-    /// Of the request that it answers.
-    pub(crate) marks: Marks,
-    /// Since when it waits for the log.
-    pub(crate) waits_since: Instant,
-}
 
 /// Where a connection keeps answers that another thread may send.
 pub(crate) struct Slot {

@@ -1,6 +1,5 @@
 //! Answers that were made and not sent.
 
-use super::deferred::{DEFERRED_BYTES_MAX, DeferredResponse};
 use crate::api;
 use crate::http::problem::Problem;
 use crate::http::response::{Encoder, Envelope, Reply};
@@ -9,6 +8,22 @@ use crate::observe::{Asked, Marks};
 use crate::wal::Refusal;
 use std::ops::Range;
 use std::time::Instant;
+
+/// Largest answer that is deferred, in bytes: a socket has room for it at once.
+const DEFERRED_BYTES_MAX: usize = 4096;
+
+/// An answer that may not go out before the log has a write.
+#[derive(Debug)]
+pub(crate) struct DeferredResponse {
+    pub(crate) bytes: Vec<u8>,
+    /// What must be in the log; none once it is, or once the bytes say that it is not.
+    pub(crate) offset: Option<u64>,
+    pub(crate) envelope: Envelope,
+    /// Of the request that it answers.
+    pub(crate) marks: Marks,
+    /// Since when it waits for the log.
+    pub(crate) waits_since: Instant,
+}
 
 /// An answer that acknowledges a write, and may not go out before the log has it.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! Answers on their way out: one buffer for all that is in hand, one wait for the log, one write.
 
-use super::deferred::{DeferredResponse, Slot};
-use super::in_hand::{InHand, Unacknowledged, Unencoded};
+use super::deferred::Slot;
+use super::in_hand::{DeferredResponse, InHand, Unacknowledged, Unencoded};
 use crate::http::problem::Problem;
 use crate::http::response::{Encoder, Envelope, Reply};
 use crate::net::registry::Peer;

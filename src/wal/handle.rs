@@ -18,7 +18,7 @@ use super::last_record::LastRecord;
 use super::locks::Locks;
 use super::marker::{Marker, Role};
 use super::options::{Options, Policy};
-use super::rescue::{self, Rescue};
+use super::rescue::Rescue;
 use super::retention::Retention;
 use super::segments::Segments;
 use super::shared::{Shared, Waiter};
@@ -26,7 +26,7 @@ use super::stall::Stall;
 use super::term::{LogId, Term};
 use super::watermarks::Position;
 use super::writer::Writer;
-use super::{compaction, log_thread, recovery};
+use super::{compaction, log_thread, recovery, rescuer};
 use crate::digest::Digest;
 use crate::histogram::Counts;
 use crate::record::Record;
@@ -143,7 +143,7 @@ impl Log {
         let cannot = || Error::io("cannot start the threads of", self.shared.dir.path());
         let log_thread = log_thread::start(&self.shared, Arc::clone(&source)).map_err(cannot())?;
         let compactor = compaction::start(&self.shared, source).map_err(cannot())?;
-        let rescuer = rescue::start(&self.shared).map_err(cannot())?;
+        let rescuer = rescuer::start(&self.shared).map_err(cannot())?;
         (self.log_thread, self.compactor) = (Some(log_thread), Some(compactor));
         self.rescuer = Some(rescuer);
         Ok(())

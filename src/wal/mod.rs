@@ -12,7 +12,7 @@
 //! | `shared`, `locks` | what its threads share; its locks, and their order |
 //! | `appender`, `entry` | where records get their offsets; changes on their way to the file |
 //! | `commit`, `commit_queue`, `watermarks` | group commit: who writes, who waits, how far the log is |
-//! | `rescue` | answers the client of a thread that a hanging disk holds |
+//! | `rescue`, `rescuer` | answers the client of a thread that a hanging disk holds |
 //! | `writer`, `write_buffer`, `flush` | the end of the log: from the channel to the file; what a write came to |
 //! | `segment` | a file that is written |
 //! | `dir_watch` | notices what others do to the files of a log that is open |
@@ -84,6 +84,7 @@ mod regular;
 mod repair;
 mod report;
 mod rescue;
+mod rescuer;
 mod retention;
 mod room;
 mod segment;

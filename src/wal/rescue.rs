@@ -10,13 +10,8 @@
 //!   both answers the client.
 
 use super::error::Refusal;
-use super::shared::Shared;
-use crate::worker::{Signal, Worker};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
-
-/// How often it is looked whether the leader is overdue.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Answers for a thread that the disk holds.
 pub(crate) trait Rescue: Send + Sync {
@@ -53,7 +48,7 @@ impl Leader {
     }
 
     /// Rescues the leader's client, where its time limit is over.
-    fn rescue_overdue(&self) {
+    pub(super) fn rescue_overdue(&self) {
         let overdue = self.lock().take_if(|led| Instant::now() >= led.deadline);
         if let Some(led) = overdue {
             log::warn!("the disk has not finished a write to the log in time; its client was told so");
@@ -70,16 +65,4 @@ impl Drop for Leading<'_> {
     fn drop(&mut self) {
         *self.0.lock() = None;
     }
-}
-
-/// Starts the thread `rescue`.
-pub(super) fn start(shared: &Arc<Shared>) -> std::io::Result<Worker> {
-    let signal = Arc::new(Signal::default());
-    let (to_end, shared) = (Arc::clone(&signal), Arc::clone(shared));
-    let work = move || {
-        while !signal.wait(LOOK_EVERY).to_stop {
-            shared.commit.leader.rescue_overdue();
-        }
-    };
-    Worker::start("rescue", move || to_end.stop(), work)
 }
