@@ -58,7 +58,7 @@
 //! | a torn tail is cut | `wal::recovery` |
 //! | the answer to a write whose sync failed | `wal::commit` fails the log; `server::output` replaces the answer, `server::deferred` one that another thread sends; `handlers::failure` has the status |
 //! | an offset is checked against the branch | `node::poll` for a follower's next chunk, `wal::handle` its last record; `wal::branch` has the rule |
-//! | an answer that is sent by another thread | `server::deferred`, `wal::commit_queue` |
+//! | an answer that is sent by another thread | `server::deferred`, `wal::commit_queue`; `wal::rescue` where the disk hangs |
 //! | an increment is one step of the log | `node::edit`; `node::batch_edit` in a batch |
 //! | a version is held against If-Match | `handlers::conditions` reads the field, `node::write` (`Precondition::check`) compares under the store's lock |
 //! | a start sizes the index | `store::replay` estimates, `store::index` makes room |
@@ -134,6 +134,7 @@
 //! | `replay` | 1 | [`Node::open`](node::Node::open), and a replica that takes over another node's state | the end of what is read: a scope joins it |
 //! | `log` | 1 | [`Node::open`](node::Node::open) | [`Node::close`](node::Node::close), which joins it |
 //! | `compact` | 1 | [`Node::open`](node::Node::open) | the same, which gives up a compaction that is running |
+//! | `rescue` | 1 | [`Node::open`](node::Node::open) | the same |
 //! | `sweep` | 1 | [`Node::open`](node::Node::open) | the same |
 //! | `history` | 1 | [`Server::run`](server::Server::run) | the end of run, which joins it |
 //! | `elector`, `watch` | 1 each, with `--etcd` | [`Replication::start`](replication::Replication::start); `elector` starts `watch` | [`Replication::stop`](replication::Replication::stop), once the node has handed over |

@@ -24,6 +24,7 @@ mod edit;
 mod election;
 mod election_state;
 mod followers;
+mod gate;
 mod handover;
 mod hold;
 mod listing;
@@ -82,7 +83,7 @@ use election_state::Election;
 use followers::Followers;
 use std::hash::RandomState;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// A store, its log and its role. Shared by reference among all threads; [`Node::close`] ends it.
@@ -104,8 +105,8 @@ pub struct Node {
     cluster: Cluster,
     followers: Followers,
     election: Election,
-    /// Held by the one write that has room kept for it: before the store's lock.
-    room: Mutex<()>,
+    /// Passed by the one write that has room kept for it: before the store's lock.
+    room: gate::Gate,
     /// Edits that were overtaken are made anew one after the other.
     edits: edit::Turns,
 }
@@ -179,7 +180,7 @@ impl Node {
             value_bytes_max: options.value_bytes_max,
             opened: Instant::now(),
             run,
-            room: Mutex::new(()),
+            room: gate::Gate::new(),
             edits: edit::Turns::default(),
         };
         if role == Role::Replica && node.is_empty_store() && !was_synced {
@@ -272,40 +273,6 @@ impl Node {
             deadline_ms,
             created: slot.is_none(),
         })
-    }
-
-    /// Gives a key another deadline, or none, and leaves its value as it is. That is a change like any other:
-    /// the key gets a new version.
-    pub fn set_deadline(
-        &self,
-        key: Key<'_>,
-        deadline: Deadline,
-        precondition: Precondition<'_>,
-    ) -> Result<Written, WriteError> {
-        let hash = self.store.hash(key.as_bytes());
-        loop {
-            let locked = self.store.lock();
-            let slot = locked.map.find_live(hash, key.as_bytes(), || self.clock.now_ms());
-            let version = slot.map(|slot| locked.map.entry(slot).version());
-            precondition.check(version)?;
-            let (Some(slot), Some(version)) = (slot, version) else {
-                return Err(WriteError::Missing);
-            };
-            let pair = locked.map.entry(slot).pair();
-            drop(locked);
-            // The record holds the value, which is copied outside the lock. Where the key has changed
-            // meanwhile, it is done anew. It may be longer than new values may be: the bound was another one then.
-            match self.put_checked(
-                key,
-                pair.value(),
-                deadline,
-                Mode::Update,
-                Precondition::Version(version),
-            ) {
-                Err(WriteError::Precondition { .. } | WriteError::Missing) => {}
-                result => return result,
-            }
-        }
     }
 
     /// Deletes a key and returns the offset to wait for.

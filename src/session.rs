@@ -94,9 +94,11 @@ impl<'a> Session<'a> {
         key: Key<'_>,
         deadline: Deadline,
         precondition: Precondition<'_>,
+        room: &mut dyn FnMut(usize) -> bool,
+        go_on: &dyn Fn() -> bool,
     ) -> Result<Result<Written, WriteError>, Denied> {
         self.may_use(key)?;
-        Ok(self.node.set_deadline(key, deadline, precondition))
+        Ok(self.node.set_deadline(key, deadline, precondition, room, go_on))
     }
 
     /// As [`Node::edit`].
@@ -107,9 +109,10 @@ impl<'a> Session<'a> {
         deadline: Option<Deadline>,
         precondition: Precondition<'_>,
         room: &mut dyn FnMut(usize) -> bool,
+        go_on: &dyn Fn() -> bool,
     ) -> Result<Result<Edited, WriteError>, Denied> {
         self.may_use(key)?;
-        Ok(self.node.edit(key, edit, deadline, precondition, room))
+        Ok(self.node.edit(key, edit, deadline, precondition, room, go_on))
     }
 
     /// As [`Node::delete`].

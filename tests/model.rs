@@ -316,10 +316,9 @@ fn apply(node: &Node, model: &mut Model, action: &Action) -> Result<(), TestCase
             let key = name(*k);
             let (deadline, deadline_ms) = deadline(*until);
             let before = model.entries.get(&key).cloned();
-            match (
-                node.set_deadline(Key::new(&key).unwrap(), deadline, Precondition::None),
-                before,
-            ) {
+            let (key_of, none) = (Key::new(&key).unwrap(), Precondition::None);
+            let set = node.set_deadline(key_of, deadline, none, &mut |_| true, &|| true);
+            match (set, before) {
                 (Ok(written), Some(entry)) => {
                     node.wait(written.version).unwrap();
                     model.set(&key, &entry.value, deadline_ms, written.version);
@@ -368,6 +367,7 @@ fn edit(
         wanted,
         precondition,
         &mut |_| true,
+        &|| true,
     ) {
         Ok(edited) => {
             node.wait(edited.written.version).unwrap();
@@ -524,4 +524,48 @@ proptest! {
         let report = wal::check(dir.path()).unwrap();
         prop_assert!(report.is_whole(), "{:?}", report);
     }
+}
+
+/// An edit that other writes overtake again and again is given up, and leaves no trace; one whose client has gone, at once.
+#[test]
+fn an_edit_that_is_always_overtaken_is_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = open(dir.path());
+    let key = Key::new("count").unwrap();
+    let put = || {
+        let mode = Mode::Upsert;
+        node.put(key, b"1", Deadline::Never, mode, Precondition::None)
+            .unwrap()
+    };
+    put();
+    let increment = Edit::Increment { by: 1, initial: None };
+    for (goes_on, tries_expected) in [(true, 1000), (false, 1)] {
+        let mut tries = 0;
+        let mut room = |_| {
+            // After the look at the value, and before the new one is put.
+            put();
+            tries += 1;
+            true
+        };
+        let refused = node.edit(key, increment, None, Precondition::None, &mut room, &|| goes_on);
+        assert!(matches!(refused, Err(WriteError::Contended)), "{refused:?}");
+        assert_eq!(tries, tries_expected);
+
+        let mut tries = 0;
+        let mut room = |_| {
+            put();
+            tries += 1;
+            true
+        };
+        let never = Deadline::Never;
+        let refused = node.set_deadline(key, never, Precondition::None, &mut room, &|| goes_on);
+        assert!(matches!(refused, Err(WriteError::Contended)), "{refused:?}");
+        assert_eq!(tries, tries_expected);
+    }
+    let mut value = Vec::new();
+    node.get(key, &mut value);
+    assert_eq!(value, b"1");
+
+    let refused = node.set_deadline(key, Deadline::Never, Precondition::None, &mut |_| false, &|| true);
+    assert!(matches!(refused, Err(WriteError::NoRoom)), "{refused:?}");
 }

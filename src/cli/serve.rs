@@ -88,7 +88,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "WHEN", default_value = "everysec", help_heading = "Log")]
     pub fsync: Fsync,
 
-    /// How much may wait to be written to the log before writes have to wait [default: 64MiB, or as much as
+    /// How much memory may wait to be written to the log before writes have to wait [default: 64MiB, or as much as
     /// one value of --max-value needs; up to 1GiB]
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true, help_heading = "Log", value_parser = unwritten)]
     pub max_unwritten: Option<Size>,

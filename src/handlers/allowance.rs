@@ -5,6 +5,7 @@ use super::stream::TURN_MAX;
 use crate::http::problem::Problem;
 use crate::net::budget::{Charge, Use};
 use crate::net::input::INPUT_BYTES;
+use crate::net::registry::Peer;
 use std::time::Instant;
 
 /// What a connection may hold without being counted against the budget of all: a read, and as much of
@@ -16,9 +17,16 @@ pub(crate) struct Allowance<'a, 'c> {
     pub(crate) charge: &'c mut Charge<'a>,
     pub(crate) usage: Use,
     pub(crate) held_bytes: usize,
+    pub(crate) peer: &'c Peer,
 }
 
-impl Allowance<'_, '_> {
+impl<'c> Allowance<'_, 'c> {
+    /// Says whether the client is still there. A system call, not to be made too often.
+    pub(crate) fn is_wanted(&self) -> impl Fn() -> bool + use<'c> {
+        let peer = self.peer;
+        move || !peer.transport.has_gone()
+    }
+
     /// Takes room for `more` bytes, without a wait: what is held meanwhile is the whole request.
     pub(crate) fn take(&mut self, more: usize) -> Result<(), Problem> {
         let bytes = self.held_bytes + more;

@@ -58,12 +58,14 @@ pub(crate) fn post<'a>(
     };
     let mut value_bytes = 0;
     room.take(held_bytes(0))?;
+    let go_on = room.is_wanted();
     let reads = Reads {
         bytes_max: ANSWER_BYTES_MAX,
         room: &mut |bytes| {
             value_bytes = bytes;
             room.take(held_bytes(bytes)).is_ok()
         },
+        go_on: &go_on,
     };
     let batched = session
         .batch(&steps, reads)

@@ -26,10 +26,12 @@ pub(crate) fn patch(
     let conditions = Conditions::of_write(head)?;
     let precondition = conditions.precondition();
     let patch = body::patch(body)?;
+    let go_on = room.is_wanted();
+    let mut room = |bytes| room.take(body.len() + bytes).is_ok();
     let (edit, deadline) = match &patch {
         Patch::Deadline(deadline) => {
             let written = session
-                .set_deadline(key, *deadline, precondition)
+                .set_deadline(key, *deadline, precondition, &mut room, &go_on)
                 .map_err(Problem::of_denied)?
                 .map_err(|error| Problem::of_write(error, precondition.wants_present()))?;
             return Ok(kv::written_reply(session, key, written, scratch));
@@ -43,9 +45,7 @@ pub(crate) fn patch(
     };
     let wants_initial = matches!(edit, Edit::Increment { initial: None, .. });
     let edited = session
-        .edit(key, edit, deadline, precondition, &mut |bytes| {
-            room.take(body.len() + bytes).is_ok()
-        })
+        .edit(key, edit, deadline, precondition, &mut room, &go_on)
         .map_err(Problem::of_denied)?
         .map_err(|error| match error {
             WriteError::Missing if wants_initial && !precondition.wants_present() => Problem::new(

@@ -6,6 +6,7 @@ use crate::http::Limits;
 use crate::net::Stopper;
 use crate::net::budget::Budget;
 use crate::net::certificates::Certificates;
+use crate::net::handshakes::Handshakes;
 use crate::net::registry::Registry;
 use crate::observe::Observer;
 use crate::observe::history::History;
@@ -24,6 +25,7 @@ pub(crate) struct Shared {
     pub(crate) hosts: Hosts,
     pub(crate) budget: Budget,
     pub(crate) registry: Registry,
+    pub(crate) handshakes: Handshakes,
     pub(crate) stopper: Stopper,
     pub(crate) history: History,
     pub(crate) observer: Arc<Observer>,

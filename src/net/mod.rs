@@ -6,7 +6,8 @@
 //! | `endpoint` | where a server listens |
 //! | `listener` | accepts connections, and refuses those there is no room for |
 //! | `transport` | what carries the bytes of one connection |
-//! | `tls_stream` | a connection under TLS |
+//! | `tls_stream`, `tls_handshake` | a connection under TLS; how it begins |
+//! | `handshakes` | the TLS handshakes that have not ended |
 //! | `certificates` | what a server shows its clients, read anew when the files change |
 //! | `got` | what a read or a wait of a socket comes to |
 //! | `registry` | the connections that are open, and what they count |
@@ -21,6 +22,7 @@ pub(crate) mod budget;
 pub(crate) mod certificates;
 mod endpoint;
 mod got;
+pub(crate) mod handshakes;
 pub(crate) mod input;
 mod linger;
 pub(crate) mod listener;
@@ -28,6 +30,7 @@ mod pace;
 mod parts;
 pub(crate) mod registry;
 mod stopper;
+pub(crate) mod tls_handshake;
 pub(crate) mod tls_stream;
 pub(crate) mod transport;
 

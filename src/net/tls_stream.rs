@@ -24,22 +24,11 @@ use std::time::{Duration, Instant};
 const UNSENT_BYTES_MAX: usize = 32 * 1024;
 
 /// Received at once, in bytes: what rustls makes room for.
-const RECEIVED_BYTES: usize = 4096;
-
-/// The first byte of a connection that begins with a handshake.
-const HANDSHAKE: u8 = 0x16;
-
-/// Most bytes that a client sends before its handshake is done: rustls keeps a message until it is complete. A hello has
-/// some 2 KB, and a client's certificates 10 KB where they are many.
-const HANDSHAKE_BYTES_MAX: usize = 24 * 1024;
+pub(super) const RECEIVED_BYTES: usize = 4096;
 
 /// What a client is sent that is not served: the fatal alert `internal_error`, as a record of TLS 1.2 before any
 /// handshake, which all versions take.
 const NOT_SERVED: [u8; 7] = [0x15, 3, 3, 0, 2, 2, 80];
-
-/// How long, and for how many bytes, one that does not speak TLS may go on to send, so that it can read the answer.
-const REFUSED_TIME: Duration = Duration::from_secs(1);
-const REFUSED_BYTES: usize = 1 << 20;
 
 /// A connection under TLS.
 pub(crate) struct TlsStream {
@@ -47,22 +36,14 @@ pub(crate) struct TlsStream {
     state: Mutex<State>,
 }
 
-struct State {
-    tls: Box<ServerConnection>,
+pub(super) struct State {
+    pub(super) tls: Box<ServerConnection>,
     read_timeout: Duration,
     write_timeout: Duration,
 }
 
-/// What came of a handshake.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Handshake {
-    Done,
-    /// The client speaks HTTP without TLS, and was told so.
-    NotTls,
-}
-
 /// Sends what the socket takes at once.
-struct Now<'a>(&'a TcpStream);
+pub(super) struct Now<'a>(pub(super) &'a TcpStream);
 
 impl Write for Now<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -77,7 +58,7 @@ impl Write for Now<'_> {
 
 impl State {
     /// Sends ciphertext that the socket takes at once; whether none is left.
-    fn drain(&mut self, socket: &TcpStream) -> io::Result<bool> {
+    pub(super) fn drain(&mut self, socket: &TcpStream) -> io::Result<bool> {
         while self.tls.wants_write() {
             match self.tls.write_tls(&mut Now(socket)) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -91,7 +72,7 @@ impl State {
     }
 
     /// Takes ciphertext that came.
-    fn feed(&mut self, socket: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+    pub(super) fn feed(&mut self, socket: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             if self.tls.read_tls(&mut bytes)? == 0 {
                 break; // Nothing counts that comes behind close_notify.
@@ -145,7 +126,7 @@ impl TlsStream {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state
             .lock()
             .expect("nothing under the lock of a connection panics")
@@ -169,71 +150,13 @@ impl TlsStream {
         Some(certificate.to_vec())
     }
 
-    /// Does the handshake. One whose first byte belongs to no handshake is sent `not_tls` as it is.
-    pub(crate) fn handshake(&self, deadline: Instant, not_tls: &[u8]) -> io::Result<Handshake> {
-        let mut received_bytes = 0;
-        loop {
-            let mut state = self.lock();
-            let is_sent = state.drain(&self.socket)?;
-            if !state.tls.is_handshaking() {
-                return Ok(Handshake::Done);
-            }
-            drop(state);
-            let events = match is_sent {
-                true => PollFlags::IN,
-                false => PollFlags::IN | PollFlags::OUT,
-            };
-            if !poll(&self.socket, events, deadline)? {
-                return Err(io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    "the handshake did not end in time",
-                ));
-            }
-            let mut space = [MaybeUninit::uninit(); RECEIVED_BYTES];
-            match self.receive(&mut space, RecvFlags::DONTWAIT)? {
-                None => {}
-                Some([]) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Some(bytes) => {
-                    if received_bytes == 0 && bytes[0] != HANDSHAKE {
-                        self.refuse(not_tls)?;
-                        return Ok(Handshake::NotTls);
-                    }
-                    received_bytes += bytes.len();
-                    if received_bytes > HANDSHAKE_BYTES_MAX {
-                        return Err(io::Error::new(
-                            io::ErrorKind::InvalidData,
-                            "the handshake is longer than any that is known",
-                        ));
-                    }
-                    self.lock().feed(&self.socket, bytes)?;
-                }
-            }
-        }
-    }
-
     /// Tells a client, before the handshake, that it is not served.
     pub(super) fn refuse_now(&self) -> io::Result<usize> {
         Now(&self.socket).write(&NOT_SERVED)
     }
 
-    /// Tells a client that speaks no TLS so, and lets it read that.
-    fn refuse(&self, answer: &[u8]) -> io::Result<()> {
-        Now(&self.socket).write_all(answer)?;
-        self.socket.shutdown(Shutdown::Write)?;
-        let deadline = Instant::now() + REFUSED_TIME;
-        let mut discarded = 0;
-        let mut space = [MaybeUninit::uninit(); RECEIVED_BYTES];
-        while discarded < REFUSED_BYTES && poll(&self.socket, PollFlags::IN, deadline)? {
-            match self.receive(&mut space, RecvFlags::DONTWAIT)? {
-                Some([]) => break,
-                bytes => discarded += bytes.map_or(0, |bytes| bytes.len()),
-            }
-        }
-        Ok(())
-    }
-
     /// Ciphertext that has come; none where there is none, and an empty one at the end.
-    fn receive<'a>(
+    pub(super) fn receive<'a>(
         &self,
         space: &'a mut [MaybeUninit<u8>],
         flags: RecvFlags,
@@ -385,7 +308,7 @@ impl fmt::Debug for TlsStream {
 }
 
 /// Whether one of some events comes before a deadline.
-fn poll(socket: &TcpStream, events: PollFlags, deadline: Instant) -> io::Result<bool> {
+pub(super) fn poll(socket: &TcpStream, events: PollFlags, deadline: Instant) -> io::Result<bool> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {

@@ -6,7 +6,8 @@
 
 use super::certificates::Certificates;
 pub(crate) use super::got::{Got, timespec};
-use super::tls_stream::{Handshake, TlsStream};
+use super::tls_handshake::Handshake;
+use super::tls_stream::TlsStream;
 use crate::tls;
 use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags};
@@ -55,14 +56,15 @@ impl Transport {
     }
 
     /// Does what comes before the first request: under TLS the handshake, which must end before a deadline. A client
-    /// that does not speak TLS is sent `not_tls`.
+    /// that does not speak TLS is sent `not_tls`; `may_hold` is asked for room for a handshake that is long.
     pub(crate) fn handshake(
         &self,
         deadline: Instant,
         not_tls: impl FnOnce() -> Vec<u8>,
+        may_hold: impl FnMut(usize) -> bool,
     ) -> io::Result<Handshake> {
         match self {
-            Transport::Tls(stream) => stream.handshake(deadline, &not_tls()),
+            Transport::Tls(stream) => stream.handshake(deadline, &not_tls(), may_hold),
             Transport::Tcp(_) | Transport::Unix(_) => Ok(Handshake::Done),
         }
     }

@@ -1,7 +1,9 @@
 //! Whether a write may be answered: the log holds it, and the node is the one that may say so.
 
 use super::Node;
-use crate::wal::{OnDurable, Refusal};
+use crate::wal::{OnDurable, Refusal, Rescue};
+use std::sync::Arc;
+use std::time::Instant;
 
 impl Node {
     /// Returns when the log holds everything up to `offset` as durably as the policy asks.
@@ -10,6 +12,24 @@ impl Node {
     /// there after a restart, or at the next primary.
     pub fn wait(&self, offset: u64) -> Result<(), Refusal> {
         self.log.wait(offset)?;
+        self.check_lease()
+    }
+
+    /// As [`Node::wait`], for a client that waits since then. Where this thread writes the log and the disk does not
+    /// answer in time, `rescue` is called by another thread.
+    pub(crate) fn wait_since(
+        &self,
+        offset: u64,
+        since: Instant,
+        rescue: Arc<dyn Rescue>,
+    ) -> Result<(), Refusal> {
+        self.log.wait_since(offset, since, rescue)?;
+        self.check_lease()
+    }
+
+    /// As [`Node::wait`], but this thread never writes the log itself: so it does not wait longer than the time limit.
+    pub(crate) fn wait_led(&self, offset: u64) -> Result<(), Refusal> {
+        self.log.wait_led(offset)?;
         self.check_lease()
     }
 

@@ -6,7 +6,7 @@
 //! expired, is a part of it.
 
 use super::Node;
-use super::room::{Need, Turn};
+use super::room::{EVICTIONS_MAX, Need, Turn};
 use super::step::{Outcome, Step};
 use super::write::{Found, Precondition, WriteError, Written};
 use crate::key::Key;
@@ -31,6 +31,8 @@ pub struct Reads<'a> {
     /// Is asked, before any value is held, for room for so many bytes of them; says whether there is some. Asked
     /// again, with more, where values have changed meanwhile.
     pub room: &'a mut dyn FnMut(usize) -> bool,
+    /// Is asked, before a batch that other writes have overtaken is made anew, whether it still is to be.
+    pub go_on: &'a dyn Fn() -> bool,
 }
 
 /// Why a batch was refused. Nothing changed and nothing was logged.
@@ -72,7 +74,8 @@ enum Beginning {
     Ready,
     /// It reads so many bytes of values.
     NoRoomForReads(usize),
-    NoRoomForWrites,
+    /// More must give way for it than one hold of the lock should evict.
+    NoRoomForWrites(Need),
 }
 
 /// What the operations of a batch have come to so far.
@@ -213,6 +216,7 @@ impl Node {
         let reads = Reads {
             bytes_max: usize::MAX,
             room: &mut |_| true,
+            go_on: &|| true,
         };
         self.batch_within(steps, reads)
     }
@@ -235,7 +239,7 @@ impl Node {
         } else {
             None
         };
-        let room = BatchRoom::new(made.len());
+        let room = BatchRoom::new(made.len() + EVICTIONS_MAX);
         let mut outcomes = Vec::with_capacity(made.len());
         let mut read_bytes = 0;
         let mut turn = None;
@@ -251,9 +255,9 @@ impl Node {
                     }
                     read_bytes = wanted_bytes;
                 }
-                Beginning::NoRoomForWrites => {
+                Beginning::NoRoomForWrites(need) => {
                     drop(locked);
-                    self.let_others(&mut turn)?;
+                    self.make_room_in_steps(&mut turn, need, now_ms)?;
                 }
             }
         };
@@ -303,12 +307,12 @@ impl Node {
         if wanted_bytes > read_bytes {
             return Ok(Beginning::NoRoomForReads(wanted_bytes));
         }
-        // What a little has to give way for is a part of the batch.
+        // A few evictions are a part of the batch.
         let is_little = turn.is_none() && !checked.need.is_much(&locked.map);
         Ok(
             match is_little || self.make_room(locked, turn, checked.need, now_ms) {
                 true => Beginning::Ready,
-                false => Beginning::NoRoomForWrites,
+                false => Beginning::NoRoomForWrites(checked.need),
             },
         )
     }

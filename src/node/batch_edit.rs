@@ -5,7 +5,7 @@
 
 use super::Node;
 use super::batch::{BatchError, Batched, Reads};
-use super::edit::{Made, Seen, is_overtaken};
+use super::edit::{Made, Seen, TRIES_MAX, is_overtaken};
 use super::step::{Outcome, Step};
 use super::write::{Found, WriteError};
 
@@ -25,7 +25,9 @@ impl Node {
         if !steps.iter().any(|step| matches!(step, Step::Edit { .. })) {
             return self.batch_of_values(steps, reads);
         }
+        let mut tries = 0;
         loop {
+            tries += 1;
             let seen = self.look(steps)?;
             let held_bytes = made_bytes(steps, &seen);
             let bytes_max = MADE_BYTES_MAX.max(self.value_bytes_max());
@@ -40,14 +42,22 @@ impl Node {
                 return Err(BatchError::NoRoom);
             }
             let made = make(steps, seen)?;
+            let go_on = reads.go_on;
             let reads = Reads {
                 bytes_max: reads.bytes_max,
                 room: &mut |bytes| (reads.room)(held_bytes + bytes),
+                go_on,
             };
             match self.batch_of_values(&put(steps, &made), reads) {
                 Err(BatchError::Step { index, error })
                     if let Step::Edit { deadline, .. } = steps[index]
-                        && is_overtaken(&error, deadline.is_none()) => {}
+                        && is_overtaken(&error, deadline.is_none()) =>
+                {
+                    if tries == TRIES_MAX || !go_on() {
+                        let error = WriteError::Contended;
+                        return Err(BatchError::Step { index, error });
+                    }
+                }
                 batched => return batched.map(|batched| answer(batched, &made)),
             }
         }

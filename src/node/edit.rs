@@ -9,13 +9,12 @@
 //!   again and again, and each of them holds one value at most.
 
 use super::Node;
+use super::gate::{Gate, Pass};
 use super::write::{Deadline, Found, Mode, Precondition, WriteError, Written};
 use crate::key::Key;
-use crate::lock_order::{Rank, Ranked};
+use crate::lock_order::Rank;
 use crate::pair::Pair;
 use crate::wal::Refusal;
-use std::sync::{Mutex, MutexGuard};
-use std::time::Instant;
 
 /// How a value is made from the one that is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,48 +111,24 @@ impl Edit<'_> {
 
 /// How often an edit is made anew. Those that were overtaken take turns, so only other kinds of writes come before: a
 /// client that loses to them so often is one that had better wait.
-const TRIES_MAX: usize = 1000;
+pub(super) const TRIES_MAX: usize = 1000;
 
 /// Keys share so many turns, by their hashes.
 const TURNS: usize = 64;
 
-/// The turns of edits that were overtaken: one lock for all keys of like hashes. It is held while a value is made and
-/// put, which may wait for the log, for its time limit at most. What the log refuses meanwhile it refuses to all who wait
-/// for the turn: they do not wait for the log one after the other.
-pub(super) struct Turns([Mutex<LastRefusal>; TURNS]);
-
-/// When the log refused an edit last, and why.
-type LastRefusal = Option<(Instant, Refusal)>;
+/// The turns of edits that were overtaken: one gate for all keys of like hashes. An edit is inside while its value is made
+/// and put.
+pub(super) struct Turns([Gate; TURNS]);
 
 impl Default for Turns {
     fn default() -> Turns {
-        Turns([const { Mutex::new(None) }; TURNS])
+        Turns([const { Gate::new() }; TURNS])
     }
 }
 
 impl Turns {
-    fn take(&self, hash: u64) -> Result<Turn<'_>, Refusal> {
-        self.take_since(hash, Instant::now())
-    }
-
-    fn take_since(&self, hash: u64, waits_since: Instant) -> Result<Turn<'_>, Refusal> {
-        let last = &self.0[hash as usize % TURNS];
-        let last = Ranked::take(Rank::Edit, || {
-            last.lock().expect("nothing in the turn of an edit panics")
-        });
-        match &*last {
-            Some((at, refusal)) if *at >= waits_since => Err(refusal.clone()),
-            _ => Ok(Turn(last)),
-        }
-    }
-}
-
-/// The turn of an edit. The next one has it once this is dropped.
-struct Turn<'a>(Ranked<MutexGuard<'a, LastRefusal>>);
-
-impl Turn<'_> {
-    fn note_refusal(&mut self, refusal: &Refusal) {
-        *self.0 = Some((Instant::now(), refusal.clone()));
+    fn take(&self, hash: u64) -> Result<Pass<'_>, Refusal> {
+        self.0[hash as usize % TURNS].enter(Rank::Edit)
     }
 }
 
@@ -201,7 +176,8 @@ pub(super) fn is_overtaken(error: &WriteError, keeps_deadline: bool) -> bool {
 impl Node {
     /// Makes a key's value from the one that is there. The key keeps its deadline, unless there is another one. `room` is
     /// asked before a value is made, whether so many bytes of memory may be held; asked again, perhaps with more, where
-    /// the value has changed meanwhile.
+    /// the value has changed meanwhile. `go_on` is asked before an edit that was overtaken is made anew: not for a client
+    /// that has gone.
     pub fn edit(
         &self,
         key: Key<'_>,
@@ -209,9 +185,9 @@ impl Node {
         deadline: Option<Deadline>,
         precondition: Precondition<'_>,
         room: &mut dyn FnMut(usize) -> bool,
+        go_on: &dyn Fn() -> bool,
     ) -> Result<Edited, WriteError> {
-        let mut turn = None;
-        for _ in 0..TRIES_MAX {
+        self.until_put(key, go_on, || {
             let seen = self.seen(key);
             precondition.check(seen.found.map(|found| found.version))?;
             if !room(edit.held_bytes_max(&seen)) {
@@ -226,17 +202,64 @@ impl Node {
                 seen.precondition(),
             );
             match put {
-                Ok(written) => return Ok(made.put(written)),
-                Err(error) if is_overtaken(&error, deadline.is_none()) => {}
+                Ok(written) => Ok(Some(made.put(written))),
+                Err(error) if is_overtaken(&error, deadline.is_none()) => Ok(None),
+                Err(error) => Err(error),
+            }
+        })
+    }
+
+    /// Gives a key another deadline, or none, and leaves its value as it is. That is a change like any other:
+    /// the key gets a new version. `room` and `go_on` are as those of [`Node::edit`].
+    pub fn set_deadline(
+        &self,
+        key: Key<'_>,
+        deadline: Deadline,
+        precondition: Precondition<'_>,
+        room: &mut dyn FnMut(usize) -> bool,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<Written, WriteError> {
+        self.until_put(key, go_on, || {
+            let seen = self.seen(key);
+            precondition.check(seen.found.map(|found| found.version))?;
+            let pair = seen.pair.as_ref().ok_or(WriteError::Missing)?;
+            // The copy, and the old one.
+            if !room(2 * pair.value().len()) {
+                return Err(WriteError::NoRoom);
+            }
+            // It may be longer than new values may be: the bound was another one then.
+            match self.put_checked(key, pair.value(), deadline, Mode::Update, seen.precondition()) {
+                Ok(written) => Ok(Some(written)),
+                Err(error) if is_overtaken(&error, false) => Ok(None),
+                Err(error) => Err(error),
+            }
+        })
+    }
+
+    /// Makes a write anew until no other one overtakes it; `attempt` has none where one did.
+    fn until_put<T>(
+        &self,
+        key: Key<'_>,
+        go_on: &dyn Fn() -> bool,
+        mut attempt: impl FnMut() -> Result<Option<T>, WriteError>,
+    ) -> Result<T, WriteError> {
+        let mut turn: Option<Pass<'_>> = None;
+        for _ in 0..TRIES_MAX {
+            match attempt() {
+                Ok(Some(done)) => return Ok(done),
+                Ok(None) => {}
                 Err(error) => {
                     if let (WriteError::Refused(refusal), Some(turn)) = (&error, &mut turn) {
-                        Turn::note_refusal(turn, refusal);
+                        turn.note_refusal(refusal);
                     }
                     return Err(error);
                 }
             }
             if turn.is_none() {
                 turn = Some(self.edits.take(self.store.hash(key.as_bytes()))?);
+            }
+            if !go_on() {
+                break;
             }
         }
         Err(WriteError::Contended)
@@ -312,16 +335,5 @@ mod tests {
         assert_eq!(increment(Some(7)).make(None).unwrap().value, b"7");
         assert!(matches!(increment(None).make(None), Err(WriteError::Missing)));
         assert!(matches!(Edit::Append(b"x").make(None), Err(WriteError::Missing)));
-    }
-
-    #[test]
-    fn a_refusal_is_that_of_all_who_wait_for_the_turn_meanwhile() {
-        let turns = Turns::default();
-        let waits_since = Instant::now();
-        let mut first = turns.take(7).unwrap();
-        first.note_refusal(&Refusal::Full);
-        drop(first);
-        assert!(matches!(turns.take_since(7, waits_since), Err(Refusal::Full)));
-        assert!(turns.take(7).is_ok(), "who comes later asks the log again");
     }
 }

@@ -13,18 +13,23 @@
 //! - The records that wait to be written stay bounded: the log is waited for now and then.
 
 use super::Node;
+use super::gate::Pass;
 use super::pace::Pace;
-use crate::lock_order::{Rank, Ranked};
-use crate::store::{Locked, LruMap, Slot};
+use crate::lock_order::Rank;
+use crate::store::{self, Locked, LruMap, Slot};
 use crate::wal::Refusal;
-use std::sync::MutexGuard;
 
 /// Entries evicted in one hold of the lock: some 0.2 ms, where none is in a cache.
 const HOLD_EVICTIONS: usize = 128;
 
-/// What a batch may evict in the hold that it is applied in: some 1.5 ms, where the entries are as small as can be.
-const LITTLE_BYTES: u64 = 128 * 1024;
-const LITTLE_ENTRIES: u64 = 2000;
+/// What a batch may evict in the hold that it is applied in: as much as one hold evicts otherwise, where the entries are
+/// as small as can be.
+pub(super) const EVICTIONS_MAX: usize = HOLD_EVICTIONS;
+const LITTLE_BYTES: u64 = (EVICTIONS_MAX * ENTRY_BYTES_MIN) as u64;
+const LITTLE_ENTRIES: u64 = EVICTIONS_MAX as u64;
+
+/// Bytes that the smallest entry is counted with.
+const ENTRY_BYTES_MIN: usize = 16 + store::ENTRY_OVERHEAD_BYTES as usize;
 
 /// Holds after which the log is waited for.
 const HOLDS_BEFORE_WAIT: usize = 32;
@@ -47,7 +52,7 @@ impl Need {
 /// The turn of a write that needs more room than one hold of the lock can make.
 pub(super) struct Turn<'a> {
     node: &'a Node,
-    _one: Ranked<MutexGuard<'a, ()>>,
+    pass: Pass<'a>,
     pace: Pace,
     holds: usize,
 }
@@ -114,26 +119,48 @@ impl Node {
         self.make_room(locked, turn, need, now_ms)
     }
 
+    /// As [`Node::make_room`], in as many holds of the lock as that takes, and keeps the room for the write. What the
+    /// write was checked for must be checked again.
+    pub(super) fn make_room_in_steps<'a>(
+        &'a self,
+        turn: &mut Option<Turn<'a>>,
+        need: Need,
+        now_ms: u64,
+    ) -> Result<(), Refusal> {
+        loop {
+            self.let_others(turn)?;
+            let mut locked = self.store.lock();
+            locked.log.check()?;
+            if self.make_room(&mut locked, turn, need, now_ms) {
+                locked.map.keep_room(need.bytes);
+                return Ok(());
+            }
+        }
+    }
+
     /// Lets others have the lock, between two holds of it. Waits for the turn of the write, where it has not got it.
     pub(super) fn let_others<'a>(&'a self, turn: &mut Option<Turn<'a>>) -> Result<(), Refusal> {
-        let turn = turn.get_or_insert_with(|| Turn {
-            _one: Ranked::take(Rank::Turn, || {
-                self.room
-                    .lock()
-                    .expect("nothing under the lock of those who make room panics")
+        let turn = match turn {
+            Some(turn) => turn,
+            None => turn.insert(Turn {
+                pass: self.room.enter(Rank::Turn)?,
+                node: self,
+                pace: Pace::new(),
+                holds: 0,
             }),
-            node: self,
-            pace: Pace::new(),
-            holds: 0,
-        });
+        };
         turn.holds += 1;
         if turn.holds.is_multiple_of(HOLDS_BEFORE_WAIT) {
             let offset = self.store.lock().log.next();
-            self.log.wait(offset).map_err(|refusal| match refusal {
+            self.log.wait_led(offset).map_err(|refusal| {
                 // These records are not the write's: it is refused at the door.
-                Refusal::TimedOut { waited } => Refusal::Busy { waited },
-                Refusal::Unknown(health) => Refusal::Unhealthy(health),
-                refusal => refusal,
+                let refusal = match refusal {
+                    Refusal::TimedOut { waited } => Refusal::Busy { waited },
+                    Refusal::Unknown(health) => Refusal::Unhealthy(health),
+                    refusal => refusal,
+                };
+                turn.pass.note_refusal(&refusal);
+                refusal
             })?;
         }
         turn.pace.rest();

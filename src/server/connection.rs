@@ -27,7 +27,7 @@ use crate::net::budget::Use;
 use crate::net::input::Input;
 use crate::net::linger;
 use crate::net::registry::Peer;
-use crate::net::tls_stream::Handshake;
+use crate::net::tls_handshake::Handshake;
 use crate::observe::Asked;
 use io::BUFFERS_KEPT;
 use state::{Awaited, Connection, Next, Wait};
@@ -74,8 +74,7 @@ impl<'a> Connection<'a> {
         let limits = &self.context.shared.limits;
         let read_timeout = BUFFERS_KEPT.min(limits.idle_timeout);
         self.peer.transport.prepare(read_timeout, limits.write_timeout)?;
-        let deadline = Instant::now() + limits.header_timeout;
-        if self.peer.transport.handshake(deadline, not_tls)? == Handshake::NotTls {
+        if self.handshake()? == Handshake::NotTls {
             self.peer.count(problem::NOT_TLS.status);
             return Ok(());
         }
@@ -110,6 +109,21 @@ impl<'a> Connection<'a> {
                 }
             }
         }
+    }
+
+    /// Does the handshake of TLS. One that is long is charged as a request is, and gives way to those who wait for room.
+    fn handshake(&mut self) -> std::io::Result<Handshake> {
+        let shared = self.context.shared;
+        let transport = &self.peer.transport;
+        let _begun = transport
+            .is_sent_by_owner()
+            .then(|| shared.handshakes.begin(self.peer));
+        let deadline = Instant::now() + shared.limits.header_timeout;
+        let charge = &mut self.charge;
+        let may_hold = |bytes| charge.raise_to(Use::Request, bytes) && !charge.is_in_the_way();
+        let done = transport.handshake(deadline, not_tls, may_hold);
+        self.charge.release();
+        done
     }
 
     fn answer_all_in_hand(&mut self) -> std::io::Result<Next> {

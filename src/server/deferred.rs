@@ -1,4 +1,4 @@
-//! Deferred answers: another thread sends them.
+//! Answers that another thread sends: deferred ones, and those that are given up.
 //!
 //! While another thread writes the log, a connection's thread would sleep until it may write in turn, wake,
 //! send its answer, and sleep again until the next request: two changes of threads a request, which cost
@@ -11,35 +11,31 @@
 //!   still deferred, and waits for the log itself. So answers keep their order, and the bound on the wait for
 //!   the log holds.
 //! - Sending never blocks: what the socket does not take stays for the connection's thread.
+//!
+//! # Where the disk does not answer
+//! A connection's thread that writes the log itself is in the kernel until the disk answers. Before it waits for the log
+//! it lends its answers to the slot. Once the time limit is over, the log's thread `rescue` takes them, and tells the
+//! client that the outcome is not known. The connection ends then, as its thread cannot serve it.
 
+use super::in_hand::{DeferredResponse, InHand};
 use crate::http::problem::Problem;
 use crate::http::response::{Encoder, Envelope};
 use crate::net::registry::Peer;
 use crate::node::Node;
 use crate::observe::{Marks, Observer, Spent};
-use crate::wal::Refusal;
+use crate::wal::{Refusal, Rescue};
+use std::io;
+use std::net::Shutdown;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
-/// Largest answer that is deferred, in bytes: a socket has room for it at once.
-pub(crate) const DEFERRED_BYTES_MAX: usize = 4096;
-
-/// An answer that may not go out before the log has a write.
-#[derive(Debug)]
-pub(crate) struct DeferredResponse {
-    pub(crate) bytes: Vec<u8>,
-    /// What must be in the log; none once it is, or once the bytes say that it is not.
-    pub(crate) offset: Option<u64>,
-    pub(crate) envelope: Envelope,
-    /// Of the request that it answers.
-    pub(crate) marks: Marks,
-}
-
-/// Where a connection keeps its deferred answer.
+/// Where a connection keeps answers that another thread may send.
 pub(crate) struct Slot {
     peer: Arc<Peer>,
     observer: Arc<Observer>,
     left: Mutex<Option<DeferredResponse>>,
+    /// The answers of a thread that waits for the log.
+    lent: Mutex<Option<InHand>>,
 }
 
 impl Slot {
@@ -48,6 +44,7 @@ impl Slot {
             peer,
             observer,
             left: Mutex::new(None),
+            lent: Mutex::new(None),
         })
     }
 
@@ -59,8 +56,8 @@ impl Slot {
         if !node.may_defer(offset) {
             return Some(answer);
         }
+        let begun = answer.waits_since;
         *self.lock() = Some(answer);
-        let begun = Instant::now();
         let slot = Arc::clone(self);
         let is_left = node.defer(offset, Box::new(move |outcome| slot.send(offset, begun, outcome)));
         if is_left { None } else { self.reclaim() }
@@ -99,8 +96,54 @@ impl Slot {
         answer.marks.settle(&self.observer, &self.peer, spent);
     }
 
+    /// Lends the answers of this thread to whoever gives them up, while it waits for the log.
+    pub(super) fn lend(&self, in_hand: &mut InHand) {
+        *self.lent() = Some(std::mem::take(in_hand));
+    }
+
+    /// Takes them back. An error where they were given up.
+    pub(super) fn take_back(&self, in_hand: &mut InHand) -> io::Result<()> {
+        match self.lent().take() {
+            Some(lent) => *in_hand = lent,
+            None => {
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "the disk did not answer in time",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn lent(&self) -> MutexGuard<'_, Option<InHand>> {
+        self.lent.lock().expect("nothing under a slot's lock panics")
+    }
+
     fn lock(&self) -> MutexGuard<'_, Option<DeferredResponse>> {
         self.left.lock().expect("nothing under a slot's lock panics")
+    }
+}
+
+impl Rescue for Slot {
+    /// Tells the client that the outcome of its writes is not known, and ends the connection.
+    fn rescue(&self, refusal: &Refusal) {
+        let mut lent = self.lent();
+        let Some(mut in_hand) = lent.take() else {
+            return;
+        };
+        let mut encoder = Encoder::new("");
+        encoder.tick(Instant::now());
+        in_hand.revoke_all(&encoder, refusal);
+        // What the client does not take at once is lost with the connection.
+        let _ = self.peer.transport.write_now(&in_hand.bytes);
+        let _ = self.peer.transport.shutdown(Shutdown::Write);
+        let spent = Spent {
+            log: in_hand
+                .waits_since
+                .map_or_else(Default::default, |since| since.elapsed()),
+            ..Spent::default()
+        };
+        in_hand.marks.settle(&self.observer, &self.peer, spent);
     }
 }
 

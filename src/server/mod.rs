@@ -5,7 +5,8 @@
 //! | `options` | how a server is built, and why it could not be |
 //! | `serve` | gives each connection a thread, and ends them all |
 //! | `connection` | the loop of one connection |
-//! | `output`, `deferred` | answers on their way out; one that is left for the log's writer to send |
+//! | `output`, `in_hand` | answers on their way out, and those that were made and not sent |
+//! | `deferred` | answers that another thread sends |
 //!
 //! # Threads
 //! [`Server::run`] accepts on the thread that calls it and starts one thread a connection, all of them in
@@ -13,6 +14,7 @@
 
 mod connection;
 mod deferred;
+mod in_hand;
 mod options;
 mod output;
 mod serve;

@@ -1,53 +1,25 @@
 //! Answers on their way out: one buffer for all that is in hand, one wait for the log, one write.
 
-use super::deferred::{DEFERRED_BYTES_MAX, DeferredResponse};
-use crate::api;
+use super::deferred::Slot;
+use super::in_hand::{DeferredResponse, InHand, Unacknowledged, Unencoded};
 use crate::http::problem::Problem;
 use crate::http::response::{Encoder, Envelope, Reply};
 use crate::net::registry::Peer;
 use crate::net::time_for;
-use crate::node::{AckRequirement, Node, Reached};
+use crate::node::{AckRequirement, Node};
 use crate::observe::{Asked, Marks, Observer, Spent};
-use crate::wal::{Policy, Refusal};
+use crate::wal::{Policy, Refusal, Rescue};
 use std::io::{self, IoSlice};
-use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// From this many bytes on, answers go out though more requests are in hand.
 const FLUSH_BYTES: usize = 256 * 1024;
 
-/// An answer that acknowledges a write, and may not go out before the log has it.
-#[derive(Debug)]
-struct Unacknowledged {
-    /// Where it stands among the bytes; where it will, if it is not encoded yet.
-    answer: Range<usize>,
-    /// What is encoded once it is known how many replicas have the write.
-    unencoded: Option<Unencoded>,
-    offset: u64,
-    envelope: Envelope,
-    /// Its place among the marks.
-    mark: usize,
-}
-
-/// An answer that waits for replicas: it says how many have the write.
-#[derive(Debug)]
-struct Unencoded {
-    reply: Reply,
-    body: Vec<u8>,
-    sync: AckRequirement,
-    /// Who has it.
-    reached: Option<Reached>,
-}
-
 /// Answers that were made and not sent.
 #[derive(Debug)]
 pub(crate) struct Output {
-    bytes: Vec<u8>,
-    unacknowledged: Vec<Unacknowledged>,
-    /// The bodies of answers that are not encoded yet.
-    unencoded_bytes: usize,
-    /// Of the requests that they answer.
-    marks: Marks,
+    in_hand: InHand,
     /// What was spent on all of them since the last flush.
     spent: Spent,
     /// The status of the last problem that took the place of an answer, since it was asked for.
@@ -62,10 +34,7 @@ impl Output {
             false => crate::api::DURABLE_WRITTEN,
         };
         Output {
-            bytes: Vec::new(),
-            unacknowledged: Vec::new(),
-            unencoded_bytes: 0,
-            marks: Marks::default(),
+            in_hand: InHand::default(),
             spent: Spent::default(),
             revoked: None,
             encoder: Encoder::new(durable),
@@ -73,12 +42,12 @@ impl Output {
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.bytes.len() >= FLUSH_BYTES
+        self.in_hand.bytes.len() >= FLUSH_BYTES
     }
 
     /// Bytes that wait to be sent, except for the heads of answers that are not encoded yet.
     pub(crate) fn len(&self) -> usize {
-        self.bytes.len() + self.unencoded_bytes
+        self.in_hand.bytes.len() + self.in_hand.unencoded_bytes
     }
 
     /// Appends the answer to what was asked.
@@ -90,75 +59,30 @@ impl Output {
         body: &[u8],
         sync: Option<AckRequirement>,
     ) {
-        let start = self.bytes.len();
-        let (status, offset) = (reply.status.0, reply.offset);
-        let sync = sync.filter(|sync| sync.replicas > 0 && offset.is_some());
-        let unencoded = match sync {
-            None => {
-                self.encoder.encode(&mut self.bytes, envelope, &reply, body);
-                None
-            }
-            Some(sync) => Some(Unencoded {
-                reply,
-                body: body.to_vec(),
-                sync,
-                reached: None,
-            }),
-        };
-        self.unencoded_bytes += unencoded.as_ref().map_or(0, |answer| answer.body.len());
-        let mark = self.marks.push(asked, status, self.bytes.len() - start);
-        if let Some(offset) = offset {
-            self.unacknowledged.push(Unacknowledged {
-                answer: start..self.bytes.len(),
-                unencoded,
-                offset,
-                envelope,
-                mark,
-            });
-        }
+        self.in_hand
+            .push(&self.encoder, asked, envelope, reply, body, sync);
     }
 
     /// Takes what is known of the requests whose answers wait: of a stream, which is answered when it has ended.
     pub(crate) fn take_marks(&mut self) -> Marks {
-        std::mem::take(&mut self.marks)
+        std::mem::take(&mut self.in_hand.marks)
     }
 
     /// Takes out the one answer that waits, where it acknowledges a write and nothing else waits to be sent.
     pub(crate) fn take_unacknowledged(&mut self) -> Option<DeferredResponse> {
-        let [write] = &self.unacknowledged[..] else {
-            return None;
-        };
-        let is_alone = write.answer == (0..self.bytes.len()) && write.unencoded.is_none();
-        if !is_alone || self.bytes.len() > DEFERRED_BYTES_MAX {
-            return None;
-        }
-        let write = self.unacknowledged.pop()?;
-        Some(DeferredResponse {
-            bytes: std::mem::take(&mut self.bytes),
-            offset: Some(write.offset),
-            envelope: write.envelope,
-            marks: std::mem::take(&mut self.marks),
-        })
+        self.in_hand.take_unacknowledged()
     }
 
     /// Puts such an answer back, before anything else.
     pub(crate) fn put_back(&mut self, left: DeferredResponse) {
-        debug_assert!(self.bytes.is_empty(), "taken back before other answers are made");
-        self.bytes = left.bytes;
-        self.marks = left.marks;
-        self.unacknowledged
-            .extend(left.offset.map(|offset| Unacknowledged {
-                answer: 0..self.bytes.len(),
-                unencoded: None,
-                offset,
-                envelope: left.envelope,
-                mark: 0,
-            }));
+        self.in_hand.put_back(left);
     }
 
     /// Says that the body may come.
     pub(crate) fn push_continue(&mut self) {
-        self.bytes.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+        self.in_hand
+            .bytes
+            .extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
     }
 
     /// The status of the problem that has taken the place of the last answer, if one has since this was asked.
@@ -167,23 +91,28 @@ impl Output {
     }
 
     /// Waits for the log where an answer needs it, and then sends what the system takes at once. Returns how
-    /// many bytes that was; the rest is for [`Output::send_rest`].
+    /// many bytes that was; the rest is for [`Output::send_rest`]. `slot` lends the answers meanwhile to whoever gives
+    /// them up where the disk does not answer: then this is an error, and the client was answered.
     pub(crate) fn send(
         &mut self,
         node: &Node,
+        slot: &Arc<Slot>,
         observer: &Observer,
         peer: &Peer,
         go_on: impl Fn() -> bool,
     ) -> io::Result<usize> {
-        if self.bytes.is_empty() && self.unacknowledged.is_empty() {
+        if self.in_hand.bytes.is_empty() && self.in_hand.unacknowledged.is_empty() {
             return Ok(0);
         }
         // Offsets grow along a connection, as its requests are handled one after the other.
-        if let Some(last) = self.unacknowledged.last() {
-            let begun = Instant::now();
-            let waited = node.wait(last.offset);
+        if let Some(last) = self.in_hand.unacknowledged.last() {
+            let offset = last.offset;
+            let since = *self.in_hand.waits_since.get_or_insert_with(Instant::now);
+            slot.lend(&mut self.in_hand);
+            let waited = node.wait_since(offset, since, Arc::clone(slot) as Arc<dyn Rescue>);
+            slot.take_back(&mut self.in_hand)?;
             let has_log = Instant::now();
-            self.spent.log = has_log.duration_since(begun);
+            self.spent.log = has_log.duration_since(since);
             match waited {
                 Ok(()) => {
                     self.wait_for_replicas(node, has_log, go_on);
@@ -197,10 +126,11 @@ impl Output {
                 Err(refusal) => self.revoke(node.durable(), &refusal),
             }
             self.spent.replicas = has_log.elapsed();
-            self.unacknowledged.clear();
+            self.in_hand.unacknowledged.clear();
+            self.in_hand.waits_since = None;
         }
-        let sent = peer.transport.write_now(&self.bytes)?;
-        if sent == self.bytes.len() {
+        let sent = peer.transport.write_now(&self.in_hand.bytes)?;
+        if sent == self.in_hand.bytes.len() {
             peer.transport.flush()?;
             self.settle(observer, peer);
         }
@@ -216,15 +146,15 @@ impl Output {
         peer: &Peer,
         time: Duration,
     ) -> io::Result<()> {
-        let deadline = Instant::now() + time + time_for(self.bytes.len());
-        while sent < self.bytes.len() {
-            match peer.transport.write(&[IoSlice::new(&self.bytes[sent..])]) {
+        let deadline = Instant::now() + time + time_for(self.in_hand.bytes.len());
+        while sent < self.in_hand.bytes.len() {
+            match peer.transport.write(&[IoSlice::new(&self.in_hand.bytes[sent..])]) {
                 Ok(bytes) => sent += bytes,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
             // The socket's own timeout bounds each write, this one all of them.
-            if sent < self.bytes.len() && Instant::now() >= deadline {
+            if sent < self.in_hand.bytes.len() && Instant::now() >= deadline {
                 return Err(io::ErrorKind::TimedOut.into());
             }
         }
@@ -234,14 +164,14 @@ impl Output {
 
     /// Everything was sent.
     fn settle(&mut self, observer: &Observer, peer: &Peer) {
-        self.bytes.clear();
+        self.in_hand.bytes.clear();
         let spent = std::mem::take(&mut self.spent);
-        self.marks.settle(observer, peer, spent);
+        self.in_hand.marks.settle(observer, peer, spent);
     }
 
     /// Waits for the replicas that writes ask for.
     fn wait_for_replicas(&mut self, node: &Node, begun: Instant, go_on: impl Fn() -> bool) {
-        for write in &mut self.unacknowledged {
+        for write in &mut self.in_hand.unacknowledged {
             if let Some(answer) = &mut write.unencoded {
                 let (replicas, deadline) = (answer.sync.replicas, begun + answer.sync.timeout);
                 answer.reached = Some(node.wait_followers(write.offset, replicas, deadline, &go_on));
@@ -251,7 +181,8 @@ impl Output {
 
     /// Encodes the answers to writes that were waited for: they say how many replicas have them.
     fn finish_replicated(&mut self) {
-        if self.unacknowledged.iter().all(|write| write.unencoded.is_none()) {
+        let mut writes = self.in_hand.unacknowledged.iter();
+        if writes.all(|write| write.unencoded.is_none()) {
             return;
         }
         self.finish(|write| {
@@ -271,51 +202,14 @@ impl Output {
         self.finish(|write| (write.offset > durable).then(|| Problem::of_refusal(refusal)));
     }
 
-    /// Encodes the answers to writes that are not encoded yet, and puts a problem in place of those for which there
-    /// is one.
     fn finish(&mut self, problem: impl Fn(&Unacknowledged) -> Option<Problem>) {
-        self.unencoded_bytes = 0;
-        let answers = std::mem::take(&mut self.bytes);
-        let mut copied = 0;
-        let mut body = Vec::new();
-        for write in std::mem::take(&mut self.unacknowledged) {
-            let problem = problem(&write);
-            if problem.is_none() && write.unencoded.is_none() {
-                continue;
-            }
-            self.bytes.extend_from_slice(&answers[copied..write.answer.start]);
-            copied = write.answer.end;
-            let reply = match (problem, write.unencoded) {
-                (Some(problem), _) => {
-                    self.marks.set_status(write.mark, problem.kind.status);
-                    self.revoked = Some(problem.kind.status);
-                    problem.into_reply(&mut body)
-                }
-                (None, Some(answer)) => {
-                    body = answer.body;
-                    match answer.reached {
-                        Some(reached) => {
-                            let replicas = reached.replicas.to_string();
-                            answer.reply.header(api::HEADER_REPLICAS, &replicas)
-                        }
-                        None => answer.reply,
-                    }
-                }
-                (None, None) => continue,
-            };
-            let start = self.bytes.len();
-            self.encoder
-                .encode(&mut self.bytes, write.envelope, &reply, &body);
-            self.marks.set_bytes(write.mark, self.bytes.len() - start);
-        }
-        self.bytes.extend_from_slice(&answers[copied..]);
+        let revoked = self.in_hand.finish(&self.encoder, problem);
+        self.revoked = revoked.or(self.revoked);
     }
 
     /// Gives memory back, except for `bytes`.
     pub(crate) fn shrink_to(&mut self, bytes: usize) {
-        self.bytes.shrink_to(bytes);
-        self.marks.shrink_to(bytes);
-        self.unacknowledged.shrink_to(bytes / size_of::<Unacknowledged>());
+        self.in_hand.shrink_to(bytes);
     }
 }
 
@@ -344,7 +238,7 @@ mod tests {
         let why = "I/O error".to_owned();
         output.revoke(10, &Refusal::Unknown(Health::WriteFailed { why }));
 
-        let text = String::from_utf8(output.bytes).unwrap();
+        let text = String::from_utf8(output.in_hand.bytes).unwrap();
         let mut statuses = text.split("HTTP/1.1 ").skip(1).map(|answer| {
             let kept = ["read 1", "held", "lost 1", "read 2", "lost 2", "read 3"]
                 .into_iter()

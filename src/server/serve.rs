@@ -9,6 +9,7 @@ use crate::handlers::shared::Shared;
 use crate::http::problem::{self, Problem};
 use crate::net::budget::Budget;
 use crate::net::certificates::Certificates;
+use crate::net::handshakes::Handshakes;
 use crate::net::listener::{Listener, Service, Untaken};
 use crate::net::registry::{Registry, Seat};
 use crate::net::transport::{Client, Transport};
@@ -71,6 +72,7 @@ impl Server {
             shared: Shared {
                 budget: Budget::new(options.limits.in_flight_bytes_max),
                 registry: Registry::new(connections_max),
+                handshakes: Handshakes::new(connections_max),
                 limits: options.limits.with_sound_timeouts(),
                 tokens: options.tokens.map(LiveTokens::new),
                 certificates: options.certificates,
@@ -162,7 +164,10 @@ struct Connections<'scope, 'env> {
 impl Service for Connections<'_, '_> {
     fn take(&mut self, transport: Transport, client: Client) -> Result<(), Untaken> {
         let registry = &self.context.shared.registry;
-        let seat = registry.seat(transport, client).map_err(Untaken::Full)?;
+        let seat = registry.seat(transport, client).map_err(|transport| {
+            self.context.shared.handshakes.shed();
+            Untaken::Full(transport)
+        })?;
         self.spawn(seat).inspect_err(|_| registry.count_unserved())
     }
 

@@ -58,6 +58,7 @@ impl Appender {
     /// Hands a change over, for which room was reserved, and returns the offset just past its record.
     pub(crate) fn append(&mut self, timestamp_ms: u64, change: Change) -> u64 {
         let start = self.next;
+        self.shared.budget.take(change.held_bytes());
         self.next += change.record_bytes();
         let entry = Entry {
             start,

@@ -104,7 +104,7 @@ fn write<E>(log: &Log, source: &dyn Source, take: &mut dyn Take<Error = E>) -> R
     let start = source.tip();
     let _retained = log.shared.retention.retain(start);
     drop(everything);
-    log.wait(start).map_err(BackupError::Refused)?;
+    log.wait_led(start).map_err(BackupError::Refused)?;
     let mut feed = log.feed(Some(start)).map_err(BackupError::Feed)?;
     let header = Header {
         kind: Kind::Base,
@@ -132,7 +132,7 @@ fn write<E>(log: &Log, source: &dyn Source, take: &mut dyn Take<Error = E>) -> R
         }
     }
     let walked = source.tip();
-    log.wait(walked).map_err(BackupError::Refused)?;
+    log.wait_led(walked).map_err(BackupError::Refused)?;
     let (end, digest) = loop {
         let state = log.state();
         if state.0 >= walked {

@@ -1,4 +1,5 @@
-//! The bound on bytes handed to the log and not yet written.
+//! The bound on memory of what was handed to the log and is not yet written: records, and the pairs that they took out
+//! of the store.
 //!
 //! A stalled disk thus holds writers back before they take the store's lock, and the memory that waits for
 //! it is bounded. Who finds the budget used up has to see to it that something is written: it may itself
@@ -29,8 +30,8 @@ impl Budget {
         fits
     }
 
-    /// Takes room whether there is some or not: for records that no client waits for, as evictions, of
-    /// which a write makes few.
+    /// Takes room whether there is some or not: for records that no client waits for, as evictions, of which a write makes
+    /// few, and for what a record holds beside its bytes, which is known only when the change is made.
     pub(super) fn take(&self, bytes: u64) {
         self.used_bytes.fetch_add(bytes, Ordering::Relaxed);
     }

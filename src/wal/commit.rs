@@ -19,18 +19,21 @@
 //! - While the log has failed nobody leads and nobody waits: see [`Commit::fail`].
 //! - `is_led` changes under the lock of `inner` only.
 //! - Nothing waits, writes or runs deferred work under that lock.
+//! - A client is answered within its time limit, also where its thread leads and the disk does not answer: see
+//!   [`super::rescue`].
 
-use super::commit_queue::{CommitQueue, NextLeader, OnDurable, Verdict};
+use super::commit_queue::{CommitQueue, NextLeader, OnDurable, Verdict, Waiter};
 use super::error::{Health, Refusal};
 use super::flush::{Failure, Flushed};
 use super::options::Policy;
+use super::rescue::{Leader, Rescue};
 use super::watchers::Watchers;
 use super::watermarks::{Position, Watermarks};
 use crate::digest::Digest;
 use crate::histogram::Histogram;
 use crate::worker::Signal;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 pub(super) struct Commit {
@@ -45,10 +48,20 @@ pub(super) struct Commit {
     inner: Mutex<Inner>,
     /// Calls the log's thread.
     pub(super) log_thread: Signal,
+    /// The client of the thread that leads.
+    pub(super) leader: Leader,
     /// Woken whenever the log has grown.
     pub(super) watchers: Watchers,
     /// How long syncs took, of those that follow what clients write.
     pub(super) syncs: Histogram,
+}
+
+/// How long a thread waits, and what becomes of its client.
+pub(super) struct Wait {
+    pub(super) since: Instant,
+    pub(super) wait_max: Duration,
+    /// Called where the thread leads, and the disk does not answer in time.
+    pub(super) rescue: Option<Arc<dyn Rescue>>,
 }
 
 struct Inner {
@@ -73,6 +86,7 @@ impl Commit {
             is_led: AtomicBool::new(false),
             inner: Mutex::new(inner),
             log_thread: Signal::default(),
+            leader: Leader::default(),
             watchers: Watchers::default(),
             syncs: Histogram::default(),
         }
@@ -118,13 +132,25 @@ impl Commit {
 
     /// Returns when everything up to `offset` is durable, as the policy means it. `write` writes (and syncs)
     /// what waits in the channel; a thread that leads calls it.
-    pub(super) fn wait(
+    pub(super) fn wait_for(
         &self,
         offset: u64,
-        wait_max: Duration,
+        wait: Wait,
         mut write: impl FnMut() -> Result<Flushed, Failure>,
     ) -> Result<(), Refusal> {
-        let mut deadline = None;
+        let Wait {
+            since,
+            wait_max,
+            rescue,
+        } = wait;
+        let deadline = since + wait_max;
+        let mut lead = || {
+            let _rescued = rescue.as_ref().map(|rescue| {
+                let waited = wait_max;
+                self.leader.enter(deadline, waited, rescue)
+            });
+            self.lead_once(&mut write);
+        };
         while !self.watermarks.is_durable(offset) {
             let mut inner = self.lock();
             if self.watermarks.is_durable(offset) {
@@ -135,23 +161,52 @@ impl Commit {
             }
             if !self.is_led.swap(true, Ordering::Relaxed) {
                 drop(inner);
-                self.lead_once(&mut write);
+                lead();
                 continue;
             }
-            let waiter = inner.queue.enter(offset);
+            let waiter = inner.queue.enter(offset, true);
             drop(inner);
-            let deadline = *deadline.get_or_insert_with(|| Instant::now() + wait_max);
-            let verdict = match waiter.park_until(deadline) {
-                true => waiter.verdict(),
-                false => self.lock().queue.leave(&waiter),
-            };
-            match verdict {
+            match self.verdict(&waiter, deadline) {
                 Verdict::Wait => return Err(Refusal::TimedOut { waited: wait_max }),
-                Verdict::Lead => self.lead_once(&mut write),
+                Verdict::Lead => lead(),
                 Verdict::Covered | Verdict::Failed => {}
             }
         }
         Ok(())
+    }
+
+    /// As [`Commit::wait_for`], but never leads: where nobody does, the log's thread is called to. So it ends at its time
+    /// limit, whatever the disk does.
+    pub(super) fn wait_led(&self, offset: u64, wait_max: Duration) -> Result<(), Refusal> {
+        let mut deadline = None;
+        while !self.watermarks.is_durable(offset) {
+            let mut inner = self.lock();
+            if self.watermarks.is_durable(offset) {
+                return Ok(());
+            }
+            if !inner.health.takes_removals() {
+                return Err(Refusal::Unknown(inner.health.clone()));
+            }
+            let is_led = self.is_led.swap(true, Ordering::Relaxed);
+            let waiter = inner.queue.enter(offset, false);
+            drop(inner);
+            if !is_led {
+                self.log_thread.call();
+            }
+            let deadline = *deadline.get_or_insert_with(|| Instant::now() + wait_max);
+            if self.verdict(&waiter, deadline) == Verdict::Wait {
+                return Err(Refusal::TimedOut { waited: wait_max });
+            }
+        }
+        Ok(())
+    }
+
+    /// Sleeps until a thread that waits has its verdict, or until the deadline.
+    fn verdict(&self, waiter: &Arc<Waiter>, deadline: Instant) -> Verdict {
+        match waiter.park_until(deadline) {
+            true => waiter.verdict(),
+            false => self.lock().queue.leave(waiter),
+        }
     }
 
     /// Whether [`Commit::defer`] is worth a try: asked without the lock, so the answer may be old.
@@ -299,7 +354,6 @@ impl Drop for LostLeader<'_> {
 mod tests {
     use super::*;
     use crate::wal::error::Error;
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, AtomicUsize};
     use std::sync::mpsc;
     use std::thread;
@@ -311,6 +365,23 @@ mod tests {
             written,
             digest: None,
             bytes: 0,
+            held_bytes: 0,
+        }
+    }
+
+    impl Commit {
+        fn wait(
+            &self,
+            offset: u64,
+            wait_max: Duration,
+            write: impl FnMut() -> Result<Flushed, Failure>,
+        ) -> Result<(), Refusal> {
+            let wait = Wait {
+                since: Instant::now(),
+                wait_max,
+                rescue: None,
+            };
+            self.wait_for(offset, wait, write)
         }
     }
 

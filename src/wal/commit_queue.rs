@@ -29,15 +29,17 @@ pub(super) enum Verdict {
 /// A thread that waits for an offset.
 pub(super) struct Waiter {
     offset: u64,
+    may_lead: bool,
     verdict: AtomicU8,
     thread: Thread,
 }
 
 impl Waiter {
     /// Of this thread.
-    fn new(offset: u64) -> Waiter {
+    fn new(offset: u64, may_lead: bool) -> Waiter {
         Waiter {
             offset,
+            may_lead,
             verdict: AtomicU8::new(Verdict::Wait as u8),
             thread: thread::current(),
         }
@@ -89,14 +91,14 @@ pub(super) enum NextLeader {
     Nobody,
     /// A thread that waits; it knows already.
     Waiter,
-    /// Work is deferred, and no thread waits that could lead.
+    /// Somebody waits, or work is deferred, and no thread waits that may lead.
     LogThread,
 }
 
 impl CommitQueue {
-    /// Enters this thread.
-    pub(super) fn enter(&mut self, offset: u64) -> Arc<Waiter> {
-        let waiter = Arc::new(Waiter::new(offset));
+    /// Enters this thread. It is named to lead only where it may.
+    pub(super) fn enter(&mut self, offset: u64, may_lead: bool) -> Arc<Waiter> {
+        let waiter = Arc::new(Waiter::new(offset, may_lead));
         self.waiters.push(Arc::clone(&waiter));
         waiter
     }
@@ -142,13 +144,14 @@ impl CommitQueue {
 
     /// Names the next leader among those who are still in the queue, and wakes it.
     pub(super) fn name_leader(&mut self) -> NextLeader {
-        match self.waiters.pop() {
-            Some(next) => {
+        match self.waiters.iter().rposition(|waiter| waiter.may_lead) {
+            Some(at) => {
+                let next = self.waiters.swap_remove(at);
                 next.set(Verdict::Lead);
                 next.thread.unpark();
                 NextLeader::Waiter
             }
-            None if self.deferred.is_empty() => NextLeader::Nobody,
+            None if self.waiters.is_empty() && self.deferred.is_empty() => NextLeader::Nobody,
             None => NextLeader::LogThread,
         }
     }
@@ -172,7 +175,7 @@ mod tests {
     fn a_queue_serves_what_is_covered_and_names_one_leader() {
         let mut queue = CommitQueue::default();
         let done = Arc::new(Mutex::new(Vec::new()));
-        let [first, second, third] = [10, 20, 30].map(|offset| queue.enter(offset));
+        let [first, second, third] = [10, 20, 30].map(|offset| queue.enter(offset, true));
         for offset in [10, 20, 30] {
             let done = Arc::clone(&done);
             queue.defer(
@@ -208,13 +211,13 @@ mod tests {
     #[test]
     fn a_thread_that_gives_up_is_named_no_leader() {
         let mut queue = CommitQueue::default();
-        let waiter = queue.enter(10);
+        let waiter = queue.enter(10, true);
         assert!(!waiter.park_until(Instant::now()));
         assert_eq!(queue.leave(&waiter), Verdict::Wait);
         assert_eq!(queue.name_leader(), NextLeader::Nobody);
 
         // It was named between its deadline and its leaving: then it leads.
-        let waiter = queue.enter(10);
+        let waiter = queue.enter(10, true);
         assert_eq!(queue.name_leader(), NextLeader::Waiter);
         assert!(waiter.park_until(Instant::now() + Duration::from_secs(20)));
         assert_eq!(queue.leave(&waiter), Verdict::Lead);

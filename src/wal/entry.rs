@@ -28,6 +28,17 @@ impl Change {
             Change::Removed { pair, .. } => removal_bytes(pair.key()),
         }
     }
+
+    /// Memory that it takes beside the bytes of its record, until it is written: its place in the channel, and the pair
+    /// that it took out of the store. The store counts that no longer.
+    pub(super) fn held_bytes(&self) -> u64 {
+        let freed = match self {
+            Change::Put { replaced, .. } => replaced.as_ref().map(|(pair, _)| pair),
+            Change::Removed { pair, .. } => Some(pair),
+        };
+        let freed_bytes = freed.map_or(0, |pair| pair.bytes().allocated_bytes());
+        (size_of::<WriteRequest>() + freed_bytes) as u64
+    }
 }
 
 /// Bytes of the record of a pair that is put.

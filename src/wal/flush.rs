@@ -12,6 +12,8 @@ pub(super) struct Flushed {
     pub(super) digest: Option<Digest>,
     /// Bytes of records that this took.
     pub(super) bytes: u64,
+    /// What these held of the budget.
+    pub(super) held_bytes: u64,
 }
 
 /// Which step failed: what follows from it differs.

@@ -18,6 +18,7 @@ use super::last_record::LastRecord;
 use super::locks::Locks;
 use super::marker::{Marker, Role};
 use super::options::{Options, Policy};
+use super::rescue::Rescue;
 use super::retention::Retention;
 use super::segments::Segments;
 use super::shared::{Shared, Waiter};
@@ -25,7 +26,7 @@ use super::stall::Stall;
 use super::term::{LogId, Term};
 use super::watermarks::Position;
 use super::writer::Writer;
-use super::{compaction, log_thread, recovery};
+use super::{compaction, log_thread, recovery, rescuer};
 use crate::digest::Digest;
 use crate::histogram::Counts;
 use crate::record::Record;
@@ -38,17 +39,18 @@ use std::time::{Duration, Instant};
 
 /// The log of an open directory.
 ///
-/// Opening it locks the directory. Starting it starts the threads `log` and `compact`, which end when the log
-/// is closed or dropped.
+/// Opening it locks the directory. Starting it starts the threads `log`, `compact` and `rescue`, which end when the
+/// log is closed or dropped.
 pub(crate) struct Log {
     pub(super) shared: Arc<Shared>,
     /// What the log says that the digest of the store is.
     digest_expected: Option<Digest>,
     /// Where the log ended when it was opened, if no key was in it.
     empty_at: Option<u64>,
-    /// The threads `log` and `compact`.
+    /// The threads `log`, `compact` and `rescue`.
     log_thread: Option<Worker>,
     compactor: Option<Worker>,
+    rescuer: Option<Worker>,
 }
 
 impl Log {
@@ -117,6 +119,7 @@ impl Log {
                 empty_at: recovered.is_empty.then_some(next),
                 log_thread: None,
                 compactor: None,
+                rescuer: None,
             },
             appender,
         ))
@@ -140,7 +143,9 @@ impl Log {
         let cannot = || Error::io("cannot start the threads of", self.shared.dir.path());
         let log_thread = log_thread::start(&self.shared, Arc::clone(&source)).map_err(cannot())?;
         let compactor = compaction::start(&self.shared, source).map_err(cannot())?;
+        let rescuer = rescuer::start(&self.shared).map_err(cannot())?;
         (self.log_thread, self.compactor) = (Some(log_thread), Some(compactor));
+        self.rescuer = Some(rescuer);
         Ok(())
     }
 
@@ -176,7 +181,7 @@ impl Log {
             if waited > self.shared.options.wait_max {
                 return Err(Refusal::Busy { waited });
             }
-            match self.shared.wait(self.shared.appended()) {
+            match self.shared.wait_led(self.shared.appended()) {
                 // Room that others have reserved is handed over or given back in no time.
                 Ok(()) => std::thread::yield_now(),
                 Err(Refusal::TimedOut { waited }) => return Err(Refusal::Busy { waited }),
@@ -195,6 +200,23 @@ impl Log {
     /// writing itself.
     pub(crate) fn wait(&self, offset: u64) -> Result<(), Refusal> {
         self.shared.wait(offset)
+    }
+
+    /// As [`Log::wait`], for a client that waits since then. Where this thread does the writing and the disk does not
+    /// answer within the time limit, `rescue` is called by another thread.
+    pub(crate) fn wait_since(
+        &self,
+        offset: u64,
+        since: Instant,
+        rescue: Arc<dyn Rescue>,
+    ) -> Result<(), Refusal> {
+        self.shared.wait_since(offset, since, Some(rescue))
+    }
+
+    /// As [`Log::wait`], but leaves the writing to other threads: so it ends within the time limit, whatever the disk
+    /// does.
+    pub(crate) fn wait_led(&self, offset: u64) -> Result<(), Refusal> {
+        self.shared.wait_led(offset)
     }
 
     /// Whether it is worth a try to [`Log::defer`].

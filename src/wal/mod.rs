@@ -12,6 +12,7 @@
 //! | `shared`, `locks` | what its threads share; its locks, and their order |
 //! | `appender`, `entry` | where records get their offsets; changes on their way to the file |
 //! | `commit`, `commit_queue`, `watermarks` | group commit: who writes, who waits, how far the log is |
+//! | `rescue`, `rescuer` | answers the client of a thread that a hanging disk holds |
 //! | `writer`, `write_buffer`, `flush` | the end of the log: from the channel to the file; what a write came to |
 //! | `segment` | a file that is written |
 //! | `dir_watch` | notices what others do to the files of a log that is open |
@@ -82,6 +83,8 @@ mod recovery;
 mod regular;
 mod repair;
 mod report;
+mod rescue;
+mod rescuer;
 mod retention;
 mod room;
 mod segment;
@@ -130,6 +133,7 @@ pub(crate) use recovery::{SEGMENT_BYTES_CEILING, UNWRITTEN_BYTES_CEILING};
 #[cfg(test)]
 pub(crate) use report::Lost;
 pub(crate) use report::{Damage, Report};
+pub(crate) use rescue::Rescue;
 pub(crate) use shared::Waiter;
 pub(crate) use snapshot::{Snapshot, SnapshotError};
 pub use term::Term;

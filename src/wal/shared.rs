@@ -2,7 +2,7 @@
 
 use super::branch::History;
 use super::budget::Budget;
-use super::commit::Commit;
+use super::commit::{Commit, Wait};
 use super::compaction_state::CompactionState;
 use super::dir::Dir;
 use super::disk::Disk;
@@ -11,6 +11,7 @@ use super::error::Refusal;
 use super::flush::{Failure, Flushed};
 use super::locks::Locks;
 use super::options::Options;
+use super::rescue::Rescue;
 use super::retention::Retention;
 use super::segments::Segments;
 use super::stall::Stall;
@@ -71,7 +72,7 @@ impl Shared {
         let mut writer = self.locks.writer();
         let _at_work = self.writing.begin();
         let flushed = writer.write()?;
-        self.budget.give_back(flushed.bytes);
+        self.budget.give_back(flushed.held_bytes);
         if self.options.policy.acknowledges_synced() && flushed.bytes > 0 {
             let begun = Instant::now();
             writer.sync()?;
@@ -81,7 +82,28 @@ impl Shared {
     }
 
     pub(super) fn wait(&self, offset: u64) -> Result<(), Refusal> {
-        self.commit.wait(offset, self.options.wait_max, || self.write())
+        self.wait_since(offset, Instant::now(), None)
+    }
+
+    /// As [`Shared::wait`], for somebody who waits since then. Where this thread leads past its time limit, `rescue` is
+    /// called.
+    pub(super) fn wait_since(
+        &self,
+        offset: u64,
+        since: Instant,
+        rescue: Option<Arc<dyn Rescue>>,
+    ) -> Result<(), Refusal> {
+        let wait = Wait {
+            since,
+            wait_max: self.options.wait_max,
+            rescue,
+        };
+        self.commit.wait_for(offset, wait, || self.write())
+    }
+
+    /// As [`Shared::wait`], but leaves the writing to other threads.
+    pub(super) fn wait_led(&self, offset: u64) -> Result<(), Refusal> {
+        self.commit.wait_led(offset, self.options.wait_max)
     }
 }
 

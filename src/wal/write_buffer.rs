@@ -23,6 +23,8 @@ const KEPT_BYTES: usize = 1 << 20;
 pub(super) struct WriteBuffer {
     requests: Receiver<WriteRequest>,
     bytes: Vec<u8>,
+    /// What its records hold of the budget.
+    held_bytes: u64,
     /// The branches that begin in it.
     branches: Vec<Branch>,
     /// The record before its end, where it is known.
@@ -35,6 +37,7 @@ impl WriteBuffer {
         WriteBuffer {
             requests,
             bytes: Vec::new(),
+            held_bytes: 0,
             branches: Vec::new(),
             last: None,
             digest: Digest::default(),
@@ -47,6 +50,11 @@ impl WriteBuffer {
 
     pub(super) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
+    }
+
+    /// What its records hold of the budget.
+    pub(super) fn held_bytes(&self) -> u64 {
+        self.held_bytes
     }
 
     /// The digest of the store at its end.
@@ -86,6 +94,7 @@ impl WriteBuffer {
                     last,
                 } => {
                     self.bytes.extend_from_slice(&bytes);
+                    self.held_bytes += bytes.len() as u64;
                     self.branches.extend(branches);
                     self.last = last;
                 }
@@ -96,11 +105,12 @@ impl WriteBuffer {
     /// Empties it after a write. Returns the branches that have begun with what was written.
     pub(super) fn clear_written(&mut self) -> impl Iterator<Item = Branch> {
         self.bytes.clear();
+        self.held_bytes = 0;
         self.bytes.shrink_to(KEPT_BYTES);
         self.branches.drain(..)
     }
 
-    /// Drops all that it has, and all that waits in the channel. Returns the bytes of their records.
+    /// Drops all that it has, and all that waits in the channel. Returns what that held of the budget.
     pub(super) fn drop_waiting(&mut self) -> u64 {
         let mut dropped = 0;
         loop {
@@ -108,7 +118,7 @@ impl WriteBuffer {
             if self.bytes.is_empty() {
                 return dropped;
             }
-            dropped += self.bytes.len() as u64;
+            dropped += std::mem::take(&mut self.held_bytes);
             self.bytes.clear();
             self.branches.clear();
             self.last = None;
@@ -134,6 +144,7 @@ impl WriteBuffer {
             },
         };
         let at = self.bytes.len();
+        self.held_bytes += entry.change.record_bytes() + entry.change.held_bytes();
         record.encode(entry.start, &mut self.bytes);
         self.last = LastRecord::of_bytes(entry.start, &self.bytes[at..]);
         let end = entry.start + record.encoded_bytes() as u64;
@@ -227,6 +238,26 @@ mod tests {
         sender.send(WriteRequest::One(removed)).unwrap();
         buffer.fill();
         assert_eq!(buffer.digest(), Digest::default());
+    }
+
+    #[test]
+    fn a_record_holds_what_it_took_out_of_the_store() {
+        let (mut buffer, sender) = buffer();
+        let value = vec![b'v'; 100_000];
+        let put = Entry {
+            start: 0,
+            timestamp_ms: 0,
+            change: Change::Put {
+                pair: Pair::new(b"a", b"value"),
+                replaced: Some((Pair::new(b"a", &value), 7)),
+            },
+        };
+        sender.send(WriteRequest::One(put)).unwrap();
+        buffer.fill();
+        assert!((100_000..140_000).contains(&buffer.held_bytes()));
+        assert!(buffer.bytes().len() < 100);
+        assert_eq!(buffer.clear_written().count(), 0);
+        assert_eq!(buffer.held_bytes(), 0);
     }
 
     #[test]

@@ -136,7 +136,7 @@ impl Writer {
         self.buffer.fill();
         self.catch_up()?;
         if self.buffer.is_empty() && self.next_segment_at.is_none() {
-            return Ok(self.flushed(0));
+            return Ok(self.flushed(0, 0));
         }
         let room = self
             .segment_bytes_max
@@ -151,9 +151,10 @@ impl Writer {
         }
         let bytes = self.buffer.bytes().len() as u64;
         self.position += bytes;
+        let held_bytes = self.buffer.held_bytes();
         let begun = self.buffer.clear_written();
         begun.for_each(|branch| self.history.note(branch));
-        Ok(self.flushed(bytes))
+        Ok(self.flushed(bytes, held_bytes))
     }
 
     /// Writes what a start could not.
@@ -198,11 +199,12 @@ impl Writer {
         Failure::Write(Error::io("cannot write", &self.segment.path)(error))
     }
 
-    fn flushed(&self, bytes: u64) -> Flushed {
+    fn flushed(&self, bytes: u64, held_bytes: u64) -> Flushed {
         Flushed {
             written: self.position,
             digest: (!self.follows).then_some(self.buffer.digest()),
             bytes,
+            held_bytes,
         }
     }
 
@@ -282,7 +284,7 @@ impl Writer {
         self.start_segment()
     }
 
-    /// Drops what is not written yet, and returns its bytes. Nothing may be appended meanwhile, and the log
+    /// Drops what is not written yet, and returns what it held of the budget. Nothing may be appended meanwhile, and the log
     /// must continue in a new segment: see [`Writer::skip_forward`].
     pub(super) fn drop_waiting(&mut self) -> u64 {
         self.buffer.drop_waiting()

@@ -309,3 +309,62 @@ fn a_large_value_makes_room_in_many_steps() {
     assert_eq!(digest(&node), before, "replay comes to the same");
     assert!(TcpStream::connect(node.address()).is_ok());
 }
+
+/// The highest resident memory of a node while something is done.
+fn highest_resident(node: &Server, work: impl FnOnce()) -> u64 {
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let watcher = scope.spawn(|| {
+            let mut highest = 0;
+            while !is_over.load(Relaxed) {
+                highest = highest.max(node.resident_bytes());
+                thread::yield_now();
+            }
+            highest
+        });
+        work();
+        is_over.store(true, Relaxed);
+        watcher.join().unwrap()
+    })
+}
+
+/// Bytes of records that may wait to be written in these tests.
+const UNWRITTEN: u64 = 4 * MIB;
+
+/// Many clients append to one large value, or give it another deadline: a value is made anew by a few of them at a time.
+#[test]
+fn edits_of_one_large_value_are_bounded() {
+    const CLIENTS: usize = 32;
+    let node = start(&["--max-unwritten", "4MiB"]);
+    node.client()
+        .put("/kv/log?upsert=true", &vec![b'v'; 2_000_000])
+        .expect(201);
+    let done = AtomicU64::new(0);
+    let highest = highest_resident(&node, || {
+        thread::scope(|scope| {
+            for number in 0..CLIENTS {
+                let (node, done) = (&node, &done);
+                scope.spawn(move || {
+                    let mut client = node.client();
+                    let body = match number % 2 {
+                        0 => serde_json::json!({"append": "x"}),
+                        _ => serde_json::json!({"ttl": 1000}),
+                    };
+                    for _ in 0..10 {
+                        let answer = client.json("PATCH", "/kv/log", &body);
+                        assert!([200, 503].contains(&answer.status), "{answer:?}");
+                        done.fetch_add(u64::from(answer.is_success()), Relaxed);
+                    }
+                });
+            }
+        });
+    });
+    assert!(done.load(Relaxed) > 0);
+    let bound = 2 * MIB + IN_FLIGHT + UNWRITTEN + CLIENTS as u64 * CONNECTION + BESIDE;
+    assert!(
+        highest < bound,
+        "{} MiB resident of {} allowed",
+        highest / MIB,
+        bound / MIB
+    );
+}

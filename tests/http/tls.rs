@@ -235,6 +235,77 @@ fn a_handshake_has_a_limit_of_bytes() {
     );
 }
 
+/// A hello of 20,000 bytes of which the last byte does not come.
+fn half_a_hello(node: &Server) -> TcpStream {
+    let mut socket = TcpStream::connect(node.address()).unwrap();
+    let mut hello = vec![1, 0, 0x4e, 0x21, 3, 3];
+    hello.resize(20_000, b'a');
+    for piece in hello.chunks(16_000) {
+        let length = (piece.len() as u16).to_be_bytes();
+        // It may have been cut by then.
+        let _ = socket.write_all(&[&[0x16, 3, 1][..], &length, piece].concat());
+    }
+    socket.set_nonblocking(true).unwrap();
+    socket
+}
+
+fn has_ended(mut socket: &TcpStream) -> bool {
+    !matches!(socket.read(&mut [0; 100]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+}
+
+/// What handshakes hold that do not end is a part of what is in flight.
+#[test]
+fn long_handshakes_that_do_not_end_have_a_budget() {
+    let (_dir, ca, pair) = certificates();
+    let bounds = [
+        "--header-timeout",
+        "1h",
+        "--max-in-flight",
+        "4MiB",
+        "--max-value",
+        "64KiB",
+    ];
+    let node = Server::start(&[&pair.flags()[..], &bounds].concat());
+    // Each holds 32 KiB: there is room for some 60 of them.
+    let sockets: Vec<TcpStream> = (0..300).map(|_| half_a_hello(&node)).collect();
+    eventually("most are cut", || {
+        sockets.iter().filter(|socket| has_ended(socket)).count() > 200
+    });
+    let mut client = TlsClient::connect(node.address(), &ca);
+    client.send(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let (head, body) = client.answer();
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    let text = String::from_utf8(body).unwrap();
+    let held = text
+        .lines()
+        .find_map(|line| line.strip_prefix("pykv_http_in_flight_bytes "))
+        .and_then(|bytes| bytes.parse::<f64>().ok());
+    assert!(
+        held.is_some_and(|bytes| (1024.0 * 1024.0..4.0 * 1024.0 * 1024.0).contains(&bytes)),
+        "{held:?}"
+    );
+}
+
+/// Connections on which nothing comes do not keep out others until their time is over.
+#[test]
+fn handshakes_that_do_not_move_give_way() {
+    let (_dir, ca, pair) = certificates();
+    let flags = [
+        &pair.flags()[..],
+        &["--header-timeout", "1h", "--max-connections", "8"],
+    ]
+    .concat();
+    let node = Server::start(&flags);
+    let _still: Vec<TcpStream> = (0..8)
+        .map(|_| TcpStream::connect(node.address()).unwrap())
+        .collect();
+    let (url, file) = (url(&node), ca.file());
+    eventually("another is served", || {
+        let get = ["get", "x", "--server", &url, "--tls-ca", &file];
+        pykv(&get).run().code == Some(1)
+    });
+}
+
 #[test]
 fn a_cluster_speaks_tls_catches_up_and_fails_over() {
     let (_dir, ca, pair) = certificates();

@@ -6,6 +6,7 @@
 //! writes the log, `fdatasync` and `fsync` are what sync files; sockets use other calls), and a small tmpfs
 //! is filled. Where the system allows neither, the test says so and is skipped.
 
+use crate::common::client::{BYTES, encode};
 use crate::common::small_disk::SmallDisk;
 use crate::common::{Client, Response, Server, eventually, node::Setup, poll, skip};
 use rustix::process::{Pid, Signal, kill_process};
@@ -296,6 +297,73 @@ fn a_disk_that_hangs() {
     eventually("the node is ready again", || client.get("/readyz").status == 200);
     assert_eq!(writer.join().unwrap(), 201);
     ledger.assert_kept(&node);
+}
+
+/// Every writer is answered within its time limit on a disk that does not answer, also the one whose thread is in the
+/// kernel with the write of all; and the node is not ready.
+#[test]
+fn a_disk_that_hangs_keeps_no_writer() {
+    for (policy, call) in [("always", "fdatasync"), ("everysec", "pwrite64")] {
+        let node = Server::start(&["--fsync", policy, "--write-timeout", "1s"]);
+        let mut client = node.client();
+        client.put("/kv/a?upsert=true", b"1").expect(201);
+        let fault = match Fault::tamper(&node, call, "delay_enter=600000000") {
+            Ok(fault) => fault,
+            Err(why) => return skip("a_disk_that_hangs_keeps_no_writer", &why),
+        };
+        let unknown = |answer: Response| {
+            let problem = answer.expect(503).body_json();
+            assert_eq!(problem["outcome"], "unknown", "{problem}");
+        };
+        // Alone, and so the one that writes; then others behind it, each in its own way.
+        unknown(client.put("/kv/first?upsert=true", b"1"));
+        thread::scope(|scope| {
+            for number in 0..4 {
+                let node = &node;
+                scope.spawn(move || unknown(node.client().put(&format!("/kv/{number}?upsert=true"), b"1")));
+            }
+            scope.spawn(|| {
+                let mut client = node.client();
+                let put = |key: &str| encode("PUT", &format!("/kv/{key}?upsert=true"), &BYTES, b"1");
+                let get = encode("GET", "/kv/a", &[], b"");
+                client
+                    .send(&[put("p"), get.clone(), put("q"), get].concat())
+                    .unwrap();
+                unknown(client.response(false).unwrap());
+                client.response(false).unwrap().expect(200);
+                unknown(client.response(false).unwrap());
+                client.response(false).unwrap().expect(200);
+            });
+        });
+        eventually("the node is not ready", || node.get("/readyz").status == 503);
+        node.get("/kv/a").expect(200);
+        drop(fault);
+        eventually("the node takes writes", || {
+            node.client().put("/kv/after?upsert=true", b"1").is_success()
+        });
+        eventually("the node is ready", || node.get("/readyz").status == 200);
+    }
+}
+
+/// A client that leads with more than one answer in hand gets each of them.
+#[test]
+fn a_disk_that_hangs_keeps_no_pipeline() {
+    let node = Server::start(&["--fsync", "always", "--write-timeout", "1s"]);
+    let mut client = node.client();
+    client.put("/kv/a?upsert=true", b"1").expect(201);
+    let fault = match Fault::tamper(&node, "fdatasync", "delay_enter=600000000") {
+        Ok(fault) => fault,
+        Err(why) => return skip("a_disk_that_hangs_keeps_no_pipeline", &why),
+    };
+    let get = encode("GET", "/kv/a", &[], b"");
+    let put = encode("PUT", "/kv/b?upsert=true", &BYTES, b"1");
+    client.send(&[get, put.clone(), put].concat()).unwrap();
+    client.response(false).unwrap().expect(200);
+    client.response(false).unwrap().expect_problem(503);
+    let last = client.response(false).unwrap();
+    assert_eq!(last.header("Connection"), Some("close"));
+    last.expect_problem(503);
+    drop(fault);
 }
 
 #[test]

@@ -91,6 +91,7 @@ impl<'a> Connection<'a> {
             },
             held_bytes: self.input.capacity_for_more() + self.output.len(),
             charge: &mut self.charge,
+            peer: self.peer,
         };
         let scratch = &mut self.scratch;
         let made = make_answer(
@@ -301,6 +302,7 @@ impl<'a> Connection<'a> {
             usage,
             held_bytes: self.input.capacity_for_more() + self.output.len(),
             charge: &mut self.charge,
+            peer: self.peer,
         };
         room.take(more).is_ok()
     }

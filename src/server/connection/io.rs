@@ -72,7 +72,7 @@ impl Connection<'_> {
         let shared = self.context.shared;
         let sent = self
             .output
-            .send(self.context.node, &shared.observer, self.peer, || {
+            .send(self.context.node, &self.slot, &shared.observer, self.peer, || {
                 !shared.is_stopping()
             })?;
         if self.output.len() > 0 {

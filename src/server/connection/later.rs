@@ -153,7 +153,7 @@ impl<'a> Connection<'a> {
 /// Waits until replicas have all that the node shows now.
 fn acknowledged(node: &Node, connection: ConnectionHandle<'_>, sync: AckRequirement) -> Result<(), Aborted> {
     let offset = node.visible();
-    node.wait(offset)
+    node.wait_led(offset)
         .map_err(|refusal| Aborted::Unacknowledged(Problem::of_refusal(&refusal)))?;
     let deadline = Instant::now() + sync.timeout;
     let reached = node.wait_followers(offset, sync.replicas, deadline, || !connection.is_stopping());

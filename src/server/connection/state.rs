@@ -89,7 +89,7 @@ pub(crate) struct Pending<'a> {
 /// A connection and all that it holds.
 pub(crate) struct Connection<'a> {
     pub(crate) context: Context<'a>,
-    pub(crate) peer: &'a Peer,
+    pub(crate) peer: &'a Arc<Peer>,
     pub(crate) input: Input,
     pub(crate) output: Output,
     pub(crate) scratch: Scratch,

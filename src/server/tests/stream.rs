@@ -8,6 +8,7 @@ use crate::handlers::sink::Sink;
 use crate::http::Limits;
 use crate::http::response::{Body, Encoder, Envelope, Media, Reply};
 use crate::net::budget::{Budget, Use};
+use crate::net::handshakes::Handshakes;
 use crate::net::registry::{Peer, Registry};
 use crate::net::transport::{Client, Transport};
 use crate::observe::Observer;
@@ -57,6 +58,7 @@ fn on_a_line(limits: Limits, work: impl FnOnce(ConnectionHandle<'_>, &Shared, Tc
         history: Default::default(),
         budget: Budget::new(limits.in_flight_bytes_max),
         registry: Registry::new(1),
+        handshakes: Handshakes::new(1),
         stopper: server.stopper.clone(),
         limits,
     };
