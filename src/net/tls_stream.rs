@@ -15,7 +15,7 @@ use rustls::{ServerConfig, ServerConnection};
 use std::fmt;
 use std::io::{self, BufRead, IoSlice, Write};
 use std::mem::MaybeUninit;
-use std::net::{Shutdown, TcpStream};
+use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};

@@ -22,7 +22,7 @@ use crate::http::problem::Problem;
 use crate::http::response::{Encoder, Envelope};
 use crate::net::registry::Peer;
 use crate::node::Node;
-use crate::observe::{Marks, Observer, Spent};
+use crate::observe::{Observer, Spent};
 use crate::wal::{Refusal, Rescue};
 use std::io;
 use std::net::Shutdown;
