@@ -5,6 +5,7 @@
 //! - Nothing under the machine's lock waits or asks: what the node is like is looked up before.
 
 use super::question::Answer;
+use super::report::Holder;
 use super::state::Machine;
 use crate::boot_clock::{BootInstant, Fence};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -18,8 +19,8 @@ pub(crate) struct Desk {
     inner: Mutex<Inner>,
     changed: Condvar,
     fence: Fence,
-    /// What the other members answered when somebody last wanted to see the cluster, and when.
-    seen: Mutex<Option<(Instant, Vec<Answer>)>>,
+    /// What the other members answered when somebody last wanted to see the cluster: when, and under which primary.
+    seen: Mutex<Option<(Instant, Option<Holder>, Vec<Answer>)>>,
 }
 
 struct Inner {
@@ -56,14 +57,18 @@ impl Desk {
     }
 
     /// What the other members answer to one who wants to see the cluster: they are asked once for all who want that at
-    /// about one time.
-    pub(crate) fn see_others(&self, ask: impl FnOnce() -> Vec<Answer>) -> Vec<Answer> {
+    /// about one time, under one primary.
+    pub(crate) fn see_others(
+        &self,
+        holder: Option<&Holder>,
+        ask: impl FnOnce() -> Vec<Answer>,
+    ) -> Vec<Answer> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         match &*seen {
-            Some((at, answers)) if at.elapsed() < SEEN_FOR => answers.clone(),
+            Some((at, of, answers)) if at.elapsed() < SEEN_FOR && of.as_ref() == holder => answers.clone(),
             _ => {
                 let answers = ask();
-                *seen = Some((Instant::now(), answers.clone()));
+                *seen = Some((Instant::now(), holder.cloned(), answers.clone()));
                 answers
             }
         }

@@ -4,8 +4,9 @@
 //! that was answered is missing there, and nobody waits for the lease to end.
 
 use super::facts::{Facts, Step};
+use super::membership::members_of;
 use super::registers::{self, Order, Sync};
-use super::request::{Request, Txn};
+use super::request::Request;
 use super::state::{Drain, Machine, Pending, Stage};
 
 impl Machine {
@@ -20,8 +21,19 @@ impl Machine {
             to: Some(to.clone()),
             until: None,
             is_stop: false,
+            is_given_up: false,
         });
         Ok(to)
+    }
+
+    /// Nobody waits for [`Machine::switchover`] any more: one that has not come to an end is given up. Whether another
+    /// node may become primary all the same, since this one has stepped down.
+    pub fn withdraw_switchover(&mut self) -> bool {
+        match &mut self.drain {
+            Some(drain) => drain.is_given_up = !drain.is_stop,
+            None => return !matches!(self.stage, Stage::Leading(_)),
+        }
+        false
     }
 
     /// Whether a handover is under way.
@@ -32,13 +44,14 @@ impl Machine {
     /// The node is to stop: a primary hands over first, if another node can take over.
     pub fn stop(&mut self, facts: &Facts) {
         self.is_stopping = true;
-        self.wish = None;
+        self.pause_request = None;
         let to = self.heir(None, facts).ok();
         if let Stage::Leading(_) = self.stage {
             self.drain = Some(Drain {
                 to,
                 until: None,
                 is_stop: true,
+                is_given_up: false,
             });
         }
     }
@@ -52,11 +65,12 @@ impl Machine {
         if to == Some(self.config.node.as_str()) {
             return Err(own("it is the primary already"));
         }
+        let followers = members_of(Some(view), facts);
         let mut refused = Vec::new();
         let mut able = Vec::new();
         let others = view.members.keys().filter(|node| **node != self.config.node);
         for node in others.filter(|node| to.is_none_or(|to| to == node.as_str())) {
-            let follower = facts.followers.iter().find(|follower| follower.node == *node);
+            let follower = followers.iter().find(|follower| follower.node == *node);
             let why = match follower {
                 None => "it does not follow the primary".to_owned(),
                 Some(follower) if follower.silence > self.config.silence_max => {
@@ -88,15 +102,20 @@ impl Machine {
     /// Goes on with a handover.
     pub(super) fn drain(&mut self, now: u64, facts: &Facts) -> Option<Step> {
         let ttl = self.ttl();
+        let followers = members_of(self.view.as_ref(), facts);
         let drain = self.drain.as_mut()?;
         // Whoever stops the process does not wait for long.
         let patience = if drain.is_stop { ttl / 4 } else { ttl / 2 };
+        if drain.is_given_up {
+            self.drain = None;
+            return Some(Step::Release);
+        }
         let Some(until) = drain.until else {
             drain.until = Some(now + patience);
             return Some(Step::Hold(patience));
         };
         let has_all = |to: &String| {
-            let follower = facts.followers.iter().find(|follower| follower.node == *to);
+            let follower = followers.iter().find(|follower| follower.node == *to);
             follower.is_some_and(|follower| follower.offset >= facts.appended)
         };
         let is_even = drain.to.as_ref().is_none_or(has_all) && facts.written >= facts.appended;
@@ -165,16 +184,5 @@ impl Machine {
             self.stage = Stage::Following;
             self.followed = None;
         }
-    }
-
-    /// Leaves the cluster, as a replica does that stops.
-    pub(super) fn leave(&mut self) -> Step {
-        if !self.is_registered || self.failure.is_some() {
-            self.stage = Stage::Stopped;
-            return Step::Stopped;
-        }
-        self.is_registered = false;
-        let txn = Txn::default().delete(&registers::member_key(&self.config.node));
-        self.ask(Pending::Status, Request::Txn(txn))
     }
 }

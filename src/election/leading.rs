@@ -8,6 +8,7 @@
 //!   the name.
 
 use super::facts::{Facts, Step};
+use super::membership::members_of;
 use super::question::{Answer, Ask, Confirm};
 use super::registers::{self, Failsafe, Status, Sync};
 use super::request::{Compare, Request};
@@ -28,6 +29,9 @@ impl Machine {
         }
         if let Some(why) = leading.lost.clone() {
             return self.step_down(why);
+        }
+        if self.is_displaced() {
+            return self.step_down("another process answers at its address".to_owned());
         }
         if self.is_stopping && self.drain.is_none() {
             self.stop(facts);
@@ -155,14 +159,15 @@ impl Machine {
         let Stage::Leading(leading) = &self.stage else {
             return Some(facts.written);
         };
+        let followers = members_of(self.view.as_ref(), facts);
         let offset_of = |node: &String| {
-            let follower = facts.followers.iter().find(|follower| follower.node == *node);
+            let follower = followers.iter().find(|follower| follower.node == *node);
             follower.map_or(0, |follower| follower.offset)
         };
         leading
             .standbys
-            .required()
-            .iter()
+            .required
+            .keys()
             .map(offset_of)
             .chain([facts.written])
             .min()
@@ -283,6 +288,7 @@ impl Machine {
 
     pub(super) fn confirmed(&mut self, sent: u64, now: u64, answers: &[Answer]) {
         let ttl = self.ttl();
+        self.see_processes(answers);
         let Stage::Leading(leading) = &mut self.stage else {
             return;
         };

@@ -6,6 +6,7 @@
 //! | `machine` | what a node does next, and what it learns |
 //! | `lead`, `leading` | the primary: what it keeps of its lease, and what it does |
 //! | `standby_set`, `standbys` | who must have its writes |
+//! | `membership` | which process is the node of an address |
 //! | `drain` | how it hands over |
 //! | `racing` | who may take over, and why another one may not |
 //! | `registers` | the keys in etcd, and what stands in them |
@@ -31,6 +32,7 @@
 //! - A node takes writes only before its deadline, and only after `sync` names it.
 //! - Who waits for a standby does so before `sync` names the standby, and until `sync` does not name it any more. So
 //!   each node in `sync` has every write that was answered.
+//! - A process counts as the node of an address only while etcd names it there.
 //! - With standbys in `sync`, only these and its primary may take over.
 //! - A primary that etcd does not answer continues only while every node in `failsafe` promises not to take over. A node
 //!   that is not in `failsafe` does not take over at all.
@@ -42,6 +44,7 @@ mod facts;
 mod lead;
 mod leading;
 mod machine;
+mod membership;
 mod question;
 mod racing;
 mod registers;
@@ -53,9 +56,9 @@ mod state;
 mod view;
 
 pub(crate) use desk::Desk;
-pub use facts::{Config, Facts, Follower, Remembered, Step};
+pub use facts::{Config, Facts, Follower, Remembered, Standby, Step};
 pub use question::{Answer, Ask, Confirm, Question, Sealed};
 pub use registers::{Leader, Member};
-pub use report::{Holder, MemberReport, Report};
+pub use report::{Holder, MemberReport, Outage, Report};
 pub use request::{Compare, Failure, FailureKind, Operation, Pair, Reply, Request, Txn};
 pub use state::Machine;

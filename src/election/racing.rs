@@ -7,7 +7,7 @@ use super::facts::{Facts, Remembered, Step};
 use super::question::{Answer, Ask, Confirm};
 use super::registers;
 use super::request::{Compare, Request, Txn};
-use super::state::{Machine, Pending, Stage};
+use super::state::{Machine, PauseRequest, Pending, Stage};
 use super::view::View;
 
 impl Machine {
@@ -89,6 +89,9 @@ impl Machine {
 
     /// A reason that holds even if an operator orders the takeover.
     fn unfit(&self, view: &View, facts: &Facts) -> Option<String> {
+        if let Some(why) = self.occupied() {
+            return Some(why);
+        }
         if let Some(key) = &view.broken {
             return Some(format!("the key {key} in etcd holds what no node writes there"));
         }
@@ -240,6 +243,10 @@ impl Machine {
         }
         let term = view.term_number().max(facts.number()).saturating_add(1);
         let mut txn = Txn::when(Compare::Absent(registers::LEADER.to_owned()))
+            .and(Compare::Value(
+                registers::member_key(&self.config.node),
+                registers::text(&self.member()),
+            ))
             .and(View::unchanged(registers::TERM, view.term.as_ref()))
             .and(View::unchanged(registers::SYNC, view.sync.as_ref()))
             .put_under(
@@ -270,9 +277,27 @@ impl Machine {
         self.answers = None;
     }
 
+    /// The time for [`Machine::force`] is over. Whether the node may take over all the same, since etcd was asked.
+    pub fn withdraw_force(&mut self) -> bool {
+        self.forced_until = 0;
+        self.answers = None;
+        matches!(self.stage, Stage::Acquiring { .. } | Stage::Promoting { .. })
+    }
+
     /// Pauses takeovers, or resumes them.
     pub fn pause(&mut self, is_paused: bool) {
-        self.wish = Some(is_paused);
+        self.pause_request = Some(PauseRequest {
+            is_paused,
+            is_in_doubt: false,
+        });
+    }
+
+    /// Nobody waits for [`Machine::pause`] any more: etcd is not asked again. Whether it may be done all the same, since
+    /// etcd was asked.
+    pub fn withdraw_pause(&mut self) -> bool {
+        let is_on_its_way = self.pending == Pending::Pause;
+        let request = self.pause_request.take();
+        is_on_its_way || request.is_some_and(|request| request.is_in_doubt)
     }
 
     /// This node's state, as it tells another member.
@@ -280,6 +305,9 @@ impl Machine {
         let confirmed = confirm.map(|confirm| self.confirm(now, confirm, facts));
         let obstacle = match &confirmed {
             Some(Err(why)) => Some(why.clone()),
+            _ if matches!(self.stage, Stage::Promoting { .. } | Stage::Leading(_)) => {
+                Some("it is taking over".to_owned())
+            }
             _ => self.why_not(now, facts).or_else(|| self.unsure(now)),
         };
         Answer {

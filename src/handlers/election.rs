@@ -6,7 +6,7 @@ use super::status::{json, passed};
 use super::stream::{Answer, LateResponse};
 use crate::address::Address;
 use crate::api::{self, ClusterMember, ClusterView, Elected, Paused};
-use crate::election::{self, Ask, Desk, Question, Report, Sealed};
+use crate::election::{self, Ask, Desk, Machine, Question, Report, Sealed};
 use crate::http::problem::{self, Problem};
 use crate::http::request::Head;
 use crate::http::response::Reply;
@@ -82,13 +82,16 @@ fn view(node: &Node, desk: &Desk) -> ClusterView {
         (report, own, machine.cluster().to_owned())
     });
     let own_address = node.cluster().address();
-    let others = report.members.iter().map(|member| member.node.clone());
+    let there = report.members.iter().filter(|member| member.gone_for.is_none());
+    let others = there.map(|member| member.node.clone());
     let ask = Ask {
         addresses: others.filter(|address| address != own_address).collect(),
         confirm: None,
         time_max: MEMBERS_TIME_MAX.as_nanos() as u64,
     };
-    let mut answers = desk.see_others(|| replication::ask_members(node, &name, &ask));
+    let mut answers = desk.see_others(report.holder.as_ref(), || {
+        replication::ask_members(node, &name, &ask)
+    });
     answers.push(own);
     let primary = answers.iter().find(|answer| answer.is_primary);
     let mut members: Vec<ClusterMember> = report
@@ -103,6 +106,7 @@ fn view(node: &Node, desk: &Desk) -> ClusterView {
         let own = election::MemberReport {
             node: own_address.to_owned(),
             is_standby: false,
+            gone_for: None,
         };
         members.push(cluster_member(&own, answers.last(), primary));
     }
@@ -115,8 +119,9 @@ fn view(node: &Node, desk: &Desk) -> ClusterView {
         primary: report.holder.as_ref().map(|holder| holder.node.clone()),
         term: report.holder.as_ref().map(|holder| holder.term),
         read_ms: (report.viewed_at > 0).then(|| now.saturating_sub(report.viewed_at) / 1_000_000),
-        etcd_error: report.failure,
-        failsafe: report.is_confirmed,
+        etcd_error: report.outage.as_ref().map(|outage| outage.why.clone()),
+        etcd_silent_seconds: report.outage.as_ref().map(|outage| seconds(outage.time)),
+        failsafe: report.confirmed.is_some(),
         paused: report.is_paused,
         members,
     }
@@ -138,17 +143,54 @@ fn cluster_member(
         offset: answer.map(|answer| answer.written),
         lag_bytes: answer
             .zip(primary)
+            // Offsets of two terms are of two histories: their difference is no lag.
+            .filter(|(answer, primary)| answer.term == primary.term)
             .map(|(answer, primary)| primary.missing_bytes(answer.written)),
         standby: member.is_standby,
-        lease_left_seconds: answer
-            .and_then(|answer| answer.lease_left)
-            .map(|left| Duration::from_nanos(left).as_secs_f64()),
+        lease_left_seconds: answer.and_then(|answer| answer.lease_left).map(seconds),
+        gone_seconds: member.gone_for.map(seconds),
         obstacle: match answer {
             Some(answer) if answer.is_primary => None,
             Some(answer) => answer.obstacle.clone(),
-            None => Some("it does not answer".to_owned()),
+            None => Some(match member.gone_for {
+                Some(time) => format!("not seen for {}", span(time)),
+                None => "it does not answer".to_owned(),
+            }),
         },
     }
+}
+
+fn seconds(nanoseconds: u64) -> f64 {
+    Duration::from_nanos(nanoseconds).as_secs_f64()
+}
+
+/// A time as people say it.
+fn span(nanoseconds: u64) -> String {
+    let seconds = Duration::from_nanos(nanoseconds).as_secs();
+    humantime::format_duration(Duration::from_secs(seconds)).to_string()
+}
+
+/// Refuses what needs etcd while it does not answer: says what holds meanwhile, and what to do.
+fn needs_etcd(report: &Report) -> Result<(), Problem> {
+    let Some(outage) = &report.outage else {
+        return Ok(());
+    };
+    let meanwhile = match &report.confirmed {
+        Some(primary) => format!("{primary} stays primary while every other node confirms it"),
+        None => "no node becomes primary before it does".to_owned(),
+    };
+    let why = format!(
+        "etcd has not answered this node for {} ({}), and nothing was done; {meanwhile}; bring etcd back, and send this \
+         again",
+        span(outage.time),
+        outage.why
+    );
+    Err(Problem::new(problem::NOT_READY, why).retry_after(1))
+}
+
+fn report_of(node: &Node, desk: &Desk) -> Report {
+    let facts = node.facts();
+    desk.look(|machine| machine.report(election_now(), &facts))
 }
 
 /// `POST /switchover`
@@ -159,6 +201,7 @@ pub(crate) fn switchover<'a>(context: Context<'a>, head: &Head<'_>) -> Result<An
     let to = to.map(|to| address(&to)).transpose()?;
     if node.role() != Role::Primary {
         let Some(primary) = node.primary() else {
+            needs_etcd(&report_of(node, desk))?;
             let why = "there is no primary that could hand over: `pykv cluster` says why no node takes over";
             return Err(Problem::new(problem::NO_PRIMARY, why).retry_after(1));
         };
@@ -166,6 +209,7 @@ pub(crate) fn switchover<'a>(context: Context<'a>, head: &Head<'_>) -> Result<An
         return Err(elsewhere(&context, &primary, api::PATH_SWITCHOVER, &query));
     }
     Ok(Answer::Later(Box::new(move |workspace| {
+        needs_etcd(&report_of(node, desk))?;
         let facts = node.facts();
         let begun = desk.call(|machine| machine.switchover(to.as_deref(), &facts));
         begun.map_err(|refused| not_able(&refused))?;
@@ -186,7 +230,15 @@ pub(crate) fn switchover<'a>(context: Context<'a>, head: &Head<'_>) -> Result<An
                 let why = obstacle.unwrap_or_else(|| "this node remains the primary".to_owned());
                 Err(Problem::new(problem::NOT_READY, why).retry_after(1))
             }
-            None => Err(no_primary_yet()),
+            None => Err(match desk.call(Machine::withdraw_switchover) {
+                true => may_be_done(
+                    "the primary has stepped down, and no other node is primary yet: one may be soon",
+                ),
+                false => {
+                    let why = "the other node did not get the rest of the log in time: this node remains the primary";
+                    Problem::new(problem::NOT_READY, why).retry_after(1)
+                }
+            }),
         }
     })))
 }
@@ -205,6 +257,7 @@ pub(crate) fn failover<'a>(context: Context<'a>, head: &Head<'_>) -> Result<Answ
     }
     let facts = node.facts();
     let report = desk.look(|machine| machine.report(election_now(), &facts));
+    needs_etcd(&report)?;
     if let Some(holder) = &report.holder {
         let why = format!(
             "{} is primary in term {}: `pykv switchover --to {to}` hands over without a loss",
@@ -230,8 +283,13 @@ pub(crate) fn failover<'a>(context: Context<'a>, head: &Head<'_>) -> Result<Answ
         match changed {
             Some(holder) => Ok(LateResponse::Reply(json(workspace.scratch, &elected(&holder)))),
             None => {
-                let facts = node.facts();
-                let report = desk.look(|machine| machine.report(election_now(), &facts));
+                let report = report_of(node, desk);
+                if desk.call(Machine::withdraw_force) {
+                    return Err(may_be_done(
+                        "etcd was asked to make this node primary, and has not answered",
+                    ));
+                }
+                needs_etcd(&report)?;
                 match report.obstacle {
                     Some(why) => Err(not_able(&[(to, why)])),
                     None => Err(no_primary_yet()),
@@ -246,6 +304,7 @@ pub(crate) fn pause<'a>(node: &'a Node, head: &Head<'_>, is_paused: bool) -> Res
     let [] = target::parameters(head.query, [])?;
     let desk = desk(node)?;
     Ok(Answer::Later(Box::new(move |workspace| {
+        needs_etcd(&report_of(node, desk))?;
         desk.call(|machine| machine.pause(is_paused));
         let deadline = Instant::now() + CHANGE_TIME_MAX;
         let done = desk.wait_for(deadline, |machine| {
@@ -254,7 +313,13 @@ pub(crate) fn pause<'a>(node: &'a Node, head: &Head<'_>, is_paused: bool) -> Res
         match done {
             Some(paused) => Ok(LateResponse::Reply(json(workspace.scratch, &Paused { paused }))),
             None => {
-                let why = "etcd does not answer: it is done once it does";
+                if desk.call(Machine::withdraw_pause) {
+                    return Err(may_be_done(
+                        "etcd was asked for it, and has not said that it is done",
+                    ));
+                }
+                needs_etcd(&report_of(node, desk))?;
+                let why = "it was not done in time, and is not tried any more";
                 Err(Problem::new(problem::NOT_READY, why).retry_after(1))
             }
         }
@@ -312,6 +377,14 @@ fn not_able(refused: &[(String, String)]) -> Problem {
         .map(|(node, why)| format!("{node}: {why}"))
         .collect();
     Problem::new(problem::NOT_ABLE, reasons.join("; "))
+}
+
+/// It was begun, and nobody can say yet what comes of it.
+fn may_be_done(why: &str) -> Problem {
+    let why = format!("it may have been done, or be done yet: {why}; `pykv cluster` shows what holds");
+    Problem::new(problem::UNKNOWN_OUTCOME, why)
+        .outcome("unknown")
+        .retry_after(1)
 }
 
 fn no_primary_yet() -> Problem {

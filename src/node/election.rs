@@ -8,7 +8,7 @@
 
 use super::{Node, PromoteError, Promotion, hold::Hold};
 use crate::boot_clock::Fence;
-use crate::election::{Desk, Facts, Follower, Remembered};
+use crate::election::{Desk, Facts, Follower, Remembered, Standby};
 use crate::wal::{EtcdMark, Health, Refusal, Role, Term};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -16,6 +16,11 @@ use std::time::Duration;
 /// How often, and how far apart, it is tried to become primary where something is being applied still.
 const TRIES_MAX: usize = 10;
 const TRY_EVERY: Duration = Duration::from_millis(20);
+
+/// How the election names a process.
+pub(super) fn process_name(process: u64) -> String {
+    format!("{process:016x}")
+}
 
 impl Node {
     /// Whether etcd decides if this node is primary.
@@ -41,6 +46,7 @@ impl Node {
         };
         let followers = self.followers().into_iter().map(|follower| Follower {
             node: follower.address,
+            process: process_name(follower.process),
             offset: follower.offset,
             silence: follower.silent_for.as_nanos() as u64,
         });
@@ -122,8 +128,10 @@ impl Node {
     }
 
     /// From now on a write waits for these followers, however few are asked for.
-    pub(crate) fn require_followers(&self, addresses: Vec<String>) {
-        self.followers.require(addresses);
+    pub(crate) fn require_followers(&self, standbys: &[Standby]) {
+        // A process of another name does not exist, so nothing counts as had by it.
+        let id = |standby: &Standby| u64::from_str_radix(&standby.process, 16).unwrap_or(0);
+        self.followers.require(standbys.iter().map(id).collect());
     }
 
     /// Holds writers for a handover.

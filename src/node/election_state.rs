@@ -1,6 +1,7 @@
 //! What a node keeps for an election that etcd decides.
 
 use super::cluster_status::Options;
+use super::election::process_name;
 use crate::boot_clock::{BootInstant, Fence};
 use crate::election::{Desk, Machine};
 use crate::wal::EtcdMark;
@@ -22,7 +23,7 @@ impl Election {
     pub(super) fn new(options: &Options, process: u64, mark: Option<EtcdMark>, fence: Fence) -> Election {
         let desk = options.election.clone().map(|mut config| {
             config.node.clone_from(&options.address);
-            config.process = format!("{process:016x}");
+            config.process = process_name(process);
             fence.set(0);
             Desk::new(Machine::new(config), fence.clone())
         });

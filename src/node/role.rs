@@ -280,7 +280,9 @@ impl Node {
         if was_peer || was_follower {
             self.remember(self.role());
         }
-        was_peer || was_follower
+        let desk = self.election.desk.as_ref();
+        let was_shown = desk.is_some_and(|desk| desk.look(|machine| machine.forget(address)));
+        was_peer || was_follower || was_shown
     }
 
     /// The nodes that follow this one.

@@ -94,11 +94,16 @@ impl Elector<'_> {
                     .follow_leader(&leader.node, &leader.process, leader.term);
             }
             Step::Require(nodes) => {
-                log::info!("writes wait for: {}", nodes.join(", "));
-                self.node.require_followers(nodes);
+                let names: Vec<&str> = nodes.iter().map(|standby| standby.node.as_str()).collect();
+                match names.is_empty() {
+                    true => log::info!("writes wait for no replica"),
+                    false => log::info!("writes wait for {}", names.join(" and ")),
+                }
+                self.node.require_followers(&nodes);
             }
             Step::Hold(time) => self.node.hold_for_handover(Duration::from_nanos(time)),
             Step::Release => self.node.release_writers(),
+            Step::Warn(what) => log::warn!("{what}"),
             Step::Remember(seen) => self.node.remember_etcd(seen),
             Step::Wait(until) => {
                 let left = Duration::from_nanos(until.saturating_sub(election_now()));
