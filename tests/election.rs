@@ -688,20 +688,77 @@ fn what_does_not_go_together_is_refused_in_one_line() {
         ),
         (&["serve", "--etcd", &old, "--cluster", "a"], "3.4"),
     ] {
-        let dir = tempfile::tempdir().unwrap();
-        let output = pykv(args)
-            .arg("--listen")
-            .arg("127.0.0.1:0")
-            .dir(&dir.path().join("data"))
-            .expect(2);
-        let lines = output
-            .stderr
-            .lines()
-            .filter(|line| line.starts_with("pykv:"))
-            .count();
-        assert!(output.stderr.contains(said) && lines == 1, "{args:?}: {output:?}");
-        assert!(!dir.path().join("data").exists(), "{args:?}");
+        is_refused_in_one_line(args, said);
     }
+}
+
+#[test]
+fn an_address_that_leads_nowhere_and_a_password_in_a_url_are_refused_in_one_line() {
+    let here = "http://127.0.0.1:1";
+    for (args, said) in [
+        (
+            &["serve", "--etcd", "http://u:secret@h:1", "--cluster", "a"][..],
+            "--etcd-password-file",
+        ),
+        (
+            &[
+                "serve",
+                "--etcd",
+                here,
+                "--cluster",
+                "a",
+                "--advertise",
+                "nonsense",
+            ],
+            "HOST:PORT",
+        ),
+        (
+            &[
+                "serve",
+                "--etcd",
+                here,
+                "--cluster",
+                "a",
+                "--advertise",
+                "http://h:1",
+            ],
+            "HOST:PORT",
+        ),
+        (
+            &[
+                "serve",
+                "--etcd",
+                here,
+                "--cluster",
+                "a",
+                "--sync-replicas",
+                "1",
+                "--max-lag-on-failover",
+                "1MiB",
+            ],
+            "--sync-replicas",
+        ),
+    ] {
+        is_refused_in_one_line(args, said);
+    }
+}
+
+#[track_caller]
+fn is_refused_in_one_line(args: &[&str], said: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let output = pykv(args)
+        .arg("--listen")
+        .arg("127.0.0.1:0")
+        .dir(&dir.path().join("data"))
+        .expect(2);
+    let lines = output
+        .stderr
+        .lines()
+        .filter(|line| line.starts_with("pykv:"))
+        .count();
+    assert!(output.stderr.contains(said) && lines == 1, "{args:?}: {output:?}");
+    assert!(!output.stderr.contains("secret"), "{output:?}");
+    assert!(!dir.path().join("data").exists(), "{args:?}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! One thing is done at a time. What a change of state waits for is written as a [`Pending`].
 
 use super::facts::{Facts, Remembered, Step};
-use super::lead::Leading;
+use super::leadership::Leadership;
 use super::question::{Answer, Ask, Confirm};
 use super::registers;
 use super::request::{Failure, FailureKind, Reply, Request, Txn};
@@ -187,10 +187,10 @@ impl Machine {
     fn see(&mut self, now: u64, view: View) {
         self.see_own_key(now, &view);
         self.see_members(now, &view);
-        self.order = match (self.order.take(), &view.order) {
+        self.stepped_down = match (self.stepped_down.take(), &view.stepped_down) {
             (_, None) => None,
-            (Some((known, at)), Some(order)) if known == *order => Some((known, at)),
-            (_, Some(order)) => Some((order.clone(), now)),
+            (Some((known, at)), Some(seen)) if known == *seen => Some((known, at)),
+            (_, Some(seen)) => Some((seen.clone(), now)),
         };
         let own = view
             .leader
@@ -244,6 +244,7 @@ impl Machine {
         self.retry_at = now + self.ttl() / 12;
         self.read_at = 0;
         self.failure = Some(failure.why);
+        self.is_cut_off |= self.is_stopping;
         match pending {
             // etcd no longer knows the lease: the next step asks for a new one.
             Pending::Register | Pending::Reacquire if failure.kind == FailureKind::NoLease => {
@@ -284,7 +285,7 @@ impl Machine {
         let deadline = self.lease.as_ref().map_or(0, Lease::deadline);
         let etcd = self.view.as_ref().map_or(0, |view| view.etcd);
         match promoted {
-            Ok(()) => self.stage = Stage::Leading(Box::new(Leading::new(term, etcd, deadline))),
+            Ok(()) => self.stage = Stage::Leading(Box::new(Leadership::new(term, etcd, deadline))),
             Err(why) => {
                 self.stage = Stage::Following;
                 self.obstacle = Some(why);
@@ -324,6 +325,16 @@ impl Machine {
             return Err(format!("etcd names {} as the primary", named.node));
         }
         // Whatever the other one says, it is some leases at most.
+        let is_new = !self
+            .promised
+            .as_ref()
+            .is_some_and(|(leader, until)| *leader == confirm.leader && now < *until);
+        if is_new {
+            self.warning = Some(format!(
+                "etcd does not answer {}: this node confirms it as the primary, and does not take over meanwhile",
+                confirm.leader.node
+            ));
+        }
         let until = now + confirm.time.clamp(self.ttl(), 8 * self.ttl());
         self.promised = Some((confirm.leader.clone(), until));
         self.answers = None;

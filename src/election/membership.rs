@@ -9,6 +9,7 @@
 //! - What such a process has counts for nothing: the primary looks only at followers that etcd names.
 
 use super::facts::{Facts, Follower, Step};
+use super::occupant::{Found, Occupant};
 use super::question::{Answer, Ask};
 use super::registers::{self, Member};
 use super::request::{Compare, Request, Txn};
@@ -17,27 +18,6 @@ use super::view::View;
 
 /// Nodes that are gone and shown all the same.
 const GONE_MAX: usize = 16;
-
-/// Another process that etcd names at this node's address.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Occupant {
-    member: Member,
-    found: Found,
-    /// When it was first seen.
-    since: u64,
-    /// When the address is to be asked again.
-    ask_at: u64,
-    is_reported: bool,
-}
-
-/// Who answers at the address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Found {
-    Nobody,
-    /// This process: the key is what a former run has left.
-    Own,
-    Another,
-}
 
 impl Machine {
     /// Whether etcd has this node's key, under the present lease.
@@ -205,7 +185,7 @@ impl Machine {
 
     /// Leaves the cluster, as a replica does that stops.
     pub(super) fn leave(&mut self) -> Step {
-        if !self.is_registered() || self.failure.is_some() {
+        if !self.is_registered() || self.is_cut_off {
             self.stage = Stage::Stopped;
             return Step::Stopped;
         }

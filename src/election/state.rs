@@ -1,10 +1,10 @@
-//! The machine's state. What it does is in `machine`, `leading`, `standbys`, `drain` and `racing`.
+//! The machine's state. What it does is in `machine`, `membership`, `primary`, `standbys`, `handover` and `racing`.
 
 use super::facts::{Config, Step};
-use super::lead::Leading;
-use super::membership::Occupant;
+use super::leadership::Leadership;
+use super::occupant::Occupant;
 use super::question::Answer;
-use super::registers::{self, Leader, Order};
+use super::registers::{self, Leader, SteppedDown};
 use super::request::{Compare, Request, Txn};
 use super::view::View;
 use std::collections::BTreeMap;
@@ -57,7 +57,7 @@ pub(super) enum Stage {
     Promoting {
         term: u64,
     },
-    Leading(Box<Leading>),
+    Leading(Box<Leadership>),
     /// It has stepped down in order, and gives the key away.
     Releasing {
         term: u64,
@@ -105,13 +105,15 @@ pub struct Machine {
     pub(super) race_at: u64,
     /// Why this node does not take over.
     pub(super) obstacle: Option<String>,
-    /// An order, and when it was first seen.
-    pub(super) order: Option<(Order, u64)>,
+    /// That the last primary has stepped down, and when it was first seen.
+    pub(super) stepped_down: Option<(SteppedDown, u64)>,
     /// Until when the operator wants this node to take over, whatever it lacks.
     pub(super) forced_until: u64,
-    pub(super) drain: Option<Drain>,
+    pub(super) handover: Option<Handover>,
     pub(super) pause_request: Option<PauseRequest>,
     pub(super) is_stopping: bool,
+    /// Etcd did not answer since the node was to stop: it is not asked any more.
+    pub(super) is_cut_off: bool,
     /// When this process first looked.
     pub(super) started_at: Option<u64>,
 }
@@ -126,7 +128,7 @@ pub(super) struct PauseRequest {
 
 /// A handover that has begun.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Drain {
+pub(super) struct Handover {
     /// Who takes over; none where nobody can, and the node stops all the same.
     pub(super) to: Option<String>,
     /// When it is given up; none where it has not begun.
@@ -162,11 +164,12 @@ impl Machine {
             answers: None,
             race_at: 0,
             obstacle: None,
-            order: None,
+            stepped_down: None,
             forced_until: 0,
-            drain: None,
+            handover: None,
             pause_request: None,
             is_stopping: false,
+            is_cut_off: false,
             started_at: None,
         }
     }
@@ -182,6 +185,11 @@ impl Machine {
     /// The name of the cluster.
     pub fn cluster(&self) -> &str {
         &self.config.cluster
+    }
+
+    /// Whether the node is to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.is_stopping
     }
 
     /// Whether nothing is to be done any more.

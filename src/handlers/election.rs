@@ -6,7 +6,7 @@ use super::status::{json, passed};
 use super::stream::{Answer, LateResponse};
 use crate::address::Address;
 use crate::api::{self, ClusterMember, ClusterView, Elected, Paused};
-use crate::election::{self, Ask, Desk, Machine, Question, Report, Sealed};
+use crate::election::{self, Ask, Machine, Question, Report, Sealed, SharedMachine};
 use crate::http::problem::{self, Problem};
 use crate::http::request::Head;
 use crate::http::response::Reply;
@@ -25,7 +25,7 @@ const FORCE_TIME: Duration = Duration::from_secs(15);
 /// How long other members may take to say how they are.
 const MEMBERS_TIME_MAX: Duration = Duration::from_secs(1);
 
-fn desk(node: &Node) -> Result<&Desk, Problem> {
+fn shared(node: &Node) -> Result<&SharedMachine, Problem> {
     node.election().ok_or_else(|| {
         let why = "this node was started without --etcd; `pykv promote` makes a replica the primary";
         Problem::new(problem::NOT_ELECTED, why)
@@ -40,7 +40,7 @@ pub(crate) fn question(
     scratch: &mut Scratch,
 ) -> Result<Reply, Problem> {
     let [] = target::parameters(head.query, [])?;
-    let desk = desk(node)?;
+    let shared = shared(node)?;
     let question: Option<Sealed<Question>> = serde_json::from_slice(body).ok();
     let question = question.and_then(Sealed::open).ok_or_else(|| {
         Problem::new(
@@ -49,7 +49,7 @@ pub(crate) fn question(
         )
     })?;
     let facts = node.facts();
-    let answer = desk.look(|machine| {
+    let answer = shared.look(|machine| {
         let is_same = machine.cluster() == question.cluster;
         is_same.then(|| machine.answer(election_now(), question.confirm.as_ref(), &facts))
     });
@@ -65,18 +65,18 @@ pub(crate) fn question(
 /// `GET /cluster`
 pub(crate) fn cluster<'a>(node: &'a Node, head: &Head<'_>) -> Result<Answer<'a>, Problem> {
     let [] = target::parameters(head.query, [])?;
-    let desk = desk(node)?;
+    let shared = shared(node)?;
     Ok(Answer::Later(Box::new(move |workspace| {
-        let view = view(node, desk);
+        let view = view(node, shared);
         Ok(LateResponse::Reply(json(workspace.scratch, &view)))
     })))
 }
 
 /// What this node knows, and what the others say of themselves.
-fn view(node: &Node, desk: &Desk) -> ClusterView {
+fn view(node: &Node, shared: &SharedMachine) -> ClusterView {
     let facts = node.facts();
     let now = election_now();
-    let (report, own, name) = desk.look(|machine| {
+    let (report, own, name) = shared.look(|machine| {
         let report = machine.report(now, &facts);
         let own = machine.answer(now, None, &facts);
         (report, own, machine.cluster().to_owned())
@@ -89,7 +89,7 @@ fn view(node: &Node, desk: &Desk) -> ClusterView {
         confirm: None,
         time_max: MEMBERS_TIME_MAX.as_nanos() as u64,
     };
-    let mut answers = desk.see_others(report.holder.as_ref(), || {
+    let mut answers = shared.see_others(report.holder.as_ref(), || {
         replication::ask_members(node, &name, &ask)
     });
     answers.push(own);
@@ -188,20 +188,20 @@ fn needs_etcd(report: &Report) -> Result<(), Problem> {
     Err(Problem::new(problem::NOT_READY, why).retry_after(1))
 }
 
-fn report_of(node: &Node, desk: &Desk) -> Report {
+fn report_of(node: &Node, shared: &SharedMachine) -> Report {
     let facts = node.facts();
-    desk.look(|machine| machine.report(election_now(), &facts))
+    shared.look(|machine| machine.report(election_now(), &facts))
 }
 
 /// `POST /switchover`
 pub(crate) fn switchover<'a>(context: Context<'a>, head: &Head<'_>) -> Result<Answer<'a>, Problem> {
     let [to] = target::parameters(head.query, ["to"])?;
     let node = context.node;
-    let desk = desk(node)?;
+    let shared = shared(node)?;
     let to = to.map(|to| address(&to)).transpose()?;
     if node.role() != Role::Primary {
         let Some(primary) = node.primary() else {
-            needs_etcd(&report_of(node, desk))?;
+            needs_etcd(&report_of(node, shared))?;
             let why = "there is no primary that could hand over: `pykv cluster` says why no node takes over";
             return Err(Problem::new(problem::NO_PRIMARY, why).retry_after(1));
         };
@@ -209,13 +209,13 @@ pub(crate) fn switchover<'a>(context: Context<'a>, head: &Head<'_>) -> Result<An
         return Err(elsewhere(&context, &primary, api::PATH_SWITCHOVER, &query));
     }
     Ok(Answer::Later(Box::new(move |workspace| {
-        needs_etcd(&report_of(node, desk))?;
+        needs_etcd(&report_of(node, shared))?;
         let facts = node.facts();
-        let begun = desk.call(|machine| machine.switchover(to.as_deref(), &facts));
+        let begun = shared.call(|machine| machine.switchover(to.as_deref(), &facts));
         begun.map_err(|refused| not_able(&refused))?;
         let own = node.cluster().address();
         let deadline = Instant::now() + CHANGE_TIME_MAX;
-        let changed = desk.wait_for(deadline, |machine| {
+        let changed = shared.wait_for(deadline, |machine| {
             let report = machine.report(election_now(), &facts);
             let is_settled = !report.is_handing_over;
             match report.holder.filter(|_| is_settled) {
@@ -230,7 +230,7 @@ pub(crate) fn switchover<'a>(context: Context<'a>, head: &Head<'_>) -> Result<An
                 let why = obstacle.unwrap_or_else(|| "this node remains the primary".to_owned());
                 Err(Problem::new(problem::NOT_READY, why).retry_after(1))
             }
-            None => Err(match desk.call(Machine::withdraw_switchover) {
+            None => Err(match shared.call(Machine::withdraw_switchover) {
                 true => may_be_done(
                     "the primary has stepped down, and no other node is primary yet: one may be soon",
                 ),
@@ -247,7 +247,7 @@ pub(crate) fn switchover<'a>(context: Context<'a>, head: &Head<'_>) -> Result<An
 pub(crate) fn failover<'a>(context: Context<'a>, head: &Head<'_>) -> Result<Answer<'a>, Problem> {
     let [to, accept_loss] = target::parameters(head.query, ["to", "accept_loss"])?;
     let node = context.node;
-    let desk = desk(node)?;
+    let shared = shared(node)?;
     let missing = |field: &'static str, why: &'static str| Problem::new(problem::BAD_QUERY, why).field(field);
     let to = to.ok_or_else(|| missing("to", "name the node that is to be primary, as host:port"))?;
     let to = address(&to)?;
@@ -256,7 +256,7 @@ pub(crate) fn failover<'a>(context: Context<'a>, head: &Head<'_>) -> Result<Answ
         return Err(missing("accept_loss", why));
     }
     let facts = node.facts();
-    let report = desk.look(|machine| machine.report(election_now(), &facts));
+    let report = shared.look(|machine| machine.report(election_now(), &facts));
     needs_etcd(&report)?;
     if let Some(holder) = &report.holder {
         let why = format!(
@@ -273,9 +273,9 @@ pub(crate) fn failover<'a>(context: Context<'a>, head: &Head<'_>) -> Result<Answ
         return Err(elsewhere(&context, &to, api::PATH_FAILOVER, &query));
     }
     Ok(Answer::Later(Box::new(move |workspace| {
-        desk.call(|machine| machine.force(election_now(), FORCE_TIME.as_nanos() as u64));
+        shared.call(|machine| machine.force(election_now(), FORCE_TIME.as_nanos() as u64));
         let deadline = Instant::now() + CHANGE_TIME_MAX;
-        let changed = desk.wait_for(deadline, |machine| {
+        let changed = shared.wait_for(deadline, |machine| {
             (machine.deadline() > 0)
                 .then(|| machine.report(election_now(), &facts).holder)
                 .flatten()
@@ -283,8 +283,8 @@ pub(crate) fn failover<'a>(context: Context<'a>, head: &Head<'_>) -> Result<Answ
         match changed {
             Some(holder) => Ok(LateResponse::Reply(json(workspace.scratch, &elected(&holder)))),
             None => {
-                let report = report_of(node, desk);
-                if desk.call(Machine::withdraw_force) {
+                let report = report_of(node, shared);
+                if shared.call(Machine::withdraw_force) {
                     return Err(may_be_done(
                         "etcd was asked to make this node primary, and has not answered",
                     ));
@@ -302,23 +302,23 @@ pub(crate) fn failover<'a>(context: Context<'a>, head: &Head<'_>) -> Result<Answ
 /// `POST /pause` and `POST /resume`
 pub(crate) fn pause<'a>(node: &'a Node, head: &Head<'_>, is_paused: bool) -> Result<Answer<'a>, Problem> {
     let [] = target::parameters(head.query, [])?;
-    let desk = desk(node)?;
+    let shared = shared(node)?;
     Ok(Answer::Later(Box::new(move |workspace| {
-        needs_etcd(&report_of(node, desk))?;
-        desk.call(|machine| machine.pause(is_paused));
+        needs_etcd(&report_of(node, shared))?;
+        shared.call(|machine| machine.pause(is_paused));
         let deadline = Instant::now() + CHANGE_TIME_MAX;
-        let done = desk.wait_for(deadline, |machine| {
+        let done = shared.wait_for(deadline, |machine| {
             machine.is_paused().filter(|now| *now == is_paused)
         });
         match done {
             Some(paused) => Ok(LateResponse::Reply(json(workspace.scratch, &Paused { paused }))),
             None => {
-                if desk.call(Machine::withdraw_pause) {
+                if shared.call(Machine::withdraw_pause) {
                     return Err(may_be_done(
                         "etcd was asked for it, and has not said that it is done",
                     ));
                 }
-                needs_etcd(&report_of(node, desk))?;
+                needs_etcd(&report_of(node, shared))?;
                 let why = "it was not done in time, and is not tried any more";
                 Err(Problem::new(problem::NOT_READY, why).retry_after(1))
             }
@@ -341,8 +341,8 @@ pub(crate) fn leader(node: &Node, head: &Head<'_>, scratch: &mut Scratch) -> Res
 /// `GET /liveness`: whether the process does what it should; one that does not is to be started anew.
 pub(crate) fn liveness(node: &Node, head: &Head<'_>, scratch: &mut Scratch) -> Result<Reply, Problem> {
     let [] = target::parameters(head.query, [])?;
-    if let Some(desk) = node.election() {
-        let (still, max) = desk.still_for();
+    if let Some(shared) = node.election() {
+        let (still, max) = shared.still_for();
         if still > max {
             let why = format!(
                 "the thread of the election stands still for {} s",

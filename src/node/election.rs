@@ -6,9 +6,10 @@
 //! - Such a node starts as a replica, whatever it was, and is primary only by [`Node::lead`].
 //! - Its fence is closed unless the machine of the election opens it: a primary without a lease takes no writes.
 
+use super::election_state::process_name;
 use super::{Node, PromoteError, Promotion, hold::Hold};
 use crate::boot_clock::Fence;
-use crate::election::{Desk, Facts, Follower, Remembered, Standby};
+use crate::election::{Facts, Follower, Remembered, SharedMachine, Standby};
 use crate::wal::{EtcdMark, Health, Refusal, Role, Term};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -17,20 +18,15 @@ use std::time::Duration;
 const TRIES_MAX: usize = 10;
 const TRY_EVERY: Duration = Duration::from_millis(20);
 
-/// How the election names a process.
-pub(super) fn process_name(process: u64) -> String {
-    format!("{process:016x}")
-}
-
 impl Node {
     /// Whether etcd decides if this node is primary.
     pub(crate) fn is_elected(&self) -> bool {
-        self.election.desk.is_some()
+        self.election.shared.is_some()
     }
 
     /// The election that it takes part in.
-    pub(crate) fn election(&self) -> Option<&Desk> {
-        self.election.desk.as_ref()
+    pub(crate) fn election(&self) -> Option<&SharedMachine> {
+        self.election.shared.as_ref()
     }
 
     pub(super) fn fence(&self) -> &Fence {

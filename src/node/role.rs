@@ -280,8 +280,8 @@ impl Node {
         if was_peer || was_follower {
             self.remember(self.role());
         }
-        let desk = self.election.desk.as_ref();
-        let was_shown = desk.is_some_and(|desk| desk.look(|machine| machine.forget(address)));
+        let shared = self.election.shared.as_ref();
+        let was_shown = shared.is_some_and(|shared| shared.look(|machine| machine.forget(address)));
         was_peer || was_follower || was_shown
     }
 

@@ -5,19 +5,19 @@
 
 use super::facts::{Facts, Step};
 use super::membership::members_of;
-use super::registers::{self, Order, Sync};
+use super::registers::{self, SteppedDown, Sync};
 use super::request::Request;
-use super::state::{Drain, Machine, Pending, Stage};
+use super::state::{Handover, Machine, Pending, Stage};
 
 impl Machine {
     /// Begins to hand over. An error says of each node why it cannot take over.
     pub fn switchover(&mut self, to: Option<&str>, facts: &Facts) -> Result<String, Vec<(String, String)>> {
-        if self.drain.is_some() {
+        if self.handover.is_some() {
             let why = "it hands over already".to_owned();
             return Err(vec![(self.config.node.clone(), why)]);
         }
-        let to = self.heir(to, facts)?;
-        self.drain = Some(Drain {
+        let to = self.candidate(to, facts)?;
+        self.handover = Some(Handover {
             to: Some(to.clone()),
             until: None,
             is_stop: false,
@@ -29,8 +29,8 @@ impl Machine {
     /// Nobody waits for [`Machine::switchover`] any more: one that has not come to an end is given up. Whether another
     /// node may become primary all the same, since this one has stepped down.
     pub fn withdraw_switchover(&mut self) -> bool {
-        match &mut self.drain {
-            Some(drain) => drain.is_given_up = !drain.is_stop,
+        match &mut self.handover {
+            Some(handover) => handover.is_given_up = !handover.is_stop,
             None => return !matches!(self.stage, Stage::Leading(_)),
         }
         false
@@ -38,16 +38,18 @@ impl Machine {
 
     /// Whether a handover is under way.
     pub fn is_handing_over(&self) -> bool {
-        self.drain.is_some() || matches!(self.stage, Stage::Releasing { .. })
+        self.handover.is_some() || matches!(self.stage, Stage::Releasing { .. })
     }
 
     /// The node is to stop: a primary hands over first, if another node can take over.
     pub fn stop(&mut self, facts: &Facts) {
         self.is_stopping = true;
+        // What failed before is tried once more, and at once.
+        self.retry_at = 0;
         self.pause_request = None;
-        let to = self.heir(None, facts).ok();
+        let to = self.candidate(None, facts).ok();
         if let Stage::Leading(_) = self.stage {
-            self.drain = Some(Drain {
+            self.handover = Some(Handover {
                 to,
                 until: None,
                 is_stop: true,
@@ -57,7 +59,7 @@ impl Machine {
     }
 
     /// Who can take over: the node that is named, or the one that has most.
-    fn heir(&self, to: Option<&str>, facts: &Facts) -> Result<String, Vec<(String, String)>> {
+    fn candidate(&self, to: Option<&str>, facts: &Facts) -> Result<String, Vec<(String, String)>> {
         let own = |why: &str| vec![(self.config.node.clone(), why.to_owned())];
         let (Stage::Leading(leading), Some(view)) = (&self.stage, &self.view) else {
             return Err(own("it is not the primary"));
@@ -100,27 +102,30 @@ impl Machine {
     }
 
     /// Goes on with a handover.
-    pub(super) fn drain(&mut self, now: u64, facts: &Facts) -> Option<Step> {
+    pub(super) fn hand_over(&mut self, now: u64, facts: &Facts) -> Option<Step> {
         let ttl = self.ttl();
         let followers = members_of(self.view.as_ref(), facts);
-        let drain = self.drain.as_mut()?;
+        let handover = self.handover.as_mut()?;
         // Whoever stops the process does not wait for long.
-        let patience = if drain.is_stop { ttl / 4 } else { ttl / 2 };
-        if drain.is_given_up {
-            self.drain = None;
+        let patience = match handover.is_stop {
+            true => (ttl / 4).min(self.config.silence_max / 2),
+            false => ttl / 2,
+        };
+        if handover.is_given_up {
+            self.handover = None;
             return Some(Step::Release);
         }
-        let Some(until) = drain.until else {
-            drain.until = Some(now + patience);
+        let Some(until) = handover.until else {
+            handover.until = Some(now + patience);
             return Some(Step::Hold(patience));
         };
         let has_all = |to: &String| {
             let follower = followers.iter().find(|follower| follower.node == *to);
             follower.is_some_and(|follower| follower.offset >= facts.appended)
         };
-        let is_even = drain.to.as_ref().is_none_or(has_all) && facts.written >= facts.appended;
-        if is_even || now >= until && drain.is_stop {
-            let to = drain.to.clone().filter(|_| is_even);
+        let is_even = handover.to.as_ref().is_none_or(has_all) && facts.written >= facts.appended;
+        if is_even || now >= until && handover.is_stop {
+            let to = handover.to.clone().filter(|_| is_even);
             let Stage::Leading(leading) = &self.stage else {
                 return None;
             };
@@ -133,10 +138,10 @@ impl Machine {
             return Some(Step::Demote("it hands over".to_owned()));
         }
         if now >= until {
-            self.obstacle = drain.to.as_ref().map(|to| {
+            self.obstacle = handover.to.as_ref().map(|to| {
                 format!("{to} did not get the rest of the log in time: this node remains the primary")
             });
-            self.drain = None;
+            self.handover = None;
             return Some(Step::Release);
         }
         Some(Step::Wait(now + ttl / 5000))
@@ -147,7 +152,7 @@ impl Machine {
         let Stage::Releasing { term, to, standbys } = &self.stage else {
             return Step::Wait(now);
         };
-        if self.is_stopping && self.failure.is_some() {
+        if self.is_cut_off {
             // The key ends with its lease.
             self.stage = Stage::Stopped;
             return Step::Stopped;
@@ -169,11 +174,11 @@ impl Machine {
             txn = txn.put(registers::SYNC, registers::text(&sync));
         }
         let lease = self.lease.as_ref().map(|lease| lease.id);
-        let order = Order {
+        let stepped_down = SteppedDown {
             to: to.clone(),
             term: *term,
         };
-        txn = txn.put_under(registers::ORDER, registers::text(&order), lease);
+        txn = txn.put_under(registers::STEPPED_DOWN, registers::text(&stepped_down), lease);
         self.ask(Pending::Release, Request::Txn(txn))
     }
 

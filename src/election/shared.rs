@@ -15,12 +15,18 @@ use std::time::{Duration, Instant};
 const SEEN_FOR: Duration = Duration::from_millis(500);
 
 /// See the module.
-pub(crate) struct Desk {
+pub(crate) struct SharedMachine {
     inner: Mutex<Inner>,
     changed: Condvar,
     fence: Fence,
     /// What the other members answered when somebody last wanted to see the cluster: when, and under which primary.
-    seen: Mutex<Option<(Instant, Option<Holder>, Vec<Answer>)>>,
+    seen: Mutex<Option<Seen>>,
+}
+
+struct Seen {
+    at: Instant,
+    holder: Option<Holder>,
+    answers: Vec<Answer>,
 }
 
 struct Inner {
@@ -35,10 +41,10 @@ struct Inner {
     rest_max: Duration,
 }
 
-impl Desk {
+impl SharedMachine {
     /// A machine, and the fence that its deadline is.
-    pub(crate) fn new(machine: Machine, fence: Fence) -> Desk {
-        Desk {
+    pub(crate) fn new(machine: Machine, fence: Fence) -> SharedMachine {
+        SharedMachine {
             inner: Mutex::new(Inner {
                 machine,
                 calls: 0,
@@ -53,7 +59,9 @@ impl Desk {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().expect("nothing under the desk's lock panics")
+        self.inner
+            .lock()
+            .expect("nothing under the machine's lock panics")
     }
 
     /// What the other members answer to one who wants to see the cluster: they are asked once for all who want that at
@@ -65,10 +73,16 @@ impl Desk {
     ) -> Vec<Answer> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         match &*seen {
-            Some((at, of, answers)) if at.elapsed() < SEEN_FOR && of.as_ref() == holder => answers.clone(),
+            Some(seen) if seen.at.elapsed() < SEEN_FOR && seen.holder.as_ref() == holder => {
+                seen.answers.clone()
+            }
             _ => {
                 let answers = ask();
-                *seen = Some((Instant::now(), holder.cloned(), answers.clone()));
+                *seen = Some(Seen {
+                    at: Instant::now(),
+                    holder: holder.cloned(),
+                    answers: answers.clone(),
+                });
                 answers
             }
         }
@@ -108,7 +122,7 @@ impl Desk {
         let waited = self
             .changed
             .wait_timeout_while(inner, time, |inner| inner.calls == inner.heard);
-        let mut inner = waited.expect("nothing under the desk's lock panics").0;
+        let mut inner = waited.expect("nothing under the machine's lock panics").0;
         inner.heard = inner.calls;
     }
 
@@ -137,7 +151,7 @@ impl Desk {
                 return None;
             }
             let waited = self.changed.wait_timeout(inner, left);
-            inner = waited.expect("nothing under the desk's lock panics").0;
+            inner = waited.expect("nothing under the machine's lock panics").0;
         }
     }
 }
