@@ -1,18 +1,18 @@
 //! The handlers of a cluster in which etcd decides who is primary: see [`crate::election`].
 
+use super::cluster_view::{report_of, shared, span};
 use super::consistency::lease_over;
 use super::context::{Context, Scratch};
 use super::status::{json, passed};
 use super::stream::{Answer, LateResponse};
 use crate::address::Address;
-use crate::api::{self, ClusterMember, ClusterView, Elected, Paused};
-use crate::election::{self, Ask, Machine, Question, Report, Sealed, SharedMachine};
+use crate::api::{self, Elected, Paused};
+use crate::election::{self, Machine, Question, Report, Sealed};
 use crate::http::problem::{self, Problem};
 use crate::http::request::Head;
 use crate::http::response::Reply;
 use crate::http::target;
 use crate::node::{Node, election_now};
-use crate::replication;
 use crate::wal::Role;
 use std::time::{Duration, Instant};
 
@@ -21,16 +21,6 @@ const CHANGE_TIME_MAX: Duration = Duration::from_secs(15);
 
 /// How long a node that was ordered to take over keeps trying.
 const FORCE_TIME: Duration = Duration::from_secs(15);
-
-/// How long other members may take to say how they are.
-const MEMBERS_TIME_MAX: Duration = Duration::from_secs(1);
-
-fn shared(node: &Node) -> Result<&SharedMachine, Problem> {
-    node.election().ok_or_else(|| {
-        let why = "this node was started without --etcd; `pykv promote` makes a replica the primary";
-        Problem::new(problem::NOT_ELECTED, why)
-    })
-}
 
 /// `POST /replication/election`
 pub(crate) fn question(
@@ -62,114 +52,6 @@ pub(crate) fn question(
     }
 }
 
-/// `GET /cluster`
-pub(crate) fn cluster<'a>(node: &'a Node, head: &Head<'_>) -> Result<Answer<'a>, Problem> {
-    let [] = target::parameters(head.query, [])?;
-    let shared = shared(node)?;
-    Ok(Answer::Later(Box::new(move |workspace| {
-        let view = view(node, shared);
-        Ok(LateResponse::Reply(json(workspace.scratch, &view)))
-    })))
-}
-
-/// What this node knows, and what the others say of themselves.
-fn view(node: &Node, shared: &SharedMachine) -> ClusterView {
-    let facts = node.facts();
-    let now = election_now();
-    let (report, own, name) = shared.look(|machine| {
-        let report = machine.report(now, &facts);
-        let own = machine.answer(now, None, &facts);
-        (report, own, machine.cluster().to_owned())
-    });
-    let own_address = node.cluster().address();
-    let there = report.members.iter().filter(|member| member.gone_for.is_none());
-    let others = there.map(|member| member.node.clone());
-    let ask = Ask {
-        addresses: others.filter(|address| address != own_address).collect(),
-        confirm: None,
-        time_max: MEMBERS_TIME_MAX.as_nanos() as u64,
-    };
-    let mut answers = shared.see_others(report.holder.as_ref(), || {
-        replication::ask_members(node, &name, &ask)
-    });
-    answers.push(own);
-    let primary = answers.iter().find(|answer| answer.is_primary);
-    let mut members: Vec<ClusterMember> = report
-        .members
-        .iter()
-        .map(|member| {
-            let answer = answers.iter().find(|answer| answer.node == member.node);
-            cluster_member(member, answer, primary)
-        })
-        .collect();
-    if members.iter().all(|member| member.node != own_address) {
-        let own = election::MemberReport {
-            node: own_address.to_owned(),
-            is_standby: false,
-            gone_for: None,
-        };
-        members.push(cluster_member(&own, answers.last(), primary));
-    }
-    for member in members.iter_mut().filter(|member| member.node == own_address) {
-        member.obstacle.clone_from(&report.obstacle);
-    }
-    ClusterView {
-        cluster: name,
-        node: own_address.to_owned(),
-        primary: report.holder.as_ref().map(|holder| holder.node.clone()),
-        term: report.holder.as_ref().map(|holder| holder.term),
-        read_ms: (report.viewed_at > 0).then(|| now.saturating_sub(report.viewed_at) / 1_000_000),
-        etcd_error: report.outage.as_ref().map(|outage| outage.why.clone()),
-        etcd_silent_seconds: report.outage.as_ref().map(|outage| seconds(outage.time)),
-        failsafe: report.confirmed.is_some(),
-        paused: report.is_paused,
-        members,
-    }
-}
-
-fn cluster_member(
-    member: &election::MemberReport,
-    answer: Option<&election::Answer>,
-    primary: Option<&election::Answer>,
-) -> ClusterMember {
-    let role = |answer: &election::Answer| match answer.is_primary {
-        true => Role::Primary,
-        false => Role::Replica,
-    };
-    ClusterMember {
-        node: member.node.clone(),
-        role: answer.map(|answer| role(answer).name().to_owned()),
-        term: answer.map(|answer| answer.term >> 32),
-        offset: answer.map(|answer| answer.written),
-        lag_bytes: answer
-            .zip(primary)
-            // Offsets of two terms are of two histories: their difference is no lag.
-            .filter(|(answer, primary)| answer.term == primary.term)
-            .map(|(answer, primary)| primary.missing_bytes(answer.written)),
-        standby: member.is_standby,
-        lease_left_seconds: answer.and_then(|answer| answer.lease_left).map(seconds),
-        gone_seconds: member.gone_for.map(seconds),
-        obstacle: match answer {
-            Some(answer) if answer.is_primary => None,
-            Some(answer) => answer.obstacle.clone(),
-            None => Some(match member.gone_for {
-                Some(time) => format!("not seen for {}", span(time)),
-                None => "it does not answer".to_owned(),
-            }),
-        },
-    }
-}
-
-fn seconds(nanoseconds: u64) -> f64 {
-    Duration::from_nanos(nanoseconds).as_secs_f64()
-}
-
-/// A time as people say it.
-fn span(nanoseconds: u64) -> String {
-    let seconds = Duration::from_nanos(nanoseconds).as_secs();
-    humantime::format_duration(Duration::from_secs(seconds)).to_string()
-}
-
 /// Refuses what needs etcd while it does not answer: says what holds meanwhile, and what to do.
 fn needs_etcd(report: &Report) -> Result<(), Problem> {
     let Some(outage) = &report.outage else {
@@ -186,11 +68,6 @@ fn needs_etcd(report: &Report) -> Result<(), Problem> {
         outage.why
     );
     Err(Problem::new(problem::NOT_READY, why).retry_after(1))
-}
-
-fn report_of(node: &Node, shared: &SharedMachine) -> Report {
-    let facts = node.facts();
-    shared.look(|machine| machine.report(election_now(), &facts))
 }
 
 /// `POST /switchover`

@@ -327,6 +327,14 @@ fn a_refused_switchover_names_its_reason() {
     );
     node.server.get("/liveness").expect(200);
     node.server.get("/primary").expect(200);
+    let metrics = String::from_utf8(node.server.get("/metrics").expect(200).body).unwrap();
+    for line in [
+        "pykv_etcd_silence_seconds 0\n",
+        "pykv_election_paused 0\n",
+        "pykv_election_lease_seconds ",
+    ] {
+        assert!(metrics.contains(line), "{metrics}");
+    }
 }
 
 #[test]
