@@ -115,3 +115,40 @@ impl Standbys {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn follower(process: &str, offset: u64) -> Follower {
+        Follower {
+            node: "a:1".to_owned(),
+            process: process.to_owned(),
+            offset,
+            silence: 0,
+        }
+    }
+
+    #[test]
+    fn another_process_at_the_address_of_a_standby_proves_anew_what_it_has() {
+        let mut standbys = Standbys::default();
+        let (one, other) = (follower("1", 100), follower("2", 100));
+        assert!(standbys.require(&[&one]).is_some());
+        assert!(!standbys.has_all(&one), "where the log ended is not known yet");
+        standbys
+            .required
+            .values_mut()
+            .for_each(|one| one.since = Some(100));
+        assert!(standbys.has_all(&one));
+        standbys.published(Some(vec!["a:1".to_owned()]), 5);
+        assert!(standbys.require(&[&one]).is_none(), "nothing has changed");
+        assert!(!standbys.has_all(&other));
+        let required = standbys.require(&[&other]).unwrap();
+        assert_eq!(required[0].process, "2");
+        assert!(!standbys.has_all(&other) && !standbys.has_all(&one));
+        // One that is silent is waited for while `sync` names it.
+        assert!(standbys.require(&[]).is_none());
+        standbys.published(Some(Vec::new()), 6);
+        assert_eq!(standbys.require(&[]).map(|required| required.len()), Some(0));
+    }
+}

@@ -143,7 +143,8 @@ pub(crate) fn failover<'a>(context: Context<'a>, head: &Head<'_>) -> Result<Answ
         return Err(Problem::new(problem::IS_PRIMARY, why));
     }
     if to != node.cluster().address() {
-        if report.members.iter().all(|member| member.node != to) {
+        let is_there = |member: &election::MemberReport| member.node == to && member.gone_for.is_none();
+        if !report.members.iter().any(is_there) {
             return Err(not_able(&[(to, "no member has this address".to_owned())]));
         }
         let query = format!("?to={}&accept_loss=true", api::query_value(&to));
