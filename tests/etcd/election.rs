@@ -455,6 +455,30 @@ fn a_primary_stops_though_etcd_does_not_answer() {
 }
 
 #[test]
+fn a_primary_that_stops_just_after_etcd_was_away_hands_over() {
+    let name = "a_primary_that_stops_just_after_etcd_was_away_hands_over";
+    let Some(mut cluster) = Cluster::start(name, 2, &[]) else {
+        return;
+    };
+    cluster.primary();
+    cluster.is_equal();
+    let first = cluster.is_known();
+    cluster.etcd.kill_all();
+    assert!(
+        seldom(|| cluster.view(first)["failsafe"] == true),
+        "{}",
+        cluster.views()
+    );
+    cluster.etcd.start_all();
+    assert!(cluster.nodes[first].server.sigterm().success());
+    let said = cluster.nodes[first].server.stderr();
+    assert!(said.contains("it hands over"), "{said}");
+    eventually("the other one takes over", || {
+        cluster.primary_of(&[1 - first]).is_some()
+    });
+}
+
+#[test]
 fn an_etcd_that_has_lost_its_data_makes_nobody_primary_before_the_operator_does() {
     let name = "an_etcd_that_has_lost_its_data_makes_nobody_primary_before_the_operator_does";
     let Some(mut cluster) = Cluster::start(name, 2, &[]) else {
