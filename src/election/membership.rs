@@ -5,7 +5,7 @@
 //! is another one, two processes were given one `--advertise`: this one stays out until the other one is gone.
 //!
 //! # What must hold
-//! - A process that etcd does not name at its address follows nobody and takes nothing over.
+//! - A process that finds another one at its address does not begin to follow, and takes nothing over.
 //! - What such a process has counts for nothing: the primary looks only at followers that etcd names.
 
 use super::facts::{Facts, Follower, Step};

@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lag_is_told_within_one_term() {
+    fn lag_compares_within_one_term() {
         let answer = |node: &str, term: u64, written: u64| election::Answer {
             node: node.to_owned(),
             process: "1".to_owned(),
