@@ -18,7 +18,7 @@ pub enum EndpointsError {
     Empty,
     /// One of them has no scheme, or another one than `http` and `https`.
     Scheme(String),
-    /// One of them has a path, a query or a user.
+    /// One of them has a path or a query.
     More(String),
     /// One of them has a user, and perhaps a password, which is not to be shown.
     User,
@@ -188,7 +188,7 @@ mod tests {
             ("e1:2379", EndpointsError::Scheme(said("e1:2379"))),
             ("ftp://e1:2379", EndpointsError::Scheme(said("ftp://e1:2379"))),
             ("http://e1:1/v3", EndpointsError::More(said("http://e1:1/v3"))),
-            ("http://u@e1:1", EndpointsError::More(said("http://u@e1:1"))),
+            ("http://u:secret@e1:1", EndpointsError::User),
             ("http://:1", EndpointsError::Host(said("http://:1"))),
             ("http://::1:1", EndpointsError::Brackets(said("http://::1:1"))),
             ("http://e1", EndpointsError::Port(said("http://e1"))),
