@@ -42,7 +42,7 @@ pub mod wal {
 pub mod election {
     pub use crate::election::{
         Answer, Ask, Compare, Config, Confirm, Facts, Failure, FailureKind, Follower, Holder, Leader,
-        Machine, Member, MemberReport, Operation, Pair, Question, Remembered, Reply, Report, Request, Sealed,
-        Step, Txn,
+        Machine, Member, MemberReport, Operation, Outage, Pair, Question, Remembered, Reply, Report, Request,
+        Sealed, Standby, Step, Txn,
     };
 }

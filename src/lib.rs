@@ -65,7 +65,7 @@
 //! | add a flag to `serve` | `cli::serve`; its variable and its line of `--config` come by themselves (`cli::config`) |
 //! | a certificate is reloaded | `net::certificates`; `commands::reload` calls it on SIGHUP |
 //! | a slow watcher's memory is bounded | `handlers::sink`, and `handlers::watch` for one large change |
-//! | a primary steps down when its lease ends | `election::leading` decides, `election::desk` sets the fence, `replication::elector` acts |
+//! | a primary steps down when its lease ends | `election::primary` decides, `election::shared` sets the fence, `replication::elector` acts |
 //! | what `--fsync` means | `wal::options` (`Policy`), `wal::watermarks` |
 //! | a bound on memory | `net::budget` for requests and answers in flight, `wal::budget` for records, `store::lru` for entries |
 //! | a kind of socket | `net::transport`; `net::endpoint` makes it |

@@ -34,7 +34,9 @@ pub(crate) struct ClusterView {
     pub read_ms: Option<u64>,
     /// Why etcd does not answer; none where it does.
     pub etcd_error: Option<String>,
-    /// Whether the node that answers is primary without etcd, since all others confirm it.
+    /// For how long etcd has not answered, in seconds; none where it does.
+    pub etcd_silent_seconds: Option<f64>,
+    /// Whether the primary is one without etcd, since all others confirm it.
     pub failsafe: bool,
     /// Whether takeovers are paused.
     pub paused: bool,
@@ -53,12 +55,14 @@ pub(crate) struct ClusterMember {
     pub term: Option<u64>,
     /// How far its log is written.
     pub offset: Option<u64>,
-    /// How far it is behind the primary, in bytes of the log.
+    /// How far it is behind the primary, in bytes of the log; none where it is in another term.
     pub lag_bytes: Option<u64>,
     /// Whether it has every write that was answered, since the primary waits for it.
     pub standby: bool,
     /// For how long the primary may take writes before it must have renewed its lease.
     pub lease_left_seconds: Option<f64>,
+    /// For how long it has been gone, in seconds; none where it is there.
+    pub gone_seconds: Option<f64>,
     /// Why it may not take over; none where it may, or is primary.
     pub obstacle: Option<String>,
 }

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 #[command(next_help_heading = "Cluster")]
 pub(crate) struct Cluster {
     /// How other nodes and clients reach this one, as HOST:PORT [default: where it listens]
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = advertised)]
     pub advertise: Option<Address>,
 
     /// How many replicas must have a write before it is answered
@@ -47,6 +47,14 @@ pub(crate) struct Cluster {
     /// Where etcd decides who is primary.
     #[command(flatten)]
     pub election: Election,
+}
+
+fn advertised(text: &str) -> Result<Address, String> {
+    let address: Address = text.parse().map_err(|error| format!("{error}"))?;
+    match address.host_and_port().eq_ignore_ascii_case(text) {
+        true => Ok(address),
+        false => Err("it is HOST:PORT, without a scheme, as in 10.0.0.7:7958".to_owned()),
+    }
 }
 
 fn sync_replicas(text: &str) -> Result<usize, String> {

@@ -19,6 +19,9 @@ const TTL_DEFAULT: Span = Span(Duration::from_secs(10));
 /// After how long a silence a replica is not waited for any more.
 const SILENCE_MAX: Duration = Duration::from_secs(2);
 
+/// For how long a node that is gone is shown.
+const SHOWN_FOR: Duration = Duration::from_secs(24 * 3600);
+
 const LAG_DEFAULT: Size = Size(1 << 20);
 
 /// Whether something is done.
@@ -124,6 +127,7 @@ impl Election {
             failsafe: self.failsafe != Some(Switch::Off),
             lag_bytes_max: self.max_lag_on_failover.unwrap_or(LAG_DEFAULT).0,
             silence_max: nanoseconds(SILENCE_MAX),
+            shown_for: nanoseconds(SHOWN_FOR),
         })
     }
 }

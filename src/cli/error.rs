@@ -80,6 +80,11 @@ pub(crate) fn usage_message(error: &clap::Error, args: &[OsString]) -> Option<St
     }
     for (_, context) in error.context() {
         if let ContextValue::String(word) = context
+            && let Some(shown) = without_password(word)
+        {
+            message = message.replace(&one_line(word), &one_line(&shown));
+        }
+        if let ContextValue::String(word) = context
             && word.chars().count() > WORD_CHARS_MAX
         {
             let shown: String = word.chars().take(WORD_CHARS_SHOWN).collect();
@@ -106,6 +111,13 @@ pub(crate) fn usage_message(error: &clap::Error, args: &[OsString]) -> Option<St
 fn one_line(text: &str) -> String {
     let lines: Vec<_> = text.lines().map(str::trim).collect();
     lines.join(" ").replace(char::is_control, " ")
+}
+
+/// A URL without the user and the password in it; none where there are none.
+fn without_password(text: &str) -> Option<String> {
+    let (scheme, rest) = text.split_once("://")?;
+    let (_, host) = rest.rsplit_once('@')?;
+    Some(format!("{scheme}://…@{host}"))
 }
 
 /// The environment variable that the value at fault is from, if it is from one.

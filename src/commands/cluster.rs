@@ -3,6 +3,7 @@
 use super::{Error, connect, print_json, print_text};
 use crate::api::{ClusterMember, ClusterView};
 use crate::cli::ShowCluster;
+use std::time::Duration;
 
 const HEADINGS: [&str; 7] = ["NODE", "ROLE", "TERM", "OFFSET", "LAG", "LEASE", "MAY TAKE OVER"];
 
@@ -19,23 +20,21 @@ pub(super) fn run(args: &ShowCluster) -> Result<(), Error> {
 
 /// For people: what they ask first stands first.
 fn text(view: &ClusterView) -> String {
-    let mut text = match (&view.primary, view.term) {
-        (Some(primary), Some(term)) => {
-            format!("cluster {}: {primary} is primary in term {term}\n", view.cluster)
-        }
-        _ => format!("cluster {}: there is no primary\n", view.cluster),
-    };
+    let mut text = format!("cluster {}: {}\n", view.cluster, primary(view));
     if view.paused {
         text.push_str("takeovers are paused; `pykv resume` ends that\n");
     }
     if let Some(why) = &view.etcd_error {
-        text.push_str(&format!("{} does not reach etcd: {why}\n", view.node));
-    }
-    if view.failsafe {
+        let time = Duration::from_secs(view.etcd_silent_seconds.unwrap_or(0.0) as u64);
         text.push_str(&format!(
-            "{} is primary without etcd, since all other nodes confirm it\n",
-            view.node
+            "etcd has not answered {} for {}: {why}\n",
+            view.node,
+            humantime::format_duration(time)
         ));
+        text.push_str(match view.failsafe {
+            true => "the primary stays primary while every other node confirms it; only etcd can make another one primary\n",
+            false => "no node becomes primary before etcd answers\n",
+        });
     }
     let rows: Vec<[String; 7]> = view.members.iter().map(row).collect();
     let width = |at: usize| {
@@ -53,6 +52,18 @@ fn text(view: &ClusterView) -> String {
         text.push('\n');
     }
     text
+}
+
+fn primary(view: &ClusterView) -> String {
+    let (Some(node), Some(term)) = (&view.primary, view.term) else {
+        return "there is no primary".to_owned();
+    };
+    let member = view.members.iter().find(|member| member.node == *node);
+    match member.map(|member| member.role.as_deref()) {
+        Some(Some("replica")) => format!("{node} is taking over as the primary of term {term}"),
+        Some(None) => format!("{node} holds the lease of term {term}, but does not answer"),
+        _ => format!("{node} is primary in term {term}"),
+    }
 }
 
 fn row(member: &ClusterMember) -> [String; 7] {
@@ -95,6 +106,7 @@ mod tests {
             lag_bytes: role.map(|_| 0),
             standby: obstacle.is_none(),
             lease_left_seconds: role.filter(|role| *role == "primary").map(|_| 4.25),
+            gone_seconds: None,
             obstacle: obstacle.map(str::to_owned),
         };
         let view = ClusterView {
@@ -104,6 +116,7 @@ mod tests {
             term: Some(3),
             read_ms: Some(5),
             etcd_error: None,
+            etcd_silent_seconds: None,
             failsafe: false,
             paused: true,
             members: vec![
@@ -112,6 +125,15 @@ mod tests {
                 member("c:1", None, Some("it does not answer")),
             ],
         };
+        let mut gone = view.clone();
+        gone.primary = Some("c:1".to_owned());
+        gone.etcd_error = Some("no endpoint answers".to_owned());
+        gone.etcd_silent_seconds = Some(61.5);
+        gone.failsafe = true;
+        let gone = text(&gone);
+        assert!(gone.starts_with("cluster shop: c:1 holds the lease of term 3, but does not answer\n"));
+        assert!(gone.contains("etcd has not answered a:1 for 1m 1s: no endpoint answers\n"));
+        assert!(gone.contains("while every other node confirms it"));
         let text = text(&view);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "cluster shop: a:1 is primary in term 3");

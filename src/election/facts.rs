@@ -24,6 +24,8 @@ pub struct Config {
     pub lag_bytes_max: u64,
     /// After how long a silence a standby is not waited for any more.
     pub silence_max: u64,
+    /// For how long a node that is gone is shown.
+    pub shown_for: u64,
 }
 
 /// What a node keeps of etcd from one start to the next.
@@ -37,11 +39,22 @@ pub struct Remembered {
     pub term: u64,
 }
 
+/// A node that writes wait for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Standby {
+    /// How others reach it.
+    pub node: String,
+    /// Which run of it: what another process has does not count.
+    pub process: String,
+}
+
 /// What follows a primary.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Follower {
     /// How others reach it.
     pub node: String,
+    /// Which run of it.
+    pub process: String,
     /// It has everything before this offset.
     pub offset: u64,
     /// For how long nothing was heard of it.
@@ -98,11 +111,13 @@ pub enum Step {
     /// To follow this primary.
     Follow(Leader),
     /// To wait for these standbys before a write is answered.
-    Require(Vec<String>),
+    Require(Vec<Standby>),
     /// To hold writers for so long at most.
     Hold(u64),
     /// To hold them no longer.
     Release,
+    /// To tell the operator.
+    Warn(String),
     /// To keep this over a restart.
     Remember(Remembered),
     /// To do nothing before this moment, unless something happens.

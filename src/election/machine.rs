@@ -3,7 +3,7 @@
 //! One thing is done at a time. What a change of state waits for is written as a [`Pending`].
 
 use super::facts::{Facts, Remembered, Step};
-use super::lead::Leading;
+use super::leadership::Leadership;
 use super::question::{Answer, Ask, Confirm};
 use super::registers;
 use super::request::{Failure, FailureKind, Reply, Request, Txn};
@@ -15,6 +15,9 @@ impl Machine {
     pub fn next(&mut self, now: u64, facts: &Facts) -> Step {
         debug_assert_eq!(self.pending, Pending::Nothing, "one thing at a time");
         self.started_at.get_or_insert(now);
+        if let Some(warning) = self.warning.take() {
+            return Step::Warn(warning);
+        }
         match self.stage {
             Stage::Following => self.follow(now, facts),
             Stage::Acquiring { .. } => match now < self.retry_at {
@@ -63,6 +66,10 @@ impl Machine {
                     self.ask(Pending::Release, Request::Txn(txn))
                 }
             },
+            _ if self.occupant.is_some() => {
+                self.obstacle = self.occupied();
+                Step::Wait(self.due())
+            }
             Some(leader) if self.followed.as_ref() != Some(&leader) => {
                 self.followed = Some(leader.clone());
                 self.obstacle = None;
@@ -85,18 +92,15 @@ impl Machine {
         if now >= self.renew_at {
             return Some(self.ask(Pending::KeepAlive, Request::KeepAlive(id)));
         }
-        if !self.is_registered {
-            let member = registers::Member {
-                process: self.config.process.clone(),
-            };
-            let key = registers::member_key(&self.config.node);
-            let txn = Txn::default().put_under(&key, registers::text(&member), Some(id));
-            return Some(self.ask(Pending::Register, Request::Txn(txn)));
-        }
-        if now >= self.read_at {
+        if now >= self.read_at || self.view.is_none() {
             return Some(self.ask(Pending::Read, Request::Read));
         }
-        let is_paused = self.wish?;
+        if !self.is_registered()
+            && let Some(step) = self.register(now)
+        {
+            return Some(step);
+        }
+        let is_paused = self.pause_request.as_ref()?.is_paused;
         let txn = match is_paused {
             true => Txn::default().put(registers::PAUSE, "true".to_owned()),
             false => Txn::default().delete(registers::PAUSE),
@@ -136,9 +140,13 @@ impl Machine {
         match reply {
             Ok(reply) => {
                 self.failure = None;
+                self.failing_since = None;
                 self.answered(pending, sent, now, reply);
             }
-            Err(failure) => self.failed(pending, now, failure),
+            Err(failure) => {
+                self.failing_since.get_or_insert(sent);
+                self.failed(pending, now, failure);
+            }
         }
     }
 
@@ -147,7 +155,6 @@ impl Machine {
             (Pending::Grant, Reply::Granted { id, ttl }) => {
                 let renewed = sent;
                 self.lease = Some(Lease { id, ttl, renewed });
-                self.is_registered = false;
                 self.renew_at = sent + ttl / 3;
             }
             (Pending::KeepAlive, Reply::Kept(ttl)) => self.kept(sent, ttl),
@@ -157,7 +164,8 @@ impl Machine {
                 self.see(now, View::read(etcd, &pairs));
             }
             (Pending::Register, Reply::Txn(done)) => {
-                self.is_registered = done.is_some();
+                let lease = self.lease.as_ref().map(|lease| lease.id);
+                self.registered_under = lease.filter(|_| done.is_some());
                 self.read_at = 0;
             }
             (Pending::Acquire { term }, Reply::Txn(done)) => match done {
@@ -165,9 +173,10 @@ impl Machine {
                 None => self.lose_race(now, now),
             },
             (Pending::Pause, Reply::Txn(_)) => {
-                self.wish = None;
+                self.pause_request = None;
                 self.read_at = 0;
             }
+            (Pending::Leave, Reply::Txn(_)) => {}
             (Pending::Release, Reply::Txn(_)) => self.released(),
             (pending, Reply::Txn(done)) => self.led(pending, now, done),
             (pending, reply) => unreachable!("{pending:?} is not answered with {reply:?}"),
@@ -176,10 +185,12 @@ impl Machine {
 
     /// What is seen of all keys.
     fn see(&mut self, now: u64, view: View) {
-        self.order = match (self.order.take(), &view.order) {
+        self.see_own_key(now, &view);
+        self.see_members(now, &view);
+        self.stepped_down = match (self.stepped_down.take(), &view.stepped_down) {
             (_, None) => None,
-            (Some((known, at)), Some(order)) if known == *order => Some((known, at)),
-            (_, Some(order)) => Some((order.clone(), now)),
+            (Some((known, at)), Some(seen)) if known == *seen => Some((known, at)),
+            (_, Some(seen)) => Some((seen.clone(), now)),
         };
         let own = view
             .leader
@@ -233,6 +244,7 @@ impl Machine {
         self.retry_at = now + self.ttl() / 12;
         self.read_at = 0;
         self.failure = Some(failure.why);
+        self.is_cut_off |= self.is_stopping;
         match pending {
             // etcd no longer knows the lease: the next step asks for a new one.
             Pending::Register | Pending::Reacquire if failure.kind == FailureKind::NoLease => {
@@ -249,6 +261,11 @@ impl Machine {
             Pending::Sync(standbys) => {
                 if let Stage::Leading(leading) = &mut self.stage {
                     leading.standbys.in_doubt(standbys.as_deref());
+                }
+            }
+            Pending::Pause if failure.kind == FailureKind::Unknown => {
+                if let Some(request) = &mut self.pause_request {
+                    request.is_in_doubt = true;
                 }
             }
             Pending::Failsafe(nodes) => {
@@ -268,7 +285,7 @@ impl Machine {
         let deadline = self.lease.as_ref().map_or(0, Lease::deadline);
         let etcd = self.view.as_ref().map_or(0, |view| view.etcd);
         match promoted {
-            Ok(()) => self.stage = Stage::Leading(Box::new(Leading::new(term, etcd, deadline))),
+            Ok(()) => self.stage = Stage::Leading(Box::new(Leadership::new(term, etcd, deadline))),
             Err(why) => {
                 self.stage = Stage::Following;
                 self.obstacle = Some(why);
@@ -284,6 +301,7 @@ impl Machine {
     pub fn members(&mut self, sent: u64, now: u64, answers: Vec<Answer>) {
         match std::mem::replace(&mut self.pending, Pending::Nothing) {
             Pending::States => self.answers = Some(answers),
+            Pending::OwnAddress => self.asked_own_address(now, &answers),
             Pending::Confirmation => self.confirmed(sent, now, &answers),
             _ => {}
         }
@@ -307,6 +325,16 @@ impl Machine {
             return Err(format!("etcd names {} as the primary", named.node));
         }
         // Whatever the other one says, it is some leases at most.
+        let is_new = !self
+            .promised
+            .as_ref()
+            .is_some_and(|(leader, until)| *leader == confirm.leader && now < *until);
+        if is_new {
+            self.warning = Some(format!(
+                "etcd does not answer {}: this node confirms it as the primary, and does not take over meanwhile",
+                confirm.leader.node
+            ));
+        }
         let until = now + confirm.time.clamp(self.ttl(), 8 * self.ttl());
         self.promised = Some((confirm.leader.clone(), until));
         self.answers = None;

@@ -4,15 +4,16 @@
 //! | --- | --- |
 //! | `facts`, `state` | what the machine is given and what it wants done; what it keeps |
 //! | `machine` | what a node does next, and what it learns |
-//! | `lead`, `leading` | the primary: what it keeps of its lease, and what it does |
+//! | `leadership`, `primary` | what a primary keeps of its lease; what it does |
 //! | `standby_set`, `standbys` | who must have its writes |
-//! | `drain` | how it hands over |
+//! | `membership`, `occupant` | which process is the node of an address |
+//! | `handover` | how it hands over |
 //! | `racing` | who may take over, and why another one may not |
 //! | `registers` | the keys in etcd, and what stands in them |
 //! | `view` | all of them as one read of etcd shows them |
 //! | `request`, `question` | what is asked of etcd, and of the other members |
 //! | `report` | what a node says of all that |
-//! | `desk` | the machine, shared between the thread that drives it and those who ask |
+//! | `shared` | the machine, shared between the thread that drives it and those who ask |
 //!
 //! [`Machine::next`] says what to do, and the thread `elector` does it: one thing at a time, and what came of it goes
 //! back into the machine. So `tests/election_model/` runs the same code through every kind of misfortune.
@@ -27,35 +28,45 @@
 //! The transaction that creates `leader` raises the number at `term`. No two primaries have one number. A node never
 //! goes back to a lower one: an etcd whose number is lower than the node's own has lost something.
 //!
+//! # Words
+//! - A **promise** is what a node gives that confirms a primary: it does not take over for a time.
+//! - The **failsafe** is that a primary continues without etcd while every other node promises that.
+//! - The **standbys** have every write that was answered; `sync` names them.
+//! - A node is **registered** while etcd has its key below `members/`.
+//! - A **handover** is how a primary steps down in order; its **candidate** is to be primary next.
+//!
 //! # What must hold
 //! - A node takes writes only before its deadline, and only after `sync` names it.
 //! - Who waits for a standby does so before `sync` names the standby, and until `sync` does not name it any more. So
 //!   each node in `sync` has every write that was answered.
+//! - A process counts as the node of an address only while etcd names it there.
 //! - With standbys in `sync`, only these and its primary may take over.
 //! - A primary that etcd does not answer continues only while every node in `failsafe` promises not to take over. A node
 //!   that is not in `failsafe` does not take over at all.
 //! - A node that is about to take over gives no such promise, and does not know that it failed before it has read so.
 
-mod desk;
-mod drain;
 mod facts;
-mod lead;
-mod leading;
+mod handover;
+mod leadership;
 mod machine;
+mod membership;
+mod occupant;
+mod primary;
 mod question;
 mod racing;
 mod registers;
 mod report;
 mod request;
+mod shared;
 mod standby_set;
 mod standbys;
 mod state;
 mod view;
 
-pub(crate) use desk::Desk;
-pub use facts::{Config, Facts, Follower, Remembered, Step};
+pub use facts::{Config, Facts, Follower, Remembered, Standby, Step};
 pub use question::{Answer, Ask, Confirm, Question, Sealed};
 pub use registers::{Leader, Member};
-pub use report::{Holder, MemberReport, Report};
+pub use report::{Holder, MemberReport, Outage, Report};
 pub use request::{Compare, Failure, FailureKind, Operation, Pair, Reply, Request, Txn};
+pub(crate) use shared::SharedMachine;
 pub use state::Machine;

@@ -7,7 +7,7 @@ use super::facts::{Facts, Remembered, Step};
 use super::question::{Answer, Ask, Confirm};
 use super::registers;
 use super::request::{Compare, Request, Txn};
-use super::state::{Machine, Pending, Stage};
+use super::state::{Machine, PauseRequest, Pending, Stage};
 use super::view::View;
 
 impl Machine {
@@ -16,7 +16,7 @@ impl Machine {
         if let Some(why) = self.why_not(now, facts) {
             self.obstacle = Some(why);
             self.answers = None;
-            // A promise ends, and so does an order that nobody carries out.
+            // A promise ends, and so does the time of a successor that does not come.
             return Step::Wait(due.min(now + self.ttl() / 10));
         }
         if now < self.race_at {
@@ -52,7 +52,7 @@ impl Machine {
         let Some(view) = &self.view else {
             return Vec::new();
         };
-        if self.ordered(now) == Some(self.config.node.as_str()) {
+        if self.successor(now) == Some(self.config.node.as_str()) {
             return Vec::new();
         }
         let mut others: Vec<String> = view.members.keys().cloned().collect();
@@ -66,9 +66,12 @@ impl Machine {
     }
 
     /// The node that the last primary handed over to, while that is recent.
-    fn ordered(&self, now: u64) -> Option<&str> {
-        let (order, seen_at) = self.order.as_ref()?;
-        order.to.as_deref().filter(|_| now < seen_at + self.ttl() / 2)
+    fn successor(&self, now: u64) -> Option<&str> {
+        let (stepped_down, seen_at) = self.stepped_down.as_ref()?;
+        stepped_down
+            .to
+            .as_deref()
+            .filter(|_| now < seen_at + self.ttl() / 2)
     }
 
     /// Why this node does not take over, whatever others answer.
@@ -89,6 +92,9 @@ impl Machine {
 
     /// A reason that holds even if an operator orders the takeover.
     fn unfit(&self, view: &View, facts: &Facts) -> Option<String> {
+        if let Some(why) = self.occupied() {
+            return Some(why);
+        }
         if let Some(key) = &view.broken {
             return Some(format!("the key {key} in etcd holds what no node writes there"));
         }
@@ -137,7 +143,7 @@ impl Machine {
     /// The primary that this node has confirmed, until that expires. A restart forgets it.
     fn promise(&self, now: u64, view: &View) -> Option<String> {
         // A primary that has stepped down in order needs no word any more.
-        let has_ended = |term: u64| view.order.as_ref().is_some_and(|order| order.term >= term);
+        let has_ended = |term: u64| view.stepped_down.as_ref().is_some_and(|ended| ended.term >= term);
         if let Some((leader, until)) = &self.promised
             && now < *until
             && !has_ended(leader.term)
@@ -149,21 +155,24 @@ impl Machine {
         });
         let since = self.started_at.filter(|_| asks_this_one)?;
         (now < since + self.ttl())
-            .then(|| "it has just started, and may have confirmed a primary before that".to_owned())
+            .then(|| {
+            "not yet: after its start it waits for the time of one lease, since it may have confirmed a primary before"
+                .to_owned()
+        })
     }
 
     /// Why another node should be primary, or none.
     fn forbidden(&self, now: u64, view: &View) -> Option<String> {
         let node = &self.config.node;
-        let ordered = self.ordered(now);
-        if ordered == Some(node.as_str()) {
+        let successor = self.successor(now);
+        if successor == Some(node.as_str()) {
             return None;
         }
         let is_last = view.status.as_ref().is_some_and(|status| status.node == *node);
         if view.is_paused && !is_last {
             return Some("takeovers are paused; `pykv resume` ends that".to_owned());
         }
-        if let Some(to) = ordered {
+        if let Some(to) = successor {
             return Some(format!("the primary has stepped down for {to}"));
         }
         let failsafe = view.failsafe()?;
@@ -180,7 +189,7 @@ impl Machine {
         let missing = status.map_or(0, |status| status.missing_bytes(facts.written));
         match view.standbys() {
             Some((leader, standbys)) if leader != node && !standbys.contains(node) => {
-                Some("it was no synchronous standby of the last primary: it may lack writes".to_owned())
+                Some("it is no synchronous standby, so it may lack writes".to_owned())
             }
             Some(_) if missing > 0 => Some(format!(
                 "its log lacks {missing} bytes that were answered: it is not the log that it was"
@@ -240,6 +249,10 @@ impl Machine {
         }
         let term = view.term_number().max(facts.number()).saturating_add(1);
         let mut txn = Txn::when(Compare::Absent(registers::LEADER.to_owned()))
+            .and(Compare::Value(
+                registers::member_key(&self.config.node),
+                registers::text(&self.member()),
+            ))
             .and(View::unchanged(registers::TERM, view.term.as_ref()))
             .and(View::unchanged(registers::SYNC, view.sync.as_ref()))
             .put_under(
@@ -248,7 +261,7 @@ impl Machine {
                 Some(lease.id),
             )
             .put(registers::TERM, term.to_string())
-            .delete(registers::ORDER);
+            .delete(registers::STEPPED_DOWN);
         txn = match &view.log {
             Some(log) => txn.and(Compare::Value(registers::LOG.to_owned(), registers::text(log))),
             None => txn
@@ -270,9 +283,27 @@ impl Machine {
         self.answers = None;
     }
 
+    /// The time for [`Machine::force`] is over. Whether the node may take over all the same, since etcd was asked.
+    pub fn withdraw_force(&mut self) -> bool {
+        self.forced_until = 0;
+        self.answers = None;
+        matches!(self.stage, Stage::Acquiring { .. } | Stage::Promoting { .. })
+    }
+
     /// Pauses takeovers, or resumes them.
     pub fn pause(&mut self, is_paused: bool) {
-        self.wish = Some(is_paused);
+        self.pause_request = Some(PauseRequest {
+            is_paused,
+            is_in_doubt: false,
+        });
+    }
+
+    /// Nobody waits for [`Machine::pause`] any more: etcd is not asked again. Whether it may be done all the same, since
+    /// etcd was asked.
+    pub fn withdraw_pause(&mut self) -> bool {
+        let is_on_its_way = self.pending == Pending::Pause;
+        let request = self.pause_request.take();
+        is_on_its_way || request.is_some_and(|request| request.is_in_doubt)
     }
 
     /// This node's state, as it tells another member.
@@ -280,6 +311,9 @@ impl Machine {
         let confirmed = confirm.map(|confirm| self.confirm(now, confirm, facts));
         let obstacle = match &confirmed {
             Some(Err(why)) => Some(why.clone()),
+            _ if matches!(self.stage, Stage::Promoting { .. } | Stage::Leading(_)) => {
+                Some("it is taking over".to_owned())
+            }
             _ => self.why_not(now, facts).or_else(|| self.unsure(now)),
         };
         Answer {

@@ -10,7 +10,7 @@ pub(super) const SYNC: &str = "sync";
 pub(super) const STATUS: &str = "status";
 pub(super) const FAILSAFE: &str = "failsafe";
 pub(super) const PAUSE: &str = "pause";
-pub(super) const ORDER: &str = "order";
+pub(super) const STEPPED_DOWN: &str = "order";
 pub(super) const MEMBERS: &str = "members/";
 
 /// `leader`: the primary. The key hangs on its lease.
@@ -72,9 +72,9 @@ pub(super) struct Failsafe {
     pub(super) nodes: Option<Vec<String>>,
 }
 
-/// `order`: a primary has stepped down in order, and never comes back in its term.
+/// `order`: the last primary has stepped down in order, and never comes back in its term.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub(super) struct Order {
+pub(super) struct SteppedDown {
     /// Who is to take over; none where anybody may.
     pub(super) to: Option<String>,
     /// The term that ended.

@@ -3,15 +3,17 @@
 //! # What must hold
 //! - A node is waited for before `sync` names it, and it has by then all that was answered before.
 //! - A node is waited for until `sync` names it no longer, for sure.
+//! - It is one process that is waited for. Another one at its address proves anew what it has.
 
 use super::facts::{Facts, Step};
+use super::membership::members_of;
 use super::registers::{self, Sync};
 use super::request::{Compare, Request};
 use super::state::{Machine, Pending, Stage};
-use std::collections::BTreeMap;
 
 impl Machine {
     pub(super) fn standbys(&mut self, facts: &Facts) -> Option<Step> {
+        let followers = members_of(self.view.as_ref(), facts);
         let (count, silence_max) = (self.config.standbys, self.config.silence_max);
         let Stage::Leading(leading) = &mut self.stage else {
             return None;
@@ -20,23 +22,19 @@ impl Machine {
             return None;
         }
         let standbys = &mut leading.standbys;
-        let wanted = standbys.wanted(facts, count, silence_max);
-        let mut required = BTreeMap::new();
-        for node in standbys.published.iter().chain(&standbys.in_doubt).chain(&wanted) {
-            let since = standbys.required.get(node).copied().flatten();
-            required.insert(node.clone(), since);
-        }
-        if !required.keys().eq(standbys.required.keys()) {
-            standbys.required = required;
-            return Some(Step::Require(standbys.required()));
+        let wanted = standbys.wanted(&followers, count, silence_max);
+        if let Some(required) = standbys.require(&wanted) {
+            return Some(Step::Require(required));
         }
         // What is appended by now waits for them: looked up only after they were required.
-        for since in standbys.required.values_mut().filter(|since| since.is_none()) {
-            *since = Some(facts.appended);
+        let unknown = standbys.required.values_mut();
+        for required in unknown.filter(|required| required.since.is_none()) {
+            required.since = Some(facts.appended);
         }
         let mut named: Vec<String> = wanted
             .into_iter()
-            .filter(|node| standbys.has_all(node, facts))
+            .filter(|follower| standbys.has_all(follower))
+            .map(|follower| follower.node.clone())
             .collect();
         named.sort();
         if named == standbys.published && !standbys.must_publish {

@@ -1,11 +1,13 @@
-//! The machine's state. What it does is in `machine`, `leading`, `standbys`, `drain` and `racing`.
+//! The machine's state. What it does is in `machine`, `membership`, `primary`, `standbys`, `handover` and `racing`.
 
 use super::facts::{Config, Step};
-use super::lead::Leading;
+use super::leadership::Leadership;
+use super::occupant::Occupant;
 use super::question::Answer;
-use super::registers::{self, Leader, Order};
+use super::registers::{self, Leader, SteppedDown};
 use super::request::{Compare, Request, Txn};
 use super::view::View;
+use std::collections::BTreeMap;
 
 /// What etcd, or the members, were asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -15,6 +17,8 @@ pub(super) enum Pending {
     KeepAlive,
     Read,
     Register,
+    OwnAddress,
+    Leave,
     Acquire { term: u64 },
     Reacquire,
     Open,
@@ -53,7 +57,7 @@ pub(super) enum Stage {
     Promoting {
         term: u64,
     },
-    Leading(Box<Leading>),
+    Leading(Box<Leadership>),
     /// It has stepped down in order, and gives the key away.
     Releasing {
         term: u64,
@@ -71,7 +75,12 @@ pub struct Machine {
     pub(super) stage: Stage,
     pub(super) pending: Pending,
     pub(super) lease: Option<Lease>,
-    pub(super) is_registered: bool,
+    /// The lease that this node's key in etcd hangs on, where it has one.
+    pub(super) registered_under: Option<i64>,
+    /// Another process that etcd names at this node's address.
+    pub(super) occupant: Option<Occupant>,
+    /// What the operator is to know.
+    pub(super) warning: Option<String>,
     pub(super) renew_at: u64,
     pub(super) read_at: u64,
     /// Something has changed since the last read was asked for.
@@ -80,7 +89,11 @@ pub struct Machine {
     pub(super) retry_at: u64,
     /// Why etcd did not answer, where it did not.
     pub(super) failure: Option<String>,
+    /// Since when it has not.
+    pub(super) failing_since: Option<u64>,
     pub(super) view: Option<View>,
+    /// The nodes that were members, and when each was last one.
+    pub(super) last_seen: BTreeMap<String, u64>,
     /// When the last read was sent that was answered.
     pub(super) viewed_at: u64,
     pub(super) followed: Option<Leader>,
@@ -92,27 +105,38 @@ pub struct Machine {
     pub(super) race_at: u64,
     /// Why this node does not take over.
     pub(super) obstacle: Option<String>,
-    /// An order, and when it was first seen.
-    pub(super) order: Option<(Order, u64)>,
+    /// That the last primary has stepped down, and when it was first seen.
+    pub(super) stepped_down: Option<(SteppedDown, u64)>,
     /// Until when the operator wants this node to take over, whatever it lacks.
     pub(super) forced_until: u64,
-    pub(super) drain: Option<Drain>,
-    /// Whether takeovers are to be paused, or no longer.
-    pub(super) wish: Option<bool>,
+    pub(super) handover: Option<Handover>,
+    pub(super) pause_request: Option<PauseRequest>,
     pub(super) is_stopping: bool,
+    /// Etcd did not answer since the node was to stop: it is not asked any more.
+    pub(super) is_cut_off: bool,
     /// When this process first looked.
     pub(super) started_at: Option<u64>,
 }
 
+/// The operator wants takeovers to be paused, or resumed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct PauseRequest {
+    pub(super) is_paused: bool,
+    /// Etcd was asked, and has not said whether it did it.
+    pub(super) is_in_doubt: bool,
+}
+
 /// A handover that has begun.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Drain {
+pub(super) struct Handover {
     /// Who takes over; none where nobody can, and the node stops all the same.
     pub(super) to: Option<String>,
     /// When it is given up; none where it has not begun.
     pub(super) until: Option<u64>,
     /// Whether the process ends then.
     pub(super) is_stop: bool,
+    /// Nobody wants it any more.
+    pub(super) is_given_up: bool,
 }
 
 impl Machine {
@@ -123,24 +147,29 @@ impl Machine {
             stage: Stage::Following,
             pending: Pending::Nothing,
             lease: None,
-            is_registered: false,
+            registered_under: None,
+            occupant: None,
+            warning: None,
             renew_at: 0,
             read_at: 0,
             is_woken: false,
             retry_at: 0,
             failure: None,
+            failing_since: None,
             view: None,
+            last_seen: BTreeMap::new(),
             viewed_at: 0,
             followed: None,
             promised: None,
             answers: None,
             race_at: 0,
             obstacle: None,
-            order: None,
+            stepped_down: None,
             forced_until: 0,
-            drain: None,
-            wish: None,
+            handover: None,
+            pause_request: None,
             is_stopping: false,
+            is_cut_off: false,
             started_at: None,
         }
     }
@@ -156,6 +185,11 @@ impl Machine {
     /// The name of the cluster.
     pub fn cluster(&self) -> &str {
         &self.config.cluster
+    }
+
+    /// Whether the node is to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.is_stopping
     }
 
     /// Whether nothing is to be done any more.
@@ -197,7 +231,10 @@ impl Machine {
 
     /// When there is something to do again, if nothing happens.
     pub(super) fn due(&self) -> u64 {
-        self.renew_at.min(self.read_at).max(self.retry_at)
+        self.renew_at
+            .min(self.read_at)
+            .min(self.ask_own_at())
+            .max(self.retry_at)
     }
 
     /// How long a lease lasts.

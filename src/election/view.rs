@@ -1,6 +1,6 @@
 //! All keys of a cluster, as one read of etcd shows them.
 
-use super::registers::{self, Failsafe, Leader, Member, Order, Status, Sync};
+use super::registers::{self, Failsafe, Leader, Member, Status, SteppedDown, Sync};
 use super::request::{Compare, Pair};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -25,7 +25,7 @@ pub(super) struct View {
     pub(super) status: Option<Status>,
     pub(super) failsafe: Option<Register<Failsafe>>,
     pub(super) is_paused: bool,
-    pub(super) order: Option<Order>,
+    pub(super) stepped_down: Option<SteppedDown>,
     pub(super) members: BTreeMap<String, Member>,
     /// A key that holds what no node writes there.
     pub(super) broken: Option<String>,
@@ -51,7 +51,7 @@ impl View {
             registers::SYNC => is_some(&mut self.sync, register(pair)),
             registers::STATUS => is_some(&mut self.status, registers::parsed(&pair.value)),
             registers::FAILSAFE => is_some(&mut self.failsafe, register(pair)),
-            registers::ORDER => is_some(&mut self.order, registers::parsed(&pair.value)),
+            registers::STEPPED_DOWN => is_some(&mut self.stepped_down, registers::parsed(&pair.value)),
             registers::PAUSE => {
                 self.is_paused = true;
                 true

@@ -115,7 +115,7 @@ impl Client {
                 failed.push(Verdict::elsewhere(Error::no_time(&at.to_string())));
                 break;
             }
-            match self.ask_one(ask, at, share, &read) {
+            match self.ask_one(ask, at, [Instant::now() + share, deadline], &read) {
                 Ok(answer) => {
                     self.lock().current = number;
                     return Ok(answer);
@@ -136,18 +136,19 @@ impl Client {
         Err(worst(failed))
     }
 
+    /// `deadlines`: of the request, and of a login before it. etcd checks a password slowly, on purpose: a login that takes
+    /// more than the share of one endpoint is of use to the next request.
     fn ask_one<T>(
         &self,
         ask: &Ask,
         at: &Address,
-        timeout: Duration,
+        deadlines: [Instant; 2],
         read: &impl Fn(&[u8]) -> Result<(Header, T), No>,
     ) -> Result<T, Verdict> {
-        let deadline = Instant::now() + timeout;
         let when_sent = self.lock().seen;
         let verdict = |failed| Verdict::of(at, ask.is_write, ask.lease, failed);
         let body = self
-            .send_as_user(at, ask.path, &ask.body, deadline)
+            .send_as_user(at, ask.path, &ask.body, deadlines)
             .map_err(verdict)?;
         let (header, answer) = read(&body).map_err(|no| verdict(no.into()))?;
         let noted = self.note(when_sent, &header, ask.is_linearizable);
@@ -162,10 +163,10 @@ impl Client {
         at: &Address,
         path: &str,
         body: &[u8],
-        deadline: Instant,
+        [deadline, login_deadline]: [Instant; 2],
     ) -> Result<Vec<u8>, Failed> {
         for is_last in [false, true] {
-            let token = self.token(at, deadline)?;
+            let token = self.token(at, login_deadline)?;
             let request = Request {
                 path,
                 body: Some(body),

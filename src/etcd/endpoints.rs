@@ -18,8 +18,10 @@ pub enum EndpointsError {
     Empty,
     /// One of them has no scheme, or another one than `http` and `https`.
     Scheme(String),
-    /// One of them has a path, a query or a user.
+    /// One of them has a path or a query.
     More(String),
+    /// One of them has a user, and perhaps a password, which is not to be shown.
+    User,
     /// One of them has no host, or characters that no host has.
     Host(String),
     /// One of them is an IPv6 address without brackets.
@@ -83,6 +85,9 @@ fn endpoint(text: &str) -> Result<Address, EndpointsError> {
     if text.is_empty() {
         return Err(EndpointsError::Empty);
     }
+    if text.contains('@') {
+        return Err(EndpointsError::User);
+    }
     let said = || text.to_owned();
     let Some((_, rest)) = text.split_once("://") else {
         return Err(EndpointsError::Scheme(said()));
@@ -116,6 +121,9 @@ impl fmt::Display for Endpoints {
 impl fmt::Display for EndpointsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            EndpointsError::User => f.write_str(
+                "a user and a password do not stand in an endpoint: give them with --etcd-user and --etcd-password-file",
+            ),
             EndpointsError::Empty => {
                 f.write_str("an endpoint of etcd is missing; name it as in http://10.0.0.1:2379")
             }
@@ -180,7 +188,7 @@ mod tests {
             ("e1:2379", EndpointsError::Scheme(said("e1:2379"))),
             ("ftp://e1:2379", EndpointsError::Scheme(said("ftp://e1:2379"))),
             ("http://e1:1/v3", EndpointsError::More(said("http://e1:1/v3"))),
-            ("http://u@e1:1", EndpointsError::More(said("http://u@e1:1"))),
+            ("http://u:secret@e1:1", EndpointsError::User),
             ("http://:1", EndpointsError::Host(said("http://:1"))),
             ("http://::1:1", EndpointsError::Brackets(said("http://::1:1"))),
             ("http://e1", EndpointsError::Port(said("http://e1"))),

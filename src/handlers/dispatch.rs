@@ -9,7 +9,9 @@ use super::allowance::Allowance;
 use super::context::{Context, Scratch};
 use super::route::Resource;
 use super::stream::Answer;
-use super::{backup, batch, compact, edit, election, keys, kv, metrics, page, replication, status, watch};
+use super::{
+    backup, batch, cluster_view, compact, edit, election, keys, kv, metrics, page, replication, status, watch,
+};
 use crate::http::cors;
 use crate::http::problem::Problem;
 use crate::http::request::Head;
@@ -67,7 +69,7 @@ pub(crate) fn handle<'a>(
         (Resource::Primary, _, _) => replication::primary(&context, head, scratch),
         (Resource::Replica, _, _) => replication::replica(&context, head, scratch),
         (Resource::Election, _, _) => election::question(node, head, body, scratch),
-        (Resource::Cluster, _, _) => return election::cluster(node, head),
+        (Resource::Cluster, _, _) => return cluster_view::cluster(node, head),
         (Resource::Switchover, _, _) => return election::switchover(context, head),
         (Resource::Failover, _, _) => return election::failover(context, head),
         (Resource::Pause, _, _) => return election::pause(node, head, true),

@@ -1,18 +1,18 @@
 //! The handlers of a cluster in which etcd decides who is primary: see [`crate::election`].
 
+use super::cluster_view::{report_of, shared, span};
 use super::consistency::lease_over;
 use super::context::{Context, Scratch};
 use super::status::{json, passed};
 use super::stream::{Answer, LateResponse};
 use crate::address::Address;
-use crate::api::{self, ClusterMember, ClusterView, Elected, Paused};
-use crate::election::{self, Ask, Desk, Question, Report, Sealed};
+use crate::api::{self, Elected, Paused};
+use crate::election::{self, Machine, Question, Report, Sealed};
 use crate::http::problem::{self, Problem};
 use crate::http::request::Head;
 use crate::http::response::Reply;
 use crate::http::target;
 use crate::node::{Node, election_now};
-use crate::replication;
 use crate::wal::Role;
 use std::time::{Duration, Instant};
 
@@ -22,16 +22,6 @@ const CHANGE_TIME_MAX: Duration = Duration::from_secs(15);
 /// How long a node that was ordered to take over keeps trying.
 const FORCE_TIME: Duration = Duration::from_secs(15);
 
-/// How long other members may take to say how they are.
-const MEMBERS_TIME_MAX: Duration = Duration::from_secs(1);
-
-fn desk(node: &Node) -> Result<&Desk, Problem> {
-    node.election().ok_or_else(|| {
-        let why = "this node was started without --etcd; `pykv promote` makes a replica the primary";
-        Problem::new(problem::NOT_ELECTED, why)
-    })
-}
-
 /// `POST /replication/election`
 pub(crate) fn question(
     node: &Node,
@@ -40,7 +30,7 @@ pub(crate) fn question(
     scratch: &mut Scratch,
 ) -> Result<Reply, Problem> {
     let [] = target::parameters(head.query, [])?;
-    let desk = desk(node)?;
+    let shared = shared(node)?;
     let question: Option<Sealed<Question>> = serde_json::from_slice(body).ok();
     let question = question.and_then(Sealed::open).ok_or_else(|| {
         Problem::new(
@@ -49,7 +39,7 @@ pub(crate) fn question(
         )
     })?;
     let facts = node.facts();
-    let answer = desk.look(|machine| {
+    let answer = shared.look(|machine| {
         let is_same = machine.cluster() == question.cluster;
         is_same.then(|| machine.answer(election_now(), question.confirm.as_ref(), &facts))
     });
@@ -62,103 +52,33 @@ pub(crate) fn question(
     }
 }
 
-/// `GET /cluster`
-pub(crate) fn cluster<'a>(node: &'a Node, head: &Head<'_>) -> Result<Answer<'a>, Problem> {
-    let [] = target::parameters(head.query, [])?;
-    let desk = desk(node)?;
-    Ok(Answer::Later(Box::new(move |workspace| {
-        let view = view(node, desk);
-        Ok(LateResponse::Reply(json(workspace.scratch, &view)))
-    })))
-}
-
-/// What this node knows, and what the others say of themselves.
-fn view(node: &Node, desk: &Desk) -> ClusterView {
-    let facts = node.facts();
-    let now = election_now();
-    let (report, own, name) = desk.look(|machine| {
-        let report = machine.report(now, &facts);
-        let own = machine.answer(now, None, &facts);
-        (report, own, machine.cluster().to_owned())
-    });
-    let own_address = node.cluster().address();
-    let others = report.members.iter().map(|member| member.node.clone());
-    let ask = Ask {
-        addresses: others.filter(|address| address != own_address).collect(),
-        confirm: None,
-        time_max: MEMBERS_TIME_MAX.as_nanos() as u64,
+/// Refuses what needs etcd while it does not answer: says what holds meanwhile, and what to do.
+fn needs_etcd(report: &Report) -> Result<(), Problem> {
+    let Some(outage) = &report.outage else {
+        return Ok(());
     };
-    let mut answers = desk.see_others(|| replication::ask_members(node, &name, &ask));
-    answers.push(own);
-    let primary = answers.iter().find(|answer| answer.is_primary);
-    let mut members: Vec<ClusterMember> = report
-        .members
-        .iter()
-        .map(|member| {
-            let answer = answers.iter().find(|answer| answer.node == member.node);
-            cluster_member(member, answer, primary)
-        })
-        .collect();
-    if members.iter().all(|member| member.node != own_address) {
-        let own = election::MemberReport {
-            node: own_address.to_owned(),
-            is_standby: false,
-        };
-        members.push(cluster_member(&own, answers.last(), primary));
-    }
-    for member in members.iter_mut().filter(|member| member.node == own_address) {
-        member.obstacle.clone_from(&report.obstacle);
-    }
-    ClusterView {
-        cluster: name,
-        node: own_address.to_owned(),
-        primary: report.holder.as_ref().map(|holder| holder.node.clone()),
-        term: report.holder.as_ref().map(|holder| holder.term),
-        read_ms: (report.viewed_at > 0).then(|| now.saturating_sub(report.viewed_at) / 1_000_000),
-        etcd_error: report.failure,
-        failsafe: report.is_confirmed,
-        paused: report.is_paused,
-        members,
-    }
-}
-
-fn cluster_member(
-    member: &election::MemberReport,
-    answer: Option<&election::Answer>,
-    primary: Option<&election::Answer>,
-) -> ClusterMember {
-    let role = |answer: &election::Answer| match answer.is_primary {
-        true => Role::Primary,
-        false => Role::Replica,
+    let meanwhile = match &report.confirmed {
+        Some(primary) => format!("{primary} stays primary while every other node confirms it"),
+        None => "no node becomes primary before it does".to_owned(),
     };
-    ClusterMember {
-        node: member.node.clone(),
-        role: answer.map(|answer| role(answer).name().to_owned()),
-        term: answer.map(|answer| answer.term >> 32),
-        offset: answer.map(|answer| answer.written),
-        lag_bytes: answer
-            .zip(primary)
-            .map(|(answer, primary)| primary.missing_bytes(answer.written)),
-        standby: member.is_standby,
-        lease_left_seconds: answer
-            .and_then(|answer| answer.lease_left)
-            .map(|left| Duration::from_nanos(left).as_secs_f64()),
-        obstacle: match answer {
-            Some(answer) if answer.is_primary => None,
-            Some(answer) => answer.obstacle.clone(),
-            None => Some("it does not answer".to_owned()),
-        },
-    }
+    let why = format!(
+        "etcd has not answered this node for {} ({}), and nothing was done; {meanwhile}; bring etcd back, and send this \
+         again",
+        span(outage.time),
+        outage.why
+    );
+    Err(Problem::new(problem::NOT_READY, why).retry_after(1))
 }
 
 /// `POST /switchover`
 pub(crate) fn switchover<'a>(context: Context<'a>, head: &Head<'_>) -> Result<Answer<'a>, Problem> {
     let [to] = target::parameters(head.query, ["to"])?;
     let node = context.node;
-    let desk = desk(node)?;
+    let shared = shared(node)?;
     let to = to.map(|to| address(&to)).transpose()?;
     if node.role() != Role::Primary {
         let Some(primary) = node.primary() else {
+            needs_etcd(&report_of(node, shared))?;
             let why = "there is no primary that could hand over: `pykv cluster` says why no node takes over";
             return Err(Problem::new(problem::NO_PRIMARY, why).retry_after(1));
         };
@@ -166,12 +86,13 @@ pub(crate) fn switchover<'a>(context: Context<'a>, head: &Head<'_>) -> Result<An
         return Err(elsewhere(&context, &primary, api::PATH_SWITCHOVER, &query));
     }
     Ok(Answer::Later(Box::new(move |workspace| {
+        needs_etcd(&report_of(node, shared))?;
         let facts = node.facts();
-        let begun = desk.call(|machine| machine.switchover(to.as_deref(), &facts));
+        let begun = shared.call(|machine| machine.switchover(to.as_deref(), &facts));
         begun.map_err(|refused| not_able(&refused))?;
         let own = node.cluster().address();
         let deadline = Instant::now() + CHANGE_TIME_MAX;
-        let changed = desk.wait_for(deadline, |machine| {
+        let changed = shared.wait_for(deadline, |machine| {
             let report = machine.report(election_now(), &facts);
             let is_settled = !report.is_handing_over;
             match report.holder.filter(|_| is_settled) {
@@ -186,7 +107,15 @@ pub(crate) fn switchover<'a>(context: Context<'a>, head: &Head<'_>) -> Result<An
                 let why = obstacle.unwrap_or_else(|| "this node remains the primary".to_owned());
                 Err(Problem::new(problem::NOT_READY, why).retry_after(1))
             }
-            None => Err(no_primary_yet()),
+            None => Err(match shared.call(Machine::withdraw_switchover) {
+                true => may_be_done(
+                    "the primary has stepped down, and no other node is primary yet: one may be soon",
+                ),
+                false => {
+                    let why = "the other node did not get the rest of the log in time: this node remains the primary";
+                    Problem::new(problem::NOT_READY, why).retry_after(1)
+                }
+            }),
         }
     })))
 }
@@ -195,7 +124,7 @@ pub(crate) fn switchover<'a>(context: Context<'a>, head: &Head<'_>) -> Result<An
 pub(crate) fn failover<'a>(context: Context<'a>, head: &Head<'_>) -> Result<Answer<'a>, Problem> {
     let [to, accept_loss] = target::parameters(head.query, ["to", "accept_loss"])?;
     let node = context.node;
-    let desk = desk(node)?;
+    let shared = shared(node)?;
     let missing = |field: &'static str, why: &'static str| Problem::new(problem::BAD_QUERY, why).field(field);
     let to = to.ok_or_else(|| missing("to", "name the node that is to be primary, as host:port"))?;
     let to = address(&to)?;
@@ -204,7 +133,8 @@ pub(crate) fn failover<'a>(context: Context<'a>, head: &Head<'_>) -> Result<Answ
         return Err(missing("accept_loss", why));
     }
     let facts = node.facts();
-    let report = desk.look(|machine| machine.report(election_now(), &facts));
+    let report = shared.look(|machine| machine.report(election_now(), &facts));
+    needs_etcd(&report)?;
     if let Some(holder) = &report.holder {
         let why = format!(
             "{} is primary in term {}: `pykv switchover --to {to}` hands over without a loss",
@@ -213,16 +143,17 @@ pub(crate) fn failover<'a>(context: Context<'a>, head: &Head<'_>) -> Result<Answ
         return Err(Problem::new(problem::IS_PRIMARY, why));
     }
     if to != node.cluster().address() {
-        if report.members.iter().all(|member| member.node != to) {
+        let is_there = |member: &election::MemberReport| member.node == to && member.gone_for.is_none();
+        if !report.members.iter().any(is_there) {
             return Err(not_able(&[(to, "no member has this address".to_owned())]));
         }
         let query = format!("?to={}&accept_loss=true", api::query_value(&to));
         return Err(elsewhere(&context, &to, api::PATH_FAILOVER, &query));
     }
     Ok(Answer::Later(Box::new(move |workspace| {
-        desk.call(|machine| machine.force(election_now(), FORCE_TIME.as_nanos() as u64));
+        shared.call(|machine| machine.force(election_now(), FORCE_TIME.as_nanos() as u64));
         let deadline = Instant::now() + CHANGE_TIME_MAX;
-        let changed = desk.wait_for(deadline, |machine| {
+        let changed = shared.wait_for(deadline, |machine| {
             (machine.deadline() > 0)
                 .then(|| machine.report(election_now(), &facts).holder)
                 .flatten()
@@ -230,8 +161,13 @@ pub(crate) fn failover<'a>(context: Context<'a>, head: &Head<'_>) -> Result<Answ
         match changed {
             Some(holder) => Ok(LateResponse::Reply(json(workspace.scratch, &elected(&holder)))),
             None => {
-                let facts = node.facts();
-                let report = desk.look(|machine| machine.report(election_now(), &facts));
+                let report = report_of(node, shared);
+                if shared.call(Machine::withdraw_force) {
+                    return Err(may_be_done(
+                        "etcd was asked to make this node primary, and has not answered",
+                    ));
+                }
+                needs_etcd(&report)?;
                 match report.obstacle {
                     Some(why) => Err(not_able(&[(to, why)])),
                     None => Err(no_primary_yet()),
@@ -244,17 +180,24 @@ pub(crate) fn failover<'a>(context: Context<'a>, head: &Head<'_>) -> Result<Answ
 /// `POST /pause` and `POST /resume`
 pub(crate) fn pause<'a>(node: &'a Node, head: &Head<'_>, is_paused: bool) -> Result<Answer<'a>, Problem> {
     let [] = target::parameters(head.query, [])?;
-    let desk = desk(node)?;
+    let shared = shared(node)?;
     Ok(Answer::Later(Box::new(move |workspace| {
-        desk.call(|machine| machine.pause(is_paused));
+        needs_etcd(&report_of(node, shared))?;
+        shared.call(|machine| machine.pause(is_paused));
         let deadline = Instant::now() + CHANGE_TIME_MAX;
-        let done = desk.wait_for(deadline, |machine| {
+        let done = shared.wait_for(deadline, |machine| {
             machine.is_paused().filter(|now| *now == is_paused)
         });
         match done {
             Some(paused) => Ok(LateResponse::Reply(json(workspace.scratch, &Paused { paused }))),
             None => {
-                let why = "etcd does not answer: it is done once it does";
+                if shared.call(Machine::withdraw_pause) {
+                    return Err(may_be_done(
+                        "etcd was asked for it, and has not said that it is done",
+                    ));
+                }
+                needs_etcd(&report_of(node, shared))?;
+                let why = "it was not done in time, and is not tried any more";
                 Err(Problem::new(problem::NOT_READY, why).retry_after(1))
             }
         }
@@ -276,8 +219,8 @@ pub(crate) fn leader(node: &Node, head: &Head<'_>, scratch: &mut Scratch) -> Res
 /// `GET /liveness`: whether the process does what it should; one that does not is to be started anew.
 pub(crate) fn liveness(node: &Node, head: &Head<'_>, scratch: &mut Scratch) -> Result<Reply, Problem> {
     let [] = target::parameters(head.query, [])?;
-    if let Some(desk) = node.election() {
-        let (still, max) = desk.still_for();
+    if let Some(shared) = node.election() {
+        let (still, max) = shared.still_for();
         if still > max {
             let why = format!(
                 "the thread of the election stands still for {} s",
@@ -312,6 +255,14 @@ fn not_able(refused: &[(String, String)]) -> Problem {
         .map(|(node, why)| format!("{node}: {why}"))
         .collect();
     Problem::new(problem::NOT_ABLE, reasons.join("; "))
+}
+
+/// It was begun, and nobody can say yet what comes of it.
+fn may_be_done(why: &str) -> Problem {
+    let why = format!("it may have been done, or be done yet: {why}; `pykv cluster` shows what holds");
+    Problem::new(problem::UNKNOWN_OUTCOME, why)
+        .outcome("unknown")
+        .retry_after(1)
 }
 
 fn no_primary_yet() -> Problem {

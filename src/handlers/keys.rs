@@ -107,7 +107,7 @@ pub(crate) fn list<'a>(session: Session<'a>, head: &Head<'_>) -> Result<Answer<'
             let (kind, detail) = match error {
                 CursorError::Stale => (
                     problem::STALE_CURSOR,
-                    "the node was restarted; start the listing again",
+                    "the cursor is of another node, or of this one before it was started again; start the listing again",
                 ),
                 CursorError::OtherQuestion => (
                     problem::BAD_QUERY,

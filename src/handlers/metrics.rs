@@ -348,6 +348,9 @@ fn replication(families: &mut Families, node: &Node) {
         "The term of the log.",
         f64::from(node.status().term.number()),
     );
+    for (name, help, value) in super::cluster_view::gauges(node) {
+        families.gauge(name, help, value);
+    }
     if let Some(bytes) = cluster.lag_bytes {
         families.gauge(
             "replica_lag_bytes",

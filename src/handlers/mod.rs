@@ -7,7 +7,7 @@
 //! | `context`, `shared`, `allowance` | what handlers work with, what all connections share, and what one request takes of the memory that they share |
 //! | `consistency` | what a request asks of the node's place in its cluster |
 //! | `kv`, `edit`, `keys`, `batch`, `watch` | the data |
-//! | `compact`, `backup`, `replication`, `election`, `status`, `metrics`, `page` | the node |
+//! | `compact`, `backup`, `replication`, `election`, `cluster_view`, `status`, `metrics`, `page` | the node |
 //! | `body`, `entry_fields`, `deadline`, `conditions` | JSON bodies, and the fields of an entry in them; times to live; entity tags |
 //! | `glob` | patterns of keys |
 //! | `stream`, `sink`, `out`, `connection_handle` | answers that wait, answers that are sent while they are made, what they are written into, and the connection that they go to |
@@ -18,6 +18,7 @@ pub(crate) mod allowance;
 mod backup;
 mod batch;
 mod body;
+mod cluster_view;
 mod compact;
 mod conditions;
 pub(crate) mod connection_handle;

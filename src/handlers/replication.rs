@@ -315,7 +315,10 @@ pub(crate) fn replica(
     head: &Head<'_>,
     scratch: &mut Scratch,
 ) -> Result<Reply, Problem> {
-    let [max_lag] = target::parameters(head.query, ["max_lag"])?;
+    let [max_lag, max_lag_bytes] = target::parameters(head.query, ["max_lag", "max_lag_bytes"])?;
+    let max_lag_bytes = max_lag_bytes
+        .map(|value| number(&value, "max_lag_bytes"))
+        .transpose()?;
     let max_lag = max_lag.map(|value| lag(&value)).transpose()?;
     let not_ready = |why: String| Err(Problem::new(problem::NOT_READY, why).retry_after(1));
     let status = context.node.cluster_status();
@@ -329,6 +332,13 @@ pub(crate) fn replica(
                 phase.name()
             ));
         }
+    }
+    match (max_lag_bytes, status.lag_bytes) {
+        (Some(max), Some(lag)) if lag > max => {
+            return not_ready(format!("the node is behind by {lag} bytes"));
+        }
+        (Some(_), None) => return not_ready("how far the node is behind is not known yet".to_owned()),
+        _ => {}
     }
     match (max_lag, status.lag) {
         (Some(max), Some(lag)) if lag > max => {

@@ -175,7 +175,7 @@ fn replication(context: &Context<'_>, cluster: ClusterStatus) -> api::Replicatio
         cluster: context
             .node
             .election()
-            .map(|desk| desk.look(|machine| machine.cluster().to_owned())),
+            .map(|shared| shared.look(|machine| machine.cluster().to_owned())),
         followers: followers.collect(),
         successors: context
             .node

@@ -6,9 +6,10 @@
 //! - Such a node starts as a replica, whatever it was, and is primary only by [`Node::lead`].
 //! - Its fence is closed unless the machine of the election opens it: a primary without a lease takes no writes.
 
+use super::election_state::process_name;
 use super::{Node, PromoteError, Promotion, hold::Hold};
 use crate::boot_clock::Fence;
-use crate::election::{Desk, Facts, Follower, Remembered};
+use crate::election::{Facts, Follower, Remembered, SharedMachine, Standby};
 use crate::wal::{EtcdMark, Health, Refusal, Role, Term};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -20,12 +21,12 @@ const TRY_EVERY: Duration = Duration::from_millis(20);
 impl Node {
     /// Whether etcd decides if this node is primary.
     pub(crate) fn is_elected(&self) -> bool {
-        self.election.desk.is_some()
+        self.election.shared.is_some()
     }
 
     /// The election that it takes part in.
-    pub(crate) fn election(&self) -> Option<&Desk> {
-        self.election.desk.as_ref()
+    pub(crate) fn election(&self) -> Option<&SharedMachine> {
+        self.election.shared.as_ref()
     }
 
     pub(super) fn fence(&self) -> &Fence {
@@ -41,6 +42,7 @@ impl Node {
         };
         let followers = self.followers().into_iter().map(|follower| Follower {
             node: follower.address,
+            process: process_name(follower.process),
             offset: follower.offset,
             silence: follower.silent_for.as_nanos() as u64,
         });
@@ -122,8 +124,10 @@ impl Node {
     }
 
     /// From now on a write waits for these followers, however few are asked for.
-    pub(crate) fn require_followers(&self, addresses: Vec<String>) {
-        self.followers.require(addresses);
+    pub(crate) fn require_followers(&self, standbys: &[Standby]) {
+        // A process of another name does not exist, so nothing counts as had by it.
+        let id = |standby: &Standby| u64::from_str_radix(&standby.process, 16).unwrap_or(0);
+        self.followers.require(standbys.iter().map(id).collect());
     }
 
     /// Holds writers for a handover.

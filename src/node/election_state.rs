@@ -2,7 +2,7 @@
 
 use super::cluster_status::Options;
 use crate::boot_clock::{BootInstant, Fence};
-use crate::election::{Desk, Machine};
+use crate::election::{Machine, SharedMachine};
 use crate::wal::EtcdMark;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 /// See the module.
 pub(super) struct Election {
     /// None where etcd decides nothing.
-    pub(super) desk: Option<Desk>,
+    pub(super) shared: Option<SharedMachine>,
     pub(super) fence: Fence,
     /// What was seen of etcd, be it of this start or of one before.
     mark: Mutex<Option<EtcdMark>>,
@@ -20,14 +20,14 @@ pub(super) struct Election {
 
 impl Election {
     pub(super) fn new(options: &Options, process: u64, mark: Option<EtcdMark>, fence: Fence) -> Election {
-        let desk = options.election.clone().map(|mut config| {
+        let shared = options.election.clone().map(|mut config| {
             config.node.clone_from(&options.address);
-            config.process = format!("{process:016x}");
+            config.process = process_name(process);
             fence.set(0);
-            Desk::new(Machine::new(config), fence.clone())
+            SharedMachine::new(Machine::new(config), fence.clone())
         });
         Election {
-            desk,
+            shared,
             fence,
             mark: Mutex::new(mark),
             first: AtomicU64::new(0),
@@ -46,4 +46,9 @@ impl Election {
 /// Now, in the units of the election: nanoseconds since the machine was started.
 pub(crate) fn election_now() -> u64 {
     BootInstant::now().nanoseconds()
+}
+
+/// How the election names a process.
+pub(super) fn process_name(process: u64) -> String {
+    format!("{process:016x}")
 }

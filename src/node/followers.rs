@@ -50,6 +50,8 @@ pub(crate) struct FollowerName {
 /// How a follower is doing.
 #[derive(Clone, Debug)]
 pub struct FollowerStatus {
+    /// Random: one run of it.
+    pub process: u64,
     /// How others reach it, as `host:port`.
     pub address: String,
     /// Everything before this is in its log.
@@ -87,9 +89,9 @@ struct Inner {
     epoch: u64,
     /// Addresses of the followers that take over by themselves.
     successors: Vec<String>,
-    /// Addresses of followers that must have a write before it is answered, however many others have it: any of them
-    /// may take over. None where nobody is asked for that.
-    required: Option<Vec<String>>,
+    /// The followers that must have a write before it is answered, however many others have it: any of them may take
+    /// over. None where nobody is asked for that.
+    required: Option<Vec<u64>>,
     waiting: usize,
 }
 
@@ -104,9 +106,9 @@ pub(crate) struct Reached {
 
 impl Inner {
     fn is_covered(&self, offset: u64) -> bool {
-        let has = |address: &String| {
-            let mut followers = self.followers.values();
-            followers.any(|follower| follower.name.address == *address && follower.offset >= offset)
+        let has = |id: &u64| {
+            let follower = self.followers.get(id);
+            follower.is_some_and(|follower| follower.offset >= offset)
         };
         self.required.iter().flatten().all(has)
     }
@@ -294,8 +296,8 @@ impl Followers {
     }
 
     /// From now on these must have a write before it is answered.
-    pub(super) fn require(&self, addresses: Vec<String>) {
-        self.lock().required = Some(addresses);
+    pub(super) fn require(&self, ids: Vec<u64>) {
+        self.lock().required = Some(ids);
         self.acknowledged.notify_all();
     }
 
@@ -320,6 +322,7 @@ impl Followers {
                     .behind_since
                     .or((lag_bytes > 0).then_some(follower.heard));
                 FollowerStatus {
+                    process: follower.name.id,
                     address: follower.name.address.clone(),
                     offset: follower.offset,
                     lag_bytes,
@@ -426,9 +429,9 @@ mod tests {
         for id in [1, 2] {
             assert!(followers.note(&name(id, false), 100, 100));
         }
-        followers.require(vec![name(1, false).address, name(3, false).address]);
+        followers.require(vec![name(1, false).id, name(3, false).id]);
         assert_eq!((reached(100).replicas, reached(100).is_covered), (2, false));
-        followers.require(vec![name(1, false).address]);
+        followers.require(vec![name(1, false).id]);
         assert!(reached(100).is_covered);
         assert!(!reached(101).is_covered);
         // Who is asked for that, and is something else now, answers for nobody.

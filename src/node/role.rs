@@ -280,7 +280,9 @@ impl Node {
         if was_peer || was_follower {
             self.remember(self.role());
         }
-        was_peer || was_follower
+        let shared = self.election.shared.as_ref();
+        let was_shown = shared.is_some_and(|shared| shared.look(|machine| machine.forget(address)));
+        was_peer || was_follower || was_shown
     }
 
     /// The nodes that follow this one.

@@ -52,7 +52,7 @@ export class Cluster {
   /** The nodes of a cluster in which etcd decides who is primary. */
   drawElection(view) {
     this.members.replaceChildren(...view.members.map((member) => memberRow(member)));
-    const notes = [view.paused && "Takeovers are paused.", view.failsafe && "This node is primary without etcd: all others confirm it.",
+    const notes = [view.paused && "Takeovers are paused.", view.failsafe && "The primary stays primary without etcd while every other node confirms it.",
       view.etcd_error && `etcd does not answer: ${view.etcd_error}`];
     this.electionNote.textContent = notes.filter(Boolean).join(" ");
   }

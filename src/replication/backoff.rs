@@ -7,11 +7,13 @@ const LONGEST: Duration = Duration::from_secs(2);
 
 pub(super) struct Backoff(Duration);
 
-impl Backoff {
-    pub(super) fn new() -> Backoff {
+impl Default for Backoff {
+    fn default() -> Backoff {
         Backoff(FIRST)
     }
+}
 
+impl Backoff {
     /// The next pause: a half of it for sure, and the other by chance.
     pub(super) fn next(&mut self) -> Duration {
         let pause = self.0;
@@ -34,7 +36,7 @@ mod tests {
 
     #[test]
     fn pauses_grow_up_to_a_bound() {
-        let mut backoff = Backoff::new();
+        let mut backoff = Backoff::default();
         let pauses: Vec<Duration> = (0..20).map(|_| backoff.next()).collect();
         assert!(pauses[0] <= FIRST && pauses[0] >= FIRST / 2);
         assert!(pauses[19] <= LONGEST && pauses[19] >= LONGEST / 2);

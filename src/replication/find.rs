@@ -60,7 +60,7 @@ impl Finder<'_> {
             primaries: Vec::new(),
             other_store: None,
             why: match options.peers.is_empty() {
-                _ if self.node.is_elected() => "etcd names none".to_owned(),
+                _ if self.node.is_elected() => "etcd names none, or has not answered".to_owned(),
                 true => "no address is known; name one with --from".to_owned(),
                 false => "--from names this node itself alone; name another one".to_owned(),
             },
@@ -115,7 +115,10 @@ impl Finder<'_> {
         let node = self.node;
         let cluster = node.cluster();
         if peer.is_self {
-            search.why = format!("{address} is this node itself; name another one with --from");
+            search.why = match node.is_elected() {
+                true => format!("{address}, which etcd names, is this node itself"),
+                false => format!("{address} is this node itself; name another one with --from"),
+            };
             return;
         }
         if peer.address == cluster.address() {
@@ -148,7 +151,10 @@ impl Finder<'_> {
             return;
         }
         if !may_follow(node, &peer) {
-            search.why = format!("{address} is a replica");
+            search.why = match node.is_elected() {
+                true => format!("{address}, which etcd names, is not primary yet"),
+                false => format!("{address} is a replica"),
+            };
             return;
         }
         if peer.is_primary && is_own {

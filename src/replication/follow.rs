@@ -41,8 +41,7 @@ const HANDSHAKE_EVERY: Duration = Duration::from_secs(2);
 /// Runs until the node stops.
 pub(super) fn run(node: &Node) {
     let cluster = node.cluster();
-    let mut backoff = Backoff::new();
-    let mut logged = LogOnce::default();
+    let (mut backoff, mut logged) = <(Backoff, LogOnce)>::default();
     let mut failover = Failover::new(node);
     loop {
         let change = cluster.change();
@@ -52,6 +51,7 @@ pub(super) fn run(node: &Node) {
         if change.role == Role::Primary {
             cluster.wait_change(&change, Duration::MAX);
             failover.reset(node);
+            logged = LogOnce::default();
             continue;
         }
         let mut following = Following {
@@ -66,11 +66,10 @@ pub(super) fn run(node: &Node) {
             Err(refusal) => FollowError::Log(refusal.to_string()),
         };
         if following.has_progressed {
-            backoff = Backoff::new();
-            logged = LogOnce::default();
+            (backoff, logged) = Default::default();
         }
         if cluster.change() != change {
-            backoff = Backoff::new();
+            (backoff, logged) = Default::default();
             continue;
         }
         let is_lasting = error.is_lasting();
@@ -79,7 +78,7 @@ pub(super) fn run(node: &Node) {
             false => Phase::Connecting,
         });
         let why = error.to_string();
-        if logged.is_first(&why) {
+        if logged.is_due(&error, node.is_elected()) && logged.is_first(&why) {
             log::warn!("{why}; trying again until it works");
         }
         cluster.set_error(Some(why));
@@ -95,6 +94,9 @@ pub(super) fn run(node: &Node) {
         let pause = failover.at_most_until_due(node, pause);
         cluster.wait_change(&change, pause);
         failover.beat(pause);
+        if cluster.change() != change {
+            (backoff, logged) = Default::default();
+        }
     }
 }
 

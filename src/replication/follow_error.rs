@@ -4,6 +4,7 @@ use super::link_error::LinkError;
 use crate::node::ReceiveError;
 use crate::wal::{Error, LogId};
 use std::fmt;
+use std::time::{Duration, Instant};
 
 /// Why following came to an end, to be begun anew.
 #[derive(Debug)]
@@ -58,19 +59,41 @@ impl fmt::Display for FollowError {
 
 /// Reasons that were logged since following last went well. A dead host is reached in turns by no route, a reset
 /// and silence; each of these is logged once.
-#[derive(Default)]
-pub(super) struct LogOnce(Vec<String>);
+pub(super) struct LogOnce {
+    logged: Vec<String>,
+    since: Instant,
+}
+
+/// For how long there may be no primary where etcd decides, and nothing is wrong.
+const PASSING_MAX: Duration = Duration::from_secs(3);
+
+impl Default for LogOnce {
+    fn default() -> LogOnce {
+        LogOnce {
+            logged: Vec::new(),
+            since: Instant::now(),
+        }
+    }
+}
 
 impl LogOnce {
     /// Reasons that are remembered; further ones are not logged.
     const REASONS_MAX: usize = 16;
 
     pub(super) fn is_first(&mut self, why: &str) -> bool {
-        let is_first = self.0.len() < LogOnce::REASONS_MAX && !self.0.iter().any(|logged| logged == why);
+        let is_known = self.logged.iter().any(|logged| logged == why);
+        let is_first = self.logged.len() < LogOnce::REASONS_MAX && !is_known;
         if is_first {
-            self.0.push(why.to_owned());
+            self.logged.push(why.to_owned());
         }
         is_first
+    }
+
+    /// Whether it is to be logged already: that etcd has just named a primary, or names none any more, is a matter of a
+    /// moment.
+    pub(super) fn is_due(&self, error: &FollowError, is_elected: bool) -> bool {
+        let is_passing = is_elected && matches!(error, FollowError::NoPrimary(_));
+        !is_passing || self.since.elapsed() >= PASSING_MAX
     }
 }
 
@@ -87,7 +110,7 @@ mod tests {
         for at in 0..100 {
             logged.is_first(&at.to_string());
         }
-        assert_eq!(logged.0.len(), LogOnce::REASONS_MAX);
+        assert_eq!(logged.logged.len(), LogOnce::REASONS_MAX);
         assert!(!logged.is_first("one more"));
     }
 }

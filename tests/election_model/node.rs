@@ -3,7 +3,7 @@
 use super::etcd::TTL;
 use super::{Mutant, Run};
 use pykv::internals::election::{
-    Answer, Ask, Config, Facts, Failure, Follower, Leader, Machine, Remembered, Reply, Request,
+    Answer, Ask, Config, Facts, Failure, Follower, Leader, Machine, Remembered, Reply, Request, Standby,
 };
 use std::collections::BTreeMap;
 
@@ -55,11 +55,11 @@ pub struct Node {
     pub is_primary: bool,
     pub is_held: bool,
     /// The standbys that a write waits for.
-    pub required: Vec<String>,
+    pub required: Vec<Standby>,
     /// A mutant takes these later.
-    pub required_late: Option<(Vec<String>, u32)>,
-    /// Up to where each follower has asked, and when.
-    pub asked: BTreeMap<String, (u64, u64)>,
+    pub required_late: Option<(Vec<Standby>, u32)>,
+    /// Up to where each follower has asked, and when: its address and its process.
+    pub asked: BTreeMap<(String, String), (u64, u64)>,
     pub unanswered: Vec<Unanswered>,
     pub follows: Option<Leader>,
     pub remembered: Option<Remembered>,
@@ -149,8 +149,9 @@ impl Node {
     pub fn facts(&self, now: u64) -> Facts {
         let start = self.log.iter().rposition(|record| record.write.is_none());
         let start = start.unwrap_or(0) as u64;
-        let followers = self.asked.iter().map(|(node, (offset, at))| Follower {
+        let followers = self.asked.iter().map(|((node, process), (offset, at))| Follower {
             node: node.clone(),
+            process: process.clone(),
             offset: *offset,
             silence: self.local(now).saturating_sub(*at),
         });
@@ -172,8 +173,9 @@ impl Node {
 
     /// Whether all who must have a write have it.
     pub fn is_covered(&self, end: u64, now: u64, mutant: Mutant) -> bool {
-        self.required.iter().all(|node| {
-            let (offset, at) = self.asked.get(node).copied().unwrap_or_default();
+        self.required.iter().all(|standby| {
+            let follower = (standby.node.clone(), standby.process.clone());
+            let (offset, at) = self.asked.get(&follower).copied().unwrap_or_default();
             let is_silent = self.local(now).saturating_sub(at) > TTL / 4;
             offset >= end || mutant == Mutant::RemovedBeforeUnnamed && is_silent
         })
@@ -190,5 +192,6 @@ fn machine(address: &str, process: u64, run: &Run) -> Machine {
         failsafe: run.has_failsafe,
         lag_bytes_max: 5,
         silence_max: TTL / 4,
+        shown_for: 4 * TTL,
     })
 }

@@ -330,6 +330,7 @@ impl World {
             },
             Step::Hold(_) => node.is_held = true,
             Step::Release => node.is_held = false,
+            Step::Warn(_) => {}
             Step::Remember(remembered) => node.remembered = Some(remembered),
             Step::Wait(until) => node.wait_until = until,
             Step::Stopped => node.is_up = false,
@@ -494,8 +495,8 @@ impl World {
         let node = &mut self.nodes[at];
         node.log_id = log_id;
         if log.starts_with(&node.log) {
-            let (address, end) = (node.address.clone(), node.end());
-            self.nodes[to].asked.insert(address, (end, local));
+            let (follower, end) = ((node.address.clone(), node.process_name()), node.end());
+            self.nodes[to].asked.insert(follower, (end, local));
         }
         let most = self.below(6) as usize + 1;
         let node = &mut self.nodes[at];

@@ -737,3 +737,23 @@ fn an_answer_of_another_cluster_or_from_before_is_not_taken() {
     client.range("/a", TIMEOUT).unwrap(); // One of them answers from now.
     assert_eq!(client.endpoint(), new.url());
 }
+
+#[test]
+fn a_login_may_take_longer_than_one_endpoint() {
+    let fake = Fake::start(|asked: &Asked, stream: &mut TcpStream| {
+        if asked.target.contains("authenticate") {
+            thread::sleep(Duration::from_millis(600)); // As an etcd that checks a password on a busy machine.
+            return stream.write_all(&json(&format!(r#"{{{HEADER},"token":"t"}}"#)));
+        }
+        stream.write_all(&json(&format!("{{{HEADER}}}")))
+    });
+    let login = Login {
+        user: "shop".to_owned(),
+        password: "secret".to_owned(),
+    };
+    let client = client_with(&fake.url(), Some(login), Duration::from_millis(300));
+    // The first request may have no time left; the login is not lost by that.
+    let _ = client.range("/a", TIMEOUT);
+    let second = client.range("/a", TIMEOUT);
+    assert!(second.is_ok(), "{second:?}");
+}

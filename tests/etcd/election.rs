@@ -195,6 +195,23 @@ fn one_of_the_nodes_is_primary_whatever_starts_first_and_a_killed_one_is_replace
         );
     }
     cluster.set("after", "2");
+    // It is not forgotten before the operator says so.
+    let address = cluster.nodes[first].link.address();
+    let shown = |at: usize| {
+        let view = cluster.view(at);
+        let members = view["members"].as_array().unwrap();
+        let member = members.iter().find(|member| member["node"] == address.as_str());
+        member.map(|member| member["obstacle"].as_str().unwrap_or_default().to_owned())
+    };
+    assert!(
+        seldom(|| shown(second).is_some_and(|why| why.starts_with("not seen for"))),
+        "{}",
+        cluster.views()
+    );
+    pykv(&["forget", &address])
+        .at(&cluster.nodes[second].server)
+        .succeed();
+    assert_eq!(shown(second), None);
     cluster.nodes[first].start_again();
     cluster.is_equal();
     // All of them, and in another order.
@@ -310,6 +327,14 @@ fn a_refused_switchover_names_its_reason() {
     );
     node.server.get("/liveness").expect(200);
     node.server.get("/primary").expect(200);
+    let metrics = String::from_utf8(node.server.get("/metrics").expect(200).body).unwrap();
+    for line in [
+        "pykv_etcd_silence_seconds 0\n",
+        "pykv_election_paused 0\n",
+        "pykv_election_lease_seconds ",
+    ] {
+        assert!(metrics.contains(line), "{metrics}");
+    }
 }
 
 #[test]
@@ -349,6 +374,26 @@ fn with_failsafe_the_primary_continues_while_etcd_is_away() {
         "{}",
         cluster.views()
     );
+    for at in [first, 1 - first] {
+        let says = seldom(|| {
+            let table =
+                String::from_utf8(pykv(&["cluster"]).at(&cluster.nodes[at].server).succeed()).unwrap();
+            table.contains("etcd has not answered") && table.contains("while every other node confirms it")
+        });
+        assert!(says, "{}", cluster.views());
+    }
+    let to = cluster.nodes[1 - first].link.address();
+    for words in [
+        &["switchover"][..],
+        &["failover", "--accept-loss", "--to", &to],
+        &["pause"],
+        &["resume"],
+    ] {
+        let refused = pykv(words).at(&cluster.nodes[first].server).expect(6);
+        for said in ["etcd has not answered", "nothing was done", "bring etcd back"] {
+            assert!(refused.stderr.contains(said), "{words:?}: {refused:?}");
+        }
+    }
     let has_lapsed = poll(LEASE_OVER, || cluster.primary_of(&[first]).is_none());
     assert!(!has_lapsed, "{}", cluster.views());
     assert_eq!(cluster.try_set(first, "k", "1"), Some(true));
@@ -360,6 +405,11 @@ fn with_failsafe_the_primary_continues_while_etcd_is_away() {
     cluster.etcd.start_all();
     let now = cluster.primary();
     assert!(cluster.view(now)["term"].as_u64() > term.as_u64());
+    assert_eq!(
+        cluster.view(now)["paused"],
+        false,
+        "a refused pause is never done"
+    );
     assert_eq!(cluster.nodes[now].value("k").as_deref(), Some("1"));
     cluster.is_equal();
 }
@@ -402,6 +452,30 @@ fn a_primary_stops_though_etcd_does_not_answer() {
         cluster.primary_of(&[other]).is_some()
     });
     assert_eq!(cluster.nodes[other].value("k").as_deref(), Some("1"));
+}
+
+#[test]
+fn a_primary_that_stops_just_after_etcd_was_away_hands_over() {
+    let name = "a_primary_that_stops_just_after_etcd_was_away_hands_over";
+    let Some(mut cluster) = Cluster::start(name, 2, &[]) else {
+        return;
+    };
+    cluster.primary();
+    cluster.is_equal();
+    let first = cluster.is_known();
+    cluster.etcd.kill_all();
+    assert!(
+        seldom(|| cluster.view(first)["failsafe"] == true),
+        "{}",
+        cluster.views()
+    );
+    cluster.etcd.start_all();
+    assert!(cluster.nodes[first].server.sigterm().success());
+    let said = cluster.nodes[first].server.stderr();
+    assert!(said.contains("it hands over"), "{said}");
+    eventually("the other one takes over", || {
+        cluster.primary_of(&[1 - first]).is_some()
+    });
 }
 
 #[test]
@@ -537,6 +611,85 @@ fn another_store_and_another_process_are_not_followed_and_take_nothing_over() {
 }
 
 #[test]
+fn a_second_process_at_an_address_takes_no_part_until_the_first_is_gone() {
+    let name = "a_second_process_at_an_address_takes_no_part_until_the_first_is_gone";
+    let Some(mut cluster) = Cluster::start(name, 2, &["--sync-replicas", "1"]) else {
+        return;
+    };
+    let first = cluster.has_standbys(1);
+    cluster.set("k", "1");
+    cluster.is_equal();
+    let address = cluster.nodes[1 - first].link.address();
+    let endpoints = cluster.etcd.endpoints();
+    let args = ["--etcd", &endpoints, "--cluster", "shop", "--advertise", &address];
+    let twin = Server::start(&[&args[..], &["--etcd-ttl", "5s", "--sync-replicas", "1"]].concat());
+    let why_not = || {
+        let view: Value = twin.get("/cluster").expect(200).body_json();
+        let members = view["members"].as_array().unwrap();
+        let own = members.iter().find(|member| member["node"] == address.as_str());
+        own.and_then(|own| Some(own["obstacle"].as_str()?.to_owned()))
+            .unwrap_or_default()
+    };
+    assert!(seldom(
+        || why_not().contains("each node needs an --advertise of its own")
+    ));
+    assert!(twin.stderr().contains("another process has the address"));
+    // What it has is not taken for what the other one has, and it has nothing.
+    let state = || twin.get("/status").expect(200).body_json()["replication"]["state"].clone();
+    assert!(!poll(Duration::from_secs(6), || state() == "streaming"));
+    let primary = &cluster.nodes[first];
+    let followers = primary.status()["replication"]["followers"].clone();
+    assert_eq!(followers.as_array().map(Vec::len), Some(1), "{followers}");
+    // Once the first one has ended, it is the node of the address.
+    cluster.nodes[1 - first].server.kill_9();
+    cluster.nodes[1 - first].link.lead_to(twin.address());
+    eventually("the second one follows", || state() == "streaming");
+    eventually("it has all", || twin.get("/kv/k?raw").body == b"1");
+}
+
+#[test]
+fn a_key_of_a_member_that_was_deleted_comes_back() {
+    let name = "a_key_of_a_member_that_was_deleted_comes_back";
+    let Some(cluster) = Cluster::start(name, 2, &[]) else {
+        return;
+    };
+    cluster.primary();
+    cluster.is_known();
+    let keys =
+        || String::from_utf8(cluster.etcd.ctl(0, &["get", "--prefix", "/pykv/shop/members/"])).unwrap();
+    let before = keys();
+    cluster.etcd.ctl(0, &["del", "--prefix", "/pykv/shop/members/"]);
+    eventually("the keys are back", || keys() == before);
+    for node in &cluster.nodes {
+        assert!(node.server.stderr().contains("has lost the key"));
+    }
+}
+
+#[test]
+fn a_pause_that_etcd_did_not_confirm_is_unknown_or_never_done() {
+    let name = "a_pause_that_etcd_did_not_confirm_is_unknown_or_never_done";
+    let Some(cluster) = Cluster::start(name, 1, &[]) else {
+        return;
+    };
+    let at = cluster.primary();
+    cluster.links[at].set(Mode::Hang);
+    let refused = pykv(&["pause"]).at(&cluster.nodes[at].server).expect(6);
+    let is_unknown = refused.stderr.contains("it may have been done");
+    assert!(
+        is_unknown || refused.stderr.contains("nothing was done"),
+        "{refused:?}"
+    );
+    cluster.links[at].set(Mode::Pass);
+    cluster.primary();
+    if !is_unknown {
+        assert_eq!(cluster.view(at)["paused"], false);
+    }
+    pykv(&["resume"]).at(&cluster.nodes[at].server).succeed();
+    pykv(&["pause"]).at(&cluster.nodes[at].server).succeed();
+    assert_eq!(cluster.view(at)["paused"], true);
+}
+
+#[test]
 fn what_does_not_go_together_is_refused_in_one_line() {
     let old = Fake::always(
         b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 49\r\n\r\n{\"etcdserver\":\"3.3.11\",\"etcdcluster\":\"3.3.0\"}    ",
@@ -563,20 +716,77 @@ fn what_does_not_go_together_is_refused_in_one_line() {
         ),
         (&["serve", "--etcd", &old, "--cluster", "a"], "3.4"),
     ] {
-        let dir = tempfile::tempdir().unwrap();
-        let output = pykv(args)
-            .arg("--listen")
-            .arg("127.0.0.1:0")
-            .dir(&dir.path().join("data"))
-            .expect(2);
-        let lines = output
-            .stderr
-            .lines()
-            .filter(|line| line.starts_with("pykv:"))
-            .count();
-        assert!(output.stderr.contains(said) && lines == 1, "{args:?}: {output:?}");
-        assert!(!dir.path().join("data").exists(), "{args:?}");
+        is_refused_in_one_line(args, said);
     }
+}
+
+#[test]
+fn an_address_that_leads_nowhere_and_a_password_in_a_url_are_refused_in_one_line() {
+    let here = "http://127.0.0.1:1";
+    for (args, said) in [
+        (
+            &["serve", "--etcd", "http://u:secret@h:1", "--cluster", "a"][..],
+            "--etcd-password-file",
+        ),
+        (
+            &[
+                "serve",
+                "--etcd",
+                here,
+                "--cluster",
+                "a",
+                "--advertise",
+                "nonsense",
+            ],
+            "HOST:PORT",
+        ),
+        (
+            &[
+                "serve",
+                "--etcd",
+                here,
+                "--cluster",
+                "a",
+                "--advertise",
+                "http://h:1",
+            ],
+            "HOST:PORT",
+        ),
+        (
+            &[
+                "serve",
+                "--etcd",
+                here,
+                "--cluster",
+                "a",
+                "--sync-replicas",
+                "1",
+                "--max-lag-on-failover",
+                "1MiB",
+            ],
+            "--sync-replicas",
+        ),
+    ] {
+        is_refused_in_one_line(args, said);
+    }
+}
+
+#[track_caller]
+fn is_refused_in_one_line(args: &[&str], said: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let output = pykv(args)
+        .arg("--listen")
+        .arg("127.0.0.1:0")
+        .dir(&dir.path().join("data"))
+        .expect(2);
+    let lines = output
+        .stderr
+        .lines()
+        .filter(|line| line.starts_with("pykv:"))
+        .count();
+    assert!(output.stderr.contains(said) && lines == 1, "{args:?}: {output:?}");
+    assert!(!output.stderr.contains("secret"), "{output:?}");
+    assert!(!dir.path().join("data").exists(), "{args:?}");
 }
 
 #[test]

@@ -287,6 +287,11 @@ fn load_balancers_are_told_who_is_what() {
         replica.server.get("/replica?max_lag=2").status == 200
     });
     replica.server.get("/replica?max_lag=-1").expect_problem(400);
+    replica
+        .server
+        .get("/replica?max_lag_bytes=-1")
+        .expect_problem(400);
+    replica.server.get("/replica?max_lag_bytes=1000000").expect(200);
     primary.link.set(Mode::Cut);
     eventually("it is behind", || {
         replica.server.get("/replica?max_lag=0.05").status == 503

@@ -6,7 +6,7 @@
 //! # What must hold
 //! - No request to etcd outlasts a sixth of the lease, and no other member is waited for longer than the machine says.
 //! - The time of a question is taken before it is sent.
-//! - The fence is the machine's deadline at every moment: [`Desk`] moves it. This thread may be as late as it likes.
+//! - The fence is the machine's deadline at every moment: [`SharedMachine`] moves it. This thread may be as late as it likes.
 
 mod members;
 mod register;
@@ -15,7 +15,7 @@ pub(crate) use members::ask as ask_members;
 pub(crate) use register::Etcd;
 
 use crate::boot_clock::BootInstant;
-use crate::election::{Desk, Machine, Request, Step};
+use crate::election::{Machine, Request, SharedMachine, Step};
 use crate::etcd::Stop;
 use crate::node::{Node, election_now};
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ const PAUSE_MIN: Duration = Duration::from_millis(1);
 
 /// Runs until the machine has stopped.
 pub(super) fn run(node: &Node, etcd: &Etcd) {
-    let Some(desk) = node.election() else {
+    let Some(shared) = node.election() else {
         return;
     };
     let watch = Stop::new();
@@ -33,7 +33,7 @@ pub(super) fn run(node: &Node, etcd: &Etcd) {
         let watcher = std::thread::Builder::new()
             .name("watch".to_owned())
             .spawn_scoped(scope, || {
-                etcd.watch(&watch, || desk.call(Machine::wake));
+                etcd.watch(&watch, || shared.call(Machine::wake));
             });
         if let Err(error) = watcher {
             log::warn!(
@@ -42,9 +42,10 @@ pub(super) fn run(node: &Node, etcd: &Etcd) {
         }
         let mut elector = Elector {
             node,
-            desk,
+            shared,
             etcd,
             failed: None,
+            has_answered: false,
         };
         while elector.turn() {}
         watch.stop();
@@ -53,35 +54,41 @@ pub(super) fn run(node: &Node, etcd: &Etcd) {
 
 struct Elector<'a> {
     node: &'a Node,
-    desk: &'a Desk,
+    shared: &'a SharedMachine,
     etcd: &'a Etcd,
     /// Since when etcd does not answer, and what the log says of it.
-    failed: Option<(BootInstant, String)>,
+    failed: Option<(BootInstant, Vec<String>)>,
+    /// Whether etcd has answered since the node was started.
+    has_answered: bool,
 }
 
 impl Elector<'_> {
     /// Does what is next; `false` where nothing is, ever again.
     fn turn(&mut self) -> bool {
         let facts = self.node.facts();
-        let step = self.desk.drive(|machine| machine.next(election_now(), &facts));
+        let step = self.shared.drive(|machine| machine.next(election_now(), &facts));
         match step {
             Step::Etcd(request) => self.ask_etcd(&request),
             Step::Members(ask) => {
                 let sent = election_now();
                 let answers = ask_members(self.node, self.etcd.cluster(), &ask);
-                self.desk
+                self.shared
                     .drive(|machine| machine.members(sent, election_now(), answers));
             }
             Step::Promote(number) => {
+                log::info!("etcd names this node as the primary of term {number}");
                 let led = self.node.lead(number);
                 let led = led.map(|_| ()).map_err(|error| {
                     log::error!("this node cannot be primary, though etcd names it: {error}");
                     error.to_string()
                 });
-                self.desk.drive(|machine| machine.promoted(election_now(), led));
+                self.shared.drive(|machine| machine.promoted(election_now(), led));
             }
             Step::Demote(why) => {
-                log::warn!("this node is primary no more: {why}");
+                match self.shared.look(|machine| machine.is_handing_over()) {
+                    true => log::info!("this node is no longer primary: {why}"),
+                    false => log::warn!("this node is no longer primary: {why}"),
+                }
                 self.node.follow_again();
             }
             Step::Follow(leader) => {
@@ -94,15 +101,20 @@ impl Elector<'_> {
                     .follow_leader(&leader.node, &leader.process, leader.term);
             }
             Step::Require(nodes) => {
-                log::info!("writes wait for: {}", nodes.join(", "));
-                self.node.require_followers(nodes);
+                let names: Vec<&str> = nodes.iter().map(|standby| standby.node.as_str()).collect();
+                match names.is_empty() {
+                    true => log::info!("writes wait for no replica"),
+                    false => log::info!("writes wait for {}", names.join(" and ")),
+                }
+                self.node.require_followers(&nodes);
             }
             Step::Hold(time) => self.node.hold_for_handover(Duration::from_nanos(time)),
             Step::Release => self.node.release_writers(),
+            Step::Warn(what) => log::warn!("{what}"),
             Step::Remember(seen) => self.node.remember_etcd(seen),
             Step::Wait(until) => {
                 let left = Duration::from_nanos(until.saturating_sub(election_now()));
-                self.desk.rest(left.max(PAUSE_MIN));
+                self.shared.rest(left.max(PAUSE_MIN));
             }
             Step::Stopped => return false,
         }
@@ -111,45 +123,62 @@ impl Elector<'_> {
 
     fn ask_etcd(&mut self, request: &Request) {
         let sent = election_now();
-        let reply = self.etcd.ask(request, self.etcd.ttl() / register::TIME_SHARE);
+        let time_max = self.etcd.ttl() / register::TIME_SHARE;
+        let time_max = match self.shared.look(|machine| machine.is_stopping()) {
+            true => time_max.min(STOP_ASK_TIME_MAX),
+            false => time_max,
+        };
+        let reply = self.etcd.ask(request, time_max);
         match &reply {
             Ok(_) => {
+                self.has_answered = true;
                 if let Some((since, _)) = self.failed.take() {
                     let seconds = since.elapsed().as_secs();
                     log::info!("etcd answers again, after {seconds} s");
                 }
             }
             Err(failure) => {
-                let since = self
-                    .failed
-                    .as_ref()
-                    .map_or(BootInstant::now(), |(since, _)| *since);
-                if self.failed.as_ref().is_none_or(|(_, why)| *why != failure.why) {
-                    log::warn!("etcd: {}", failure.why);
+                let failed = self.failed.get_or_insert((BootInstant::now(), Vec::new()));
+                let logged = &mut failed.1;
+                // A dead host is refused and silent in turns: each reason is logged once.
+                if logged.len() < REASONS_MAX && !logged.contains(&failure.why) {
+                    logged.push(failure.why.clone());
+                    let why = &failure.why;
+                    match self.has_answered {
+                        true => log::warn!("{why}"),
+                        false => log::warn!(
+                            "{why}; before etcd answers, this node follows nobody, and is not primary"
+                        ),
+                    }
                 }
-                self.failed = Some((since, failure.why.clone()));
             }
         }
-        self.desk
+        self.shared
             .drive(|machine| machine.etcd(sent, election_now(), reply));
     }
 }
+
+/// Reasons that are logged of one time in which etcd does not answer.
+const REASONS_MAX: usize = 8;
+
+/// How long a request to etcd may take once the node is to stop.
+const STOP_ASK_TIME_MAX: Duration = Duration::from_millis(500);
 
 /// How long a node that stops may take to hand over, beyond half of a lease.
 const STOP_TIME_MAX: Duration = Duration::from_secs(3);
 
 /// Has the node hand over, where it is primary, and leave the cluster; returns when it has, or after a time.
 pub(crate) fn retire(node: &Node, etcd: &Etcd) {
-    let Some(desk) = node.election() else {
+    let Some(shared) = node.election() else {
         return;
     };
     let facts = node.facts();
-    desk.call(|machine| machine.stop(&facts));
+    shared.call(|machine| machine.stop(&facts));
     let deadline = Instant::now() + etcd.ttl() / 2 + STOP_TIME_MAX;
-    let stopped = desk.wait_for(deadline, |machine| machine.has_stopped().then_some(()));
+    let stopped = shared.wait_for(deadline, |machine| machine.has_stopped().then_some(()));
     if stopped.is_none() {
         log::warn!("the node has not handed over in time; the others take over once its lease is over");
         // Without etcd the machine would try for ever.
-        desk.call(Machine::give_up);
+        shared.call(Machine::give_up);
     }
 }

@@ -60,7 +60,8 @@ impl Etcd {
             .and_then(|_| self.client.range_prefix(&self.prefix, time_max).map(drop));
         match checked {
             Err(error @ (etcd::Error::Unreachable { .. } | etcd::Error::BadAnswer { .. })) => {
-                log::warn!("etcd: {error}; this node follows nobody, and is not primary, before it answers");
+                // The elector says so.
+                log::debug!("{error}");
                 Ok(())
             }
             checked => checked,

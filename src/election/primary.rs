@@ -8,6 +8,7 @@
 //!   the name.
 
 use super::facts::{Facts, Step};
+use super::membership::members_of;
 use super::question::{Answer, Ask, Confirm};
 use super::registers::{self, Failsafe, Status, Sync};
 use super::request::{Compare, Request};
@@ -29,11 +30,14 @@ impl Machine {
         if let Some(why) = leading.lost.clone() {
             return self.step_down(why);
         }
-        if self.is_stopping && self.drain.is_none() {
+        if self.is_displaced() {
+            return self.step_down("another process answers at its address".to_owned());
+        }
+        if self.is_stopping && self.handover.is_none() {
             self.stop(facts);
         }
-        if self.is_stopping && self.failure.is_some() {
-            return self.step_down("it stops".to_owned());
+        if self.is_cut_off {
+            return self.step_down("it stops, and etcd does not answer".to_owned());
         }
         let Stage::Leading(leading) = &self.stage else {
             return Step::Wait(now);
@@ -41,7 +45,8 @@ impl Machine {
         if !facts.is_primary {
             return self.step_down("the node is a replica".to_owned());
         }
-        let is_asking = self.failure.is_some() && self.config.failsafe && leading.is_open;
+        let is_asking =
+            self.failure.is_some() && self.config.failsafe && leading.is_open && !self.is_stopping;
         if is_asking && now >= leading.confirm_at {
             return self.ask_for_confirmation(now, facts);
         }
@@ -74,7 +79,7 @@ impl Machine {
         if !leading.is_open {
             return self.open(facts);
         }
-        if let Some(step) = self.drain(now, facts) {
+        if let Some(step) = self.hand_over(now, facts) {
             return step;
         }
         if let Some(step) = self.standbys(facts) {
@@ -155,14 +160,15 @@ impl Machine {
         let Stage::Leading(leading) = &self.stage else {
             return Some(facts.written);
         };
+        let followers = members_of(self.view.as_ref(), facts);
         let offset_of = |node: &String| {
-            let follower = facts.followers.iter().find(|follower| follower.node == *node);
+            let follower = followers.iter().find(|follower| follower.node == *node);
             follower.map_or(0, |follower| follower.offset)
         };
         leading
             .standbys
-            .required()
-            .iter()
+            .required
+            .keys()
             .map(offset_of)
             .chain([facts.written])
             .min()
@@ -250,7 +256,7 @@ impl Machine {
     /// Becomes a replica.
     pub(super) fn step_down(&mut self, why: String) -> Step {
         self.stage = Stage::Following;
-        self.drain = None;
+        self.handover = None;
         self.read_at = 0;
         self.view = None;
         self.followed = None;
@@ -283,6 +289,7 @@ impl Machine {
 
     pub(super) fn confirmed(&mut self, sent: u64, now: u64, answers: &[Answer]) {
         let ttl = self.ttl();
+        self.see_processes(answers);
         let Stage::Leading(leading) = &mut self.stage else {
             return;
         };
@@ -294,6 +301,11 @@ impl Machine {
         leading.confirmation = Some(match missing {
             None => {
                 leading.deadline = leading.deadline.max(sent + ttl * 2 / 3);
+                if leading.confirmation.is_none() {
+                    let why =
+                        "etcd does not answer: this node stays primary while every other node confirms it";
+                    self.warning = Some(why.to_owned());
+                }
                 Ok(())
             }
             Some(node) => {

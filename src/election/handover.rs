@@ -4,47 +4,62 @@
 //! that was answered is missing there, and nobody waits for the lease to end.
 
 use super::facts::{Facts, Step};
-use super::registers::{self, Order, Sync};
-use super::request::{Request, Txn};
-use super::state::{Drain, Machine, Pending, Stage};
+use super::membership::members_of;
+use super::registers::{self, SteppedDown, Sync};
+use super::request::Request;
+use super::state::{Handover, Machine, Pending, Stage};
 
 impl Machine {
     /// Begins to hand over. An error says of each node why it cannot take over.
     pub fn switchover(&mut self, to: Option<&str>, facts: &Facts) -> Result<String, Vec<(String, String)>> {
-        if self.drain.is_some() {
+        if self.handover.is_some() {
             let why = "it hands over already".to_owned();
             return Err(vec![(self.config.node.clone(), why)]);
         }
-        let to = self.heir(to, facts)?;
-        self.drain = Some(Drain {
+        let to = self.candidate(to, facts)?;
+        self.handover = Some(Handover {
             to: Some(to.clone()),
             until: None,
             is_stop: false,
+            is_given_up: false,
         });
         Ok(to)
     }
 
+    /// Nobody waits for [`Machine::switchover`] any more: one that has not come to an end is given up. Whether another
+    /// node may become primary all the same, since this one has stepped down.
+    pub fn withdraw_switchover(&mut self) -> bool {
+        match &mut self.handover {
+            Some(handover) => handover.is_given_up = !handover.is_stop,
+            None => return !matches!(self.stage, Stage::Leading(_)),
+        }
+        false
+    }
+
     /// Whether a handover is under way.
     pub fn is_handing_over(&self) -> bool {
-        self.drain.is_some() || matches!(self.stage, Stage::Releasing { .. })
+        self.handover.is_some() || matches!(self.stage, Stage::Releasing { .. })
     }
 
     /// The node is to stop: a primary hands over first, if another node can take over.
     pub fn stop(&mut self, facts: &Facts) {
         self.is_stopping = true;
-        self.wish = None;
-        let to = self.heir(None, facts).ok();
+        // What failed before is tried once more, and at once.
+        self.retry_at = 0;
+        self.pause_request = None;
+        let to = self.candidate(None, facts).ok();
         if let Stage::Leading(_) = self.stage {
-            self.drain = Some(Drain {
+            self.handover = Some(Handover {
                 to,
                 until: None,
                 is_stop: true,
+                is_given_up: false,
             });
         }
     }
 
     /// Who can take over: the node that is named, or the one that has most.
-    fn heir(&self, to: Option<&str>, facts: &Facts) -> Result<String, Vec<(String, String)>> {
+    fn candidate(&self, to: Option<&str>, facts: &Facts) -> Result<String, Vec<(String, String)>> {
         let own = |why: &str| vec![(self.config.node.clone(), why.to_owned())];
         let (Stage::Leading(leading), Some(view)) = (&self.stage, &self.view) else {
             return Err(own("it is not the primary"));
@@ -52,11 +67,12 @@ impl Machine {
         if to == Some(self.config.node.as_str()) {
             return Err(own("it is the primary already"));
         }
+        let followers = members_of(Some(view), facts);
         let mut refused = Vec::new();
         let mut able = Vec::new();
         let others = view.members.keys().filter(|node| **node != self.config.node);
         for node in others.filter(|node| to.is_none_or(|to| to == node.as_str())) {
-            let follower = facts.followers.iter().find(|follower| follower.node == *node);
+            let follower = followers.iter().find(|follower| follower.node == *node);
             let why = match follower {
                 None => "it does not follow the primary".to_owned(),
                 Some(follower) if follower.silence > self.config.silence_max => {
@@ -86,22 +102,30 @@ impl Machine {
     }
 
     /// Goes on with a handover.
-    pub(super) fn drain(&mut self, now: u64, facts: &Facts) -> Option<Step> {
+    pub(super) fn hand_over(&mut self, now: u64, facts: &Facts) -> Option<Step> {
         let ttl = self.ttl();
-        let drain = self.drain.as_mut()?;
+        let followers = members_of(self.view.as_ref(), facts);
+        let handover = self.handover.as_mut()?;
         // Whoever stops the process does not wait for long.
-        let patience = if drain.is_stop { ttl / 4 } else { ttl / 2 };
-        let Some(until) = drain.until else {
-            drain.until = Some(now + patience);
+        let patience = match handover.is_stop {
+            true => (ttl / 4).min(self.config.silence_max / 2),
+            false => ttl / 2,
+        };
+        if handover.is_given_up {
+            self.handover = None;
+            return Some(Step::Release);
+        }
+        let Some(until) = handover.until else {
+            handover.until = Some(now + patience);
             return Some(Step::Hold(patience));
         };
         let has_all = |to: &String| {
-            let follower = facts.followers.iter().find(|follower| follower.node == *to);
+            let follower = followers.iter().find(|follower| follower.node == *to);
             follower.is_some_and(|follower| follower.offset >= facts.appended)
         };
-        let is_even = drain.to.as_ref().is_none_or(has_all) && facts.written >= facts.appended;
-        if is_even || now >= until && drain.is_stop {
-            let to = drain.to.clone().filter(|_| is_even);
+        let is_even = handover.to.as_ref().is_none_or(has_all) && facts.written >= facts.appended;
+        if is_even || now >= until && handover.is_stop {
+            let to = handover.to.clone().filter(|_| is_even);
             let Stage::Leading(leading) = &self.stage else {
                 return None;
             };
@@ -114,10 +138,10 @@ impl Machine {
             return Some(Step::Demote("it hands over".to_owned()));
         }
         if now >= until {
-            self.obstacle = drain.to.as_ref().map(|to| {
+            self.obstacle = handover.to.as_ref().map(|to| {
                 format!("{to} did not get the rest of the log in time: this node remains the primary")
             });
-            self.drain = None;
+            self.handover = None;
             return Some(Step::Release);
         }
         Some(Step::Wait(now + ttl / 5000))
@@ -128,7 +152,7 @@ impl Machine {
         let Stage::Releasing { term, to, standbys } = &self.stage else {
             return Step::Wait(now);
         };
-        if self.is_stopping && self.failure.is_some() {
+        if self.is_cut_off {
             // The key ends with its lease.
             self.stage = Stage::Stopped;
             return Step::Stopped;
@@ -150,11 +174,11 @@ impl Machine {
             txn = txn.put(registers::SYNC, registers::text(&sync));
         }
         let lease = self.lease.as_ref().map(|lease| lease.id);
-        let order = Order {
+        let stepped_down = SteppedDown {
             to: to.clone(),
             term: *term,
         };
-        txn = txn.put_under(registers::ORDER, registers::text(&order), lease);
+        txn = txn.put_under(registers::STEPPED_DOWN, registers::text(&stepped_down), lease);
         self.ask(Pending::Release, Request::Txn(txn))
     }
 
@@ -165,16 +189,5 @@ impl Machine {
             self.stage = Stage::Following;
             self.followed = None;
         }
-    }
-
-    /// Leaves the cluster, as a replica does that stops.
-    pub(super) fn leave(&mut self) -> Step {
-        if !self.is_registered || self.failure.is_some() {
-            self.stage = Stage::Stopped;
-            return Step::Stopped;
-        }
-        self.is_registered = false;
-        let txn = Txn::default().delete(&registers::member_key(&self.config.node));
-        self.ask(Pending::Status, Request::Txn(txn))
     }
 }

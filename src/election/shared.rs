@@ -5,6 +5,7 @@
 //! - Nothing under the machine's lock waits or asks: what the node is like is looked up before.
 
 use super::question::Answer;
+use super::report::Holder;
 use super::state::Machine;
 use crate::boot_clock::{BootInstant, Fence};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -14,12 +15,18 @@ use std::time::{Duration, Instant};
 const SEEN_FOR: Duration = Duration::from_millis(500);
 
 /// See the module.
-pub(crate) struct Desk {
+pub(crate) struct SharedMachine {
     inner: Mutex<Inner>,
     changed: Condvar,
     fence: Fence,
-    /// What the other members answered when somebody last wanted to see the cluster, and when.
-    seen: Mutex<Option<(Instant, Vec<Answer>)>>,
+    /// What the other members answered when somebody last wanted to see the cluster: when, and under which primary.
+    seen: Mutex<Option<Seen>>,
+}
+
+struct Seen {
+    at: Instant,
+    holder: Option<Holder>,
+    answers: Vec<Answer>,
 }
 
 struct Inner {
@@ -34,10 +41,10 @@ struct Inner {
     rest_max: Duration,
 }
 
-impl Desk {
+impl SharedMachine {
     /// A machine, and the fence that its deadline is.
-    pub(crate) fn new(machine: Machine, fence: Fence) -> Desk {
-        Desk {
+    pub(crate) fn new(machine: Machine, fence: Fence) -> SharedMachine {
+        SharedMachine {
             inner: Mutex::new(Inner {
                 machine,
                 calls: 0,
@@ -52,18 +59,30 @@ impl Desk {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().expect("nothing under the desk's lock panics")
+        self.inner
+            .lock()
+            .expect("nothing under the machine's lock panics")
     }
 
     /// What the other members answer to one who wants to see the cluster: they are asked once for all who want that at
-    /// about one time.
-    pub(crate) fn see_others(&self, ask: impl FnOnce() -> Vec<Answer>) -> Vec<Answer> {
+    /// about one time, under one primary.
+    pub(crate) fn see_others(
+        &self,
+        holder: Option<&Holder>,
+        ask: impl FnOnce() -> Vec<Answer>,
+    ) -> Vec<Answer> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         match &*seen {
-            Some((at, answers)) if at.elapsed() < SEEN_FOR => answers.clone(),
+            Some(seen) if seen.at.elapsed() < SEEN_FOR && seen.holder.as_ref() == holder => {
+                seen.answers.clone()
+            }
             _ => {
                 let answers = ask();
-                *seen = Some((Instant::now(), answers.clone()));
+                *seen = Some(Seen {
+                    at: Instant::now(),
+                    holder: holder.cloned(),
+                    answers: answers.clone(),
+                });
                 answers
             }
         }
@@ -103,7 +122,7 @@ impl Desk {
         let waited = self
             .changed
             .wait_timeout_while(inner, time, |inner| inner.calls == inner.heard);
-        let mut inner = waited.expect("nothing under the desk's lock panics").0;
+        let mut inner = waited.expect("nothing under the machine's lock panics").0;
         inner.heard = inner.calls;
     }
 
@@ -132,7 +151,7 @@ impl Desk {
                 return None;
             }
             let waited = self.changed.wait_timeout(inner, left);
-            inner = waited.expect("nothing under the desk's lock panics").0;
+            inner = waited.expect("nothing under the machine's lock panics").0;
         }
     }
 }

@@ -7,7 +7,7 @@ use super::view::{Register, View};
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Leading {
+pub(super) struct Leadership {
     pub(super) term: u64,
     /// The etcd that named it.
     etcd: u64,
@@ -32,9 +32,9 @@ pub(super) struct Leading {
     pub(super) confirmation: Option<Result<(), String>>,
 }
 
-impl Leading {
-    pub(super) fn new(term: u64, etcd: u64, deadline: u64) -> Leading {
-        Leading {
+impl Leadership {
+    pub(super) fn new(term: u64, etcd: u64, deadline: u64) -> Leadership {
+        Leadership {
             term,
             etcd,
             deadline,
