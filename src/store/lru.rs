@@ -259,17 +259,6 @@ impl LruMap {
         self.slab.remove(slot)
     }
 
-    /// A slot that may be that of a key with this hash, found without looking at any entry.
-    pub(crate) fn find_likely(&self, hash: u64) -> Option<Slot> {
-        self.index.find(hash, |_| true)
-    }
-
-    /// The entries on both sides of one in the order of use.
-    pub(crate) fn neighbours(&self, slot: Slot) -> [Option<Slot>; 2] {
-        let entry = &self.slab[slot];
-        [entry.newer, entry.older].map(|slot| (slot != NIL).then_some(slot))
-    }
-
     /// The earliest deadline, and whose it is.
     pub(crate) fn first_deadline(&self) -> Option<(u64, Slot)> {
         self.deadlines.first()
