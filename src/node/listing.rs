@@ -2,7 +2,7 @@
 
 mod cursor;
 
-pub use cursor::{Cursor, CursorError};
+pub(crate) use cursor::{Cursor, CursorError};
 
 use super::walk::{self, Beginnings, WALK_SLOTS, Walk};
 use super::{Found, Node};
