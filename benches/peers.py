@@ -233,6 +233,29 @@ http {{
     return started("nginx", command, port, where)
 
 
+@contextlib.contextmanager
+def bare(program: Path, where: Path, body: str, content_type: str, headers: dict[str, str]) -> Iterator[Peer]:
+    """A thread a connection and nothing else, which answers every request with one body and these headers."""
+    fields = [f"{name}: {value}" for name, value in {"Content-Type": content_type, **headers}.items()]
+    with (where / "bare.stderr").open("ab") as err:
+        process = subprocess.Popen(
+            [str(program), body, *fields],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=err,
+            start_new_session=True,
+        )
+    peer = Peer("bare", 0, process, where)
+    try:
+        assert process.stdout is not None
+        peer.port = int(process.stdout.readline())
+        yield peer
+    finally:
+        peer.stop()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
 def memcached(where: Path) -> contextlib.AbstractContextManager[Peer]:
     """memcached with room for all that is loaded."""
     port = free_port()

@@ -13,6 +13,8 @@ class Setup:
 
     binary: Path
     environment: Path  # Of the FastAPI baseline.
+    bare: Path  # The program of `bare.rs`.
+    load_at_rate: Path  # The program of `rate.rs`.
     rounds: int
     seconds: float
     scale: float  # Of the loads: 1 unless a quick run is asked for.

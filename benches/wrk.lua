@@ -1,6 +1,6 @@
 -- The requests that wrk sends, and its figures as JSON.
 --
--- Arguments after `--`: what to send (get, put, put_base64), the path before the key, the path after it,
+-- Arguments after `--`: what to send (get, put, put_new, put_base64), the path before the key, the path after it,
 -- how many requests go out at once, a number to seed the choice of keys with, and headers.
 --
 -- Every contestant is sent the same keys by the same code, also those that do not look at them, so that
@@ -71,6 +71,17 @@ local function put(before, after, headers)
   end
 end
 
+-- Keys of 15 bytes that hardly ever come twice.
+local function put_new(before, after, headers)
+  local group = groups(function(digits) return digits end)
+  local head = "PUT " .. before .. "new"
+  local tail = after .. " HTTP/1.1\r\nContent-Length: " .. #VALUE .. "\r\n" .. headers .. "\r\n" .. VALUE
+  return function()
+    return head .. group[math.random(0, 999)] .. group[math.random(0, 999)] .. group[math.random(0, 999)]
+      .. group[math.random(0, 999)] .. tail
+  end
+end
+
 -- The same as JSON, key and value in base64: what etcd's gateway takes.
 local function put_base64(before, after, headers)
   local group = groups(base64)
@@ -94,7 +105,7 @@ function init(args)
     headers = headers .. args[at] .. "\r\n"
   end
   math.randomseed(seed * 1000 + id)
-  local kinds = { get = get, put = put, put_base64 = put_base64 }
+  local kinds = { get = get, put = put, put_new = put_new, put_base64 = put_base64 }
   next_request = kinds[kind](before, after, headers, depth)
 end
 

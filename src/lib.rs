@@ -61,6 +61,7 @@
 //! | an answer that is sent by another thread | `server::deferred`, `wal::commit_queue`; `wal::rescue` where the disk hangs |
 //! | an increment is one step of the log | `node::edit`; `node::batch_edit` in a batch |
 //! | a version is held against If-Match | `handlers::conditions` reads the field, `node::write` (`Precondition::check`) compares under the store's lock |
+//! | a listing by prefix finds its keys | `node::walk`; `store::order` keeps the keys in order, `node::order` makes that |
 //! | a start sizes the index | `store::replay` estimates, `store::index` makes room |
 //! | add a flag to `serve` | `cli::serve`; its variable and its line of `--config` come by themselves (`cli::config`) |
 //! | a certificate is reloaded | `net::certificates`; `commands::reload` calls it on SIGHUP |
@@ -136,6 +137,7 @@
 //! | `compact` | 1 | [`Node::open`](node::Node::open) | the same, which gives up a compaction that is running |
 //! | `rescue` | 1 | [`Node::open`](node::Node::open) | the same |
 //! | `sweep` | 1 | [`Node::open`](node::Node::open) | the same |
+//! | `order` | 1 | [`Node::open`](node::Node::open) | the same; idle until the first listing by prefix |
 //! | `history` | 1 | [`Server::run`](server::Server::run) | the end of run, which joins it |
 //! | `elector`, `watch` | 1 each, with `--etcd` | [`Replication::start`](replication::Replication::start); `elector` starts `watch` | [`Replication::stop`](replication::Replication::stop), once the node has handed over |
 //! | `member` | 1 for each other member, with `--etcd` | `elector`, and `GET /cluster`, in a scope | the answer, or its time limit |
@@ -149,7 +151,7 @@
 //! | `ctrl-c`, `signals` | 1 each | `pykv serve` | the end of the process; they own nothing that must be cleaned up |
 //!
 //! To stop: the signal's thread tells the server, once the node has handed over where etcd decides; connections finish what they have begun; the server's
-//! scope joins them; `follow` and `prober` are stopped; the node is closed, which ends `sweep`, `compact` and `log`, writes and syncs the rest,
+//! scope joins them; `follow` and `prober` are stopped; the node is closed, which ends `sweep`, `order`, `compact` and `log`, writes and syncs the rest,
 //! says so in a last record, and lets go of the directory.
 //!
 //! # What holds everywhere

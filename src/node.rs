@@ -28,6 +28,7 @@ mod gate;
 mod handover;
 mod hold;
 mod listing;
+mod order;
 mod pace;
 mod poll;
 mod prefix;
@@ -41,6 +42,7 @@ mod step;
 mod sweep;
 mod upstream;
 mod usage;
+mod walk;
 mod watch;
 mod watermark;
 mod write;
@@ -58,7 +60,7 @@ pub use followers::acknowledged;
 pub(crate) use followers::{FollowerName, FollowerStatus, Reached};
 pub(crate) use hold::{HELD_MAX, Hold};
 pub use listing::Ahead;
-pub(crate) use listing::{Cursor, CursorError, LISTER_BYTES, Lister};
+pub(crate) use listing::{Cursor, CursorError, LISTER_BYTES, Lister, Question};
 pub(crate) use poll::{Poll, PollError, Polled};
 pub(crate) use prefix::{PartialDeletion, PrefixDeletion};
 pub(crate) use replica::AckRequirement;
@@ -81,6 +83,7 @@ use crate::worker::{Signal, Worker};
 use clock::Clock;
 use election_state::Election;
 use followers::Followers;
+use order::Orderer;
 use std::hash::RandomState;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -88,14 +91,14 @@ use std::time::Instant;
 
 /// A store, its log and its role. Shared by reference among all threads; [`Node::close`] ends it.
 ///
-/// Opening it locks the data directory and starts the threads `log`, `compact` and `sweep`, which end in
-/// [`Node::close`].
+/// Opening it locks the data directory and starts threads, which end in [`Node::close`].
 pub struct Node {
     store: Arc<Store>,
     log: Log,
     clock: Arc<Clock>,
     alarm: Arc<Signal>,
     sweeper: Worker,
+    order: Orderer,
     dir: PathBuf,
     limits: Limits,
     value_bytes_max: usize,
@@ -151,6 +154,8 @@ impl Node {
         let alarm = Arc::default();
         let sweeper = sweep::start(&alarm, Arc::clone(&store), Arc::clone(&clock), log.waiter())
             .map_err(|error| wal::Error::io("cannot start a thread for", &options.dir)(error))?;
+        let order = Orderer::start(Arc::clone(&store))
+            .map_err(|error| wal::Error::io("cannot start a thread for", &options.dir)(error))?;
         let run = std::hash::BuildHasher::hash_one(&hasher, "cursors") as u32;
         let cluster_id = std::hash::BuildHasher::hash_one(&hasher, "cluster");
         let etcd = marker.as_ref().and_then(|marker| marker.etcd.clone());
@@ -175,6 +180,7 @@ impl Node {
             clock,
             alarm,
             sweeper,
+            order,
             dir: options.dir,
             limits: options.limits,
             value_bytes_max: options.value_bytes_max,
@@ -200,6 +206,7 @@ impl Node {
     /// Stops the node's threads, syncs the log and releases the directory.
     pub fn close(mut self) -> Result<(), wal::Error> {
         self.sweeper.stop();
+        self.order.stop();
         self.log.close()
     }
 

@@ -9,7 +9,7 @@ use crate::auth::{Denied, Grant};
 use crate::key::Key;
 use crate::node::{
     BatchError, Batched, Cursor, CursorError, Deadline, Edit, Edited, Found, Got, Lister, Meta, Mode, Node,
-    PartialDeletion, Precondition, PrefixDeletion, Reads, Step, WriteError, Written,
+    PartialDeletion, Precondition, PrefixDeletion, Question, Reads, Step, WriteError, Written,
 };
 use crate::pair::Pair;
 use crate::wal::{Feed, FeedError, LogId, Role};
@@ -138,21 +138,19 @@ impl<'a> Session<'a> {
         Ok(self.node.batch_within(steps, reads))
     }
 
-    /// As [`Node::lister_within`]. Without a prefix it shows all keys that the client may use.
+    /// As [`Node::lister_of`]. Without a prefix it shows all keys that the client may use.
     pub(crate) fn lister(
         &self,
-        prefix: &str,
-        pattern: &str,
+        question: Question<'_>,
         cursor: Option<Cursor>,
         with_values: bool,
     ) -> Result<Result<Lister<'a>, CursorError>, Denied> {
-        if !prefix.is_empty() {
-            self.may_use_all(prefix)?;
+        if !question.prefix.is_empty() {
+            self.may_use_all(question.prefix)?;
         }
         let within = self.grant.prefixes().cloned();
-        Ok(self
-            .node
-            .lister_within(prefix, pattern, within, cursor, with_values))
+        let question = Question { within, ..question };
+        Ok(self.node.lister_of(question, cursor, with_values))
     }
 
     /// As [`Node::count_prefix`].

@@ -9,7 +9,11 @@ pub(crate) const PATTERN_BYTES_MAX: usize = 256;
 
 /// A pattern, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Glob(Vec<Part>);
+pub(crate) struct Glob {
+    parts: Vec<Part>,
+    /// The characters before the first part that is none.
+    head: String,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Part {
@@ -62,7 +66,17 @@ impl Glob {
                 c => Part::Char(c),
             });
         }
-        Ok(Glob(parts))
+        let head = parts.iter().map_while(|part| match part {
+            Part::Char(c) => Some(*c),
+            _ => None,
+        });
+        let head = head.collect();
+        Ok(Glob { parts, head })
+    }
+
+    /// What every key begins with that is like the pattern.
+    pub(crate) fn head(&self) -> &str {
+        &self.head
     }
 
     /// Whether all of a key is as the pattern says. Adds the comparisons that this takes to `steps`.
@@ -72,8 +86,8 @@ impl Glob {
         let mut last_many: Option<(usize, &str)> = None;
         loop {
             let next = rest.chars().next();
-            *steps += self.0.get(part).map_or(1, Part::steps);
-            match (self.0.get(part), next) {
+            *steps += self.parts.get(part).map_or(1, Part::steps);
+            match (self.parts.get(part), next) {
                 (Some(Part::Many), _) => {
                     last_many = Some((part, rest));
                     part += 1;
@@ -172,6 +186,20 @@ mod tests {
     }
 
     #[test]
+    fn a_head_is_what_all_matches_begin_with() {
+        for (pattern, head) in [
+            ("user:*", "user:"),
+            (r"a\*b?c", "a*b"),
+            ("é[a-c]", "é"),
+            ("*a", ""),
+            ("", ""),
+            ("abc", "abc"),
+        ] {
+            assert_eq!(Glob::parse(pattern).unwrap().head(), head, "{pattern}");
+        }
+    }
+
+    #[test]
     fn steps_are_counted() {
         let steps = |pattern: &str, key: &str| {
             let mut steps = 0;
@@ -199,7 +227,7 @@ mod tests {
         fn a_match_is_what_it_plainly_is(pattern in "[ab*?é]{0,8}", key in "[abé]{0,10}") {
             let glob = Glob::parse(&pattern).unwrap();
             let chars: Vec<char> = key.chars().collect();
-            prop_assert_eq!(glob.matches(&key, &mut 0), plainly(&glob.0, &chars));
+            prop_assert_eq!(glob.matches(&key, &mut 0), plainly(&glob.parts, &chars));
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::http::problem::{self, Problem};
 use crate::http::request::Head;
 use crate::http::response::{Body, Media, Reply, push_json, push_json_string};
 use crate::http::target;
-use crate::node::{Ahead, Cursor, CursorError, Found, LISTER_BYTES, Lister, Mode};
+use crate::node::{Ahead, Cursor, CursorError, Found, LISTER_BYTES, Lister, Mode, Question};
 use crate::pair::Pair;
 use crate::session::Session;
 use std::borrow::Cow;
@@ -100,8 +100,14 @@ pub(crate) fn list<'a>(session: Session<'a>, head: &Head<'_>) -> Result<Answer<'
         })
         .transpose()?;
     Ok(Answer::Later(Box::new(move |_| {
+        let question = Question {
+            prefix: &prefix,
+            pattern: &pattern,
+            pattern_head: glob.as_ref().map_or("", Glob::head),
+            within: None,
+        };
         let lister = session
-            .lister(&prefix, &pattern, cursor, with_values)
+            .lister(question, cursor, with_values)
             .map_err(Problem::of_denied)?;
         let lister = lister.map_err(|error| {
             let (kind, detail) = match error {

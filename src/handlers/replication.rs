@@ -30,6 +30,9 @@ use tiny_http::StatusCode;
 /// and is sent as it is read.
 const CHUNK_BYTES: usize = 1 << 20;
 
+/// Records of fewer bytes may wait for others.
+const FEW_BYTES: u64 = 64 * 1024;
+
 /// Read and sent at once of such a chunk, in bytes.
 const PART_BYTES: usize = 256 * 1024;
 
@@ -184,6 +187,10 @@ fn chunk<'a>(
     let unreadable = |error| problem_of_feed(error, node.role());
     let mut body = Vec::new();
     let offset = loop {
+        // Records that follow one another closely go out together. One that comes after a pause goes out at once.
+        if (1..FEW_BYTES).contains(&feed.bytes_ahead()) {
+            std::thread::sleep(node.rest(&poll));
+        }
         // Allowance for a chunk, and for what the feed reads ahead.
         let ahead = usize::try_from(feed.bytes_ahead()).unwrap_or(usize::MAX);
         workspace.hold(ahead.min(CHUNK_BYTES) + ahead.min(BUFFER_BYTES))?;

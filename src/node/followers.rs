@@ -33,6 +33,10 @@ const CONNECTED_FOR: Duration = Duration::from_secs(5);
 /// For how long beyond any other time a write waits for the followers that must have it.
 const REQUIRED_FOR: Duration = Duration::from_secs(10);
 
+/// The least time between two chunks of few records that a follower gets. A chunk costs both nodes as much as some ten
+/// writes, whatever it holds.
+const CHUNK_EVERY: Duration = Duration::from_micros(300);
+
 /// What stands for the address of a successor that a directory of an older pykv knows without one.
 const UNKNOWN_SUCCESSOR: &str = "unknown";
 
@@ -71,8 +75,9 @@ struct Follower {
     offset: u64,
     heard: BootInstant,
     behind_since: Option<BootInstant>,
-    /// Where its last question was left.
+    /// Where its last question was left, and when.
     position: Option<FeedPosition>,
+    left: Option<Instant>,
 }
 
 /// The followers. One lock, held to copy some words; those who wait for acknowledgements wait on it.
@@ -173,6 +178,7 @@ impl Followers {
             heard: now,
             behind_since: None,
             position: None,
+            left: None,
         });
         follower.name.clone_from(name);
         follower.offset = offset;
@@ -198,7 +204,19 @@ impl Followers {
     pub(super) fn save_position(&self, id: u64, position: FeedPosition) {
         if let Some(follower) = self.lock().followers.get_mut(&id) {
             follower.position = Some(position);
+            follower.left = Some(Instant::now());
         }
+    }
+
+    /// How long a follower's question may wait for more records: until some time after it was given the last ones, and
+    /// not at all where a write waits for followers.
+    pub(super) fn rest(&self, id: u64) -> Duration {
+        let inner = self.lock();
+        if inner.waiting > 0 || inner.required.is_some() {
+            return Duration::ZERO;
+        }
+        let left = inner.followers.get(&id).and_then(|follower| follower.left);
+        left.map_or(Duration::ZERO, |left| CHUNK_EVERY.saturating_sub(left.elapsed()))
     }
 
     /// Begins anew as a primary that knows of these successors.

@@ -1,63 +1,27 @@
 //! Listings: keys, or keys and values, a few at a time, and where the next one continues.
 
+mod cursor;
+
+pub(crate) use cursor::{Cursor, CursorError};
+
+use super::walk::{self, Beginnings, WALK_SLOTS, Walk};
 use super::{Found, Node};
 use crate::pair::Pair;
 use crate::store::Slot;
 use std::sync::Arc;
 
-/// Slots that a listing looks at in one hold of the lock: some 20 µs where none is in a cache.
-pub(super) const WALK_SLOTS: usize = 256;
-
 /// What a walk may copy in one hold of the lock, in bytes; room for it is made before. It has room for any
 /// entry that is copied and not shared.
-const WALK_BYTES: usize = 32 * 1024;
+const COPY_BYTES: usize = 32 * 1024;
 
 /// What a [`Lister`] holds at most, in bytes, beside one large entry that it was allowed to take.
-pub(crate) const LISTER_BYTES: usize = WALK_BYTES + WALK_SLOTS * size_of::<ListedEntry>();
-
-/// Where a listing continues: a slot of the store, valid until the process ends, and in a listing of the same
-/// prefix and pattern.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cursor {
-    slot: Slot,
-    run: u32,
-    /// Tells the prefix and the pattern from others.
-    question: u32,
-}
-
-impl Cursor {
-    /// As text, for a query.
-    pub fn encode(self) -> String {
-        format!("{:08x}{:08x}{:08x}", self.run, self.question, self.slot)
-    }
-
-    /// From text; `None` where it is no cursor of any node.
-    pub fn decode(text: &str) -> Option<Cursor> {
-        if text.len() != 24 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return None;
-        }
-        let part = |range| u32::from_str_radix(&text[range], 16).ok();
-        Some(Cursor {
-            run: part(0..8)?,
-            question: part(8..16)?,
-            slot: part(16..24)?,
-        })
-    }
-}
-
-/// Why a listing cannot go on at a cursor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CursorError {
-    /// It is of another run of the node: slots are not kept over a restart.
-    Stale,
-    /// It is of a listing of another prefix or pattern, whose keys before it this one never gave.
-    OtherQuestion,
-}
+pub(crate) const LISTER_BYTES: usize = COPY_BYTES + WALK_SLOTS * size_of::<ListedEntry>() + walk::WALK_BYTES;
 
 /// An entry that was copied under the lock: where it ends, and what is known of it.
 struct ListedEntry {
     slot: Slot,
     end: usize,
+    /// The key's length; the bytes begin with it, but for those of a shared pair.
     key_bytes: usize,
     found: Found,
     /// The pair itself where it is shared rather than copied. Nothing stands beside it then.
@@ -90,18 +54,40 @@ pub enum Ahead {
     End,
 }
 
-/// Walks over the entries whose keys start alike, in no order that means anything.
+/// What a listing is to give.
+#[derive(Default)]
+pub(crate) struct Question<'a> {
+    /// What all keys begin with.
+    pub(crate) prefix: &'a str,
+    /// A pattern by which the caller takes keys; empty where it takes all.
+    pub(crate) pattern: &'a str,
+    /// What every key begins with that is like the pattern.
+    pub(crate) pattern_head: &'a str,
+    /// What starts with one of these alone, where there is no prefix: the caller sees to it that one is allowed.
+    pub(crate) within: Option<Arc<[Box<str>]>>,
+}
+
+impl Question<'_> {
+    fn beginnings(&self) -> Beginnings {
+        let (prefix, head) = (self.prefix, self.pattern_head);
+        let is_within = |within: &[Box<str>]| within.iter().any(|one| head.starts_with(&**one));
+        match &self.within {
+            Some(within) if prefix.is_empty() && !is_within(within) => Beginnings::Many(Arc::clone(within)),
+            _ if head.starts_with(prefix) => Beginnings::One(head.as_bytes().into()),
+            _ => Beginnings::One(prefix.as_bytes().into()),
+        }
+    }
+}
+
+/// Walks over the entries whose keys start alike, in no order that a client may count on.
 ///
 /// An entry that stays throughout is given exactly once; one that comes or goes meanwhile may be given or not.
 /// Recency is left alone. The lock is held for a few hundred slots at a time.
 pub struct Lister<'a> {
     node: &'a Node,
-    prefix: Vec<u8>,
-    within: Option<Arc<[Box<str>]>>,
+    walk: Walk,
     question: u32,
     with_values: bool,
-    /// Where the next walk begins; none after the last slot.
-    from: Option<Slot>,
     bytes: Vec<u8>,
     copied: Vec<ListedEntry>,
     /// How many of them were given, and where the next one begins.
@@ -116,27 +102,23 @@ impl Lister<'_> {
         if self.given < self.copied.len() {
             return Ahead::Entry;
         }
-        let Some(from) = self.from else {
+        if self.walk.has_ended() {
             self.give_back();
             return Ahead::End;
-        };
+        }
         // Room for all that the walk may find, so that nothing is allocated under the lock.
         self.bytes.clear();
-        self.bytes.reserve(WALK_BYTES);
+        self.bytes.reserve(COPY_BYTES);
         self.copied.clear();
         self.copied.reserve(WALK_SLOTS);
         (self.given, self.start) = (0, 0);
-        let (prefix, within, bytes, copied) = (&self.prefix, &self.within, &mut self.bytes, &mut self.copied);
+        let (walk, bytes, copied) = (&mut self.walk, &mut self.bytes, &mut self.copied);
         let with_values = self.with_values;
         let now_ms = self.node.clock.now_ms();
         let mut large = None;
         let mut is_full = false;
-        self.from = self.node.store.lock().map.walk(from, WALK_SLOTS, |slot, entry| {
-            let is_wanted = entry.key().starts_with(prefix)
-                && within
-                    .as_ref()
-                    .is_none_or(|within| within.iter().any(|one| entry.key().starts_with(one.as_bytes())));
-            if !is_wanted || entry.is_expired(|| now_ms) {
+        walk.step(&mut self.node.store.lock().map, |slot, entry| {
+            if entry.is_expired(|| now_ms) {
                 return true;
             }
             let is_shared = with_values && entry.is_shared();
@@ -145,7 +127,7 @@ impl Lister<'_> {
                 (true, true) => &[],
                 (false, _) => entry.key(),
             };
-            if is_full || bytes.len() + part.len() > WALK_BYTES {
+            if is_full || bytes.len() + part.len() > COPY_BYTES {
                 return false;
             }
             if is_shared {
@@ -166,11 +148,11 @@ impl Lister<'_> {
             });
             true
         });
-        match (self.copied.is_empty(), large, self.from) {
+        match (self.copied.is_empty(), large, self.walk.has_ended()) {
             (false, _, _) => Ahead::Entry,
             (true, Some(needed), _) => Ahead::Large(needed),
-            (true, None, Some(_)) => Ahead::Nothing,
-            (true, None, None) => Ahead::End,
+            (true, None, false) => Ahead::Nothing,
+            (true, None, true) => Ahead::End,
         }
     }
 
@@ -197,15 +179,17 @@ impl Lister<'_> {
 
     /// Where another listing continues with what this one has not given; none at the end.
     pub fn cursor(&self) -> Option<Cursor> {
-        let slot = match self.copied.get(self.given) {
-            Some(entry) => Some(entry.slot),
-            None => self.from,
+        let place = match self.copied.get(self.given) {
+            Some(entry) => {
+                let key = match &entry.shared {
+                    Some(pair) => pair.key(),
+                    None => &self.bytes[self.start..][..entry.key_bytes],
+                };
+                self.walk.place_of(entry.slot, key)
+            }
+            None => self.walk.place()?,
         };
-        slot.map(|slot| Cursor {
-            slot,
-            run: self.node.run,
-            question: self.question,
-        })
+        Some(Cursor::new(self.node.run, self.question, place))
     }
 
     /// Frees what it has given.
@@ -226,35 +210,30 @@ impl Node {
         cursor: Option<Cursor>,
         with_values: bool,
     ) -> Result<Lister<'_>, CursorError> {
-        self.lister_within(prefix, "", None, cursor, with_values)
+        let question = Question {
+            prefix,
+            ..Question::default()
+        };
+        self.lister_of(question, cursor, with_values)
     }
 
-    /// As [`Node::lister`], of what starts with one of `within` too, where those are given. The caller takes the keys
-    /// that are like `pattern`, which is empty where it takes all of them: a cursor continues the same question alone.
-    pub(crate) fn lister_within(
+    /// As [`Node::lister`], of what a question asks for.
+    pub(crate) fn lister_of(
         &self,
-        prefix: &str,
-        pattern: &str,
-        within: Option<Arc<[Box<str>]>>,
+        question: Question<'_>,
         cursor: Option<Cursor>,
         with_values: bool,
     ) -> Result<Lister<'_>, CursorError> {
+        let Question { prefix, pattern, .. } = question;
         // No text has this byte.
-        let question = [prefix.as_bytes(), b"\xff", pattern.as_bytes()].concat();
-        let question = self.store.hash(&question) as u32;
-        let from = match cursor {
-            Some(cursor) if cursor.run != self.run => return Err(CursorError::Stale),
-            Some(cursor) if cursor.question != question => return Err(CursorError::OtherQuestion),
-            Some(cursor) => cursor.slot,
-            None => 0,
-        };
+        let name = [prefix.as_bytes(), b"\xff", pattern.as_bytes()].concat();
+        let name = self.store.hash(&name) as u32;
+        let place = cursor.map(|cursor| cursor.place(self.run, name)).transpose()?;
         Ok(Lister {
             node: self,
-            prefix: prefix.as_bytes().to_vec(),
-            within,
-            question,
+            walk: Walk::new(self, question.beginnings(), place),
+            question: name,
             with_values,
-            from: Some(from),
             bytes: Vec::new(),
             copied: Vec::new(),
             given: 0,

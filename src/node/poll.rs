@@ -146,6 +146,14 @@ impl Node {
         self.followers.save_position(poll.name.id, feed.position());
     }
 
+    /// How long a follower's question is to wait before it is answered with few records.
+    pub(crate) fn rest(&self, poll: &Poll) -> Duration {
+        match self.sync_default().replicas {
+            0 => self.followers.rest(poll.name.id),
+            _ => Duration::ZERO,
+        }
+    }
+
     /// What goes with what a follower gets. None where this node does not hear the primary any more.
     pub(crate) fn polled(&self, offset: u64) -> Option<Polled> {
         let (primary_heard, written) = match self.role() {

@@ -5,8 +5,8 @@
 //! its own. A key that is there throughout is deleted; one that comes meanwhile may be or not.
 
 use super::Node;
-use super::listing::WALK_SLOTS;
 use super::pace::Pace;
+use super::walk::{Beginnings, WALK_SLOTS, Walk};
 use crate::pair::KEY_BYTES_MAX;
 use crate::wal;
 use crate::wal::Refusal;
@@ -36,14 +36,13 @@ impl Node {
     /// How many keys start with `prefix`.
     pub fn count_prefix(&self, prefix: &str) -> u64 {
         let mut keys = 0;
-        let mut from = Some(0);
+        let mut walk = self.walk(prefix);
         let mut pace = Pace::new();
-        while let Some(slot) = from {
+        while !walk.has_ended() {
             pace.rest();
             let now_ms = self.clock.now_ms();
-            from = self.store.lock().map.walk(slot, WALK_SLOTS, |_, entry| {
-                let is_found = entry.key().starts_with(prefix.as_bytes()) && !entry.is_expired(|| now_ms);
-                keys += u64::from(is_found);
+            walk.step(&mut self.store.lock().map, |_, entry| {
+                keys += u64::from(!entry.is_expired(|| now_ms));
                 true
             });
         }
@@ -55,19 +54,17 @@ impl Node {
         let mut done = PrefixDeletion::default();
         let mut found: Vec<u8> = Vec::new();
         let mut ends: Vec<usize> = Vec::new();
-        let mut from = Some(0);
+        let mut walk = self.walk(prefix);
         let mut pace = Pace::new();
-        while let Some(slot) = from {
+        while !walk.has_ended() {
             // Room for all that the walk may find, so that nothing is allocated under the lock.
             found.clear();
             found.reserve(WALK_SLOTS * KEY_BYTES_MAX);
             ends.clear();
             ends.reserve(WALK_SLOTS);
-            from = self.store.lock().map.walk(slot, WALK_SLOTS, |_, entry| {
-                if entry.key().starts_with(prefix.as_bytes()) {
-                    found.extend_from_slice(entry.key());
-                    ends.push(found.len());
-                }
+            walk.step(&mut self.store.lock().map, |_, entry| {
+                found.extend_from_slice(entry.key());
+                ends.push(found.len());
                 true
             });
             pace.rest();
@@ -88,6 +85,10 @@ impl Node {
             }
         }
         Ok(done)
+    }
+
+    fn walk(&self, prefix: &str) -> Walk {
+        Walk::new(self, Beginnings::One(prefix.as_bytes().into()), None)
     }
 
     /// Deletes those of a few keys that are there still.

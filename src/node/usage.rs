@@ -1,7 +1,7 @@
 //! How the store is used, as far as samples tell.
 
 use super::Node;
-use super::listing::WALK_SLOTS;
+use super::walk::WALK_SLOTS;
 use crate::store::Curve;
 
 /// What samples tell.

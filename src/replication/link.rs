@@ -27,7 +27,10 @@ const HEADERS_MAX: usize = 64;
 pub(super) const TEXT_BYTES_MAX: usize = 64 * 1024;
 
 /// Read at once, in bytes.
-const READ_BYTES: usize = 64 * 1024;
+const READ_BYTES: usize = 4 * 1024;
+
+/// Read at once of a body, in bytes.
+const BODY_READ_BYTES: usize = 256 * 1024;
 
 /// The least rate of a body, in bytes a second, over what its first bytes may take.
 const RATE_MIN_BYTES: u64 = 64 * 1024;
@@ -196,20 +199,20 @@ impl Link {
         on_bytes: &mut impl FnMut(),
     ) -> Result<(), LinkError> {
         let end = body.len() + bytes;
-        loop {
-            let at_hand = &self.buffer[self.start..];
-            let taken = at_hand.len().min(end - body.len());
-            body.extend_from_slice(&at_hand[..taken]);
-            self.start += taken;
-            if body.len() == end {
-                return Ok(());
-            }
+        let at_hand = &self.buffer[self.start..];
+        let taken = at_hand.len().min(bytes);
+        body.extend_from_slice(&at_hand[..taken]);
+        self.start += taken;
+        while body.len() < end {
             self.wire.set_read_timeout(pace.left(body.len())?)?;
-            if self.fill()? == 0 {
+            let piece_bytes = (end - body.len()).min(BODY_READ_BYTES);
+            body.reserve(piece_bytes);
+            if read_some(&mut self.wire, piece_bytes, body)? == 0 {
                 return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
             }
             on_bytes();
         }
+        Ok(())
     }
 
     /// Reads the line that begins a chunk: how many bytes it has.
@@ -254,15 +257,20 @@ impl Link {
     fn fill(&mut self) -> io::Result<usize> {
         self.buffer.drain(..self.start);
         self.start = 0;
-        let have = self.buffer.len();
-        self.buffer.resize(have + READ_BYTES, 0);
-        loop {
-            match self.wire.read(&mut self.buffer[have..]) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                read => {
-                    self.buffer.truncate(have + *read.as_ref().unwrap_or(&0));
-                    return read;
-                }
+        read_some(&mut self.wire, READ_BYTES, &mut self.buffer)
+    }
+}
+
+/// Reads once, straight to the end of `into`, at most so many bytes.
+fn read_some(wire: &mut Wire, bytes_max: usize, into: &mut Vec<u8>) -> io::Result<usize> {
+    let from = into.len();
+    into.resize(from + bytes_max, 0);
+    loop {
+        match wire.read(&mut into[from..]) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            read => {
+                into.truncate(from + *read.as_ref().unwrap_or(&0));
+                return read;
             }
         }
     }

@@ -6,11 +6,13 @@
 //! # Invariants
 //! - A slot is live if and only if it is in the index under its key's hash and in the LRU list, once each.
 //! - `entries` and `bytes` are the sums over the live entries.
+//! - `order` has the live entries, where there is one; see there.
 //! - `deadlines` has exactly the live entries that have a deadline. That one has come changes nothing here:
 //!   an entry lives until it is removed.
 
 mod apply;
 mod growth;
+mod ordered;
 mod samples;
 mod steps;
 mod walk;
@@ -21,6 +23,7 @@ pub(crate) use walk::Walk;
 use super::counters::Counters;
 use super::deadlines::{DEADLINE_OVERHEAD_BYTES, Deadlines};
 use super::index::Index;
+use super::order::Order;
 use super::samples::Samples;
 use super::slab::{Entry, NIL, SLOTS_MAX, Slab, Slot};
 use crate::digest::{self, Digest};
@@ -49,6 +52,8 @@ impl Limits {
 pub(crate) struct LruMap {
     slab: Slab,
     index: Index,
+    /// From the first listing by prefix on.
+    order: Option<Order>,
     deadlines: Deadlines,
     hasher: RandomState,
     limits: Limits,
@@ -93,6 +98,7 @@ impl LruMap {
         LruMap {
             slab,
             index: Index::new(),
+            order: None,
             deadlines: Deadlines::default(),
             hasher,
             limits,
@@ -211,6 +217,9 @@ impl LruMap {
             |slots| slab.touch_keys(slots),
             |&other| hasher.hash_one(slab[other].key()),
         );
+        if let Some(order) = &mut self.order {
+            order.insert(&self.slab, slot);
+        }
         self.link_newest(slot);
         slot
     }
@@ -255,19 +264,11 @@ impl LruMap {
         let (slab, hasher) = (&self.slab, &self.hasher);
         self.index
             .remove(hash, slot, |&other| hasher.hash_one(slab[other].key()));
+        if let Some(order) = &mut self.order {
+            order.remove(&self.slab, slot);
+        }
         self.unlink(slot);
         self.slab.remove(slot)
-    }
-
-    /// A slot that may be that of a key with this hash, found without looking at any entry.
-    pub(crate) fn find_likely(&self, hash: u64) -> Option<Slot> {
-        self.index.find(hash, |_| true)
-    }
-
-    /// The entries on both sides of one in the order of use.
-    pub(crate) fn neighbours(&self, slot: Slot) -> [Option<Slot>; 2] {
-        let entry = &self.slab[slot];
-        [entry.newer, entry.older].map(|slot| (slot != NIL).then_some(slot))
     }
 
     /// The earliest deadline, and whose it is.

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `slab` | the entries, each in a slot of its own |
 //! | `index` | from a key to its slot |
+//! | `order` | the keys in order, from the first listing by prefix on |
 //! | `deadlines` | which entry expires when |
 //! | `lru` | the map of both, with the order of use and the bounds |
 //! | `samples` | how it is used: the hit ratio at other sizes, the hottest and the largest entries |
@@ -29,6 +30,7 @@ mod deadlines;
 pub mod holds;
 mod index;
 mod lru;
+mod order;
 mod replay;
 mod replicated;
 mod samples;
@@ -46,7 +48,7 @@ pub(crate) use replay::replay;
 pub(crate) use replicated::ReplicatedChange;
 pub(crate) use samples::Curve;
 pub(crate) use slab::VERSION_MAX;
-pub(crate) use slab::{Entry, Slot};
+pub(crate) use slab::{Entry, NIL, Slot};
 
 use crate::lock_order::{Rank, Ranked};
 use crate::waits;

@@ -30,7 +30,6 @@ use crate::pair::Pair;
 use crate::record::{Operation, Record};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::hash::{BuildHasher, RandomState};
-use std::hint::black_box;
 use std::io;
 use std::ops::Range;
 use std::thread::{self, Builder};
@@ -239,21 +238,10 @@ impl<F: Fn() -> Option<f64>> Applier<'_, F> {
         self.estimate_at = estimate.max(2 * entries);
     }
 
-    /// Loads what applying will need. Each loop's loads depend on nothing in the same loop.
+    /// Loads what applying will need.
     fn touch(&mut self, items: &[Item]) {
-        let map = &*self.map;
-        self.touched.clear();
-        self.touched
-            .extend(items.iter().filter_map(|item| map.find_likely(item.hash)));
-        for &slot in &self.touched {
-            black_box(map.entry(slot).version());
-        }
-        for &slot in &self.touched {
-            black_box(map.entry(slot).key().first());
-            for neighbour in map.neighbours(slot).into_iter().flatten() {
-                black_box(map.entry(neighbour).version());
-            }
-        }
+        let hashes = items.iter().map(|item| item.hash);
+        self.map.load(hashes, &mut self.touched);
     }
 }
 

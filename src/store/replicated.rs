@@ -30,17 +30,20 @@ pub(crate) struct ReplicatedChange {
 impl Store {
     /// Prepares a record; none where it tells of no key.
     pub(crate) fn copied(&self, record: &Record<'_>, end: u64) -> Option<ReplicatedChange> {
-        let added = match record.operation.is_put() {
-            true => Digest::of_record(record, end),
-            false => 0,
-        };
-        record.operation.has_key().then(|| ReplicatedChange {
-            operation: record.operation,
-            hash: self.hash(record.key),
-            pair: Pair::with_deadline(record.key, record.value, record.deadline_ms),
-            end,
-            added,
-            more: record.more,
+        record.operation.has_key().then(|| {
+            let pair = Pair::with_deadline(record.key, record.value, record.deadline_ms);
+            let mut added = Digest::default();
+            if record.operation.is_put() {
+                added.add(&pair, end);
+            }
+            ReplicatedChange {
+                operation: record.operation,
+                hash: self.hash(record.key),
+                pair,
+                end,
+                added: added.0,
+                more: record.more,
+            }
         })
     }
 
@@ -50,10 +53,13 @@ impl Store {
         changes.iter().for_each(|change| digest.add_hash(change.added));
         let mut replaced: Vec<(Pair, u64)> = Vec::with_capacity(changes.len());
         let mut spent: Vec<Pair> = Vec::with_capacity(changes.len());
-        let mut changes = changes.into_iter().peekable();
-        while changes.peek().is_some() {
+        let mut slots = Vec::with_capacity(HOLD_CHANGES);
+        let mut changes = changes.into_iter();
+        while !changes.as_slice().is_empty() {
+            let next = &changes.as_slice()[..changes.len().min(HOLD_CHANGES)];
             let mut locked = self.lock();
             let map = &mut locked.map;
+            map.load(next.iter().map(|change| change.hash), &mut slots);
             let (mut held, mut applied) = (0, 0);
             for change in changes.by_ref() {
                 held += 1;

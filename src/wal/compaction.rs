@@ -26,14 +26,15 @@ use super::options::{BACKLOG_BYTES_DEFAULT, COMPACT_BYTES_MIN_DEFAULT};
 use super::room;
 use super::shared::Shared;
 use crate::worker::Worker;
+use rustix::time::{ClockId, clock_gettime};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long none is begun by itself after one has failed.
 const BACK_OFF: Duration = Duration::from_secs(60);
 
-/// How long the walk works before it rests for as long, so that on a machine with few processors those who
-/// wait for one get it. That costs half of the speed, of which there is enough.
+/// For how long the walk uses a processor before it rests for as long, so that on a machine with few processors those who
+/// wait for one get it. While it waits for the disk, or for a processor, it takes nothing from them, and that is no work.
 const WORK_TIME: Duration = Duration::from_micros(500);
 
 /// Starts the thread `compact`. Ending it gives up a compaction that is running.
@@ -233,23 +234,36 @@ fn drop_superfluous(shared: &Shared, source: &dyn Source) -> Result<(), Error> {
 
 /// Rests now and then, in proportion to the work that was done.
 struct Pace {
+    /// When the last rest ended, and how long the thread had then used a processor.
     since: Instant,
+    used: Duration,
 }
 
 impl Pace {
     fn new() -> Pace {
         Pace {
             since: Instant::now(),
+            used: processor_time(),
         }
     }
 
     fn rest(&mut self) {
-        let worked = self.since.elapsed();
+        // Cheaper to ask for, and never less.
+        if self.since.elapsed() < WORK_TIME {
+            return;
+        }
+        let worked = processor_time().saturating_sub(self.used);
         if worked >= WORK_TIME {
             std::thread::sleep(worked);
-            self.since = Instant::now();
+            *self = Pace::new();
         }
     }
+}
+
+/// How long this thread has used a processor.
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
 }
 
 #[cfg(test)]

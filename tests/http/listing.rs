@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
+use std::time::{Duration, Instant};
 
 #[test]
 fn head_and_listing_leave_recency_alone_and_get_does_not() {
@@ -143,4 +144,63 @@ fn a_listing_takes_a_prefix_a_limit_and_a_cursor() {
     let answer = node.get(&format!("/kv/?limit=2&cursor={cursor}"));
     assert!((400..500).contains(&answer.status), "{answer:?}");
     answer.expect_problem(answer.status);
+}
+
+/// Enough keys that listings by prefix have them brought into order: then a cursor names a key and no slot.
+#[test]
+fn a_large_store_finds_a_prefix_in_the_order_of_keys() {
+    let node = Server::start(&["--fsync", "no"]);
+    let mut client = node.client();
+    for part in 0..40 {
+        let sets =
+            (0..1000).map(|number| json!({"op": "set", "key": format!("n:{part}:{number}"), "value": "v"}));
+        let body = json!({"operations": sets.collect::<Vec<_>>()});
+        client.json("POST", "/batch", &body).expect(200);
+    }
+    let under = |prefix: &str| -> BTreeMap<String, usize> {
+        let keys = (0..40).flat_map(|part| (0..1000).map(move |number| format!("n:{part}:{number}")));
+        keys.filter(|key| key.starts_with(prefix))
+            .map(|key| (key, 1))
+            .collect()
+    };
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let cursor = loop {
+        assert_eq!(list(&mut client, "prefix=n:7:1", 50), under("n:7:1"));
+        let page = client.get("/kv/?prefix=n:7:1&limit=2").expect(200).body_json();
+        let cursor = page["cursor"].as_str().unwrap().to_owned();
+        if &cursor[16..24] == "ffffffff" {
+            assert_eq!(page["keys"], json!(["n:7:1", "n:7:10"]));
+            break cursor;
+        }
+        assert!(Instant::now() < deadline, "the keys are brought into no order");
+    };
+    // The key that the cursor names may go; keys come before it and after it.
+    client.delete("/kv/n:7:100").expect(204);
+    client.add("n:7:10/before", "v").expect(201);
+    client.add("n:7:1999", "v").expect(201);
+    let query = format!("/kv/?prefix=n:7:1&limit=1000&cursor={cursor}");
+    let rest: Vec<String> =
+        serde_json::from_value(client.get(&query).expect(200).body_json()["keys"].take()).unwrap();
+    assert_eq!(rest.len(), under("n:7:1").len() - 3 + 1);
+    assert_eq!(
+        (rest[0].as_str(), rest.last().unwrap().as_str()),
+        ("n:7:101", "n:7:1999")
+    );
+    assert_eq!(list(&mut client, "match=n:8:*77&prefix=n:8", 3).len(), 10);
+    assert_eq!(list(&mut client, "prefix=n:&values=false", 999).len(), 40_001);
+    // What is deleted by prefix is gone, and nothing else.
+    let deleted = client.delete("/kv/?prefix=n:7:1").expect(200).body_json();
+    assert_eq!(deleted["deleted"], under("n:7:1").len() + 1);
+    assert_eq!(list(&mut client, "prefix=n:7:", 100), {
+        let mut left = under("n:7:");
+        left.retain(|key, _| !key.starts_with("n:7:1"));
+        left
+    });
+    assert_eq!(
+        client
+            .delete("/kv/?prefix=n:7:&dry_run=true")
+            .expect(200)
+            .body_json()["would_delete"],
+        889
+    );
 }

@@ -38,6 +38,10 @@ impl LruMap {
     }
 
     fn walk_list(&mut self, walk: &mut Walk, steps: usize, each: &mut impl FnMut(&Entry) -> bool) -> bool {
+        // Each link is waited for; the keys then come side by side.
+        let newer = |&slot: &Slot| Some(self.slab[slot].newer).filter(|&slot| slot != NIL);
+        let mut ahead = std::iter::successors(newer(&self.marker), newer).take(steps);
+        self.slab.touch_keys(&mut ahead);
         let mut last = self.marker;
         let mut is_end = false;
         for _ in 0..steps {
