@@ -116,6 +116,7 @@ tokenButton.addEventListener("click", changeToken);
 document.getElementById("help").addEventListener("click", help);
 document.addEventListener("keydown", pressed);
 state.addEventListener("status", draw);
+node.addEventListener("token", draw);
 node.addEventListener("down", () => ((isDown = true), draw()));
 node.addEventListener("up", () => ((isDown = false), draw()));
 document.getElementById("skip").addEventListener("click", (event) => {

@@ -82,7 +82,7 @@ export class Cluster {
     const { replication, log } = status;
     const own = status.address;
     const primary = status.role === "primary" ? own : replication.primary;
-    const rows = new Map([[own, { address: own, isSelf: true, role: status.role, health: status.health, ready: status.ready, offset: log.offset, follows: replication.primary, lag: status.role === "replica" ? replication.lag_bytes : null }]]);
+    const rows = new Map([[own, { address: own, isSelf: true, role: status.role, health: status.health, ready: status.ready, offset: log.offset, follows: replication.primary, lag: status.role === "replica" ? replication.lag_bytes : null, successor: Boolean(replication.failover_after_seconds) }]]);
     for (const other of others) rows.set(other.address, { ...other, follows: other.primary, lag: other.lag_bytes ?? null, isGone: Boolean(other.error) });
     const heard = (address, known) => rows.set(address, { address, ready: null, follows: own, ...known, ...rows.get(address) });
     for (const one of replication.followers ?? []) {

@@ -2,7 +2,7 @@
 
 import { pretty, tokensOf } from "./bytes.js";
 import { el } from "./ui.js";
-import { count } from "./format.js";
+import { count, plural } from "./format.js";
 
 const SHOWN_LINES = 1500;
 
@@ -88,7 +88,7 @@ export class Json {
         type: "button", class: "fold", "aria-expanded": String(!isFolded), "aria-label": `Line ${start + 1}`,
         onclick: () => (isFolded ? this.folded.delete(start) : this.folded.add(start), this.draw(), this.body.querySelector(`[aria-label="Line ${start + 1}"]`)?.focus()),
       });
-      const rest = isFolded ? [el("span", { class: "note" }, ` … ${count(end - start - 1)} lines `), this.lines[end].text.trim()] : [];
+      const rest = isFolded ? [el("span", { class: "note" }, ` … ${plural(end - start - 1, "line")} `), this.lines[end].text.trim()] : [];
       rows.push(el("div", { class: `l${found.has(start) ? " hit" : ""}${this.found[this.at] === start ? " here" : ""}` }, el("span", { class: "no", "aria-hidden": "true" }, String(start + 1)), fold, el("code", {}, coloured(text), rest)));
       if (isFolded) at = end;
     }

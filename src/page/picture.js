@@ -52,7 +52,7 @@ export function picture(nodes) {
       svg("text", { x: "32", y: "26", class: "name" }, cut(one.address, 22)),
       svg("text", { x: "18", y: "47" }, cut([one.role ?? "not known", one.health, one.isSelf ? "this node" : null].filter(Boolean).join(" · "), 32)));
     const url = one.isSelf ? null : urlOf(one.address, "#cluster");
-    return url ? svg("a", { href: url, rel: "noreferrer", "aria-label": `Open the page of ${one.address}` }, box) : box;
+    return url ? svg("a", { href: url, rel: "noreferrer" }, box) : box;
   });
   return el("div", { class: "picture scroll" }, svg("svg", { viewBox: `0 0 ${width} ${height}`, width: String(width), height: String(height), role: "group", "aria-label": "Who follows whom" }, ...lines, ...boxes));
 }

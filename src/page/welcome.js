@@ -28,7 +28,7 @@ export class Welcome {
       ["Keys that expire", count(stats.entries_with_deadline), ""],
       ["Hits of reads", stats.hit_ratio === null ? "–" : percent(stats.hit_ratio), "since the start"],
     ];
-    this.figures.replaceChildren(...facts.map(([name, value, more]) => el("div", {}, el("dt", {}, name), el("dd", {}, value), el("small", {}, more))));
+    this.figures.replaceChildren(...facts.map(([name, value, more]) => el("div", {}, el("dt", {}, name), el("dd", {}, value, el("small", {}, more)))));
     this.first.hidden = stats.entries > 0 || readOnly() !== null;
     this.hint.textContent = stats.entries > 0 ? `Choose a key to see its value. Press ? for the keys of the keyboard. ${status?.role === "replica" ? "This replica answers reads." : ""}` : "";
   }
