@@ -68,7 +68,7 @@ page-tools:
 		echo 'make test: it could not be installed, so accessibility is not checked' >&2
 
 screenshots: test-tools ## Take pictures of the page, into target/screenshots
-	PYKV_SCREENSHOTS=target/screenshots $(CARGO) test --locked --test screenshots
+	PYKV_SCREENSHOTS=target/screenshots $(CARGO) test --locked --test browser screenshots
 
 # How long each target is fuzzed, and which.
 FUZZ_SECONDS ?= 60
