@@ -2,7 +2,7 @@
 //! none of it behind the prefix, and of the others what they share up to it, with their number.
 //!
 //! The store has no order. So each page looks at all entries, a few hundred in one hold of the lock as every listing
-//! does, and keeps the first `limit` names behind `after`: folders and keys in one order. It counts all keys meanwhile.
+//! does, and keeps the first `limit` names behind `after`: folders first, then keys. It counts all keys meanwhile.
 //!
 //! # What must hold
 //! - A page holds at most `limit` names, however many keys there are. The memory is charged before.
@@ -120,52 +120,67 @@ struct Names {
     delimiter: Option<String>,
     after: Option<String>,
     limit: usize,
-    kept: BTreeMap<Box<str>, Kept>,
+    /// By whether it is a key, and by name: folders come first.
+    kept: BTreeMap<(bool, Box<str>), Kept>,
     /// Whether a name was left out that comes after those that are kept.
     has_more: bool,
     keys_total: u64,
 }
 
 impl Names {
+    /// Where the folder of a key ends; none where the key is in none.
+    fn folder_end(&self, key: &str) -> Option<usize> {
+        let delimiter = self.delimiter.as_ref()?;
+        let at = key.get(self.prefix_bytes..)?.find(delimiter.as_str())?;
+        Some(self.prefix_bytes + at + delimiter.len())
+    }
+
+    /// Whether a name lies behind the one that the page before ended with.
+    fn is_behind(&self, is_item: bool, name: &str) -> bool {
+        self.after
+            .as_deref()
+            .is_none_or(|after| (is_item, name) > (self.folder_end(after).is_none(), after))
+    }
+
     fn see(&mut self, key: &str, value_bytes: usize, found: Found) {
         self.keys_total += 1;
-        let end = self.delimiter.as_ref().and_then(|delimiter| {
-            let at = key[self.prefix_bytes..].find(delimiter.as_str())?;
-            Some(self.prefix_bytes + at + delimiter.len())
-        });
+        let end = self.folder_end(key);
         let name = end.map_or(key, |end| &key[..end]);
-        if self.after.as_deref().is_some_and(|after| name <= after) {
+        if !self.is_behind(end.is_none(), name) {
             return;
         }
-        if end.is_some()
-            && let Some(Kept::Folder(keys)) = self.kept.get_mut(name)
+        if self.kept.len() == self.limit
+            && let Some((last, _)) = self.kept.last_key_value()
+            && (end.is_none(), name) > (last.0, &*last.1)
         {
-            *keys += 1;
+            self.has_more = true;
             return;
         }
-        if self.kept.len() == self.limit {
-            self.has_more = true;
-            match self.kept.last_key_value() {
-                Some((last, _)) if name < &**last => drop(self.kept.pop_last()),
-                _ => return,
+        let at = (end.is_none(), Box::from(name));
+        match self.kept.get_mut(&at) {
+            Some(Kept::Folder(keys)) => *keys += 1,
+            _ => {
+                let kept = match end {
+                    Some(_) => Kept::Folder(1),
+                    None => Kept::Item(item(key, value_bytes, found)),
+                };
+                self.kept.insert(at, kept);
             }
         }
-        let kept = match end {
-            Some(_) => Kept::Folder(1),
-            None => Kept::Item(item(key, value_bytes, found)),
-        };
-        // A key may have the name of a folder, since it may end in the delimiter: then it is in there.
-        self.kept.insert(name.into(), kept);
+        if self.kept.len() > self.limit {
+            self.kept.pop_last();
+            self.has_more = true;
+        }
     }
 
     fn into_level(self) -> api::Level {
-        let last = self.kept.last_key_value().map(|(name, _)| name.to_string());
+        let last = self.kept.last_key_value().map(|((_, name), _)| name.to_string());
         let mut level = api::Level {
             keys_total: self.keys_total,
             next: last.filter(|_| self.has_more),
             ..api::Level::default()
         };
-        for (name, kept) in self.kept {
+        for ((_, name), kept) in self.kept {
             match kept {
                 Kept::Folder(keys) => level.folders.push(api::Folder {
                     prefix: name.into(),
@@ -222,18 +237,17 @@ mod tests {
         assert_eq!(items, ["a", "c", "z"]);
         assert_eq!(next, None);
         // In pages, each continues behind the last name of the one before.
-        let (folders, items, next) = level(names(Some(":"), None, 3), &keys);
-        assert_eq!(
-            (folders, items),
-            (vec![folder("a:", 3), folder("b:", 3)], vec!["a".to_owned()])
-        );
+        let (folders, items, next) = level(names(Some(":"), None, 2), &keys);
+        assert_eq!((folders, items), (vec![folder("a:", 3), folder("b:", 3)], vec![]));
         assert_eq!(next.as_deref(), Some("b:"));
         let (folders, items, next) = level(names(Some(":"), next.as_deref(), 3), &keys);
         assert_eq!(
             (folders, items),
-            (vec![folder("d:", 1)], vec!["c".to_owned(), "z".to_owned()])
+            (vec![folder("d:", 1)], vec!["a".to_owned(), "c".to_owned()])
         );
-        assert_eq!(next, None);
+        assert_eq!(next.as_deref(), Some("c"));
+        let (folders, items, next) = level(names(Some(":"), next.as_deref(), 3), &keys);
+        assert_eq!((folders, items, next), (vec![], vec!["z".to_owned()], None));
     }
 
     #[test]

@@ -23,7 +23,7 @@ export class Cluster {
     this.body = el("tbody");
     this.electionNote = el("p", { class: "note" });
     this.nodes = el("section", { class: "card", "aria-label": "Nodes" }, el("h3", {}, "Nodes"), this.map,
-      el("div", { class: "scroll" }, el("table", { id: "nodes" }, el("thead", {}, el("tr", {}, ["Node", "Role", "Health", "Offset", "Behind", "Last heard", "May take over"].map((name, at) => el("th", { scope: "col", class: at > 2 && at < 6 ? "number" : "" }, name)))), this.body)), this.electionNote);
+      el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Nodes, a table" }, el("table", { id: "nodes" }, el("thead", {}, el("tr", {}, ["Node", "Role", "Health", "Offset", "Behind", "Last heard", "May take over"].map((name, at) => el("th", { scope: "col", class: at > 2 && at < 6 ? "number" : "" }, name)))), this.body)), this.electionNote);
     this.bar = el("progress", { max: "1", hidden: true, "aria-label": "Compaction" });
     this.progress = el("p", { class: "note", role: "status", id: "compaction" });
     this.actions = [

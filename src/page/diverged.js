@@ -19,7 +19,7 @@ export class Diverged {
     this.file = el("input", { type: "file", hidden: true, accept: ".json", "aria-label": "Changes that were set aside", on: { change: () => this.take().catch((error) => tell(error, this.sendFile)) } });
     this.sendFile = writeButton("Send set-aside writes…", () => ((this.file.value = ""), this.file.click()), { id: "diverged-file" });
     this.element = el("section", { class: "card", id: "diverged", "aria-label": "Writes that were set aside", hidden: true }, el("h3", {}, "Writes that were set aside"), el("p", { class: "note" }, "This node took these writes as a primary that others no longer followed. They are not part of the data. Keys that nobody has changed since can get these values again: here on the primary, or from a saved file on the primary's page."),
-      el("div", { class: "scroll" }, el("table", {}, el("thead", {}, el("tr", {}, ["File", "Size", ""].map((name) => el("th", { scope: "col" }, name || el("span", { class: "away" }, "What to do"))))), this.body)));
+      el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Files, a table" }, el("table", {}, el("thead", {}, el("tr", {}, ["File", "Size", ""].map((name) => el("th", { scope: "col" }, name || el("span", { class: "away" }, "What to do"))))), this.body)));
   }
 
   async refresh() {

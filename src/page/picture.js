@@ -54,5 +54,5 @@ export function picture(nodes) {
     const url = one.isSelf ? null : urlOf(one.address, "#cluster");
     return url ? svg("a", { href: url, rel: "noreferrer" }, box) : box;
   });
-  return el("div", { class: "picture scroll" }, svg("svg", { viewBox: `0 0 ${width} ${height}`, width: String(width), height: String(height), role: "group", "aria-label": "Who follows whom" }, ...lines, ...boxes));
+  return el("div", { class: "picture scroll", tabindex: "0", role: "region", "aria-label": "A picture of the nodes" }, svg("svg", { viewBox: `0 0 ${width} ${height}`, width: String(width), height: String(height), role: "group", "aria-label": "Who follows whom" }, ...lines, ...boxes));
 }

@@ -11,7 +11,7 @@ export class Slow {
     this.body = el("tbody");
     this.element = el("section", { class: "card", id: "slow", "aria-label": "Slow requests", hidden: true },
       el("div", { class: "head" }, el("h3", {}, "Slow requests"), this.note),
-      el("div", { class: "scroll" }, el("table", {}, el("thead", {}, el("tr", {}, HEADS.map((name, at) => el("th", { scope: "col", class: at > 1 ? "number" : "" }, at > 3 ? `Waited: ${name.toLowerCase()}` : name)))), this.body)));
+      el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Slow requests, a table" }, el("table", {}, el("thead", {}, el("tr", {}, HEADS.map((name, at) => el("th", { scope: "col", class: at > 1 ? "number" : "" }, at > 3 ? `Waited: ${name.toLowerCase()}` : name)))), this.body)));
   }
 
   update(slow) {

@@ -224,7 +224,7 @@ fn add_a_million(node: &Server) {
 fn a_million_keys_as_a_tree_as_a_list_and_by_search() {
     let node = Server::start(&["--fsync", "no", "--max-batch", "10000"]);
     add_a_million(&node);
-    put(&node, "alone/key", b"12345678");
+    put(&node, "lonely/key", b"12345678");
     let Some(browser) = at(&node, "a_million_keys", "") else {
         return;
     };
@@ -244,7 +244,7 @@ fn a_million_keys_as_a_tree_as_a_list_and_by_search() {
     browser.click(".row[title='group-3:']");
     browser.until_text(".row[title='group-3:item-000000'] .name", "item-000000");
     browser.click("[data-tree='/']");
-    browser.until_text(".row[title='alone/'] .size", "1 key");
+    browser.until_text(".row[title='lonely/'] .size", "1 key");
     // The keyboard goes through the tree: closes, opens, and opens a key.
     browser.click("[data-tree=':']");
     browser.until("document.querySelectorAll('.row.folder').length === 10");
