@@ -10,7 +10,7 @@ BINARY = $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)/release/pykv
 BINDIR = $(DESTDIR)$(PREFIX)/bin
 MANDIR = $(DESTDIR)$(PREFIX)/share/man/man1
 
-.PHONY: help build run test test-tools python-tools screenshots fuzz bench deb deb-try deny lint doc man install uninstall clean
+.PHONY: help build run test test-tools python-tools page-tools screenshots fuzz bench deb deb-try deny lint doc man install uninstall clean
 .DEFAULT_GOAL := help
 
 help: ## Say what there is to do
@@ -22,7 +22,7 @@ build: ## Build target/release/pykv
 run: build ## Start a node on 127.0.0.1:7958, its data in ./pykv-data
 	$(BINARY) serve $(ARGS)
 
-test: test-tools python-tools ## Run all tests
+test: test-tools python-tools page-tools ## Run all tests
 	$(CARGO) test --locked --no-fail-fast
 
 # Beside cargo: strace makes system calls fail, promtool reads what is told to Prometheus, the page is used in a browser,
@@ -30,7 +30,7 @@ test: test-tools python-tools ## Run all tests
 # speak TLS with it, Python and Node.js run clients; etcd decides who is primary, and etcdctl takes its backups; ip and
 # iptables make hosts that do not hear each other.
 TEST_TOOLS = strace:strace promtool:prometheus chromium:chromium chromedriver:chromium-driver nginx:nginx-light \
-	haproxy:haproxy faketime:faketime script:bsdutils openssl:openssl sslscan:sslscan python3:python3 node:nodejs \
+	haproxy:haproxy faketime:faketime script:bsdutils openssl:openssl sslscan:sslscan python3:python3 node:nodejs npm:npm \
 	etcd:etcd-server etcdctl:etcd-client ip:iproute2 iptables:iptables
 
 test-tools:
@@ -57,6 +57,15 @@ python-tools:
 	echo 'make test: installs $(PYTHON_TOOLS) into target/venv; some tests run them (see PYTHON_TOOLS in the Makefile)' >&2; \
 	{ python3 -m venv target/venv && target/venv/bin/pip install -q $(PYTHON_TOOLS); } >/dev/null 2>&1 || \
 		echo 'make test: they could not be installed, so the tests that need them are left out' >&2
+
+# Looks for faults of accessibility in the page.
+AXE = 4.14.1
+
+page-tools:
+	@grep -qs '"version": "$(AXE)"' target/axe/node_modules/axe-core/package.json && exit 0; \
+	echo 'make test: installs axe-core $(AXE) into target/axe; tests of the page run it' >&2; \
+	npm install --silent --no-save --no-audit --no-fund --prefix target/axe axe-core@$(AXE) >/dev/null 2>&1 || \
+		echo 'make test: it could not be installed, so accessibility is not checked' >&2
 
 screenshots: test-tools ## Take pictures of the page, into target/screenshots
 	PYKV_SCREENSHOTS=target/screenshots $(CARGO) test --locked --test browser screenshots

@@ -7,9 +7,13 @@
 
 mod batch;
 mod deadline;
+mod diverged;
 mod election;
 mod history;
+mod listing;
+mod nodes;
 mod replication;
+mod slow;
 mod status;
 mod usage;
 
@@ -17,11 +21,14 @@ pub(crate) use batch::{
     BATCH_BYTES_MIN, BATCH_OPERATIONS_DEFAULT, BATCH_OPERATIONS_MAX, Batch, Batched, Operation, Outcome,
 };
 pub(crate) use deadline::{DEADLINE_MS_MAX, Patch, TTL_MS_MAX, expires_at, ttl_ms, ttl_seconds};
+pub(crate) use diverged::{DivergedFile, DivergedFiles, PATH_DIVERGED};
 pub(crate) use election::{
     ClusterMember, ClusterView, Elected, PATH_CLUSTER, PATH_FAILOVER, PATH_LEADER, PATH_LIVENESS, PATH_PAUSE,
     PATH_REPLICATION_ELECTION, PATH_RESUME, PATH_SWITCHOVER, Paused,
 };
 pub(crate) use history::{History, Samples};
+pub(crate) use listing::{Folder, Item, Level};
+pub(crate) use nodes::{Nodes, OtherNode, PATH_NODES};
 pub(crate) use replication::{
     ChunkHeader, Divergence, Follower, Forgotten, HEADER_LOG, HEADER_MIN_OFFSET, HEADER_REPLICAS,
     HEADER_SYNC_REPLICAS, HEADER_SYNC_REQUIRED, HEADER_SYNC_TIMEOUT, HandoverOffset, PATH_FORGET,
@@ -33,9 +40,10 @@ pub use replication::{
     REPLICATION_PROTOCOL,
 };
 
+pub(crate) use slow::{PATH_SLOW, SlowRequest, SlowRequests};
 pub(crate) use status::{
-    AnswerStats, Compaction, CompactionJob, CompactionProgress, CompactionResult, ConnectionStats, LogStatus,
-    Probe, Stats, Status, StatusLimits, TlsStatus, TokensStatus,
+    Access, AnswerStats, Compaction, CompactionJob, CompactionProgress, CompactionResult, ConnectionStats,
+    LogStatus, Probe, Stats, Status, StatusLimits, TlsStatus, TokensStatus,
 };
 pub(crate) use usage::{BigKey, CurvePoint, HotKey, MissRatioCurve};
 

@@ -141,6 +141,7 @@
 //! | `history` | 1 | [`Server::run`](server::Server::run) | the end of run, which joins it |
 //! | `elector`, `watch` | 1 each, with `--etcd` | [`Replication::start`](replication::Replication::start); `elector` starts `watch` | [`Replication::stop`](replication::Replication::stop), once the node has handed over |
 //! | `member` | 1 for each other member, with `--etcd` | `elector`, and `GET /cluster`, in a scope | the answer, or its time limit |
+//! | `survey` | 1 for each other node | `GET /nodes`, in a scope | the answer, or its time limit |
 //! | `retire` | 1, with `--etcd` | `pykv serve` | a signal, and the handover that it begins |
 //! | `follow`, `prober` | 1 each | [`Replication::start`](replication::Replication::start) | [`Replication::stop`](replication::Replication::stop), which joins them; idle on a node that has no others |
 //! | `resolve` | 1 a look-up, and few at once | `resolver` | the end of the look-up; a time limit bounds each wait for it |

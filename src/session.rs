@@ -41,6 +41,11 @@ impl<'a> Session<'a> {
         self.grant.time_left()
     }
 
+    /// What the client may do.
+    pub(crate) fn grant(&self) -> &Grant {
+        &self.grant
+    }
+
     fn may_use(&self, key: Key<'_>) -> Result<(), Denied> {
         match self.grant.prefixes() {
             Some(prefixes) if !self.grant.opens(key.as_str().as_bytes()) => {

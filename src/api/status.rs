@@ -43,6 +43,9 @@ pub(crate) struct Status {
     /// The tokens that clients must show; absent where the node asks for none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<TokensStatus>,
+    /// What the client's token allows; absent where the node asks for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<Access>,
     /// The bounds of the store and of what requests may bring.
     pub limits: StatusLimits,
     /// How it is with TLS, where the node speaks it.
@@ -51,6 +54,19 @@ pub(crate) struct Status {
     /// Memory of the process in RAM, in bytes, where the system tells it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resident_bytes: Option<u64>,
+}
+
+/// What a client's token allows.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub(crate) struct Access {
+    /// `read`, `write` (which may read too) or `admin` (which may do all).
+    pub scope: String,
+    /// What the file of tokens calls the client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// The prefixes whose keys it opens; absent where it opens all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefixes: Option<Vec<String>>,
 }
 
 /// The file of tokens, which a node reads anew when it changes.

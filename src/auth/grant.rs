@@ -22,7 +22,7 @@ impl Scope {
         }
     }
 
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Scope::Read => "read",
             Scope::Write => "write",
@@ -83,6 +83,10 @@ impl Grant {
     /// Whether it opens all keys that start with `prefix`.
     pub(crate) fn opens_all(&self, prefix: &str) -> bool {
         self.opens(prefix.as_bytes())
+    }
+
+    pub(crate) fn scope(&self) -> Scope {
+        self.scope
     }
 
     /// What logs call its client; none where its token has no name.

@@ -10,7 +10,8 @@ use super::context::{Context, Scratch};
 use super::route::Resource;
 use super::stream::Answer;
 use super::{
-    backup, batch, cluster_view, compact, edit, election, keys, kv, metrics, page, replication, status, watch,
+    backup, batch, cluster_view, compact, diverged, edit, election, keys, kv, metrics, nodes, page,
+    replication, status, watch,
 };
 use crate::http::cors;
 use crate::http::problem::Problem;
@@ -83,6 +84,9 @@ pub(crate) fn handle<'a>(
         (Resource::Stats, _, _) => status::stats(&context, session, head, scratch),
         (Resource::Metrics, _, _) => metrics::get(&context, head, scratch),
         (Resource::History, _, _) => status::history(&context, head, scratch),
+        (Resource::Slow, _, _) => status::slow(&context, session, head, scratch),
+        (Resource::Nodes, _, _) => return nodes::get(node, head),
+        (Resource::Diverged, _, _) => return diverged::get(node, head),
         (Resource::Healthz, _, _) => status::healthz(head, scratch),
         (Resource::Readyz, _, _) => status::readyz(&context, head, scratch),
     }?;

@@ -7,6 +7,7 @@ use super::context::Scratch;
 use super::deadline;
 use super::glob::Glob;
 use super::kv;
+use super::level;
 use super::out::Out;
 use super::sink::{SINK_BYTES, SharedValue, Sink};
 use super::stream::{Answer, LateResponse, Stream};
@@ -66,39 +67,57 @@ pub(crate) fn post(
 }
 
 pub(crate) fn list<'a>(session: Session<'a>, head: &Head<'_>) -> Result<Answer<'a>, Problem> {
-    let names = ["prefix", "limit", "cursor", "values", "match"];
-    let [prefix, limit, cursor, values, pattern] = target::parameters(head.query, names)?;
+    let names = [
+        "prefix",
+        "limit",
+        "cursor",
+        "values",
+        "match",
+        "details",
+        "order",
+        "delimiter",
+        "after",
+    ];
+    let [
+        prefix,
+        limit,
+        cursor,
+        values,
+        pattern,
+        details,
+        order,
+        delimiter,
+        after,
+    ] = target::parameters(head.query, names)?;
     let prefix = prefix.map(Cow::into_owned).unwrap_or_default();
     let with_values = target::flag("values", values.as_deref())?;
+    let with_details = target::flag("details", details.as_deref())?;
+    if with_values && with_details {
+        let why = "an entry with its value has its details too";
+        return Err(Problem::new(problem::BAD_QUERY, why).field("details"));
+    }
+    let limit = list_limit(limit.as_deref())?;
+    let is_by_name = level::is_by_name(order.as_deref())?;
+    if is_by_name || delimiter.is_some() || after.is_some() {
+        for (field, is_given) in [
+            ("cursor", cursor.is_some()),
+            ("values", with_values),
+            ("match", pattern.is_some()),
+        ] {
+            if is_given {
+                let why = "a listing in the order of names has no such parameter";
+                return Err(Problem::new(problem::BAD_QUERY, why).field(field));
+            }
+        }
+        let (delimiter, after) = (delimiter.map(Cow::into_owned), after.map(Cow::into_owned));
+        return level::list(session, prefix, delimiter, after, limit);
+    }
     let pattern = pattern.map(Cow::into_owned).unwrap_or_default();
     let glob = (!pattern.is_empty())
         .then(|| Glob::parse(&pattern))
         .transpose()
         .map_err(|why| Problem::new(problem::BAD_QUERY, why).field("match"))?;
-    let limit = match limit {
-        None => api::LIST_LIMIT_DEFAULT,
-        Some(limit) => limit
-            .parse()
-            .ok()
-            .filter(|limit| (1..=api::LIST_LIMIT_MAX).contains(limit))
-            .ok_or_else(|| {
-                let max = api::LIST_LIMIT_MAX;
-                Problem::new(problem::BAD_QUERY, format!("must be a number from 1 to {max}"))
-                    .field("limit")
-                    .limit(max as u64)
-            })?,
-    };
-    let cursor = cursor
-        .map(|cursor| {
-            Cursor::decode(&cursor).ok_or_else(|| {
-                Problem::new(
-                    problem::BAD_QUERY,
-                    "invalid cursor: it is not one that this node gave",
-                )
-                .field("cursor")
-            })
-        })
-        .transpose()?;
+    let cursor = cursor.map(|cursor| decode_cursor(&cursor)).transpose()?;
     Ok(Answer::Later(Box::new(move |_| {
         let question = Question {
             prefix: &prefix,
@@ -109,19 +128,7 @@ pub(crate) fn list<'a>(session: Session<'a>, head: &Head<'_>) -> Result<Answer<'
         let lister = session
             .lister(question, cursor, with_values)
             .map_err(Problem::of_denied)?;
-        let lister = lister.map_err(|error| {
-            let (kind, detail) = match error {
-                CursorError::Stale => (
-                    problem::STALE_CURSOR,
-                    "the cursor is of another node, or of this one before it was started again; start the listing again",
-                ),
-                CursorError::OtherQuestion => (
-                    problem::BAD_QUERY,
-                    "the cursor belongs to a listing with another `prefix` or `match`",
-                ),
-            };
-            Problem::new(kind, detail).field("cursor")
-        })?;
+        let lister = lister.map_err(of_cursor)?;
         Ok(LateResponse::Stream(Stream {
             head: Reply::new(OK, Body::Streamed(Media::Json)),
             holds: LIST_BYTES,
@@ -130,6 +137,7 @@ pub(crate) fn list<'a>(session: Session<'a>, head: &Head<'_>) -> Result<Answer<'
                 let page = Page {
                     limit,
                     with_values,
+                    with_details,
                     glob,
                 };
                 send_list(sink, &session, lister, &page)
@@ -138,10 +146,46 @@ pub(crate) fn list<'a>(session: Session<'a>, head: &Head<'_>) -> Result<Answer<'
     })))
 }
 
+fn list_limit(limit: Option<&str>) -> Result<usize, Problem> {
+    let Some(limit) = limit else {
+        return Ok(api::LIST_LIMIT_DEFAULT);
+    };
+    let max = api::LIST_LIMIT_MAX;
+    let number = limit.parse().ok().filter(|limit| (1..=max).contains(limit));
+    number.ok_or_else(|| {
+        Problem::new(problem::BAD_QUERY, format!("must be a number from 1 to {max}"))
+            .field("limit")
+            .limit(max as u64)
+    })
+}
+
+fn of_cursor(error: CursorError) -> Problem {
+    let (kind, detail) = match error {
+        CursorError::Stale => (
+            problem::STALE_CURSOR,
+            "the cursor is of another node, or of this one before it was started again; start the listing again",
+        ),
+        CursorError::OtherQuestion => (
+            problem::BAD_QUERY,
+            "the cursor belongs to a listing with another `prefix` or `match`",
+        ),
+    };
+    Problem::new(kind, detail).field("cursor")
+}
+
+fn decode_cursor(cursor: &str) -> Result<Cursor, Problem> {
+    Cursor::decode(cursor).ok_or_else(|| {
+        let why = "invalid cursor: it is not one that this node gave";
+        Problem::new(problem::BAD_QUERY, why).field("cursor")
+    })
+}
+
 /// What a page of a listing is to have.
 struct Page {
     limit: usize,
     with_values: bool,
+    /// With version, size and deadline of each key.
+    with_details: bool,
     /// What its keys look like.
     glob: Option<Glob>,
 }
@@ -156,10 +200,10 @@ fn send_list(
     let &Page {
         limit, with_values, ..
     } = page;
-    let name: &[u8] = if with_values {
-        b"{\"entries\":["
-    } else {
-        b"{\"keys\":["
+    let name: &[u8] = match (with_values, page.with_details) {
+        (true, _) => b"{\"entries\":[",
+        (false, true) => b"{\"items\":[",
+        (false, false) => b"{\"keys\":[",
     };
     sink.buffer().extend_from_slice(name);
     let (mut items, mut value_bytes, mut empty_looks, mut large_bytes) = (0, 0, 0, 0);
@@ -206,6 +250,9 @@ fn send_list(
                     send_large(sink, session, entry)?;
                 } else if with_values {
                     kv::push_entry(sink, &key, listed.value, listed.found, deadline::push_members)?;
+                } else if page.with_details {
+                    let item = level::item(&key, listed.value_bytes, listed.found);
+                    push_json(sink.buffer(), &item);
                 } else {
                     push_json_string(sink.buffer(), &key);
                 }

@@ -6,8 +6,8 @@
 //! | `dispatch` | from an admitted request to its handler |
 //! | `context`, `shared`, `allowance` | what handlers work with, what all connections share, and what one request takes of the memory that they share |
 //! | `consistency` | what a request asks of the node's place in its cluster |
-//! | `kv`, `edit`, `keys`, `batch`, `watch` | the data |
-//! | `compact`, `backup`, `replication`, `election`, `cluster_view`, `status`, `metrics`, `page` | the node |
+//! | `kv`, `edit`, `keys`, `level`, `batch`, `watch` | the data |
+//! | `compact`, `backup`, `replication`, `election`, `cluster_view`, `nodes`, `diverged`, `status`, `metrics`, `page` | the node |
 //! | `body`, `entry_fields`, `deadline`, `conditions` | JSON bodies, and the fields of an entry in them; times to live; entity tags |
 //! | `glob` | patterns of keys |
 //! | `stream`, `sink`, `out`, `connection_handle` | answers that wait, answers that are sent while they are made, what they are written into, and the connection that they go to |
@@ -26,6 +26,7 @@ pub(crate) mod consistency;
 pub(crate) mod context;
 mod deadline;
 pub(crate) mod dispatch;
+mod diverged;
 mod edit;
 mod election;
 mod entry_fields;
@@ -35,7 +36,9 @@ pub(crate) mod fuzzing;
 mod glob;
 mod keys;
 mod kv;
+mod level;
 mod metrics;
+mod nodes;
 pub(crate) mod out;
 mod page;
 mod replication;

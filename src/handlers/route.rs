@@ -51,6 +51,12 @@ pub(crate) enum Resource {
     Resume,
     Leader,
     Liveness,
+    /// The requests that took long, of late.
+    Slow,
+    /// The other nodes, as they describe themselves.
+    Nodes,
+    /// What was set aside of a log.
+    Diverged,
 }
 
 /// What a token must allow.
@@ -130,7 +136,7 @@ impl Row {
 
 /// The table; a row stands where its resource says.
 #[rustfmt::skip]
-static ROUTES: [Row; 29] = {
+static ROUTES: [Row; 32] = {
     use Access::{Admin, ByMethod, Open};
     [
         row(Resource::Key, "/kv/{key}", &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"], ByMethod).data().with_body(),
@@ -162,6 +168,9 @@ static ROUTES: [Row; 29] = {
         row(Resource::Resume, api::PATH_RESUME, POST, Admin).waits(),
         row(Resource::Leader, api::PATH_LEADER, GET, Open),
         row(Resource::Liveness, api::PATH_LIVENESS, GET, Open),
+        row(Resource::Slow, api::PATH_SLOW, GET, ByMethod),
+        row(Resource::Nodes, api::PATH_NODES, GET, ByMethod).waits(),
+        row(Resource::Diverged, api::PATH_DIVERGED, GET, Admin).waits().guarded(),
     ]
 };
 

@@ -56,11 +56,25 @@ pub(crate) fn status(
         compaction: compact::status(status.compaction),
         replication: replication(context, cluster),
         tokens: context.shared.tokens.as_ref().map(tokens),
+        access: context.shared.tokens.as_ref().map(|_| access(session)),
         limits: limits(context, status.limits),
         tls: context.shared.certificates.as_deref().map(tls),
         resident_bytes: resident_bytes(),
     };
     Ok(json(scratch, &body))
+}
+
+fn access(session: &Session<'_>) -> api::Access {
+    let grant = session.grant();
+    let prefixes = grant.prefixes().map(|prefixes| {
+        let texts = prefixes.iter().map(|prefix| prefix.to_string());
+        texts.collect()
+    });
+    api::Access {
+        scope: grant.scope().name().to_owned(),
+        client: grant.name().map(|name| name.to_string()),
+        prefixes,
+    }
 }
 
 fn tls(certificates: &Certificates) -> api::TlsStatus {
@@ -268,21 +282,41 @@ pub(crate) fn resident_bytes() -> Option<u64> {
     Some(kib * 1024)
 }
 
+/// `GET /slow`
+pub(crate) fn slow(
+    context: &Context<'_>,
+    session: &Session<'_>,
+    head: &Head<'_>,
+    scratch: &mut Scratch,
+) -> Result<Reply, Problem> {
+    let [] = target::parameters(head.query, [])?;
+    let mut body = context.shared.observer.slow_requests();
+    if !session.shows_all() {
+        body.requests.clear(); // Their lines have keys.
+    }
+    Ok(json(scratch, &body))
+}
+
 /// `GET /history`
 pub(crate) fn history(
     context: &Context<'_>,
     head: &Head<'_>,
     scratch: &mut Scratch,
 ) -> Result<Reply, Problem> {
-    let [after] = target::parameters(head.query, ["after"])?;
+    let [after, range] = target::parameters(head.query, ["after", "range"])?;
+    let range = match range.as_deref() {
+        None | Some("hour") => history::Range::Hour,
+        Some("day") => history::Range::Day,
+        Some(_) => return Err(Problem::new(problem::BAD_QUERY, "must be `hour` or `day`").field("range")),
+    };
     let after = after.map_or(Ok(0), |after| {
         after.parse().map_err(|_| {
             Problem::new(problem::BAD_QUERY, "must be a moment, in ms since the Unix epoch").field("after")
         })
     })?;
     let body = api::History {
-        interval_ms: history::INTERVAL.as_millis() as u64,
-        samples: context.shared.history.after(after),
+        interval_ms: range.interval().as_millis() as u64,
+        samples: context.shared.history.after(range, after),
     };
     Ok(json(scratch, &body))
 }

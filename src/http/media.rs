@@ -105,6 +105,24 @@ pub(crate) fn prefers_events(accept: &Lines<'_>) -> Result<bool, Problem> {
     Ok(events > json)
 }
 
+/// Whether an `Accept-Encoding` takes gzip.
+pub(crate) fn takes_gzip(accept_encoding: &Lines<'_>) -> bool {
+    let mut best = (0, 0);
+    for coding in accept_encoding
+        .iter()
+        .flat_map(|line| line.split(|&byte| byte == b','))
+    {
+        let mut parts = coding.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
+        let specific = match parts.next().unwrap_or_default() {
+            name if name.eq_ignore_ascii_case(b"gzip") || name.eq_ignore_ascii_case(b"x-gzip") => 2,
+            b"*" => 1,
+            _ => continue,
+        };
+        best = best.max((specific, weight(parts)));
+    }
+    best.1 > 0
+}
+
 /// How much a media type is liked, in thousandths: what the most specific range that has it says.
 fn quality(accept: &Lines<'_>, media: &[u8]) -> u32 {
     let kind = media.split(|&byte| byte == b'/').next().unwrap_or_default();
@@ -124,12 +142,16 @@ fn quality(accept: &Lines<'_>, media: &[u8]) -> u32 {
         } else {
             continue;
         };
-        let quality = parts
-            .find_map(|part| part.strip_prefix(b"q=").or_else(|| part.strip_prefix(b"Q=")))
-            .map_or(1000, thousandths);
-        best = best.max((specific, quality));
+        best = best.max((specific, weight(parts)));
     }
     best.1
+}
+
+/// What the parameters behind a name say of how much it is liked, in thousandths.
+fn weight<'a>(mut parameters: impl Iterator<Item = &'a [u8]>) -> u32 {
+    parameters
+        .find_map(|part| part.strip_prefix(b"q=").or_else(|| part.strip_prefix(b"Q=")))
+        .map_or(1000, thousandths)
 }
 
 /// A quality value; what is none counts as full, as if it were not there.
@@ -144,6 +166,23 @@ fn thousandths(text: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn gzip_is_taken_where_it_is_asked_for() {
+        for (coding, takes) in [
+            ("gzip", true),
+            ("deflate, GZIP;q=0.5", true),
+            ("br, *", true),
+            ("*, gzip;q=0", false),
+            ("gzip; q=0", false),
+            ("br", false),
+            ("identity", false),
+            ("", false),
+        ] {
+            assert_eq!(takes_gzip(&Lines::of([coding])), takes, "{coding:?}");
+        }
+        assert!(!takes_gzip(&Lines::default()));
+    }
 
     #[test]
     fn the_bytes_alone_are_sent_to_those_who_ask_for_them() {

@@ -74,6 +74,7 @@ pub(crate) struct Head<'a> {
     /// The client waits for a 100 before it sends the body.
     pub(crate) expects_continue: bool,
     pub(crate) accept: Lines<'a>,
+    pub(crate) accept_encoding: Lines<'a>,
     pub(crate) authorization: Option<&'a [u8]>,
     pub(crate) content_type: Option<&'a [u8]>,
     pub(crate) content_encoding: Option<&'a [u8]>,
@@ -134,6 +135,7 @@ impl<'a> Head<'a> {
             framing: Framing::None,
             expects_continue: false,
             accept: Lines::default(),
+            accept_encoding: Lines::default(),
             authorization: None,
             content_type: None,
             content_encoding: None,
@@ -178,6 +180,7 @@ impl<'a> Head<'a> {
                 14 if is("content-length") => once(&mut length, field)?,
                 14 if is("sec-fetch-site") => once(&mut self.sec_fetch_site, field)?,
                 16 if is("content-encoding") => once(&mut self.content_encoding, field)?,
+                15 if is("accept-encoding") => self.accept_encoding.push(field.value),
                 15 if is(api::HEADER_MIN_OFFSET) => once(&mut self.min_offset, field)?,
                 17 if is("transfer-encoding") => once(&mut coding, field)?,
                 17 if is(api::HEADER_SYNC_TIMEOUT) => once(&mut self.sync_timeout, field)?,

@@ -23,6 +23,7 @@ struct ListedEntry {
     end: usize,
     /// The key's length; the bytes begin with it, but for those of a shared pair.
     key_bytes: usize,
+    value_bytes: usize,
     found: Found,
     /// The pair itself where it is shared rather than copied. Nothing stands beside it then.
     shared: Option<Pair>,
@@ -35,6 +36,8 @@ pub struct Listed<'a> {
     pub key: &'a [u8],
     /// The value; empty where keys alone are listed.
     pub value: &'a [u8],
+    /// Size of the value, whether it is listed or not.
+    pub value_bytes: usize,
     /// Version and deadline.
     pub found: Found,
     /// The pair itself, where it is large: nothing of it was copied.
@@ -143,6 +146,7 @@ impl Lister<'_> {
                 slot,
                 end: bytes.len(),
                 key_bytes: entry.key().len(),
+                value_bytes: entry.key_and_value().len() - entry.key().len(),
                 found: Found::of(entry),
                 shared: is_shared.then(|| entry.pair()),
             });
@@ -172,6 +176,7 @@ impl Lister<'_> {
         Some(Listed {
             key,
             value,
+            value_bytes: entry.value_bytes,
             found: entry.found,
             shared: entry.shared.clone(),
         })

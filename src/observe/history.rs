@@ -1,8 +1,8 @@
-//! How the node did over the last hour, so that a page opened now shows what was.
+//! How the node did over the last hour and the last day, so that a page opened now shows what was.
 //!
 //! Whatever is counted anyway is looked at every [`INTERVAL`], by the thread `history`, which asks the disk how large the
-//! log is: a disk that hangs holds up nobody else. Nothing is added to the way of a request. A sample is some 200 bytes,
-//! and there are [`SAMPLES_MAX`] at most.
+//! log is: a disk that hangs holds up nobody else. Nothing is added to the way of a request. Every [`DAY_EVERY`]th look is
+//! a sample of the day too. A sample is some 200 bytes, and there are [`SAMPLES_MAX`] of either kind at most.
 
 use super::Observer;
 use crate::api;
@@ -18,8 +18,30 @@ use std::time::{Duration, Instant};
 /// How far samples lie apart.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(5);
 
-/// Samples that are kept: an hour of them.
+/// Samples that are kept: an hour of them, and a day of those that lie further apart.
 const SAMPLES_MAX: usize = 720;
+
+/// Looks from one sample of the day to the next: two minutes.
+const DAY_EVERY: u32 = 24;
+
+/// Which samples are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Range {
+    /// Those of the last hour.
+    Hour,
+    /// Those of the last day, which lie further apart.
+    Day,
+}
+
+impl Range {
+    /// How far samples lie apart.
+    pub(crate) fn interval(self) -> Duration {
+        match self {
+            Range::Hour => INTERVAL,
+            Range::Day => INTERVAL * DAY_EVERY,
+        }
+    }
+}
 
 /// What was counted up to a moment.
 #[derive(Clone, Copy, Debug)]
@@ -47,11 +69,39 @@ pub(crate) struct History {
 
 #[derive(Debug, Default)]
 struct Inner {
+    hour: Series,
+    day: Series,
+    /// Looks so far.
+    looks: u32,
+    is_ending: bool,
+}
+
+/// Samples that lie equally far apart, and the counts at the last of them.
+#[derive(Debug, Default)]
+struct Series {
     /// One more than is shown: rates are of two.
     samples: VecDeque<Sample>,
     latencies: Counts,
     syncs: Counts,
-    is_ending: bool,
+}
+
+impl Series {
+    /// Adds what was seen just now, with the percentiles since the last sample.
+    fn push(&mut self, seen: Sample, latencies: Counts, syncs: Counts) {
+        let recent = latencies.since(&self.latencies);
+        let quantiles = [0.5, 0.99, 0.999].map(|share| recent.quantile(share).unwrap_or_default());
+        let sample = Sample {
+            latency: (recent.count() > 0).then_some(quantiles),
+            sync: syncs.since(&self.syncs).quantile(1.0),
+            ..seen
+        };
+        self.latencies = latencies;
+        self.syncs = syncs;
+        if self.samples.len() > SAMPLES_MAX {
+            self.samples.pop_front();
+        }
+        self.samples.push_back(sample);
+    }
 }
 
 impl History {
@@ -81,10 +131,7 @@ impl History {
         let latencies = observer.latencies.of_data();
         let syncs = node.syncs();
         let log_bytes = node.log_bytes();
-        let mut inner = self.lock();
-        let recent = latencies.since(&inner.latencies);
-        let quantiles = [0.5, 0.99, 0.999].map(|share| recent.quantile(share).unwrap_or_default());
-        let sample = Sample {
+        let seen = Sample {
             at: Instant::now(),
             at_ms: wall::now_ms(),
             counters: node.counters(),
@@ -92,21 +139,24 @@ impl History {
             connections: connections.open,
             log_bytes,
             lag_bytes: cluster.lag_bytes.or_else(|| behind.max()),
-            latency: (recent.count() > 0).then_some(quantiles),
-            sync: syncs.since(&inner.syncs).quantile(1.0),
+            latency: None,
+            sync: None,
         };
-        inner.latencies = latencies;
-        inner.syncs = syncs;
-        if inner.samples.len() > SAMPLES_MAX {
-            inner.samples.pop_front();
+        let mut inner = self.lock();
+        if inner.looks.is_multiple_of(DAY_EVERY) {
+            inner.day.push(seen, latencies.clone(), syncs.clone());
         }
-        inner.samples.push_back(sample);
+        inner.looks = inner.looks.wrapping_add(1);
+        inner.hour.push(seen, latencies, syncs);
     }
 
     /// The samples that were taken after a moment, in ms since the Unix epoch.
-    pub(crate) fn after(&self, after_ms: u64) -> api::Samples {
+    pub(crate) fn after(&self, range: Range, after_ms: u64) -> api::Samples {
         let inner = self.lock();
-        let samples = &inner.samples;
+        let samples = match range {
+            Range::Hour => &inner.hour.samples,
+            Range::Day => &inner.day.samples,
+        };
         let mut columns = api::Samples::default();
         for (before, sample) in samples.iter().zip(samples.iter().skip(1)) {
             if sample.at_ms > after_ms {
@@ -190,19 +240,31 @@ mod tests {
     #[test]
     fn rates_are_of_the_time_between_two_samples() {
         let history = History::default();
-        assert_eq!(history.after(0), api::Samples::default());
+        assert_eq!(history.after(Range::Hour, 0), api::Samples::default());
         history
             .lock()
+            .hour
             .samples
             .extend([sample(10, 0, 0), sample(15, 100, 10), sample(25, 100, 20)]);
-        let columns = history.after(0);
+        let columns = history.after(Range::Hour, 0);
         assert_eq!(columns.at_ms, [15_000, 25_000]);
         assert_eq!(columns.gets, [20.0, 0.0]);
         assert_eq!(columns.puts, [2.0, 1.0]);
         assert_eq!(columns.hit_ratio, [Some(1.0), None]);
         assert_eq!(columns.entries, [10, 20]);
         assert_eq!(columns.latency_p99_ms, [Some(2.0), Some(2.0)]);
-        assert_eq!(history.after(15_000).at_ms, [25_000]);
-        assert_eq!(history.after(u64::MAX), api::Samples::default());
+        assert_eq!(history.after(Range::Hour, 15_000).at_ms, [25_000]);
+        assert_eq!(history.after(Range::Hour, u64::MAX), api::Samples::default());
+    }
+    #[test]
+    fn a_series_keeps_so_many_and_tells_percentiles_since_the_last() {
+        let mut series = Series::default();
+        for second in 0..2000 {
+            series.push(sample(second, 1, 0), Counts::default(), Counts::default());
+        }
+        assert_eq!(series.samples.len(), SAMPLES_MAX + 1);
+        assert_eq!(series.samples.back().unwrap().at_ms, 1_999_000);
+        assert_eq!(series.samples.back().unwrap().latency, None);
+        assert_eq!(Range::Day.interval(), Duration::from_secs(120));
     }
 }

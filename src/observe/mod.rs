@@ -5,9 +5,9 @@
 //! | `latencies` | counts by duration, of each route, method and status |
 //! | `seen` | a request that was answered |
 //! | `marks` | what is known of requests whose answers are on their way |
-//! | `slow` | a line in the node's log about a request that took long |
+//! | `slow` | a line in the node's log about a request that took long; the last of them |
 //! | `access` | a line about every request, in a file of its own |
-//! | `history` | samples of the last hour |
+//! | `history` | samples of the last hour, and coarser ones of the last day |
 //!
 //! A request's time runs from when the last of it was read to when the system took the last of its answer: what the
 //! node can do something about. In a pipeline it begins with the read that brought the request, so that a request
@@ -28,6 +28,7 @@ pub(crate) use latencies::{Label, Latencies};
 pub(crate) use marks::{Asked, Marks, Spent};
 pub(crate) use slow::Slow;
 
+use crate::api;
 use crate::net::registry::Peer;
 use seen::Seen;
 use std::time::Instant;
@@ -57,6 +58,11 @@ impl Observer {
     /// Whether anybody wants to know what was asked, word by word.
     pub(crate) fn wants_lines(&self) -> bool {
         self.slow.is_some() || self.access.is_some()
+    }
+
+    /// The requests that took long, of late.
+    pub(crate) fn slow_requests(&self) -> api::SlowRequests {
+        self.slow.as_ref().map(Slow::recent).unwrap_or_default()
     }
 
     /// Lines of the access log that were dropped, since the disk did not keep up; none where there is no such log.

@@ -2,13 +2,21 @@
 //!
 //! When a disk stands still, all requests are slow at once, and a thousand lines say no more than ten. So there are
 //! at most [`LINES_MAX`] a second; how many more there were is said with the next.
+//!
+//! The last [`KEPT_MAX`] requests that have a line are kept too, for `GET /slow`: some 30 kB.
 
 use super::seen::Seen;
-use std::sync::Mutex;
+use crate::api;
+use crate::wall;
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 /// Most lines a second.
 const LINES_MAX: u32 = 10;
+
+/// Most requests that are kept.
+const KEPT_MAX: usize = 50;
 
 /// Tells of slow requests.
 #[derive(Debug)]
@@ -17,9 +25,10 @@ pub(crate) struct Slow {
     said: Mutex<Said>,
 }
 
-/// The lines of a second.
+/// The lines of a second, and the requests that had one.
 #[derive(Debug, Default)]
 struct Said {
+    kept: VecDeque<api::SlowRequest>,
     since: Option<Instant>,
     lines: u32,
     left_out: u64,
@@ -51,6 +60,7 @@ impl Slow {
         } else {
             seen.line
         };
+        self.keep(seen, line);
         let by = seen.who.map(|who| format!(" by {who}")).unwrap_or_default();
         log::warn!(
             "slow: {line}{by} was answered with {} after {}, of which it waited {} for the store's lock, {} for the \
@@ -63,12 +73,40 @@ impl Slow {
         );
     }
 
+    fn keep(&self, seen: &Seen<'_>, line: &str) {
+        let ms = |time: Duration| time.as_micros() as f64 / 1000.0;
+        let request = api::SlowRequest {
+            at_ms: wall::now_ms(),
+            request: line.to_owned(),
+            client: seen.who.map(str::to_owned),
+            status: seen.status,
+            took_ms: ms(seen.took),
+            lock_ms: ms(seen.waits.lock),
+            log_ms: ms(seen.waits.log),
+            replicas_ms: ms(seen.replicas),
+        };
+        let mut said = self.lock();
+        said.kept.truncate(KEPT_MAX - 1);
+        said.kept.push_front(request);
+    }
+
+    /// The last requests that had a line, the newest first.
+    pub(crate) fn recent(&self) -> api::SlowRequests {
+        api::SlowRequests {
+            from_ms: Some(self.limit.as_micros() as f64 / 1000.0),
+            requests: self.lock().kept.iter().cloned().collect(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Said> {
+        self.said
+            .lock()
+            .expect("nothing under the slow log's lock panics")
+    }
+
     /// Whether there is to be another line, and how many there were not.
     fn may_say(&self, now: Instant) -> Option<u64> {
-        let mut said = self
-            .said
-            .lock()
-            .expect("nothing under the slow log's lock panics");
+        let mut said = self.lock();
         let is_over = said
             .since
             .is_none_or(|since| now.duration_since(since) >= Duration::from_secs(1));

@@ -107,7 +107,7 @@ export async function send(path, init) {
 
 async function problemOf(response) {
   if (response.type === "opaqueredirect") {
-    return new Problem(307, { detail: "This node is a replica: it takes no writes. Its primary does; the Cluster view names it." });
+    return new Problem(307, { detail: "This node is a replica: it takes no writes. Its primary does; the line above leads there." });
   }
   const body = await response.json().catch(() => ({}));
   return new Problem(response.status, body);

@@ -23,14 +23,14 @@ export function payloadOf(bytes) {
   return { value: btoa(binary), encoding: "base64" };
 }
 
-/** Lines of an offset, 16 bytes, and what of them can be read. */
-export function hexDump(bytes) {
+/** Lines of an offset, some bytes, and what of them can be read. */
+export function hexDump(bytes, width = 16) {
   const lines = [];
-  for (let at = 0; at < bytes.length; at += 16) {
-    const row = Array.from(bytes.subarray(at, at + 16));
+  for (let at = 0; at < bytes.length; at += width) {
+    const row = Array.from(bytes.subarray(at, at + width));
     const pairs = row.map((byte) => byte.toString(16).padStart(2, "0")).join(" ");
     const shown = row.map((byte) => (byte >= 32 && byte < 127 ? String.fromCharCode(byte) : "·")).join("");
-    lines.push(`${at.toString(16).padStart(6, "0")}  ${pairs.padEnd(47)}  ${shown}`);
+    lines.push(`${at.toString(16).padStart(6, "0")}  ${pairs.padEnd(3 * width - 1)}  ${shown}`);
   }
   return lines.join("\n");
 }
@@ -57,12 +57,15 @@ export function isJson(text) {
   }
 }
 
-/** JSON with lines and indentation. By its tokens: numbers and doubled names stay what they were. */
+/** The tokens of a JSON text: numbers and doubled names stay what they were. */
+export const tokensOf = (text) => text.match(/"(?:[^"\\]|\\.)*"|[[\]{}:,]|[^\s[\]{}:,"]+/g) ?? [];
+
+/** JSON with lines and indentation. */
 export function pretty(text) {
   let out = "";
   let depth = 0;
   const line = () => `\n${"  ".repeat(depth)}`;
-  const tokens = text.match(/"(?:[^"\\]|\\.)*"|[[\]{}:,]|[^\s[\]{}:,"]+/g) ?? [];
+  const tokens = tokensOf(text);
   tokens.forEach((token, at) => {
     if (token === "{" || token === "[") {
       depth += 1;
@@ -76,8 +79,20 @@ export function pretty(text) {
   return out;
 }
 
+/** JSON without any space that it does not need. */
+export const compact = (text) => tokensOf(text).join("");
+
+/** Whether a value is a whole number of 64 bits, as text: one that can be incremented. */
+export function isCounter(text) {
+  if (text === null || !/^-?(0|[1-9]\d{0,18})$/.test(text)) return false;
+  return BigInt.asIntN(64, BigInt(text)) === BigInt(text);
+}
+
 /** How a text's lines end, as far as an editor can keep it: "\n", "\r\n", or null where it cannot. */
 export function lineEnd(text) {
   if (!text.includes("\r")) return "\n";
   return /(^|[^\r])\n|\r(?!\n)/.test(text) ? null : "\r\n";
 }
+
+/** A key in one line: what would break it is shown as a sign. */
+export const oneLine = (key) => key.replace(/\r\n|\n|\r/g, "⏎").replace(/\t/g, "⇥").replace(/[\u0000-\u001f\u007f]/g, "␀");

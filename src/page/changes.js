@@ -1,59 +1,51 @@
 // Changes that ask first, or that can be taken back.
 
 import { Problem, keyPath, request, sendJson, withQuery } from "./api.js";
-import { bytesOf, payloadOf, textOf } from "./bytes.js";
-import { button, dialog, el, field, tell, toast } from "./ui.js";
+import { bytesOf, oneLine, payloadOf, textOf } from "./bytes.js";
+import { askDeadline, lifetime } from "./deadline.js";
+import { draftOf, dropDraft, keepDraft } from "./drafts.js";
+import { button, dialog, el, field, sentence, tell, toast } from "./ui.js";
 import { bytes, count, plural } from "./format.js";
 
-/** Above this, a value is not kept for a way back. */
+/** Operations of one batch: what every node takes. */
+const BATCH_KEYS = 500;
+
+/** The draft of a key that has no name yet. */
+const NEW = "";
+
+/** Above this, a value is not kept for an undo. */
 const UNDO_BYTES_MAX = 16 << 20;
 
 /** What a conflict shows of a value. */
 const SHOWN_CHARS = 4000;
 
-const UNITS = [["seconds", 1], ["minutes", 60], ["hours", 3600], ["days", 86400]];
-
-/** A control for a time to live; `seconds()` gives null for none, or throws what is wrong. */
-export function lifetime(label) {
-  const number = el("input", { type: "text", inputmode: "decimal", placeholder: "for good", autocomplete: "off" });
-  const unit = el("select", { "aria-label": "Unit" }, UNITS.map(([name]) => el("option", { value: name }, name)));
-  return {
-    element: el("div", { class: "pair" }, field(label, number), unit),
-    seconds() {
-      const text = number.value.trim();
-      if (text === "") return null;
-      const seconds = Number(text) * UNITS.find(([name]) => name === unit.value)[1];
-      if (!(seconds > 0)) throw new Error("A time to live is a number above 0.");
-      return seconds;
-    },
-  };
-}
-
-/** Asks for a new key and adds it; gives the key, or null. */
+/** Asks for a new key and adds it; gives the key, or null. What is typed is kept as a draft until it is added. */
 export async function addKey(prefix) {
-  const key = el("input", { type: "text", value: prefix, autocomplete: "off", spellcheck: "false", autocapitalize: "none", name: "key" });
-  const value = el("textarea", { rows: "8", spellcheck: "false", name: "value" });
-  const ttl = lifetime("Lives for");
+  const draft = draftOf(NEW);
+  const key = el("input", { type: "text", value: prefix || draft?.key || "", autocomplete: "off", spellcheck: "false", autocapitalize: "none", name: "key" });
+  const value = el("textarea", { rows: "8", spellcheck: "false", name: "value", value: draft?.text ?? "" });
+  const ttl = lifetime("Expires after");
   let added = null;
-  // The dialog stays until the node has taken it: nothing that was typed is lost to a refusal.
   await new Promise((resolve) => {
     const wrong = el("p", { class: "wrong", role: "alert", hidden: true });
     const box = el("dialog", { "aria-label": "New key", on: { close: () => (box.remove(), resolve()) } });
+    const keep = () => (value.value ? keepDraft(NEW, { key: key.value, text: value.value }) : dropDraft(NEW));
     const submit = async (event) => {
       event.preventDefault();
       try {
         const seconds = ttl.seconds();
-        const body = { key: key.value, value: value.value, ...(seconds === null ? {} : { ttl: seconds }) };
-        await sendJson("POST", "kv/", body);
+        await sendJson("POST", "kv/", { key: key.value, value: value.value, ...(seconds === null ? {} : { ttl: seconds }) });
         added = key.value;
+        dropDraft(NEW);
         box.close();
       } catch (error) {
         wrong.hidden = false;
-        wrong.textContent = error.kind === "key-exists" ? "This key exists. Open it to change it." : error.message;
+        if (error.kind !== "key-exists") wrong.textContent = sentence(error.message);
+        else wrong.replaceChildren("This key exists. ", el("a", { href: withQuery("#explorer", { key: key.value }), onclick: () => box.close() }, "Open it"), " to change it.");
       }
     };
     box.append(
-      el("form", { on: { submit } }, el("h2", {}, "New key"), field("Key", key), field("Value", value), ttl.element, wrong,
+      el("form", { on: { submit, input: keep } }, el("h2", {}, "New key"), field("Key", key), field("Value", value), ttl.element, wrong,
         el("div", { class: "buttons" }, button("Cancel", () => box.close()), el("button", { class: "primary" }, "Add"))),
     );
     document.body.append(box);
@@ -62,11 +54,72 @@ export async function addKey(prefix) {
   return added;
 }
 
+/** Asks for another name and gives the entry that name, or a second entry: one batch, so nothing is lost between. */
+export async function copyKey(entry, isRename) {
+  const name = el("input", { type: "text", value: isRename ? entry.key : `${entry.key}-copy`, autocomplete: "off", spellcheck: "false", autocapitalize: "none", name: "key" });
+  const title = isRename ? "Rename this key" : "Duplicate this key";
+  let moved = null;
+  await new Promise((resolve) => {
+    const wrong = el("p", { class: "wrong", role: "alert", hidden: true });
+    const box = el("dialog", { "aria-label": title, on: { close: () => (box.remove(), resolve()) } });
+    const submit = async (event) => {
+      event.preventDefault();
+      const { key, version, value, deadline } = entry;
+      const set = { op: "set", key: name.value, ...payloadOf(value), ...(deadline ? { expires_at_ms: deadline } : {}), if_absent: true };
+      try {
+        if (name.value === key) throw new Error("This is its name already.");
+        await sendJson("POST", "batch", { operations: isRename ? [set, { op: "delete", key, if_version: version }] : [set] });
+        moved = name.value;
+        box.close();
+      } catch (error) {
+        wrong.hidden = false;
+        wrong.textContent = error.status === 412 ? "Nothing was changed: a key of this name exists, or someone has changed this one." : sentence(error.message);
+      }
+    };
+    box.append(el("form", { on: { submit } }, el("h2", {}, title), field("New name", name, isRename ? "Both steps are one: the key is never missing, and never there twice." : null), wrong,
+      el("div", { class: "buttons" }, button("Cancel", () => box.close()), el("button", { class: "primary" }, isRename ? "Rename" : "Duplicate"))));
+    document.body.append(box);
+    box.showModal();
+    name.select();
+  });
+  if (moved !== null) toast(isRename ? `Renamed to “${shorten(moved)}”.` : `Duplicated as “${shorten(moved)}”.`);
+  return moved;
+}
+
+/** Deletes keys that were chosen, after a question; whether it was done. */
+export async function deleteKeys(keys) {
+  const shown = el("ul", { class: "names" }, keys.slice(0, 8).map((key) => el("li", {}, oneLine(shorten(key)))), keys.length > 8 ? el("li", {}, `and ${count(keys.length - 8)} more`) : null);
+  const sure = await dialog(`Delete ${plural(keys.length, "key")}?`, el("div", {}, shown, el("p", {}, "This cannot be undone.")), [{ label: "Cancel", value: null }, { label: "Delete", value: "yes", kind: "danger" }]);
+  if (!sure) return false;
+  let deleted = 0;
+  for (let at = 0; at < keys.length; at += BATCH_KEYS) {
+    const { results } = await (await sendJson("POST", "batch", { operations: keys.slice(at, at + BATCH_KEYS).map((key) => ({ op: "delete", key })) })).json();
+    deleted += results.filter((result) => result.status < 300).length;
+  }
+  toast(`Deleted ${plural(deleted, "key")}.`);
+  return true;
+}
+
+/** Gives keys that were chosen one deadline; whether it was done. */
+export async function expireKeys(keys) {
+  const given = await askDeadline(undefined, `When do ${plural(keys.length, "key")} expire?`);
+  if (given === null) return false;
+  let missing = 0;
+  for (const key of keys) {
+    await sendJson("PATCH", keyPath(key), given).catch((error) => {
+      if (error.status !== 404) throw error;
+      missing += 1;
+    });
+  }
+  toast(`Changed ${plural(keys.length - missing, "key")}.`);
+  return true;
+}
+
 /** Deletes an entry, in the version that was seen, and offers a way back; whether it was deleted. */
 export async function deleteKey(entry, whole, { removed, added }) {
   const { key, version, size, deadline } = entry;
   if (size > UNDO_BYTES_MAX) {
-    const sure = await dialog("Delete this key?", el("p", {}, `${bytes(size)} are too many to keep for a way back.`), [
+    const sure = await dialog("Delete this key?", el("p", {}, `A value of ${bytes(size)} is too large to keep for an undo.`), [
       { label: "Cancel", value: null },
       { label: "Delete", value: "yes", kind: "danger" },
     ]);
@@ -93,7 +146,7 @@ export async function deleteKey(entry, whole, { removed, added }) {
         added(key);
         toast("It is back.");
       } catch (error) {
-        tell(error.kind === "key-exists" ? new Error("Someone has added this key anew meanwhile; it was left alone.") : error);
+        tell(error.kind === "key-exists" ? new Error("Someone has added this key again meanwhile; it was left alone.") : error);
       }
     },
   };
@@ -109,9 +162,9 @@ export async function deletePrefix(prefix) {
     toast(prefix ? `No key begins with “${shorten(prefix)}”.` : "There are no keys.");
     return false;
   }
-  const what = prefix ? el("p", {}, `${plural(found, "key")} ${found === 1 ? "begins" : "begin"} with `, el("code", {}, prefix), ".") : el("p", {}, `That is every key there is: ${count(found)}.`);
+  const what = prefix ? el("p", {}, `${plural(found, "key")} ${found === 1 ? "begins" : "begin"} with `, el("code", {}, prefix), ".") : el("p", {}, `These are all keys: ${count(found)}.`);
   const typed = el("input", { type: "text", autocomplete: "off", inputmode: "numeric" });
-  const content = el("div", {}, what, el("p", {}, "There is no way back."), field(`Type ${found} to go on`, typed));
+  const content = el("div", {}, what, el("p", {}, "This cannot be undone."), field(`Type ${found} to confirm`, typed));
   const sure = await dialog(`Delete ${plural(found, "key")}?`, content, [{ label: "Cancel", value: null }, { label: "Delete", value: "yes", kind: "danger" }], {
     check: () => (typed.value.replace(/[\s,.]/g, "") === String(found) ? null : `This is not ${found}.`),
   });
@@ -122,7 +175,7 @@ export async function deletePrefix(prefix) {
   return true;
 }
 
-/** Shows both sides of a conflict; gives "mine", "theirs", or null to go on editing. */
+/** Shows both sides of a conflict; gives "mine", "theirs", or null to keep editing. */
 export function askConflict(mine, theirs) {
   const side = (title, value) => {
     const text = value === null ? null : textOf(value);
@@ -132,10 +185,10 @@ export function askConflict(mine, theirs) {
   };
   const gone = theirs === null;
   const content = el("div", {},
-    el("p", {}, gone ? "Someone has deleted this key while you were editing it." : "Someone has changed this key while you were editing it. Nothing was saved yet."),
+    el("p", {}, gone ? "Someone has deleted this key while you were editing it." : "Someone has changed this key while you were editing it. Nothing is saved yet."),
     el("div", { class: "sides" }, side("Yours", mine), side("Theirs", theirs)));
-  return dialog("Two changes of one key", content, [
-    { label: "Go on editing", value: null },
+  return dialog("Someone else changed this key", content, [
+    { label: "Keep editing", value: null },
     { label: gone ? "Leave it deleted" : "Take theirs", value: "theirs" },
     { label: gone ? "Add it again" : "Save mine over it", value: "mine", kind: "danger" },
   ], { wide: true });

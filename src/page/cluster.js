@@ -1,39 +1,51 @@
 // The cluster as this node sees it, and what an administrator does to it.
 
 import { getJson, node, request, token } from "./api.js";
-import { button, dialog, el, every, field, save, toast } from "./ui.js";
+import { Diverged } from "./diverged.js";
+import { picture } from "./picture.js";
+import { notAdmin, state, take } from "./state.js";
+import { progress } from "./transfer.js";
+import { button, dialog, el, every, field, save, sentence, toast } from "./ui.js";
 import { bytes, count, ms, span } from "./format.js";
 
 const POLL_MS = 2000;
+/** How many looks at this node come to one at the others. */
+const OTHERS_EVERY = 3;
 const COMPACTION_POLL_MS = 300;
+const LAG_NEAR_BYTES = 1 << 20;
 
 export class Cluster {
   constructor() {
-    this.facts = el("dl", { class: "facts grid", id: "node-facts" });
+    this.main = el("dl", { class: "figures", id: "cluster-figures" });
     this.state = el("p", { class: "words", id: "role" });
-    this.followers = el("tbody");
-    this.others = el("section", { class: "card", "aria-label": "Followers", hidden: true }, el("h3", {}, "Followers"),
-      el("div", { class: "scroll" }, el("table", { id: "followers" },
-        el("thead", {}, el("tr", {}, ["Address", "Offset", "Behind", "Lag", "Last heard"].map((name, at) => el("th", { scope: "col", class: at ? "number" : "" }, name)))), this.followers)));
-    this.members = el("tbody");
-    this.election = el("section", { class: "card", "aria-label": "Cluster", hidden: true }, el("h3", {}, "Cluster"),
-      el("div", { class: "scroll" }, el("table", { id: "members" },
-        el("thead", {}, el("tr", {}, ["Node", "Role", "Term", "Offset", "Behind", "May take over"].map((name, at) => el("th", { scope: "col", class: at > 1 && at < 5 ? "number" : "" }, name)))), this.members)),
-      this.electionNote = el("p", { class: "note" }));
+    this.facts = el("dl", { class: "facts grid", id: "node-facts" });
+    this.map = el("div", { id: "picture" });
+    this.body = el("tbody");
+    this.electionNote = el("p", { class: "note" });
+    this.nodes = el("section", { class: "card", "aria-label": "Nodes" }, el("h3", {}, "Nodes"), this.map,
+      el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Nodes, a table" }, el("table", { id: "nodes" }, el("thead", {}, el("tr", {}, ["Node", "Role", "Health", "Offset", "Behind", "Last heard", "May take over"].map((name, at) => el("th", { scope: "col", class: at > 2 && at < 6 ? "number" : "" }, name)))), this.body)), this.electionNote);
+    this.bar = el("progress", { max: "1", hidden: true, "aria-label": "Compaction" });
     this.progress = el("p", { class: "note", role: "status", id: "compaction" });
-    this.promotion = button("Promote…", () => this.promote(), { id: "promote", class: "danger", hidden: true });
+    this.actions = [
+      [button("Compact the log", () => this.compact(), { id: "compact" }), "Rewrites the log so that it holds each key once. The node serves meanwhile; nothing is lost."],
+      [button("Download a backup", () => this.backup(), { id: "backup" }), "Saves all keys and values as one file, which pykv restore takes. The node serves meanwhile."],
+      [button("Promote…", () => this.promote(), { id: "promote", class: "danger", hidden: true }), "Makes this replica the primary. The present one steps down; writes pause for a moment."],
+    ];
+    this.diverged = new Diverged();
+    this.actions.push([this.diverged.sendFile, "Gives keys the values of a file that a replica has saved of its set-aside writes, where nobody has changed them since."]);
     const actions = el("section", { class: "card", "aria-label": "Administration" }, el("h3", {}, "Administration"),
-      el("div", { class: "buttons left" },
-        button("Compact the log", () => this.compact(), { id: "compact" }),
-        button("Download a backup", () => this.backup(), { id: "backup" }), this.promotion),
-      this.progress);
-    this.element = el("div", { class: "cluster" }, el("section", { class: "card", "aria-label": "This node" }, el("h3", {}, "This node"), this.state, this.facts), this.election, this.others, actions);
+      el("div", { class: "actions" }, this.actions.map(([press, says]) => el("div", { class: "action" }, press, el("p", { class: "note" }, says)))), this.bar, this.progress, this.diverged.file);
+    const more = el("section", { class: "card", "aria-label": "This node" }, el("h3", {}, "This node"), this.facts);
+    this.element = el("div", { class: "cluster" }, this.main, this.state, this.nodes, actions, this.diverged.element, more);
+    this.others = [];
+    this.rounds = 0;
     this.poll = every(POLL_MS, () => this.refresh());
-    node.addEventListener("up", () => this.poll.now());
-    node.addEventListener("token", () => this.poll.now());
+    for (const name of ["up", "token"]) node.addEventListener(name, () => this.poll.now());
+    state.addEventListener("status", () => this.allow());
   }
 
   async show() {
+    this.rounds = 0;
     this.poll.start();
   }
 
@@ -41,65 +53,121 @@ export class Cluster {
     this.poll.stop();
   }
 
-  async refresh() {
-    this.status = await getJson("status", { quiet: true });
-    this.draw(this.status);
-    const isElected = Boolean(this.status.replication?.cluster);
-    this.election.hidden = !isElected;
-    if (isElected) this.drawElection(await getJson("cluster", { quiet: true }));
+  allow() {
+    const why = notAdmin();
+    for (const [press] of this.actions.slice(0, 3)) {
+      press.disabled = why !== null;
+      press.title = why ?? "";
+    }
   }
 
-  /** The nodes of a cluster in which etcd decides who is primary. */
-  drawElection(view) {
-    this.members.replaceChildren(...view.members.map((member) => memberRow(member)));
-    const notes = [view.paused && "Takeovers are paused.", view.failsafe && "The primary stays primary without etcd while every other node confirms it.",
-      view.etcd_error && `etcd does not answer: ${view.etcd_error}`];
+  async refresh() {
+    this.status = await getJson("status", { quiet: true });
+    take(this.status);
+    this.draw();
+    if (this.rounds % OTHERS_EVERY === 0) {
+      const isElected = Boolean(this.status.replication?.cluster);
+      const [others, view] = await Promise.all([getJson("nodes", { quiet: true }).catch(() => null), isElected ? getJson("cluster", { quiet: true }).catch(() => null) : null]);
+      this.others = others?.nodes ?? [];
+      this.view = view;
+      this.draw();
+      await this.diverged.refresh();
+    }
+    this.rounds += 1;
+  }
+
+  /** All nodes that are known, by what each says, or where it does not answer what others know of it. */
+  known() {
+    const { status, others, view } = this;
+    const { replication, log } = status;
+    const own = status.address;
+    const primary = status.role === "primary" ? own : replication.primary;
+    const rows = new Map([[own, { address: own, isSelf: true, role: status.role, health: status.health, ready: status.ready, offset: log.offset, follows: replication.primary, lag: status.role === "replica" ? replication.lag_bytes : null, successor: Boolean(replication.failover_after_seconds) }]]);
+    for (const other of others) rows.set(other.address, { ...other, follows: other.primary, lag: other.lag_bytes ?? null, isGone: Boolean(other.error) });
+    const heard = (address, known) => rows.set(address, { address, ready: null, follows: own, ...known, ...rows.get(address) });
+    for (const one of replication.followers ?? []) {
+      heard(one.address, { role: "replica", offset: one.offset });
+      const row = rows.get(one.address);
+      Object.assign(row, { role: row.role ?? "replica", follows: row.follows ?? own, lag: one.lag_bytes, lagMs: one.lag_ms, heard: one.last_heard_ms, successor: one.successor });
+    }
+    for (const one of replication.successors ?? []) if (rows.has(one.address)) rows.get(one.address).successor = true;
+    if (primary && !rows.has(primary)) rows.set(primary, { address: primary, role: "primary" });
+    if (status.role === "replica" && primary) Object.assign(rows.get(primary), { heard: replication.primary_heard_ms });
+    for (const member of view?.members ?? []) {
+      heard(member.node, { role: member.role, offset: member.offset });
+      Object.assign(rows.get(member.node), { member });
+    }
+    const all = [...rows.values()].map((row) => ({ ...row, role: row.role ?? null, kind: kindOf(row), health: row.isGone ? "does not answer" : row.health ?? null }));
+    return all.sort((one, other) => (other.role === "primary") - (one.role === "primary") || (one.address < other.address ? -1 : 1));
+  }
+
+  draw() {
+    const { status } = this;
+    const { log, replication } = status;
+    const isReplica = status.role === "replica";
+    const nodes = this.known();
+    const followers = nodes.filter((one) => one.role === "replica" && !one.isGone);
+    const slowest = Math.max(-1, ...followers.map((one) => one.lag ?? -1));
+    const successors = isReplica ? (replication.failover_after_seconds ? [`this node, after ${span(replication.failover_after_seconds)}`] : []) : (replication.successors ?? []).map(({ address, connected }) => (connected ? address : `${address} (away)`));
+    const elected = nodes.filter((one) => one.member?.standby).map((one) => one.address);
+    const sick = nodes.filter((one) => one.kind === "bad" && !one.isSelf).length;
+    const figures = [
+      ["Health", status.ready ? "OK" : "Not ready", status.ready ? "takes " + (isReplica ? "reads" : "reads and writes") : status.health, status.ready ? "good" : "bad"],
+      ["Role", isReplica ? "Replica" : "Primary", `term ${count(log.term)}`],
+      ["Primary", isReplica ? replication.primary ?? "none" : "this node", isReplica && typeof replication.primary_heard_ms === "number" ? `heard ${ms(replication.primary_heard_ms)} ago` : "", isReplica && !replication.primary ? "bad" : ""],
+      ["Lag", isReplica ? (replication.lag_bytes === null ? "not known" : bytes(replication.lag_bytes)) : slowest < 0 ? "–" : bytes(slowest), isReplica ? "behind the primary" : slowest < 0 ? "no replica" : "of the slowest replica", (isReplica ? replication.lag_bytes : slowest) > LAG_NEAR_BYTES ? "near" : ""],
+      ["Takes over", successors.concat(elected).join(", ") || "nobody", successors.length || elected.length ? "if the primary fails" : "by itself; promote a replica by hand", /away/.test(successors.join()) ? "near" : ""],
+      ["Other nodes", String(nodes.length - 1), sick ? `${sick} not healthy` : nodes.length > 1 ? "all healthy" : "it is alone", sick ? "bad" : ""],
+    ];
+    this.main.replaceChildren(...figures.map(([name, value, more, kind]) => el("div", { class: `card ${kind ?? ""}`.trim() }, el("dt", {}, name), el("dd", {}, value, el("small", {}, more)))));
+    this.state.replaceChildren(...(isReplica && replication.state !== "streaming" ? [sentence(STATES[replication.state] ?? replication.state)] : []), replication.error ? el("span", { class: "wrong" }, ` ${sentence(replication.error)}`) : "");
+    this.state.hidden = this.state.textContent === "";
+    this.drawNodes(nodes);
+    const facts = [["Address", status.address ?? location.host], ["Offset", count(log.offset)], ["Synced", log.synced === log.offset ? "everything" : `up to ${count(log.synced)}`], ["fsync", log.fsync], ["Up for", span(status.uptime_seconds)], ["Version", status.version],
+      ["Memory of the process", status.resident_bytes ? bytes(status.resident_bytes) : "not known"], ["Data directory", status.dir], ["Log id", log.id]];
+    if (typeof replication.snapshot_bytes === "number") facts.unshift(["Snapshot", `${bytes(replication.snapshot_bytes)} received`]);
+    this.facts.replaceChildren(...facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
+    const promotion = this.actions[2][0];
+    promotion.hidden = !isReplica || Boolean(replication.cluster);
+    promotion.parentElement.hidden = promotion.hidden;
+    this.diverged.sendFile.parentElement.hidden = isReplica;
+    this.drawCompaction(status.compaction);
+    this.allow();
+  }
+
+  drawNodes(nodes) {
+    const shown = JSON.stringify(nodes.map(({ address, role, health, kind, follows, lag }) => [address, role, health, kind, follows, lag]));
+    if (this.map.dataset.shown !== shown) {
+      this.map.dataset.shown = shown;
+      this.map.replaceChildren(picture(nodes));
+    }
+    const number = (text) => el("td", { class: "number" }, text);
+    this.body.replaceChildren(...nodes.map((one) => el("tr", { class: one.kind }, el("td", { class: "address" }, one.address, one.isSelf ? el("span", { class: "note" }, " this node") : null), el("td", {}, one.role ?? "–"),
+      el("td", {}, el("span", { class: `health ${one.kind}` }, one.error ? `${one.health}: ${one.error}` : one.health ?? "not known")), number(typeof one.offset === "number" ? count(one.offset) : "–"),
+      number(typeof one.lag === "number" && one.role !== "primary" ? `${bytes(one.lag)}${one.lagMs ? `, ${ms(one.lagMs)}` : ""}` : "–"), number(typeof one.heard === "number" ? `${ms(one.heard)} ago` : "–"),
+      el("td", {}, one.role === "primary" ? "–" : one.member ? (one.member.obstacle ? `no: ${one.member.obstacle}` : one.member.standby ? "yes, it has every write" : "yes") : one.successor ? "yes, by itself" : "by hand"))));
+    const { view } = this;
+    const notes = view ? [view.paused && "Takeovers are paused.", view.failsafe && "The primary stays primary without etcd while every other node confirms it.", view.etcd_error && `etcd does not answer: ${view.etcd_error}`] : [];
     this.electionNote.textContent = notes.filter(Boolean).join(" ");
   }
 
-  draw(status) {
-    const { log, replication } = status;
-    const isReplica = status.role === "replica";
-    const primary = replication?.primary;
-    this.state.replaceChildren(...(isReplica ? ["A replica of ", primary ? el("a", { href: urlOf(primary, "#cluster"), id: "primary", rel: "noreferrer" }, primary) : "no primary that it knows of", `. ${STATES[replication.state] ?? replication.state}`]
-      : ["The primary: it takes writes."]));
-    if (replication?.error) this.state.append(el("span", { class: "wrong" }, ` ${replication.error}`));
-    const facts = [
-      ["Address", status.address ?? location.host],
-      ["Role", status.role],
-      ["Term", count(log.term)],
-      ["Health", status.health],
-      ["Offset", count(log.offset)],
-      ["Synced", log.synced === log.offset ? "all of it" : `up to ${count(log.synced)}`],
-      ["Synced when", log.fsync],
-      ["Up for", span(status.uptime_seconds)],
-      ["Version", status.version],
-      ["Memory", status.resident_bytes ? bytes(status.resident_bytes) : "not known"],
-      ["Log id", log.id],
-      ["Digest", log.digest ?? "not for this token"],
-    ];
-    if (isReplica) {
-      const heard = replication.primary_heard_ms;
-      facts.splice(4, 0, ["Behind", behind(replication.lag_bytes, replication.lag_ms)],
-        ["Primary heard", heard === null || heard === undefined ? "not yet" : `${ms(heard)} ago`]);
-      if (typeof replication.snapshot_bytes === "number") facts.splice(4, 0, ["Snapshot", `${bytes(replication.snapshot_bytes)} have come`]);
-      if (replication.failover_after_seconds) facts.splice(6, 0, ["Takes over after", span(replication.failover_after_seconds)]);
-    } else if (replication?.successors?.length) {
-      facts.splice(4, 0, ["Takes over", replication.successors.map(successor).join(", ")]);
-    }
-    this.facts.replaceChildren(...facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
-    this.others.hidden = !replication || (isReplica && !replication.followers?.length);
-    this.followers.replaceChildren(...(replication?.followers?.length ? replication.followers.map((follower) => row(follower)) : [el("tr", {}, el("td", { colspan: "5", class: "note" }, "None."))]));
-    this.promotion.hidden = !isReplica || Boolean(replication?.cluster);
-    if (status.compaction) this.progress.textContent = compaction(status.compaction);
+  drawCompaction({ running, last } = {}) {
+    this.bar.hidden = !running;
+    if (running) {
+      this.bar.value = running.entries_total ? Math.min(1, running.entries / running.entries_total) : 0;
+      this.progress.textContent = `Compacting: ${count(running.entries)} of ${count(running.entries_total)} keys, ${bytes(running.bytes)}.`;
+    } else if (!last) this.progress.textContent = "The log was not compacted since the node started.";
+    else if (last.error) this.progress.textContent = sentence(`The last compaction failed: ${last.error}`);
+    else this.progress.textContent = `Last compacted from ${bytes(last.bytes_before)} to ${bytes(last.bytes_after)} in ${ms(last.seconds * 1000)}${last.kept_bytes ? `; ${bytes(last.kept_bytes)} of the log are kept for watchers and replicas` : ""}.`;
   }
 
   /** Begins a compaction and follows it to its end. */
   async compact() {
     const { job } = await (await request("POST", "compact")).json();
     for (;;) {
-      await this.refresh();
+      this.status = await getJson("status", { quiet: true });
       const { running, last } = this.status.compaction;
+      this.drawCompaction(this.status.compaction);
       if (last && last.job >= job && running?.job !== job) {
         if (last.error) throw new Error(`The log could not be compacted: ${last.error}`);
         toast(`Compacted from ${bytes(last.bytes_before)} to ${bytes(last.bytes_after)}.`);
@@ -112,77 +180,63 @@ export class Cluster {
   /** Saves a backup. Where a token must go with the request, it passes through the memory of this page. */
   async backup() {
     const name = `pykv-${new Date().toISOString().slice(0, 19).replaceAll(":", "")}.pykv`;
-    // Where one is wanted, it is asked for here.
+    // Where a token is wanted, it is asked for here.
     await request("HEAD", "backup");
     if (token() === null) {
       const link = el("a", { href: "backup", download: name, hidden: true });
       document.body.append(link);
       link.click();
       link.remove();
+      toast("The browser shows how far the download is.");
       return;
     }
-    const response = await request("GET", "backup");
-    save(await response.blob(), name);
+    const shown = progress("Downloading a backup");
+    try {
+      const response = await request("GET", "backup", { signal: shown.signal });
+      const about = (await getJson("stats", { quiet: true })).bytes || 1;
+      const pieces = [];
+      let size = 0;
+      for (const reader = response.body.getReader(); ;) {
+        const { done, value } = await reader.read();
+        if (done) break;
+        pieces.push(value);
+        size += value.length;
+        shown.at(Math.min(1, size / about), bytes(size));
+      }
+      save(new Blob(pieces), name);
+      toast(`The backup has ${bytes(size)}.`);
+    } finally {
+      shown.end();
+    }
   }
 
   async promote() {
     const name = this.status.address ?? location.host;
     const typed = el("input", { type: "text", autocomplete: "off", spellcheck: "false", autocapitalize: "none", id: "promote-name" });
     const content = el("div", {},
-      el("p", {}, "The primary holds its writers until this node has all of its log, and steps down. Nothing is lost. Where the primary cannot be reached, nothing happens: pykv promote --force promotes without it."),
-      this.status.replication?.lag_bytes ? el("p", { class: "wrong" }, `It is ${bytes(this.status.replication.lag_bytes)} behind.`) : null,
-      field(`Type ${name} to go on`, typed));
+      el("p", {}, "The primary holds its writers until this node has all of its log, and steps down. Nothing is lost. If the primary cannot be reached, nothing happens: pykv promote --force promotes without it."),
+      this.status.replication?.lag_bytes ? el("p", { class: "wrong" }, `This node is ${bytes(this.status.replication.lag_bytes)} behind.`) : null,
+      field(`Type ${name} to confirm`, typed));
     const sure = await dialog("Promote this node?", content, [{ label: "Cancel", value: null }, { label: "Promote", value: "yes", kind: "danger" }], {
       check: () => (typed.value.trim() === name ? null : `This is not ${name}.`),
     });
     if (!sure) return;
     const { term } = await (await request("POST", "promote")).json();
-    toast(`It is the primary, of term ${count(term)}.`);
+    toast(`This node is the primary, in term ${count(term)}.`);
+    this.rounds = 0;
     await this.refresh();
   }
 }
 
 const STATES = {
-  connecting: "It is looking for it.",
-  snapshot: "It is fetching a snapshot, and answers no reads yet.",
-  streaming: "It follows it.",
-  stopped: "It has stopped following it.",
+  connecting: "This node is looking for its primary.",
+  snapshot: "This node is fetching a snapshot, and answers no reads yet.",
+  stopped: "This node has stopped following its primary.",
 };
 
-const behind = (lagBytes, lagMs) =>
-  lagBytes === null || lagBytes === undefined ? "not known" : `${bytes(lagBytes)}${lagMs === null || lagMs === undefined ? "" : `, ${ms(lagMs)}`}`;
-
-function row(follower) {
-  const heard = follower.last_heard_ms;
-  return el("tr", {}, el("td", { class: "key" }, el("a", { href: urlOf(follower.address, "#cluster"), rel: "noreferrer" }, follower.address)),
-    [count(follower.offset), bytes(follower.lag_bytes ?? 0), follower.lag_ms === null || follower.lag_ms === undefined ? "–" : ms(follower.lag_ms),
-      heard === null || heard === undefined ? "–" : `${ms(heard)} ago`].map((text) => el("td", { class: "number" }, text)));
-}
-
-function memberRow(member) {
-  const may = member.obstacle ? `No: ${member.obstacle}` : member.role === "primary" ? "–" : member.standby ? "Yes, it has every write" : "Yes";
-  return el("tr", {}, el("td", { class: "key" }, el("a", { href: urlOf(member.node, "#cluster"), rel: "noreferrer" }, member.node)),
-    el("td", {}, member.role ?? "–"),
-    [member.term === null ? "–" : count(member.term), member.offset === null ? "–" : count(member.offset),
-      member.lag_bytes === null || member.role === "primary" ? "–" : bytes(member.lag_bytes)].map((text) => el("td", { class: "number" }, text)),
-    el("td", {}, may));
-}
-
-/** A replica that takes over by itself. While it is away, no write that waits for replicas is acknowledged. */
-const successor = ({ address, connected }) => (connected ? address : `${address} (away: writes that wait for replicas fail)`);
-
-/** The page of another node; what is no address leads nowhere. */
-function urlOf(address, hash) {
-  const scheme = location.protocol === "https:" ? "https:" : "http:";
-  return /^[\w.-]+:\d+$|^\[[0-9a-f:.]+\]:\d+$/i.test(address) ? `${scheme}//${address}/${hash}` : hash;
-}
-
-function compaction({ running, last }) {
-  if (running) {
-    const part = running.entries_total ? ` of ${count(running.entries_total)}` : "";
-    return `Compacting: ${count(running.entries)}${part} entries, ${bytes(running.bytes)}.`;
-  }
-  if (!last) return "The log was not compacted since the node was started.";
-  if (last.error) return `The last compaction failed: ${last.error}`;
-  return `Last compacted from ${bytes(last.bytes_before)} to ${bytes(last.bytes_after)} in ${ms(last.seconds * 1000)}.`;
+function kindOf(row) {
+  if (row.isGone) return "bad";
+  if (row.ready === false) return "bad";
+  if (row.ready === undefined || row.ready === null) return "unknown";
+  return row.lag > LAG_NEAR_BYTES ? "near" : "good";
 }

@@ -1,68 +1,197 @@
 // The console: one request at a time, as it goes out and as it comes back.
 
-import { keyPath, options, send, token, withQuery } from "./api.js";
-import { hexDump, isJson, pretty, textOf } from "./bytes.js";
-import { button, copy, el, field, tell } from "./ui.js";
-import { bytes, ms } from "./format.js";
+import { getJson, options, send, withQuery } from "./api.js";
+import { hexDump, isJson, oneLine, pretty, textOf } from "./bytes.js";
+import { curl } from "./curl.js";
+import { lifetime } from "./deadline.js";
+import { BATCH_EXAMPLE, OPERATIONS } from "./requests.js";
+import { button, copy, el, errorBox, field, tell } from "./ui.js";
+import { bytes, clock, ms } from "./format.js";
 
-const KEPT = 20;
+const ANSWERS_MAX = 20;
+const REQUESTS_MAX = 50;
+const VALUE_CHARS_MAX = 2000;
 const SHOWN_BYTES = 64 << 10;
-
-const OPERATIONS = {
-  GET: { method: "GET", path: (key) => keyPath(key), says: "reads a key" },
-  SET: { method: "PUT", path: (key) => `${keyPath(key)}?upsert=true`, value: true, says: "adds a key, or gives it a new value" },
-  UPDATE: { method: "PUT", path: (key) => keyPath(key), value: true, says: "gives a key that is there a new value" },
-  DELETE: { method: "DELETE", path: (key) => keyPath(key), says: "deletes a key" },
-  LIST: { method: "GET", path: (prefix) => withQuery("kv/", { prefix: prefix || null }), says: "lists keys that begin with what stands in the key's field" },
-};
+const WATCHED_LINES = 200;
+const PAST = "pykv-console";
+const CONDITIONS = [["", "Always"], ["version", "Only if its version is"], ["there", "Only if it exists"], ["absent", "Only if it does not exist"]];
 
 export class Console {
   constructor() {
-    this.key = el("input", { type: "text", id: "console-key", autocomplete: "off", spellcheck: "false", autocapitalize: "none" });
+    const text = (id) => el("input", { type: "text", id, autocomplete: "off", spellcheck: "false", autocapitalize: "none" });
+    this.key = text("console-key");
+    this.by = text("console-by");
+    this.by.value = "1";
     this.value = el("textarea", { id: "console-value", rows: "4", spellcheck: "false", autocapitalize: "none" });
-    const buttons = Object.entries(OPERATIONS).map(([name, { says }]) =>
-      button(name, () => this.run(name), { "data-operation": name, title: says, class: name === "DELETE" ? "danger" : "" }));
+    this.batch = el("textarea", { id: "console-batch", rows: "7", spellcheck: "false", autocapitalize: "none", value: BATCH_EXAMPLE });
+    this.ttl = lifetime("Expires after");
+    this.condition = el("select", { id: "console-condition", on: { change: () => this.choose(this.name) } }, CONDITIONS.map(([value, label]) => el("option", { value }, label)));
+    this.version = text("console-version");
+    this.version.setAttribute("aria-label", "Version");
+    this.parts = {
+      key: field("Key", this.key), value: field("Value", this.value), by: field("Add", this.by), batch: field("Operations", this.batch), ttl: this.ttl.element,
+      condition: el("div", { class: "pair" }, field("Do it", this.condition), this.version),
+    };
+    this.choice = el("div", { class: "operations", role: "group", "aria-label": "Operation" }, Object.keys(OPERATIONS).map((name) =>
+      el("button", { type: "button", "data-operation": name, onclick: () => this.choose(name) }, name)));
+    this.says = el("p", { class: "note", id: "console-says" });
+    this.submit = el("button", { class: "primary", id: "console-send" }, "Send");
     this.output = el("div", { class: "output", id: "output" });
-    const form = el("form", { class: "card ask", on: { submit: (event) => (event.preventDefault(), this.run("GET").catch(tell)) } },
-      field("Key", this.key, "For LIST, the beginning of keys."),
-      field("Value", this.value, "For SET and UPDATE."),
-      el("div", { class: "buttons", role: "group", "aria-label": "Operation" }, buttons));
-    this.element = el("div", { class: "console" }, form, el("section", { "aria-label": "Answers", "aria-live": "polite" }, this.output));
+    this.past = el("ol", { class: "past", id: "console-past" });
+    const form = el("form", { class: "card ask", on: { submit: (event) => (event.preventDefault(), this.sent()), keydown: (event) => this.pressed(event) } },
+      this.choice, this.says, Object.values(this.parts), el("div", { class: "buttons left" }, this.submit, el("span", { class: "note" }, "Enter, or Ctrl+Enter in a text")));
+    const history = el("section", { class: "card", "aria-label": "Past requests" }, el("div", { class: "head" }, el("h3", {}, "Past requests"), el("span", { class: "grow" }),
+      button("Clear", () => this.forget(), { class: "small", id: "console-clear" })), this.past, el("p", { class: "note" }, "Kept in this browser, without tokens."));
+    this.element = el("div", { class: "console" }, el("div", { class: "stack" }, form, history), el("section", { "aria-label": "Answers", "aria-live": "polite" }, this.output));
+    this.requests = load();
+    this.choose("GET");
+    this.drawPast();
   }
 
   async show() {}
 
-  hide() {}
-
-  async run(name) {
-    const operation = OPERATIONS[name];
-    if (name !== "LIST" && this.key.value === "") {
-      this.key.focus();
-      throw new Error("Say which key.");
-    }
-    const path = operation.path(this.key.value);
-    const given = operation.value ? { body: this.value.value, type: "application/octet-stream" } : {};
-    const line = curl(operation.method, path, given);
-    const began = performance.now();
-    const response = await send(path, options(operation.method, given));
-    const body = new Uint8Array(await response.arrayBuffer());
-    this.add(name, line, response, body, performance.now() - began);
+  hide() {
+    this.stopWatch?.();
   }
 
-  add(name, line, response, body, took) {
-    const headers = [...response.headers].map(([field, value]) => `${field}: ${value}`).join("\n");
-    const isGood = response.ok;
+  /** Marks an operation, which Enter and Send do. */
+  choose(name) {
+    this.name = name;
+    const { fields, says } = OPERATIONS[name];
+    for (const one of this.choice.children) one.setAttribute("aria-pressed", String(one.dataset.operation === name));
+    for (const [part, element] of Object.entries(this.parts)) element.hidden = !fields.includes(part);
+    this.version.hidden = this.condition.value !== "version";
+    this.says.textContent = says;
+    this.submit.textContent = name === "WATCH" ? "Start watching" : `Send ${name}`;
+    this.submit.classList.toggle("danger", name === "DELETE");
+  }
+
+  pressed(event) {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+      event.preventDefault();
+      this.sent();
+    }
+  }
+
+  sent() {
+    this.element.querySelectorAll(".ask .wrong.inline").forEach((old) => old.remove());
+    this.run(this.fields()).catch((error) => tell(error, this.submit));
+  }
+
+  fields() {
+    return { name: this.name, key: this.key.value, value: this.value.value, by: this.by.value, batch: this.batch.value, ttl: this.ttl.number.value, unit: this.ttl.unit.value, condition: this.condition.value, version: this.version.value };
+  }
+
+  /** Puts the fields of a past request in place. */
+  fill(given) {
+    [this.key.value, this.value.value, this.by.value, this.batch.value] = [given.key, given.value, given.by, given.batch];
+    [this.ttl.number.value, this.ttl.unit.value, this.condition.value, this.version.value] = [given.ttl, given.unit, given.condition, given.version];
+    this.choose(given.name);
+  }
+
+  async run(given) {
+    const operation = OPERATIONS[given.name];
+    if (!operation.isOpen && given.key === "") {
+      this.key.focus();
+      throw new Error("Enter a key.");
+    }
+    this.fill(given);
+    const headers = { version: { "If-Match": `"${given.version.trim()}"` }, there: { "If-Match": "*" }, absent: { "If-None-Match": "*" } }[operation.fields.includes("condition") ? given.condition : ""] ?? {};
+    const request = operation.ask({ ...given, headers, ttl: operation.fields.includes("ttl") ? this.ttl.seconds() : null });
+    this.remember(given);
+    const line = curl(request.method, request.path, request);
+    if (operation.isWatch) return this.watch(given, line);
+    const begun = performance.now();
+    const response = await send(request.path, options(request.method, request));
+    const body = new Uint8Array(await response.arrayBuffer());
+    this.add(given, line, response, body, performance.now() - begun);
+  }
+
+  add(given, line, response, body, took) {
+    const headers = [...response.headers].map(([name, value]) => `${name}: ${value}`).join("\n");
     // What a redirect says is not for pages to read.
     const status = response.type === "opaqueredirect" ? "307 to the primary" : `${response.status} ${response.statusText}`;
-    const answer = el("article", { class: "answer card" },
-      el("div", { class: "line" },
-        el("strong", {}, name), el("span", { class: `status ${isGood ? "good" : "bad"}` }, status),
-        el("span", { class: "took" }, ms(took)), el("span", { class: "took" }, bytes(body.length))),
-      el("div", { class: "curl" }, el("code", {}, line), button("Copy", () => copy(line), { class: "quiet", "aria-label": "Copy the curl line" })),
+    this.card(given, line, [el("span", { class: `status ${response.ok ? "good" : "bad"}` }, status), el("span", { class: "took" }, ms(took)), el("span", { class: "took" }, bytes(body.length))],
       el("details", {}, el("summary", {}, "Headers"), el("pre", { class: "headers" }, headers)),
-      body.length ? el("pre", { class: "body", tabindex: "0", "aria-label": "Body" }, shown(body)) : el("p", { class: "note" }, "No body."));
-    this.output.prepend(answer);
-    while (this.output.childElementCount > KEPT) this.output.lastChild.remove();
+      body.length ? el("pre", { class: "body", tabindex: "0", role: "region", "aria-label": "Body" }, shown(body)) : el("p", { class: "note" }, "No body."));
+  }
+
+  card(given, line, facts, ...content) {
+    const card = el("article", { class: "answer card" },
+      el("div", { class: "line" }, el("strong", {}, given.name), el("code", { class: "of" }, oneLine(given.name === "BATCH" ? "" : given.key)), facts, el("span", { class: "grow" }),
+        el("span", { class: "note" }, clock(Date.now())), button("Repeat", () => this.run(given), { class: "small", "data-repeat": "" })),
+      el("div", { class: "curl" }, el("code", {}, line), button("Copy", () => copy(line), { class: "small", "aria-label": "Copy the curl line" })), content);
+    this.output.prepend(card);
+    while (this.output.childElementCount > ANSWERS_MAX) this.output.lastChild.remove();
+    return card;
+  }
+
+  /** Shows changes as they come, until it is stopped or another view is shown. */
+  async watch(given, line) {
+    this.stopWatch?.();
+    const stopper = new AbortController();
+    const lines = el("pre", { class: "body", tabindex: "0", role: "region", "aria-label": "Changes" });
+    const says = el("span", { class: "status good" }, "watching");
+    const stop = button("Stop", () => this.stopWatch?.(), { class: "small" });
+    const card = this.card(given, line, [says, stop], lines);
+    this.stopWatch = () => {
+      stopper.abort();
+      says.textContent = "stopped";
+      stop.remove();
+      this.stopWatch = null;
+    };
+    let after = null;
+    try {
+      while (!stopper.signal.aborted && card.isConnected) {
+        const answer = await getJson(withQuery("watch", { prefix: given.key || null, after, wait: after === null ? 0 : 20 }), { signal: stopper.signal });
+        after = `${answer.log}-${answer.next}`;
+        for (const change of answer.changes) lines.prepend(`${clock(change.timestamp)} ${change.operation.padEnd(6)} ${oneLine(change.key)}${change.value === undefined ? "" : ` = ${change.value.slice(0, 200)}`}\n`);
+        while (lines.childNodes.length > WATCHED_LINES) lines.lastChild.remove();
+      }
+    } catch (error) {
+      if (error.name === "AbortError") return;
+      this.stopWatch?.();
+      card.append(errorBox(error));
+    }
+  }
+
+  remember(given) {
+    const kept = { ...given, value: given.value.slice(0, VALUE_CHARS_MAX), batch: given.batch.slice(0, VALUE_CHARS_MAX) };
+    const same = JSON.stringify(kept);
+    this.requests = [kept, ...this.requests.filter((other) => JSON.stringify(other) !== same)].slice(0, REQUESTS_MAX);
+    keep(this.requests);
+    this.drawPast();
+  }
+
+  drawPast() {
+    this.past.replaceChildren(...this.requests.map((given) => el("li", {}, el("button", { type: "button", class: "quiet", onclick: () => this.fill(given) }, el("strong", {}, given.name), " ", oneLine(given.name === "BATCH" ? "" : given.key)),
+      button("Repeat", () => this.run(given), { class: "small", "aria-label": `Repeat ${given.name} ${oneLine(given.key)}` }))));
+    this.past.parentElement?.toggleAttribute("hidden", this.requests.length === 0);
+  }
+
+  forget() {
+    this.requests = [];
+    keep([]);
+    this.drawPast();
+    this.output.replaceChildren();
+  }
+}
+
+function load() {
+  try {
+    const kept = JSON.parse(localStorage.getItem(PAST) ?? "[]");
+    return Array.isArray(kept) ? kept.filter((given) => OPERATIONS[given?.name]) : [];
+  } catch {
+    return [];
+  }
+}
+
+function keep(requests) {
+  try {
+    if (requests.length) localStorage.setItem(PAST, JSON.stringify(requests));
+    else localStorage.removeItem(PAST);
+  } catch {
+    // A browser that keeps nothing has no history.
   }
 }
 
@@ -72,16 +201,4 @@ function shown(body) {
   const text = textOf(part, cut);
   const form = text === null ? hexDump(part) : !cut && isJson(text) ? pretty(text) : text;
   return cut ? `${form}\n… ${bytes(body.length - SHOWN_BYTES)} more` : form;
-}
-
-/** A request as a line for a shell. The token stays out of it: lines are copied into places that others read. */
-export function curl(method, path, { body, type } = {}) {
-  const quote = (text) => `'${text.replaceAll("'", "'\\''")}'`;
-  const words = ["curl", "-i"];
-  if (method !== "GET") words.push("-X", method);
-  if (token()) words.push("-H", "\"Authorization: Bearer $PYKV_TOKEN\"");
-  if (type) words.push("-H", quote(`Content-Type: ${type}`));
-  if (body !== undefined) words.push("--data-raw", quote(body));
-  words.push(quote(new URL(path, location.href).href));
-  return words.join(" ");
 }

@@ -4,7 +4,7 @@ import { el, svg } from "./ui.js";
 import { count, percent, short } from "./format.js";
 
 const HEIGHT = 210;
-const LEFT = 58;
+const LEFT = 70;
 const RIGHT = 16;
 const TOP = 12;
 const BOTTOM = 24;
@@ -16,9 +16,10 @@ export class Curve {
       on: { pointermove: (event) => this.point(event.offsetX), pointerleave: () => this.choose(null), keydown: (event) => this.pressed(event), blur: () => this.choose(null) },
     });
     this.words = el("p", { class: "words", id: "curve-words" });
+    this.assumes = el("p", { class: "note", id: "curve-assumes" }, "An estimate from a sample of the reads. It assumes that clients keep reading the same keys in the same way, and that a key that is missing is added after the read. Reads of keys that nobody ever adds count as misses today and as hits here.");
     this.value = el("p", { class: "note", role: "status" });
     this.element = el("section", { class: "chart card", id: "curve", "aria-label": "What would more memory buy?" },
-      el("h3", {}, "What would more memory buy?"), this.words, this.plot, this.value);
+      el("h3", {}, "What would more memory buy? Hit ratio by number of entries"), this.words, this.plot, this.value, this.assumes);
     this.points = [];
     this.chosen = null;
     new ResizeObserver(() => this.draw()).observe(this.plot);
@@ -30,7 +31,7 @@ export class Curve {
     if (curve === undefined) return;
     this.plot.toggleAttribute("hidden", curve === null);
     if (curve === null) {
-      this.words.textContent = "Too little was read to say. This is estimated from a sample of the reads.";
+      this.words.textContent = "Too few reads so far for an estimate.";
       return;
     }
     this.points = curve.points;

@@ -1,105 +1,226 @@
-// The explorer: keys by prefix on one side, the entry that is open on the other.
+// The explorer: keys on one side, the entry that is open on the other.
 //
 // What is shown stands in the address (`#explorer?prefix=…&key=…`), so it can be linked to and gone back from.
 
 import { node, withQuery } from "./api.js";
-import { addKey, deletePrefix } from "./changes.js";
+import { addKey, deleteKeys, deletePrefix, expireKeys } from "./changes.js";
 import { Entry } from "./entry.js";
+import { Follower } from "./follow.js";
 import { Keys } from "./keys.js";
-import { button, el, tell } from "./ui.js";
+import { Source } from "./source.js";
+import { writeButton } from "./state.js";
+import { dropZone, exportKeys, importFile } from "./transfer.js";
+import { Welcome } from "./welcome.js";
+import { button, el, menu, tell } from "./ui.js";
+import { plural } from "./format.js";
 
 const TYPING_MS = 250;
+const RENEW_MS_MIN = 1500;
+/** A list that is asked anew takes no more than a twentieth of the node's time that it took before. */
+const RENEW_SHARE = 20;
+const KINDS = [["prefix", "Begins with"], ["text", "Contains"], ["pattern", "Pattern"]];
+const VIEWS = [["", "List", "All keys in one list"], [":", "a:b", "A tree, parted at colons"], ["/", "a/b", "A tree, parted at slashes"]];
 
 /** Where a key is shown. */
 export const linkTo = (key) => withQuery("#explorer", { key });
 
 export class Explorer {
   constructor() {
-    this.keys = new Keys((key) => this.go(this.prefix(), key));
+    this.keys = new Keys({ open: (key) => this.go({ key }), chosen: () => this.drawChosen(), act: (what, key) => this.act(what, key) });
+    this.welcome = new Welcome(() => this.add());
     this.entry = new Entry({
-      close: () => this.go(this.prefix(), null),
-      added: (key) => this.keys.added(key),
-      removed: (key) => this.keys.removed(key),
+      close: () => this.go({ key: null }),
+      changed: () => this.renewSoon(0),
+      moved: (key) => this.go({ key }),
+      create: (key) => this.add(key),
+      blank: this.welcome.element,
     });
+    this.question = { kind: "prefix", text: "", delimiter: sessionStorage.getItem("pykv-tree") ?? "" };
     this.input = el("input", {
-      type: "search", id: "prefix", placeholder: "Keys that begin with…", autocomplete: "off", spellcheck: "false",
-      autocapitalize: "none", "aria-label": "Prefix", "aria-controls": "keys", on: { input: () => this.typed() },
+      type: "search", id: "prefix", autocomplete: "off", spellcheck: "false", autocapitalize: "none", "aria-label": "Search keys", "aria-controls": "keys",
+      on: { input: () => this.typed() },
     });
-    const form = el(
-      "form",
-      { class: "search", role: "search", on: { submit: (event) => this.submitted(event) } },
-      this.input,
-      button("Delete these…", () => this.deleteThese(), { id: "delete-prefix", class: "quiet" }),
-      button("New key…", () => this.add(), { id: "new-key", class: "primary" }),
-    );
-    this.element = el("div", { class: "explorer" }, el("section", { class: "side card", "aria-label": "Keys" }, form, this.keys.element), this.entry.element);
+    this.kind = el("select", { "aria-label": "How to search", id: "search-kind", on: { change: () => this.searched() } }, KINDS.map(([value, label]) => el("option", { value }, label)));
+    this.views = el("div", { class: "choice", role: "group", "aria-label": "Shown as" }, VIEWS.map(([value, label, title]) =>
+      el("button", { type: "button", "data-tree": value, title, onclick: () => this.shownAs(value) }, label)));
+    const more = menu("More", [
+      writeButton("Import a file…", () => this.pick(), { id: "import" }),
+      button("Export these", () => exportKeys(this.keys, this.question), { id: "export" }),
+      writeButton("Delete all that begin so…", () => this.deleteThese(), { id: "delete-prefix", class: "danger" }),
+    ], { id: "keys-menu" });
+    const form = el("form", { class: "search", role: "search", "data-errors": "", on: { submit: (event) => (event.preventDefault(), this.searched()) } },
+      this.kind, this.input, this.views, el("span", { class: "grow" }), more, writeButton("New key", () => this.add(), { id: "new-key", class: "primary" }));
+    this.bar = el("div", { class: "chosen", hidden: true, role: "group", "aria-label": "Chosen keys" });
+    this.file = el("input", { type: "file", hidden: true, "aria-label": "File to import", id: "import-file", on: { change: () => this.take(this.file.files[0]) } });
+    this.side = el("section", { class: "side card", "aria-label": "Keys" }, form, this.bar, this.keys.element, this.file);
+    this.element = el("div", { class: "explorer" }, this.side, this.entry.element);
+    dropZone(this.side, (file) => this.take(file));
+    this.follower = new Follower((changes) => this.changed(changes));
+    this.renewed = 0;
     this.listed = null;
-    node.addEventListener("up", () => this.element.isConnected && this.refresh());
-    node.addEventListener("token", () => this.element.isConnected && this.refresh());
-  }
-
-  prefix() {
-    return this.input.value;
+    this.drawChosen();
+    for (const name of ["up", "token"]) node.addEventListener(name, () => this.element.isConnected && this.refresh());
   }
 
   /** Shows what the address says. */
   async show(parameters) {
-    const prefix = parameters.get("prefix") ?? "";
     const key = parameters.get("key");
-    if (this.input.value !== prefix) this.input.value = prefix;
+    const kind = KINDS.some(([name]) => parameters.has(name)) ? KINDS.find(([name]) => parameters.has(name))[0] : this.listed === null ? "prefix" : this.question.kind;
+    const text = parameters.get(kind) ?? "";
+    if (this.input.value !== text) this.input.value = text;
+    this.kind.value = kind;
+    this.question = { ...this.question, kind, text };
     this.element.classList.toggle("opened", key !== null);
     this.keys.choose(key);
-    const listing = this.listed === prefix ? null : this.keys.list(prefix);
-    this.listed = prefix;
+    const listing = this.list().catch((error) => tell(error, this.input));
     await Promise.all([listing, this.entry.show(key)]);
     this.keys.choose(key);
+    this.follow();
   }
 
   hide() {
     this.entry.rest();
+    this.follower.stop();
+    clearTimeout(this.renewal);
+  }
+
+  follow() {
+    const { kind, text } = this.question;
+    const { key } = this.entry;
+    this.follower.start(kind === "prefix" && (key === null || key.startsWith(text)) ? text : "");
+  }
+
+  /** Asks for the keys, where the question is another one. */
+  async list() {
+    const question = JSON.stringify(this.question);
+    this.drawViews();
+    if (this.listed === question) return;
+    this.listed = question;
+    await this.keys.ask(new Source(this.question));
+    this.renewed = Date.now();
   }
 
   refresh() {
-    this.keys.list(this.prefix()).catch(tell);
+    this.listed = null;
+    this.list().catch((error) => tell(error, this.input));
     this.entry.again();
+    this.welcome.again();
   }
 
-  go(prefix, key) {
-    const to = withQuery("#explorer", { prefix: prefix || null, key });
+  go({ kind = this.question.kind, text = this.question.text, key = this.entry.key }) {
+    const to = withQuery("#explorer", { [kind]: text || null, key });
     if (location.hash === to) this.entry.again();
     else location.hash = to;
   }
 
   typed() {
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.search(), TYPING_MS);
+    this.timer = setTimeout(() => this.searched(), TYPING_MS);
   }
 
-  submitted(event) {
-    event.preventDefault();
+  /** A word that is being typed is no place to go back to. */
+  searched() {
     clearTimeout(this.timer);
-    this.listed = null;
-    this.search();
+    const [kind, text] = [this.kind.value, this.input.value];
+    history.replaceState(null, "", withQuery("#explorer", { [kind]: text || null, key: this.entry.key }));
+    // Nothing to look for, or no pattern yet: all keys.
+    this.question = { ...this.question, kind: text === "" ? "prefix" : kind, text };
+    this.list().catch((error) => tell(error, this.input));
+    this.question.kind = kind;
+    this.follow();
   }
 
-  search() {
-    // A word that is being typed is no place to go back to.
-    const key = new URLSearchParams(location.hash.split("?")[1]).get("key");
-    history.replaceState(null, "", withQuery("#explorer", { prefix: this.prefix() || null, key }));
-    if (this.listed === this.prefix()) return;
-    this.listed = this.prefix();
-    this.keys.list(this.listed).catch(tell);
+  shownAs(delimiter) {
+    sessionStorage.setItem("pykv-tree", delimiter);
+    this.question = { ...this.question, delimiter };
+    this.list().catch((error) => tell(error, this.input));
   }
 
-  async add() {
-    const key = await addKey(this.prefix());
-    if (key === null) return;
-    this.keys.added(key);
-    this.go(this.prefix(), key);
+  drawViews() {
+    for (const view of this.views.children) {
+      view.setAttribute("aria-pressed", String(view.dataset.tree === this.question.delimiter));
+      view.disabled = this.kind.value !== "prefix" && this.input.value !== "";
+    }
+    this.input.placeholder = { prefix: "All keys", text: "A part of the name", pattern: "user:*:name" }[this.kind.value];
+    const isAll = this.input.value === "" || this.kind.value !== "prefix";
+    document.getElementById("delete-prefix")?.replaceChildren(isAll ? "Delete all keys…" : "Delete all that begin so…");
+  }
+
+  /** What has changed on the node. */
+  changed(changes) {
+    const { key } = this.entry;
+    if (key !== null && (changes === null || changes.some((change) => change.key === key))) this.entry.changedOutside(changes?.findLast((change) => change.key === key) ?? null);
+    this.renewSoon(RENEW_MS_MIN);
+  }
+
+  renewSoon(least) {
+    if (this.renewal) return;
+    const rest = Math.max(least, RENEW_SHARE * (this.keys.source?.took ?? 0));
+    this.renewal = setTimeout(async () => {
+      const { source } = this.keys;
+      try {
+        if (!this.element.isConnected || document.hidden || !source || source.root.loading) return;
+        const fresh = await source.renewed();
+        if (this.keys.source === source) this.keys.take(fresh);
+      } catch {
+        // It is asked for again with the next change.
+      } finally {
+        this.renewal = null;
+      }
+    }, least === 0 ? 0 : Math.max(0, this.renewed + rest - Date.now()));
+    this.renewed = Date.now();
+  }
+
+  drawChosen() {
+    const { selected } = this.keys;
+    this.bar.hidden = selected.size === 0;
+    if (selected.size === 0) return this.bar.replaceChildren();
+    const keys = [...selected];
+    const done = () => (this.keys.clear(), this.renewSoon(0), this.entry.again());
+    this.bar.replaceChildren(el("strong", {}, `${plural(selected.size, "key")} chosen`),
+      writeButton("Expires…", async () => (await expireKeys(keys)) && done(), { id: "expire-chosen" }),
+      button("Export", () => exportKeys(this.keys, this.question, keys), { id: "export-chosen" }),
+      writeButton("Delete…", async () => (await deleteKeys(keys)) && done(), { id: "delete-chosen", class: "danger" }),
+      button("Clear", () => this.keys.clear(), { class: "quiet" }));
+  }
+
+  /** What a key of the keyboard does to the row that it is on. */
+  async act(what, key) {
+    if (this.entry.key !== key) {
+      const to = withQuery("#explorer", { [this.question.kind]: this.question.text || null, key });
+      history.pushState(null, "", to);
+      this.keys.choose(key);
+      this.element.classList.add("opened");
+      await this.entry.show(key);
+    }
+    document.getElementById(what)?.click();
+  }
+
+  async add(key = this.kind.value === "prefix" ? this.input.value : "") {
+    const added = await addKey(key);
+    if (added === null) return;
+    this.renewSoon(0);
+    this.go({ key: added });
+    if (this.entry.key === added) this.entry.show(added).catch(tell);
   }
 
   async deleteThese() {
-    const deleted = await deletePrefix(this.prefix());
-    if (deleted) this.refresh();
+    if (await deletePrefix(this.kind.value === "prefix" ? this.input.value : "")) this.refresh();
+  }
+
+  pick() {
+    this.file.value = "";
+    this.file.click();
+  }
+
+  async take(file) {
+    if (!file) return;
+    try {
+      await importFile(file);
+    } catch (error) {
+      tell(error, this.input);
+    }
+    this.refresh();
   }
 }
+

@@ -57,3 +57,9 @@ export function span(seconds) {
 
 /** The time of day. */
 export const clock = (at) => new Date(at).toLocaleTimeString("en-GB");
+
+/** How long ago a moment is. */
+export const ago = (at, now = Date.now()) => (now - at < 1500 ? "just now" : `${span((now - at) / 1000)} ago`);
+
+/** A day and a time, by the reader's clock. */
+export const moment = (at) => new Date(at).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "medium" });

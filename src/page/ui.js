@@ -24,22 +24,42 @@ function fill(element, props, children) {
 }
 
 /**
- * A button; `press` may be asynchronous: it cannot be pressed again meanwhile, and its errors are told. It is not
- * disabled for that, which would take the focus from it.
+ * A button; `press` may be asynchronous: it cannot be pressed again meanwhile. Its errors stand beside it and leave with
+ * the next press. It is not disabled for that, which would take the focus from it.
  */
 export function button(label, press, props = {}) {
   const made = el("button", { type: "button", ...props }, label);
   made.addEventListener("click", async () => {
     if (made.getAttribute("aria-disabled")) return;
     made.setAttribute("aria-disabled", "true");
+    quiet(made);
     try {
       await press();
     } catch (error) {
-      tell(error);
+      tell(error, made);
     } finally {
       made.removeAttribute("aria-disabled");
     }
   });
+  return made;
+}
+
+/** A button that opens a short list of others. */
+export function menu(label, buttons, props = {}) {
+  const list = el("div", { class: "menu-list" }, buttons);
+  const made = el("details", { class: "menu", ...props }, el("summary", { class: "button" }, label), list);
+  const close = (event) => {
+    if (event.type === "keydown" && event.key !== "Escape") return;
+    if (event.type === "focusout" && (!event.relatedTarget || made.contains(event.relatedTarget))) return;
+    if (event.type === "keydown" && made.open) {
+      event.stopPropagation();
+      made.querySelector("summary").focus();
+    }
+    made.open = false;
+  };
+  made.addEventListener("keydown", close);
+  made.addEventListener("focusout", close);
+  list.addEventListener("click", close);
   return made;
 }
 
@@ -59,8 +79,8 @@ export function field(label, control, hint) {
 const STAYS_MS = 8000;
 
 /** A message that goes by itself, with something to do perhaps. */
-export function toast(text, { kind = "", action = null } = {}) {
-  const message = el("div", { class: `toast ${kind}` }, el("span", {}, text));
+export function toast(text, { action = null } = {}) {
+  const message = el("div", { class: "toast" }, el("span", {}, text));
   const close = () => message.remove();
   if (action) {
     message.append(button(action.label, async () => {
@@ -73,25 +93,54 @@ export function toast(text, { kind = "", action = null } = {}) {
   setTimeout(close, action ? 3 * STAYS_MS : STAYS_MS);
 }
 
-/** Tells an error; one that only says that nobody waits any more is none. */
-export function tell(error) {
+let askForToken = () => {};
+
+/** Says what leads out where a token is missing. */
+export const onTokenWanted = (ask) => (askForToken = ask);
+
+const messageOf = (error) => (error.outcomeUnknown ? `It is not known whether the change was kept: ${error.message}` : sentence(error.message));
+
+/** A message as a sentence: the API begins in lower case and ends without a stop. */
+export const sentence = (text) => text && text[0].toUpperCase() + text.slice(1) + (/[.!?:…]$/.test(text) ? "" : ".");
+
+/** An error as an element, with the way out of it where there is one. */
+export function errorBox(error) {
+  const box = el("p", { class: "wrong inline", role: "alert" }, el("span", {}, messageOf(error)));
+  if (error.status === 401 || error.kind === "forbidden") box.append(button("Enter a token…", () => askForToken(), { class: "small" }));
+  box.append(el("button", { type: "button", class: "quiet small", "aria-label": "Dismiss", onclick: () => box.remove() }, "×"));
+  return box;
+}
+
+/** Shows an error beside what it is about; one that only says that nobody waits any more is none. */
+export function tell(error, beside = null) {
   if (error.name === "AbortError") return;
-  if (error.outcomeUnknown) toast(`Whether the change is kept is not known: ${error.message}`, { kind: "bad" });
-  else toast(error.message, { kind: "bad" });
+  const place = beside?.isConnected ? (beside.closest("[data-errors], .tools, .buttons, .pair") ?? beside) : document.querySelector("main > *");
+  const scope = beside?.closest(".card, dialog") ?? place;
+  scope?.querySelectorAll(".wrong.inline").forEach((old) => old.remove());
+  if (beside?.isConnected) place.after(errorBox(error));
+  else document.getElementById("main").prepend(errorBox(error));
+}
+
+/** Removes the errors around an element. */
+function quiet(element) {
+  element.closest(".card, dialog, .dashboard, .cluster")?.querySelectorAll(".wrong.inline").forEach((old) => old.remove());
 }
 
 /** Asks, and gives the value of the button that was pressed, or null. `check` may refuse it with a text. */
-export function dialog(title, content, choices, { check = () => null, wide = false } = {}) {
+export function dialog(title, content, choices, { check = () => null, wide = false, usual = null } = {}) {
   return new Promise((resolve) => {
     let result = null;
+    // Enter in a field does what `usual` says, wherever that button stands.
+    let entered = false;
     const wrong = el("p", { class: "wrong", role: "alert", hidden: true });
     const buttons = choices.map(({ label, value, kind }) =>
       el("button", { type: value === null ? "button" : "submit", class: kind ?? "", value: value ?? "", onclick: value === null ? () => box.close() : null }, label));
-    const form = el("form", { method: "dialog", on: { submit: submit } }, el("h2", {}, title), content, wrong, el("div", { class: "buttons" }, buttons));
+    const form = el("form", { method: "dialog", on: { submit, keydown: (event) => (entered = usual !== null && event.key === "Enter" && event.target.matches("input")) } }, el("h2", {}, title), content, wrong, el("div", { class: "buttons" }, buttons));
     const box = el("dialog", { class: wide ? "wide" : "", "aria-label": title, on: { close: ended } }, form);
     async function submit(event) {
       event.preventDefault();
-      const value = event.submitter?.value ?? choices.find((choice) => choice.value !== null).value;
+      const value = entered ? usual : event.submitter?.value ?? choices.find((choice) => choice.value !== null).value;
+      entered = false;
       const refused = check(value);
       wrong.hidden = !refused;
       wrong.textContent = refused ?? "";
@@ -124,7 +173,7 @@ export async function copy(text) {
     document.execCommand("copy");
     area.remove();
   }
-  toast("Copied");
+  toast("Copied.");
 }
 
 /** Saves bytes as a file. */

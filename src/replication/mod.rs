@@ -141,11 +141,13 @@ mod link_error;
 mod prober;
 mod pulse;
 mod silence;
+mod survey;
 mod wire;
 
 pub(crate) use elector::{Etcd, ask_members, retire};
 pub(crate) use handover::promote;
 pub(crate) use handshake::{OTHER_VERSION, handshake, receive};
+pub(crate) use survey::ask_nodes;
 
 use crate::node::Node;
 use link::Link;

@@ -28,7 +28,7 @@
 //! | `feed`, `feed_raw`, `feed_hole` | records of the log while it is written: of keys, for watchers; as they stand, for followers; and where there are none |
 //! | `segments`, `watchers` | the files that feeds read; who waits for more |
 //! | `check`, `report`, `digest_verifier`, `repair` | what is damaged, whether it adds up, and how it is mended |
-//! | `dir`, `dir_handle`, `lock`, `mark`, `listing` | the directory, its descriptor, who has it open, which log is in it, which files count |
+//! | `dir`, `dir_handle`, `lock`, `mark`, `listing`, `diverged` | the directory, its descriptor, who has it open, which log is in it, which files count, which were set aside |
 //! | `error` | what goes wrong, in words; the health of the log; why a write is refused |
 //! | `header`, `disk`, `regular` | the head of a file, the calls, what is no plain file |
 //!
@@ -56,6 +56,7 @@ mod dir;
 mod dir_handle;
 mod dir_watch;
 mod disk;
+mod diverged;
 mod entry;
 mod error;
 mod feed;
@@ -117,6 +118,7 @@ pub(crate) use copy::ReplicaAppend;
 pub(crate) use digest_verifier::Mismatch;
 pub(crate) use dir::is_open;
 pub(crate) use disk::Disk;
+pub(crate) use diverged::diverged;
 pub(crate) use entry::{Change, put_bytes, removal_bytes};
 pub use error::Error;
 pub(crate) use error::{Health, Refusal};

@@ -25,6 +25,17 @@ fn furnish(node: &Server) {
     client
         .put("/kv/user/ada?upsert=true", profile.to_string().as_bytes())
         .expect(201);
+    for (key, value) in [
+        ("user/grace", r#"{"name":"Grace Hopper","born":1906}"#),
+        ("user/alan", r#"{"name":"Alan Turing","born":1912}"#),
+        ("count/visits", "41827"),
+        ("cache/index.html", "<!doctype html>"),
+        ("notes/tomorrow", "Water the plants."),
+    ] {
+        client
+            .put(&format!("/kv/{key}?upsert=true"), value.as_bytes())
+            .expect(201);
+    }
     let bytes: Vec<u8> = (0..4096_u32).map(|at| (at * 31 % 256) as u8).collect();
     client.put("/kv/image/logo.png?upsert=true", &bytes).expect(201);
     client
@@ -87,6 +98,16 @@ fn pictures() {
             "document.querySelectorAll('.row').length > 5",
         ),
         (
+            "tree",
+            "#explorer?tree".to_owned(),
+            "document.querySelector('.row')",
+        ),
+        (
+            "missing",
+            "#explorer?key=absent".to_owned(),
+            "document.getElementById('create')",
+        ),
+        (
             "json",
             "#explorer?key=user%2Fada".to_owned(),
             "document.getElementById('value')",
@@ -124,30 +145,43 @@ fn pictures() {
         (
             "cluster",
             "#cluster".to_owned(),
-            "document.querySelector('table')",
+            "document.querySelectorAll('#nodes tbody tr').length === 2",
         ),
     ];
     for (width, height) in [(1280, 800), (390, 844)] {
         for scheme in ["light", "dark"] {
             browser.screen(width, height, scheme);
             for (name, hash, ready) in &views {
-                if scheme == "dark" && !["json", "dashboard"].contains(name) {
-                    continue;
-                }
+                // The same page with another hash is not loaded anew: it is left first.
+                browser.open("about:blank");
                 browser.open(&format!("{url}/{hash}"));
                 browser.until(ready);
-                if *name == "console" {
-                    browser.run("document.querySelector('[name=key], #console-key')?.focus()");
+                match *name {
+                    "console" => {
+                        browser.run("document.getElementById('console-key').value = 'user/ada'; document.getElementById('console-send').click()");
+                    }
+                    "tree" => {
+                        browser.run("document.querySelector('[data-tree=\"/\"]').click()");
+                        browser.click(".row[title='user/']");
+                    }
+                    _ => {
+                        browser.run("sessionStorage.clear()");
+                    }
                 }
                 // Fonts and the answers of the first polls.
                 browser.until("document.fonts.status === 'loaded'");
                 std::thread::sleep(std::time::Duration::from_millis(700)); // Nothing says that a drawing has come to rest.
-                let whole = browser.devtools(
-                    "Page.captureScreenshot",
-                    json!({"format": "png", "captureBeyondViewport": *name == "dashboard"}),
-                );
-                let png = BASE64.decode(whole["data"].as_str().unwrap()).unwrap();
-                std::fs::write(folder.join(format!("{name}-{width}-{scheme}.png")), png).unwrap();
+                for (whole, end) in [(false, ""), (true, "-whole")] {
+                    if whole && !["dashboard", "cluster"].contains(name) {
+                        continue;
+                    }
+                    let taken = browser.devtools(
+                        "Page.captureScreenshot",
+                        json!({"format": "png", "captureBeyondViewport": whole}),
+                    );
+                    let png = BASE64.decode(taken["data"].as_str().unwrap()).unwrap();
+                    std::fs::write(folder.join(format!("{name}-{width}-{scheme}{end}.png")), png).unwrap();
+                }
             }
         }
     }

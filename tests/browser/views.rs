@@ -84,7 +84,8 @@ fn a_deadline_counts_down_and_then_the_key_is_gone() {
     browser.until_text("dialog .wrong", "above 0");
     browser.fill("dialog input", "1.5");
     browser.press("Set");
-    browser.until_text("#entry", "This key is not there.");
+    browser.until_text("#entry", "session");
+    browser.until("document.getElementById('create')");
     browser.until("document.querySelectorAll('.row').length === 0");
     browser.check_console();
 }
@@ -112,7 +113,7 @@ fn edits_are_saved_and_a_change_in_between_is_shown_and_asked_for() {
     browser.until_text("dialog .sides", "theirs");
     browser.until_text("dialog .sides", "mine");
     assert_eq!(value(&node, "text").unwrap(), b"theirs");
-    browser.press("Go on editing");
+    browser.press("Keep editing");
     browser.click("#save");
     browser.press("Save mine over it");
     browser.until_text("#value", "mine");
@@ -170,6 +171,7 @@ fn keys_are_added_deleted_taken_back_and_deleted_by_prefix() {
 
     browser.fill("#prefix", "user:");
     browser.until("document.querySelectorAll('.row').length === 3");
+    browser.click("#keys-menu summary");
     browser.click("#delete-prefix");
     browser.until_text("dialog", "3 keys begin with user:");
     browser.type_into("dialog input", "2");
@@ -195,6 +197,7 @@ fn large_values_are_cut_loaded_and_downloaded() {
     assert_eq!(browser.run(&format!("return {shown}")), json!(65_536));
     browser.click("#load-all");
     browser.until(&format!("{shown} === 300000"));
+    browser.click("#entry-menu summary");
     browser.click("#download");
     let file = browser.downloads().join("large");
     eventually("the download is whole", || {
@@ -203,50 +206,74 @@ fn large_values_are_cut_loaded_and_downloaded() {
     browser.check_console();
 }
 
-#[test]
-fn a_hundred_thousand_keys_are_listed_by_scrolling_and_by_prefix() {
-    let node = Server::start(&["--fsync", "no"]);
+/// Adds keys `group-G:item-N`, a hundred thousand in each of ten groups.
+fn add_a_million(node: &Server) {
     let mut client = node.client();
-    for first in (0..100_000).step_by(1000) {
-        let operations: Vec<_> = (first..first + 1000)
-            .map(|at| json!({"op": "set", "key": format!("key-{at:06}"), "value": "v"}))
-            .collect();
-        client
-            .json("POST", "/batch", &json!({"operations": operations}))
-            .expect(200);
+    for group in 0..10 {
+        for first in (0..100_000).step_by(10_000) {
+            let operations: Vec<_> = (first..first + 10_000)
+                .map(|at| json!({"op": "set", "key": format!("group-{group}:item-{at:06}"), "value": "v"}))
+                .collect();
+            let batch = json!({"operations": operations});
+            client.json("POST", "/batch", &batch).expect(200);
+        }
     }
-    let Some(browser) = at(&node, "a_hundred_thousand_keys", "") else {
+}
+
+#[test]
+fn a_million_keys_as_a_tree_as_a_list_and_by_search() {
+    let node = Server::start(&["--fsync", "no", "--max-batch", "10000"]);
+    add_a_million(&node);
+    put(&node, "lonely/key", b"12345678");
+    let Some(browser) = at(&node, "a_million_keys", "") else {
         return;
     };
-    browser.until_text("#keys-line", "There are more");
+    // One list, in the order of names, of which only what is in sight are elements.
+    browser.until_text("#keys-line", "1,000,001 keys, the first 1,000 shown.");
     assert!(rows(&browser).len() < 200, "only rows in sight are elements");
-    let to_end =
-        "const keys = document.getElementById('keys'); keys.scrollTop = keys.scrollHeight; return true";
-    let seen = "Number(document.getElementById('keys-line').textContent.replace(/[^0-9]/g, ''))";
-    for least in [4000, 5000] {
-        browser.run(to_end);
-        browser.until(&format!("{seen} >= {least}"));
-    }
-    browser.click("#keys-more");
-    browser.fill("#prefix", "key-0777");
-    browser.until_text("#keys-line", "100 keys");
-    let listed = "[...document.querySelectorAll('.row')].map((row) => row.title)";
-    browser.until(&format!("{listed}[0] === 'key-077700'"));
     assert_eq!(
-        browser.run(&format!("return new Set({listed}).size === {listed}.length")),
-        json!(true)
+        rows(&browser)[..2],
+        ["group-0:item-000000", "group-0:item-000001"]
     );
-    // The keyboard goes through the list, and opens.
-    browser.click(".row[title=key-077700]");
-    browser.until_text("#entry-key", "key-077700");
+    browser.run("const keys = document.getElementById('keys'); keys.scrollTop = keys.scrollHeight");
+    browser.until_text("#keys-line", "the first 2,000 shown");
+    // A tree, with counts, loaded as it is opened.
+    browser.click("[data-tree=':']");
+    browser.until("document.querySelectorAll('.row.folder').length === 10");
+    browser.until_text(".row[title='group-3:'] .size", "100,000 keys");
+    browser.click(".row[title='group-3:']");
+    browser.until_text(".row[title='group-3:item-000000'] .name", "item-000000");
+    browser.click("[data-tree='/']");
+    browser.until_text(".row[title='lonely/'] .size", "1 key");
+    // The keyboard goes through the tree: closes, opens, and opens a key.
+    browser.click("[data-tree=':']");
+    browser.until("document.querySelectorAll('.row.folder').length === 10");
     browser.run("document.getElementById('keys').focus()");
     browser.type_keys(keys::DOWN);
+    browser.type_keys(keys::RIGHT);
+    browser.until("document.querySelector(\".row[title='group-0:item-000000']\")");
     browser.type_keys(keys::DOWN);
     browser.type_keys(keys::ENTER);
-    browser.until_text("#entry-key", "key-077702");
-    browser.type_keys(keys::END);
-    browser.type_keys(keys::ENTER);
-    browser.until_text("#entry-key", "key-077799");
+    browser.until_text("#entry-key", "group-0:item-000000");
+    browser.run("document.getElementById('keys').focus()");
+    browser.type_keys(keys::LEFT);
+    browser.type_keys(keys::LEFT);
+    browser.until("document.querySelectorAll('.row').length <= 11 + 8");
+    // By prefix, by a part of the name, and by a pattern: all done by the node.
+    browser.click("[data-tree='']");
+    browser.fill("#prefix", "group-7:item-0777");
+    browser.until_text("#keys-line", "100 keys that begin with");
+    let all = "[...document.querySelectorAll('.row')].map((row) => row.title)";
+    browser.until(&format!("{all}[0] === 'group-7:item-077700'"));
+    browser.run("const kind = document.getElementById('search-kind'); kind.value = 'text'; kind.dispatchEvent(new Event('change'))");
+    browser.fill("#prefix", "em-099999");
+    browser.until_text("#keys-line", "10 keys with “em-099999”");
+    browser.run("const kind = document.getElementById('search-kind'); kind.value = 'pattern'; kind.dispatchEvent(new Event('change'))");
+    browser.fill("#prefix", "group-[12]:*-00000?");
+    browser.until_text("#keys-line", "20 keys like");
+    // All that is found is here, so it can be sorted.
+    browser.click("[data-sort=key]");
+    browser.until(&format!("{all}[0] === 'group-2:item-000009'"));
     browser.check_console();
 }
 
@@ -277,7 +304,7 @@ fn what_strangers_wrote_is_text_wherever_it_is_shown() {
     browser.until_text("#hot-keys", evil);
     browser.open(&format!("{}/#console", node.url()));
     browser.type_into("#console-key", evil);
-    browser.click("[data-operation=GET]");
+    browser.click("#console-send");
     browser.until_text("#output .body", "window.bad=1");
     let ran = browser.run("return window.bad ?? document.querySelectorAll('main script, main img').length");
     assert_eq!(ran, json!(0));
@@ -285,23 +312,32 @@ fn what_strangers_wrote_is_text_wherever_it_is_shown() {
 }
 
 #[test]
-fn the_console_shows_what_goes_out_and_what_comes_back() {
+fn the_console_sends_what_is_marked_and_keeps_a_history() {
     let node = Server::start(&[]);
-    let Some(mut browser) = at(&node, "the_console_shows", "#console") else {
+    let Some(mut browser) = at(&node, "the_console_sends", "#console") else {
         return;
     };
     browser.expect("404");
+    browser.expect("412");
     let first = "#output article:first-child";
     let run = |operation: &str, status: &str| {
         browser.click(&format!("[data-operation={operation}]"));
+        browser.click("#console-send");
         browser.until_text(&format!("{first} .line"), operation);
         browser.until_text(&format!("{first} .status"), status);
     };
-    browser.type_into("#console-key", "it's a key");
-    run("GET", "404");
+    browser.click("#console-send");
+    browser.until_text(".ask .wrong", "Enter a key.");
+    // Enter does what the marked button does.
+    browser.type_into("#console-key", "it's a key\u{e007}");
+    browser.until_text(&format!("{first} .status"), "404");
+    browser.until("!document.querySelector('.ask .wrong')");
+    browser.click("[data-operation=SET]");
     browser.type_into("#console-value", "a 'quoted' value");
-    run("UPDATE", "404");
+    browser.run("document.querySelector('.ask [name=ttl]').value = '1000'");
     run("SET", "201");
+    let expires = node.get("/kv/it%27s%20a%20key").body_json()["expires_at_ms"].clone();
+    assert!(expires.is_u64(), "{expires}");
     let line = browser.text(&format!("{first} .curl code"));
     assert!(line.starts_with("curl -i -X PUT "), "{line}");
     // The line does what the console did.
@@ -312,18 +348,232 @@ fn the_console_shows_what_goes_out_and_what_comes_back() {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(said.starts_with("HTTP/1.1 200"), "{line}\n{said}");
+    // A precondition, which does not hold and then does.
+    browser.click("[data-operation=UPDATE]");
+    browser.run("const c = document.getElementById('console-condition'); c.value = 'absent'; c.dispatchEvent(new Event('change'))");
+    run("UPDATE", "412");
+    browser.run("const c = document.getElementById('console-condition'); c.value = 'there'; c.dispatchEvent(new Event('change'))");
+    run("UPDATE", "200");
     run("GET", "200");
     browser.until_text(&format!("{first} .body"), "a 'quoted' value");
-    browser.until_text(&format!("{first} .took"), "ms");
     browser.click(&format!("{first} summary"));
     browser.until_text(&format!("{first} .headers"), "etag:");
-    browser.run("document.getElementById('console-key').value = 'it'");
+    run("BATCH", "200");
+    browser.until_text(&format!("{first} .body"), "\"results\"");
+    browser.click("[data-operation=LIST]");
+    browser.fill("#console-key", "it");
     run("LIST", "200");
     browser.until_text(&format!("{first} .body"), "it's a key");
-    browser.run("document.getElementById('console-key').value = \"it's a key\"");
-    run("DELETE", "204");
-    assert_eq!(node.get("/stats").body_json()["entries"], 0);
+    // Changes are watched until that is stopped.
+    browser.click("[data-operation=WATCH]");
+    browser.fill("#console-key", "w");
+    browser.click("#console-send");
+    browser.until_text(&format!("{first} .status"), "watching");
+    eventually("a change is shown", || {
+        put(&node, "watched", b"seen");
+        let text = browser.run(&format!(
+            "return document.querySelector('{first} .body').textContent"
+        ));
+        text.as_str().is_some_and(|text| text.contains("watched = seen"))
+    });
+    browser.press("Stop");
+    browser.until_text(&format!("{first} .status"), "stopped");
+    // The past requests outlive the tab, and are repeated.
+    browser.reload();
+    browser.until_text("#console-past", "UPDATE it's a key");
+    browser.run("[...document.querySelectorAll('#console-past li')].find((li) => li.innerText.includes('UPDATE')).lastChild.click()");
+    browser.until_text(&format!("{first} .line"), "UPDATE");
     browser.click(&format!("{first} .curl button"));
     browser.until_text(".toast", "Copied");
+    browser.click("#console-clear");
+    assert_eq!(browser.run("return localStorage.length"), json!(0));
+    browser.check_console();
+}
+
+#[test]
+fn what_is_typed_is_never_lost_and_what_is_saved_is_what_was_typed() {
+    let node = Server::start(&[]);
+    let number = br#"{"id": 12345678901234567890, "f": 1.0}"#;
+    put(&node, "json", number);
+    put(&node, "other", b"value");
+    put(&node, "new%0Aline", b"x");
+    let Some(mut browser) = at(&node, "what_is_typed_is_never_lost", "#explorer?key=json") else {
+        return;
+    };
+    browser.expect("404");
+    // Saved without a change: the same bytes, and no new version.
+    let version = node.get("/kv/json").version();
+    browser.click("#edit");
+    browser.click("#save");
+    browser.until_text(".toast", "Nothing was changed.");
+    assert_eq!(
+        (value(&node, "json").unwrap(), node.get("/kv/json").version()),
+        (number.to_vec(), version)
+    );
+    // A draft outlives Escape, another key, another view and a reload.
+    browser.click("#edit");
+    browser.type_into("#editor", " typed");
+    browser.type_keys(keys::ESCAPE);
+    browser.until_text("#draft", "not saved");
+    browser.click(".row[title=other]");
+    browser.until_text("#entry-key", "other");
+    browser.click("#tabs [href='#dashboard']");
+    browser.until_text(".chart h3", "Keys held");
+    browser.back();
+    browser.reload();
+    browser.open(&format!("{}/#explorer?key=json", node.url()));
+    browser.click("#continue");
+    let typed = "document.getElementById('editor').value";
+    browser.until(&format!("{typed}.endsWith('1.0}} typed')"));
+    // Another key while the editor is open, and back.
+    browser.click(".row[title=other]");
+    browser.until_text("#value", "value");
+    browser.click(".row[title=json]");
+    browser.click("#continue");
+    browser.until(&format!("{typed}.endsWith(' typed')"));
+    browser.click("#discard");
+    browser.press("Discard");
+    browser.until("!document.getElementById('draft') && !document.getElementById('editor')");
+    // Formatting is a button of its own.
+    browser.click("#edit");
+    browser.click("#format");
+    browser.click("#save");
+    browser.until_text(".toast", "Saved.");
+    assert_eq!(
+        value(&node, "json").unwrap(),
+        b"{\n  \"id\": 12345678901234567890,\n  \"f\": 1.0\n}"
+    );
+    // A key of two lines has one row.
+    browser.until_text(".row .name", "new⏎line");
+    // The open key and the list follow what others do.
+    browser.click(".row[title=other]");
+    browser.until_text("#value", "value");
+    eventually("the page follows", || {
+        put(&node, "other", b"changed by somebody");
+        browser.run("return document.getElementById('value')?.textContent") == json!("changed by somebody")
+    });
+    browser.until_text("#changed", "just now");
+    put(&node, "fresh", b"1");
+    browser.until("document.querySelector('.row[title=fresh]')");
+    node.client().delete("/kv/other").expect(204);
+    browser.until_text("#entry", "Create it…");
+    browser.until("!document.querySelector('.row[title=other]')");
+    browser.check_console();
+}
+
+/// By the keyboard alone: search, choose, edit, delete.
+fn by_the_keyboard(browser: &mut Browser) {
+    browser.run("document.body.focus(); document.activeElement.blur()");
+    browser.type_keys("/");
+    browser.until("document.activeElement.id === 'prefix'");
+    browser.type_keys("many");
+    browser.until_text("#keys-line", "6 keys that begin with “many”.");
+    browser.run("document.getElementById('keys').focus()");
+    browser.type_keys("?");
+    browser.until_text("dialog", "Keys of the keyboard");
+    browser.type_keys(keys::ESCAPE);
+    browser.run("document.getElementById('keys').focus()");
+    browser.type_keys(keys::DOWN);
+    browser.type_keys("e");
+    browser.until("document.activeElement.id === 'editor'");
+    browser.type_keys(keys::ESCAPE);
+    browser.run("document.getElementById('keys').focus()");
+    browser.type_keys("\u{e017}"); // Delete
+    browser.until_text(".toast", "Deleted");
+    browser.until_text("#keys-line", "5 keys");
+}
+
+/// Some keys are chosen: they get a deadline, are exported, and are deleted.
+fn some_of_them(browser: &mut Browser, node: &Server) {
+    browser.run("document.getElementById('keys').focus()");
+    for key in [keys::HOME, " ", keys::DOWN, " "] {
+        browser.type_keys(key);
+    }
+    browser.until_text(".chosen", "2 keys chosen");
+    browser.click("#expire-chosen");
+    browser.press("1 hour");
+    browser.press("Set");
+    browser.until_text(".toast", "Changed 2 keys.");
+    eventually("both have a deadline", || {
+        node.get("/stats").body_json()["entries_with_deadline"] == 2
+    });
+    browser.run("document.getElementById('keys').focus()");
+    browser.type_keys(keys::HOME);
+    browser.type_keys(" ");
+    browser.click("#export-chosen");
+    let file = browser.downloads().join("keys.jsonl");
+    eventually("the export is there", || {
+        std::fs::read_to_string(&file)
+            .is_ok_and(|text| text.contains("\"many:1\"") && text.contains("expires_at_ms"))
+    });
+    browser.click("#delete-chosen");
+    browser.press("Delete");
+    browser.until_text(".toast", "Deleted 1 key.");
+    assert!(value(node, "many:1").is_none());
+}
+
+/// A file of lines comes in, with a report of those that do not.
+fn a_file_of_lines(browser: &mut Browser, node: &Server) {
+    let lines = "{\"key\":\"in:1\",\"value\":\"one\"}\n{\"key\":\"in:2\",\"value\":{\"a\":1}}\nno json\n{\"key\":\"\",\"value\":\"x\"}\n";
+    let path = browser.downloads().join("in.jsonl");
+    std::fs::write(&path, lines).unwrap();
+    browser.choose_file("#import-file", &path);
+    browser.press("Import");
+    browser.until_text("#import-report", "Imported 2 keys.");
+    browser.until_text("#import-report", "Line 3: it is no JSON");
+    browser.until_text("#import-report", "Line 4:");
+    browser.press("Close");
+    assert_eq!(value(node, "in:2").unwrap(), br#"{"a":1}"#);
+}
+
+#[test]
+fn several_keys_are_chosen_moved_in_and_out_and_changed_by_the_keyboard() {
+    let node = Server::start(&[]);
+    for number in 0..6 {
+        put(&node, &format!("many:{number}"), b"some text");
+    }
+    put(&node, "visits", b"41");
+    let Some(mut browser) = at(&node, "several_keys_are_chosen", "#explorer?key=absent") else {
+        return;
+    };
+    for said in ["400", "404", "412"] {
+        browser.expect(said);
+    }
+    // A key that is missing is named, and made.
+    browser.until_text("#entry-key", "absent");
+    browser.click("#create");
+    browser.until("document.querySelector('dialog [name=key]').value === 'absent'");
+    browser.press("Cancel");
+    by_the_keyboard(&mut browser);
+    some_of_them(&mut browser, &node);
+    a_file_of_lines(&mut browser, &node);
+    // A number is counted by a button; a key is renamed and doubled in one step each.
+    browser.open(&format!("{}/#explorer?key=visits", node.url()));
+    browser.click("#increment");
+    browser.until_text("#value", "42");
+    browser.click("#entry-menu summary");
+    browser.click("#rename");
+    browser.fill("dialog [name=key]", "in:1");
+    browser.press("Rename");
+    browser.until_text("dialog .wrong", "Nothing was changed");
+    browser.fill("dialog [name=key]", "renamed");
+    browser.press("Rename");
+    browser.until_text("#entry-key", "renamed");
+    assert_eq!(
+        (value(&node, "visits"), value(&node, "renamed")),
+        (None, Some(b"42".to_vec()))
+    );
+    browser.click("#expire");
+    browser.until_text("#present-deadline", "It never expires now.");
+    browser.run("document.querySelector('dialog [name=date]').value = '2099-01-01T00:00:00'");
+    browser.press("Set");
+    browser.until_text("#deadline", "in 2");
+    // JSON folds, and is searched.
+    browser.open(&format!("{}/#explorer?key=in%3A2", node.url()));
+    browser.until_text(".l .j-number", "1");
+    browser.click(".l .fold[aria-expanded]");
+    browser.until_text("#value", "… 1 line");
+    browser.type_into("#value-search", "\"a\"");
+    browser.until_text("#value .l.here", "\"a\": 1");
     browser.check_console();
 }

@@ -30,6 +30,8 @@ pub mod keys {
     pub const UP: &str = "\u{e013}";
     pub const DOWN: &str = "\u{e015}";
     pub const LEFT: &str = "\u{e012}";
+    pub const RIGHT: &str = "\u{e014}";
+    pub const HOME: &str = "\u{e011}";
     pub const END: &str = "\u{e010}";
 }
 
@@ -254,6 +256,59 @@ impl Browser {
     pub fn screenshot(&self) -> String {
         let taken = self.get("/screenshot");
         taken.as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Fails the test where axe-core finds a serious fault of accessibility in what is shown. Where it is not installed
+    /// in `target/axe` (`make test` does that), nothing is looked at; with `PYKV_AXE_REQUIRED` set the test fails.
+    #[track_caller]
+    pub fn check_accessible(&self, place: &str) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/axe/node_modules/axe-core/axe.min.js");
+        let Ok(source) = std::fs::read_to_string(path) else {
+            assert!(
+                std::env::var_os("PYKV_AXE_REQUIRED").is_none(),
+                "axe-core is missing"
+            );
+            skip(place, "axe-core is not installed");
+            return;
+        };
+        if self.run("return window.axe === undefined") == json!(true) {
+            self.run(&format!("{source}; window.axe = axe"));
+        }
+        let found = self.run(
+            "return axe.run(document, {resultTypes: ['violations']}).then(({violations}) => violations
+                .filter(({impact}) => impact === 'serious' || impact === 'critical')
+                .map(({id, nodes}) => `${id}: ${nodes.map((n) => n.html.slice(0, 200) + ' ' + (n.any[0]?.message ?? '')).slice(0, 4).join(' | ')}`))",
+        );
+        assert_eq!(found, json!([]), "{place}");
+    }
+
+    /// Drags from one part of an element's width to another.
+    #[track_caller]
+    pub fn drag(&self, css: &str, from: i32, to: i32) {
+        let element = self.find(css);
+        let origin = json!({ ELEMENT: element });
+        let at = |x: i32| json!({"type": "pointerMove", "duration": 0, "x": x, "y": 0, "origin": origin});
+        let steps = [
+            at(from),
+            json!({"type": "pointerDown", "button": 0}),
+            at((from + to) / 2),
+            at(to),
+            json!({"type": "pointerUp", "button": 0}),
+        ];
+        self.post(
+            "/actions",
+            json!({"actions": [{"type": "pointer", "id": "mouse", "actions": steps}]}),
+        );
+    }
+
+    /// Puts the path of a file into an input that takes files.
+    #[track_caller]
+    pub fn choose_file(&self, css: &str, path: &Path) {
+        let element = self.find(css);
+        self.post(
+            &format!("/element/{element}/value"),
+            json!({"text": path.to_str().unwrap()}),
+        );
     }
 
     /// Fails the test where the page's console has an error that was not expected.

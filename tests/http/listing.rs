@@ -204,3 +204,75 @@ fn a_large_store_finds_a_prefix_in_the_order_of_keys() {
         889
     );
 }
+
+/// Keys as a listing in the order of names shows them, page by page.
+fn levels(client: &mut Client, question: &str) -> (Vec<(String, u64)>, Vec<String>) {
+    let (mut folders, mut keys) = (Vec::new(), Vec::new());
+    let mut after = String::new();
+    loop {
+        let page = client
+            .get(&format!("/kv/?{question}{after}"))
+            .expect(200)
+            .body_json();
+        for folder in page["folders"].as_array().unwrap() {
+            let prefix = folder["prefix"].as_str().unwrap().to_owned();
+            folders.push((prefix, folder["keys"].as_u64().unwrap()));
+        }
+        for item in page["items"].as_array().unwrap() {
+            assert!(
+                item["version"].as_u64().unwrap() > 0 && item["value_bytes"] == 2,
+                "{item}"
+            );
+            keys.push(item["key"].as_str().unwrap().to_owned());
+        }
+        match page["next"].as_str() {
+            Some(next) => after = format!("&after={}", percent(next)),
+            None => return (folders, keys),
+        }
+    }
+}
+
+#[test]
+fn keys_come_in_the_order_of_names_and_by_levels() {
+    let node = Server::start(&["--fsync", "no"]);
+    let mut client = node.client();
+    for number in 0..250 {
+        let key = format!(
+            "/kv/{}:{number:03}?upsert=true&ttl=1000",
+            ["a", "b", "c"][number % 3]
+        );
+        client.put(&key, b"vv").expect(201);
+    }
+    client.put("/kv/top?upsert=true", b"vv").expect(201);
+    let (folders, keys) = levels(&mut client, "delimiter=:&limit=2");
+    let counted = [("a:", 84), ("b:", 83), ("c:", 83)].map(|(name, keys)| (name.to_owned(), keys));
+    assert_eq!(folders, counted);
+    assert_eq!(keys, ["top"]);
+    let (folders, keys) = levels(&mut client, "delimiter=:&prefix=b:&limit=10");
+    assert_eq!((folders.len(), keys.len(), &*keys[0]), (0, 83, "b:001"));
+    let (_, keys) = levels(&mut client, "order=name&limit=100");
+    assert!(keys.is_sorted() && keys.len() == 251, "{keys:?}");
+    let page = client
+        .get("/kv/?order=name&limit=1&prefix=a")
+        .expect(200)
+        .body_json();
+    assert_eq!(
+        (&page["keys_total"], &page["next"]),
+        (&json!(84), &json!("a:000"))
+    );
+    assert!(page["items"][0]["expires_at_ms"].is_u64(), "{page}");
+    let page = client
+        .get("/kv/?details=true&match=*:00?")
+        .expect(200)
+        .body_json();
+    assert_eq!(page["items"].as_array().unwrap().len(), 10, "{page}");
+    for wrong in [
+        "order=size",
+        "order=name&match=a",
+        "delimiter=:&values=true",
+        "details=true&values=true",
+        "after=a&cursor=0",
+    ] {
+        client.get(&format!("/kv/?{wrong}")).expect_problem(400);
+    }
+}

@@ -65,7 +65,27 @@ fn the_page_is_served_without_a_token_and_lets_nothing_of_others_in() {
         assert_eq!(file.header("Content-Type"), Some(media), "{path}");
     }
     // Without what one pays for headers, and before anything is compressed.
-    assert!(bytes < 150_000, "the page weighs {bytes} bytes");
+    assert!(bytes < 220_000, "the page weighs {bytes} bytes");
+}
+
+#[test]
+fn the_page_is_compressed_for_those_who_take_that() {
+    let node = Server::start(&[]);
+    let mut bytes = 0;
+    for (path, file) in files(&node) {
+        assert_eq!(file.header("Content-Encoding"), None, "{path}");
+        let gzip = [("Accept-Encoding", "gzip, deflate, br")];
+        let small = node.client().request("GET", &path, &gzip, b"").expect(200);
+        assert_eq!(small.header("Content-Encoding"), Some("gzip"), "{path}");
+        assert_eq!(small.header("Vary"), Some("Accept-Encoding"), "{path}");
+        assert_ne!(small.header("ETag"), file.header("ETag"), "{path}");
+        assert!(
+            small.body.starts_with(b"\x1f\x8b") && small.body.len() < file.body.len(),
+            "{path}"
+        );
+        bytes += small.body.len();
+    }
+    assert!(bytes < 70_000, "the page weighs {bytes} bytes in gzip");
 }
 
 #[test]

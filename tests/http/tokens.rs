@@ -228,7 +228,7 @@ impl Row {
 }
 
 /// All routes of a primary that has the key `k`, each by every method that it takes but HEAD, which is as GET.
-const TABLE: [Row; 40] = [
+const TABLE: [Row; 43] = [
     row("GET", "/", OPEN),
     row("GET", "/page/{file}", OPEN).at("/page/app.js"),
     row("GET", "/docs", OPEN),
@@ -245,6 +245,9 @@ const TABLE: [Row; 40] = [
     row("GET", "/stats", READS),
     row("GET", "/history", READS),
     row("GET", "/metrics", READS),
+    row("GET", "/slow", READS),
+    row("GET", "/nodes", READS),
+    row("GET", "/diverged", rules(200)),
     row("GET", "/watch", READS).at("/watch?wait=0"),
     row("GET", "/kv/", READS),
     row("GET", "/kv/", READS)
