@@ -16,7 +16,7 @@ from report import Section, Target
 from setup import Setup
 
 FIRST_CHART_MS_MAX = 500.0
-WEIGHT_KB_MAX = 80.0
+WEIGHT_KB_MAX = 100.0
 CPU_PERCENT_MAX = 1.0
 
 WATCHED_SECONDS = 30.0
