@@ -461,8 +461,25 @@ fn what_is_typed_is_never_lost_and_what_is_saved_is_what_was_typed() {
     browser.check_console();
 }
 
-/// By the keyboard alone: search, choose, edit, delete.
-fn by_the_keyboard(browser: &mut Browser) {
+#[test]
+fn several_keys_are_chosen_moved_in_and_out_and_changed_by_the_keyboard() {
+    let node = Server::start(&[]);
+    for number in 0..6 {
+        put(&node, &format!("many:{number}"), b"some text");
+    }
+    put(&node, "visits", b"41");
+    let Some(mut browser) = at(&node, "several_keys_are_chosen", "#explorer?key=absent") else {
+        return;
+    };
+    for said in ["400", "404", "412"] {
+        browser.expect(said);
+    }
+    // A key that is missing is named, and made.
+    browser.until_text("#entry-key", "absent");
+    browser.click("#create");
+    browser.until("document.querySelector('dialog [name=key]').value === 'absent'");
+    browser.press("Cancel");
+    // By the keyboard alone: search, choose, edit, delete.
     browser.run("document.body.focus(); document.activeElement.blur()");
     browser.type_keys("/");
     browser.until("document.activeElement.id === 'prefix'");
@@ -481,10 +498,7 @@ fn by_the_keyboard(browser: &mut Browser) {
     browser.type_keys("\u{e017}"); // Delete
     browser.until_text(".toast", "Deleted");
     browser.until_text("#keys-line", "5 keys");
-}
-
-/// Some keys are chosen: they get a deadline, are exported, and are deleted.
-fn some_of_them(browser: &mut Browser, node: &Server) {
+    // Some of them: a deadline, an export, an end.
     browser.run("document.getElementById('keys').focus()");
     for key in [keys::HOME, " ", keys::DOWN, " "] {
         browser.type_keys(key);
@@ -509,11 +523,8 @@ fn some_of_them(browser: &mut Browser, node: &Server) {
     browser.click("#delete-chosen");
     browser.press("Delete");
     browser.until_text(".toast", "Deleted 1 key.");
-    assert!(value(node, "many:1").is_none());
-}
-
-/// A file of lines comes in, with a report of those that do not.
-fn a_file_of_lines(browser: &mut Browser, node: &Server) {
+    assert!(value(&node, "many:1").is_none());
+    // A file of lines comes in, with a report of those that do not.
     let lines = "{\"key\":\"in:1\",\"value\":\"one\"}\n{\"key\":\"in:2\",\"value\":{\"a\":1}}\nno json\n{\"key\":\"\",\"value\":\"x\"}\n";
     let path = browser.downloads().join("in.jsonl");
     std::fs::write(&path, lines).unwrap();
@@ -523,31 +534,13 @@ fn a_file_of_lines(browser: &mut Browser, node: &Server) {
     browser.until_text("#import-report", "Line 3: it is no JSON");
     browser.until_text("#import-report", "Line 4:");
     browser.press("Close");
-    assert_eq!(value(node, "in:2").unwrap(), br#"{"a":1}"#);
+    assert_eq!(value(&node, "in:2").unwrap(), br#"{"a":1}"#);
+    counts_renames_and_folds(&browser, &node);
+    browser.check_console();
 }
 
-#[test]
-fn several_keys_are_chosen_moved_in_and_out_and_changed_by_the_keyboard() {
-    let node = Server::start(&[]);
-    for number in 0..6 {
-        put(&node, &format!("many:{number}"), b"some text");
-    }
-    put(&node, "visits", b"41");
-    let Some(mut browser) = at(&node, "several_keys_are_chosen", "#explorer?key=absent") else {
-        return;
-    };
-    for said in ["400", "404", "412"] {
-        browser.expect(said);
-    }
-    // A key that is missing is named, and made.
-    browser.until_text("#entry-key", "absent");
-    browser.click("#create");
-    browser.until("document.querySelector('dialog [name=key]').value === 'absent'");
-    browser.press("Cancel");
-    by_the_keyboard(&mut browser);
-    some_of_them(&mut browser, &node);
-    a_file_of_lines(&mut browser, &node);
-    // A number is counted by a button; a key is renamed and doubled in one step each.
+/// A number is counted by a button; a key is renamed in one step; JSON folds.
+fn counts_renames_and_folds(browser: &Browser, node: &Server) {
     browser.open(&format!("{}/#explorer?key=visits", node.url()));
     browser.click("#increment");
     browser.until_text("#value", "42");
@@ -560,7 +553,7 @@ fn several_keys_are_chosen_moved_in_and_out_and_changed_by_the_keyboard() {
     browser.press("Rename");
     browser.until_text("#entry-key", "renamed");
     assert_eq!(
-        (value(&node, "visits"), value(&node, "renamed")),
+        (value(node, "visits"), value(node, "renamed")),
         (None, Some(b"42".to_vec()))
     );
     browser.click("#expire");
@@ -575,5 +568,4 @@ fn several_keys_are_chosen_moved_in_and_out_and_changed_by_the_keyboard() {
     browser.until_text("#value", "… 1 line");
     browser.type_into("#value-search", "\"a\"");
     browser.until_text("#value .l.here", "\"a\": 1");
-    browser.check_console();
 }
