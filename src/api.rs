@@ -8,6 +8,7 @@
 mod batch;
 mod deadline;
 mod election;
+mod engine;
 mod history;
 mod replication;
 mod status;
@@ -21,6 +22,7 @@ pub(crate) use election::{
     ClusterMember, ClusterView, Elected, PATH_CLUSTER, PATH_FAILOVER, PATH_LEADER, PATH_LIVENESS, PATH_PAUSE,
     PATH_REPLICATION_ELECTION, PATH_RESUME, PATH_SWITCHOVER, Paused,
 };
+pub(crate) use engine::{EngineServer, EngineStatus, GatewayStatus, ROLE_GATEWAY};
 pub(crate) use history::{History, Samples};
 pub(crate) use replication::{
     ChunkHeader, Divergence, Follower, Forgotten, HEADER_LOG, HEADER_MIN_OFFSET, HEADER_REPLICAS,

@@ -175,6 +175,7 @@ mod client;
 mod commands;
 mod digest;
 mod election;
+mod engine;
 mod episode;
 mod escape;
 mod etcd;

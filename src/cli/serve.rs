@@ -2,6 +2,7 @@
 
 use super::choices::{Fsync, LogLevel};
 use super::cluster::Cluster;
+use super::engine::EngineFlags;
 use super::connection::{DIR_DEFAULT, ENV_DIR, ENV_LISTEN, ENV_LOG, ENV_TOKEN_FILE, LISTEN_DEFAULT};
 use super::tls::{TlsClient, TlsServer};
 use super::units::{Size, Span};
@@ -152,6 +153,11 @@ pub(crate) struct Serve {
     /// Its cluster.
     #[command(flatten)]
     pub cluster: Cluster,
+
+    /// What holds its entries, where it does not.
+    #[command(flatten)]
+    pub engine: EngineFlags,
+
     /// A name by which browsers reach the node, beside its addresses; may be given several times
     ///
     /// A node that listens on loopback and asks for no token answers requests for IP addresses, for
@@ -286,6 +292,9 @@ impl Serve {
             ));
         }
         cluster.election.check()?;
+        if self.engine.engine.is_some() {
+            self.check_gateway()?;
+        }
         if cluster.sync_reads && cluster.sync_replicas == 0 {
             return Err("--sync-reads waits for replicas; say for how many with --sync-replicas".to_owned());
         }
@@ -301,6 +310,21 @@ impl Serve {
                     self.max_value
                 ));
             }
+        }
+        Ok(())
+    }
+
+    /// What a gateway cannot be.
+    fn check_gateway(&self) -> Result<(), String> {
+        if self.cluster.election.etcd.is_some() {
+            return Err("--etcd decides which node is primary, and a gateway is none; leave out one of --etcd and --engine"
+                .to_owned());
+        }
+        if self.cluster.sync_reads {
+            return Err("--sync-reads is for nodes; an engine does not say what its replicas have read".to_owned());
+        }
+        if self.engine.engine_timeout.0.is_zero() {
+            return Err("--engine-timeout leaves the engine no time; give it at least 1ms".to_owned());
         }
         Ok(())
     }

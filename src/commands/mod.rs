@@ -7,7 +7,7 @@
 //! | --- | --- |
 //! | `dispatch`, `error`, `exit` | from what was typed to a command, and from its error to a message and a status |
 //! | `connect` | the client that flags and environment describe, and its token |
-//! | `serve`, `options`, `coordinator`, `reload`, `service`, `signals`, `logging` | a node: its parts, how it is started, reloaded and ended |
+//! | `serve`, `gateway`, `options`, `coordinator`, `reload`, `service`, `signals`, `logging` | a node: its parts, how it is started, reloaded and ended |
 //! | `get`, `set`, `del`, `exists`, `incr`, `deadline`, `list`, `batch`, `watch`, `shell` | keys and values |
 //! | `status`, `ping`, `compact`, `promote`, `forget`, `cluster`, `switchover`, `pause` | a node that runs, and its cluster |
 //! | `check`, `log`, `reapply`, `backup` | a data directory, and copies of it |
@@ -31,6 +31,7 @@ mod exists;
 mod exit;
 mod export;
 mod forget;
+mod gateway;
 mod get;
 mod import;
 mod incr;

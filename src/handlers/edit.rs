@@ -30,7 +30,7 @@ pub(crate) fn patch(
         Patch::Deadline(deadline) => {
             let written = session
                 .set_deadline(key, *deadline, precondition)
-                .map_err(Problem::of_denied)?
+                .map_err(Problem::of_refused)?
                 .map_err(|error| Problem::of_write(error, precondition.wants_present()))?;
             return Ok(kv::written_reply(session, key, written, scratch));
         }
@@ -46,7 +46,7 @@ pub(crate) fn patch(
         .edit(key, edit, deadline, precondition, &mut |bytes| {
             room.take(body.len() + bytes).is_ok()
         })
-        .map_err(Problem::of_denied)?
+        .map_err(Problem::of_refused)?
         .map_err(|error| match error {
             WriteError::Missing if wants_initial && !precondition.wants_present() => Problem::new(
                 problem::NO_KEY,

@@ -15,9 +15,9 @@ use crate::http::problem::{self, Problem};
 use crate::http::request::Head;
 use crate::http::response::{Body, Media, Reply, push_json, push_json_string};
 use crate::http::target;
-use crate::node::{Ahead, Cursor, CursorError, Found, LISTER_BYTES, Lister, Mode};
+use crate::node::{Ahead, CursorError, Found, LISTER_BYTES, Mode};
 use crate::pair::Pair;
-use crate::session::Session;
+use crate::session::{Cursor, DeletionError, Lister, Session};
 use std::borrow::Cow;
 use std::io;
 use tiny_http::StatusCode;
@@ -90,7 +90,7 @@ pub(crate) fn list<'a>(session: Session<'a>, head: &Head<'_>) -> Result<Answer<'
     };
     let cursor = cursor
         .map(|cursor| {
-            Cursor::decode(&cursor).ok_or_else(|| {
+            session.cursor(&cursor).ok_or_else(|| {
                 Problem::new(
                     problem::BAD_QUERY,
                     "invalid cursor: it is not one that this node gave",
@@ -160,8 +160,10 @@ fn send_list(
     let (mut passed_over, mut steps) = (0, 0);
     let next = loop {
         let has_searched = passed_over >= PASSED_OVER_MAX || steps >= MATCH_STEPS_MAX;
-        let is_full = items == limit || value_bytes >= PAGE_BYTES_MAX || has_searched;
-        match lister.look(large_bytes) {
+        let is_long = items >= limit || value_bytes >= PAGE_BYTES_MAX || has_searched;
+        let is_full = is_long && lister.may_pause();
+        let ahead = lister.look(large_bytes);
+        match ahead.map_err(|error| Aborted::Unacknowledged(Problem::of_engine(error)))? {
             Ahead::End => break None,
             Ahead::Entry | Ahead::Large(_) if is_full => break lister.cursor(),
             Ahead::Nothing => {
@@ -208,7 +210,7 @@ fn send_list(
         }
     };
     sink.buffer().extend_from_slice(b"],\"cursor\":");
-    push_json(sink.buffer(), &next.map(Cursor::encode));
+    push_json(sink.buffer(), &next.as_ref().map(Cursor::encode));
     sink.buffer().push(b'}');
     Ok(())
 }
@@ -265,12 +267,15 @@ pub(crate) fn delete(
     let mut answer = api::Deleted::default();
     let mut offset = None;
     if is_dry_run {
-        answer.would_delete = Some(session.count_prefix(&prefix).map_err(Problem::of_denied)?);
+        answer.would_delete = Some(session.count_prefix(&prefix).map_err(Problem::of_refused)?);
     } else {
         let swept = session
             .delete_prefix(&prefix)
             .map_err(Problem::of_denied)?
-            .map_err(|partly| Problem::of_refusal(&partly.refusal).deleted(partly.done.keys))?;
+            .map_err(|(keys, error)| match error {
+                DeletionError::Node(refusal) => Problem::of_refusal(&refusal).deleted(keys),
+                DeletionError::Engine(error) => Problem::of_engine(error).deleted(keys),
+            })?;
         answer.deleted = swept.keys;
         offset = swept.offset;
     }

@@ -7,6 +7,7 @@
 
 use super::context::{Context, Scratch};
 use super::status::resident_bytes;
+use crate::engine::{Engine, Report, ServerReport};
 use crate::histogram::Counts;
 use crate::http::problem::Problem;
 use crate::http::request::Head;
@@ -37,9 +38,14 @@ pub(crate) fn get(context: &Context<'_>, head: &Head<'_>, scratch: &mut Scratch)
         let help = "How often the file of tokens was read anew.";
         reloads(&mut families, "token_reloads_total", help, tokens.reloads());
     }
-    store(&mut families, context.node);
-    log(&mut families, context.node);
-    replication(&mut families, context.node);
+    match context.engine {
+        Engine::Embedded(node) => {
+            store(&mut families, node);
+            log(&mut families, node);
+            replication(&mut families, node);
+        }
+        Engine::Redis(gateway) => engine(&mut families, &gateway.report()),
+    }
     TextEncoder::new()
         .encode(&families.0, &mut scratch.body)
         .expect("every family has a name and a metric, and a vector takes all");
@@ -141,7 +147,10 @@ fn process(families: &mut Families, context: &Context<'_>) {
         MetricType::GAUGE,
         vec![gauge(&build, 1.0)],
     );
-    let started = wall::since_epoch().saturating_sub(context.node.status().uptime);
+    let started = wall::since_epoch().saturating_sub(match context.engine {
+        Engine::Embedded(node) => node.status().uptime,
+        Engine::Redis(gateway) => gateway.uptime(),
+    });
     families.gauge(
         "start_time_seconds",
         "When the node was started, in seconds since the Unix epoch.",
@@ -270,6 +279,50 @@ fn store(families: &mut Families, node: &Node) {
             .map(|(operation, count)| counter(&[("operation", operation)], count))
             .into(),
     );
+}
+
+/// The engine's servers, as they were looked at last.
+fn engine(families: &mut Families, report: &Report) {
+    let ready = if report.unready().is_none() { 1.0 } else { 0.0 };
+    families.gauge("engine_ready", "1 while all slots of the engine are served.", ready);
+    families.gauge(
+        "engine_slots_uncovered",
+        "Slots of the engine that no server has which answers.",
+        report.slots_uncovered as f64,
+    );
+    let mut each = |name: &str, help: &str, kind: MetricType, of: &dyn Fn(&ServerReport) -> Option<u64>| {
+        let metrics = report.servers.iter().filter_map(|server| {
+            let labels = [("server", server.address.as_str()), ("role", server.role())];
+            let value = of(server)?;
+            Some(match kind {
+                MetricType::COUNTER => counter(&labels, value),
+                _ => gauge(&labels, value as f64),
+            })
+        });
+        families.push(name, help, kind, metrics.collect());
+    };
+    let known = |of: fn(&ServerReport) -> u64| move |server: &ServerReport| server.error.is_none().then(|| of(server));
+    let gauges: [(&str, &str, fn(&ServerReport) -> u64); 3] = [
+        ("engine_slots", "Slots that a server of the engine has.", |server| server.slots as u64),
+        ("engine_keys", "Keys that a server of the engine has.", |server| server.keys),
+        ("engine_memory_bytes", "Memory that a server of the engine uses.", |server| server.used_bytes),
+    ];
+    each("engine_up", "1 where a server of the engine answers.", MetricType::GAUGE, &|server| {
+        Some(u64::from(server.error.is_none()))
+    });
+    for (name, help, of) in gauges {
+        each(name, help, MetricType::GAUGE, &known(of));
+    }
+    let counters: [(&str, &str, fn(&ServerReport) -> u64); 5] = [
+        ("engine_hits_total", "Reads of a server of the engine that found their key.", |server| server.hits),
+        ("engine_misses_total", "Reads of a server of the engine that found no key.", |server| server.misses),
+        ("engine_evictions_total", "Keys that a server of the engine has evicted.", |server| server.evictions),
+        ("engine_expiries_total", "Keys that have expired in a server of the engine.", |server| server.expiries),
+        ("engine_errors_total", "Commands that a server of the engine has answered with an error.", |server| server.errors),
+    ];
+    for (name, help, of) in counters {
+        each(name, help, MetricType::COUNTER, &known(of));
+    }
 }
 
 fn log(families: &mut Families, node: &Node) {

@@ -8,6 +8,7 @@
 //! | `consistency` | what a request asks of the node's place in its cluster |
 //! | `kv`, `edit`, `keys`, `batch`, `watch` | the data |
 //! | `compact`, `backup`, `replication`, `election`, `status`, `metrics`, `page` | the node |
+//! | `engine_status` | what another engine is like, where one holds the entries |
 //! | `body`, `entry_fields`, `deadline`, `conditions` | JSON bodies, and the fields of an entry in them; times to live; entity tags |
 //! | `glob` | patterns of keys |
 //! | `stream`, `sink`, `out`, `connection_handle` | answers that wait, answers that are sent while they are made, what they are written into, and the connection that they go to |
@@ -27,6 +28,7 @@ mod deadline;
 pub(crate) mod dispatch;
 mod edit;
 mod election;
+mod engine_status;
 mod entry_fields;
 mod failure;
 #[cfg(any(test, fuzzing))]

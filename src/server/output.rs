@@ -170,7 +170,7 @@ impl Output {
     /// many bytes that was; the rest is for [`Output::send_rest`].
     pub(crate) fn send(
         &mut self,
-        node: &Node,
+        node: Option<&Node>,
         observer: &Observer,
         peer: &Peer,
         go_on: impl Fn() -> bool,
@@ -179,7 +179,7 @@ impl Output {
             return Ok(0);
         }
         // Offsets grow along a connection, as its requests are handled one after the other.
-        if let Some(last) = self.unacknowledged.last() {
+        if let (Some(last), Some(node)) = (self.unacknowledged.last(), node) {
             let begun = Instant::now();
             let waited = node.wait(last.offset);
             let has_log = Instant::now();

@@ -4,6 +4,7 @@ use crate::auth::Tokens;
 use crate::http::{Hosts, Limits};
 use crate::net::Endpoint;
 use crate::net::Stopper;
+use crate::engine::Engine;
 use crate::node::{self, Node};
 use crate::server::{Error, Options, Server};
 use crate::store;
@@ -82,7 +83,7 @@ impl Fixture {
         let stopper = server.stopper();
         let thread = {
             let node = Arc::clone(&node);
-            std::thread::spawn(move || server.run(&node, grace))
+            std::thread::spawn(move || server.run(Engine::Embedded(&node), grace))
         };
         Fixture {
             address,
