@@ -22,7 +22,7 @@ pub(crate) use election::{
     ClusterMember, ClusterView, Elected, PATH_CLUSTER, PATH_FAILOVER, PATH_LEADER, PATH_LIVENESS, PATH_PAUSE,
     PATH_REPLICATION_ELECTION, PATH_RESUME, PATH_SWITCHOVER, Paused,
 };
-pub(crate) use engine::{EngineServer, EngineStatus, GatewayStatus, ROLE_GATEWAY};
+pub(crate) use engine::{About, EngineServer, EngineStatus, GatewayStatus, HEADER_ENGINE, ROLE_GATEWAY};
 pub(crate) use history::{History, Samples};
 pub(crate) use replication::{
     ChunkHeader, Divergence, Follower, Forgotten, HEADER_LOG, HEADER_MIN_OFFSET, HEADER_REPLICAS,

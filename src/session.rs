@@ -5,12 +5,16 @@
 //!   may do what it asks for, and none knows which engine has the data.
 //! - A session checks which keys a client may use; whether it may read or write is known before, from the method.
 
+mod listing;
+
+pub(crate) use listing::{Cursor, Lister};
+
 use crate::auth::{Denied, Grant};
 use crate::engine::{self, Engine, EngineError};
 use crate::key::Key;
 use crate::node::{
-    self, AckRequirement, Ahead, BatchError, Batched, CursorError, Deadline, Edit, Edited, Found, Got, Listed, Meta,
-    Mode, PrefixDeletion, Precondition, Reads, Step, WriteError, Written,
+    self, AckRequirement, BatchError, Batched, CursorError, Deadline, Edit, Edited, Found, Got, Meta, Mode,
+    Precondition, PrefixDeletion, Reads, Step, WriteError, Written,
 };
 use crate::pair::Pair;
 use crate::wal::{Feed, FeedError, LogId, Refusal, Role};
@@ -70,75 +74,6 @@ pub(crate) enum DeletionError {
     Node(Refusal),
     /// The engine did not do the rest.
     Engine(EngineError),
-}
-
-/// Where a listing continues.
-#[derive(Clone, Debug)]
-pub(crate) enum Cursor {
-    Node(node::Cursor),
-    Engine(engine::Cursor),
-}
-
-impl Cursor {
-    /// As text, for a query.
-    pub(crate) fn encode(&self) -> String {
-        match self {
-            Cursor::Node(cursor) => cursor.encode(),
-            Cursor::Engine(cursor) => cursor.encode(),
-        }
-    }
-}
-
-/// A listing.
-pub(crate) enum Lister<'a> {
-    Node(node::Lister<'a>),
-    Engine(Box<engine::Lister<'a>>),
-}
-
-impl Lister<'_> {
-    /// As [`node::Lister::look`].
-    pub(crate) fn look(&mut self, large_bytes_max: usize) -> Result<Ahead, EngineError> {
-        match self {
-            Lister::Node(lister) => Ok(lister.look(large_bytes_max)),
-            Lister::Engine(lister) => lister.look(large_bytes_max),
-        }
-    }
-
-    /// As [`node::Lister::next`].
-    #[allow(
-        clippy::should_implement_trait,
-        reason = "lends from its buffer, which Iterator cannot"
-    )]
-    pub(crate) fn next(&mut self) -> Option<Listed<'_>> {
-        match self {
-            Lister::Node(lister) => lister.next(),
-            Lister::Engine(lister) => lister.next(),
-        }
-    }
-
-    /// Whether a page may end here.
-    pub(crate) fn may_pause(&self) -> bool {
-        match self {
-            Lister::Node(_) => true,
-            Lister::Engine(lister) => lister.may_pause(),
-        }
-    }
-
-    /// As [`node::Lister::cursor`].
-    pub(crate) fn cursor(&self) -> Option<Cursor> {
-        match self {
-            Lister::Node(lister) => lister.cursor().map(Cursor::Node),
-            Lister::Engine(lister) => Some(Cursor::Engine(lister.cursor())),
-        }
-    }
-
-    /// As [`node::Lister::give_back`].
-    pub(crate) fn give_back(&mut self) {
-        match self {
-            Lister::Node(lister) => lister.give_back(),
-            Lister::Engine(lister) => lister.give_back(),
-        }
-    }
 }
 
 impl<'a> Session<'a> {

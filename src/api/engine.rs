@@ -1,10 +1,13 @@
 //! The JSON that says how a gateway and its engine are: `GET /status` of a gateway.
 
-use super::{StatusLimits, TlsStatus, TokensStatus};
+use super::{Status, StatusLimits, TlsStatus, TokensStatus};
 use serde::{Deserialize, Serialize};
 
 /// The role of a process whose entries another engine holds.
 pub(crate) const ROLE_GATEWAY: &str = "gateway";
+
+/// What has a write, where the process that answers does not hold its entries itself.
+pub(crate) const HEADER_ENGINE: &str = "Pykv-Engine";
 
 /// How a gateway is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -78,4 +81,32 @@ pub(crate) struct EngineServer {
     pub replicas: u64,
     /// Why it could not be looked at; null where it could.
     pub error: Option<String>,
+}
+
+/// How a process is, whoever holds its entries.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum About {
+    /// It holds them itself.
+    Node(Box<Status>),
+    /// Another engine does.
+    Gateway(Box<GatewayStatus>),
+}
+
+impl About {
+    /// What requests may bring.
+    pub(crate) fn limits(&self) -> &StatusLimits {
+        match self {
+            About::Node(status) => &status.limits,
+            About::Gateway(status) => &status.limits,
+        }
+    }
+
+    /// The node, where it holds its entries itself.
+    pub(crate) fn node(&self) -> Option<&Status> {
+        match self {
+            About::Node(status) => Some(status),
+            About::Gateway(_) => None,
+        }
+    }
 }

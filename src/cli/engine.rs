@@ -1,5 +1,6 @@
 //! The flags of a gateway: which engine holds the entries.
 
+use super::cluster::Cluster;
 use super::units::Span;
 use super::values::connections;
 use crate::engine::EngineUrl;
@@ -34,4 +35,24 @@ pub(crate) struct EngineFlags {
     /// [default: the variables PYKV_ENGINE_PASSWORD and PYKV_ENGINE_USER]
     #[arg(long, value_name = "FILE", requires = "engine")]
     pub engine_auth_file: Option<PathBuf>,
+}
+
+impl EngineFlags {
+    /// What a gateway cannot be.
+    pub(super) fn check(&self, cluster: &Cluster) -> Result<(), String> {
+        let why = match &self.engine {
+            None => return Ok(()),
+            Some(_) if cluster.election.etcd.is_some() => {
+                "--etcd decides which node is primary, and a gateway is none; leave out one of --etcd and --engine"
+            }
+            Some(_) if cluster.sync_reads => {
+                "--sync-reads is for nodes: an engine does not say what its replicas have shown"
+            }
+            Some(_) if self.engine_timeout.0.is_zero() => {
+                "--engine-timeout leaves the engine no time; give it at least 1ms"
+            }
+            Some(_) => return Ok(()),
+        };
+        Err(why.to_owned())
+    }
 }

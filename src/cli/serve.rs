@@ -2,8 +2,8 @@
 
 use super::choices::{Fsync, LogLevel};
 use super::cluster::Cluster;
-use super::engine::EngineFlags;
 use super::connection::{DIR_DEFAULT, ENV_DIR, ENV_LISTEN, ENV_LOG, ENV_TOKEN_FILE, LISTEN_DEFAULT};
+use super::engine::EngineFlags;
 use super::tls::{TlsClient, TlsServer};
 use super::units::{Size, Span};
 use super::values::{
@@ -292,9 +292,7 @@ impl Serve {
             ));
         }
         cluster.election.check()?;
-        if self.engine.engine.is_some() {
-            self.check_gateway()?;
-        }
+        self.engine.check(cluster)?;
         if cluster.sync_reads && cluster.sync_replicas == 0 {
             return Err("--sync-reads waits for replicas; say for how many with --sync-replicas".to_owned());
         }
@@ -310,21 +308,6 @@ impl Serve {
                     self.max_value
                 ));
             }
-        }
-        Ok(())
-    }
-
-    /// What a gateway cannot be.
-    fn check_gateway(&self) -> Result<(), String> {
-        if self.cluster.election.etcd.is_some() {
-            return Err("--etcd decides which node is primary, and a gateway is none; leave out one of --etcd and --engine"
-                .to_owned());
-        }
-        if self.cluster.sync_reads {
-            return Err("--sync-reads is for nodes; an engine does not say what its replicas have read".to_owned());
-        }
-        if self.engine.engine_timeout.0.is_zero() {
-            return Err("--engine-timeout leaves the engine no time; give it at least 1ms".to_owned());
         }
         Ok(())
     }

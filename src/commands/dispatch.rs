@@ -2,8 +2,8 @@
 
 use super::{
     Error, backup, batch, check, cluster, compact, completions, deadline, del, exists, export, forget, get,
-    import, incr, list, log, pause, ping, promote, reapply, serve, service, set, shell, status, switchover,
-    token, watch,
+    import, incr, list, log, mirror, pause, ping, promote, reapply, serve, service, set, shell, status,
+    switchover, token, watch,
 };
 use crate::cli::{Cli, Command};
 
@@ -38,6 +38,7 @@ pub(super) fn dispatch(cli: Cli) -> Result<(), Error> {
         Command::Batch(args) => batch::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Import(args) => import::run(&args),
+        Command::Mirror(args) => mirror::run(&args),
         Command::Shell(args) => shell::run(&args),
         Command::Watch(args) => watch::run(&args),
         Command::Ping(args) => ping::run(&args),

@@ -111,9 +111,8 @@ fn login(flags: &EngineFlags) -> Result<(Option<String>, Option<String>), Error>
 /// What is trusted of the engine, and shown to it. The files are held against each other first, as for other nodes.
 fn tls(flags: &TlsClient) -> Result<DialTls, Error> {
     drop(super::trust(flags)?);
-    let read = |path: &Path| {
-        text::read_file("a file of certificates", path, FILE_BYTES_MAX).map(String::into_bytes)
-    };
+    let read =
+        |path: &Path| text::read_file("a file of certificates", path, FILE_BYTES_MAX).map(String::into_bytes);
     let ca = flags.tls_ca.as_deref().map(read).transpose()?;
     let identity = match flags.identity() {
         Some((certificate, key)) => Some((read(certificate)?, read(key)?)),

@@ -12,6 +12,7 @@
 //! | `status`, `ping`, `compact`, `promote`, `forget`, `cluster`, `switchover`, `pause` | a node that runs, and its cluster |
 //! | `check`, `log`, `reapply`, `backup` | a data directory, and copies of it |
 //! | `export`, `import`, `lines`, `progress` | many entries as lines, and how far they are |
+//! | `mirror` | one node copied to another, and followed |
 //! | `output`, `text`, `terminal`, `quotes` | files that are written and read; what a terminal is shown |
 //! | `token`, `completions` | what needs no node |
 
@@ -39,6 +40,7 @@ mod lines;
 mod list;
 mod log;
 mod logging;
+mod mirror;
 mod options;
 mod output;
 mod pause;
@@ -64,7 +66,7 @@ mod watch;
 pub use import::fuzz_line as fuzz_import_line;
 
 use crate::{client, escape};
-use connect::{connect, token_file, token_text_of_file, trust};
+use connect::{connect, token_file, token_of_file_or_environment, token_text_of_file, trust};
 use error::{Error, is_missing, missing_or, of_file};
 use rustix::fs::OFlags;
 use std::io::{self, Write};

@@ -253,7 +253,9 @@ fn serve(
         let served = start_reloads(scope, args, server, signals, Some(node)).and_then(|()| {
             announce(server);
             service::serve(node, || {
-                server.run(Engine::Embedded(node), args.shutdown_grace.0).map_err(Error::Listen)
+                server
+                    .run(Engine::Embedded(node), args.shutdown_grace.0)
+                    .map_err(Error::Listen)
             })?
         });
         replication.stop();

@@ -64,7 +64,14 @@ mod tests {
         assert_eq!(url.seeds, ["a:7000", "[::1]:7001", "c:6379"]);
         assert_eq!(url.to_string(), "redis://a:7000,[::1]:7001,c:6379");
         assert!("rediss://a".parse::<EngineUrl>().unwrap().is_tls);
-        for wrong in ["a:7000", "http://a", "redis://", "redis://a,,b", "redis://a/0", "redis://a:x"] {
+        for wrong in [
+            "a:7000",
+            "http://a",
+            "redis://",
+            "redis://a,,b",
+            "redis://a/0",
+            "redis://a:x",
+        ] {
             assert!(wrong.parse::<EngineUrl>().is_err(), "{wrong}");
         }
         let with_password = "redis://me:secret@a".parse::<EngineUrl>().unwrap_err();

@@ -51,7 +51,10 @@ impl fmt::Display for EngineError {
                  {{user:7}}:name and {{user:7}}:mail"
             ),
             EngineError::NotReplicated { wanted, reached } => {
-                write!(f, "{reached} of {wanted} replicas have it; the engine's master keeps it")
+                write!(
+                    f,
+                    "{reached} of {wanted} replicas have it; the engine's master keeps it"
+                )
             }
             EngineError::NoRoom => f.write_str("there is no room for the values that it reads"),
             EngineError::NoOrder => f.write_str("the engine does not order its changes"),
@@ -126,4 +129,14 @@ pub(super) fn words(error: &RedisError) -> String {
 /// What is said once the time is over.
 pub(super) fn in_time(limit: Duration, last: &str) -> EngineError {
     EngineError::Unavailable(format!("not within {} s: {last}", limit.as_secs_f32()))
+}
+
+/// An answer that no engine of a version that is known gives.
+pub(super) fn unexpected(answer: Option<&redis::Value>) -> EngineError {
+    match answer {
+        Some(redis::Value::ServerError(error)) => {
+            EngineError::Refused(words(&RedisError::from(error.clone())))
+        }
+        _ => EngineError::Refused("it answered something else than was asked for".to_owned()),
+    }
 }

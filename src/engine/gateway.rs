@@ -13,7 +13,7 @@
 //! clock. Counters in keys of the engine were not taken: a failover sets them back with the data, and then they give the
 //! same versions again for certain.
 
-use super::error::EngineError;
+use super::error::{EngineError, unexpected};
 use super::layout::{self, VERSION_MAX};
 use super::pool::Dial;
 use super::report::Report;
@@ -22,13 +22,11 @@ use super::script;
 use super::slots::slot_of;
 use crate::key::Key;
 use crate::node::{
-    AckRequirement, BatchError, Batched, Deadline, Edit, Edited, Found, Got, Meta, Mode, Outcome, Precondition,
-    Reads, Step, WriteError, Written,
+    AckRequirement, Deadline, Edit, Edited, Found, Got, Meta, Mode, Precondition, WriteError, Written,
 };
 use crate::pair::Pair;
 use crate::wall;
 use redis::Value;
-use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -54,14 +52,14 @@ pub(crate) struct GatewayOptions {
 pub(crate) struct Gateway {
     pub(super) routing: Routing,
     pub(super) report: Mutex<Report>,
-    options: GatewayOptions,
+    pub(super) options: GatewayOptions,
     /// The greatest version that was seen.
     seen: AtomicU64,
     opened: std::time::Instant,
 }
 
 /// What a change came to, and how many replicas have it where some were asked for.
-type Changed<T> = (T, Option<usize>);
+pub(super) type Changed<T> = (T, Option<usize>);
 
 impl Gateway {
     /// A gateway to an engine that may be reached later.
@@ -229,92 +227,6 @@ impl Gateway {
         }))
     }
 
-    /// All steps or none, in their order. Their keys are in one slot.
-    pub(crate) fn batch(
-        &self,
-        steps: &[Step<'_>],
-        reads: Reads<'_>,
-        sync: AckRequirement,
-    ) -> Result<Result<Changed<Batched>, BatchError>, EngineError> {
-        let mut keys: Vec<&[u8]> = Vec::new();
-        let mut places = HashMap::new();
-        let mut numbered = Vec::with_capacity(steps.len());
-        for step in steps {
-            let key = step.key().as_bytes();
-            let place = *places.entry(key).or_insert_with(|| {
-                keys.push(key);
-                keys.len()
-            });
-            numbered.push((place, script::Step::of(step)));
-        }
-        let slot = keys.first().map_or(0, |key| slot_of(key));
-        if self.routing.is_cluster()
-            && let Some(other) = keys.iter().find(|key| slot_of(key) != slot)
-        {
-            let text = |key: &[u8]| String::from_utf8_lossy(key).into_owned();
-            let first = keys.first().map_or_else(String::new, |key| text(key));
-            return Err(EngineError::CrossSlot {
-                keys: [first, text(other)],
-            });
-        }
-        for (index, step) in steps.iter().enumerate() {
-            if let Step::Set { value, .. } = step
-                && value.len() > self.options.value_bytes_max
-            {
-                let error = self.too_large();
-                return Ok(Err(BatchError::Step { index, error }));
-            }
-        }
-        // Room for what is read is taken before anything is done; how much that is, is known once it is.
-        let gets = steps
-            .iter()
-            .filter(|step| matches!(step, Step::Get { .. }))
-            .count();
-        let changes = gets < steps.len();
-        let read_max = reads.bytes_max.min(gets.saturating_mul(self.options.value_bytes_max));
-        if gets > 0 && changes && !(reads.room)(read_max) {
-            return Err(EngineError::NoRoom);
-        }
-        let call = script::Call {
-            keys: &keys,
-            steps: &numbered,
-            value_bytes_max: self.options.value_bytes_max,
-            read_bytes_max: read_max,
-        };
-        let (answer, replicas) = match self.call(slot, &call, sync, changes)? {
-            Ok(answered) => answered,
-            Err((index, error)) => return Ok(Err(BatchError::Step { index, error })),
-        };
-        let read_bytes = answer.iter().map(script::Answered::value_bytes).sum();
-        if !changes && !(reads.room)(read_bytes) {
-            return Err(EngineError::NoRoom);
-        }
-        let mut outcomes = Vec::with_capacity(steps.len());
-        for (step, answered) in steps.iter().zip(answer) {
-            outcomes.push(self.outcome(step, answered)?);
-        }
-        let offset = None;
-        Ok(Ok((Batched { outcomes, offset }, replicas)))
-    }
-
-    fn outcome(&self, step: &Step<'_>, answered: script::Answered) -> Result<Outcome, EngineError> {
-        let outcome = match step {
-            Step::Get { key } => match answered {
-                script::Answered::Absent => Some(Outcome::Got(None)),
-                script::Answered::Passed(found) => Some(Outcome::Passed(found)),
-                script::Answered::Kept(kept) => {
-                    let (found, value) = layout::decode(&kept).ok_or(EngineError::Foreign)?;
-                    Some(Outcome::Got(Some((Pair::new(key.as_bytes(), value), found))))
-                }
-                script::Answered::Written { .. } | script::Answered::Deleted => None,
-            },
-            Step::Set { .. } => answered.written().map(Outcome::Set),
-            Step::Edit { .. } => answered.edited().map(Outcome::Edited),
-            Step::Delete { .. } => answered.deleted().map(Outcome::Deleted),
-        };
-        outcome.ok_or_else(|| unexpected(None))
-    }
-
     /// One step of one key.
     fn one<T>(
         &self,
@@ -340,8 +252,11 @@ impl Gateway {
     }
 
     /// Runs the script, and waits for replicas where that is asked for. The inner error names the step at fault.
-    #[allow(clippy::type_complexity, reason = "what went wrong where, and what came of each step")]
-    fn call(
+    #[allow(
+        clippy::type_complexity,
+        reason = "what went wrong where, and what came of each step"
+    )]
+    pub(super) fn call(
         &self,
         slot: u16,
         call: &script::Call<'_>,
@@ -410,20 +325,9 @@ impl Gateway {
         }
     }
 
-    fn too_large(&self) -> WriteError {
+    pub(super) fn too_large(&self) -> WriteError {
         WriteError::TooLarge {
             bytes_max: self.options.value_bytes_max as u64,
         }
     }
 }
-
-/// An answer that no engine of a version that is known gives.
-pub(super) fn unexpected(answer: Option<&Value>) -> EngineError {
-    match answer {
-        Some(Value::ServerError(error)) => {
-            EngineError::Refused(super::error::words(&redis::RedisError::from(error.clone())))
-        }
-        _ => EngineError::Refused("it answered something else than was asked for".to_owned()),
-    }
-}
-

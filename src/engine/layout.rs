@@ -43,7 +43,10 @@ mod tests {
     fn the_layout_is_the_one_that_is_written_down() {
         let kept = b"\xffpk1\x00\x00\x00\x00\x00\x00\x01\x02\x00\x00\x00\x00\x00\x00\x00\x00value";
         let (found, value) = decode(kept).unwrap();
-        assert_eq!((found.version, found.deadline_ms, value), (258, None, &b"value"[..]));
+        assert_eq!(
+            (found.version, found.deadline_ms, value),
+            (258, None, &b"value"[..])
+        );
         assert_eq!(decode(&kept[..20]).map(|(_, value)| value), Some(&b""[..]));
         for foreign in [&kept[..19], &b"value"[..], b"", &[0xff; 40]] {
             assert!(decode(foreign).is_none());

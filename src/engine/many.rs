@@ -1,7 +1,7 @@
 //! Many keys at once, for lists and for what is deleted under a prefix.
 
-use super::error::EngineError;
-use super::gateway::{Gateway, unexpected};
+use super::error::{EngineError, unexpected};
+use super::gateway::Gateway;
 use super::layout::HEADER_BYTES;
 use super::routing::Request;
 use super::scan::Sized;
@@ -85,15 +85,14 @@ impl Gateway {
             let together: Vec<Cmd> = places.iter().flat_map(|place| commands(key(*place))).collect();
             let answered = match address {
                 None => None,
-                Some(address) => match self.routing.ask(&address, &together, self.routing.timeout()) {
-                    Ok(answered) => Some(answered),
-                    Err(_) => None,
-                },
+                Some(address) => self.routing.ask(&address, &together, self.routing.timeout()).ok(),
             };
             let mut answered = answered.unwrap_or_default().into_iter();
             for place in places {
                 let mut of_key: Vec<Value> = answered.by_ref().take(answers).collect();
-                let is_refused = of_key.iter().any(|answer| matches!(answer, Value::ServerError(_)));
+                let is_refused = of_key
+                    .iter()
+                    .any(|answer| matches!(answer, Value::ServerError(_)));
                 if is_refused || of_key.len() < answers {
                     let packed: Vec<u8> = commands(key(place))
                         .iter()
@@ -160,10 +159,12 @@ impl Gateway {
             Ok(())
         });
         let error = walked.err().or(match replicas {
-            Some(reached) if sync.is_required && reached < sync.replicas => Some(EngineError::NotReplicated {
-                wanted: sync.replicas,
-                reached,
-            }),
+            Some(reached) if sync.is_required && reached < sync.replicas => {
+                Some(EngineError::NotReplicated {
+                    wanted: sync.replicas,
+                    reached,
+                })
+            }
             _ => None,
         });
         (done, error, replicas)

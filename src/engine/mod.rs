@@ -9,38 +9,44 @@
 //! | --- | --- |
 //! | `endpoint` | the engine as the command line names it |
 //! | `layout` | how an entry is kept: one string has value, version and deadline |
-//! | `gateway` | reads and changes, and what makes a version unique |
+//! | `gateway`, `batch` | reads and changes, and what makes a version unique |
 //! | `script`, `write.lua` | the one script by which entries change: all checks, then all changes |
-//! | `scan`, `many` | lists with a cursor that outlives a reshard; many keys at once |
+//! | `scan`, `scanned`, `cursor`, `many` | lists with a cursor that outlives a reshard; many keys at once |
 //! | `routing` | from a slot to its server: redirections, what is tried again, the time limit |
 //! | `topology`, `slots` | what a cluster says of itself; slots and sets of them |
 //! | `pool` | connections to one server |
-//! | `report` | how the engine is, looked at every second |
+//! | `report`, `looking` | how the engine is, looked at every second |
 //! | `error` | why the engine did not do it |
 //!
 //! # What must hold
 //! - A change whose outcome is not known is never sent again: the answer says that it is not known.
 //! - A request holds one connection, and nothing while it waits for one.
 
+mod batch;
+mod cursor;
 mod endpoint;
 mod error;
 mod gateway;
 mod layout;
+mod looking;
 mod many;
 mod pool;
 mod report;
 mod routing;
 mod scan;
+mod scanned;
 mod script;
 mod slots;
 mod topology;
 
+pub(crate) use cursor::Cursor;
 pub(crate) use endpoint::EngineUrl;
 pub(crate) use error::EngineError;
 pub(crate) use gateway::{Gateway, GatewayOptions};
+pub(crate) use looking::Looking;
 pub(crate) use pool::{Dial, DialTls};
-pub(crate) use report::{Looking, Report, ServerReport};
-pub(crate) use scan::{Cursor, Lister};
+pub(crate) use report::{Report, ServerReport};
+pub(crate) use scan::Lister;
 
 use crate::node::Node;
 

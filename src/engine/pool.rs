@@ -106,10 +106,13 @@ impl Server {
             Some(tls) => Client::build_with_tls(
                 info,
                 TlsCertificates {
-                    client_tls: tls.identity.clone().map(|(client_cert, client_key)| ClientTlsConfig {
-                        client_cert,
-                        client_key,
-                    }),
+                    client_tls: tls
+                        .identity
+                        .clone()
+                        .map(|(client_cert, client_key)| ClientTlsConfig {
+                            client_cert,
+                            client_key,
+                        }),
                     root_cert: tls.ca.clone(),
                 },
             )?,
@@ -251,7 +254,8 @@ impl Link<'_> {
         let Some(connection) = self.connection.take() else {
             return;
         };
-        if self.timeout != self.server.timeout && connection.set_read_timeout(Some(self.server.timeout)).is_err()
+        if self.timeout != self.server.timeout
+            && connection.set_read_timeout(Some(self.server.timeout)).is_err()
         {
             return;
         }

@@ -10,8 +10,8 @@
 
 use super::error::{EngineError, Verdict, in_time, judge, words};
 use super::pool::{Dial, Link, Server};
-use super::slots::{SLOTS, Slot, SlotSet};
-use super::topology::{self, Described};
+use super::slots::{SLOTS, Slot};
+use super::topology::{Described, Description};
 use crate::resolver::Resolver;
 use redis::{Cmd, RedisError, Value};
 use std::collections::HashMap;
@@ -50,15 +50,6 @@ pub(super) struct Known {
     pub(super) is_cluster: bool,
     /// Counts how often it was asked for.
     generation: u64,
-}
-
-/// What a server has said of the engine.
-struct Description {
-    servers: Vec<Described>,
-    /// Whether it is one of several that share slots.
-    is_cluster: bool,
-    /// Which run of the server it is: another each time that it starts.
-    run: String,
 }
 
 /// See the module.
@@ -194,7 +185,12 @@ impl Routing {
         sent
     }
     /// Runs a command on a server that is named, once.
-    pub(super) fn ask(&self, address: &str, commands: &[Cmd], timeout: Duration) -> Result<Vec<Value>, String> {
+    pub(super) fn ask(
+        &self,
+        address: &str,
+        commands: &[Cmd],
+        timeout: Duration,
+    ) -> Result<Vec<Value>, String> {
         let server = self.server(address)?;
         let mut link = server.link(Instant::now() + timeout, &self.resolver)?;
         let packed: Vec<u8> = commands.iter().flat_map(Cmd::get_packed_command).collect();
@@ -287,41 +283,7 @@ impl Routing {
         let mut info = redis::cmd("INFO");
         info.arg("server").arg("replication");
         let answers = self.ask(address, &[nodes, info], timeout)?;
-        let [nodes, info] = &answers[..] else {
-            return Err(format!("{address}: it answers something else"));
-        };
-        if let Value::ServerError(error) = info {
-            return Err(format!("{address}: {}", words(&RedisError::from(error.clone()))));
-        }
-        let info = text_of(info).unwrap_or_default();
-        let run = field(&info, "run_id").unwrap_or_default().to_owned();
-        if let Some(nodes) = text_of(nodes) {
-            let servers = topology::parse(&nodes, address, self.dial.tls.is_some());
-            return match servers.is_empty() {
-                true => Err(format!("{address}: it knows no server of its cluster")),
-                false => Ok(Description {
-                    servers,
-                    is_cluster: true,
-                    run,
-                }),
-            };
-        }
-        match field(&info, "role") {
-            Some("master") => Ok(Description {
-                servers: vec![Described {
-                    id: address.to_owned(),
-                    address: address.to_owned(),
-                    is_master: true,
-                    is_myself: true,
-                    has_failed: false,
-                    slots: SlotSet::all(),
-                    migrating: Vec::new(),
-                }],
-                is_cluster: false,
-                run,
-            }),
-            _ => Err(format!("{address}: it is a replica, which takes no writes")),
-        }
+        Description::read(&answers, address, self.dial.tls.is_some())
     }
 
     /// What a server says of itself, and which run of it that is.
@@ -397,19 +359,4 @@ fn send(
 
 fn left_until(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now())
-}
-
-/// A field of `INFO`.
-pub(super) fn field<'i>(info: &'i str, name: &str) -> Option<&'i str> {
-    let mut lines = info.lines();
-    lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-}
-
-/// A text that the engine has answered.
-pub(super) fn text_of(value: &Value) -> Option<String> {
-    match value {
-        Value::BulkString(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
-        Value::SimpleString(text) | Value::VerbatimString { text, .. } => Some(text.clone()),
-        _ => None,
-    }
 }

@@ -11,20 +11,17 @@
 //!
 //! The cursor holds all of this, and no gateway anything: another gateway continues just as well.
 
+use super::cursor::{Cursor, Walk};
 use super::error::EngineError;
-use super::gateway::{Gateway, unexpected};
+use super::gateway::Gateway;
 use super::layout;
-use super::routing::text_of;
-use super::slots::{Slot, SlotSet, slot_of};
-use super::topology::Described;
+use super::scanned::{pattern_of, scanned};
+use super::slots::{SlotSet, slot_of};
 use crate::key::Key;
 use crate::node::{Ahead, Found, Listed};
 use crate::pair::Pair;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use redis::{Cmd, Value};
 use std::collections::VecDeque;
-use std::fmt;
 use std::sync::Arc;
 
 /// Keys that a step of a walk asks for, and what that grows to where few of them are like the prefix.
@@ -36,103 +33,6 @@ const SMALL_BYTES: usize = 4096;
 
 /// Keys that a page may leave for its cursor, in bytes.
 const LEFT_BYTES_MAX: usize = 2048;
-
-/// Where a listing continues.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Cursor {
-    /// Tells the prefix and the pattern from others.
-    question: u32,
-    covered: SlotSet,
-    walk: Option<Walk>,
-    /// Slots that were walked at their source, and the target where they are to be walked.
-    halves: Vec<(Slot, String)>,
-    /// Keys that were found and not given.
-    left: Vec<String>,
-}
-
-/// A walk over one master.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Walk {
-    /// The engine's name of the server.
-    server: String,
-    /// Which run of it: another one has another order of keys.
-    run: String,
-    /// Where `SCAN` continues.
-    at: u64,
-    /// What it had at the beginning, and what of that was moving.
-    slots: SlotSet,
-    moving: SlotSet,
-}
-
-impl Cursor {
-    /// From text; `None` where it is no cursor of any gateway.
-    pub(crate) fn decode(text: &str) -> Option<Cursor> {
-        let bytes = BASE64.decode(text).ok()?;
-        let text = String::from_utf8(bytes).ok()?;
-        let mut lines = text.split('\n');
-        if lines.next()? != "1" {
-            return None;
-        }
-        let question = lines.next()?.parse().ok()?;
-        let covered = SlotSet::parse(lines.next()?)?;
-        let walk = match lines.next()? {
-            "" => None,
-            walk => {
-                let mut fields = walk.split(' ');
-                Some(Walk {
-                    server: fields.next()?.to_owned(),
-                    run: fields.next()?.to_owned(),
-                    at: fields.next()?.parse().ok()?,
-                    slots: SlotSet::parse(fields.next()?)?,
-                    moving: SlotSet::parse(fields.next()?)?,
-                })
-            }
-        };
-        let halves = lines.next()?;
-        let halves = halves.split(' ').filter(|half| !half.is_empty()).map(|half| {
-            let (slot, server) = half.split_once(':')?;
-            Some((slot.parse().ok()?, server.to_owned()))
-        });
-        let halves = halves.collect::<Option<Vec<_>>>()?;
-        let left = lines.map(|key| String::from_utf8(BASE64.decode(key).ok()?).ok());
-        Some(Cursor {
-            question,
-            covered,
-            walk,
-            halves,
-            left: left.collect::<Option<Vec<_>>>()?,
-        })
-    }
-
-    /// As text, for a query.
-    pub(crate) fn encode(&self) -> String {
-        BASE64.encode(self.to_string())
-    }
-}
-
-impl fmt::Display for Cursor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "1\n{}\n{}\n", self.question, self.covered)?;
-        if let Some(walk) = &self.walk {
-            let Walk {
-                server,
-                run,
-                at,
-                slots,
-                moving,
-            } = walk;
-            write!(f, "{server} {run} {at} {slots} {moving}")?;
-        }
-        f.write_str("\n")?;
-        for (slot, server) in &self.halves {
-            write!(f, "{slot}:{server} ")?;
-        }
-        for key in &self.left {
-            write!(f, "\n{}", BASE64.encode(key))?;
-        }
-        Ok(())
-    }
-}
 
 /// A value as far as it was read.
 pub(super) enum Sized {
@@ -242,7 +142,11 @@ impl Lister<'_> {
     pub(crate) fn next(&mut self) -> Option<Listed<'_>> {
         self.current = self.found.pop_front();
         self.current_pair = None;
-        let FoundKey { key, kept, large_bytes } = self.current.as_ref()?;
+        let FoundKey {
+            key,
+            kept,
+            large_bytes,
+        } = self.current.as_ref()?;
         let nothing = Found {
             version: 0,
             deadline_ms: None,
@@ -286,7 +190,10 @@ impl Lister<'_> {
 
     /// Reads values of keys that were found: the small ones at once, of the large ones how large they are.
     fn read_values(&mut self) -> Result<(), EngineError> {
-        let unread = self.found.iter().position(|found| found.kept.is_none() && found.large_bytes == 0);
+        let unread = self
+            .found
+            .iter()
+            .position(|found| found.kept.is_none() && found.large_bytes == 0);
         let from = unread.unwrap_or(self.found.len());
         let keys = self.found.iter().skip(from).take(STEP_KEYS);
         let keys: Vec<String> = keys.map(|found| found.key.clone()).collect();
@@ -318,7 +225,11 @@ impl Lister<'_> {
             return self.resume_walk(&walk);
         };
         let mut scan = redis::cmd("SCAN");
-        scan.arg(walk.at).arg("COUNT").arg(self.step_keys).arg("TYPE").arg("string");
+        scan.arg(walk.at)
+            .arg("COUNT")
+            .arg(self.step_keys)
+            .arg("TYPE")
+            .arg("string");
         if !self.prefix.is_empty() {
             scan.arg("MATCH").arg(pattern_of(&self.prefix));
         }
@@ -366,17 +277,22 @@ impl Lister<'_> {
             .retain(|(_, target)| servers.iter().any(|one| one.id == *target && one.is_master));
         let next = match self.cursor.halves.first() {
             Some((_, target)) => servers.iter().find(|one| one.id == *target),
-            None => servers.iter().filter(|one| one.is_master && !one.has_failed).find(|one| {
-                let mut owed = one.slots.clone();
-                owed.remove(&self.cursor.covered);
-                !owed.is_empty()
-            }),
+            None => servers
+                .iter()
+                .filter(|one| one.is_master && !one.has_failed)
+                .find(|one| {
+                    let mut owed = one.slots.clone();
+                    owed.remove(&self.cursor.covered);
+                    !owed.is_empty()
+                }),
         };
         let Some(next) = next else {
             let missing = SlotSet::all().len() - self.cursor.covered.len();
             return match missing {
                 0 => Ok(Ahead::End),
-                missing => Err(EngineError::Unavailable(format!("no server has {missing} of its slots"))),
+                missing => Err(EngineError::Unavailable(format!(
+                    "no server has {missing} of its slots"
+                ))),
             };
         };
         let (myself, run) = self.gateway.look_at(&next.address)?;
@@ -385,7 +301,7 @@ impl Lister<'_> {
             server: next.id.clone(),
             run,
             at: 0,
-            moving: moving(&myself),
+            moving: myself.moving(),
             slots: myself.slots,
         });
         Ok(Ahead::Nothing)
@@ -423,7 +339,7 @@ impl Lister<'_> {
         }
         let mut stayed = walk.slots;
         stayed.keep(&myself.slots);
-        let mut moves = moving(&myself);
+        let mut moves = myself.moving();
         moves.add(&walk.moving);
         let mut covered = stayed.clone();
         covered.remove(&moves);
@@ -445,73 +361,5 @@ impl Lister<'_> {
 
     fn ask(&self, address: &str, command: Cmd) -> Result<Value, EngineError> {
         self.gateway.ask_one(address, command)
-    }
-}
-
-/// The slots that move away from a server.
-fn moving(server: &Described) -> SlotSet {
-    let mut moving = SlotSet::default();
-    server.migrating.iter().for_each(|(slot, _)| moving.insert(*slot));
-    moving
-}
-
-/// What `SCAN` has answered: where it continues, and keys.
-fn scanned(answer: &Value) -> Result<(u64, Vec<Vec<u8>>), EngineError> {
-    let Value::Array(parts) = answer else {
-        return Err(unexpected(Some(answer)));
-    };
-    let [next, Value::Array(keys)] = &parts[..] else {
-        return Err(unexpected(None));
-    };
-    let next = text_of(next).and_then(|next| next.parse().ok()).ok_or_else(|| unexpected(None))?;
-    let keys = keys.iter().filter_map(|key| match key {
-        Value::BulkString(key) => Some(key.clone()),
-        _ => None,
-    });
-    Ok((next, keys.collect()))
-}
-
-/// The pattern of what begins with a prefix.
-fn pattern_of(prefix: &str) -> String {
-    let mut pattern = String::with_capacity(prefix.len() + 1);
-    for c in prefix.chars() {
-        if matches!(c, '*' | '?' | '[' | ']' | '\\' | '^' | '-') {
-            pattern.push('\\');
-        }
-        pattern.push(c);
-    }
-    pattern.push('*');
-    pattern
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cursor_reads_what_it_writes() {
-        let cursor = Cursor {
-            question: 7,
-            covered: SlotSet::parse("0-100,5000").unwrap(),
-            walk: Some(Walk {
-                server: "ab".to_owned(),
-                run: "cd".to_owned(),
-                at: u64::MAX,
-                slots: SlotSet::parse("101-200").unwrap(),
-                moving: SlotSet::default(),
-            }),
-            halves: vec![(3, "ef".to_owned())],
-            left: vec!["a\nb".to_owned(), "ü".to_owned()],
-        };
-        assert_eq!(Cursor::decode(&cursor.encode()), Some(cursor));
-        assert_eq!(Cursor::decode(&Cursor::default().encode()), Some(Cursor::default()));
-        for wrong in ["", "x", "AAAA", "MQ"] {
-            assert!(Cursor::decode(wrong).is_none(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_prefix_is_no_pattern() {
-        assert_eq!(pattern_of("a*[b]?\\"), "a\\*\\[b\\]\\?\\\\*");
     }
 }

@@ -1,7 +1,7 @@
 //! The one script by which entries change: `write.lua`. Its arguments, and what it answers.
 
-use super::error::EngineError;
-use super::gateway::unexpected;
+use super::error::{EngineError, unexpected};
+use super::topology::text_of;
 use crate::node::{self, Deadline, Edit, Edited, Found, Mode, Precondition, WriteError, Written};
 use redis::{Cmd, Value};
 use sha1::{Digest, Sha1};
@@ -235,7 +235,10 @@ impl Answered {
 }
 
 /// Reads what the script has answered. The inner error names the step at fault, counted from 0.
-#[allow(clippy::type_complexity, reason = "what went wrong where, and what came of each step")]
+#[allow(
+    clippy::type_complexity,
+    reason = "what went wrong where, and what came of each step"
+)]
 pub(super) fn read(
     answer: Option<Value>,
     steps: &[(usize, Step<'_>)],
@@ -251,7 +254,7 @@ pub(super) fn read(
     };
     if let Some(index) = at_fault {
         let (why, version) = (answer.next(), answer.next());
-        let why = why.as_ref().and_then(super::routing::text_of).unwrap_or_default();
+        let why = why.as_ref().and_then(text_of).unwrap_or_default();
         let version = number(version.as_ref()).unwrap_or(0);
         return write_error(&why, version).map(|error| Err((index, error)));
     }
@@ -285,7 +288,7 @@ fn read_outcome(outcome: Value, step: &Step<'_>) -> Option<Answered> {
                 return Some(Answered::Passed(Found { version, deadline_ms }));
             }
             let value_bytes = number(outcome.next().as_ref())?;
-            let made = outcome.next().as_ref().and_then(super::routing::text_of);
+            let made = outcome.next().as_ref().and_then(text_of);
             Some(Answered::Written {
                 written: Written {
                     version,
@@ -321,7 +324,9 @@ fn write_error(why: &str, version: u64) -> Result<WriteError, EngineError> {
         "too-large" => WriteError::TooLarge { bytes_max: 0 },
         "foreign" => return Err(EngineError::Foreign),
         "versions-used-up" => {
-            return Err(EngineError::Refused("the version of the key is as high as it can be".to_owned()));
+            return Err(EngineError::Refused(
+                "the version of the key is as high as it can be".to_owned(),
+            ));
         }
         _ => return Err(unexpected(None)),
     })

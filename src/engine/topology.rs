@@ -1,6 +1,8 @@
 //! Which servers the engine has, and which of them serves which slot: as `CLUSTER NODES` says it.
 
+use super::error::words;
 use super::slots::{SLOTS, Slot, SlotSet};
+use redis::{RedisError, Value};
 
 /// A server of the engine, as another or it itself describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +19,15 @@ pub(crate) struct Described {
     pub(crate) slots: SlotSet,
     /// Slots that move away from it, and the server that they move to; known of the one that was asked alone.
     pub(crate) migrating: Vec<(Slot, String)>,
+}
+
+impl Described {
+    /// The slots that move away from it.
+    pub(crate) fn moving(&self) -> SlotSet {
+        let mut moving = SlotSet::default();
+        self.migrating.iter().for_each(|(slot, _)| moving.insert(*slot));
+        moving
+    }
 }
 
 /// Reads `CLUSTER NODES`. `asked`: the address of the server that answered, which may not know it. `by_name`: whether
@@ -40,7 +51,10 @@ fn parse_line(line: &str, asked: &str, by_name: bool) -> Option<Described> {
     // HOST:PORT@BUS,NAME,…
     let (host_and_port, names) = place.split_once('@').unwrap_or((place, ""));
     let (host, port) = host_and_port.rsplit_once(':')?;
-    let name = names.split(',').nth(1).filter(|name| by_name && !name.is_empty() && *name != "?");
+    let name = names
+        .split(',')
+        .nth(1)
+        .filter(|name| by_name && !name.is_empty() && *name != "?");
     let asked_host = asked.rsplit_once(':').map_or(asked, |(host, _)| host);
     let host = match (name, host) {
         (Some(name), _) => name,
@@ -76,6 +90,71 @@ fn parse_line(line: &str, asked: &str, by_name: bool) -> Option<Described> {
     Some(described)
 }
 
+/// What a server has said of the engine.
+pub(super) struct Description {
+    pub(super) servers: Vec<Described>,
+    /// Whether it is one of several that share slots.
+    pub(super) is_cluster: bool,
+    /// Which run of the server it is: another each time that it starts.
+    pub(super) run: String,
+}
+
+impl Description {
+    /// Reads the answers to `CLUSTER NODES` and `INFO server replication`.
+    pub(super) fn read(answers: &[Value], address: &str, by_name: bool) -> Result<Description, String> {
+        let [nodes, info] = answers else {
+            return Err(format!("{address}: it answers something else"));
+        };
+        if let Value::ServerError(error) = info {
+            return Err(format!("{address}: {}", words(&RedisError::from(error.clone()))));
+        }
+        let info = text_of(info).unwrap_or_default();
+        let run = field(&info, "run_id").unwrap_or_default().to_owned();
+        if let Some(nodes) = text_of(nodes) {
+            let servers = parse(&nodes, address, by_name);
+            return match servers.is_empty() {
+                true => Err(format!("{address}: it knows no server of its cluster")),
+                false => Ok(Description {
+                    servers,
+                    is_cluster: true,
+                    run,
+                }),
+            };
+        }
+        match field(&info, "role") {
+            Some("master") => Ok(Description {
+                servers: vec![Described {
+                    id: address.to_owned(),
+                    address: address.to_owned(),
+                    is_master: true,
+                    is_myself: true,
+                    has_failed: false,
+                    slots: SlotSet::all(),
+                    migrating: Vec::new(),
+                }],
+                is_cluster: false,
+                run,
+            }),
+            _ => Err(format!("{address}: it is a replica, which takes no writes")),
+        }
+    }
+}
+
+/// A field of `INFO`.
+pub(super) fn field<'i>(info: &'i str, name: &str) -> Option<&'i str> {
+    let mut lines = info.lines();
+    lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+}
+
+/// A text that the engine has answered.
+pub(super) fn text_of(value: &Value) -> Option<String> {
+    match value {
+        Value::BulkString(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
+        Value::SimpleString(text) | Value::VerbatimString { text, .. } => Some(text.clone()),
+        _ => None,
+    }
+}
+
 /// The slots that nobody serves.
 pub(crate) fn uncovered(servers: &[Described]) -> usize {
     let mut covered = SlotSet::default();
@@ -103,11 +182,20 @@ mod tests {
         let addresses: Vec<_> = servers.iter().map(|server| server.address.as_str()).collect();
         assert_eq!(
             addresses,
-            ["10.0.0.1:30001", "127.0.0.1:30002", "[::1]:30003", "127.0.0.1:30004"]
+            [
+                "10.0.0.1:30001",
+                "127.0.0.1:30002",
+                "[::1]:30003",
+                "127.0.0.1:30004"
+            ]
         );
         assert_eq!(servers[0].migrating, [(93, "bb".to_owned())]);
         assert!(servers[0].is_myself && servers[0].slots.contains(5460) && !servers[3].is_master);
-        assert_eq!(uncovered(&servers), 16_384 - 10_923, "a failed master serves nothing");
+        assert_eq!(
+            uncovered(&servers),
+            16_384 - 10_923,
+            "a failed master serves nothing"
+        );
         assert_eq!(parse(text, "x:1", true)[1].address, "host-b:30002");
     }
 }

@@ -131,7 +131,8 @@ for step = 1, steps do
   elseif plan.made ~= nil then
     local kept = '\255pk1' .. struct.pack('>I8I8', plan.version, plan.deadline) .. plan.made
     if plan.deadline > 0 then
-      redis.call('SET', KEYS[key], kept, 'PXAT', string.format('%.0f', plan.deadline))
+      -- A key of the engine is there in the millisecond of its deadline still, and one of pykv is not.
+      redis.call('SET', KEYS[key], kept, 'PXAT', string.format('%.0f', plan.deadline - 1))
     else
       redis.call('SET', KEYS[key], kept)
     end

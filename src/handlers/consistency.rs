@@ -3,9 +3,9 @@
 use super::context::Context;
 use super::route::Route;
 use crate::api;
+use crate::engine::Engine;
 use crate::http::problem::{self, Problem};
 use crate::http::request::Head;
-use crate::engine::Engine;
 use crate::node::{AckRequirement, Node};
 use crate::wal::Role;
 use std::str::FromStr;

@@ -15,6 +15,7 @@ use crate::api;
 use crate::http::cors;
 use crate::http::problem::{self, Problem};
 use crate::http::request::Head;
+use crate::http::response::Reply;
 use crate::session::Session;
 use tiny_http::Method;
 
@@ -47,14 +48,23 @@ pub(crate) fn handle<'a>(
     match admitted.route.resource {
         Resource::Key | Resource::Keys | Resource::Batch => {
             let answer = data(context, &session, head, admitted, body, scratch, room)?;
-            Ok(match (answer, session.replicas()) {
-                (Answer::Now(reply), Some(replicas)) => {
-                    Answer::Now(reply.header(api::HEADER_REPLICAS, &replicas.to_string()))
+            Ok(match answer {
+                Answer::Now(reply) if context.node().is_none() && asked.is_write() => {
+                    Answer::Now(of_engine(reply, session.replicas()))
                 }
-                (answer, _) => answer,
+                answer => answer,
             })
         }
         _ => of_process(context, &session, head, &admitted, body, scratch),
+    }
+}
+
+/// Says of a write that an engine has it, and how many of its replicas do where that was asked for.
+fn of_engine(reply: Reply, replicas: Option<usize>) -> Reply {
+    let reply = reply.header(api::HEADER_ENGINE, "redis");
+    match replicas {
+        Some(replicas) => reply.header(api::HEADER_REPLICAS, &replicas.to_string()),
+        None => reply,
     }
 }
 

@@ -104,7 +104,9 @@ fn large<'a>(session: Session<'a>, large: Large) -> DeferredHandler<'a> {
             if !is_charged {
                 workspace.hold(sink_bytes)?;
             }
-            let pair = session.pair(check_key(&large.key)?).map_err(Problem::of_refused)?;
+            let pair = session
+                .pair(check_key(&large.key)?)
+                .map_err(Problem::of_refused)?;
             let (pair, found) = pair.ok_or_else(problem::no_key)?;
             let found_bytes = pair.value().len();
             if found_bytes <= value_bytes || !is_charged {

@@ -6,9 +6,10 @@
 //! Labels have few values: the routes of the API and not their keys, methods, statuses, and the followers there are.
 
 use super::context::{Context, Scratch};
+use super::engine_metrics;
+use super::families::{Families, counter, gauge, histogram};
 use super::status::resident_bytes;
-use crate::engine::{Engine, Report, ServerReport};
-use crate::histogram::Counts;
+use crate::engine::Engine;
 use crate::http::problem::Problem;
 use crate::http::request::Head;
 use crate::http::response::{Body, Media, Reply};
@@ -18,12 +19,9 @@ use crate::node::{FollowerStatus, Node};
 use crate::store::Limits;
 use crate::wal::{Health, Role};
 use crate::wall;
-use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::MetricType;
 use prometheus::{Encoder, TextEncoder};
 use tiny_http::StatusCode;
-
-/// Bounds of the buckets that are reported, as powers of two of a microsecond: 16 us, and up to 16.8 s.
-const BOUNDS: std::ops::RangeInclusive<u32> = 4..=24;
 
 /// `GET /metrics`
 pub(crate) fn get(context: &Context<'_>, head: &Head<'_>, scratch: &mut Scratch) -> Result<Reply, Problem> {
@@ -44,39 +42,12 @@ pub(crate) fn get(context: &Context<'_>, head: &Head<'_>, scratch: &mut Scratch)
             log(&mut families, node);
             replication(&mut families, node);
         }
-        Engine::Redis(gateway) => engine(&mut families, &gateway.report()),
+        Engine::Redis(gateway) => engine_metrics::metrics(&mut families, &gateway.report()),
     }
     TextEncoder::new()
         .encode(&families.0, &mut scratch.body)
         .expect("every family has a name and a metric, and a vector takes all");
     Ok(Reply::new(StatusCode(200), Body::Written(Media::Metrics)))
-}
-
-/// What is reported, in order.
-#[derive(Default)]
-struct Families(Vec<MetricFamily>);
-
-impl Families {
-    fn push(&mut self, name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) {
-        // A family without a metric is an error to the encoder, and says nothing.
-        if metrics.is_empty() {
-            return;
-        }
-        let mut family = MetricFamily::default();
-        family.set_name(format!("pykv_{name}"));
-        family.set_help(help.to_owned());
-        family.set_field_type(kind);
-        family.set_metric(metrics);
-        self.0.push(family);
-    }
-
-    fn gauge(&mut self, name: &str, help: &str, value: f64) {
-        self.push(name, help, MetricType::GAUGE, vec![gauge(&[], value)]);
-    }
-
-    fn counter(&mut self, name: &str, help: &str, value: u64) {
-        self.push(name, help, MetricType::COUNTER, vec![counter(&[], value)]);
-    }
 }
 
 fn tls(families: &mut Families, certificates: &Certificates) {
@@ -95,48 +66,6 @@ fn reloads(families: &mut Families, name: &str, help: &str, (done, failed): (u64
     let results = [("done", done), ("failed", failed)];
     let metrics = results.map(|(result, count)| counter(&[("result", result)], count));
     families.push(name, help, MetricType::COUNTER, metrics.into());
-}
-
-fn labelled(labels: &[(&str, &str)]) -> Metric {
-    let pairs = labels.iter().map(|(name, value)| {
-        let mut pair = LabelPair::default();
-        pair.set_name((*name).to_owned());
-        pair.set_value((*value).to_owned());
-        pair
-    });
-    Metric::from_label(pairs.collect())
-}
-
-fn gauge(labels: &[(&str, &str)], value: f64) -> Metric {
-    let mut gauge = Gauge::default();
-    gauge.set_value(value);
-    let mut metric = labelled(labels);
-    metric.set_gauge(gauge);
-    metric
-}
-
-fn counter(labels: &[(&str, &str)], value: u64) -> Metric {
-    let mut counter = Counter::default();
-    counter.set_value(value as f64);
-    let mut metric = labelled(labels);
-    metric.set_counter(counter);
-    metric
-}
-
-fn histogram(labels: &[(&str, &str)], counts: &Counts) -> Metric {
-    let buckets = BOUNDS.map(|power| {
-        let mut bucket = Bucket::default();
-        bucket.set_upper_bound((1_u64 << power) as f64 / 1e6);
-        bucket.set_cumulative_count(counts.below(power));
-        bucket
-    });
-    let mut histogram = Histogram::default();
-    histogram.set_bucket(buckets.collect());
-    histogram.set_sample_count(counts.count());
-    histogram.set_sample_sum(counts.sum().as_secs_f64());
-    let mut metric = labelled(labels);
-    metric.set_histogram(histogram);
-    metric
 }
 
 fn process(families: &mut Families, context: &Context<'_>) {
@@ -279,50 +208,6 @@ fn store(families: &mut Families, node: &Node) {
             .map(|(operation, count)| counter(&[("operation", operation)], count))
             .into(),
     );
-}
-
-/// The engine's servers, as they were looked at last.
-fn engine(families: &mut Families, report: &Report) {
-    let ready = if report.unready().is_none() { 1.0 } else { 0.0 };
-    families.gauge("engine_ready", "1 while all slots of the engine are served.", ready);
-    families.gauge(
-        "engine_slots_uncovered",
-        "Slots of the engine that no server has which answers.",
-        report.slots_uncovered as f64,
-    );
-    let mut each = |name: &str, help: &str, kind: MetricType, of: &dyn Fn(&ServerReport) -> Option<u64>| {
-        let metrics = report.servers.iter().filter_map(|server| {
-            let labels = [("server", server.address.as_str()), ("role", server.role())];
-            let value = of(server)?;
-            Some(match kind {
-                MetricType::COUNTER => counter(&labels, value),
-                _ => gauge(&labels, value as f64),
-            })
-        });
-        families.push(name, help, kind, metrics.collect());
-    };
-    let known = |of: fn(&ServerReport) -> u64| move |server: &ServerReport| server.error.is_none().then(|| of(server));
-    let gauges: [(&str, &str, fn(&ServerReport) -> u64); 3] = [
-        ("engine_slots", "Slots that a server of the engine has.", |server| server.slots as u64),
-        ("engine_keys", "Keys that a server of the engine has.", |server| server.keys),
-        ("engine_memory_bytes", "Memory that a server of the engine uses.", |server| server.used_bytes),
-    ];
-    each("engine_up", "1 where a server of the engine answers.", MetricType::GAUGE, &|server| {
-        Some(u64::from(server.error.is_none()))
-    });
-    for (name, help, of) in gauges {
-        each(name, help, MetricType::GAUGE, &known(of));
-    }
-    let counters: [(&str, &str, fn(&ServerReport) -> u64); 5] = [
-        ("engine_hits_total", "Reads of a server of the engine that found their key.", |server| server.hits),
-        ("engine_misses_total", "Reads of a server of the engine that found no key.", |server| server.misses),
-        ("engine_evictions_total", "Keys that a server of the engine has evicted.", |server| server.evictions),
-        ("engine_expiries_total", "Keys that have expired in a server of the engine.", |server| server.expiries),
-        ("engine_errors_total", "Commands that a server of the engine has answered with an error.", |server| server.errors),
-    ];
-    for (name, help, of) in counters {
-        each(name, help, MetricType::COUNTER, &known(of));
-    }
 }
 
 fn log(families: &mut Families, node: &Node) {

@@ -89,7 +89,12 @@ pub(crate) fn stats(
     let (counters, entries_with_deadline, store, usage) = match context.engine {
         Engine::Embedded(node) => {
             let status = node.status();
-            (node.counters(), status.entries_with_deadline, status.limits, node.usage())
+            (
+                node.counters(),
+                status.entries_with_deadline,
+                status.limits,
+                node.usage(),
+            )
         }
         Engine::Redis(gateway) => engine_status::counts(gateway),
     };
@@ -161,17 +166,14 @@ fn curve(curve: Curve) -> api::MissRatioCurve {
 
 fn replication(node: &Node, cluster: ClusterStatus) -> api::ReplicationStatus {
     let ms = |time: Duration| time.as_millis() as u64;
-    let followers = node
-        .followers()
-        .into_iter()
-        .map(|follower| api::Follower {
-            address: follower.address,
-            offset: follower.offset,
-            lag_bytes: follower.lag_bytes,
-            lag_ms: ms(follower.lag),
-            last_heard_ms: ms(follower.silent_for),
-            successor: follower.is_successor,
-        });
+    let followers = node.followers().into_iter().map(|follower| api::Follower {
+        address: follower.address,
+        offset: follower.offset,
+        lag_bytes: follower.lag_bytes,
+        lag_ms: ms(follower.lag),
+        last_heard_ms: ms(follower.silent_for),
+        successor: follower.is_successor,
+    });
     api::ReplicationStatus {
         primary: cluster.primary,
         primary_heard_ms: cluster.primary_heard.map(ms),

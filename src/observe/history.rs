@@ -6,9 +6,9 @@
 
 use super::Observer;
 use crate::api;
+use crate::engine::Engine;
 use crate::histogram::Counts;
 use crate::net::registry::Registry;
-use crate::engine::Engine;
 use crate::store::Counters;
 use crate::wall;
 use std::collections::VecDeque;

@@ -3,6 +3,7 @@
 use super::connection;
 use super::options::{Error, Options};
 use crate::auth::LiveTokens;
+use crate::engine::Engine;
 use crate::handlers::context::Context;
 use crate::handlers::route;
 use crate::handlers::shared::Shared;
@@ -13,7 +14,6 @@ use crate::net::listener::{Listener, Service, Untaken};
 use crate::net::registry::{Registry, Seat};
 use crate::net::transport::{Client, Transport};
 use crate::net::{Endpoint, Stopper};
-use crate::engine::Engine;
 use crate::observe::history::History;
 use crate::observe::{Access, Observer, Slow};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

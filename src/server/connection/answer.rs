@@ -71,7 +71,11 @@ impl<'a> Connection<'a> {
         let Some((body, end)) = whole else {
             let asks_first = head.expects_continue && unread.len() == head_bytes;
             // With `--sync-reads` a refusal waits for replicas, as all that shows something does.
-            let is_foreseen = asks_first && !self.context.node().is_some_and(|node| node.cluster().options().sync_reads);
+            let is_foreseen = asks_first
+                && !self
+                    .context
+                    .node()
+                    .is_some_and(|node| node.cluster().options().sync_reads);
             if is_foreseen && let Err(problem) = dispatch::foresee(self.context, &head, &admitted) {
                 return self.refuse(problem, envelope);
             }

@@ -1,10 +1,10 @@
 //! A server on a port of its own, and a client that says exactly the bytes it is told to.
 
 use crate::auth::Tokens;
+use crate::engine::Engine;
 use crate::http::{Hosts, Limits};
 use crate::net::Endpoint;
 use crate::net::Stopper;
-use crate::engine::Engine;
 use crate::node::{self, Node};
 use crate::server::{Error, Options, Server};
 use crate::store;
