@@ -12,7 +12,7 @@
 //! | room | what it is | uses |
 //! | --- | --- | --- |
 //! | `main.rs` | the program: the allocator, and a call of [`run`] | |
-//! | [`cli`] | every subcommand, flag, default, environment variable and help text | `address`, `api`, `auth`, `client`, `engine`, `http`, `key`, `wal`, `net`, `node`, `record`, `store`, `wall`, `system`, `election`, `etcd` |
+//! | [`cli`] | every subcommand, flag, default, environment variable and help text | `address`, `api`, `auth`, `engine`, `http`, `key`, `wal`, `net`, `node`, `record`, `store`, `wall`, `system`, `election`, `etcd` |
 //! | [`commands`] | one file a subcommand: builds the parts and runs them | `address`, `api`, `auth`, `cli`, `client`, `digest`, `engine`, `escape`, `json`, `key`, `wal`, `net`, `node`, `record`, `replication`, `server`, `store`, `wall`, `system`, `episode`, `tls`, `etcd` |
 //! | [`client`] | the HTTP client of the command line | `address`, `api`, `pair`, `record`, `system`, `tls` |
 //! | [`server`] | accepts connections and runs each: from bytes to a handler, and its answer back | `api`, `auth`, `engine`, `handlers`, `http`, `wal`, `net`, `node`, `observe`, `system` |

@@ -1,30 +1,29 @@
 //! `pykv serve --engine`: a gateway to a Redis or Valkey. It has no directory, so its end needs no order.
 
 use super::signals::Signals;
-use super::{Error, serve, service, text};
-use crate::auth::Tokens;
+use super::{Error, logging, reload, serve, service, text};
 use crate::cli::{ENV_ENGINE_PASSWORD, ENV_ENGINE_USER, EngineFlags, Serve, TlsClient};
 use crate::engine::{Dial, DialTls, Engine, EngineUrl, Gateway, GatewayOptions, Looking};
 use crate::net::Passed;
-use crate::net::certificates::Certificates;
 use crate::node::AckRequirement;
 use log::{info, warn};
 use std::env;
 use std::path::Path;
-use std::sync::Arc;
 use std::thread;
 
 /// Longest file of a password or a certificate, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Runs a gateway until a signal says to stop.
-pub(super) fn run(
-    args: &Serve,
-    url: &EngineUrl,
-    passed: Vec<Passed>,
-    tokens: Option<Tokens>,
-    certificates: Option<Arc<Certificates>>,
-) -> Result<(), Error> {
+pub(super) fn run(args: &Serve, url: &EngineUrl, passed: Vec<Passed>) -> Result<(), Error> {
+    args.check().map_err(Error::Usage)?;
+    let tokens = args
+        .token_file
+        .as_deref()
+        .map(|path| reload::read_tokens(path, None));
+    let (tokens, _) = tokens.transpose()?.unzip();
+    logging::start(args.log_level);
+    let certificates = serve::certificates(args)?;
     let gateway = Gateway::new(options(args, url)?);
     let signals = Signals::handle()?;
     if let Some(path) = &args.token_file {

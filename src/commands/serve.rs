@@ -7,7 +7,7 @@
 
 use super::reload::{self, Source};
 use super::signals::Signals;
-use super::{Error, coordinator, gateway, logging, options, service};
+use super::{Error, coordinator, logging, options, service};
 use crate::address::Address;
 use crate::auth::Tokens;
 use crate::cli::{Replica, Serve};
@@ -45,11 +45,9 @@ pub(super) fn run(args: &Serve, replica: Option<&Replica>, passed: Vec<Passed>) 
     logging::start(args.log_level);
     let certificates = certificates(args)?;
     if let Some(url) = &args.engine.engine {
-        if replica.is_some() {
-            let why = "a gateway follows no node; start it with `pykv serve --engine`, or leave --engine out";
-            return Err(Error::Usage(why.to_owned()));
-        }
-        return gateway::run(args, url, passed, tokens, certificates);
+        let why =
+            format!("a gateway follows no node; leave out --engine {url}, or start it with `pykv serve`");
+        return Err(Error::Usage(why));
     }
     let tls = tls_of_cluster(args, replica)?;
     let etcd = coordinator::connect(args, replica)?;
@@ -84,7 +82,7 @@ pub(super) fn run(args: &Serve, replica: Option<&Replica>, passed: Vec<Passed>) 
 }
 
 /// What clients are shown under TLS; none where it is not spoken.
-fn certificates(args: &Serve) -> Result<Option<Arc<Certificates>>, Error> {
+pub(super) fn certificates(args: &Serve) -> Result<Option<Arc<Certificates>>, Error> {
     let Some(files) = args.tls.files() else {
         return Ok(None);
     };

@@ -25,14 +25,10 @@ use state::{Keeper, State};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
-use writers::{Change, Writers};
+use writers::{Change, PAUSE_MAX, PAUSE_MIN, Writers};
 
 /// Connections to the other side.
 const CONNECTIONS: usize = 16;
-
-/// How long is waited before something that may pass is tried again: a little first, then more.
-const PAUSE_MIN: Duration = Duration::from_millis(100);
-const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// How often it is said on standard error how far it is, where no bar shows it.
 const SAY_EVERY: Duration = Duration::from_secs(10);
@@ -172,6 +168,16 @@ impl Side<'_> {
             with_values: true,
             limit: WATCH_LIMIT_MAX,
         };
+        // Others may write without a pause: what there is now is what it catches up with.
+        let end = match is_once {
+            true => Some(offset_of(
+                &self
+                    .from
+                    .watch_from_now()
+                    .map_err(Error::client("cannot follow --from"))?,
+            )),
+            false => None,
+        };
         let mut shown = Following::new();
         let mut pause = PAUSE_MIN;
         loop {
@@ -208,10 +214,15 @@ impl Side<'_> {
             self.writers
                 .write(answer.changes.into_iter().filter_map(Change::of_change))?;
             shown.show(changes, last);
-            let has_caught_up = changes == 0;
             self.keeper.keep(&written, false)?;
-            if is_once && has_caught_up {
+            if end.is_some_and(|end| offset_of(&after) >= end) {
                 self.writers.finish()?;
+                let written = State {
+                    after: Some(after),
+                    cursor: None,
+                    is_copied: true,
+                };
+                self.keeper.keep(&written, true)?;
                 let changes = shown.changes;
                 shown.progress.end();
                 say(&format!(
@@ -222,6 +233,12 @@ impl Side<'_> {
             }
         }
     }
+}
+
+/// The offset of a place in a log, `OFFSET` or `LOG-OFFSET`.
+fn offset_of(place: &str) -> u64 {
+    let offset = place.rsplit('-').next().unwrap_or_default();
+    offset.parse().unwrap_or(0)
 }
 
 /// What is shown while changes are followed.

@@ -5,7 +5,6 @@
 
 use super::super::Error;
 use super::super::import::is_cross_slot;
-use super::{PAUSE_MAX, PAUSE_MIN};
 use crate::api::{Batch, Encoding, Operation, StatusLimits};
 use crate::client::{self, Client};
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -16,6 +15,10 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
+
+/// How long is waited before something that may pass is tried again: a little first, then more.
+pub(super) const PAUSE_MIN: Duration = Duration::from_millis(100);
+pub(super) const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// Most operations of a batch, however many the other side takes.
 const OPERATIONS_MAX: usize = 200;
