@@ -3,20 +3,19 @@
 //! What a gateway does differently is a list in docs/more-than-one-machine.md. Each entry has a name, which the tests
 //! name that are left out here.
 
-// Each takes its helpers with it, and those say by the name of the program which engine is meant.
-#![allow(clippy::duplicate_mod)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
 
-#[path = "api.rs"]
+#[path = "http/api.rs"]
 mod api;
-#[path = "batch.rs"]
+#[path = "http/batch.rs"]
 mod batch;
-#[path = "edits.rs"]
+#[path = "http/edits.rs"]
 mod edits;
-#[path = "listing.rs"]
+#[path = "http/listing.rs"]
 mod listing;
-#[path = "ttl.rs"]
+#[path = "http/ttl.rs"]
 mod ttl;
 
 use std::collections::BTreeSet;
@@ -34,7 +33,8 @@ fn the_list_of_differences_is_what_the_tests_leave_out() {
         .skip_while(|line| !line.starts_with("## What differs"))
         .filter_map(|line| line.strip_prefix("- **")?.split("**").next())
         .collect();
-    let sources = ["api", "batch", "edits", "listing", "ttl"].map(|name| read(&format!("tests/{name}.rs")));
+    let sources =
+        ["api", "batch", "edits", "listing", "ttl"].map(|name| read(&format!("tests/http/{name}.rs")));
     let named: BTreeSet<&str> = sources
         .iter()
         .flat_map(|source| source.split("differs(\"").skip(1))

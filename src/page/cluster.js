@@ -58,6 +58,7 @@ export class Cluster {
   }
 
   draw(status) {
+    if (status.engine) return this.drawEngine(status);
     const { log, replication } = status;
     const isReplica = status.role === "replica";
     const primary = replication?.primary;
@@ -92,6 +93,17 @@ export class Cluster {
     this.followers.replaceChildren(...(replication?.followers?.length ? replication.followers.map((follower) => row(follower)) : [el("tr", {}, el("td", { colspan: "5", class: "note" }, "None."))]));
     this.promotion.hidden = !isReplica || Boolean(replication?.cluster);
     if (status.compaction) this.progress.textContent = compaction(status.compaction);
+  }
+
+  /** A gateway: the servers of the engine that holds its entries. */
+  drawEngine(status) {
+    const { engine } = status;
+    this.state.replaceChildren(`A gateway to ${engine.url}: what a node alone has is not here.`);
+    const facts = [["Health", status.health], ["Up for", span(status.uptime_seconds)], ["Version", status.version],
+      ...engine.servers.map((server) => [server.address, server.error ?? `${server.role}, ${server.version}, ${count(server.slots)} slots, ${count(server.keys)} keys, ${bytes(server.used_bytes)}, ${count(server.hits)} hits, ${count(server.misses)} misses, ${count(server.errors)} errors`])];
+    this.facts.replaceChildren(...facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
+    this.others.hidden = true;
+    this.promotion.hidden = true;
   }
 
   /** Begins a compaction and follows it to its end. */

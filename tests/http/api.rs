@@ -10,7 +10,7 @@ use std::thread;
 /// The headers that every answer to a write carries; the offset among them.
 #[track_caller]
 fn assert_acknowledged(answer: &Response, durable: &str) -> u64 {
-    if common::engine::is_another() {
+    if crate::common::engine::is_another() {
         assert_eq!(answer.header("Pykv-Engine"), Some("redis"), "{answer:?}");
         return 0;
     }
@@ -57,7 +57,7 @@ fn post_adds_a_new_key_and_only_a_new_one() {
 
 #[test]
 fn an_answer_says_how_durable_the_write_is() {
-    if common::engine::differs("offsets") {
+    if crate::common::engine::differs("offsets") {
         return;
     }
     for (policy, durable) in [("always", "synced"), ("everysec", "written"), ("no", "written")] {
@@ -341,7 +341,7 @@ fn keys_are_any_text_of_1_to_1024_bytes() {
 
 #[test]
 fn a_node_says_how_it_is() {
-    if common::engine::differs("status") {
+    if crate::common::engine::differs("status") {
         return;
     }
     let node = Server::start(&["--max-capacity", "7"]);
@@ -374,7 +374,7 @@ fn a_node_says_how_it_is() {
 /// What the log says of a key is what was done to it.
 #[test]
 fn the_log_tells_what_was_done() {
-    if common::engine::differs("log") {
+    if crate::common::engine::differs("log") {
         return;
     }
     let node = Server::start(&[]);

@@ -36,7 +36,7 @@ fn operations_are_done_in_order_and_each_has_a_result() {
     )
     .expect(200);
     let body = answer.body_json();
-    if !common::engine::is_another() {
+    if !crate::common::engine::is_another() {
         let offset = answer.header("Pykv-Offset").unwrap().parse::<u64>().unwrap();
         assert_eq!(answer.header("Pykv-Durable"), Some("written"));
         assert_eq!(body["offset"], offset);
@@ -78,7 +78,7 @@ fn operations_are_done_in_order_and_each_has_a_result() {
 
 #[test]
 fn a_batch_that_only_reads_changes_nothing() {
-    if common::engine::differs("offsets") {
+    if crate::common::engine::differs("offsets") {
         return;
     }
     let node = Server::start(&[]);
@@ -194,7 +194,7 @@ fn an_answer_has_a_bound_whatever_is_asked_for() {
 
 #[test]
 fn a_crash_keeps_all_of_a_batch_or_none() {
-    if common::engine::differs("durability") {
+    if crate::common::engine::differs("durability") {
         return;
     }
     let mut node = Server::start(&["--fsync", "no"]);

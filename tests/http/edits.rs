@@ -316,7 +316,7 @@ fn increment(address: SocketAddr, answered: &AtomicUsize) -> Vec<i64> {
 /// all that was answered, and at most one more of each client.
 #[test]
 fn increments_of_many_clients_over_crashes() {
-    if common::engine::differs("durability") {
+    if crate::common::engine::differs("durability") {
         return;
     }
     const CLIENTS: usize = 64;

@@ -9,7 +9,7 @@ use std::thread;
 
 #[test]
 fn head_and_listing_leave_recency_alone_and_get_does_not() {
-    if common::engine::differs("eviction") {
+    if crate::common::engine::differs("eviction") {
         return;
     }
     let node = Server::start(&["--max-capacity", "2"]);
@@ -141,7 +141,7 @@ fn a_listing_takes_a_prefix_a_limit_and_a_cursor() {
     client
         .get(&format!("/kv/?limit=3&cursor={cursor}&values=true"))
         .expect(200);
-    if common::engine::differs("cursors") {
+    if crate::common::engine::differs("cursors") {
         return;
     }
     // Cursors do not outlive the process; to be told so is better than to miss keys.

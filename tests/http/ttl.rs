@@ -32,7 +32,7 @@ fn patch(client: &mut Client, target: &str, body: &serde_json::Value) -> Respons
 /// The bound is one of values that come in, and a deadline brings none.
 #[test]
 fn a_value_longer_than_the_bound_of_now_gets_a_deadline() {
-    if common::engine::differs("large values") {
+    if crate::common::engine::differs("large values") {
         return;
     }
     let mut before = Server::start(&["--max-value", "1MiB"]);
@@ -255,7 +255,7 @@ fn an_expired_key_is_never_served() {
 
 #[test]
 fn what_has_expired_is_swept_and_told() {
-    if common::engine::differs("watch") {
+    if crate::common::engine::differs("watch") {
         return;
     }
     let node = Server::start(&[]);
@@ -284,7 +284,7 @@ fn what_has_expired_is_swept_and_told() {
 
 #[test]
 fn a_restart_renews_nothing() {
-    if common::engine::differs("durability") {
+    if crate::common::engine::differs("durability") {
         return;
     }
     let mut node = Server::start(&[]);
@@ -304,7 +304,7 @@ fn a_restart_renews_nothing() {
 
 #[test]
 fn a_node_without_deadlines_does_not_wake_for_them() {
-    if common::engine::differs("threads") {
+    if crate::common::engine::differs("threads") {
         return;
     }
     let node = Server::start(&[]);
