@@ -7,6 +7,7 @@
 
 use super::error::words;
 use crate::resolver::Resolver;
+use crate::system;
 use redis::{
     Client, ClientTlsConfig, Connection, ConnectionAddr, ConnectionLike, IntoConnectionInfo,
     RedisConnectionInfo, RedisError, RedisResult, TlsCertificates, Value,
@@ -176,7 +177,7 @@ impl Server {
         // A name that nobody knows, or a resolver that is silent, must not take longer than there is time.
         resolver
             .resolve(&self.address, left)
-            .map_err(|error| format!("{}: {}", self.address, crate::system::words(&error)))?;
+            .map_err(|error| format!("{}: {}", self.address, system::words(&error)))?;
         let connection = self
             .client
             .get_connection_with_timeout(left)

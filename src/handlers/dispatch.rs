@@ -10,8 +10,12 @@ use super::consistency::Asked;
 use super::context::{Context, NodeContext, Scratch};
 use super::route::Resource;
 use super::stream::Answer;
-use super::{backup, batch, compact, edit, election, keys, kv, metrics, page, replication, status, watch};
+use super::{
+    backup, batch, compact, edit, election, engine_status, keys, kv, metrics, page, replication, status,
+    watch,
+};
 use crate::api;
+use crate::engine::Engine;
 use crate::http::cors;
 use crate::http::problem::{self, Problem};
 use crate::http::request::Head;
@@ -108,7 +112,10 @@ fn of_process<'a>(
     let resource = admitted.route.resource;
     let reply = match (resource, context.node()) {
         (Resource::Page, _) => page::get(&admitted.route, head, scratch),
-        (Resource::Status, _) => status::status(&context, session, head, scratch),
+        (Resource::Status, _) => match context.engine {
+            Engine::Embedded(node) => status::status(&context, node, session, head, scratch),
+            Engine::Redis(gateway) => engine_status::status(&context, gateway, head, scratch),
+        },
         (Resource::Stats, _) => status::stats(&context, session, head, scratch),
         (Resource::Metrics, _) => metrics::get(&context, head, scratch),
         (Resource::History, _) => status::history(&context, head, scratch),

@@ -1,21 +1,22 @@
-//! How an engine is, as `/status` and `/stats` show it.
+//! How an engine is, as `/status` shows it.
 
 use super::context::{Context, Scratch};
-use super::status::{json, limits, resident_bytes, tls, tokens};
+use super::status::{NO_LIMITS, json, limits, resident_bytes, tls, tokens};
 use crate::api;
 use crate::engine::{Gateway, ServerReport};
+use crate::http::problem::Problem;
+use crate::http::request::Head;
 use crate::http::response::Reply;
-use crate::node::Usage;
-use crate::store::{Counters, Limits};
-
-/// What bounds the entries of an engine: nothing that a gateway knows.
-const NO_LIMITS: Limits = Limits {
-    entries_max: Limits::ENTRIES_MAX,
-    bytes_max: u64::MAX,
-};
+use crate::http::target;
 
 /// `GET /status` of a gateway.
-pub(super) fn status(context: &Context<'_>, gateway: &Gateway, scratch: &mut Scratch) -> Reply {
+pub(super) fn status(
+    context: &Context<'_>,
+    gateway: &Gateway,
+    head: &Head<'_>,
+    scratch: &mut Scratch,
+) -> Result<Reply, Problem> {
+    let [] = target::parameters(head.query, [])?;
     let report = gateway.report();
     let unready = report.unready();
     let body = api::GatewayStatus {
@@ -35,7 +36,7 @@ pub(super) fn status(context: &Context<'_>, gateway: &Gateway, scratch: &mut Scr
         tls: context.shared.certificates.as_deref().map(tls),
         resident_bytes: resident_bytes(),
     };
-    json(scratch, &body)
+    Ok(json(scratch, &body))
 }
 
 fn server(report: &ServerReport) -> api::EngineServer {
@@ -55,10 +56,4 @@ fn server(report: &ServerReport) -> api::EngineServer {
         replicas: report.connected_replicas,
         error: report.error.clone(),
     }
-}
-
-/// What `/stats` says: what the masters have counted.
-pub(super) fn counts(gateway: &Gateway) -> (Counters, u64, Limits, Usage) {
-    let with_deadline = gateway.report().sum(|server| server.keys_with_deadline);
-    (gateway.counters(), with_deadline, NO_LIMITS, Usage::default())
 }

@@ -3,7 +3,6 @@
 use super::admit::body_bytes_max;
 use super::compact;
 use super::context::{Context, Scratch};
-use super::engine_status;
 use super::route::Resource;
 use crate::api;
 use crate::auth::LiveTokens;
@@ -14,7 +13,7 @@ use crate::http::request::Head;
 use crate::http::response::{Body, Media, Reply, push_json};
 use crate::http::target;
 use crate::net::certificates::Certificates;
-use crate::node::{ClusterStatus, Node};
+use crate::node::{ClusterStatus, Node, Usage};
 use crate::observe::history;
 use crate::pair::KEY_BYTES_MAX;
 use crate::session::Session;
@@ -23,17 +22,20 @@ use crate::wal::Health;
 use std::time::Duration;
 use tiny_http::StatusCode;
 
+/// What bounds the entries of another engine: nothing that a gateway knows.
+pub(super) const NO_LIMITS: Limits = Limits {
+    entries_max: Limits::ENTRIES_MAX,
+    bytes_max: u64::MAX,
+};
+
 pub(crate) fn status(
     context: &Context<'_>,
+    node: &Node,
     session: &Session<'_>,
     head: &Head<'_>,
     scratch: &mut Scratch,
 ) -> Result<Reply, Problem> {
     let [] = target::parameters(head.query, [])?;
-    let node = match context.engine {
-        Engine::Embedded(node) => node,
-        Engine::Redis(gateway) => return Ok(engine_status::status(context, gateway, scratch)),
-    };
     let status = node.status();
     let cluster = node.cluster_status();
     let body = api::Status {
@@ -96,7 +98,10 @@ pub(crate) fn stats(
                 node.usage(),
             )
         }
-        Engine::Redis(gateway) => engine_status::counts(gateway),
+        Engine::Redis(gateway) => {
+            let with_deadline = gateway.report().sum(|server| server.keys_with_deadline);
+            (gateway.counters(), with_deadline, NO_LIMITS, Usage::default())
+        }
     };
     let reads = counters.hits + counters.misses;
     let counts = context.shared.registry.counts();
