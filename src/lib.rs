@@ -21,7 +21,7 @@
 //! | [`http`] | HTTP on the wire: requests, answers, problems | `api`, `escape`, `wall` |
 //! | [`net`] | connections as bytes: the open ones, what came, the memory that all share; no HTTP, no node | `system`, `episode`, `tls`, `wall` |
 //! | [`auth`] | tokens and what they allow | `wall` |
-//! | [`observe`] | how long requests took, and who hears of it: the slow log, the access log, `/metrics`, `/history` | `api`, `engine`, `escape`, `histogram`, `http`, `net`, `node`, `store`, `waits`, `wall`, `system`, `episode`, `worker` |
+//! | [`observe`] | how long requests took, and who hears of it: the slow log, the access log, `/metrics`, `/history` | `api`, `engine`, `escape`, `histogram`, `http`, `net`, `store`, `waits`, `wall`, `system`, `episode`, `worker` |
 //! | [`page`] | the web page: files in the binary | `http` |
 //! | [`replication`] | the threads that follow another node, call the others and take over; the whole protocol | `address`, `api`, `boot_clock`, `wal`, `node`, `tls`, `system`, `election`, `etcd` |
 //! | [`engine`] | what holds the entries: a node, or a Redis or Valkey that this process is a gateway to | `address`, `key`, `node`, `pair`, `resolver`, `store`, `system`, `wall` |

@@ -46,6 +46,9 @@ fn post_adds_a_new_key_and_only_a_new_one() {
     client.add("a/b c", "2").expect_problem(409);
     assert_eq!(node.offset(), offset, "nothing is logged");
     assert_eq!(client.get(&location).body_json()["value"], "1");
+    if crate::common::engine::is_another() {
+        return;
+    }
     assert_eq!(
         cli::log_records(node.dir())
             .iter()
