@@ -9,6 +9,7 @@ mod batch;
 mod deadline;
 mod diverged;
 mod election;
+mod engine;
 mod history;
 mod listing;
 mod nodes;
@@ -26,6 +27,7 @@ pub(crate) use election::{
     ClusterMember, ClusterView, Elected, PATH_CLUSTER, PATH_FAILOVER, PATH_LEADER, PATH_LIVENESS, PATH_PAUSE,
     PATH_REPLICATION_ELECTION, PATH_RESUME, PATH_SWITCHOVER, Paused,
 };
+pub(crate) use engine::{About, EngineServer, EngineStatus, GatewayStatus, HEADER_ENGINE, ROLE_GATEWAY};
 pub(crate) use history::{History, Samples};
 pub(crate) use listing::{Folder, Item, Level};
 pub(crate) use nodes::{Nodes, OtherNode, PATH_NODES};

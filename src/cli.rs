@@ -15,11 +15,14 @@ mod config;
 mod connection;
 mod data;
 mod election;
+mod engine;
 mod error;
 mod leading;
+mod mirror;
 mod reapply;
 mod replica;
 mod serve;
+mod texts;
 mod tls;
 mod token;
 mod units;
@@ -35,8 +38,10 @@ pub(crate) use config::{configured, printed};
 pub(crate) use connection::{Connection, DIR_DEFAULT, ENV_DIR, ENV_TOKEN, ENV_TOKEN_FILE};
 pub(crate) use data::{Del, Exists, Expire, Get, Incr, List, Persist, Set, Ttl};
 pub(crate) use election::{Failover, Pause, ShowCluster, Switchover};
+pub(crate) use engine::{ENV_ENGINE_PASSWORD, ENV_ENGINE_USER, EngineFlags};
 pub(crate) use error::usage_message;
 pub(crate) use leading::behind_the_command;
+pub(crate) use mirror::Mirror;
 pub(crate) use reapply::Reapply;
 pub(crate) use replica::{Forget, Promote, Replica};
 pub(crate) use serve::Serve;
@@ -46,39 +51,11 @@ pub(crate) use units::Span;
 pub(crate) use values::{by, key, limit, ttl, version};
 pub(crate) use watch::Watch;
 
+use texts::{EXAMPLES, EXIT_STATUS};
+
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
 use std::sync::LazyLock;
-
-const EXAMPLES: &str = "\
-Examples:
-  pykv serve                       start a node on 127.0.0.1:7958, its data in ./pykv-data
-  pykv set greeting 'hello world'  store a value
-  pykv get greeting                print it
-  pykv list                        print all keys
-  pykv del greeting                delete it
-  pykv set --ttl 90s code 4711     store a value for a while
-  pykv shell                       give commands one after the other
-  curl http://127.0.0.1:7958/kv/greeting
-
---server, --token-file, --timeout and the flags of TLS may stand before the command as well.
-`pykv help COMMAND` explains a command in full.";
-
-const EXIT_STATUS: &str = "\
-Exit status:
-  0    done
-  1    the key was not found, or the node that forget names
-  2    the command line, the key or the value is not valid
-  3    the node cannot be reached, did not answer in time, or the connection broke
-  4    the key exists, does not exist, or has another version than you asked for; or
-       the node is the primary already
-  5    not allowed: no token, a wrong one, or one that does not allow this
-  6    the node, or a proxy before it, cannot do it now: its disk is full or
-       failing, it is too busy, or it knows no primary
-  7    the data is damaged
-  8    anything else: a file, a port or standard output failed, or what answers is no pykv node
-  130  Ctrl-C ended the command, as it ends `pykv watch`; or a second one ended a node at once,
-       as a crash would";
 
 const ENVIRONMENT: &str = "\
 Environment:
@@ -244,6 +221,14 @@ pub(crate) enum Command {
     /// standard error, and the exit status is 2. The import ends if the node cannot be reached, or takes no writes for a while.
     /// A byte order mark at the beginning is dropped; UTF-16, a compressed file and a JSON array are refused.
     Import(Import),
+    /// Copy one node to another, and follow its changes
+    ///
+    /// Copies all entries, with their deadlines, and then each change as it is made, until you interrupt it. The other side
+    /// may be a node or a gateway to another engine, so entries move between hosts, versions and engines while clients
+    /// write. On a terminal a bar shows how far it is, and how far it is behind. With --state an interrupted mirror continues
+    /// where it was; without, it begins anew, which does no harm. Keys that only the other side has stay. Stop the mirror
+    /// before clients write to the other side: it would write old values over theirs.
+    Mirror(Mirror),
     /// Give commands to a node, one after the other
     ///
     /// HELP lists the commands. Blanks separate words; "..." (with \n, \t, \", \\ and \xHH in it) and '...' hold words with

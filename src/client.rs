@@ -229,6 +229,11 @@ impl Client {
         self.send(&request).map(drop)
     }
 
+    /// How the node or gateway is.
+    pub(crate) fn about(&self) -> Result<api::About, Error> {
+        self.read(api::PATH_STATUS.to_owned(), Bound::Small)
+    }
+
     /// How the node is.
     pub(crate) fn status(&self) -> Result<Status, Error> {
         self.read(api::PATH_STATUS.to_owned(), Bound::Small)

@@ -12,18 +12,19 @@
 //! | room | what it is | uses |
 //! | --- | --- | --- |
 //! | `main.rs` | the program: the allocator, and a call of [`run`] | |
-//! | [`cli`] | every subcommand, flag, default, environment variable and help text | `address`, `api`, `auth`, `http`, `key`, `wal`, `net`, `node`, `record`, `store`, `wall`, `system`, `election`, `etcd` |
-//! | [`commands`] | one file a subcommand: builds the parts and runs them | `address`, `api`, `auth`, `cli`, `client`, `digest`, `escape`, `json`, `key`, `wal`, `net`, `node`, `record`, `replication`, `server`, `store`, `wall`, `system`, `episode`, `tls`, `etcd` |
+//! | [`cli`] | every subcommand, flag, default, environment variable and help text | `address`, `api`, `auth`, `engine`, `http`, `key`, `wal`, `net`, `node`, `record`, `store`, `wall`, `system`, `election`, `etcd` |
+//! | [`commands`] | one file a subcommand: builds the parts and runs them | `address`, `api`, `auth`, `cli`, `client`, `digest`, `engine`, `escape`, `json`, `key`, `wal`, `net`, `node`, `record`, `replication`, `server`, `store`, `wall`, `system`, `episode`, `tls`, `etcd` |
 //! | [`client`] | the HTTP client of the command line | `address`, `api`, `pair`, `record`, `system`, `tls` |
-//! | [`server`] | accepts connections and runs each: from bytes to a handler, and its answer back | `api`, `auth`, `handlers`, `http`, `wal`, `net`, `node`, `observe`, `system` |
-//! | [`handlers`] | one file a resource: from a request to its answer, by calls of a node; the table of routes | `address`, `api`, `auth`, `histogram`, `http`, `json`, `key`, `wal`, `net`, `node`, `observe`, `page`, `pair`, `record`, `replication`, `session`, `store`, `wall`, `system`, `election` |
-//! | [`session`] | a client's way to the data: it holds each key against what the client's token opens | `auth`, `key`, `wal`, `node`, `pair` |
+//! | [`server`] | accepts connections and runs each: from bytes to a handler, and its answer back | `api`, `auth`, `engine`, `handlers`, `http`, `wal`, `net`, `node`, `observe`, `system` |
+//! | [`handlers`] | one file a resource: from a request to its answer, by calls of a node; the table of routes | `address`, `api`, `auth`, `engine`, `histogram`, `http`, `json`, `key`, `wal`, `net`, `node`, `observe`, `page`, `pair`, `record`, `replication`, `session`, `store`, `wall`, `system`, `election` |
+//! | [`session`] | a client's way to the data: it holds each key against what the client's token opens, and knows which engine has it | `auth`, `engine`, `key`, `wal`, `node`, `pair` |
 //! | [`http`] | HTTP on the wire: requests, answers, problems | `api`, `escape`, `wall` |
 //! | [`net`] | connections as bytes: the open ones, what came, the memory that all share; no HTTP, no node | `system`, `episode`, `tls`, `wall` |
 //! | [`auth`] | tokens and what they allow | `wall` |
-//! | [`observe`] | how long requests took, and who hears of it: the slow log, the access log, `/metrics`, `/history` | `api`, `escape`, `histogram`, `http`, `net`, `node`, `store`, `waits`, `wall`, `system`, `episode`, `worker` |
+//! | [`observe`] | how long requests took, and who hears of it: the slow log, the access log, `/metrics`, `/history` | `api`, `engine`, `escape`, `histogram`, `http`, `net`, `store`, `waits`, `wall`, `system`, `episode`, `worker` |
 //! | [`page`] | the web page: files in the binary | `http` |
 //! | [`replication`] | the threads that follow another node, call the others and take over; the whole protocol | `address`, `api`, `boot_clock`, `wal`, `node`, `tls`, `system`, `election`, `etcd` |
+//! | [`engine`] | what holds the entries: a node, or a Redis or Valkey that this process is a gateway to | `address`, `key`, `node`, `pair`, `resolver`, `store`, `system`, `wall` |
 //! | [`etcd`] | a client of etcd: leases, transactions, watches; no node | `address`, `system`, `tls` |
 //! | [`api`] | what both sides of the HTTP API speak: paths, headers, JSON | |
 //! | [`election`] | who is primary, where etcd decides: the rules, without any I/O | `boot_clock` |
@@ -70,6 +71,9 @@
 //! | what `--fsync` means | `wal::options` (`Policy`), `wal::watermarks` |
 //! | a bound on memory | `net::budget` for requests and answers in flight, `wal::budget` for records, `store::lru` for entries |
 //! | a kind of socket | `net::transport`; `net::endpoint` makes it |
+//! | a request to another engine is tried again, or is not | `engine::routing`; `engine::error` judges each error |
+//! | an entry changes in another engine | `engine/write.lua`, which `engine::script` calls |
+//! | a version of another engine | `engine::gateway` |
 //! | a status code or the kind of a problem | `http::problem`, `handlers::failure` |
 //! | etcd decides who is primary | `election` has the rules, `replication::elector` acts, `node::election` carries it out; `boot_clock` has the fence, which `wal::appender` and `node::acknowledge` ask |
 //! | a replica takes over by itself | `replication::silence` decides, `replication::failover` acts, `node::role` carries it out |
@@ -101,6 +105,11 @@
 //! Under the store's lock: look the key up, make it the most recently used, copy a small value out or
 //! take a share of a large one. No disk, no second lock. Then the answer. A read may show a write that has
 //! not been answered yet.
+//!
+//! # The way of a request to another engine
+//! With `--engine` there is no node. The session calls the gateway, which sends one command or one script to the server that
+//! has the key's slot, on the connection's own thread, and waits for its answer. The answer goes out at once: nothing of
+//! what follows a write above applies.
 //!
 //! # The way of a watch
 //! A watcher reads the log's files behind the writer, up to what is written, on its connection's own thread
@@ -147,6 +156,7 @@
 //! | `resolve` | 1 a look-up, and few at once | `resolver` | the end of the look-up; a time limit bounds each wait for it |
 //! | `handshake` | 1 for each address of another node | `follow`, in a scope | the answer, or its time limit |
 //! | `access` | 1, with `--access-log` | `pykv serve` | the end of the server, once all lines are written |
+//! | `engine` | 1, with `--engine` | `pykv serve` | the end of the server, which joins it |
 //! | `service` | 1, under systemd | `pykv serve`, for the start and for the time after it | the end of either, which joins it |
 //! | `reload` | 1 | `pykv serve` | the end of the server, which joins it |
 //! | `ctrl-c`, `signals` | 1 each | `pykv serve` | the end of the process; they own nothing that must be cleaned up |
@@ -179,6 +189,7 @@ mod client;
 mod commands;
 mod digest;
 mod election;
+mod engine;
 mod episode;
 mod escape;
 mod etcd;

@@ -3,6 +3,7 @@
 use super::choices::{Fsync, LogLevel};
 use super::cluster::Cluster;
 use super::connection::{DIR_DEFAULT, ENV_DIR, ENV_LISTEN, ENV_LOG, ENV_TOKEN_FILE, LISTEN_DEFAULT};
+use super::engine::EngineFlags;
 use super::tls::{TlsClient, TlsServer};
 use super::units::{Size, Span};
 use super::values::{
@@ -152,6 +153,11 @@ pub(crate) struct Serve {
     /// Its cluster.
     #[command(flatten)]
     pub cluster: Cluster,
+
+    /// What holds its entries, where it does not.
+    #[command(flatten)]
+    pub engine: EngineFlags,
+
     /// A name by which browsers reach the node, beside its addresses; may be given several times
     ///
     /// A node that listens on loopback and asks for no token answers requests for IP addresses, for
@@ -293,6 +299,7 @@ impl Serve {
                     .to_owned(),
             );
         }
+        self.engine.check(cluster)?;
         if cluster.sync_reads && cluster.sync_replicas == 0 {
             return Err("--sync-reads waits for replicas; say for how many with --sync-replicas".to_owned());
         }

@@ -192,6 +192,10 @@ pub(super) fn count(text: &str) -> Result<usize, String> {
     count_within(text, 1_000_000)
 }
 
+pub(super) fn connections(text: &str) -> Result<usize, String> {
+    count_within(text, 1024)
+}
+
 pub(super) fn max_batch(text: &str) -> Result<usize, String> {
     count_within(text, BATCH_OPERATIONS_MAX)
 }

@@ -120,7 +120,11 @@ impl Sign {
             Sign::JsonOfKey => no_json().or_else(no_version),
             Sign::Value => no_bytes().or_else(no_version),
             Sign::Version => no_version(),
-            Sign::Offset => (!headers.contains_key(api::HEADER_OFFSET)).then_some("its answer has no offset"),
+            Sign::Offset => {
+                let is_written =
+                    [api::HEADER_OFFSET, api::HEADER_ENGINE].map(|name| headers.contains_key(name));
+                (is_written == [false, false]).then_some("its answer has no offset")
+            }
             Sign::Bytes => no_bytes(),
         }
     }

@@ -15,10 +15,10 @@ use std::io::BufRead;
 pub(super) fn run(args: &cli::Batch) -> Result<(), Error> {
     let input = lines::open(&args.file, Form::JsonLines)?;
     let client = connect(&args.connection)?;
-    let limits = client
-        .status()
-        .map_err(Error::client("cannot ask for the limits"))?
-        .limits;
+    let about = client
+        .about()
+        .map_err(Error::client("cannot ask for the limits"))?;
+    let limits = about.limits().clone();
     // What the node would refuse is not held: an endless line comes to an end here.
     let batch = read(input.reader, &limits, lines::broken(&args.file))?;
     if batch.numbers.is_empty() {

@@ -33,7 +33,12 @@ pub(super) fn trust(flags: &TlsClient) -> Result<Trust, Error> {
 
 /// The token to show: of --token-file, else PYKV_TOKEN, else the file that PYKV_TOKEN_FILE names.
 fn token(connection: &Connection) -> Result<Option<Token>, Error> {
-    if let Some(path) = &connection.token_file {
+    token_of_file_or_environment(connection.token_file.as_deref())
+}
+
+/// The token to show: of a file, or else as the environment says.
+pub(super) fn token_of_file_or_environment(path: Option<&Path>) -> Result<Option<Token>, Error> {
+    if let Some(path) = path {
         return token_of_file(path).map(Some);
     }
     if let Some(text) = std::env::var_os(cli::ENV_TOKEN).filter(|text| !text.is_empty()) {

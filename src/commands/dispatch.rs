@@ -1,9 +1,9 @@
 //! From what was typed to the file of its subcommand.
 
 use super::{
-    Error, backup, batch, check, cluster, compact, completions, deadline, del, exists, export, forget, get,
-    import, incr, list, log, pause, ping, promote, reapply, serve, service, set, shell, status, switchover,
-    token, watch,
+    Error, backup, batch, check, cluster, compact, completions, deadline, del, exists, export, forget,
+    gateway, get, import, incr, list, log, mirror, pause, ping, promote, reapply, serve, service, set, shell,
+    status, switchover, token, watch,
 };
 use crate::cli::{Cli, Command};
 
@@ -12,7 +12,10 @@ pub(super) fn dispatch(cli: Cli) -> Result<(), Error> {
     match cli.command {
         Command::Serve(mut args) => {
             let passed = service::take_sockets(&mut args.listen)?;
-            serve::run(&args, None, passed)
+            match &args.engine.engine {
+                Some(url) => gateway::run(&args, url, passed),
+                None => serve::run(&args, None, passed),
+            }
         }
         Command::Replica(mut args) => {
             let passed = service::take_sockets(&mut args.serve.listen)?;
@@ -38,6 +41,7 @@ pub(super) fn dispatch(cli: Cli) -> Result<(), Error> {
         Command::Batch(args) => batch::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Import(args) => import::run(&args),
+        Command::Mirror(args) => mirror::run(&args),
         Command::Shell(args) => shell::run(&args),
         Command::Watch(args) => watch::run(&args),
         Command::Ping(args) => ping::run(&args),

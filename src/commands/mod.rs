@@ -7,11 +7,12 @@
 //! | --- | --- |
 //! | `dispatch`, `error`, `exit` | from what was typed to a command, and from its error to a message and a status |
 //! | `connect` | the client that flags and environment describe, and its token |
-//! | `serve`, `options`, `coordinator`, `reload`, `service`, `signals`, `logging` | a node: its parts, how it is started, reloaded and ended |
+//! | `serve`, `gateway`, `options`, `coordinator`, `reload`, `service`, `signals`, `logging` | a node: its parts, how it is started, reloaded and ended |
 //! | `get`, `set`, `del`, `exists`, `incr`, `deadline`, `list`, `batch`, `watch`, `shell` | keys and values |
 //! | `status`, `ping`, `compact`, `promote`, `forget`, `cluster`, `switchover`, `pause` | a node that runs, and its cluster |
 //! | `check`, `log`, `reapply`, `backup` | a data directory, and copies of it |
 //! | `export`, `import`, `lines`, `progress` | many entries as lines, and how far they are |
+//! | `mirror` | one node copied to another, and followed |
 //! | `output`, `text`, `terminal`, `quotes` | files that are written and read; what a terminal is shown |
 //! | `token`, `completions` | what needs no node |
 
@@ -31,6 +32,7 @@ mod exists;
 mod exit;
 mod export;
 mod forget;
+mod gateway;
 mod get;
 mod import;
 mod incr;
@@ -38,6 +40,7 @@ mod lines;
 mod list;
 mod log;
 mod logging;
+mod mirror;
 mod options;
 mod output;
 mod pause;
@@ -63,7 +66,7 @@ mod watch;
 pub use import::fuzz_line as fuzz_import_line;
 
 use crate::{client, escape};
-use connect::{connect, token_file, token_text_of_file, trust};
+use connect::{connect, token_file, token_of_file_or_environment, token_text_of_file, trust};
 use error::{Error, is_missing, missing_or, of_file};
 use rustix::fs::OFlags;
 use std::io::{self, Write};

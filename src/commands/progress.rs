@@ -47,6 +47,16 @@ impl Progress {
         self.bar.tick();
     }
 
+    /// Shows a text in place of the bar's own; `false` where no bar is shown.
+    pub(super) fn say(&mut self, text: &str) -> bool {
+        if self.bar.is_hidden() {
+            return false;
+        }
+        self.bar.set_message(text.to_owned());
+        self.bar.tick();
+        true
+    }
+
     /// Takes the bar away; how long it all took.
     pub(super) fn end(self) -> Duration {
         self.bar.finish_and_clear();

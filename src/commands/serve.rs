@@ -11,6 +11,7 @@ use super::{Error, coordinator, logging, options, service};
 use crate::address::Address;
 use crate::auth::Tokens;
 use crate::cli::{Replica, Serve};
+use crate::engine::Engine;
 use crate::net::certificates::Certificates;
 use crate::net::{Endpoint, Passed};
 use crate::node::{Node, PeerTls};
@@ -43,6 +44,11 @@ pub(super) fn run(args: &Serve, replica: Option<&Replica>, passed: Vec<Passed>) 
     let token = token.flatten();
     logging::start(args.log_level);
     let certificates = certificates(args)?;
+    if let Some(url) = &args.engine.engine {
+        let why =
+            format!("a gateway follows no node; leave out --engine {url}, or start it with `pykv serve`");
+        return Err(Error::Usage(why));
+    }
     let tls = tls_of_cluster(args, replica)?;
     let etcd = coordinator::connect(args, replica)?;
     let signals = Signals::handle()?;
@@ -76,7 +82,7 @@ pub(super) fn run(args: &Serve, replica: Option<&Replica>, passed: Vec<Passed>) 
 }
 
 /// What clients are shown under TLS; none where it is not spoken.
-fn certificates(args: &Serve) -> Result<Option<Arc<Certificates>>, Error> {
+pub(super) fn certificates(args: &Serve) -> Result<Option<Arc<Certificates>>, Error> {
     let Some(files) = args.tls.files() else {
         return Ok(None);
     };
@@ -116,7 +122,7 @@ fn tls_of_cluster(args: &Serve, replica: Option<&Replica>) -> Result<Option<Peer
     Ok(Some(PeerTls::new(config)))
 }
 
-fn bind(
+pub(super) fn bind(
     args: &Serve,
     passed: Vec<Passed>,
     tokens: Option<Tokens>,
@@ -242,10 +248,12 @@ fn serve(
             doing: "cannot start the threads of the replication".to_owned(),
             source,
         })?;
-        let served = start_reloads(scope, args, server, signals, node).and_then(|()| {
+        let served = start_reloads(scope, args, server, signals, Some(node)).and_then(|()| {
             announce(server);
             service::serve(node, || {
-                server.run(node, args.shutdown_grace.0).map_err(Error::Listen)
+                server
+                    .run(Engine::Embedded(node), args.shutdown_grace.0)
+                    .map_err(Error::Listen)
             })?
         });
         replication.stop();
@@ -256,20 +264,21 @@ fn serve(
 }
 
 /// Starts the thread that reads files anew. It ends with [`Signals::end_reloads`].
-fn start_reloads<'scope>(
+pub(super) fn start_reloads<'scope>(
     scope: &'scope Scope<'scope, '_>,
     args: &'scope Serve,
     server: &'scope Server,
     signals: &'scope Signals,
-    node: &'scope Node,
+    node: Option<&'scope Node>,
 ) -> Result<(), Error> {
-    let shown = node.cluster().options().token.as_ref();
+    let options = node.map(|node| node.cluster().options());
+    let shown = options.and_then(|options| options.token.as_ref());
     let tokens = server.tokens().and_then(|live| reload::tokens(args, live, shown));
     let certificates = server.certificates().map(|certificates| {
         let paths = certificates.paths().map(Path::to_path_buf).collect();
         Source::new(paths, || certificates.reload().is_ok()).with_look(|| certificates.warn_of_end())
     });
-    let peers = node.cluster().options().tls.as_ref();
+    let peers = options.and_then(|options| options.tls.as_ref());
     let trust = peers.and_then(|peers| reload::trust(&args.tls_client, peers));
     let sources: Vec<Source<'_>> = tokens.into_iter().chain(certificates).chain(trust).collect();
     thread::Builder::new()
@@ -284,7 +293,7 @@ fn start_reloads<'scope>(
 
 /// Says on standard output where the node listens. Whoever started it may have closed that, or have read
 /// all that it wanted: no reason to stop.
-fn announce(server: &Server) {
+pub(super) fn announce(server: &Server) {
     let mut stdout = io::stdout().lock();
     // Somebody who sees both reads it once.
     let are_both_seen = stdout.is_terminal() && io::stderr().is_terminal();
@@ -301,7 +310,7 @@ fn announce(server: &Server) {
 }
 
 /// Says so where others than its owner can read a file of secrets.
-fn warn_of_open_file(what: &str, path: &Path) {
+pub(super) fn warn_of_open_file(what: &str, path: &Path) {
     let mode = std::fs::metadata(path).map_or(0, |metadata| metadata.permissions().mode());
     if mode & 0o077 != 0 {
         warn!(
@@ -314,7 +323,7 @@ fn warn_of_open_file(what: &str, path: &Path) {
 }
 
 /// Says so where a token can be found by trying, or opens nothing any more.
-fn warn_of_tokens(tokens: &Tokens) {
+pub(super) fn warn_of_tokens(tokens: &Tokens) {
     let short = tokens.shorter_than(TOKEN_BYTES_MIN);
     if short > 0 {
         warn!(

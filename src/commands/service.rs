@@ -3,6 +3,7 @@
 //! Without that variable nothing is sent. What cannot be sent is logged, and is no reason not to serve.
 
 use super::Error;
+use crate::engine::Gateway;
 use crate::net::{Endpoint, Passed};
 use crate::node::Node;
 use crate::system;
@@ -69,6 +70,27 @@ pub(super) fn serve<T>(node: &Node, run: impl FnOnce() -> T) -> Result<T, Error>
         // The log's thread turns several times a second: one that hangs is what the watchdog is for.
         let before = turns.replace(node.log_turns());
         if watchdog.is_some() && turns != before {
+            send(NotifyState::Watchdog);
+        }
+    };
+    meanwhile(every, tell, run)
+}
+
+/// As [`serve`], for a gateway: what its engine is, and whether it is looked at.
+pub(super) fn serve_gateway<T>(gateway: &Gateway, run: impl FnOnce() -> T) -> Result<T, Error> {
+    if env::var_os("NOTIFY_SOCKET").is_none() {
+        return Ok(run());
+    }
+    let status = || match gateway.report().unready() {
+        None => format!("gateway to {}", gateway.url()),
+        Some(why) => format!("gateway: {why}"),
+    };
+    send_all(&[NotifyState::Ready, NotifyState::Status(&status())]);
+    let watchdog = sd_notify::watchdog_enabled();
+    let every = watchdog.map_or(STATUS_EVERY, |limit| (limit / 2).min(STATUS_EVERY));
+    let tell = || {
+        send(NotifyState::Status(&status()));
+        if watchdog.is_some() {
             send(NotifyState::Watchdog);
         }
     };

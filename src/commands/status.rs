@@ -1,7 +1,7 @@
 //! `pykv status`
 
 use super::{Error, connect, print, print_json, terminal};
-use crate::api::{ReplicationStatus, Stats, Status};
+use crate::api::{About, GatewayStatus, ReplicationStatus, Stats, Status};
 use crate::cli;
 use crate::client::Client;
 use crate::escape;
@@ -12,7 +12,7 @@ use std::time::Duration;
 #[derive(Serialize)]
 struct Answers<'a> {
     #[serde(flatten)]
-    status: &'a Status,
+    status: &'a About,
     stats: &'a Stats,
 }
 
@@ -32,21 +32,77 @@ pub(super) fn run(args: &cli::Status) -> Result<(), Error> {
 }
 
 fn once(client: &Client, as_json: bool) -> Result<(), Error> {
-    let status = client
-        .status()
+    let about = client
+        .about()
         .map_err(Error::client("cannot ask for the status"))?;
     let stats = client
         .stats()
         .map_err(Error::client("cannot ask for the counters"))?;
     if as_json {
         let answers = Answers {
-            status: &status,
+            status: &about,
             stats: &stats,
         };
         let json = serde_json::to_vec(&answers).expect("its keys are strings, and its numbers finite");
         return print_json(json);
     }
-    print(text(&status, &stats, terminal::has_colours()).as_bytes())
+    print(text_of(&about, &stats, terminal::has_colours()).as_bytes())
+}
+
+/// For people, whoever holds the entries.
+pub(super) fn text_of(about: &About, stats: &Stats, with_colours: bool) -> String {
+    match about {
+        About::Node(status) => text(status, stats, with_colours),
+        About::Gateway(status) => {
+            let lines = gateway_lines(status, stats);
+            lines.iter().map(|one| line(one, with_colours)).collect()
+        }
+    }
+}
+
+/// The lines of a gateway: what it is, and a line for each server of its engine.
+fn gateway_lines(status: &GatewayStatus, stats: &Stats) -> Vec<(&'static str, String)> {
+    let uptime = humantime::format_duration(Duration::from_secs(status.uptime_seconds));
+    let engine = &status.engine;
+    let kind = if engine.cluster {
+        "cluster"
+    } else {
+        "single server"
+    };
+    let mut lines = vec![
+        ("health", status.health.clone()),
+        (
+            "node",
+            format!("pykv {}, {}, up {uptime}", status.version, status.role),
+        ),
+        ("engine", format!("{}, {kind}", engine.url)),
+        ("entries", stats.entries.to_string()),
+        ("memory", format!("{} of the engine's masters", size(stats.bytes))),
+        (
+            "reads",
+            format!(
+                "{}, {}",
+                counted(stats.hits, "hit", "hits"),
+                counted(stats.misses, "miss", "misses")
+            ),
+        ),
+    ];
+    lines.extend(engine.servers.iter().map(|server| {
+        let what = match &server.error {
+            Some(why) => format!("{} {}: {why}", server.address, server.role),
+            None => format!(
+                "{} {}, {}, {}, {}, {}",
+                server.address,
+                server.role,
+                server.version,
+                counted(server.slots, "slot", "slots"),
+                counted(server.keys, "key", "keys"),
+                size(server.used_bytes)
+            ),
+        };
+        ("server", what)
+    }));
+    lines
 }
 
 /// The lines of each group but the last, which has the others: the node's place in its cluster, and trouble.
@@ -57,7 +113,7 @@ const GROUPS: [&[&str]; 3] = [
 ];
 
 /// For people, in groups: what they ask first stands first.
-pub(super) fn text(status: &Status, stats: &Stats, with_colours: bool) -> String {
+fn text(status: &Status, stats: &Stats, with_colours: bool) -> String {
     let lines = lines(status, stats);
     let last = GROUPS.len();
     let group_of = |name: &str| {

@@ -126,7 +126,9 @@ fn admit_preflight<'a>(route: Route<'a>, head: &Head<'_>) -> Result<Admitted<'a>
 
 /// Sends writes to the primary, and readers away where there is nothing whole to read.
 fn check_role(context: &Context<'_>, head: &Head<'_>, scope: Option<Scope>) -> Result<(), Problem> {
-    let node = context.node;
+    let Some(node) = context.node() else {
+        return Ok(());
+    };
     if node.role() == Role::Primary {
         return Ok(());
     }
@@ -186,7 +188,7 @@ pub(crate) fn body_too_large(body_bytes_max: usize) -> Problem {
 
 /// The longest body in one of its forms: a value, or JSON that may write each byte of it in six.
 pub(crate) fn body_bytes_max(context: &Context<'_>, resource: Resource, sent: Sent) -> usize {
-    let value_bytes_max = context.node.value_bytes_max();
+    let value_bytes_max = context.engine.value_bytes_max();
     let derived = match sent {
         Sent::Octets => value_bytes_max,
         Sent::Json => value_bytes_max.saturating_mul(6).saturating_add(16 * 1024),

@@ -20,7 +20,7 @@ use crate::http::response::{Body, Media, Reply, push_decimal, push_json_string};
 use crate::http::target;
 use crate::key::Key;
 use crate::node::{BatchError, Batched, Edit, Outcome, Reads, Step};
-use crate::session::{DeniedStep, Session};
+use crate::session::{RefusedBatch, Session};
 use operation::Operation;
 use tiny_http::StatusCode;
 
@@ -69,7 +69,10 @@ pub(crate) fn post<'a>(
     };
     let batched = session
         .batch(&steps, reads)
-        .map_err(|DeniedStep { index, denied }| Problem::of_denied(denied).index(index))?
+        .map_err(|refused| match refused {
+            RefusedBatch::Denied { index, denied } => Problem::of_denied(denied).index(index),
+            RefusedBatch::Engine(error) => Problem::of_engine(error),
+        })?
         .map_err(|error| refused(error, &steps))?;
     let mut reply = Reply::new(StatusCode(200), Body::Written(Media::Json));
     reply.offset = batched.offset;

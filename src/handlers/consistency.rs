@@ -3,9 +3,10 @@
 use super::context::Context;
 use super::route::Route;
 use crate::api;
+use crate::engine::Engine;
 use crate::http::problem::{self, Problem};
 use crate::http::request::Head;
-use crate::node::AckRequirement;
+use crate::node::{AckRequirement, Node};
 use crate::wal::Role;
 use std::str::FromStr;
 use std::time::Duration;
@@ -46,7 +47,6 @@ pub(crate) enum NotYet {
 
 /// Reads what a request asks.
 pub(crate) fn ask(context: &Context<'_>, head: &Head<'_>, route: &Route<'_>) -> Result<Asked, NotYet> {
-    let node = context.node;
     let mut asked = Asked {
         sync: None,
         seen: None,
@@ -57,6 +57,9 @@ pub(crate) fn ask(context: &Context<'_>, head: &Head<'_>, route: &Route<'_>) -> 
     if head.method == Method::Options {
         return Ok(asked);
     }
+    let Some(node) = context.node() else {
+        return ask_engine(context, head, route, asked).map_err(NotYet::Refused);
+    };
     if route.is_data() && node.cluster().options().sync_reads && node.role() == Role::Primary {
         asked.shown = Some(AckRequirement {
             // Where etcd decides, what all standbys have is not undone, however few they are.
@@ -84,9 +87,31 @@ pub(crate) fn ask(context: &Context<'_>, head: &Head<'_>, route: &Route<'_>) -> 
     Ok(asked)
 }
 
+/// As [`ask`], where an engine holds the entries: it has no offsets.
+fn ask_engine(
+    context: &Context<'_>,
+    head: &Head<'_>,
+    route: &Route<'_>,
+    asked: Asked,
+) -> Result<Asked, Problem> {
+    let is_read = matches!(head.method, Method::Get | Method::Head);
+    match is_read {
+        true if head.min_offset.is_some() => {
+            let why = "an engine has no offsets; a gateway reads from masters, so a read follows each write that was \
+                       answered before";
+            Err(Problem::new(problem::NOT_OF_ENGINE, why).field(api::HEADER_MIN_OFFSET))
+        }
+        false if route.is_data() => Ok(Asked {
+            sync: Some(sync(context, head)?),
+            ..asked
+        }),
+        _ => Ok(asked),
+    }
+}
+
 /// The answer to a read that was kept waiting for too long.
 pub(crate) fn behind(context: &Context<'_>, offset: u64) -> Problem {
-    let visible = context.node.visible();
+    let visible = context.node().map_or(0, Node::visible);
     let why = format!("it shows everything before offset {visible}, and not yet offset {offset}");
     Problem::new(problem::BEHIND, why).retry_after(1)
 }
@@ -98,11 +123,14 @@ pub(crate) fn lease_over() -> Problem {
 }
 
 fn sync(context: &Context<'_>, head: &Head<'_>) -> Result<AckRequirement, Problem> {
-    let mut sync = context.node.sync_default();
+    let (mut sync, is_elected) = match context.engine {
+        Engine::Embedded(node) => (node.sync_default(), node.is_elected()),
+        Engine::Redis(gateway) => (gateway.sync_default(), false),
+    };
     if let Some(replicas) = head.sync_replicas {
         let replicas = number(replicas, api::HEADER_SYNC_REPLICAS)?;
         // No request asks for less than what any takeover relies on.
-        sync.replicas = match context.node.is_elected() {
+        sync.replicas = match is_elected {
             true => sync.replicas.max(replicas),
             false => replicas,
         };

@@ -32,7 +32,7 @@ pub(crate) fn patch(
         Patch::Deadline(deadline) => {
             let written = session
                 .set_deadline(key, *deadline, precondition, &mut room, &go_on)
-                .map_err(Problem::of_denied)?
+                .map_err(Problem::of_refused)?
                 .map_err(|error| Problem::of_write(error, precondition.wants_present()))?;
             return Ok(kv::written_reply(session, key, written, scratch));
         }
@@ -46,7 +46,7 @@ pub(crate) fn patch(
     let wants_initial = matches!(edit, Edit::Increment { initial: None, .. });
     let edited = session
         .edit(key, edit, deadline, precondition, &mut room, &go_on)
-        .map_err(Problem::of_denied)?
+        .map_err(Problem::of_refused)?
         .map_err(|error| match error {
             WriteError::Missing if wants_initial && !precondition.wants_present() => Problem::new(
                 problem::NO_KEY,

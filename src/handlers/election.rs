@@ -2,7 +2,7 @@
 
 use super::cluster_view::{report_of, shared, span};
 use super::consistency::lease_over;
-use super::context::{Context, Scratch};
+use super::context::{NodeContext, Scratch};
 use super::status::{json, passed};
 use super::stream::{Answer, LateResponse};
 use crate::address::Address;
@@ -71,7 +71,7 @@ fn needs_etcd(report: &Report) -> Result<(), Problem> {
 }
 
 /// `POST /switchover`
-pub(crate) fn switchover<'a>(context: Context<'a>, head: &Head<'_>) -> Result<Answer<'a>, Problem> {
+pub(crate) fn switchover<'a>(context: NodeContext<'a>, head: &Head<'_>) -> Result<Answer<'a>, Problem> {
     let [to] = target::parameters(head.query, ["to"])?;
     let node = context.node;
     let shared = shared(node)?;
@@ -121,7 +121,7 @@ pub(crate) fn switchover<'a>(context: Context<'a>, head: &Head<'_>) -> Result<An
 }
 
 /// `POST /failover`
-pub(crate) fn failover<'a>(context: Context<'a>, head: &Head<'_>) -> Result<Answer<'a>, Problem> {
+pub(crate) fn failover<'a>(context: NodeContext<'a>, head: &Head<'_>) -> Result<Answer<'a>, Problem> {
     let [to, accept_loss] = target::parameters(head.query, ["to", "accept_loss"])?;
     let node = context.node;
     let shared = shared(node)?;
@@ -244,7 +244,7 @@ fn address(text: &str) -> Result<String, Problem> {
         .ok_or_else(|| Problem::new(problem::BAD_QUERY, "it is no address of a node: HOST:PORT").field("to"))
 }
 
-fn elsewhere(context: &Context<'_>, node: &str, path: &str, query: &str) -> Problem {
+fn elsewhere(context: &NodeContext<'_>, node: &str, path: &str, query: &str) -> Problem {
     let location = format!("{}://{node}{path}{query}", context.shared.scheme());
     Problem::new(problem::NOT_PRIMARY, format!("send it to {node}")).header("Location", location)
 }

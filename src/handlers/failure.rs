@@ -2,11 +2,13 @@
 
 use super::connection_handle::overloaded;
 use crate::auth::Denied;
+use crate::engine::EngineError;
 use crate::http::problem::{
     self, DISK_FULL, EXISTS, NO_PRIMARY, NO_WRITES, NOT_A_NUMBER, OVERFLOW, PRECONDITION, Problem, SHAPE,
     UNKNOWN_OUTCOME, UNKNOWN_OUTCOME_DISK_FULL, no_key, value_too_large,
 };
 use crate::node::WriteError;
+use crate::session::Refused;
 use crate::wal::{Health, Refusal};
 
 impl Problem {
@@ -72,6 +74,34 @@ impl Problem {
         };
         let why = format!("{why}; a backup needs all that the store holds in the log");
         Problem::new(kind, why).retry_after(1)
+    }
+
+    /// Why nothing was done.
+    pub(crate) fn of_refused(refused: Refused) -> Problem {
+        match refused {
+            Refused::Denied(denied) => Problem::of_denied(denied),
+            Refused::Engine(error) => Problem::of_engine(error),
+        }
+    }
+
+    /// What the engine did not do.
+    pub(crate) fn of_engine(error: EngineError) -> Problem {
+        let detail = error.to_string();
+        match error {
+            EngineError::Unavailable(_) => Problem::new(problem::ENGINE_UNAVAILABLE, detail).retry_after(1),
+            EngineError::Unknown(_) => Problem::new(UNKNOWN_OUTCOME, detail)
+                .retry_after(1)
+                .outcome("unknown"),
+            EngineError::Full => Problem::new(problem::ENGINE_FULL, detail).retry_after(1),
+            EngineError::Refused(_) => Problem::new(problem::ENGINE_REFUSED, detail).retry_after(1),
+            EngineError::Foreign => Problem::new(problem::FOREIGN_VALUE, detail),
+            EngineError::CrossSlot { .. } => Problem::new(problem::CROSS_SLOT, detail),
+            EngineError::NotReplicated { reached, .. } => {
+                Problem::new(problem::NOT_REPLICATED, detail).replicas(reached)
+            }
+            EngineError::NoRoom => overloaded(),
+            EngineError::NoOrder => Problem::new(problem::NOT_OF_ENGINE, detail),
+        }
     }
 
     /// Why a token does not do.

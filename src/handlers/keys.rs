@@ -16,9 +16,9 @@ use crate::http::problem::{self, Problem};
 use crate::http::request::Head;
 use crate::http::response::{Body, Media, Reply, push_json, push_json_string};
 use crate::http::target;
-use crate::node::{Ahead, Cursor, CursorError, Found, LISTER_BYTES, Lister, Mode, Question};
+use crate::node::{Ahead, CursorError, Found, LISTER_BYTES, Mode, Question};
 use crate::pair::Pair;
-use crate::session::Session;
+use crate::session::{Cursor, DeletionError, Lister, Session};
 use std::borrow::Cow;
 use std::io;
 use tiny_http::StatusCode;
@@ -99,6 +99,10 @@ pub(crate) fn list<'a>(session: Session<'a>, head: &Head<'_>) -> Result<Answer<'
     let limit = list_limit(limit.as_deref())?;
     let is_by_name = level::is_by_name(order.as_deref())?;
     if is_by_name || delimiter.is_some() || after.is_some() {
+        if !session.orders_keys() {
+            let why = "an engine has no order of keys: leave out `order`, `delimiter` and `after`, and follow `cursor`";
+            return Err(Problem::new(problem::NOT_OF_ENGINE, why));
+        }
         for (field, is_given) in [
             ("cursor", cursor.is_some()),
             ("values", with_values),
@@ -117,7 +121,9 @@ pub(crate) fn list<'a>(session: Session<'a>, head: &Head<'_>) -> Result<Answer<'
         .then(|| Glob::parse(&pattern))
         .transpose()
         .map_err(|why| Problem::new(problem::BAD_QUERY, why).field("match"))?;
-    let cursor = cursor.map(|cursor| decode_cursor(&cursor)).transpose()?;
+    let cursor = cursor
+        .map(|cursor| decode_cursor(&session, &cursor))
+        .transpose()?;
     Ok(Answer::Later(Box::new(move |_| {
         let question = Question {
             prefix: &prefix,
@@ -125,8 +131,10 @@ pub(crate) fn list<'a>(session: Session<'a>, head: &Head<'_>) -> Result<Answer<'
             pattern_head: glob.as_ref().map_or("", Glob::head),
             within: None,
         };
+        // An engine has the details of an entry beside its value.
+        let reads_values = with_values || (with_details && !session.orders_keys());
         let lister = session
-            .lister(question, cursor, with_values)
+            .lister(question, cursor, reads_values)
             .map_err(Problem::of_denied)?;
         let lister = lister.map_err(of_cursor)?;
         Ok(LateResponse::Stream(Stream {
@@ -173,8 +181,8 @@ fn of_cursor(error: CursorError) -> Problem {
     Problem::new(kind, detail).field("cursor")
 }
 
-fn decode_cursor(cursor: &str) -> Result<Cursor, Problem> {
-    Cursor::decode(cursor).ok_or_else(|| {
+fn decode_cursor(session: &Session<'_>, cursor: &str) -> Result<Cursor, Problem> {
+    session.cursor(cursor).ok_or_else(|| {
         let why = "invalid cursor: it is not one that this node gave";
         Problem::new(problem::BAD_QUERY, why).field("cursor")
     })
@@ -210,8 +218,10 @@ fn send_list(
     let (mut passed_over, mut steps) = (0, 0);
     let next = loop {
         let has_searched = passed_over >= PASSED_OVER_MAX || steps >= MATCH_STEPS_MAX;
-        let is_full = items == limit || value_bytes >= PAGE_BYTES_MAX || has_searched;
-        match lister.look(large_bytes) {
+        let is_long = items >= limit || value_bytes >= PAGE_BYTES_MAX || has_searched;
+        let is_full = is_long && lister.may_pause();
+        let ahead = lister.look(large_bytes);
+        match ahead.map_err(|error| Aborted::Unacknowledged(Problem::of_engine(error)))? {
             Ahead::End => break None,
             Ahead::Entry | Ahead::Large(_) if is_full => break lister.cursor(),
             Ahead::Nothing => {
@@ -238,7 +248,11 @@ fn send_list(
                 }
                 items += 1;
                 value_bytes += listed.value.len();
-                if large_bytes > 0 {
+                if page.with_details {
+                    large_bytes = 0;
+                    let item = level::item(&key, listed.value_bytes, listed.found);
+                    push_json(sink.buffer(), &item);
+                } else if large_bytes > 0 {
                     large_bytes = 0;
                     let entry = LargeEntry {
                         key: key.into_owned(),
@@ -250,9 +264,6 @@ fn send_list(
                     send_large(sink, session, entry)?;
                 } else if with_values {
                     kv::push_entry(sink, &key, listed.value, listed.found, deadline::push_members)?;
-                } else if page.with_details {
-                    let item = level::item(&key, listed.value_bytes, listed.found);
-                    push_json(sink.buffer(), &item);
                 } else {
                     push_json_string(sink.buffer(), &key);
                 }
@@ -318,12 +329,15 @@ pub(crate) fn delete(
     let mut answer = api::Deleted::default();
     let mut offset = None;
     if is_dry_run {
-        answer.would_delete = Some(session.count_prefix(&prefix).map_err(Problem::of_denied)?);
+        answer.would_delete = Some(session.count_prefix(&prefix).map_err(Problem::of_refused)?);
     } else {
         let swept = session
             .delete_prefix(&prefix)
             .map_err(Problem::of_denied)?
-            .map_err(|partly| Problem::of_refusal(&partly.refusal).deleted(partly.done.keys))?;
+            .map_err(|(keys, error)| match error {
+                DeletionError::Node(refusal) => Problem::of_refusal(&refusal).deleted(keys),
+                DeletionError::Engine(error) => Problem::of_engine(error).deleted(keys),
+            })?;
         answer.deleted = swept.keys;
         offset = swept.offset;
     }

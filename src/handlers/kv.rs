@@ -41,7 +41,7 @@ pub(crate) fn get<'a>(
     scratch.value.clear();
     let (found, large_bytes) = match session
         .read(key, &mut scratch.value)
-        .map_err(Problem::of_denied)?
+        .map_err(Problem::of_refused)?
     {
         None => return Err(problem::no_key()),
         Some(Got::Copied(found)) => (found, None),
@@ -104,7 +104,9 @@ fn large<'a>(session: Session<'a>, large: Large) -> DeferredHandler<'a> {
             if !is_charged {
                 workspace.hold(sink_bytes)?;
             }
-            let pair = session.pair(check_key(&large.key)?).map_err(Problem::of_denied)?;
+            let pair = session
+                .pair(check_key(&large.key)?)
+                .map_err(Problem::of_refused)?;
             let (pair, found) = pair.ok_or_else(problem::no_key)?;
             let found_bytes = pair.value().len();
             if found_bytes <= value_bytes || !is_charged {
@@ -153,7 +155,7 @@ pub(crate) fn find(session: &Session<'_>, key: &str, version: u64) -> Option<Pai
 
 pub(crate) fn head(session: &Session<'_>, head: &Head<'_>, key: &str) -> Result<Reply, Problem> {
     let media = wanted_media(head)?;
-    let meta = session.peek(check_key(key)?).map_err(Problem::of_denied)?;
+    let meta = session.peek(check_key(key)?).map_err(Problem::of_refused)?;
     let Some(meta) = meta else {
         return Err(problem::no_key());
     };
@@ -206,7 +208,7 @@ pub(crate) fn foresee(session: &Session<'_>, head: &Head<'_>, key: &str) -> Resu
     let key = check_key(key)?;
     let conditions = Conditions::of_write(head)?;
     let precondition = conditions.precondition();
-    let meta = session.peek(key).map_err(Problem::of_denied)?;
+    let meta = session.peek(key).map_err(Problem::of_refused)?;
     let version = meta.map(|meta| meta.found.version);
     let foreseen = match version {
         None if !is_upsert => Err(WriteError::Missing),
@@ -258,7 +260,7 @@ pub(crate) fn write(
 ) -> Result<Reply, Problem> {
     let written = session
         .put(key, &payload.value, payload.deadline, mode, precondition)
-        .map_err(Problem::of_denied)?
+        .map_err(Problem::of_refused)?
         .map_err(|error| Problem::of_write(error, precondition.wants_present()))?;
     Ok(written_reply(session, key, written, scratch))
 }
@@ -290,7 +292,7 @@ pub(crate) fn written_rest(session: &Session<'_>, written: Written, scratch: &mu
     Reply::new(status, Body::Written(Media::Json))
         .version(written.version)
         .expires_at(session, written.deadline_ms)
-        .offset(written.version)
+        .offset(session.offset(written.version))
 }
 
 pub(crate) fn delete(session: &Session<'_>, head: &Head<'_>, key: &str) -> Result<Reply, Problem> {
@@ -300,7 +302,7 @@ pub(crate) fn delete(session: &Session<'_>, head: &Head<'_>, key: &str) -> Resul
     let precondition = conditions.precondition();
     let offset = session
         .delete(key, precondition)
-        .map_err(Problem::of_denied)?
+        .map_err(Problem::of_refused)?
         .map_err(|error| Problem::of_write(error, precondition.wants_present()))?;
     Ok(Reply::new(NO_CONTENT, Body::None).offset(offset))
 }

@@ -17,9 +17,9 @@ use super::stream::{Answer, LateResponse, Stream};
 use crate::api;
 use crate::http::problem::{self, Problem};
 use crate::http::response::{Body, Media, Reply, push_json};
-use crate::node::{Ahead, Found, LISTER_BYTES, Lister, Question};
+use crate::node::{Ahead, Found, LISTER_BYTES, Question};
 use crate::pair::KEY_BYTES_MAX;
-use crate::session::Session;
+use crate::session::{Lister, Session};
 use std::collections::BTreeMap;
 use std::io;
 use tiny_http::StatusCode;
@@ -92,7 +92,8 @@ pub(super) fn list<'a>(
 fn send(sink: &mut Sink<'_, '_>, mut lister: Lister<'_>, mut names: Names) -> Result<(), Aborted> {
     let mut looks: u64 = 0;
     loop {
-        match lister.look(0) {
+        let ahead = lister.look(0);
+        match ahead.map_err(|error| Aborted::Unacknowledged(Problem::of_engine(error)))? {
             Ahead::End => break,
             Ahead::Nothing => {}
             Ahead::Entry | Ahead::Large(_) => {

@@ -6,8 +6,10 @@
 //! Labels have few values: the routes of the API and not their keys, methods, statuses, and the followers there are.
 
 use super::context::{Context, Scratch};
+use super::engine_metrics;
+use super::families::{Families, counter, gauge, histogram};
 use super::status::resident_bytes;
-use crate::histogram::Counts;
+use crate::engine::Engine;
 use crate::http::problem::Problem;
 use crate::http::request::Head;
 use crate::http::response::{Body, Media, Reply};
@@ -17,12 +19,9 @@ use crate::node::{FollowerStatus, Node};
 use crate::store::Limits;
 use crate::wal::{Health, Role};
 use crate::wall;
-use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::MetricType;
 use prometheus::{Encoder, TextEncoder};
 use tiny_http::StatusCode;
-
-/// Bounds of the buckets that are reported, as powers of two of a microsecond: 16 us, and up to 16.8 s.
-const BOUNDS: std::ops::RangeInclusive<u32> = 4..=24;
 
 /// `GET /metrics`
 pub(crate) fn get(context: &Context<'_>, head: &Head<'_>, scratch: &mut Scratch) -> Result<Reply, Problem> {
@@ -37,40 +36,18 @@ pub(crate) fn get(context: &Context<'_>, head: &Head<'_>, scratch: &mut Scratch)
         let help = "How often the file of tokens was read anew.";
         reloads(&mut families, "token_reloads_total", help, tokens.reloads());
     }
-    store(&mut families, context.node);
-    log(&mut families, context.node);
-    replication(&mut families, context.node);
+    match context.engine {
+        Engine::Embedded(node) => {
+            store(&mut families, node);
+            log(&mut families, node);
+            replication(&mut families, node);
+        }
+        Engine::Redis(gateway) => engine_metrics::metrics(&mut families, &gateway.report()),
+    }
     TextEncoder::new()
         .encode(&families.0, &mut scratch.body)
         .expect("every family has a name and a metric, and a vector takes all");
     Ok(Reply::new(StatusCode(200), Body::Written(Media::Metrics)))
-}
-
-/// What is reported, in order.
-#[derive(Default)]
-struct Families(Vec<MetricFamily>);
-
-impl Families {
-    fn push(&mut self, name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) {
-        // A family without a metric is an error to the encoder, and says nothing.
-        if metrics.is_empty() {
-            return;
-        }
-        let mut family = MetricFamily::default();
-        family.set_name(format!("pykv_{name}"));
-        family.set_help(help.to_owned());
-        family.set_field_type(kind);
-        family.set_metric(metrics);
-        self.0.push(family);
-    }
-
-    fn gauge(&mut self, name: &str, help: &str, value: f64) {
-        self.push(name, help, MetricType::GAUGE, vec![gauge(&[], value)]);
-    }
-
-    fn counter(&mut self, name: &str, help: &str, value: u64) {
-        self.push(name, help, MetricType::COUNTER, vec![counter(&[], value)]);
-    }
 }
 
 fn tls(families: &mut Families, certificates: &Certificates) {
@@ -91,48 +68,6 @@ fn reloads(families: &mut Families, name: &str, help: &str, (done, failed): (u64
     families.push(name, help, MetricType::COUNTER, metrics.into());
 }
 
-fn labelled(labels: &[(&str, &str)]) -> Metric {
-    let pairs = labels.iter().map(|(name, value)| {
-        let mut pair = LabelPair::default();
-        pair.set_name((*name).to_owned());
-        pair.set_value((*value).to_owned());
-        pair
-    });
-    Metric::from_label(pairs.collect())
-}
-
-fn gauge(labels: &[(&str, &str)], value: f64) -> Metric {
-    let mut gauge = Gauge::default();
-    gauge.set_value(value);
-    let mut metric = labelled(labels);
-    metric.set_gauge(gauge);
-    metric
-}
-
-fn counter(labels: &[(&str, &str)], value: u64) -> Metric {
-    let mut counter = Counter::default();
-    counter.set_value(value as f64);
-    let mut metric = labelled(labels);
-    metric.set_counter(counter);
-    metric
-}
-
-fn histogram(labels: &[(&str, &str)], counts: &Counts) -> Metric {
-    let buckets = BOUNDS.map(|power| {
-        let mut bucket = Bucket::default();
-        bucket.set_upper_bound((1_u64 << power) as f64 / 1e6);
-        bucket.set_cumulative_count(counts.below(power));
-        bucket
-    });
-    let mut histogram = Histogram::default();
-    histogram.set_bucket(buckets.collect());
-    histogram.set_sample_count(counts.count());
-    histogram.set_sample_sum(counts.sum().as_secs_f64());
-    let mut metric = labelled(labels);
-    metric.set_histogram(histogram);
-    metric
-}
-
 fn process(families: &mut Families, context: &Context<'_>) {
     let build = [("version", env!("CARGO_PKG_VERSION"))];
     families.push(
@@ -141,7 +76,10 @@ fn process(families: &mut Families, context: &Context<'_>) {
         MetricType::GAUGE,
         vec![gauge(&build, 1.0)],
     );
-    let started = wall::since_epoch().saturating_sub(context.node.status().uptime);
+    let started = wall::since_epoch().saturating_sub(match context.engine {
+        Engine::Embedded(node) => node.status().uptime,
+        Engine::Redis(gateway) => gateway.uptime(),
+    });
     families.gauge(
         "start_time_seconds",
         "When the node was started, in seconds since the Unix epoch.",

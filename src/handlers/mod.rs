@@ -8,6 +8,8 @@
 //! | `consistency` | what a request asks of the node's place in its cluster |
 //! | `kv`, `edit`, `keys`, `level`, `batch`, `watch` | the data |
 //! | `compact`, `backup`, `replication`, `election`, `cluster_view`, `nodes`, `diverged`, `status`, `metrics`, `page` | the node |
+//! | `families`, `engine_metrics` | metrics as Prometheus has them; those of another engine |
+//! | `engine_status` | what another engine is like, where one holds the entries |
 //! | `body`, `entry_fields`, `deadline`, `conditions` | JSON bodies, and the fields of an entry in them; times to live; entity tags |
 //! | `glob` | patterns of keys |
 //! | `stream`, `sink`, `out`, `connection_handle` | answers that wait, answers that are sent while they are made, what they are written into, and the connection that they go to |
@@ -29,8 +31,11 @@ pub(crate) mod dispatch;
 mod diverged;
 mod edit;
 mod election;
+mod engine_metrics;
+mod engine_status;
 mod entry_fields;
 mod failure;
+mod families;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod glob;

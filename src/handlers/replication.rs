@@ -6,7 +6,7 @@ mod problems;
 pub(crate) use handover::handover;
 
 use super::connection_handle::Aborted;
-use super::context::{Context, Scratch};
+use super::context::{NodeContext, Scratch};
 use super::sink::Sink;
 use super::status::json;
 use super::stream::{Answer, LateResponse, Stream, Workspace};
@@ -41,7 +41,7 @@ const GONE_EVERY: Duration = Duration::from_secs(5);
 
 /// `POST /replication/hello`
 pub(crate) fn hello(
-    context: &Context<'_>,
+    context: &NodeContext<'_>,
     head: &Head<'_>,
     body: &[u8],
     scratch: &mut Scratch,
@@ -55,7 +55,7 @@ pub(crate) fn hello(
 
 /// `POST /forget`
 pub(crate) fn forget(
-    context: &Context<'_>,
+    context: &NodeContext<'_>,
     head: &Head<'_>,
     scratch: &mut Scratch,
 ) -> Result<Reply, Problem> {
@@ -299,7 +299,7 @@ pub(crate) fn promote<'a>(node: &'a Node, head: &Head<'_>) -> Result<Answer<'a>,
 
 /// `GET /primary`: for load balancers that send writes here.
 pub(crate) fn primary(
-    context: &Context<'_>,
+    context: &NodeContext<'_>,
     head: &Head<'_>,
     scratch: &mut Scratch,
 ) -> Result<Reply, Problem> {
@@ -311,14 +311,14 @@ pub(crate) fn primary(
         if context.node.check_lease().is_err() {
             return Err(super::consistency::lease_over());
         }
-        return crate::handlers::status::readyz(context, head, scratch);
+        return crate::handlers::status::readyz(&context.any(), head, scratch);
     }
     Err(Problem::new(problem::NOT_READY, "the node is a replica").retry_after(1))
 }
 
 /// `GET /replica`: for load balancers that send reads here.
 pub(crate) fn replica(
-    context: &Context<'_>,
+    context: &NodeContext<'_>,
     head: &Head<'_>,
     scratch: &mut Scratch,
 ) -> Result<Reply, Problem> {

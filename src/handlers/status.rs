@@ -6,13 +6,14 @@ use super::context::{Context, Scratch};
 use super::route::Resource;
 use crate::api;
 use crate::auth::LiveTokens;
+use crate::engine::Engine;
 use crate::http::media::Sent;
 use crate::http::problem::{self, Problem};
 use crate::http::request::Head;
 use crate::http::response::{Body, Media, Reply, push_json};
 use crate::http::target;
 use crate::net::certificates::Certificates;
-use crate::node::ClusterStatus;
+use crate::node::{ClusterStatus, Node, Usage};
 use crate::observe::history;
 use crate::pair::KEY_BYTES_MAX;
 use crate::session::Session;
@@ -21,25 +22,32 @@ use crate::wal::Health;
 use std::time::Duration;
 use tiny_http::StatusCode;
 
+/// What bounds the entries of another engine: nothing that a gateway knows.
+pub(super) const NO_LIMITS: Limits = Limits {
+    entries_max: Limits::ENTRIES_MAX,
+    bytes_max: u64::MAX,
+};
+
 pub(crate) fn status(
     context: &Context<'_>,
+    node: &Node,
     session: &Session<'_>,
     head: &Head<'_>,
     scratch: &mut Scratch,
 ) -> Result<Reply, Problem> {
     let [] = target::parameters(head.query, [])?;
-    let status = context.node.status();
-    let cluster = context.node.cluster_status();
+    let status = node.status();
+    let cluster = node.cluster_status();
     let body = api::Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         role: cluster.role.name().to_owned(),
         address: cluster.address.clone(),
-        health: match stalled(context) {
+        health: match stalled(node) {
             Some(why) if status.health == Health::Ok => why,
             _ => status.health.to_string(),
         },
-        ready: status.health == Health::Ok && context.node.is_synced() && stalled(context).is_none(),
-        clock_ahead_seconds: context.node.clock_ahead().map(|ahead| ahead.as_secs_f64()),
+        ready: status.health == Health::Ok && node.is_synced() && stalled(node).is_none(),
+        clock_ahead_seconds: node.clock_ahead().map(|ahead| ahead.as_secs_f64()),
         uptime_seconds: status.uptime.as_secs(),
         dir: status.dir.display().to_string(),
         log: api::LogStatus {
@@ -54,7 +62,7 @@ pub(crate) fn status(
             fsync: status.policy.name().to_owned(),
         },
         compaction: compact::status(status.compaction),
-        replication: replication(context, cluster),
+        replication: replication(node, cluster),
         tokens: context.shared.tokens.as_ref().map(tokens),
         access: context.shared.tokens.as_ref().map(|_| access(session)),
         limits: limits(context, status.limits),
@@ -77,7 +85,7 @@ fn access(session: &Session<'_>) -> api::Access {
     }
 }
 
-fn tls(certificates: &Certificates) -> api::TlsStatus {
+pub(super) fn tls(certificates: &Certificates) -> api::TlsStatus {
     let reloads = certificates.reloads();
     api::TlsStatus {
         certificate_expires: certificates.expires(),
@@ -94,10 +102,22 @@ pub(crate) fn stats(
     scratch: &mut Scratch,
 ) -> Result<Reply, Problem> {
     let [] = target::parameters(head.query, [])?;
-    let counters = context.node.counters();
-    let status = context.node.status();
+    let (counters, entries_with_deadline, store, usage) = match context.engine {
+        Engine::Embedded(node) => {
+            let status = node.status();
+            (
+                node.counters(),
+                status.entries_with_deadline,
+                status.limits,
+                node.usage(),
+            )
+        }
+        Engine::Redis(gateway) => {
+            let with_deadline = gateway.report().sum(|server| server.keys_with_deadline);
+            (gateway.counters(), with_deadline, NO_LIMITS, Usage::default())
+        }
+    };
     let reads = counters.hits + counters.misses;
-    let usage = context.node.usage();
     let counts = context.shared.registry.counts();
     let [done, redirected, refused, failed] = counts.answers;
     let body = api::Stats {
@@ -111,8 +131,8 @@ pub(crate) fn stats(
         deletes: counters.deletes,
         evictions: counters.evictions,
         expiries: counters.expiries,
-        entries_with_deadline: status.entries_with_deadline,
-        limits: limits(context, status.limits),
+        entries_with_deadline,
+        limits: limits(context, store),
         connections: api::ConnectionStats {
             open: counts.open,
             max: counts.open_max,
@@ -142,7 +162,7 @@ pub(crate) fn stats(
     Ok(json(scratch, &body))
 }
 
-fn tokens(live: &LiveTokens) -> api::TokensStatus {
+pub(super) fn tokens(live: &LiveTokens) -> api::TokensStatus {
     let (reloads, reload_failures) = live.reloads();
     api::TokensStatus {
         reloads,
@@ -163,20 +183,16 @@ fn curve(curve: Curve) -> api::MissRatioCurve {
     }
 }
 
-fn replication(context: &Context<'_>, cluster: ClusterStatus) -> api::ReplicationStatus {
+fn replication(node: &Node, cluster: ClusterStatus) -> api::ReplicationStatus {
     let ms = |time: Duration| time.as_millis() as u64;
-    let followers = context
-        .node
-        .followers()
-        .into_iter()
-        .map(|follower| api::Follower {
-            address: follower.address,
-            offset: follower.offset,
-            lag_bytes: follower.lag_bytes,
-            lag_ms: ms(follower.lag),
-            last_heard_ms: ms(follower.silent_for),
-            successor: follower.is_successor,
-        });
+    let followers = node.followers().into_iter().map(|follower| api::Follower {
+        address: follower.address,
+        offset: follower.offset,
+        lag_bytes: follower.lag_bytes,
+        lag_ms: ms(follower.lag),
+        last_heard_ms: ms(follower.silent_for),
+        successor: follower.is_successor,
+    });
     api::ReplicationStatus {
         primary: cluster.primary,
         primary_heard_ms: cluster.primary_heard.map(ms),
@@ -186,13 +202,11 @@ fn replication(context: &Context<'_>, cluster: ClusterStatus) -> api::Replicatio
         lag_bytes: cluster.lag_bytes,
         lag_ms: cluster.lag.map(ms),
         failover_after_seconds: cluster.failover_after.map(|after| after.as_secs_f64()),
-        cluster: context
-            .node
+        cluster: node
             .election()
             .map(|shared| shared.look(|machine| machine.cluster().to_owned())),
         followers: followers.collect(),
-        successors: context
-            .node
+        successors: node
             .successors()
             .into_iter()
             .map(|(address, connected)| api::Successor { address, connected })
@@ -216,17 +230,26 @@ pub(crate) fn readyz(
     if context.shared.is_stopping() {
         return Err(Problem::new(problem::NOT_READY, "the node is stopping"));
     }
-    if !context.node.is_synced() {
+    let node = match context.engine {
+        Engine::Embedded(node) => node,
+        Engine::Redis(gateway) => {
+            return match gateway.report().unready() {
+                None => Ok(json(scratch, &passed())),
+                Some(why) => Err(Problem::new(problem::NOT_READY, why).retry_after(1)),
+            };
+        }
+    };
+    if !node.is_synced() {
         let why = "the node is taking over the state of its primary";
         return Err(Problem::new(problem::NOT_READY, why).retry_after(1));
     }
-    match context.node.health() {
-        Health::Ok => match stalled(context) {
+    match node.health() {
+        Health::Ok => match stalled(node) {
             Some(why) => Err(Problem::new(problem::NOT_READY, why).retry_after(1)),
             None => Ok(json(
                 scratch,
                 &api::Probe {
-                    detail: context.node.clock_ahead().map(clock_ahead),
+                    detail: node.clock_ahead().map(clock_ahead),
                     ..passed()
                 },
             )),
@@ -236,8 +259,8 @@ pub(crate) fn readyz(
 }
 
 /// Where the disk hangs.
-fn stalled(context: &Context<'_>) -> Option<String> {
-    let since = context.node.stalled_for()?;
+fn stalled(node: &Node) -> Option<String> {
+    let since = node.stalled_for()?;
     Some(format!(
         "the disk has not finished a write to the log for {} s",
         since.as_secs()
@@ -263,12 +286,12 @@ pub(crate) fn json(scratch: &mut Scratch, body: &impl serde::Serialize) -> Reply
     Reply::new(StatusCode(200), Body::Written(Media::Json))
 }
 
-fn limits(context: &Context<'_>, store: Limits) -> api::StatusLimits {
+pub(super) fn limits(context: &Context<'_>, store: Limits) -> api::StatusLimits {
     api::StatusLimits {
         entries_max: (store.entries_max < Limits::ENTRIES_MAX).then_some(store.entries_max),
         bytes_max: (store.bytes_max < u64::MAX).then_some(store.bytes_max),
         key_bytes_max: KEY_BYTES_MAX as u64,
-        value_bytes_max: context.node.value_bytes_max() as u64,
+        value_bytes_max: context.engine.value_bytes_max() as u64,
         batch_operations_max: context.shared.limits.batch_operations_max as u64,
         batch_bytes_max: body_bytes_max(context, Resource::Batch, Sent::Json) as u64,
     }

@@ -18,6 +18,7 @@ use super::out::Out;
 use super::sink::{SINK_BYTES, Sink};
 use super::stream::{Answer, LateResponse, Stream, Workspace};
 use crate::api;
+use crate::engine::EngineError;
 use crate::http::media;
 use crate::http::problem::{self, Problem};
 use crate::http::request::Head;
@@ -50,8 +51,12 @@ pub(crate) fn watch<'a>(session: Session<'a>, head: &Head<'_>) -> Result<Answer<
     let [prefix, after, wait, limit, values] =
         target::parameters(head.query, ["prefix", "after", "wait", "limit", "values"])?;
     let with_values = values.is_none() || target::flag("values", values.as_deref())?;
+    let first_log = session
+        .log_id()
+        .ok_or_else(|| Problem::of_engine(EngineError::NoOrder))?;
     let mut question = Question {
         session,
+        first_log,
         prefix: prefix.map(Cow::into_owned).unwrap_or_default(),
         after: after.map(|after| place(&after, "after")).transpose()?,
         after_field: "after",
@@ -145,7 +150,7 @@ fn poll<'a>(
     let body = &mut workspace.scratch.body;
     body.extend_from_slice(b"{\"changes\":[],\"next\":");
     push_decimal(body, feed.offset());
-    push_log(body, question.session.log_id());
+    push_log(body, question.log());
     body.push(b'}');
     Ok(LateResponse::Reply(Reply::new(
         StatusCode(200),
@@ -212,7 +217,7 @@ fn send_changes(
     }
     sink.buffer().extend_from_slice(b"],\"next\":");
     push_decimal(sink.buffer(), feed.offset());
-    let log = question.session.log_id();
+    let log = question.log();
     push_log(sink.buffer(), log);
     sink.buffer().push(b'}');
     Ok(())
@@ -247,7 +252,7 @@ fn events(question: Question<'_>) -> Result<Stream<'_>, Problem> {
 
 fn send_events(sink: &mut Sink<'_, '_>, mut feed: Feed<'_>, question: &Question<'_>) -> Result<(), Aborted> {
     let connection = sink.connection();
-    let log = question.session.log_id();
+    let log = question.log();
     let out = sink.buffer();
     out.extend_from_slice(format!("retry: {RETRY_MS}\n").as_bytes());
     // An id without data is no event. It tells a browser where to go on if it is cut off before the first.

@@ -38,6 +38,7 @@ const RESPONSE_FIELDS: &[&str] = &[
     "Retry-After",
     "WWW-Authenticate",
     api::HEADER_DURABLE,
+    api::HEADER_ENGINE,
     api::HEADER_EXPIRES_AT,
     api::HEADER_LOG,
     api::HEADER_OFFSET,

@@ -35,6 +35,7 @@ kinds! {
     BAD_KEY 400 "bad-key" "Not a key";
     BAD_QUERY 400 "bad-query" "The query is not understood";
     BAD_JSON 400 "bad-json" "The body is not JSON";
+    CROSS_SLOT 400 "cross-slot" "The keys are in different slots";
     BAD_PRECONDITION 400 "bad-precondition" "The precondition is not understood";
     UNAUTHORIZED 401 "unauthorized" "A token is needed";
     FORBIDDEN 403 "forbidden" "The token does not allow this";
@@ -46,6 +47,7 @@ kinds! {
     NOT_ACCEPTABLE 406 "not-acceptable" "No acceptable form of the value";
     TIMEOUT 408 "request-timeout" "The request took too long";
     EXISTS 409 "key-exists" "The key exists";
+    FOREIGN_VALUE 409 "foreign-value" "The key holds what pykv did not write";
     OVERFLOW 409 "overflow" "The number would be too large";
     IS_PRIMARY 409 "is-primary" "The node is the primary";
     NOT_ELECTED 409 "not-elected" "Etcd decides nothing here";
@@ -67,6 +69,7 @@ kinds! {
     LOG_UNREADABLE 500 "log-unreadable" "The log cannot be read";
     UNKNOWN_METHOD 501 "unknown-method" "The method is not known";
     TRANSFER_CODING 501 "transfer-coding" "The transfer coding is not known";
+    NOT_OF_ENGINE 501 "not-of-engine" "A gateway to another engine does not have this";
     OVERLOADED 503 "overloaded" "The node has too much in hand";
     NO_WRITES 503 "writes-refused" "The node takes no writes now";
     UNKNOWN_OUTCOME 503 "outcome-unknown" "Whether the change is kept is not known";
@@ -76,8 +79,11 @@ kinds! {
     BEHIND 503 "behind" "The node is not that far";
     NOT_REPLICATED 503 "not-replicated" "Too few replicas have the change";
     NOT_READY 503 "not-ready" "The node is not ready";
+    ENGINE_UNAVAILABLE 503 "engine-unavailable" "The engine cannot do it now";
+    ENGINE_REFUSED 503 "engine-refused" "The engine refuses it";
     HTTP_VERSION 505 "http-version" "The HTTP version is not spoken";
     DISK_FULL 507 "disk-full" "The disk is full";
+    ENGINE_FULL 507 "engine-full" "The engine's memory is full";
     UNKNOWN_OUTCOME_DISK_FULL 507 "outcome-unknown" "Whether the change is kept is not known";
 }
 
@@ -220,7 +226,12 @@ impl Problem {
     /// How many replicas have a change that was to be had by more.
     pub(crate) fn not_replicated(wanted: usize, reached: usize) -> Problem {
         let why = format!("{reached} of {wanted} replicas have it; this node keeps it");
-        Problem::new(NOT_REPLICATED, why).member("replicas", Member::Number(reached as u64))
+        Problem::new(NOT_REPLICATED, why).replicas(reached)
+    }
+
+    /// Says how many replicas have a change.
+    pub(crate) fn replicas(self, reached: usize) -> Problem {
+        self.member("replicas", Member::Number(reached as u64))
     }
 
     /// Says how many keys were deleted before it came to this.

@@ -98,8 +98,8 @@ impl Reply {
         }
     }
 
-    pub(crate) fn offset(mut self, offset: u64) -> Reply {
-        self.offset = Some(offset);
+    pub(crate) fn offset(mut self, offset: Option<u64>) -> Reply {
+        self.offset = offset;
         self
     }
 
@@ -327,7 +327,7 @@ mod tests {
     fn an_answer_has_its_fields_in_order() {
         let reply = Reply::new(StatusCode(201), Body::Written(Media::Json))
             .version(7)
-            .offset(7)
+            .offset(Some(7))
             .header("Location", "/kv/a");
         assert_eq!(
             encoded(PLAIN, &reply, b"{}"),

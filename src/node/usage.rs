@@ -5,7 +5,7 @@ use super::walk::WALK_SLOTS;
 use crate::store::Curve;
 
 /// What samples tell.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Usage {
     /// What the hit ratio would be at other sizes; none where too little was read.
     pub curve: Option<Curve>,

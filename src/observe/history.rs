@@ -6,9 +6,9 @@
 
 use super::Observer;
 use crate::api;
+use crate::engine::Engine;
 use crate::histogram::Counts;
 use crate::net::registry::Registry;
-use crate::node::Node;
 use crate::store::Counters;
 use crate::wall;
 use std::collections::VecDeque;
@@ -106,9 +106,9 @@ impl Series {
 
 impl History {
     /// Takes a sample now and every [`INTERVAL`], until [`History::end`].
-    pub(crate) fn run(&self, node: &Node, registry: &Registry, observer: &Observer) {
+    pub(crate) fn run(&self, engine: Engine<'_>, registry: &Registry, observer: &Observer) {
         loop {
-            self.take(node, registry, observer);
+            self.take(engine, registry, observer);
             let is_going = |inner: &mut Inner| !inner.is_ending;
             let waited = self.to_end.wait_timeout_while(self.lock(), INTERVAL, is_going);
             let (inner, _) = waited.expect("nothing under the lock of the history panics");
@@ -124,21 +124,25 @@ impl History {
         self.to_end.notify_all();
     }
 
-    fn take(&self, node: &Node, registry: &Registry, observer: &Observer) {
+    fn take(&self, engine: Engine<'_>, registry: &Registry, observer: &Observer) {
         let connections = registry.counts();
-        let cluster = node.cluster_status();
-        let behind = node.followers().into_iter().map(|follower| follower.lag_bytes);
         let latencies = observer.latencies.of_data();
-        let syncs = node.syncs();
-        let log_bytes = node.log_bytes();
+        let (counters, syncs, log_bytes, lag_bytes) = match engine {
+            Engine::Embedded(node) => {
+                let behind = node.followers().into_iter().map(|follower| follower.lag_bytes);
+                let lag_bytes = node.cluster_status().lag_bytes.or_else(|| behind.max());
+                (node.counters(), node.syncs(), node.log_bytes(), lag_bytes)
+            }
+            Engine::Redis(gateway) => (gateway.counters(), Counts::default(), 0, None),
+        };
         let seen = Sample {
             at: Instant::now(),
             at_ms: wall::now_ms(),
-            counters: node.counters(),
+            counters,
             answers: connections.answers.iter().sum(),
             connections: connections.open,
             log_bytes,
-            lag_bytes: cluster.lag_bytes.or_else(|| behind.max()),
+            lag_bytes,
             latency: None,
             sync: None,
         };
@@ -178,8 +182,9 @@ fn push(columns: &mut api::Samples, before: &Sample, sample: &Sample) {
     let (old, new) = (&before.counters, &sample.counters);
     // A connection that is just closing may be counted a moment later: no rate is below none.
     let rate = |old: u64, new: u64| (new.saturating_sub(old) as f64 / seconds * 10.0).round() / 10.0;
-    let hits = new.hits - old.hits;
-    let reads = hits + new.misses - old.misses;
+    // A failover of an engine changes the server that counts.
+    let hits = new.hits.saturating_sub(old.hits);
+    let reads = hits + new.misses.saturating_sub(old.misses);
     columns.at_ms.push(sample.at_ms);
     columns
         .gets

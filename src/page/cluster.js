@@ -33,10 +33,10 @@ export class Cluster {
     ];
     this.diverged = new Diverged();
     this.actions.push([this.diverged.sendFile, "Gives keys the values of a file that a replica has saved of its set-aside writes, where nobody has changed them since."]);
-    const actions = el("section", { class: "card", "aria-label": "Administration" }, el("h3", {}, "Administration"),
+    this.administration = el("section", { class: "card", "aria-label": "Administration" }, el("h3", {}, "Administration"),
       el("div", { class: "actions" }, this.actions.map(([press, says]) => el("div", { class: "action" }, press, el("p", { class: "note" }, says)))), this.bar, this.progress, this.diverged.file);
     const more = el("section", { class: "card", "aria-label": "This node" }, el("h3", {}, "This node"), this.facts);
-    this.element = el("div", { class: "cluster" }, this.main, this.state, this.nodes, actions, this.diverged.element, more);
+    this.element = el("div", { class: "cluster" }, this.main, this.state, this.nodes, this.administration, this.diverged.element, more);
     this.others = [];
     this.rounds = 0;
     this.poll = every(POLL_MS, () => this.refresh());
@@ -65,7 +65,7 @@ export class Cluster {
     this.status = await getJson("status", { quiet: true });
     take(this.status);
     this.draw();
-    if (this.rounds % OTHERS_EVERY === 0) {
+    if (this.rounds % OTHERS_EVERY === 0 && !this.status.engine) {
       const isElected = Boolean(this.status.replication?.cluster);
       const [others, view] = await Promise.all([getJson("nodes", { quiet: true }).catch(() => null), isElected ? getJson("cluster", { quiet: true }).catch(() => null) : null]);
       this.others = others?.nodes ?? [];
@@ -103,6 +103,7 @@ export class Cluster {
 
   draw() {
     const { status } = this;
+    if (status.engine) return this.drawEngine(status);
     const { log, replication } = status;
     const isReplica = status.role === "replica";
     const nodes = this.known();
@@ -159,6 +160,17 @@ export class Cluster {
     } else if (!last) this.progress.textContent = "The log was not compacted since the node started.";
     else if (last.error) this.progress.textContent = sentence(`The last compaction failed: ${last.error}`);
     else this.progress.textContent = `Last compacted from ${bytes(last.bytes_before)} to ${bytes(last.bytes_after)} in ${ms(last.seconds * 1000)}${last.kept_bytes ? `; ${bytes(last.kept_bytes)} of the log are kept for watchers and replicas` : ""}.`;
+  }
+
+  /** A gateway: the servers of the engine that holds its entries. What a node alone has is not there. */
+  drawEngine(status) {
+    const { engine } = status;
+    this.state.replaceChildren(`This is a gateway to ${engine.url}. Compaction, backups and replicas are the engine's.`);
+    this.state.hidden = false;
+    for (const part of [this.main, this.nodes, this.administration, this.diverged.element]) part.hidden = true;
+    const saysOf = (server) => server.error ?? `${server.role}, ${server.version}: ${count(server.slots)} slots, ${count(server.keys)} keys, ${bytes(server.used_bytes)}, ${count(server.hits)} hits, ${count(server.misses)} misses, ${count(server.errors)} errors`;
+    const facts = [["Health", status.health], ["Up for", span(status.uptime_seconds)], ["Version", status.version], ...engine.servers.map((server) => [server.address, saysOf(server)])];
+    this.facts.replaceChildren(...facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
   }
 
   /** Begins a compaction and follows it to its end. */

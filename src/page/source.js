@@ -1,13 +1,15 @@
 // Where the rows of the explorer come from: levels of a tree, or one list, each in pages of the node's.
 //
 // By prefix the node lists in the order of names and tells how many there are. A search for a text or a pattern goes
-// through all keys in no order, a stretch at a time.
+// through all keys in no order, a stretch at a time. So does a gateway to another engine with a prefix.
 
 import { getJson, withQuery } from "./api.js";
 
 const PAGE_KEYS = 1000;
 const SEARCHED_KEYS = 2000;
 const SEARCH_MS = 4000;
+/** What a gateway answers to one who asks for an order. */
+const NOT_HERE = 501;
 
 /** What stands for itself in a pattern. */
 const escaped = (text) => text.replace(/[*?[\]\\]/g, "\\$&");
@@ -38,9 +40,15 @@ export class Source {
 
   async page(level) {
     const begun = performance.now();
-    const page = await getJson(
-      withQuery("kv/", { order: "name", prefix: level.prefix || null, delimiter: this.delimiter, after: level.next, limit: PAGE_KEYS }),
-      { signal: this.stopper.signal });
+    const query = { order: "name", prefix: level.prefix || null, delimiter: this.delimiter, after: level.next, limit: PAGE_KEYS };
+    let page;
+    try {
+      page = await getJson(withQuery("kv/", query), { signal: this.stopper.signal });
+    } catch (error) {
+      if (error.status !== NOT_HERE) throw error;
+      this.delimiter = null;
+      return this.search(level);
+    }
     this.took = performance.now() - begun;
     level.folders.push(...page.folders);
     level.items.push(...page.items);
@@ -50,11 +58,12 @@ export class Source {
   }
 
   async search(level) {
-    const match = this.kind === "text" ? `*${escaped(this.text)}*` : this.text;
+    const match = { text: `*${escaped(this.text)}*`, pattern: this.text, prefix: null }[this.kind];
+    const prefix = this.kind === "prefix" ? level.prefix || null : null;
     const begun = performance.now();
     const aim = level.items.length + SEARCHED_KEYS;
     do {
-      const page = await getJson(withQuery("kv/", { match, details: true, cursor: level.next, limit: PAGE_KEYS }), { signal: this.stopper.signal });
+      const page = await getJson(withQuery("kv/", { match, prefix, details: true, cursor: level.next, limit: PAGE_KEYS }), { signal: this.stopper.signal });
       level.items.push(...page.items);
       level.next = page.cursor;
     } while (level.next !== null && level.items.length < aim && performance.now() - begun < SEARCH_MS);

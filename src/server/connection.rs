@@ -28,6 +28,7 @@ use crate::net::input::Input;
 use crate::net::linger;
 use crate::net::registry::Peer;
 use crate::net::tls_handshake::Handshake;
+use crate::node::Node;
 use crate::observe::Asked;
 use io::BUFFERS_KEPT;
 use state::{Awaited, Connection, Next, Wait};
@@ -40,7 +41,7 @@ pub(crate) fn serve(context: Context<'_>, peer: &Arc<Peer>) {
         context,
         peer,
         input: Input::default(),
-        output: Output::new(context.node.policy()),
+        output: Output::new(context.node().map(Node::policy).unwrap_or_default()),
         scratch: Scratch::default(),
         charge: context.shared.budget.charge(),
         awaited: Awaited::Request,
@@ -58,8 +59,8 @@ pub(crate) fn serve(context: Context<'_>, peer: &Arc<Peer>) {
         log::debug!("a connection ended: {error}");
     }
     // Whoever asked for the hold has given up, or is gone.
-    if let Some(node) = connection.held_for {
-        context.node.end_hold_for(node);
+    if let (Some(other), Some(node)) = (connection.held_for, context.node()) {
+        node.end_hold_for(other);
     }
 }
 
@@ -145,7 +146,9 @@ impl<'a> Connection<'a> {
 
     /// Waits until the node shows what the request wants to see; everything before it was sent.
     fn wait(&mut self) -> Next {
-        let node = self.context.node;
+        let Some(node) = self.context.node() else {
+            return Next::Go;
+        };
         match self.wait {
             Some(Wait::Offset(offset)) => {
                 let shared = self.context.shared;

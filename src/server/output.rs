@@ -95,7 +95,7 @@ impl Output {
     /// them up where the disk does not answer: then this is an error, and the client was answered.
     pub(crate) fn send(
         &mut self,
-        node: &Node,
+        node: Option<&Node>,
         slot: &Arc<Slot>,
         observer: &Observer,
         peer: &Peer,
@@ -105,7 +105,7 @@ impl Output {
             return Ok(0);
         }
         // Offsets grow along a connection, as its requests are handled one after the other.
-        if let Some(last) = self.in_hand.unacknowledged.last() {
+        if let (Some(last), Some(node)) = (self.in_hand.unacknowledged.last(), node) {
             let offset = last.offset;
             let since = *self.in_hand.waits_since.get_or_insert_with(Instant::now);
             slot.lend(&mut self.in_hand);

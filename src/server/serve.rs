@@ -3,6 +3,7 @@
 use super::connection;
 use super::options::{Error, Options};
 use crate::auth::LiveTokens;
+use crate::engine::Engine;
 use crate::handlers::context::Context;
 use crate::handlers::route;
 use crate::handlers::shared::Shared;
@@ -14,7 +15,6 @@ use crate::net::listener::{Listener, Service, Untaken};
 use crate::net::registry::{Registry, Seat};
 use crate::net::transport::{Client, Transport};
 use crate::net::{Endpoint, Stopper};
-use crate::node::Node;
 use crate::observe::history::History;
 use crate::observe::{Access, Observer, Slow};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -110,13 +110,13 @@ impl Server {
         self.shared.stopper.clone()
     }
 
-    /// Serves `node` until told to stop: then accepts no more, lets requests in flight finish within
+    /// Serves what an engine holds until told to stop: then accepts no more, lets requests in flight finish within
     /// `grace`, cuts what is left, and returns when every connection's thread has ended. To be run once.
     ///
     /// An error says that accepting has failed, for a bug of pykv alone; the connections were drained all the same.
-    pub(crate) fn run(&self, node: &Node, grace: Duration) -> Result<(), Error> {
+    pub(crate) fn run(&self, engine: Engine<'_>, grace: Duration) -> Result<(), Error> {
         let context = Context {
-            node,
+            engine,
             shared: &self.shared,
         };
         thread::scope(|scope| {
@@ -124,7 +124,7 @@ impl Server {
             let sampler = thread::Builder::new()
                 .name("history".to_owned())
                 .spawn_scoped(scope, || {
-                    history.run(node, &self.shared.registry, &self.shared.observer)
+                    history.run(engine, &self.shared.registry, &self.shared.observer)
                 })
                 .map_err(Error::Setup)?;
             let stopper = &self.shared.stopper;
@@ -137,7 +137,9 @@ impl Server {
             self.listener.close();
             let registry = &self.shared.registry;
             registry.wake_idle();
-            node.wake_watchers();
+            if let Some(node) = engine.node() {
+                node.wake_watchers();
+            }
             let left = registry.wait_until_empty(grace, STILL_MAX);
             if left > 0 {
                 log::warn!(

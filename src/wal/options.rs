@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 /// When the log is synced, and so what an acknowledgement means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Policy {
     /// Before each acknowledgement.
     Always,
     /// Once a second.
+    #[default]
     Everysec,
     /// When the kernel likes.
     No,

@@ -10,6 +10,7 @@
 //! | `namespaces` | hosts that are network namespaces, each of which hears what a test lets it hear |
 //! | `opener` | which process opened a connection |
 //! | `cli` | one run of a subcommand: arguments, standard input, exit code, output |
+//! | `engine` | a real Redis, as a single server or a cluster of six |
 //! | `etcd` | a real etcd of one member or three |
 //! | `fake` | something that is no node, where one should be |
 //! | `faketime` | another clock for a node |
@@ -29,6 +30,7 @@ pub mod browser;
 pub mod cli;
 pub mod client;
 pub mod cluster;
+pub mod engine;
 pub mod etcd;
 pub mod fake;
 pub mod faketime;

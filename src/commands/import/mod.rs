@@ -19,6 +19,7 @@ use crate::cli::Import;
 use indicatif::HumanCount;
 use read::{Batch, Gatherer};
 use send::Sender;
+pub(super) use send::is_cross_slot;
 use serde_json::{Value, json};
 use std::io::{self, BufRead, Write};
 use std::sync::atomic::Ordering::Relaxed;
@@ -34,10 +35,12 @@ pub(super) fn run(args: &Import) -> Result<(), Error> {
     let clients = (0..CONNECTIONS)
         .map(|_| connect(&args.connection))
         .collect::<Result<Vec<_>, _>>()?;
-    let status = clients[0]
-        .status()
+    let about = clients[0]
+        .about()
         .map_err(Error::client("cannot ask for the limits"))?;
-    let (limits, since) = (status.limits, status.log.offset);
+    // Where there is no offset, no key counts as added by an attempt before.
+    let since = about.node().map_or(u64::MAX, |status| status.log.offset);
+    let limits = about.limits().clone();
     let bytes = input.bytes;
     let mut lines = Lines::new(input.reader, read::line_bytes_max(&limits));
     let gatherer = Gatherer::new(CONNECTIONS, args.if_absent, &limits);

@@ -32,6 +32,8 @@ pub(super) struct Sender<'a> {
     tally: &'a Tally,
     /// The offset of the node's log when the import began.
     since: u64,
+    /// How many operations go at once: one, where the keys of a batch must share a slot.
+    piece_max: usize,
     body: Vec<u8>,
 }
 
@@ -44,6 +46,8 @@ enum Next {
     LeaveOut(usize),
     /// Send fewer at once.
     Fewer,
+    /// Send one at a time from now on.
+    Alone,
     /// Wait a moment.
     Again,
     /// Nothing more can be done.
@@ -57,6 +61,7 @@ impl<'a> Sender<'a> {
             if_absent,
             tally,
             since,
+            piece_max: usize::MAX,
             body: Vec::new(),
         }
     }
@@ -64,7 +69,7 @@ impl<'a> Sender<'a> {
     /// Sends a batch, as far as the node takes it.
     pub(super) fn send(&mut self, mut batch: Batch) {
         let mut sent = 0;
-        let mut piece = batch.operations.len();
+        let mut piece = batch.operations.len().min(self.piece_max);
         let mut retries = 0;
         // Whether what is sent may have been done by an attempt before.
         let mut may_be_done = false;
@@ -74,7 +79,7 @@ impl<'a> Sender<'a> {
             let Err(error) = self.client.apply(&self.body) else {
                 self.tally.keys.fetch_add((end - sent) as u64, Relaxed);
                 sent = end;
-                piece = piece.saturating_mul(2);
+                piece = piece.saturating_mul(2).min(self.piece_max);
                 retries = 0;
                 may_be_done = false;
                 continue;
@@ -88,6 +93,10 @@ impl<'a> Sender<'a> {
                     self.leave_out(operation.line, error);
                     // Those before it are right; where there are none, the next may well be like it.
                     piece = if index > 0 { index } else { piece.div_ceil(2) };
+                }
+                Next::Alone => {
+                    self.piece_max = 1;
+                    piece = 1;
                 }
                 Next::Fewer => piece = (end - sent).div_ceil(2),
                 Next::Again if retries < RETRIES_MAX => {
@@ -189,12 +198,18 @@ fn next_after(problem: &Problem, operations: usize) -> Next {
             Next::Expired(index)
         }
         (Some(index), _) if index < operations => Next::LeaveOut(index),
+        (None, 400) if operations > 1 && is_cross_slot(problem) => Next::Alone,
         // The body as a whole: more than the node takes at once, or than it has room for.
         (None, 413) if operations > 1 => Next::Fewer,
         (None, 413) => Next::LeaveOut(0),
         (None, 408 | 429 | 502 | 503 | 504) => Next::Again,
         _ => Next::BreakOff,
     }
+}
+
+/// Whether the keys of a batch had to share a slot, and do not.
+pub(in super::super) fn is_cross_slot(problem: &Problem) -> bool {
+    problem.kind.ends_with(":cross-slot")
 }
 
 #[cfg(test)]

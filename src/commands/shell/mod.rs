@@ -173,9 +173,9 @@ impl Session {
             Command::Persist(key) => set_deadline(client, &key, None),
             Command::Status => {
                 let doing = "cannot ask for the status";
-                let status = client.status().map_err(Error::client(doing))?;
+                let about = client.about().map_err(Error::client(doing))?;
                 let stats = client.stats().map_err(Error::client(doing))?;
-                print(status::text(&status, &stats, terminal::has_colours()).as_bytes())
+                print(status::text_of(&about, &stats, terminal::has_colours()).as_bytes())
             }
             Command::Stats => {
                 let stats = client

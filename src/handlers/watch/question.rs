@@ -18,6 +18,8 @@ pub(crate) struct Question<'a> {
     /// Where it was said.
     pub(crate) after_field: &'static str,
     pub(crate) with_values: bool,
+    /// The log that the node had when it was asked.
+    pub(crate) first_log: LogId,
 }
 
 /// A place in a log: an offset, and which log it is of where that was said.
@@ -28,19 +30,24 @@ pub(crate) struct Place {
 }
 
 impl<'a> Question<'a> {
+    /// The log that offsets are of.
+    pub(crate) fn log(&self) -> LogId {
+        self.session.log_id().unwrap_or(self.first_log)
+    }
+
     pub(crate) fn feed(&self) -> Result<Feed<'a>, Problem> {
         let session = &self.session;
         if let Some(Place { log: Some(log), .. }) = self.after
-            && log != session.log_id()
+            && log != self.log()
         {
             let why = format!(
                 "the offset is of the log {log}, and this node's log is {}",
-                session.log_id()
+                self.log()
             );
             return Err(Problem::new(problem::OFFSET_GONE, why).field(self.after_field));
         }
         let after = self.after.map(|after| after.offset);
-        let feed = session.feed(&self.prefix, after).map_err(Problem::of_denied)?;
+        let feed = session.feed(&self.prefix, after).map_err(Problem::of_refused)?;
         feed.map_err(|error| self.problem(error))
     }
 
@@ -54,7 +61,7 @@ impl<'a> Question<'a> {
         let detail = error.to_string();
         match error {
             // The primary may be that far.
-            FeedError::Ahead { .. } if role == Role::Replica => Problem::new(problem::BEHIND, detail)
+            FeedError::Ahead { .. } if role == Some(Role::Replica) => Problem::new(problem::BEHIND, detail)
                 .field(self.after_field)
                 .retry_after(1),
             FeedError::Gone { oldest }

@@ -71,7 +71,11 @@ impl<'a> Connection<'a> {
         let Some((body, end)) = whole else {
             let asks_first = head.expects_continue && unread.len() == head_bytes;
             // With `--sync-reads` a refusal waits for replicas, as all that shows something does.
-            let is_foreseen = asks_first && !self.context.node.cluster().options().sync_reads;
+            let is_foreseen = asks_first
+                && !self
+                    .context
+                    .node()
+                    .is_some_and(|node| node.cluster().options().sync_reads);
             if is_foreseen && let Err(problem) = dispatch::foresee(self.context, &head, &admitted) {
                 return self.refuse(problem, envelope);
             }
@@ -239,8 +243,11 @@ impl<'a> Connection<'a> {
     /// acknowledges a write waits for that already, and a problem that is not about keys shows nothing of them.
     pub(crate) fn show(&mut self, reply: &mut Reply, shown: AckRequirement) {
         let shows_keys = reply.status.0 < 400 || matches!(reply.status.0, 404 | 409 | 412);
-        if reply.offset.is_none() && shows_keys {
-            reply.offset = Some(self.context.node.visible());
+        if let Some(node) = self.context.node()
+            && reply.offset.is_none()
+            && shows_keys
+        {
+            reply.offset = Some(node.visible());
             self.sync = Some(shown);
         }
     }
@@ -341,9 +348,9 @@ fn make_answer<'a>(
     if admitted.sent == Some(Sent::Json) {
         allowance.take_or_wait(2 * body.len(), || !context.shared.is_stopping())?;
     }
-    let answer = handle(context, head, admitted, body, scratch, allowance)?;
+    let answer = handle(context, head, admitted, asked, body, scratch, allowance)?;
     // After the read: what it found was so while the lease held.
-    if asked.is_leased && context.node.check_lease().is_err() {
+    if asked.is_leased && context.node().is_some_and(|node| node.check_lease().is_err()) {
         return Err(consistency::lease_over());
     }
     Ok(match answer {

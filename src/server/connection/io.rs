@@ -36,10 +36,14 @@ impl Connection<'_> {
         if !is_between_requests || self.peer.transport.is_sent_by_owner() {
             return false;
         }
+        // An engine has written what it acknowledges.
+        let Some(node) = self.context.node() else {
+            return false;
+        };
         let Some(answer) = self.output.take_unacknowledged() else {
             return false;
         };
-        match self.slot.park(self.context.node, answer) {
+        match self.slot.park(node, answer) {
             None => self.has_deferred = true,
             Some(answer) => self.output.put_back(answer),
         }
@@ -70,11 +74,13 @@ impl Connection<'_> {
             self.scratch = Scratch::default();
         }
         let shared = self.context.shared;
-        let sent = self
-            .output
-            .send(self.context.node, &self.slot, &shared.observer, self.peer, || {
-                !shared.is_stopping()
-            })?;
+        let sent = self.output.send(
+            self.context.node(),
+            &self.slot,
+            &shared.observer,
+            self.peer,
+            || !shared.is_stopping(),
+        )?;
         if self.output.len() > 0 {
             // The client takes its time: what is not needed for it goes.
             self.charge.turn_to_answer();

@@ -110,7 +110,7 @@ impl<'a> Connection<'a> {
         }
         let sent = (stream.body)(&mut sink)
             .and_then(|()| match waits_at_end {
-                Some(shown) => acknowledged(self.context.node, connection, shown),
+                Some(shown) => acknowledged(self.context.node(), connection, shown),
                 None => Ok(()),
             })
             .and_then(|()| sink.end());
@@ -151,7 +151,14 @@ impl<'a> Connection<'a> {
 }
 
 /// Waits until replicas have all that the node shows now.
-fn acknowledged(node: &Node, connection: ConnectionHandle<'_>, sync: AckRequirement) -> Result<(), Aborted> {
+fn acknowledged(
+    node: Option<&Node>,
+    connection: ConnectionHandle<'_>,
+    sync: AckRequirement,
+) -> Result<(), Aborted> {
+    let Some(node) = node else {
+        return Ok(());
+    };
     let offset = node.visible();
     node.wait_led(offset)
         .map_err(|refusal| Aborted::Unacknowledged(Problem::of_refusal(&refusal)))?;

@@ -1,6 +1,7 @@
 //! A server on a port of its own, and a client that says exactly the bytes it is told to.
 
 use crate::auth::Tokens;
+use crate::engine::Engine;
 use crate::http::{Hosts, Limits};
 use crate::net::Endpoint;
 use crate::net::Stopper;
@@ -82,7 +83,7 @@ impl Fixture {
         let stopper = server.stopper();
         let thread = {
             let node = Arc::clone(&node);
-            std::thread::spawn(move || server.run(&node, grace))
+            std::thread::spawn(move || server.run(Engine::Embedded(&node), grace))
         };
         Fixture {
             address,
