@@ -103,16 +103,7 @@ pub(crate) fn list<'a>(session: Session<'a>, head: &Head<'_>) -> Result<Answer<'
             let why = "an engine has no order of keys: leave out `order`, `delimiter` and `after`, and follow `cursor`";
             return Err(Problem::new(problem::NOT_OF_ENGINE, why));
         }
-        for (field, is_given) in [
-            ("cursor", cursor.is_some()),
-            ("values", with_values),
-            ("match", pattern.is_some()),
-        ] {
-            if is_given {
-                let why = "a listing in the order of names has no such parameter";
-                return Err(Problem::new(problem::BAD_QUERY, why).field(field));
-            }
-        }
+        by_name_alone(cursor.is_some(), with_values, pattern.is_some())?;
         let (delimiter, after) = (delimiter.map(Cow::into_owned), after.map(Cow::into_owned));
         return level::list(session, prefix, delimiter, after, limit);
     }
@@ -152,6 +143,22 @@ pub(crate) fn list<'a>(session: Session<'a>, head: &Head<'_>) -> Result<Answer<'
             }),
         }))
     })))
+}
+
+/// Refuses what a listing in the order of names does not take.
+fn by_name_alone(has_cursor: bool, with_values: bool, has_pattern: bool) -> Result<(), Problem> {
+    let given = [
+        ("cursor", has_cursor),
+        ("values", with_values),
+        ("match", has_pattern),
+    ];
+    match given.into_iter().find(|(_, is_given)| *is_given) {
+        None => Ok(()),
+        Some((field, _)) => {
+            let why = "a listing in the order of names has no such parameter";
+            Err(Problem::new(problem::BAD_QUERY, why).field(field))
+        }
+    }
 }
 
 fn list_limit(limit: Option<&str>) -> Result<usize, Problem> {
