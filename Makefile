@@ -59,7 +59,7 @@ python-tools:
 		echo 'make test: they could not be installed, so the tests that need them are left out' >&2
 
 screenshots: test-tools ## Take pictures of the page, into target/screenshots
-	PYKV_SCREENSHOTS=target/screenshots $(CARGO) test --locked --test screenshots
+	PYKV_SCREENSHOTS=target/screenshots $(CARGO) test --locked --test browser screenshots
 
 # How long each target is fuzzed, and which.
 FUZZ_SECONDS ?= 60

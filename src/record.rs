@@ -29,7 +29,7 @@
 //! the log continues (8 bytes). A CLOSE says that the node was stopped in order; its value is the digest of the store.
 //!
 //! The records of a batch follow one another, and all but the last say so. They count together or not at
-//! all: a batch that is not whole is no batch.
+//! all: a batch that is not complete is no batch.
 
 mod operation;
 
@@ -268,7 +268,7 @@ impl<'a> Record<'a> {
         self.value.first_chunk().copied().map(u64::from_le_bytes)
     }
 
-    /// Where a SKIP that ends at `end` lets the log go on; none where no log can.
+    /// Where a SKIP that ends at `end` lets the log continue; none where no log can.
     pub fn skips_to(&self, end: u64) -> Option<u64> {
         self.value_u64().filter(|to| (end..=OFFSET_MAX).contains(to))
     }

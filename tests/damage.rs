@@ -8,7 +8,7 @@
 //! ends where the last record does.
 //!
 //! The stores are opened in this process, as there are thousands of them; what the binary says to its user
-//! is asked in `repair.rs`. No test of this file may start a process: between fork and exec a child holds
+//! is asked in `storage/repair.rs`. No test of this file may start a process: between fork and exec a child holds
 //! the locks of all stores that are open at that moment.
 
 #![allow(clippy::unwrap_used)]

@@ -11,7 +11,7 @@ pub const REPLICATION_PROTOCOL: u32 = 2;
 
 /// The log from an offset on, for followers.
 pub const PATH_REPLICATION_LOG: &str = "/replication/log";
-/// The state of the store, for followers that cannot go on from where they are.
+/// The state of the store, for followers that cannot continue from where they are.
 pub(crate) const PATH_REPLICATION_SNAPSHOT: &str = "/replication/snapshot";
 /// What nodes tell each other of themselves.
 pub const PATH_REPLICATION_HELLO: &str = "/replication/hello";

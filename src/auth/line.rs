@@ -42,7 +42,7 @@ pub(super) enum Secret {
 }
 
 impl Secret {
-    /// The digest of the token, or of what stands in its place, which tells it from every other.
+    /// The digest of the token, or of what stands in its place, which distinguishes it from every other.
     pub(super) fn digest(&self) -> TokenDigest {
         match self {
             Secret::Token(token) => digest(token),
@@ -213,7 +213,7 @@ impl fmt::Display for TokensError {
             ),
             TokensError::AdminOfPrefixes(line) => write!(
                 f,
-                "the token in line {line} is for admin, which is about the whole node: it can have no prefixes; \
+                "the token in line {line} is for admin, which is about the node itself: it can have no prefixes; \
                  make it one for `read` or `write`"
             ),
             TokensError::Twice(line) => write!(f, "the token in line {line} stands in a line before it too"),

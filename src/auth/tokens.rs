@@ -1,7 +1,7 @@
 //! Who may do what: bearer tokens and their scopes.
 //!
 //! A token is compared with every one that is known, in constant time, so that the time an answer takes
-//! tells nothing of how much of a guess was right.
+//! reveals nothing about how much of a guess was right.
 
 use super::grant::{Grant, Scope};
 use super::line::{self, Known, Secret, TokensError};

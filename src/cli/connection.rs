@@ -6,9 +6,9 @@ use crate::client::Server;
 use clap::Args;
 use std::path::PathBuf;
 
-/// Where a node listens unless told otherwise: PYKV on a phone's keys.
+/// Where a node listens by default: PYKV on a phone's keys.
 pub(crate) const LISTEN_DEFAULT: &str = "127.0.0.1:7958";
-/// Where a node keeps its data unless told otherwise.
+/// Where a node keeps its data by default.
 pub(crate) const DIR_DEFAULT: &str = "pykv-data";
 
 /// Names the node that a command talks to.

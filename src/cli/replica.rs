@@ -49,7 +49,7 @@ pub(crate) struct Replica {
     #[arg(long, value_name = "ID", value_parser = log_id, help_heading = "Replica")]
     pub replace: Option<LogId>,
 
-    /// What every node is told.
+    /// The flags of every node.
     #[command(flatten)]
     pub serve: Serve,
 }

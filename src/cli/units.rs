@@ -70,7 +70,7 @@ impl std::str::FromStr for Size {
             None if unit.is_empty() || unit.eq_ignore_ascii_case("B") => 1,
             None => return Err(SizeError::Unit),
         };
-        // In integers throughout: a float would round sizes that cannot be told from right ones.
+        // In integers throughout: a float would round sizes, and nobody would see it.
         let whole: u64 = whole.parse().map_err(|_| SizeError::TooLarge)?;
         let whole_bytes = whole.checked_mul(unit_bytes).ok_or(SizeError::TooLarge)?;
         let fraction = fraction.trim_end_matches('0');

@@ -25,7 +25,7 @@ pub(crate) enum Error {
     },
     /// A data directory could not be opened, read or closed.
     Log(crate::wal::Error),
-    /// A data directory is not whole; the output says where.
+    /// A data directory is not complete; the output says where.
     Damaged {
         /// The directory.
         dir: PathBuf,

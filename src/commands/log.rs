@@ -11,7 +11,7 @@ use std::io::{self, BufWriter, Write};
 use std::thread;
 use std::time::Duration;
 
-/// How often a log that is followed is looked at. Nothing tells us that a file has grown.
+/// How often a log that is followed is looked at. Nothing reports that a file has grown.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A record as it is printed.

@@ -200,7 +200,7 @@ fn keep_owner(file: &File, of: &Metadata) -> io::Result<()> {
 /// Removes a file that is not to be finished.
 fn discard(way: &Way) {
     let mut all = unfinished();
-    let _ = fs::remove_file(&way.unfinished); // Nobody can be told what was wrong with it.
+    let _ = fs::remove_file(&way.unfinished); // Nobody is left to read an error.
     all.retain(|other| *other != way.unfinished);
 }
 

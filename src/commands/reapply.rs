@@ -91,7 +91,7 @@ fn tell(as_json: bool, what: &str, key: &str, why: Option<&str>) -> Result<(), E
     print(format!("{what} {key:?}{why}\n").as_bytes())
 }
 
-/// What files tell of a key.
+/// What the files say about a key.
 struct Told {
     /// Whether it was there when the histories parted.
     was_there: bool,
@@ -113,7 +113,7 @@ struct Value {
     deadline_ms: Option<u64>,
 }
 
-/// What files tell.
+/// What the files say.
 struct Story {
     /// Where the histories part.
     fork: u64,

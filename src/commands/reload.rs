@@ -23,7 +23,7 @@ use std::time::Duration;
 /// How often files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
-/// What tells a file from what it was: device, inode, size, and when it changed.
+/// What shows that a file has changed: device, inode, size, and when it changed.
 type Stamp = Option<(u64, u64, u64, i64, i64)>;
 
 /// Something that is read from files.

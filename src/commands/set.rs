@@ -25,7 +25,7 @@ pub(super) fn run(args: &Set) -> Result<(), Error> {
     Ok(())
 }
 
-/// That a value is too large is said with its size, which the node's answer does not tell.
+/// That a value is too large is said with its size, which the node's answer does not name.
 fn refused(args: &Set, value_bytes: usize, error: client::Error) -> Error {
     let bytes_max = match &error {
         client::Error::Refused(problem) if problem.status == 413 => problem.limit,

@@ -101,7 +101,7 @@ pub(super) fn checked<R: Read>(mut text: R, name: &str, form: Form) -> Result<im
     }
 }
 
-/// Whether a text that begins so may go on as a signature, or a byte order mark, does.
+/// Whether a text that begins so may continue as a signature, or a byte order mark, does.
 fn may_be_a_signature(start: &[u8]) -> bool {
     let signatures = SIGNATURES.iter().map(|(signature, _)| *signature);
     let mut all = signatures.chain([&b"\xef\xbb\xbf"[..]]);

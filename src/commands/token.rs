@@ -35,7 +35,7 @@ pub(super) fn run(args: &Token) -> Result<(), Error> {
     let line = auth::line(scope, &token, !args.plain, &args.prefix, name, args.expires);
     // What a node would not take is not handed out: a token for admin that has prefixes, for one.
     Tokens::parse(&line).map_err(|_| {
-        Error::Usage("a token for admin is about the whole node: it can have no --prefix".to_owned())
+        Error::Usage("a token for admin is about the node itself: it can have no --prefix".to_owned())
     })?;
     if args.json {
         return print_json(

@@ -171,7 +171,7 @@ impl Client {
                 Ended::Failed(verdict) => {
                     self.leave(number);
                     if matches!(&verdict, Verdict::Elsewhere(Error::WentBack { .. })) {
-                        // Revisions from before are no place to go on from.
+                        // Revisions from before are no place to continue from.
                         next_revision = None;
                     }
                     self.rest(stop, &mut pause, verdict.into_error(), &mut each);

@@ -30,7 +30,7 @@ impl<'a> ConnectionHandle<'a> {
         self.shared
     }
 
-    /// Whether the server has been told to stop: then nothing is waited for any more.
+    /// Whether the server is to stop: then nothing is waited for any more.
     pub(crate) fn is_stopping(&self) -> bool {
         self.shared().is_stopping()
     }

@@ -37,7 +37,7 @@ pub(crate) struct SharedValue<'f> {
     pub(crate) find: &'f dyn Fn() -> Option<Pair>,
 }
 
-/// How the end of a body is told.
+/// How the end of a body is marked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Framing {
     /// By its length, which the head says.
@@ -167,7 +167,7 @@ impl<'a, 'c> Sink<'a, 'c> {
         self.send_with(bytes)
     }
 
-    /// Says that the body was whole.
+    /// Says that the body was complete.
     pub(crate) fn end(&mut self) -> Result<(), Aborted> {
         if self.framing != Framing::Length
             && let Some(mut head) = self.head.take()

@@ -52,7 +52,7 @@ impl Chunked {
         self.decoded_bytes
     }
 
-    /// Decodes what has come. True when the body is whole: what follows its data is the next request's.
+    /// Decodes what has come. True when the body is complete: what follows its data is the next request's.
     pub(crate) fn advance(
         &mut self,
         buffer: &mut Vec<u8>,

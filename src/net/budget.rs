@@ -9,7 +9,7 @@
 //!
 //! # What must hold
 //! - All charges together never exceed the budget, and all of them come back.
-//! - Who waits holds nothing, except for the one body that waits. So whoever holds something can go on, and nobody
+//! - Who waits holds nothing, except for the one body that waits. So whoever holds something can continue, and nobody
 //!   waits in a circle.
 //! - Each queue is first come, first served; small answers have one of their own, and large ones come after the body
 //!   that waits. Who holds something may take more past the queue: it gives all of it back the sooner.

@@ -106,7 +106,7 @@ pub(super) enum Listening {
 #[derive(Debug)]
 pub(super) struct SocketFile {
     path: PathBuf,
-    /// Device and inode, which tell it from a file that was put in its place.
+    /// Device and inode, which distinguish it from a file that was put in its place.
     id: (u64, u64),
 }
 

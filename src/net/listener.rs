@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 /// Connections accepted from one endpoint before the loop looks at anything else.
 const ACCEPTED_AT_ONCE: usize = 64;
 
-/// Connections that have been told that there is no room, and are given time to read it.
+/// Connections that were refused for want of room, and have time to read the answer.
 const REFUSED_MAX: usize = 12;
 const REFUSED_TIME: Duration = Duration::from_secs(1);
 
@@ -60,7 +60,7 @@ pub(crate) struct Listener {
     endpoints: Vec<Endpoint>,
     /// For what comes by TCP; none where TLS is not spoken.
     certificates: Option<Arc<Certificates>>,
-    /// Readable once the server has been told to stop.
+    /// Readable once the server is to stop.
     woken: UnixStream,
 }
 
@@ -124,7 +124,7 @@ impl Listener {
         }
     }
 
-    /// Gives every connection that comes to `service`, until told to stop.
+    /// Gives every connection that comes to `service`, until the server is to stop.
     pub(crate) fn accept_until_stopped(&self, stopper: &Stopper, service: &mut impl Service) {
         let mut refused = Refused::default();
         let mut backoff = Backoff::default();
@@ -190,7 +190,7 @@ impl Listener {
     }
 }
 
-/// Connections that were told that there is no room. They are kept for a moment, and what they send is
+/// Connections that were refused for want of room. They are kept for a moment, and what they send is
 /// discarded, since closing on unread bytes would take the answer away from them.
 #[derive(Default)]
 struct Refused(Vec<(Transport, Instant)>);

@@ -1,11 +1,11 @@
-//! How a server is told to stop.
+//! Stops a server from outside.
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
-/// Tells a server to stop. Clones tell the same one.
+/// Stops a server. Clones stop the same one.
 #[derive(Clone, Debug)]
 pub(crate) struct Stopper(Arc<Stop>);
 

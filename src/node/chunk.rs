@@ -5,7 +5,7 @@ use crate::record::{DecodeError, Operation, Record};
 use crate::store::ReplicatedChange;
 use crate::wal::{Branch, LastRecord};
 
-/// A chunk of another node's log: whole records and whole batches, each of them checked.
+/// A chunk of another node's log: complete records and complete batches, each of them checked.
 pub(super) struct ReplicatedChunk {
     pub(super) changes: Vec<ReplicatedChange>,
     pub(super) branches: Vec<Branch>,

@@ -127,7 +127,7 @@ mod tests {
         assert_eq!(
             clock.at_ms(998 * SECOND, 2 * SECOND),
             1_002_000,
-            "set back a little, it goes on"
+            "set back a little, it continues"
         );
         assert!(!clock.is_ahead());
         assert_eq!(

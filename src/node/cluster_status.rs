@@ -95,7 +95,7 @@ pub enum Phase {
     Snapshot,
     /// It takes the log of the one that it follows.
     Streaming,
-    /// It cannot go on by itself.
+    /// It cannot continue by itself.
     Stopped,
 }
 

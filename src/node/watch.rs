@@ -10,7 +10,7 @@ impl Node {
         self.log.feed(after)
     }
 
-    /// Makes everybody who waits in a feed ask whether to go on.
+    /// Makes everybody who waits in a feed ask whether to continue.
     pub fn wake_watchers(&self) {
         self.log.wake_watchers();
         self.followers.wake();

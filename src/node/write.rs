@@ -128,7 +128,7 @@ pub enum WriteError {
     Overflow,
     /// The deadline is not after now.
     Past,
-    /// The value is over the limit of a value, or the entry over that of the whole store.
+    /// The value is over the limit of a value, or the entry over that of the store.
     TooLarge {
         /// The limit, in bytes.
         bytes_max: u64,

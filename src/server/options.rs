@@ -32,7 +32,7 @@ pub(crate) struct Options {
     pub tls_only: Option<Duration>,
     /// The names that the node goes by.
     pub hosts: Hosts,
-    /// From how long on a request is told of in the node's log; none for never.
+    /// How long a request takes before the node's log names it; none for never.
     pub slow_min: Option<Duration>,
     /// A file that gets a line about every request; `-` for standard output.
     pub access_log: Option<PathBuf>,

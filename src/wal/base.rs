@@ -3,11 +3,11 @@
 //! The store is walked in batches, least recently used entries first, so that a later start finds the
 //! order of use as it was. Each batch takes the store's lock for some microseconds: entries are copied into
 //! memory that was made before, and encoded, summed up and written outside of it. A base ends with an END
-//! record that counts the others and has their digest, so one that was cut short is not taken for whole.
+//! record that counts the others and has their digest, so one that was cut short is not taken for complete.
 //!
 //! The store may change meanwhile. What a base at offset N has of a key is then as of N, or the key was
 //! written after N and is left out: the log from N on tells of it either way, and replaying records that
-//! carry whole values on top of such a base comes to the state of now.
+//! carry complete values on top of such a base comes to the state of now.
 
 use super::disk::Disk;
 use super::error::Error;
@@ -51,8 +51,8 @@ pub(crate) trait Source: Send + Sync {
     /// Gives up the walk.
     fn end_walk(&self);
 
-    /// Another walk, by slots from 0 on, of which any number may go on at once: some entries from a slot on, in
-    /// one hold of the lock, but those of a version above `version_max`. Returns where to go on; none at the end.
+    /// Another walk, by slots from 0 on, of which any number may continue at once: some entries from a slot on, in
+    /// one hold of the lock, but those of a version above `version_max`. Returns where to continue; none at the end.
     /// An entry that lives throughout, and is not left out, is given exactly once.
     fn walk_slots(&self, from: u32, version_max: u64, batch: &mut Batch) -> Option<u32>;
 }
@@ -241,7 +241,7 @@ pub(super) struct BaseCount {
 impl BaseCount {
     pub(super) fn count(&mut self, record: &Record<'_>) -> Result<(), &'static str> {
         match record.operation {
-            _ if self.is_ended => return Err("the base goes on behind its last record"),
+            _ if self.is_ended => return Err("the base continues after its last record"),
             Operation::End if record.value_u64() != Some(self.records) && !self.has_gap => {
                 return Err("the base does not have as many records as it says");
             }

@@ -99,7 +99,7 @@ impl Beginning {
     }
 }
 
-/// Draws what tells a branch from others, and how much further on than it must it begins: up to
+/// Draws the number that distinguishes a branch from others, and how much further on than it must it begins: up to
 /// `spread_bytes`.
 pub(super) fn draw(spread_bytes: u64) -> Result<(u64, u64), getrandom::Error> {
     let mut random = [0; 16];
@@ -141,7 +141,7 @@ pub fn fork(one: &[Branch], other: &[Branch]) -> Option<u64> {
         .min()
 }
 
-/// What tells a log from others: its id, and the branches of its history.
+/// What distinguishes a log from others: its id, and the branches of its history.
 ///
 /// A mutex of its own, held to copy some words: a reader of it must not wait for the disk, as it would for
 /// the writer.

@@ -1,7 +1,7 @@
-//! Says whether a directory is whole, and mends what is not.
+//! Says whether a directory is complete, and mends what is not.
 //!
 //! This file finds what is damaged and decides how it is to be mended; the mending is in `repair`. Both
-//! follow the rules of a start ([`super::recovery`]), so that what is whole here opens there.
+//! follow the rules of a start ([`super::recovery`]), so that what is complete here opens there.
 
 use super::base::BaseCount;
 use super::digest_verifier::DigestVerifier;
@@ -240,7 +240,7 @@ fn open_file(
     Ok(FileReader::with_header(named.clone(), header, file))
 }
 
-/// Reads a file to its end and returns how many whole records it has.
+/// Reads a file to its end and returns how many complete records it has.
 fn examine_file(
     reader: &mut FileReader,
     expected: &Expected,

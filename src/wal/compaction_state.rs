@@ -119,7 +119,7 @@ impl CompactionState {
         inner.finished_jobs + 1
     }
 
-    /// Waits until a compaction has ended; none at the deadline, or where it is not to go on, which is asked
+    /// Waits until a compaction has ended; none at the deadline, or where it is not to continue, which is asked
     /// again at [`CompactionState::wake`]. What it gives may be of a later one.
     pub(super) fn wait(&self, job: u64, deadline: Instant, go_on: impl Fn() -> bool) -> Option<Finished> {
         let mut inner = self.lock();
@@ -200,5 +200,29 @@ impl CompactionState {
     pub(super) fn stop(&self) {
         self.lock().to_stop = true;
         self.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asks_meanwhile_joins() {
+        let state = CompactionState::new();
+        assert_eq!(
+            (state.request(), state.request()),
+            (1, 1),
+            "both wait for the first"
+        );
+        state.begin(Cause::Request, 0);
+        assert_eq!(state.request(), 1, "one that asks meanwhile joins");
+        state.end(Err("the disk is full".to_owned()));
+        let finished = state
+            .wait(1, Instant::now(), || true)
+            .map(|finished| finished.job);
+        assert_eq!(finished, Some(1), "an end is an end, whatever it came to");
+        assert_eq!(state.wait_for_work(), Some(false), "and nothing is left to do");
+        assert_eq!(state.request(), 2, "who asks afterwards gets another one");
     }
 }

@@ -1,6 +1,6 @@
 //! The log of a replica: the same bytes at the same offsets as the primary's.
 //!
-//! What another node has written comes in chunks of whole records. A chunk goes to the writer as any record
+//! What another node has written comes in chunks of complete records. A chunk goes to the writer as any record
 //! does, so all that holds of the log (group commit, retries, healing) holds of it; only once the log has it
 //! is it applied to the store. In between, the log is ahead of the store, and nobody may take the one for the
 //! other: that stretch is a [`ReplicaAppend`], and a base is begun between two of them.
@@ -8,7 +8,7 @@
 //! # What must hold
 //! - A chunk is written after what is there, or not at all.
 //! - Between two steps the log is written up to where the store is. After a failure of the disk the log may be
-//!   ahead by the chunk of the last step, all of it, or back to where the store is: [`ReplicaAppend::position`] tells.
+//!   ahead by the chunk of the last step, all of it, or back to where the store is; see [`ReplicaAppend::position`].
 //! - Nothing that is set aside is taken out of the log before it is synced elsewhere.
 
 use super::branch::{self, Beginning, Branch};

@@ -159,7 +159,7 @@ impl Dir {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(self.displaced("it is no longer there".to_owned()));
             }
-            // That tells nothing of the directory, which is open.
+            // The error says nothing about the directory, which is open.
             Err(error) => log::debug!("cannot look at {}: {error}", self.path().display()),
         }
         self.lock.check(self.path(), self.file())

@@ -174,7 +174,11 @@ impl fmt::Display for Error {
                 write!(f, "{doing} {}: {}", path.display(), system::words(source))
             }
             Error::Lost { dir, why, remedy } => {
-                write!(f, "the store in {} is not whole: {why}; {remedy}", dir.display())
+                write!(
+                    f,
+                    "the store in {} is not complete: {why}; {remedy}",
+                    dir.display()
+                )
             }
             Error::Displaced { dir, why } => {
                 write!(f, "{} is no longer this node's: {why}", dir.display())

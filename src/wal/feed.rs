@@ -44,7 +44,7 @@ pub struct Feed<'a> {
     pub(super) generation: u64,
 }
 
-/// Where a feed has come to, to go on from in another one. Keeps the segment open.
+/// Where a feed has come to, to continue from in another one. Keeps the segment open.
 pub(crate) struct FeedPosition {
     offset: u64,
     segment: Option<Arc<Segment>>,
@@ -177,7 +177,7 @@ impl<'a> Feed<'a> {
     }
 
     /// Waits until more is written than was read, and returns whether it is: `false` at the deadline, or
-    /// where it is not to go on, which is asked again at [`wake_watchers`](super::Log::wake_watchers). May
+    /// where it is not to continue, which is asked again at [`wake_watchers`](super::Log::wake_watchers). May
     /// wait a little longer than until there is more: many feeds share how often all of them look.
     pub fn wait(&mut self, deadline: Instant, go_on: impl Fn() -> bool) -> bool {
         if self.start == self.buffer.len() {

@@ -1,4 +1,4 @@
-//! Why a feed cannot go on.
+//! Why a feed cannot continue.
 
 use super::error::Error;
 use std::fmt;

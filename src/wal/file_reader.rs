@@ -28,7 +28,7 @@ pub(super) const CUT_SHORT: &str = "the record is cut short";
 /// What stands where the next record should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    /// A whole record, of this many bytes. [`FileReader::record`] reads it.
+    /// A complete record, of this many bytes. [`FileReader::record`] reads it.
     Record(usize),
     /// Nothing: the file ends here.
     End,
@@ -37,7 +37,7 @@ pub(super) enum Next {
 }
 
 /// Why a segment has bytes after the record that says where the log continues.
-const BEHIND_SKIP: &str = "the segment goes on behind its last record";
+const BEHIND_SKIP: &str = "the segment continues after its last record";
 
 /// Why a SKIP is none that a node has written.
 const BAD_SKIP: &str = "it skips to an offset that no log reaches, or back";
@@ -52,7 +52,7 @@ pub(super) struct FileReader {
     start: usize,
     /// Where in the file that is.
     file_position: u64,
-    /// Up to here in the file, a batch was seen to be whole.
+    /// Up to here in the file, a batch was seen to be complete.
     batch_end: u64,
     /// Up to here in the file, a batch was seen not to be whole, and why.
     broken_batch: Option<(u64, &'static str)>,

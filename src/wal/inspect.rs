@@ -22,7 +22,7 @@ pub(super) fn check_start(dir: &Dir, files: &[&LogFile]) -> Result<(), Error> {
 }
 
 /// A file that a start would read and that does more harm than good: one without a header and without a
-/// single record, whose name alone says what it is; or a base that is not whole, where the files that it
+/// single record, whose name alone says what it is; or a base that is not complete, where the files that it
 /// was made of are still there and lose nothing.
 pub(super) fn find_useless(dir: &Dir, listing: &Listing) -> Result<Option<LogFile>, Error> {
     for named in listing.current() {
@@ -58,7 +58,7 @@ pub(super) fn is_bare_tail(dir: &Dir, listing: &Listing, named: &LogFile) -> Res
     Ok(is_bare && whole_end(dir, before)? == Some(named.first_offset))
 }
 
-/// Whether there is a whole record in a file, whatever its header is.
+/// Whether there is a complete record in a file, whatever its header is.
 fn has_record(dir: &Dir, named: &LogFile) -> Result<bool, Error> {
     let file = dir
         .open_to_read_at(&named.path)
@@ -71,7 +71,7 @@ fn has_record(dir: &Dir, named: &LogFile) -> Result<bool, Error> {
     }
 }
 
-/// The offset just past the last record of a file that is whole; none of one that is not.
+/// The offset just past the last record of a file that is complete; none of one that is not.
 fn whole_end(dir: &Dir, named: &LogFile) -> Result<Option<u64>, Error> {
     let Ok(mut reader) = FileReader::open_in(dir, named) else {
         return Ok(None);
@@ -91,7 +91,7 @@ fn whole_end(dir: &Dir, named: &LogFile) -> Result<Option<u64>, Error> {
     }
 }
 
-/// Whether the files without a base tell everything up to its offset.
+/// Whether the files without a base hold everything up to its offset.
 fn is_reached(dir: &Dir, listing: &Listing, base: &LogFile) -> Result<bool, Error> {
     let mut older = listing.clone();
     older.forget(base);

@@ -10,7 +10,7 @@ use crate::record::OFFSET_MAX;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-/// A file of the log, as its name tells it.
+/// A file of the log, as its name describes it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct LogFile {
     pub(super) first_offset: u64,

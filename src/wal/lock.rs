@@ -7,7 +7,7 @@
 //! <id of the log: 32 hexadecimal digits> <first offset of the last segment> <offset it was closed at> <crc32: 8 digits>
 //! ```
 //!
-//! so that a log whose files are gone, or whose end is, is not taken for a new one, or a whole one. Each offset
+//! so that a log whose files are gone, or whose end is, is not taken for a new one, or a complete one. Each offset
 //! has 20 digits, or is 20 times `-` where it is not known.
 //!
 //! # What must hold
@@ -145,7 +145,7 @@ impl Lock {
                 Ok(())
             }
             Ok(_) => Err(replaced()),
-            // That tells nothing of the file, which is open and locked.
+            // The error says nothing about the file, which is open and locked.
             Err(error) => {
                 log::debug!("cannot look at {}: {error}", path.join(NAME).display());
                 Ok(())

@@ -213,7 +213,7 @@ fn heal(shared: &Shared, source: &dyn Source, rooms: &mut Rooms) {
             shared.commit.fail(&Failure::Sync(error));
         }
         Err(error) => {
-            // From here on a start would begin with the new base: the log must go on after that and nowhere else.
+            // From here on a start would begin with the new base: the log must continue after that and nowhere else.
             let named = LogFile::new(writer.dir.path(), Kind::Base, source.tip());
             let is_named = writer.dir.exists(&named.path);
             drop(writer);

@@ -1,4 +1,4 @@
-//! Reads a whole directory, or one file of it, beside whoever has it open.
+//! Reads a directory, or one file of it, beside whoever has it open.
 //!
 //! This is what `pykv log` shows: the newest base, then the log from its offset on. It takes no lock and
 //! changes nothing, so it may run beside a node; a record that the node is just writing is one that is not

@@ -18,7 +18,7 @@ use crate::wall::now_ms;
 /// gibibyte for evictions, that wait without a bound of their own.
 pub(super) const SKIPPED_BYTES: u64 = 4 << 30;
 
-/// A directory that was read, and the segment to go on in.
+/// A directory that was read, and the segment to continue in.
 pub(super) struct Recovered {
     pub(super) id: LogId,
     pub(super) branches: Vec<Branch>,

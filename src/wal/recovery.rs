@@ -16,7 +16,7 @@
 //! A replica's log is the primary's, byte for byte: nothing is added to it here.
 //!
 //! Anything else that is not as it was written stops the start: see [`Error::Damaged`]. What a repair does
-//! is told in the module `repair`.
+//! is described in the module `repair`.
 
 use super::base::BaseCount;
 use super::branch::Branch;
@@ -47,7 +47,7 @@ pub(crate) const UNWRITTEN_BYTES_CEILING: u64 = 1 << 30;
 
 /// Said of damage that may be no fault of the medium.
 const LOST_PAGE: &str =
-    ", with whole records behind it (a power cut may leave this where the log was not synced)";
+    ", with complete records behind it (a power cut may leave this where the log was not synced)";
 
 /// Reads a directory, or makes a new log in an empty one. Each record is given to `replay` with the version
 /// that it gives its key. `role` says what the node is, by the term of its log.
@@ -270,8 +270,9 @@ fn read_file(
                     return Err(reader.damaged(at, why));
                 };
                 if start < torn_from {
-                    let why =
-                        format!("{why}, and the log was whole up to offset {torn_from} when it was closed");
+                    let why = format!(
+                        "{why}, and the log was complete up to offset {torn_from} when it was closed"
+                    );
                     return Err(reader.damaged(at, &why));
                 }
                 if reader.seek_valid()? {

@@ -10,7 +10,7 @@
 //!   offset. What is lost is what the damaged records said: a key may show an older value, or be back
 //!   though it was deleted;
 //! - a header is written anew from the file's name and the other files' headers;
-//! - a file that is of no use at all is set aside whole.
+//! - a file that is of no use at all is set aside as it is.
 
 use super::dir::Dir;
 use super::disk::Disk;
@@ -39,9 +39,9 @@ pub(super) enum Fix<'a> {
     SkipTo(u64),
     /// The header is written anew.
     Header(&'a Header),
-    /// A base that ends too early: cut after its last whole record, and ended there.
+    /// A base that ends too early: cut after its last complete record, and ended there.
     EndBase { records: u64 },
-    /// The whole file gets another name.
+    /// The file gets another name.
     SetAside,
 }
 
@@ -88,7 +88,7 @@ fn overwrite(disk: &Disk, file: &File, damage: &Damage, fix: Fix<'_>) -> Result<
         Fix::EndBase { records } => {
             let mut end = Vec::new();
             let position = at - HEADER_BYTES as u64;
-            // The gap tells a start that something was lost here.
+            // The gap shows a start that something was lost here.
             end.extend_from_slice(&Record::encode_gap(position, HEAD_BYTES, 0));
             let position = position + HEAD_BYTES as u64;
             Record::new(Operation::End, 0, &[], &records.to_le_bytes()).encode(position, &mut end);
@@ -118,7 +118,7 @@ fn overwrite(disk: &Disk, file: &File, damage: &Damage, fix: Fix<'_>) -> Result<
     disk.sync_all(file).map_err(Error::io("cannot sync", path))
 }
 
-/// Gives a whole file a name that no start looks for.
+/// Gives a file a name that no start looks for.
 pub(super) fn set_aside(dir: &Dir, disk: &Disk, path: &Path, offset: u64) -> Result<PathBuf, Error> {
     let aside = free_name(dir, offset);
     disk.rename(dir, path, &aside)
@@ -128,7 +128,7 @@ pub(super) fn set_aside(dir: &Dir, disk: &Disk, path: &Path, offset: u64) -> Res
 }
 
 /// Parts of a stretch of damaged bytes, each as long as a record may be: where it starts, how long it is.
-/// A stretch has at least the bytes of one record, as what was there were whole records.
+/// A stretch has at least the bytes of one record, as what was there were complete records.
 fn gaps(bytes: u64) -> impl Iterator<Item = (u64, usize)> {
     let part_bytes = (RECORD_BYTES_MAX / 2) as u64;
     let parts = (bytes / part_bytes).max(1);

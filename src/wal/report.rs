@@ -13,9 +13,9 @@ pub struct FileReport {
     pub kind: &'static str,
     /// The offset it begins at, or is the state at.
     pub first_offset: u64,
-    /// The offset just past its last whole record.
+    /// The offset just past its last complete record.
     pub end_offset: u64,
-    /// Whole records in it.
+    /// Complete records in it.
     pub records: u64,
 }
 

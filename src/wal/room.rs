@@ -44,11 +44,11 @@ pub(super) struct Room {
 }
 
 impl Dir {
-    /// Room for this process on the disk that the directory is on; none where the system does not tell.
+    /// Room for this process on the disk that the directory is on; none where the system does not say.
     pub(super) fn room(&self) -> Option<Room> {
         let stat = rustix::fs::fstatvfs(self.file()).ok()?;
         let of = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
-        // A file system without a size, as some are that lie elsewhere, has no bound that could be told.
+        // A file system without a size, as some are that lie elsewhere, has no bound to name.
         (stat.f_blocks > 0).then(|| Room {
             free_bytes: of(stat.f_bavail),
             total_bytes: of(stat.f_blocks),

@@ -1,7 +1,7 @@
-//! Puts the state of another node in place of the log: what a replica does that cannot go on from where it is.
+//! Puts the state of another node in place of the log: what a replica does that cannot continue from where it is.
 //!
 //! A snapshot comes as a backup does ([`super::backup`]): the state at an offset E, of which only the last
-//! record tells that it is whole, and what E is. It is written to a temporary file as it comes. Once it is
+//! record says that it is complete, and what E is. It is written to a temporary file as it comes. Once it is
 //! whole and its digest is that of what was made of it, it gets the header of a base at E, is synced, and
 //! becomes the one base; the log continues at E, and what was there before goes.
 //!
@@ -40,7 +40,7 @@ const SYNC_BYTES: u64 = 16 << 20;
 /// Why a snapshot was not taken.
 #[derive(Debug)]
 pub(crate) enum SnapshotError {
-    /// What came is none, or not a whole one.
+    /// What came is none, or not a complete one.
     Invalid(String),
     /// It could not be written.
     Log(Error),
@@ -49,7 +49,7 @@ pub(crate) enum SnapshotError {
 impl fmt::Display for SnapshotError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            SnapshotError::Invalid(why) => write!(f, "the snapshot is not whole: {why}"),
+            SnapshotError::Invalid(why) => write!(f, "the snapshot is not complete: {why}"),
             SnapshotError::Log(error) => error.fmt(f),
         }
     }
@@ -85,7 +85,7 @@ pub(crate) struct Snapshot<'a> {
 }
 
 impl Log {
-    /// Begins to put another state in place of the log. Whoever has been reading the log is told that it is
+    /// Begins to put another state in place of the log. Who reads the log learns that it is
     /// gone, and no base is made of the store before a snapshot was installed.
     pub(crate) fn begin_snapshot(&self) -> Result<Snapshot<'_>, Error> {
         let shared = &*self.shared;
@@ -151,7 +151,7 @@ impl Log {
 }
 
 impl Snapshot<'_> {
-    /// Takes what came, and gives each whole record in it to `each`, with the version that it gives its key.
+    /// Takes what came, and gives each complete record in it to `each`, with the version that it gives its key.
     pub(crate) fn push(
         &mut self,
         bytes: &[u8],
@@ -208,7 +208,7 @@ impl Snapshot<'_> {
     pub(crate) fn end(&self) -> Result<(u64, Digest), SnapshotError> {
         match self.end {
             Some(end) if self.start == self.buffer.len() => Ok(end),
-            Some(_) => Err(invalid("it goes on behind its last record")),
+            Some(_) => Err(invalid("it continues after its last record")),
             None => Err(invalid("it ends before its last record")),
         }
     }

@@ -59,7 +59,7 @@ pub(crate) enum Succession {
     Taken,
 }
 
-/// The bit of a mark that tells a term that was taken.
+/// The bit of a mark that stands for a term that was taken.
 const TAKEN: u32 = 1 << 31;
 
 /// A term, ordered as terms win over each other.

@@ -1,4 +1,4 @@
-//! Those who wait for the log to grow, and how they are told.
+//! Those who wait for the log to grow, and how they are woken.
 //!
 //! Whoever writes the log must not pay for those who watch it. Where nobody waits, telling them is one load
 //! of a counter; where a thousand do, it wakes one of them, who wakes the next, and so on.
@@ -10,7 +10,7 @@
 //! watcher after 0.1 ms, with a thousand after 0.1 s. One that has not looked for longer looks at once.
 //!
 //! # What must hold
-//! - A watcher that waits for the log to pass an offset is told when it has: it counts itself before it
+//! - A watcher that waits for the log to pass an offset is woken when it has: it counts itself before it
 //!   looks at how far the log is, and the writer looks at the count after it has said how far it is.
 //! - Nothing is done under the lock but to look at numbers, so a writer that takes it does not wait.
 
@@ -34,7 +34,7 @@ pub(super) struct Watchers {
     waiting: AtomicUsize,
     lock: Mutex<()>,
     grown: Condvar,
-    /// Where those wait whose share of looks is used up. Nobody is told here but to give up.
+    /// Where those wait whose share of looks is used up. They are woken only to give up.
     rested: Condvar,
 }
 
@@ -93,7 +93,7 @@ impl Watchers {
         }
     }
 
-    /// Makes everybody who waits ask again whether to go on.
+    /// Makes everybody who waits ask again whether to continue.
     pub(super) fn wake_all(&self) {
         drop(self.lock());
         self.grown.notify_all();
@@ -101,7 +101,7 @@ impl Watchers {
     }
 
     /// Returns whether the log has grown: at once when it has, else `false` at the deadline, or where it is
-    /// not to go on.
+    /// not to continue.
     pub(super) fn wait(
         &self,
         has_grown: impl Fn() -> bool,
@@ -127,14 +127,14 @@ impl Watchers {
             };
         };
         let others = self.waiting.fetch_sub(1, Ordering::Relaxed) > 1;
-        // Whoever was told tells the next.
+        // Who was woken wakes the next.
         if grown && others {
             self.grown.notify_one();
         }
         grown
     }
 
-    /// Waits until a moment, or until it is not to go on.
+    /// Waits until a moment, or until it is not to continue.
     pub(super) fn rest_until(&self, moment: Instant, go_on: impl Fn() -> bool) {
         if Instant::now() >= moment {
             return;

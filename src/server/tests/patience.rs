@@ -51,7 +51,7 @@ fn a_trickle_does_not_win_time() {
         .unwrap();
     let mut ended = [0];
     while std::io::Read::read(&mut client.stream, &mut ended).is_err() {
-        assert!(begun.elapsed() < Duration::from_secs(10), "the trickle goes on");
+        assert!(begun.elapsed() < Duration::from_secs(10), "the trickle continues");
         if client.stream.write_all(b"x").is_err() {
             break;
         }

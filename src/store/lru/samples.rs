@@ -38,7 +38,7 @@ impl LruMap {
         self.samples.largest = Default::default();
     }
 
-    /// Looks at up to `slots` of them; returns where to go on, if that was not all.
+    /// Looks at up to `slots` of them; returns where to continue, if that was not all.
     pub(crate) fn find_largest(&mut self, from: Slot, slots: usize) -> Option<Slot> {
         let mut found = Vec::new();
         let next = self.walk(from, slots, |slot, entry| {

@@ -6,11 +6,11 @@ use crate::record::Record;
 /// What is known of a damaged record: its first fields may be right, and the records of its batch before it.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::wal) struct Broken {
-    /// The timestamp of its batch, where whole records of that stand before it.
+    /// The timestamp of its batch, where complete records of that stand before it.
     pub(in crate::wal) batch_timestamp_ms: Option<u64>,
     /// Where in the file it would end.
     pub(in crate::wal) end: Option<u64>,
-    /// Whether its batch would go on after it.
+    /// Whether its batch would continue after it.
     pub(in crate::wal) more: bool,
     /// What its timestamp would be.
     pub(in crate::wal) timestamp_ms: Option<u64>,

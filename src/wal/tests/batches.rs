@@ -37,7 +37,7 @@ fn pairs(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 
 #[test]
 fn a_log_that_ends_in_a_batch_has_all_of_it_or_none() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temporary();
     let node = Node::open(options(dir.path(), Policy::No)).unwrap();
     set(&node, "a", "old").unwrap();
     set(&node, "b", "old").unwrap();
@@ -61,7 +61,7 @@ fn a_log_that_ends_in_a_batch_has_all_of_it_or_none() {
     let before = pairs(&[("a", "old"), ("b", "old")]);
     let after = pairs(&[("a", "new"), ("c", "new"), ("d", "new")]);
     for cut in start..=end {
-        let copy = tempfile::tempdir().unwrap();
+        let copy = temporary();
         std::fs::write(copy.path().join(path.file_name().unwrap()), &bytes[..cut]).unwrap();
         let node = Node::open(options(copy.path(), Policy::No)).unwrap();
         assert_eq!(
@@ -72,7 +72,7 @@ fn a_log_that_ends_in_a_batch_has_all_of_it_or_none() {
     }
     // In the middle it is damage like any other.
     for at in start..end {
-        let copy = tempfile::tempdir().unwrap();
+        let copy = temporary();
         let mut flipped = bytes.clone();
         flipped[at] ^= 1;
         std::fs::write(copy.path().join(path.file_name().unwrap()), &flipped).unwrap();
@@ -94,7 +94,7 @@ fn record_starts(bytes: &[u8]) -> impl Iterator<Item = usize> {
 
 #[test]
 fn a_batch_that_fails_changes_nothing() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temporary();
     let node = Node::open(options(dir.path(), Policy::No)).unwrap();
     let version = set(&node, "a", "1").unwrap();
     let offset = node.status().offset;
@@ -117,7 +117,7 @@ fn a_batch_that_fails_changes_nothing() {
 
 #[test]
 fn what_a_batch_evicts_is_a_part_of_it() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temporary();
     let mut small = options(dir.path(), Policy::No);
     small.limits.entries_max = 2;
     let node = Node::open(small).unwrap();
@@ -146,7 +146,7 @@ fn what_a_batch_evicts_is_a_part_of_it() {
 
 #[test]
 fn a_version_that_was_seen_and_lost_is_not_given_again() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temporary();
     let mut highest = 0;
     for round in 0..4 {
         let node = Node::open(options(dir.path(), Policy::No)).unwrap();
@@ -182,7 +182,7 @@ fn a_version_that_was_seen_and_lost_is_not_given_again() {
 
 #[test]
 fn the_digest_is_that_of_the_entries_and_outlives_the_process() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temporary();
     let node = Node::open(options(dir.path(), Policy::No)).unwrap();
     assert_eq!(node.status().digest, crate::digest::Digest::default());
     for n in 0..100 {
@@ -210,7 +210,7 @@ fn the_digest_is_that_of_the_entries_and_outlives_the_process() {
 
 #[test]
 fn a_close_with_another_digest_is_told_by_a_check() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temporary();
     let node = Node::open(options(dir.path(), Policy::No)).unwrap();
     set(&node, "a", "1").unwrap();
     node.close().unwrap();

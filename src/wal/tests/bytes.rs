@@ -2,12 +2,11 @@
 
 use super::*;
 use crate::wal::header::HEADER_BYTES;
-use tempfile::TempDir;
 
 /// A log of three changes: a key set, updated, and another one set; and the offset after each. It was closed
 /// in order.
 fn example() -> (TempDir, PathBuf, Vec<u64>) {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temporary();
     let node = Node::open(options(dir.path(), Policy::No)).unwrap();
     let ends = vec![
         set(&node, "a", "one").unwrap(),
@@ -88,7 +87,7 @@ fn a_log_cut_anywhere_opens_with_the_records_before_the_cut() {
             expected[whole],
             "cut at {cut}"
         );
-        // It continues where the whole records end.
+        // It continues where the complete records end.
         let version = set(&node, "c", "four").unwrap();
         node.close().unwrap();
         let node = Node::open(options(dir.path(), Policy::No)).unwrap();
@@ -178,7 +177,7 @@ fn a_repair_keeps_what_is_whole_and_saves_what_is_not() {
 
 #[test]
 fn a_record_inside_a_value_is_not_taken_for_one_of_the_log() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temporary();
     let node = Node::open(options(dir.path(), Policy::No)).unwrap();
     let mut inner = Vec::new();
     Record::new(Operation::Set, 1, b"inner", b"x").encode(0, &mut inner);

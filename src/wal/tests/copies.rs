@@ -34,7 +34,7 @@ fn open(options: node::Options) -> Node {
     Node::open(options).unwrap()
 }
 
-/// What a primary would send to one that cannot go on from where it is.
+/// What a primary would send to one that cannot continue from where it is.
 fn snapshot(primary: &Node) -> Vec<u8> {
     let mut bytes = Vec::new();
     primary
@@ -103,7 +103,7 @@ fn example(dir: &Path) -> Node {
 
 #[test]
 fn a_copy_is_the_log_byte_for_byte() {
-    let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (ours, theirs) = (temporary(), temporary());
     drop(example(theirs.path())); // As a crash leaves it: the log continues after a SKIP.
     let primary = open(options(theirs.path(), Policy::No));
     set(&primary, "later", "than the crash").unwrap();
@@ -136,7 +136,7 @@ fn a_copy_is_the_log_byte_for_byte() {
 
 #[test]
 fn a_log_is_followed_over_its_holes() {
-    let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (ours, theirs) = (temporary(), temporary());
     let primary = example(theirs.path());
     let replica_node = open(replica(ours.path(), Policy::No));
     receive(&replica_node, &snapshot(&primary)).unwrap();
@@ -157,7 +157,7 @@ fn a_log_is_followed_over_its_holes() {
 
 #[test]
 fn a_piece_that_does_not_fit_changes_nothing() {
-    let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (ours, theirs) = (temporary(), temporary());
     let primary = example(theirs.path());
     let replica_node = open(replica(ours.path(), Policy::No));
     receive(&replica_node, &snapshot(&primary)).unwrap();
@@ -202,7 +202,7 @@ fn a_piece_that_does_not_fit_changes_nothing() {
 
 #[test]
 fn offsets_and_terms_that_no_log_reaches_are_not_taken_from_a_primary() {
-    let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (ours, theirs) = (temporary(), temporary());
     let primary = example(theirs.path());
     let replica = open(replica(ours.path(), Policy::No));
     receive(&replica, &snapshot(&primary)).unwrap();
@@ -234,7 +234,7 @@ fn offsets_and_terms_that_no_log_reaches_are_not_taken_from_a_primary() {
 /// What no client could make is not taken from a primary either: nothing of the chunk, and nothing of the snapshot.
 #[test]
 fn records_that_no_node_writes_are_not_taken_from_a_primary() {
-    let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (ours, theirs) = (temporary(), temporary());
     let primary = example(theirs.path());
     let replica_node = open(replica(ours.path(), Policy::No));
     receive(&replica_node, &snapshot(&primary)).unwrap();
@@ -262,7 +262,7 @@ fn records_that_no_node_writes_are_not_taken_from_a_primary() {
             whole.truncate(HEADER_BYTES);
             let version = Some(100);
             Record { version, ..record }.encode(0, &mut whole);
-            let empty = tempfile::tempdir().unwrap();
+            let empty = temporary();
             let node = open(replica(empty.path(), Policy::No));
             let error = receive(&node, &whole).unwrap_err().to_string();
             assert!(error.contains("UTF-8") || error.contains("deadline"), "{error}");
@@ -273,7 +273,7 @@ fn records_that_no_node_writes_are_not_taken_from_a_primary() {
 /// A backup whose last record names an offset that no log reaches is no backup, and a node takes no such snapshot.
 #[test]
 fn a_backup_as_of_an_offset_that_no_log_reaches_is_refused() {
-    let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (ours, theirs) = (temporary(), temporary());
     let primary = example(theirs.path());
     let replica_node = open(replica(ours.path(), Policy::No));
     let whole = snapshot(&primary);
@@ -307,7 +307,7 @@ fn a_backup_as_of_an_offset_that_no_log_reaches_is_refused() {
 /// A CLOSE that tells another digest than the state has does no harm, and a check of the replica tells of it.
 #[test]
 fn a_digest_that_is_wrong_is_told_by_a_check() {
-    let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (ours, theirs) = (temporary(), temporary());
     let primary = example(theirs.path());
     let replica_node = open(replica(ours.path(), Policy::No));
     receive(&replica_node, &snapshot(&primary)).unwrap();
@@ -325,7 +325,7 @@ fn a_digest_that_is_wrong_is_told_by_a_check() {
 
 #[test]
 fn after_any_failure_of_the_disk_a_copy_goes_on() {
-    let theirs = tempfile::tempdir().unwrap();
+    let theirs = temporary();
     let primary = example(theirs.path());
     let first = snapshot(&primary);
     for n in 0..10 {
@@ -333,7 +333,7 @@ fn after_any_failure_of_the_disk_a_copy_goes_on() {
     }
     for policy in [Policy::Always, Policy::No] {
         for (at, errno) in (0..60).flat_map(|at| [(at, ENOSPC), (at, EIO)]) {
-            let ours = tempfile::tempdir().unwrap();
+            let ours = temporary();
             let disk = Disk::default();
             let mut small = replica(ours.path(), policy);
             small.log.segment_bytes_max = 150;
@@ -355,7 +355,7 @@ fn after_any_failure_of_the_disk_a_copy_goes_on() {
 
 #[test]
 fn a_crash_while_another_state_is_taken_over_leaves_one_of_both() {
-    let theirs = tempfile::tempdir().unwrap();
+    let theirs = temporary();
     let primary = example(theirs.path());
     let first = snapshot(&primary);
     let old = contents(&primary);
@@ -366,7 +366,7 @@ fn a_crash_while_another_state_is_taken_over_leaves_one_of_both() {
     let new = contents(&primary);
     let mut seen = [false; 2];
     for at in 0..40 {
-        let ours = tempfile::tempdir().unwrap();
+        let ours = temporary();
         let disk = Disk::default();
         let replica_node = Node::open_on(disk.clone(), replica(ours.path(), Policy::No)).unwrap();
         receive(&replica_node, &first).unwrap();
@@ -387,7 +387,7 @@ fn a_crash_while_another_state_is_taken_over_leaves_one_of_both() {
 
 #[test]
 fn a_snapshot_that_is_not_whole_is_not_taken() {
-    let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (ours, theirs) = (temporary(), temporary());
     let primary = example(theirs.path());
     let first = snapshot(&primary);
     let replica_node = open(replica(ours.path(), Policy::No));
@@ -409,7 +409,7 @@ fn a_snapshot_that_is_not_whole_is_not_taken() {
 
 #[test]
 fn a_store_that_was_emptied_for_another_state_is_not_compacted() {
-    let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (ours, theirs) = (temporary(), temporary());
     let primary = example(theirs.path());
     let first = snapshot(&primary);
     let replica_node = open(replica(ours.path(), Policy::No));
@@ -426,7 +426,7 @@ fn a_store_that_was_emptied_for_another_state_is_not_compacted() {
 
 #[test]
 fn a_tail_without_keys_is_cut_and_another_is_set_aside() {
-    let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (ours, theirs) = (temporary(), temporary());
     let primary = example(theirs.path());
     let replica_node = open(replica(ours.path(), Policy::No));
     receive(&replica_node, &snapshot(&primary)).unwrap();
@@ -453,7 +453,7 @@ fn a_tail_without_keys_is_cut_and_another_is_set_aside() {
 
 #[test]
 fn a_node_that_was_promoted_meanwhile_leaves_nothing_to_others() {
-    let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (ours, theirs) = (temporary(), temporary());
     let primary = example(theirs.path());
     let replica_node = open(replica(ours.path(), Policy::No));
     let state = snapshot(&primary);
@@ -472,7 +472,7 @@ fn a_node_that_was_promoted_meanwhile_leaves_nothing_to_others() {
     // It gives offsets, keeps the digest, and its state can be taken.
     set(&replica_node, "key0", "of the second term").unwrap();
     assert_eq!(digest(&replica_node).0, replica_node.end().offset);
-    let other_dir = tempfile::tempdir().unwrap();
+    let other_dir = temporary();
     let other = open(replica(other_dir.path(), Policy::No));
     receive(&other, &snapshot(&replica_node)).unwrap();
     assert_eq!(contents(&other), contents(&replica_node));
@@ -480,7 +480,7 @@ fn a_node_that_was_promoted_meanwhile_leaves_nothing_to_others() {
 
 #[test]
 fn a_crash_while_a_tail_is_cut_loses_nothing() {
-    let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (ours, theirs) = (temporary(), temporary());
     let primary = example(theirs.path());
     let replica_node = open(replica(ours.path(), Policy::No));
     receive(&replica_node, &snapshot(&primary)).unwrap();
@@ -504,7 +504,7 @@ fn a_crash_while_a_tail_is_cut_loses_nothing() {
 
 #[test]
 fn what_is_set_aside_is_there_whenever_the_machine_stops() {
-    let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (ours, theirs) = (temporary(), temporary());
     let primary = example(theirs.path());
     let replica_node = open(replica(ours.path(), Policy::No));
     receive(&replica_node, &snapshot(&primary)).unwrap();
@@ -513,7 +513,7 @@ fn what_is_set_aside_is_there_whenever_the_machine_stops() {
     set(&primary, "only", "here").unwrap();
     primary.close().unwrap();
     for at in 0..30 {
-        let copy = tempfile::tempdir().unwrap();
+        let copy = temporary();
         for entry in std::fs::read_dir(theirs.path()).unwrap() {
             let path = entry.unwrap().path();
             std::fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
@@ -547,11 +547,11 @@ fn what_is_set_aside_is_there_whenever_the_machine_stops() {
 
 #[test]
 fn a_promotion_that_fails_can_be_made_again() {
-    let theirs = tempfile::tempdir().unwrap();
+    let theirs = temporary();
     let primary = example(theirs.path());
     let first = snapshot(&primary);
     for (at, errno) in (0..12).flat_map(|at| [(at, ENOSPC), (at, EIO)]) {
-        let ours = tempfile::tempdir().unwrap();
+        let ours = temporary();
         let disk = Disk::default();
         let replica_node = Node::open_on(disk.clone(), replica(ours.path(), Policy::Always)).unwrap();
         receive(&replica_node, &first).unwrap();
@@ -576,7 +576,7 @@ fn a_promotion_that_fails_can_be_made_again() {
 
 #[test]
 fn versions_do_not_come_back_when_another_node_takes_over() {
-    let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (ours, theirs) = (temporary(), temporary());
     let spread = |mut options: node::Options| {
         options.log.branch_spread_bytes = BRANCH_SPREAD_BYTES;
         options

@@ -9,7 +9,7 @@ const EIO: i32 = 5;
 #[test]
 fn a_full_disk_refuses_writes_serves_reads_and_heals() {
     for policy in [Policy::Always, Policy::Everysec, Policy::No] {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = temporary();
         let disk = Disk::default();
         let node = Node::open_on(disk.clone(), options(dir.path(), policy)).unwrap();
         set(&node, "a", "before").unwrap();
@@ -38,8 +38,8 @@ fn a_full_disk_refuses_writes_serves_reads_and_heals() {
             "nothing refused at the door is handed to the log"
         );
         assert_eq!(get(&node, "a").as_deref(), Some("in flight"));
-        // What is on disk meanwhile is whole.
-        let copy = tempfile::tempdir().unwrap();
+        // What is on disk meanwhile is complete.
+        let copy = temporary();
         let path = segments(dir.path()).remove(0);
         std::fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
         assert_eq!(
@@ -62,7 +62,7 @@ fn a_full_disk_refuses_writes_serves_reads_and_heals() {
 #[test]
 fn after_a_failed_sync_a_new_base_is_made_before_writes_are_taken() {
     for policy in [Policy::Always, Policy::Everysec] {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = temporary();
         let disk = Disk::default();
         let node = Node::open_on(disk.clone(), options(dir.path(), policy)).unwrap();
         for k in ["a", "b", "c"] {
@@ -166,7 +166,7 @@ fn each_operation_on_a_file_may_fail_or_be_the_last_with_everysec() {
 fn each_operation_may_fail_or_be_the_last(policy: Policy) {
     let run = |plan: Plan| -> usize {
         let case = format!("{policy:?}, {}", describe(plan));
-        let dir = tempfile::tempdir().unwrap();
+        let dir = temporary();
         let mut options = options(dir.path(), policy);
         options.log.segment_bytes_max = 120;
         let disk = Disk::default();

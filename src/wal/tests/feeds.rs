@@ -32,7 +32,7 @@ fn small_segments(dir: &Path) -> node::Options {
 
 #[test]
 fn a_feed_gives_what_was_recorded_and_then_what_comes() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temporary();
     let node = Node::open(small_segments(dir.path())).unwrap();
     let mut feed = node.feed(None).unwrap();
     assert_eq!(read(&mut feed), []);
@@ -62,7 +62,7 @@ fn a_feed_gives_what_was_recorded_and_then_what_comes() {
 
 #[test]
 fn an_offset_that_is_none_of_a_record_is_told_from_one_that_is_gone_or_to_come() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temporary();
     let node = Node::open(small_segments(dir.path())).unwrap();
     let versions: Vec<_> = (0..60).map(|_| set(&node, "k", "value").unwrap()).collect();
     let end = *versions.last().unwrap();
@@ -89,7 +89,7 @@ fn an_offset_that_is_none_of_a_record_is_told_from_one_that_is_gone_or_to_come()
     assert_eq!(oldest(node.feed(Some(0))), held);
     assert_eq!(oldest(node.feed(Some(versions[0]))), held);
     assert!(node.feed(Some(held)).is_ok());
-    // One that comes to a segment that is not there has nothing to go on with.
+    // One that comes to a segment that is not there has nothing to continue with.
     let mut feed = node.feed(Some(held)).unwrap();
     std::fs::remove_file(&segments(dir.path())[1]).unwrap();
     let failed = std::iter::repeat_with(|| feed.next().map(|read| read.is_some())).find(|read| read.is_err());
@@ -100,7 +100,7 @@ fn an_offset_that_is_none_of_a_record_is_told_from_one_that_is_gone_or_to_come()
 /// The log of a store that was healed continues after a base: what came between is not in it.
 #[test]
 fn a_feed_says_that_a_log_that_was_healed_has_a_hole() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temporary();
     let disk = Disk::default();
     let node = Node::open_on(disk.clone(), options(dir.path(), Policy::Always)).unwrap();
     set(&node, "a", "1").unwrap();
@@ -135,7 +135,7 @@ fn a_feed_says_that_a_log_that_was_healed_has_a_hole() {
 
 #[test]
 fn a_damaged_record_is_never_passed_over() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temporary();
     let node = Node::open(options(dir.path(), Policy::No)).unwrap();
     let versions: Vec<_> = (0..3).map(|_| set(&node, "k", "value").unwrap()).collect();
     let path = segments(dir.path()).remove(0);
@@ -160,7 +160,7 @@ fn a_damaged_record_is_never_passed_over() {
 
 #[test]
 fn a_gap_is_passed_over() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temporary();
     let node = Node::open(options(dir.path(), Policy::No)).unwrap();
     let versions: Vec<_> = (0..3).map(|_| set(&node, "k", "value").unwrap()).collect();
     let path = segments(dir.path()).remove(0);
@@ -177,7 +177,7 @@ fn a_gap_is_passed_over() {
 #[test]
 fn feeds_under_writers_miss_nothing_and_wake_when_there_is_more() {
     const WRITES: usize = 2000;
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temporary();
     let mut options = small_segments(dir.path());
     options.log.segment_bytes_max = 20_000;
     let node = Node::open(options).unwrap();

@@ -25,6 +25,13 @@ use crate::store::Limits;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// A directory in memory where there is one: thousands of logs are opened and synced here, and none is meant to survive
+/// the machine.
+fn temporary() -> TempDir {
+    TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).unwrap()
+}
 
 fn options(dir: &Path, policy: Policy) -> node::Options {
     node::Options {
@@ -105,7 +112,7 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
 
 #[test]
 fn segments_follow_one_another() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temporary();
     let mut small = options(dir.path(), Policy::Everysec);
     small.log.segment_bytes_max = 200;
     let node = Node::open(small.clone()).unwrap();
@@ -144,7 +151,7 @@ fn segments_follow_one_another() {
 
 #[test]
 fn evictions_are_replayed_and_not_decided_anew() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temporary();
     let node = Node::open(options(dir.path(), Policy::No)).unwrap();
     for k in ["a", "b", "c", "d"] {
         set(&node, k, k).unwrap();
@@ -165,7 +172,7 @@ fn evictions_are_replayed_and_not_decided_anew() {
 
 #[test]
 fn waiting_writers_share_a_write() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temporary();
     let node = Node::open(options(dir.path(), Policy::Always)).unwrap();
     std::thread::scope(|scope| {
         for client in 0..8 {
@@ -192,7 +199,7 @@ fn waiting_writers_share_a_write() {
 
 #[test]
 fn a_budget_that_is_used_up_lets_its_users_write() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temporary();
     let mut tight = options(dir.path(), Policy::Everysec);
     tight.log.unwritten_bytes_max = 100;
     let node = Node::open(tight).unwrap();
@@ -216,7 +223,7 @@ fn a_budget_that_is_used_up_lets_its_users_write() {
 
 #[test]
 fn a_reader_beside_a_node_sees_what_it_writes() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temporary();
     let mut small = options(dir.path(), Policy::No);
     small.log.segment_bytes_max = 100;
     let node = Node::open(small).unwrap();

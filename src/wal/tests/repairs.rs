@@ -1,5 +1,5 @@
 //! Directories with files that are foreign, missing, too long or made up: a repair must lead to a start, or
-//! say why not, and must never cost what is whole.
+//! say why not, and must never cost what is complete.
 
 use super::*;
 use crate::record::SKIP_BYTES;

@@ -1,0 +1,402 @@
+//! What answers is not the node that was meant: a proxy, another server, one that lies, one that is gone before its
+//! answer is. The command line says so, tells apart what may have been done, and keeps its memory within a bound.
+
+use crate::common::fake::{Fake, answer, json};
+use crate::common::{Server, pykv};
+use std::io::Write;
+use std::net::{Shutdown, TcpListener};
+use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+const USAGE: i32 = 2;
+const UNREACHABLE: i32 = 3;
+const NOT_ALLOWED: i32 = 5;
+const NOT_NOW: i32 = 6;
+const NONSENSE: i32 = 8;
+
+const OPERATION: &[u8] = b"{\"op\":\"delete\",\"key\":\"k\"}\n";
+
+/// Commands that read, and commands that write; with what is fed to them.
+const READS: &[(&[&str], &[u8])] = &[
+    (&["get", "k"], b""),
+    (&["get", "k", "--json"], b""),
+    (&["ttl", "k"], b""),
+    (&["list"], b""),
+    (&["list", "--values"], b""),
+    (&["export"], b""),
+    (&["status"], b""),
+    (&["watch"], b""),
+    (&["del", "--prefix", "k", "--dry-run"], b""),
+    (&["backup", "-"], b""),
+];
+const WRITES: &[(&[&str], &[u8])] = &[
+    (&["set", "k", "v"], b""),
+    (&["set", "k", "v", "--if-absent"], b""),
+    (&["del", "k"], b""),
+    (&["del", "--prefix", "k"], b""),
+    (&["expire", "k", "1h"], b""),
+    (&["persist", "k"], b""),
+    (&["shell"], b"set k v\n"),
+    (&["shell"], b"del k\n"),
+    (&["batch"], OPERATION),
+    (&["compact"], b""),
+    (&["promote"], b""),
+];
+
+#[test]
+fn an_answer_of_another_server_is_no_answer() {
+    // A page, and JSON: what a proxy that merges slashes makes of the key `..` is the listing or the page.
+    let page = answer("200 OK", "Content-Type: text/html\r\n", "<html>it works</html>");
+    let other = json("{\"keys\":5}");
+    for bytes in [page, other] {
+        let fake = Fake::always(&bytes);
+        for (args, stdin) in READS.iter().chain(WRITES) {
+            let output = pykv(args)
+                .env("PYKV_SERVER", &fake.url())
+                .stdin(stdin)
+                .expect(NONSENSE);
+            assert_eq!(output.stdout, b"", "{args:?}");
+            assert!(output.stderr.contains(&fake.url()), "{args:?}: {output:?}");
+            assert!(output.stderr.contains("no pykv node"), "{args:?}: {output:?}");
+            for word in ["expected", "EOF", "at line 1", "invalid type", "missing field"] {
+                assert!(!output.stderr.contains(word), "{args:?}: {output:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn that_a_proxy_finds_nothing_says_nothing_of_a_key() {
+    let fake = Fake::always(&answer(
+        "404 Not Found",
+        "Content-Type: text/html\r\n",
+        "<html>no</html>",
+    ));
+    for args in [
+        &["get", "k"][..],
+        &["ttl", "k"],
+        &["del", "k"],
+        &["expire", "k", "1s"],
+    ] {
+        let output = pykv(args).env("PYKV_SERVER", &fake.url()).expect(NONSENSE);
+        assert!(!output.stderr.contains("not found:"), "{output:?}");
+        assert!(output.stderr.contains("HTTP 404"), "{output:?}");
+    }
+}
+
+#[test]
+fn what_a_proxy_says_is_an_exit_status_of_its_own() {
+    for (status, code) in [
+        ("502 Bad Gateway", NOT_NOW),
+        ("503 Service Unavailable", NOT_NOW),
+        ("504 Gateway Timeout", NOT_NOW),
+        ("429 Too Many Requests", NOT_NOW),
+        ("401 Unauthorized", NOT_ALLOWED),
+        ("403 Forbidden", NOT_ALLOWED),
+        ("413 Payload Too Large", USAGE),
+        ("500 Internal Server Error", NONSENSE),
+        ("301 Moved Permanently", NONSENSE),
+    ] {
+        let fake = Fake::always(&answer(status, "Content-Type: text/html\r\n", "<html>"));
+        for args in [&["get", "k"][..], &["set", "k", "v"], &["status"], &["watch"]] {
+            let output = pykv(args).env("PYKV_SERVER", &fake.url()).expect(code);
+            assert!(output.stderr.contains(&status[..3]), "{output:?}");
+        }
+    }
+}
+
+#[test]
+fn a_write_whose_answer_is_lost_may_have_been_done() {
+    let broken = Fake::start(|_, stream| stream.shutdown(Shutdown::Both));
+    let half = Fake::always(
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nETag: \"1\"\r\nContent-Length: 99\r\n\r\n{",
+    );
+    for fake in [&broken, &half] {
+        for (args, stdin) in WRITES {
+            if args[0] == "batch" {
+                continue; // It asks for the limits first.
+            }
+            let output = pykv(args).env("PYKV_SERVER", &fake.url()).stdin(stdin).run();
+            let is_half_of_no_body =
+                output.code == Some(NONSENSE) && args.contains(&"del") | args.contains(&"shell");
+            assert!(
+                output.code == Some(UNREACHABLE) || is_half_of_no_body,
+                "{args:?}: {output:?}"
+            );
+            assert!(
+                output.stderr.contains("may have been made"),
+                "{args:?}: {output:?}"
+            );
+            assert!(
+                !output.stderr.contains("start one with"),
+                "it was reached: {output:?}"
+            );
+        }
+    }
+    for (args, stdin) in READS {
+        let output = pykv(args)
+            .env("PYKV_SERVER", &broken.url())
+            .stdin(stdin)
+            .expect(UNREACHABLE);
+        assert!(!output.stderr.contains("may have been"), "{args:?}: {output:?}");
+    }
+    // Nothing was sent where nobody listens.
+    let output = pykv(&["set", "k", "v", "--server", "127.0.0.1:1"]).expect(UNREACHABLE);
+    assert!(output.stderr.contains("start one with"), "{output:?}");
+    assert!(!output.stderr.contains("may have been"), "{output:?}");
+    // Neither an answer nor an end.
+    let silent = Fake::start(|_, _| {
+        std::thread::sleep(crate::common::SOON); // The silence is what is tested: nothing waits for its end.
+        Ok(())
+    });
+    for (args, said) in [(&["set", "k", "v"][..], true), (&["get", "k"], false)] {
+        let output = pykv(args)
+            .env("PYKV_SERVER", &silent.url())
+            .arg("--timeout=200ms")
+            .expect(UNREACHABLE);
+        assert_eq!(output.stderr.contains("may have been made"), said, "{output:?}");
+    }
+}
+
+/// The status of a node, for a fake that tells of itself what a node does.
+fn status_of(node: &Server) -> Vec<u8> {
+    json(&String::from_utf8(node.get("/status").body).unwrap())
+}
+
+/// A way to a node on which the answers to the first batches are lost.
+fn losing_answers(node: &Server, lost: u64) -> Fake {
+    let address = node.address();
+    let left = AtomicU64::new(lost);
+    Fake::start(move |asked, stream| {
+        let mut client = crate::common::Client::connect(address);
+        let answered = client.request(
+            &asked.method,
+            &asked.target,
+            &crate::common::client::JSON,
+            &asked.body,
+        );
+        let is_write = asked.target == "/batch" && answered.status == 200;
+        if is_write
+            && left
+                .fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1))
+                .is_ok()
+        {
+            return stream.shutdown(Shutdown::Both);
+        }
+        let body = String::from_utf8(answered.body).unwrap();
+        let media = answered
+            .headers
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+        let offset = answered
+            .headers
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case("pykv-offset"));
+        let offset = offset.map_or(String::new(), |(_, offset)| format!("Pykv-Offset: {offset}\r\n"));
+        let media = format!("Content-Type: {}\r\n{offset}", media.unwrap().1);
+        stream.write_all(&answer(&format!("{} Status", answered.status), &media, &body))
+    })
+}
+
+#[test]
+fn an_import_counts_the_keys_that_it_has_added_itself() {
+    let node = Server::start(&[]);
+    pykv(&["set", "there", "old"]).at(&node).succeed();
+    pykv(&["set", "same", "v"]).at(&node).succeed();
+    let lines: String = ["there", "same", "a", "b", "c"]
+        .iter()
+        .map(|key| format!("{{\"key\":\"{key}\",\"value\":\"v\"}}\n"))
+        .collect();
+    // Each of the four ways loses its first answer at most.
+    let fake = losing_answers(&node, 4);
+    let import = pykv(&["import", "--if-absent"])
+        .env("PYKV_SERVER", &fake.url())
+        .stdin(lines.as_bytes())
+        .expect(0);
+    assert!(
+        import.stderr.contains("imported 3, 2 left as they were"),
+        "{import:?}"
+    );
+    assert!(import.stderr.contains("retr"), "it says so: {import:?}");
+    for (key, value) in [
+        ("there", "old"),
+        ("same", "v"),
+        ("a", "v"),
+        ("b", "v"),
+        ("c", "v"),
+    ] {
+        assert_eq!(pykv(&["get", key]).at(&node).succeed(), value.as_bytes());
+    }
+}
+
+#[test]
+fn an_import_rides_out_what_a_proxy_says_meanwhile() {
+    let node = Server::start(&[]);
+    let status = status_of(&node);
+    for (refusal, code) in [
+        ("502 Bad Gateway", NOT_NOW),
+        ("504 Gateway Timeout", NOT_NOW),
+        ("429 Too Many Requests", NOT_NOW),
+        ("404 Not Found", NONSENSE),
+        // JSON, and no answer to a write.
+        ("200 OK", NONSENSE),
+    ] {
+        let status = status.clone();
+        let batches = AtomicU64::new(0);
+        let is_for_good = code == NONSENSE;
+        let fake = Fake::start(move |asked, stream| match &*asked.target {
+            "/status" => stream.write_all(&status),
+            _ if is_for_good || batches.fetch_add(1, Relaxed) == 0 => {
+                stream.write_all(&answer(refusal, "Content-Type: application/json\r\n", "{}"))
+            }
+            _ => {
+                let headers = "Content-Type: application/json\r\nPykv-Offset: 9\r\n";
+                stream.write_all(&answer("200 OK", headers, "{\"results\":[],\"offset\":9}"))
+            }
+        });
+        let import = pykv(&["import"])
+            .env("PYKV_SERVER", &fake.url())
+            .stdin(b"{\"key\":\"k\",\"value\":\"v\"}\n")
+            .run();
+        let expected = if is_for_good { NONSENSE } else { 0 };
+        assert_eq!(import.code, Some(expected), "{refusal}: {import:?}");
+    }
+}
+
+#[test]
+fn an_error_names_the_node_that_failed_and_who_sent_the_request_there() {
+    // A port that was free a moment ago.
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let location = format!("Location: http://{gone}/kv/k?upsert=true\r\n");
+    let replica = Fake::always(&answer("307 Temporary Redirect", &location, ""));
+    let output = pykv(&["set", "k", "v"])
+        .env("PYKV_SERVER", &replica.url())
+        .expect(UNREACHABLE);
+    let said = format!(
+        "{} sends writes to the primary at http://{gone}, which cannot be reached",
+        replica.url()
+    );
+    assert!(output.stderr.contains(&said), "{output:?}");
+    assert!(!output.stderr.contains("pykv serve"), "{output:?}");
+    // One that leads nowhere, and one that leads round.
+    let nowhere = Fake::always(&answer("307 Temporary Redirect", "Location: https://a/\r\n", ""));
+    pykv(&["set", "k", "v"])
+        .env("PYKV_SERVER", &nowhere.url())
+        .expect(NONSENSE);
+    let circle = Fake::always(&answer("307 Temporary Redirect", "Location: /kv/k\r\n", ""));
+    let output = pykv(&["set", "k", "v"])
+        .env("PYKV_SERVER", &circle.url())
+        .expect(NONSENSE);
+    assert!(output.stderr.contains("circle"), "{output:?}");
+}
+
+/// Runs it with this much of memory to be had, in KiB.
+fn limited(kib: u64, args: &[&str], url: &str, stdin: &str) -> std::process::Output {
+    let script = format!("ulimit -v {kib}; exec \"$PYKV\" \"$@\" < {stdin}");
+    Command::new("bash")
+        .args(["-c", &script, "bash"])
+        .args(args)
+        .env("PYKV", env!("CARGO_BIN_EXE_pykv"))
+        .env("PYKV_SERVER", url)
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn an_endless_answer_has_an_end() {
+    let endless = Fake::start(|asked, stream| {
+        let head = match asked.target.starts_with("/kv/k") {
+            true => "Content-Type: application/octet-stream\r\nETag: \"7\"\r\n",
+            false => "Content-Type: application/json\r\n",
+        };
+        write!(stream, "HTTP/1.1 200 OK\r\n{head}\r\n")?;
+        let piece = b"[{\"keys\":[\"".repeat(10_000);
+        loop {
+            stream.write_all(&piece)?;
+        }
+    });
+    for args in [
+        &["list"][..],
+        &["list", "--values"],
+        &["export"],
+        &["watch"],
+        &["watch", "--after", "0"],
+        &["status"],
+        &["compact"],
+        &["del", "--prefix", "x"],
+    ] {
+        let output = limited(400_000, args, &endless.url(), "/dev/null");
+        assert_eq!(output.status.code(), Some(NONSENSE), "{args:?}: {output:?}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(stderr.contains("more than any node sends"), "{args:?}: {stderr}");
+    }
+    // A value may have 256 MiB; room for it is made by doubling.
+    let output = limited(1_500_000, &["get", "k"], &endless.url(), "/dev/null");
+    assert_eq!(output.status.code(), Some(NONSENSE), "{output:?}");
+}
+
+#[test]
+fn a_listing_that_goes_round_has_an_end() {
+    let fake = Fake::always(&json("{\"keys\":[],\"entries\":[],\"cursor\":\"0000\"}"));
+    for args in [&["list"][..], &["list", "--values"], &["export"]] {
+        let output = pykv(args).env("PYKV_SERVER", &fake.url()).expect(NONSENSE);
+        assert!(output.stderr.contains("leads back to that page"), "{output:?}");
+    }
+}
+
+#[test]
+fn deep_json_is_an_error_and_no_more() {
+    let deep = "[".repeat(300_000);
+    let fake = Fake::always(&json(&deep));
+    for args in [&["list"][..], &["list", "--values"], &["status"], &["watch"]] {
+        pykv(args).env("PYKV_SERVER", &fake.url()).expect(NONSENSE);
+    }
+    let node = Server::start(&[]);
+    let value = format!("{{\"key\":\"k\",\"value\":{deep}}}\n");
+    let version = format!("{{\"key\":\"k\",\"value\":\"v\",\"version\":{deep}}}\n");
+    let operation = format!("{{\"op\":\"set\",\"key\":\"k\",\"value\":{deep}\n");
+    pykv(&["import"]).at(&node).stdin(value.as_bytes()).expect(USAGE);
+    pykv(&["import"])
+        .at(&node)
+        .stdin(version.as_bytes())
+        .expect(USAGE);
+    pykv(&["batch"])
+        .at(&node)
+        .stdin(operation.as_bytes())
+        .expect(USAGE);
+    let headers = crate::common::client::JSON;
+    for target in ["/kv/", "/batch"] {
+        let refused = node.client().request("POST", target, &headers, deep.as_bytes());
+        assert!(matches!(refused.status, 400 | 422), "{refused:?}");
+    }
+    assert_eq!(pykv(&["list"]).at(&node).succeed(), b"");
+}
+
+#[test]
+fn an_endless_line_has_an_end() {
+    let node = Server::start(&[]);
+    // Without a newline, with NULs and without.
+    let home = tempfile::tempdir().unwrap();
+    let fifo = home.path().join("endless");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    for args in [&["batch"][..], &["import"], &["shell"]] {
+        let nul = limited(400_000, args, &node.url(), "/dev/zero");
+        assert_eq!(nul.status.code(), Some(USAGE), "{args:?}: {nul:?}");
+        assert!(
+            String::from_utf8_lossy(&nul.stderr).contains("NUL"),
+            "{args:?}: {nul:?}"
+        );
+    }
+    let script = "yes xxxxxxxxxxxxxxxx | tr -d '\\n' | (ulimit -v 400000; exec \"$PYKV\" batch)";
+    let output = Command::new("bash")
+        .args(["-c", script])
+        .env("PYKV", env!("CARGO_BIN_EXE_pykv"))
+        .env("PYKV_SERVER", node.url())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(USAGE), "{output:?}");
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("bytes than the node takes"),
+        "{output:?}"
+    );
+}

@@ -1,0 +1,540 @@
+//! A disk that is full, and one that fails: writes are refused with the reason, reads go on, and when the
+//! disk is well again so is the node, without a restart. What was acknowledged is there after a crash, and
+//! what was refused at the door is not.
+//!
+//! The faults are real ones to the node: strace makes its calls fail while it runs (`pwrite64` is what
+//! writes the log, `fdatasync` and `fsync` are what sync files; sockets use other calls), and a small tmpfs
+//! is filled. Where the system allows neither, the test says so and is skipped.
+
+use crate::common::client::{BYTES, encode};
+use crate::common::small_disk::SmallDisk;
+use crate::common::{Client, Response, Server, eventually, node::Setup, poll, skip};
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc;
+use std::thread;
+
+/// strace, attached to a node. The fault ends when this is dropped.
+struct Fault(Child);
+
+impl Fault {
+    /// Makes calls of a node fail from now on; none where strace cannot attach.
+    fn inject(node: &Server, calls: &str, error: &str) -> Result<Fault, String> {
+        Fault::tamper(node, calls, &format!("error={error}"))
+    }
+
+    /// As [`Fault::inject`], with whatever strace can do to calls.
+    fn tamper(node: &Server, calls: &str, how: &str) -> Result<Fault, String> {
+        let mut child = Command::new("strace")
+            .args(["-f", "-p", &node.pid().to_string(), "-o", "/dev/null"])
+            .arg(format!("--trace={calls}"))
+            .arg(format!("--inject={calls}:{how}"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("strace: {error}"))?;
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (line, lines) = mpsc::channel();
+        thread::spawn(move || {
+            for text in stderr.lines().map_while(Result::ok) {
+                let _ = line.send(text);
+            }
+        });
+        let fault = Fault(child);
+        let mut said = String::new();
+        while let Ok(text) = lines.recv_timeout(crate::common::SOON) {
+            said += &text;
+            if said.contains("attached") {
+                return Ok(fault);
+            }
+        }
+        Err(said)
+    }
+}
+
+impl Drop for Fault {
+    fn drop(&mut self) {
+        // Not SIGKILL: strace has to let go of the node first.
+        let _ = kill_process(Pid::from_child(&self.0), Signal::TERM);
+        let _ = self.0.wait();
+    }
+}
+
+/// What a client knows of its writes.
+#[derive(Default)]
+struct Ledger {
+    acknowledged: Vec<String>,
+    refused: Vec<String>,
+    next: usize,
+}
+
+impl Ledger {
+    fn write(&mut self, client: &mut Client) -> (String, Response) {
+        let key = format!("key-{}", self.next);
+        self.next += 1;
+        let answer = client.put(&format!("/kv/{key}?upsert=true"), key.as_bytes());
+        (key, answer)
+    }
+
+    /// Writes that must be acknowledged.
+    #[track_caller]
+    fn acknowledged(&mut self, client: &mut Client, count: usize) {
+        for _ in 0..count {
+            let (key, answer) = self.write(client);
+            assert!(answer.is_success(), "{answer:?}");
+            self.acknowledged.push(key);
+        }
+    }
+
+    /// Writes until the node refuses, and says so of itself. Of a refusal on the way the outcome is not known.
+    fn until_not_ready(&mut self, client: &mut Client) {
+        eventually("the node is not ready", || {
+            let (key, answer) = self.write(client);
+            match answer.status {
+                201 => self.acknowledged.push(key),
+                503 | 507 => drop(answer.expect_problem(answer.status)),
+                _ => panic!("{answer:?}"),
+            }
+            client.get("/readyz").status == 503
+        });
+        client.get("/readyz").expect_problem(503);
+    }
+
+    /// A write that must be refused at the door, with this status and a reason that says this.
+    #[track_caller]
+    fn refused(&mut self, client: &mut Client, status: u16, reason: &str) {
+        let (key, answer) = self.write(client);
+        let detail = answer.expect_problem(status);
+        assert!(detail.contains(reason), "{reason:?} is not in {detail:?}");
+        if status == 503 {
+            assert!(answer.header("Retry-After").is_some(), "{answer:?}");
+        }
+        client.get(&format!("/kv/{key}")).expect(404);
+        self.refused.push(key);
+    }
+
+    fn until_written_again(&mut self, client: &mut Client) {
+        eventually("the node takes writes again", || {
+            let (key, answer) = self.write(client);
+            match answer.status {
+                201 => self.acknowledged.push(key),
+                503 | 507 => return false,
+                _ => panic!("{answer:?}"),
+            }
+            true
+        });
+        eventually("the node is ready again", || client.get("/readyz").status == 200);
+    }
+
+    #[track_caller]
+    fn assert_kept(&self, node: &Server) {
+        let mut client = node.client();
+        for key in &self.acknowledged {
+            assert_eq!(
+                client.get(&format!("/kv/{key}?raw")).expect(200).body,
+                key.as_bytes()
+            );
+        }
+        for key in &self.refused {
+            client.get(&format!("/kv/{key}")).expect(404);
+        }
+    }
+}
+
+/// The whole story of one fault.
+fn live_through(test: &str, policy: &str, calls: &str, error: &str, status: u16, reason: &str) {
+    let mut node = Server::start(&["--fsync", policy]);
+    let mut ledger = Ledger::default();
+    let mut client = node.client();
+    for round in 0..2 {
+        ledger.acknowledged(&mut client, 50);
+        let fault = match Fault::inject(&node, calls, error) {
+            Ok(fault) => fault,
+            Err(why) => return skip(test, &why),
+        };
+        ledger.until_not_ready(&mut client);
+        for _ in 0..20 {
+            ledger.refused(&mut client, status, reason);
+        }
+        // A delete is a write too.
+        client
+            .delete(&format!("/kv/{}", ledger.acknowledged[0]))
+            .expect_problem(status);
+        // A backup needs the log. It is refused as a write is, or made of what the log has.
+        let backup = client.get("/backup").status;
+        assert!([200, status].contains(&backup), "{backup}");
+        // Reads go on, the process is well, and it says in its own log what is wrong.
+        assert_eq!(client.get("/kv/key-0?raw").expect(200).body, b"key-0");
+        client.get("/kv/?limit=10").expect(200);
+        client.get("/stats").expect(200);
+        client.get("/healthz").expect(200);
+        assert_eq!(client.get("/status").expect(200).body_json()["ready"], false);
+        assert!(node.stderr().contains(reason), "{reason:?} is not in its log");
+        assert!(node.is_running());
+        if round == 0 {
+            drop(fault);
+            ledger.until_written_again(&mut client);
+            ledger.acknowledged(&mut client, 50);
+            ledger.assert_kept(&node);
+        } else {
+            // The process dies before the disk is well.
+            node.kill_9();
+            drop(fault);
+            node.start_again();
+            ledger.assert_kept(&node);
+            client = node.client();
+            ledger.acknowledged(&mut client, 10);
+        }
+    }
+    node.restart();
+    ledger.assert_kept(&node);
+    node.sigterm();
+    crate::common::pykv(&["check"]).dir(node.dir()).succeed();
+}
+
+#[test]
+fn no_space_left() {
+    for policy in ["always", "everysec", "no"] {
+        live_through("no_space_left", policy, "pwrite64", "ENOSPC", 507, "full");
+    }
+}
+
+#[test]
+fn writes_fail() {
+    for policy in ["always", "everysec"] {
+        live_through("writes_fail", policy, "pwrite64", "EIO", 503, "written");
+    }
+}
+
+/// What a failed sync covered may be lost whatever a later one says, so the node writes its state anew.
+#[test]
+fn syncs_fail() {
+    for policy in ["always", "everysec"] {
+        live_through("syncs_fail", policy, "fdatasync,fsync", "EIO", 503, "synced");
+    }
+}
+
+/// One failure among many writers: each knows of its own writes what became of them.
+#[test]
+fn a_disk_that_fails_under_many_writers() {
+    let mut node = Server::start(&["--fsync", "always"]);
+    if let Err(why) = Fault::inject(&node, "sync", "EIO") {
+        return skip("a_disk_that_fails_under_many_writers", &why);
+    }
+    let over = AtomicBool::new(false);
+    let ledgers: Vec<Ledger> = thread::scope(|scope| {
+        let (node, over) = (&node, &over);
+        let writers: Vec<_> = (0..8)
+            .map(|writer| {
+                scope.spawn(move || {
+                    let mut client = node.client();
+                    let mut ledger = Ledger {
+                        next: writer * 1_000_000,
+                        ..Ledger::default()
+                    };
+                    while !over.load(Relaxed) {
+                        let (key, answer) = ledger.write(&mut client);
+                        match answer.status {
+                            201 => ledger.acknowledged.push(key),
+                            503 | 507 => drop(answer.expect_problem(answer.status)),
+                            _ => panic!("{answer:?}"),
+                        }
+                    }
+                    ledger
+                })
+            })
+            .collect();
+        for (calls, error) in [("pwrite64", "ENOSPC"), ("fdatasync", "EIO"), ("pwrite64", "EIO")] {
+            let fault = Fault::inject(node, calls, error);
+            let failed = poll(crate::common::SOON, || node.get("/readyz").status == 503);
+            drop(fault);
+            let healed = poll(crate::common::SOON, || node.get("/readyz").status == 200);
+            if !failed || !healed {
+                over.store(true, Relaxed);
+                panic!("{calls}:{error}: failed {failed}, healed {healed}");
+            }
+        }
+        over.store(true, Relaxed);
+        writers.into_iter().map(|writer| writer.join().unwrap()).collect()
+    });
+    for restart in [false, true] {
+        if restart {
+            node.restart();
+        }
+        for ledger in &ledgers {
+            assert!(!ledger.acknowledged.is_empty());
+            ledger.assert_kept(&node);
+        }
+    }
+}
+
+/// A disk that hangs makes no error: the node is not ready, and reads go on.
+#[test]
+fn a_disk_that_hangs() {
+    let node = Server::start(&["--fsync", "always"]);
+    let mut ledger = Ledger::default();
+    let mut client = node.client();
+    ledger.acknowledged(&mut client, 10);
+    let fault = match Fault::tamper(&node, "fdatasync", "delay_enter=600000000") {
+        Ok(fault) => fault,
+        Err(why) => return skip("a_disk_that_hangs", &why),
+    };
+    let address = node.address();
+    let writer = thread::spawn(move || {
+        let mut client = Client::connect(address);
+        client.put("/kv/hanging?upsert=true", b"").status
+    });
+    eventually("the node is not ready", || client.get("/readyz").status == 503);
+    let detail = client.get("/readyz").expect_problem(503);
+    assert!(detail.contains("not finished"), "{detail}");
+    assert_eq!(client.get("/status").expect(200).body_json()["ready"], false);
+    client.get("/kv/key-0?raw").expect(200);
+    drop(fault);
+    eventually("the node is ready again", || client.get("/readyz").status == 200);
+    assert_eq!(writer.join().unwrap(), 201);
+    ledger.assert_kept(&node);
+}
+
+/// Every writer is answered within its time limit on a disk that does not answer, also the one whose thread is in the
+/// kernel with the write of all; and the node is not ready.
+#[test]
+fn a_disk_that_hangs_keeps_no_writer() {
+    for (policy, call) in [("always", "fdatasync"), ("everysec", "pwrite64")] {
+        let node = Server::start(&["--fsync", policy, "--write-timeout", "1s"]);
+        let mut client = node.client();
+        client.put("/kv/a?upsert=true", b"1").expect(201);
+        let fault = match Fault::tamper(&node, call, "delay_enter=600000000") {
+            Ok(fault) => fault,
+            Err(why) => return skip("a_disk_that_hangs_keeps_no_writer", &why),
+        };
+        let unknown = |answer: Response| {
+            let problem = answer.expect(503).body_json();
+            assert_eq!(problem["outcome"], "unknown", "{problem}");
+        };
+        // Alone, and so the one that writes; then others behind it, each in its own way.
+        unknown(client.put("/kv/first?upsert=true", b"1"));
+        thread::scope(|scope| {
+            for number in 0..4 {
+                let node = &node;
+                scope.spawn(move || unknown(node.client().put(&format!("/kv/{number}?upsert=true"), b"1")));
+            }
+            scope.spawn(|| {
+                let mut client = node.client();
+                let put = |key: &str| encode("PUT", &format!("/kv/{key}?upsert=true"), &BYTES, b"1");
+                let get = encode("GET", "/kv/a", &[], b"");
+                client
+                    .send(&[put("p"), get.clone(), put("q"), get].concat())
+                    .unwrap();
+                unknown(client.response(false).unwrap());
+                client.response(false).unwrap().expect(200);
+                unknown(client.response(false).unwrap());
+                client.response(false).unwrap().expect(200);
+            });
+        });
+        eventually("the node is not ready", || node.get("/readyz").status == 503);
+        node.get("/kv/a").expect(200);
+        drop(fault);
+        eventually("the node takes writes", || {
+            node.client().put("/kv/after?upsert=true", b"1").is_success()
+        });
+        eventually("the node is ready", || node.get("/readyz").status == 200);
+    }
+}
+
+/// A client that leads with more than one answer in hand gets each of them.
+#[test]
+fn a_disk_that_hangs_keeps_no_pipeline() {
+    let node = Server::start(&["--fsync", "always", "--write-timeout", "1s"]);
+    let mut client = node.client();
+    client.put("/kv/a?upsert=true", b"1").expect(201);
+    let fault = match Fault::tamper(&node, "fdatasync", "delay_enter=600000000") {
+        Ok(fault) => fault,
+        Err(why) => return skip("a_disk_that_hangs_keeps_no_pipeline", &why),
+    };
+    let get = encode("GET", "/kv/a", &[], b"");
+    let put = encode("PUT", "/kv/b?upsert=true", &BYTES, b"1");
+    client.send(&[get, put.clone(), put].concat()).unwrap();
+    client.response(false).unwrap().expect(200);
+    client.response(false).unwrap().expect_problem(503);
+    let last = client.response(false).unwrap();
+    assert_eq!(last.header("Connection"), Some("close"));
+    last.expect_problem(503);
+    drop(fault);
+}
+
+#[test]
+fn a_small_disk_fills_up_and_is_made_room_on() {
+    let disk = match SmallDisk::mount() {
+        Ok(disk) => disk,
+        Err(why) => return skip("a_small_disk_fills_up_and_is_made_room_on", &why),
+    };
+    fs::write(disk.path("filler"), vec![0; 400 << 10]).unwrap();
+    let mut node = Setup::new(&["--fsync", "always"])
+        .data(&disk.path("data"))
+        .start();
+    let mut client = node.client();
+    let mut ledger = Ledger::default();
+    // Values of some size, so that the write that no longer fits fits in part.
+    let mut large = Vec::new();
+    eventually("the disk is full", || {
+        let key = format!("/kv/large-{}", large.len());
+        let value = vec![b'a' + (large.len() % 26) as u8; 15_000];
+        let answer = client.put(&format!("{key}?upsert=true"), &value);
+        match answer.status {
+            201 => large.push((key, value)),
+            503 | 507 => drop(answer.expect_problem(answer.status)),
+            _ => panic!("{answer:?}"),
+        }
+        client.get("/readyz").status == 503
+    });
+    assert!(!large.is_empty());
+    // Not even the smallest write, though a byte or two may be free: the one that failed is not done.
+    for _ in 0..20 {
+        ledger.refused(&mut client, 507, "full");
+    }
+    fs::remove_file(disk.path("filler")).unwrap();
+    ledger.until_written_again(&mut client);
+    ledger.acknowledged(&mut client, 50);
+    for restart in [false, true] {
+        if restart {
+            node.restart();
+        }
+        ledger.assert_kept(&node);
+        let mut client = node.client();
+        for (key, value) in &large {
+            assert!(
+                client.get(&format!("{key}?raw")).expect(200).body == *value,
+                "{key}"
+            );
+        }
+    }
+}
+
+/// On a disk that is full from the start there is an error, not a node that cannot keep its word.
+#[test]
+fn a_node_does_not_start_on_a_full_disk() {
+    let disk = match SmallDisk::mount() {
+        Ok(disk) => disk,
+        Err(why) => return skip("a_node_does_not_start_on_a_full_disk", &why),
+    };
+    let _ = fs::write(disk.path("filler"), vec![0; 2 << 20]); // As much of it as fits.
+    let serve = crate::common::pykv(&["serve", "--listen", "127.0.0.1:0"])
+        .dir(&disk.path("data"))
+        .run();
+    assert!(!matches!(serve.code, None | Some(0)), "{serve:?}");
+    assert!(serve.stderr.contains("space"), "{serve:?}");
+    fs::remove_file(disk.path("filler")).unwrap();
+    // What the failed start left behind does not keep the next from starting.
+    let node = Setup::new(&[]).data(&disk.path("data")).start();
+    node.get("/readyz").expect(200);
+}
+
+/// Nothing can be written, and all that was is read.
+#[test]
+fn a_node_starts_for_reads_on_a_full_disk() {
+    let disk = match SmallDisk::mount() {
+        Ok(disk) => disk,
+        Err(why) => return skip("a_node_starts_for_reads_on_a_full_disk", &why),
+    };
+    let mut node = Setup::new(&["--fsync", "always"])
+        .data(&disk.path("data"))
+        .start();
+    let mut ledger = Ledger::default();
+    ledger.acknowledged(&mut node.client(), 50);
+    node.kill_9();
+    let _ = fs::remove_file(disk.path("data/RESERVE"));
+    let _ = fs::write(disk.path("filler"), vec![0; 2 << 20]); // As much of it as fits.
+    for _ in 0..2 {
+        node.start_again();
+        let mut client = node.client();
+        ledger.assert_kept(&node);
+        client.get("/readyz").expect_problem(503);
+        ledger.refused(&mut client, 507, "full");
+        node.kill_9();
+    }
+    node.start_again();
+    fs::remove_file(disk.path("filler")).unwrap();
+    let mut client = node.client();
+    ledger.until_written_again(&mut client);
+    ledger.acknowledged(&mut client, 10);
+    for _ in 0..2 {
+        node.restart();
+        ledger.assert_kept(&node);
+    }
+    node.sigterm();
+    crate::common::pykv(&["check"]).dir(node.dir()).succeed();
+}
+
+/// Overwrites a few values until many times the disk's size was written.
+fn overwrite(node: &Server, rounds: usize) {
+    let mut client = node.client();
+    for round in 0..rounds {
+        for n in 0..100 {
+            let value = vec![b'a' + (round % 26) as u8; 10_000];
+            eventually("the write is taken", || {
+                client.put(&format!("/kv/{n}?upsert=true"), &value).is_success()
+            });
+        }
+    }
+    for n in 0..100 {
+        let answer = client.get(&format!("/kv/{n}?raw")).expect(200);
+        assert_eq!(answer.body[0], b'a' + ((rounds - 1) % 26) as u8, "{n}");
+    }
+}
+
+#[test]
+fn a_disk_smaller_than_any_threshold_is_compacted_on_in_time() {
+    let disk = match SmallDisk::mount_of("8m") {
+        Ok(disk) => disk,
+        Err(why) => return skip("a_disk_smaller_than_any_threshold", &why),
+    };
+    for args in [
+        &[][..],
+        &["--compact-min", "64MiB"],
+        &["--segment-size", "1MiB", "--log-backlog", "64MiB"],
+    ] {
+        let mut node = Setup::new(args).data(&disk.path("data")).start();
+        overwrite(&node, 30);
+        node.restart();
+        overwrite(&node, 3);
+        node.sigterm();
+        crate::common::pykv(&["check"]).dir(node.dir()).succeed();
+        fs::remove_dir_all(disk.path("data")).unwrap();
+    }
+}
+
+/// Where what is live fills the disk, deletions are taken, and are the way out.
+#[test]
+fn a_disk_full_of_live_data_takes_deletions() {
+    let disk = match SmallDisk::mount_of("2m") {
+        Ok(disk) => disk,
+        Err(why) => return skip("a_disk_full_of_live_data_takes_deletions", &why),
+    };
+    let mut node = Setup::new(&[]).data(&disk.path("data")).start();
+    let mut client = node.client();
+    let mut keys = 0;
+    eventually("the disk is full", || {
+        let answer = client.put(&format!("/kv/{keys}?upsert=true"), &[b'x'; 10_000]);
+        keys += usize::from(answer.is_success());
+        client.get("/readyz").status == 503
+    });
+    assert!(keys > 50, "{keys}");
+    for n in 10..keys {
+        eventually("the deletion is taken", || {
+            matches!(client.delete(&format!("/kv/{n}")).status, 204 | 404)
+        });
+    }
+    eventually("the node takes writes", || {
+        client.put("/kv/new?upsert=true", b"").is_success()
+    });
+    node.restart();
+    let mut client = node.client();
+    for n in 0..10 {
+        client.get(&format!("/kv/{n}?raw")).expect(200);
+    }
+    client.get("/kv/11").expect(404);
+}
