@@ -11,7 +11,7 @@
 //!
 //! where `PYKV_TRACE_MISSES` says for each number of entries how many misses some other program has found.
 
-use crate::common::{Client, Random, Server, client::percent};
+use crate::common::{Client, Random, Server, client::percent, node::Setup};
 use serde_json::json;
 use std::collections::VecDeque;
 use std::fs;
@@ -228,5 +228,32 @@ fn trace_file() {
                 assert!((estimate - exact).abs() < may_be_off, "{estimate} {exact}");
             }
         }
+    }
+}
+
+/// A start with smaller bounds than the store was filled under says what it evicts, and what is left stays so.
+#[test]
+fn a_start_with_smaller_bounds_says_what_it_evicts() {
+    let mut node = Server::start(&[]);
+    let mut client = node.client();
+    for number in 0..500 {
+        client
+            .put(&format!("/kv/{number}?upsert=true"), b"value")
+            .expect(201);
+    }
+    drop(client);
+    node.sigterm();
+    let mut smaller = Setup::new(&["--max-capacity", "100"]).data(node.dir()).start();
+    assert!(
+        smaller.stderr().contains("it evicted 400 keys"),
+        "{}",
+        smaller.stderr()
+    );
+    smaller.kill_9();
+    smaller.start_again();
+    let stats = smaller.get("/stats").expect(200).body_json();
+    assert_eq!(stats["entries"], 100);
+    for (number, status) in [(0, 404), (399, 404), (400, 200), (499, 200)] {
+        smaller.get(&format!("/kv/{number}")).expect(status);
     }
 }
