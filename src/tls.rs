@@ -130,9 +130,10 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     let bytes = read(path)?;
     let certificates: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(&bytes).collect();
     match certificates {
-        Ok(certificates) if certificates.is_empty() => {
-            Err(malformed(path, "there is no certificate in it, as PEM has it"))
-        }
+        Ok(certificates) if certificates.is_empty() => Err(malformed(
+            path,
+            "it holds no certificate in PEM; are certificate and key exchanged?",
+        )),
         Ok(certificates) => Ok(certificates),
         Err(_) => Err(malformed(path, "it is broken PEM")),
     }

@@ -208,8 +208,8 @@ impl fmt::Display for TokensError {
             TokensError::Empty => f.write_str("there is no token in it"),
             TokensError::Line(line) => write!(
                 f,
-                "line {line} is not a token, or `read`, `write` or `admin` and a token, and then what restricts it, \
-                 such as `prefix=app1/`, `name=billing` or `expires=2030-01-01T00:00:00Z`"
+                "line {line} is not understood: write `[read|write|admin] TOKEN [prefix=app1/] [name=billing] \
+                 [expires=2030-01-01T00:00:00Z]`"
             ),
             TokensError::AdminOfPrefixes(line) => write!(
                 f,

@@ -77,8 +77,8 @@ pub(crate) struct Election {
 }
 
 impl Election {
-    /// What does not go together.
-    pub(crate) fn check(&self) -> Result<(), String> {
+    /// What does not go together, in a node that waits for `sync_replicas`.
+    pub(crate) fn check(&self, sync_replicas: usize) -> Result<(), String> {
         let given = [
             ("--cluster", self.cluster.is_some()),
             ("--etcd-user", self.etcd_user.is_some()),
@@ -99,6 +99,13 @@ impl Election {
         };
         if self.cluster.is_none() {
             return Err("--etcd needs --cluster: name the cluster that this node is of".to_owned());
+        }
+        if self.max_lag_on_failover.is_some() && sync_replicas > 0 {
+            return Err(
+                "--max-lag-on-failover is for a cluster without --sync-replicas: with them only a node takes over that \
+                 has every write that was answered"
+                    .to_owned(),
+            );
         }
         if self.etcd_user.is_some() != self.etcd_password_file.is_some() {
             return Err("--etcd-user and --etcd-password-file go together".to_owned());

@@ -37,6 +37,46 @@ const OTHER_NAMES: [(&str, &str); 27] = [
     ("cli", "shell"),
 ];
 
+/// What other stores have and pykv has not, and what serves in its place.
+const NOT_HERE: [(&str, &str); 21] = [
+    ("decr", "`pykv incr KEY -1` does that"),
+    ("decrby", "`pykv incr KEY -N` does that"),
+    ("monitor", "`pykv watch` prints changes"),
+    ("subscribe", "`pykv watch` prints changes"),
+    ("psubscribe", "`pykv watch` prints changes"),
+    ("rename", "`pykv batch` sets and deletes in one step"),
+    ("multi", "`pykv batch` makes several changes in one step"),
+    ("exec", "`pykv batch` makes several changes in one step"),
+    ("save", "`pykv backup` makes a copy"),
+    ("bgsave", "`pykv backup` makes a copy"),
+    ("bgrewriteaof", "`pykv compact` does that"),
+    ("lpush", KEYS_AND_VALUES),
+    ("rpush", KEYS_AND_VALUES),
+    ("lrange", KEYS_AND_VALUES),
+    ("sadd", KEYS_AND_VALUES),
+    ("smembers", KEYS_AND_VALUES),
+    ("hset", KEYS_AND_VALUES),
+    ("hget", KEYS_AND_VALUES),
+    ("hgetall", KEYS_AND_VALUES),
+    ("zadd", KEYS_AND_VALUES),
+    ("publish", KEYS_AND_VALUES),
+];
+
+const KEYS_AND_VALUES: &str = "pykv has keys and values only";
+
+/// Arguments that other stores take, and the flag that is meant.
+const OTHER_ARGUMENTS: [(&str, &str); 9] = [
+    ("EX", "`--ttl 90s` makes a key expire"),
+    ("PX", "`--ttl 90s` makes a key expire"),
+    ("--ex", "`--ttl 90s` makes a key expire"),
+    ("--px", "`--ttl 90s` makes a key expire"),
+    ("NX", "`--if-absent` stores only what is new"),
+    ("--nx", "`--if-absent` stores only what is new"),
+    ("-p", "`-s HOST:PORT` names the node"),
+    ("--port", "`-s HOST:PORT` names the node"),
+    ("--host", "`-s HOST:PORT` names the node"),
+];
+
 /// Longest word that is repeated whole, in characters, and how much there is of a longer one.
 const WORD_CHARS_MAX: usize = 64;
 const WORD_CHARS_SHOWN: usize = 32;
@@ -49,14 +89,9 @@ pub(crate) fn usage_message(error: &clap::Error, args: &[OsString]) -> Option<St
     }
     if error.kind() == ErrorKind::InvalidSubcommand
         && let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand)
-        && let Some((_, meant)) = OTHER_NAMES
-            .iter()
-            .find(|(other, _)| other.eq_ignore_ascii_case(name))
+        && let Some(message) = other_command(name)
     {
-        return Some(format!(
-            "there is no command `{name}`: `pykv {meant}` does that; see `pykv help {}`",
-            meant.split(' ').next().unwrap_or(meant)
-        ));
+        return Some(message);
     }
     if error.kind() == ErrorKind::InvalidSubcommand
         && args.get(1).is_some_and(|word| word == "help")
@@ -74,9 +109,16 @@ pub(crate) fn usage_message(error: &clap::Error, args: &[OsString]) -> Option<St
     let mut blocks = text.split("\n\n");
     let mut message = one_line(blocks.next().unwrap_or_default());
     for tip in blocks.flat_map(str::lines).map(str::trim) {
-        if let Some(tip) = tip.strip_prefix("tip: ") {
+        if let Some(tip) = tip.strip_prefix("tip: ")
+            && is_likely(error)
+        {
             message.extend(["; ", tip]);
         }
+    }
+    if let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg)
+        && let Some((_, meant)) = OTHER_ARGUMENTS.iter().find(|(other, _)| other == argument)
+    {
+        message.extend(["; ", meant]);
     }
     for (_, context) in error.context() {
         if let ContextValue::String(word) = context
@@ -107,6 +149,42 @@ pub(crate) fn usage_message(error: &clap::Error, args: &[OsString]) -> Option<St
     Some(message)
 }
 
+/// What is said of a command that pykv has under another name, or not at all; none of any other word.
+fn other_command(name: &str) -> Option<String> {
+    let lower = name.to_ascii_lowercase();
+    let find = |table: &[(&str, &'static str)]| {
+        let found = table.iter().find(|(other, _)| *other == lower);
+        found.map(|(_, meant)| *meant)
+    };
+    if let Some(meant) = find(&OTHER_NAMES) {
+        let command = meant.split(' ').next().unwrap_or(meant);
+        return Some(format!(
+            "there is no command `{name}`: `pykv {meant}` does that; see `pykv help {command}`"
+        ));
+    }
+    if let Some(instead) = find(&NOT_HERE) {
+        return Some(format!(
+            "there is no command `{name}`: {instead}; see `pykv help`"
+        ));
+    }
+    let is_command = lower != name && super::command().find_subcommand(&lower).is_some();
+    is_command.then(|| format!("commands are in lower case: `pykv {lower}`; see `pykv help {lower}`"))
+}
+
+/// Whether a command that looks like what was typed may be meant. A wrong guess may delete keys, or stop takeovers: so both
+/// begin alike.
+fn is_likely(error: &clap::Error) -> bool {
+    let (Some(ContextValue::String(typed)), Some(ContextValue::Strings(guesses))) = (
+        error.get(ContextKind::InvalidSubcommand),
+        error.get(ContextKind::SuggestedSubcommand),
+    ) else {
+        return true;
+    };
+    guesses
+        .iter()
+        .all(|guess| guess.chars().next() == typed.chars().next())
+}
+
 /// The lines of a text as one, with nothing that a terminal acts on.
 fn one_line(text: &str) -> String {
     let lines: Vec<_> = text.lines().map(str::trim).collect();
@@ -131,11 +209,14 @@ fn variable_at_fault(error: &clap::Error, subcommand: &clap::Command, args: &[Os
     let variable = arg
         .get_env()
         .filter(|variable| std::env::var_os(variable).is_some())?;
-    let flag = format!("--{}", arg.get_long()?);
+    let long = format!("--{}", arg.get_long()?);
+    let short = arg.get_short().map(|letter| format!("-{letter}"));
     let is_flag = |word: &OsString| {
         let word = word.to_string_lossy();
-        word.strip_prefix(&flag)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+        let is_long = word
+            .strip_prefix(&long)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('='));
+        is_long || short.as_ref().is_some_and(|short| word.starts_with(short))
     };
     (!args.iter().any(is_flag)).then(|| variable.to_string_lossy().into_owned())
 }
@@ -193,6 +274,12 @@ mod tests {
                 "unrecognized subcommand 'nonsense'; see `pykv help`",
             ),
             (&["help", "lst"], "'list'"),
+            (&["decr", "n"], "`pykv incr KEY -1` does that"),
+            (&["lpush", "l", "a"], "pykv has keys and values only"),
+            (&["GET", "k"], "commands are in lower case: `pykv get`"),
+            (&["set", "k", "v", "EX", "10"], "`--ttl 90s` makes a key expire"),
+            (&["set", "k", "v", "--nx"], "`--if-absent`"),
+            (&["get", "k", "--port", "1"], "`-s HOST:PORT`"),
             (&["help", "remove"], "`pykv del` does that"),
             (&["set", "k", "v", "--ttl", "1ns"], "at least 1ms"),
             (&["set", "k", "v", "--ttl", "0.5ms"], "at least 1ms"),
@@ -203,6 +290,12 @@ mod tests {
             assert!(message.contains(said), "{args:?}: {message}");
             assert!(!message.contains('\n') && message.len() < 300, "{message}");
         }
+    }
+
+    #[test]
+    fn a_guess_begins_as_what_was_typed() {
+        assert!(!message(&["lause"]).unwrap().contains("pause"));
+        assert!(message(&["pase"]).unwrap().contains("pause"));
     }
 
     #[test]

@@ -291,14 +291,7 @@ impl Serve {
                 advertise.host_and_port()
             ));
         }
-        cluster.election.check()?;
-        if cluster.election.max_lag_on_failover.is_some() && cluster.sync_replicas > 0 {
-            return Err(
-                "--max-lag-on-failover is for a cluster without --sync-replicas: with them only a node takes over that \
-                 has every write that was answered"
-                    .to_owned(),
-            );
-        }
+        cluster.election.check(cluster.sync_replicas)?;
         self.engine.check(cluster)?;
         if cluster.sync_reads && cluster.sync_replicas == 0 {
             return Err("--sync-reads waits for replicas; say for how many with --sync-replicas".to_owned());

@@ -92,7 +92,7 @@ fn refused(error: client::Error, numbers: &[u64]) -> Error {
         _ => None,
     };
     let doing = match (line, &error) {
-        (Some(line), _) => format!("nothing was done, for line {line}"),
+        (Some(line), _) => format!("nothing was done: line {line}"),
         (None, client::Error::Refused(_)) => "nothing was done".to_owned(),
         (None, _) => "cannot do the batch".to_owned(),
     };

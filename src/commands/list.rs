@@ -1,6 +1,6 @@
 //! `pykv list`
 
-use super::{Error, beginning_with, connect, print, print_lines_of_json, terminal};
+use super::{Error, beginning_with, connect, print, print_lines_of_json, say, terminal};
 use crate::api::LIST_LIMIT_MAX;
 use crate::cli::List;
 
@@ -11,6 +11,7 @@ pub(super) fn run(args: &List) -> Result<(), Error> {
     let pattern = args.pattern.as_deref();
     let mut out = Vec::new();
     let is_seen = terminal::is_seen() && !args.null;
+    let mut is_empty = true;
     loop {
         let page_keys = left.min(LIST_LIMIT_MAX as u64) as usize;
         let from = cursor.as_deref();
@@ -50,9 +51,20 @@ pub(super) fn run(args: &List) -> Result<(), Error> {
         } else {
             print(&out)?;
         }
+        is_empty &= listed == 0;
         left -= listed.min(page_keys) as u64;
         if left == 0 || cursor.is_none() {
+            if is_empty && pattern.is_none() && args.prefix.contains(['*', '?', '[']) {
+                say_pattern(&args.prefix);
+            }
             return Ok(());
         }
     }
+}
+
+/// A prefix is taken as it is written; who comes from another store may mean a pattern.
+fn say_pattern(prefix: &str) {
+    say(&format!(
+        "pykv: no key begins with {prefix}; `pykv list --match '{prefix}'` takes a pattern"
+    ));
 }

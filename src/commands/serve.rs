@@ -213,7 +213,7 @@ fn say_role(node: &Node, replica: Option<&Replica>) {
             node.cluster().peers().join(", ")
         ),
         (Role::Primary, Some(_)) => info!(
-            "the directory is that of the primary of term {}: taking writes, until there is a higher term",
+            "this node was the primary of term {}: it asks the nodes that it knows whether there is a higher term",
             node.term()
         ),
         _ => {}

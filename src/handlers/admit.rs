@@ -134,7 +134,7 @@ fn check_role(context: &Context<'_>, head: &Head<'_>, scope: Option<Scope>) -> R
     }
     if scope == Some(Scope::Write) {
         let Some(primary) = node.primary() else {
-            let why = "the node is a replica, and hears no primary now";
+            let why = "the node is a replica, and hears no primary now; `pykv status` says why";
             return Err(Problem::new(problem::NO_PRIMARY, why).retry_after(1));
         };
         let path = utf8_percent_encode(head.path, NOT_OF_URI);

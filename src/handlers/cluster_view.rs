@@ -17,7 +17,7 @@ const MEMBERS_TIME_MAX: Duration = Duration::from_secs(1);
 
 pub(super) fn shared(node: &Node) -> Result<&SharedMachine, Problem> {
     node.election().ok_or_else(|| {
-        let why = "this node was started without --etcd; `pykv promote` makes a replica the primary";
+        let why = "this node was started without --etcd; `pykv status` shows the nodes that it knows";
         Problem::new(problem::NOT_ELECTED, why)
     })
 }

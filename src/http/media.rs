@@ -36,7 +36,7 @@ pub(crate) fn sent(content_type: Option<&[u8]>, missing: Option<Sent>) -> Result
                 "a value comes as application/json or application/octet-stream; with curl, send bytes by `curl -T FILE`, or name the type: \
              `-H 'Content-Type: application/octet-stream'`"
             }
-            None => "the body comes as application/json",
+            None => "the body is JSON: name its type by `Content-Type: application/json`",
         });
     }
     for parameter in parts.filter(|parameter| !parameter.is_empty()) {

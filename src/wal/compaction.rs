@@ -60,7 +60,8 @@ fn run(shared: &Shared, source: &dyn Source) {
             Ok(done) => {
                 not_before = None;
                 log::info!(
-                    "compacted the log from {} to {} bytes: a base of {} entries at offset {}",
+                    "compacted the log, which had {} bytes; {} bytes are kept, in a base of {} entries at offset {} and in \
+                     what watchers and replicas may still need",
                     done.bytes_before,
                     done.bytes_after,
                     done.entries,

@@ -51,7 +51,10 @@ impl fmt::Display for FeedError {
                 "the log has nothing there; it has a hole from offset {start} to offset {next_offset}"
             ),
             FeedError::Ahead { written } => write!(f, "the log is not that far; it ends at offset {written}"),
-            FeedError::NotABoundary { offset } => write!(f, "no record begins at offset {offset}"),
+            FeedError::NotABoundary { offset } => write!(
+                f,
+                "no record begins at offset {offset}: name the version of a change that was seen, or 0"
+            ),
             FeedError::OtherRecord { start } => write!(f, "the log has another record at offset {start}"),
             FeedError::Log(error) => error.fmt(f),
         }

@@ -84,7 +84,9 @@ impl LogFile {
                     false => why.to_owned(),
                 },
             }),
-            Err(HeaderError::Damaged(_)) => Err(no_store("it is no backup, base or segment of pykv")),
+            Err(HeaderError::Damaged(_)) => Err(no_store(
+                "it is no backup, base or segment of pykv; `pykv import` reads JSON lines",
+            )),
         }
     }
 }

@@ -477,3 +477,14 @@ fn a_counter_begins_where_it_is_said_to() {
     let said = absent.expect(404).body_json()["detail"].clone();
     assert!(said.as_str().unwrap().contains("`initial`"), "{said}");
 }
+
+#[test]
+fn a_pattern_in_the_place_of_a_prefix_is_named() {
+    let node = Server::start(&[]);
+    pykv(&["set", "green", "1"]).at(&node).succeed();
+    let output = pykv(&["keys", "gr*"]).at(&node).succeed();
+    assert_eq!(output.stdout, "");
+    assert!(output.stderr.contains("`pykv list --match 'gr*'`"), "{output:?}");
+    let output = pykv(&["keys", "gr"]).at(&node).succeed();
+    assert_eq!((output.stdout.as_str(), output.stderr.as_str()), ("green\n", ""));
+}
