@@ -261,7 +261,7 @@ fn keys_come_in_the_order_of_names_and_by_levels() {
     assert_eq!(page["items"][0]["value_bytes"], 2, "{page}");
     if crate::common::engine::differs("order") {
         let refused = client.get("/kv/?delimiter=:").expect(501).body_json();
-        assert_eq!(refused["kind"], "not-of-engine");
+        assert_eq!(refused["type"], "urn:pykv:problem:not-of-engine");
         return;
     }
     let (folders, keys) = levels(&mut client, "delimiter=:&limit=2");
