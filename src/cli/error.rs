@@ -110,10 +110,13 @@ pub(crate) fn usage_message(error: &clap::Error, args: &[OsString]) -> Option<St
     let mut message = one_line(blocks.next().unwrap_or_default());
     for tip in blocks.flat_map(str::lines).map(str::trim) {
         if let Some(tip) = tip.strip_prefix("tip: ")
-            && is_likely(error)
+            && error.kind() != ErrorKind::InvalidSubcommand
         {
             message.extend(["; ", tip]);
         }
+    }
+    if let Some(guess) = likely(error) {
+        message.extend(["; ", &guess]);
     }
     if let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg)
         && let Some((_, meant)) = OTHER_ARGUMENTS.iter().find(|(other, _)| other == argument)
@@ -171,18 +174,18 @@ fn other_command(name: &str) -> Option<String> {
     is_command.then(|| format!("commands are in lower case: `pykv {lower}`; see `pykv help {lower}`"))
 }
 
-/// Whether a command that looks like what was typed may be meant. A wrong guess may delete keys, or stop takeovers: so both
-/// begin alike.
-fn is_likely(error: &clap::Error) -> bool {
-    let (Some(ContextValue::String(typed)), Some(ContextValue::Strings(guesses))) = (
-        error.get(ContextKind::InvalidSubcommand),
-        error.get(ContextKind::SuggestedSubcommand),
-    ) else {
-        return true;
+/// Commands that look like what was typed. A wrong guess may delete keys, or stop takeovers: so they begin alike.
+fn likely(error: &clap::Error) -> Option<String> {
+    let Some(ContextValue::String(typed)) = error.get(ContextKind::InvalidSubcommand) else {
+        return None;
     };
-    guesses
-        .iter()
-        .all(|guess| guess.chars().next() == typed.chars().next())
+    let Some(ContextValue::Strings(guesses)) = error.get(ContextKind::SuggestedSubcommand) else {
+        return None;
+    };
+    let first = |word: &str| word.chars().next();
+    let guesses = guesses.iter().filter(|guess| first(guess) == first(typed));
+    let quoted: Vec<_> = guesses.map(|guess| format!("'{guess}'")).collect();
+    (!quoted.is_empty()).then(|| format!("is {} meant?", quoted.join(" or ")))
 }
 
 /// The lines of a text as one, with nothing that a terminal acts on.
