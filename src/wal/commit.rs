@@ -215,7 +215,7 @@ impl Commit {
     }
 
     /// Defers `then` until everything up to `offset` is durable; the thread that leads then does it.
-    /// `false`, and nothing deferred, where nobody leads: then this thread has to [`Commit::wait`].
+    /// `false`, and nothing deferred, where nobody leads: then this thread has to [`Commit::wait_for`] it.
     ///
     /// `then` must not block: one thread serves all who are covered at once, one after the other.
     pub(super) fn defer(&self, offset: u64, then: OnDurable) -> bool {
