@@ -4,17 +4,27 @@ use super::{SOON, poll};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// Whether the tests of the data are run against another engine: those that `gateway_api` takes over are.
+/// Whether the tests of the data are run against another engine: those that `gateway_api` takes over are. Where none is
+/// installed, they are run against a node once more.
 pub fn is_another() -> bool {
-    let exe = std::env::current_exe().unwrap();
-    exe.file_name()
-        .unwrap()
-        .to_str()
-        .unwrap()
-        .starts_with("gateway_api")
+    static IS_ANOTHER: OnceLock<bool> = OnceLock::new();
+    *IS_ANOTHER.get_or_init(|| {
+        let exe = std::env::current_exe().unwrap();
+        let is_asked = exe
+            .file_name()
+            .unwrap()
+            .to_string_lossy()
+            .starts_with("gateway_api");
+        if is_asked && !is_installed() {
+            super::skip("gateway_api", "redis-server is not installed");
+            return false;
+        }
+        is_asked
+    })
 }
 
 /// Says that a test is about something that a gateway does differently: a name that stands in
