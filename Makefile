@@ -10,7 +10,7 @@ BINARY = $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)/release/pykv
 BINDIR = $(DESTDIR)$(PREFIX)/bin
 MANDIR = $(DESTDIR)$(PREFIX)/share/man/man1
 
-.PHONY: help build run test test-tools python-tools page-tools screenshots fuzz bench deb deb-try deny lint doc man install uninstall clean
+.PHONY: help build run test test-tools python-tools page-tools screenshots fuzz bench dist deb deb-try deny lint doc man install uninstall clean
 .DEFAULT_GOAL := help
 
 help: ## Say what there is to do
@@ -86,8 +86,18 @@ fuzz: ## Fuzz what reads bytes from outside, FUZZ_SECONDS (60) for each of FUZZ_
 			-artifact_prefix=target/fuzz/artifacts/$$target/ || exit 1; \
 	done
 
-# An optimized, stripped binary, in a package. It needs cargo-deb, which is built where it is missing.
-deb: ## Build a Debian package, target/debian/pykv_*.deb
+# What packages hold is to stay small.
+DIST_BINARY = $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)/dist/pykv
+DIST_BYTES_MAX = 8000000
+
+dist: ## Build the small binary that packages hold, target/dist/pykv, and check its size
+	PYKV_COMMIT=$$(git rev-parse --short HEAD 2>/dev/null) $(CARGO) build --profile dist --locked
+	@bytes=$$(stat -c %s $(DIST_BINARY)); \
+	[ "$$bytes" -le $(DIST_BYTES_MAX) ] || \
+		{ echo "make dist: $(DIST_BINARY) has $$bytes bytes, and may have $(DIST_BYTES_MAX)" >&2; exit 1; }
+
+# In a package. It needs cargo-deb, which is built where it is missing.
+deb: dist ## Build a Debian package, target/debian/pykv_*.deb
 	@$(CARGO) deb --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-deb
 	PYKV_COMMIT=$$(git rev-parse --short HEAD 2>/dev/null) $(CARGO) deb --locked --profile dist
 
