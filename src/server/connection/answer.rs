@@ -43,12 +43,7 @@ impl<'a> Connection<'a> {
         let head_bytes = head.bytes;
         let end = end_of(&head, body_length);
         let whole = end.and_then(|end| Some((unread.get(head_bytes..end)?, end)));
-        let envelope = Envelope {
-            is_head: head.method == Method::Head,
-            is_http10: head.is_http10,
-            close: !head.keep_alive || self.context.shared.is_stopping(),
-            sharing: self.context.shared.hosts.origins().sharing(&head),
-        };
+        let envelope = self.envelope_of(&head);
         let wants_line = self.context.shared.observer.wants_lines();
         let admitted = match admit::admit(&self.context, self.peer.names(), &head) {
             Ok(admitted) => {
@@ -109,6 +104,15 @@ impl<'a> Connection<'a> {
             &mut allowance,
         );
         self.conclude(made, &asked, is_read, has_waited, envelope, end)
+    }
+
+    fn envelope_of(&self, head: &Head<'_>) -> Envelope {
+        Envelope {
+            is_head: head.method == Method::Head,
+            is_http10: head.is_http10,
+            close: !head.keep_alive || self.context.shared.is_stopping(),
+            sharing: self.context.shared.hosts.origins().sharing(head),
+        }
     }
 
     /// Answers a request that was handled and ends after `end` bytes, or has it wait.
