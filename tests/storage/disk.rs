@@ -507,6 +507,49 @@ fn a_disk_smaller_than_any_threshold_is_compacted_on_in_time() {
     }
 }
 
+/// Fills a disk with values until it takes no more. The number of them.
+fn fill(node: &Server, value_bytes: usize) -> usize {
+    let mut client = node.client();
+    let mut keys = 0;
+    eventually("the disk is full", || {
+        let answer = client.put(&format!("/kv/{keys}?upsert=true"), &vec![b'x'; value_bytes]);
+        keys += usize::from(answer.is_success());
+        client.get("/readyz").status == 503
+    });
+    keys
+}
+
+/// Half of what is live can be deleted, whatever the disk's size, and that is enough.
+#[test]
+fn a_disk_full_of_live_data_is_left_by_deleting_half() {
+    for (size, value_bytes) in [("2m", 10_000), ("16m", 50_000), ("48m", 10_000)] {
+        let disk = match SmallDisk::mount_of(size) {
+            Ok(disk) => disk,
+            Err(why) => return skip("a_disk_full_of_live_data_is_left_by_deleting_half", &why),
+        };
+        let mut node = Setup::new(&[]).data(&disk.path("data")).start();
+        let keys = fill(&node, value_bytes);
+        let mut client = node.client();
+        for n in (0..keys).step_by(2) {
+            eventually("the deletion is taken", || {
+                matches!(client.delete(&format!("/kv/{n}")).status, 204 | 404)
+            });
+        }
+        eventually("the node takes writes", || {
+            client.put("/kv/new?upsert=true", b"").is_success()
+        });
+        node.restart();
+        // The write that found the disk full may have been done once it had room.
+        let is_last_there = node.get(&format!("/kv/{keys}")).status == 200;
+        let entries = node.get("/stats").body_json()["entries"].as_u64().unwrap();
+        assert_eq!(
+            entries,
+            (1 + keys / 2 + usize::from(is_last_there)) as u64,
+            "{size}"
+        );
+    }
+}
+
 /// Where what is live fills the disk, deletions are taken, and are the way out.
 #[test]
 fn a_disk_full_of_live_data_takes_deletions() {
@@ -515,13 +558,8 @@ fn a_disk_full_of_live_data_takes_deletions() {
         Err(why) => return skip("a_disk_full_of_live_data_takes_deletions", &why),
     };
     let mut node = Setup::new(&[]).data(&disk.path("data")).start();
+    let keys = fill(&node, 10_000);
     let mut client = node.client();
-    let mut keys = 0;
-    eventually("the disk is full", || {
-        let answer = client.put(&format!("/kv/{keys}?upsert=true"), &[b'x'; 10_000]);
-        keys += usize::from(answer.is_success());
-        client.get("/readyz").status == 503
-    });
     assert!(keys > 50, "{keys}");
     for n in 10..keys {
         eventually("the deletion is taken", || {
