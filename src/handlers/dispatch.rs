@@ -111,7 +111,7 @@ fn of_process<'a>(
 ) -> Result<Answer<'a>, Problem> {
     let resource = admitted.route.resource;
     let reply = match (resource, context.node()) {
-        (Resource::Page, _) => page::get(&admitted.route, head, scratch),
+        (Resource::Page, _) => return page::get(&admitted.route, head, scratch),
         (Resource::Status, _) => match context.engine {
             Engine::Embedded(node) => status::status(&context, node, session, head, scratch),
             Engine::Redis(gateway) => engine_status::status(&context, gateway, head, scratch),
