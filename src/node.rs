@@ -161,8 +161,7 @@ impl Node {
             .map_err(|error| wal::Error::io("cannot start a thread for", &options.dir)(error))?;
         let run = std::hash::BuildHasher::hash_one(&hasher, "cursors") as u32;
         let cluster_id = std::hash::BuildHasher::hash_one(&hasher, "cluster");
-        let etcd = marker.as_ref().and_then(|marker| marker.etcd.clone());
-        let election = Election::new(&options.cluster, cluster_id, etcd, fence);
+        let election = Election::new(&options.cluster, cluster_id, marker.as_ref(), fence);
         let cluster = Cluster::new(options.cluster, marker.as_ref(), role, log.appended(), cluster_id);
         let followers = Followers::default();
         // A replica is one from its first start on, and a promotion that a start has found is over.

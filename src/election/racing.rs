@@ -111,6 +111,9 @@ impl Machine {
         if !facts.is_synced && !is_first {
             return Some("it holds only a part of the state of another node".to_owned());
         }
+        if !facts.runs.contains(&self.config.process) {
+            return Some("not yet: it has not written down in its directory that it takes part".to_owned());
+        }
         facts.ailment.clone()
     }
 
@@ -191,6 +194,12 @@ impl Machine {
             Some((leader, standbys)) if leader != node && !standbys.contains(node) => {
                 Some("it is no synchronous standby, so it may lack writes".to_owned())
             }
+            Some(_) if !view.is_of(node, &facts.runs) => Some(
+                "its directory is not the one that the cluster knows it by: it is an older copy, or another one was put in \
+                 its place, so it may lack writes; put the right one back, or make the node with the most writes primary \
+                 by `pykv failover --to NODE --accept-loss`"
+                    .to_owned(),
+            ),
             Some(_) if missing > 0 => Some(format!(
                 "its log lacks {missing} bytes that were answered: it is not the log that it was"
             )),

@@ -3,11 +3,12 @@
 //! # What must hold
 //! - A node is waited for before `sync` names it, and it has by then all that was answered before.
 //! - A node is waited for until `sync` names it no longer, for sure.
-//! - It is one process that is waited for. Another one at its address proves anew what it has.
+//! - It is one process that is waited for, and that `sync` names. Another one at its address proves anew what it has, and
+//!   its word counts once `sync` does not name the one before.
 
 use super::facts::{Facts, Step};
 use super::membership::members_of;
-use super::registers::{self, Sync};
+use super::registers::{self, Standby, Sync};
 use super::request::{Compare, Request};
 use super::state::{Machine, Pending, Stage};
 
@@ -28,27 +29,24 @@ impl Machine {
         }
         // What is appended by now waits for them: looked up only after they were required.
         let unknown = standbys.required.values_mut();
-        for required in unknown.filter(|required| required.since.is_none()) {
-            required.since = Some(facts.appended);
+        for since in unknown.filter(|since| since.is_none()) {
+            *since = Some(facts.appended);
         }
-        let mut named: Vec<String> = wanted
+        let mut named: Vec<Standby> = wanted
             .into_iter()
             .filter(|follower| standbys.has_all(follower))
-            .map(|follower| follower.node.clone())
+            .map(Standby::of)
             .collect();
         named.sort();
         if named == standbys.published && !standbys.must_publish {
             return None;
         }
         let (term, revision) = (leading.term, standbys.revision);
-        let sync = Sync {
-            leader: self.config.node.clone(),
-            standbys: Some(named.clone()),
-        };
+        let sync = Sync::of(self.own(), Some(&named));
         let txn = self
             .holds_key(term)
             .and(Compare::Revision(registers::SYNC.to_owned(), revision))
             .put(registers::SYNC, registers::text(&sync));
-        Some(self.ask(Pending::Sync(Some(named)), Request::Txn(txn)))
+        Some(self.ask(Pending::Sync(named), Request::Txn(txn)))
     }
 }

@@ -92,6 +92,12 @@ impl View {
         Some((&sync.leader, sync.standbys.as_ref()?))
     }
 
+    /// Whether a directory with these runs is the one of a node that `sync` names.
+    pub(super) fn is_of(&self, node: &str, runs: &[String]) -> bool {
+        let sync = self.sync.as_ref();
+        sync.is_none_or(|sync| sync.value.is_of(node, runs))
+    }
+
     /// Whom a primary asks where etcd does not answer: a node that is not among them takes nothing over. None where
     /// that is not asked.
     pub(super) fn failsafe(&self) -> Option<&[String]> {

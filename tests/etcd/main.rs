@@ -7,5 +7,6 @@ mod common;
 
 mod at_rest;
 mod client;
+mod directories;
 mod election;
 mod haproxy;
