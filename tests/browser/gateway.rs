@@ -25,6 +25,13 @@ fn is_seen(browser: &Browser, css: &str) -> bool {
     browser.run(&script) == json!(true)
 }
 
+/// The row of a server in the table of them, as a script.
+fn row(port: u16) -> String {
+    format!(
+        "[...document.querySelectorAll('#engine tbody tr')].find((tr) => tr.innerText.includes(':{port}'))"
+    )
+}
+
 #[test]
 fn a_gateway_shows_its_engine_and_hides_what_a_node_alone_has() {
     if is_skipped("a_gateway_shows_its_engine") {
@@ -48,11 +55,6 @@ fn a_gateway_shows_its_engine_and_hides_what_a_node_alone_has() {
     // Figures of the engine, and of each of its servers.
     browser.until_text("#figures", "6 of 6");
     browser.until_text("#figures", "no limit");
-    let row = |port: u16| {
-        format!(
-            "[...document.querySelectorAll('#engine tbody tr')].find((tr) => tr.innerText.includes(':{port}'))"
-        )
-    };
     for (server, slots) in cluster
         .servers
         .iter()
@@ -69,20 +71,7 @@ fn a_gateway_shows_its_engine_and_hides_what_a_node_alone_has() {
         browser.until(&format!("{}.cells[4].innerText === '{keys}'", row(master.port)));
         browser.until(&format!("{}.cells[7].innerText.endsWith('%')", row(master.port)));
     }
-    // Nothing of a log.
-    browser.until_text(".chart h3", "Keys held");
-    for title in [
-        "Log on disk, bytes",
-        "Longest sync of the log",
-        "What would more memory buy",
-    ] {
-        let script = format!(
-            "return [...document.querySelectorAll('.chart h3')].some((h) => h.checkVisibility() && h.innerText.includes({}))",
-            json!(title)
-        );
-        assert_eq!(browser.run(&script), json!(false), "{title}");
-    }
-    assert!(!is_seen(&browser, "#hot-keys"));
+    nothing_of_a_log(&browser);
 
     browser.click("#tabs [href='#cluster']");
     browser.until_text("#cluster-figures", "Cluster");
@@ -118,6 +107,22 @@ fn a_gateway_shows_its_engine_and_hides_what_a_node_alone_has() {
     ));
     browser.until("document.getElementById('banner').hidden");
     browser.check_console();
+}
+
+fn nothing_of_a_log(browser: &Browser) {
+    browser.until_text(".chart h3", "Keys held");
+    for title in [
+        "Log on disk, bytes",
+        "Longest sync of the log",
+        "What would more memory buy",
+    ] {
+        let script = format!(
+            "return [...document.querySelectorAll('.chart h3')].some((h) => h.checkVisibility() && h.innerText.includes({}))",
+            json!(title)
+        );
+        assert_eq!(browser.run(&script), json!(false), "{title}");
+    }
+    assert!(!is_seen(browser, "#hot-keys"));
 }
 
 #[test]
@@ -184,6 +189,12 @@ fn the_explorer_and_the_console_of_a_gateway() {
     browser.until_text(".toast", "Deleted 20 keys");
     assert_eq!(node.get("/kv/other").expect(200).body_json()["value"], "value");
 
+    the_console(&browser);
+    browser.check_console();
+}
+
+/// Nothing is watched here; what is written says which engine has it.
+fn the_console(browser: &Browser) {
     browser.click("#tabs [href='#console']");
     browser.until("document.querySelector('[data-operation=WATCH]').hidden");
     browser.click("[data-operation=SET]");
@@ -192,7 +203,6 @@ fn the_explorer_and_the_console_of_a_gateway() {
     browser.click("#output article:first-child summary");
     browser.until_text("#output .headers", "pykv-engine: redis");
     browser.check_accessible("the console of a gateway");
-    browser.check_console();
 }
 
 #[test]
