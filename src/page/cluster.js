@@ -2,6 +2,7 @@
 
 import { getJson, node, request, token } from "./api.js";
 import { Diverged } from "./diverged.js";
+import { EngineServers, card, engineFigures } from "./engine.js";
 import { picture } from "./picture.js";
 import { notAdmin, state, take } from "./state.js";
 import { progress } from "./transfer.js";
@@ -35,8 +36,10 @@ export class Cluster {
     this.actions.push([this.diverged.sendFile, "Gives keys the values of a file that a replica has saved of its set-aside writes, where nobody has changed them since."]);
     this.administration = el("section", { class: "card", "aria-label": "Administration" }, el("h3", {}, "Administration"),
       el("div", { class: "actions" }, this.actions.map(([press, says]) => el("div", { class: "action" }, press, el("p", { class: "note" }, says)))), this.bar, this.progress, this.diverged.file);
-    const more = el("section", { class: "card", "aria-label": "This node" }, el("h3", {}, "This node"), this.facts);
-    this.element = el("div", { class: "cluster" }, this.main, this.state, this.nodes, this.administration, this.diverged.element, more);
+    this.servers = new EngineServers();
+    this.name = el("h3", {}, "This node");
+    const more = el("section", { class: "card", "aria-label": "This process" }, this.name, this.facts);
+    this.element = el("div", { class: "cluster" }, this.main, this.state, this.servers.element, this.nodes, this.administration, this.diverged.element, more);
     this.others = [];
     this.rounds = 0;
     this.poll = every(POLL_MS, () => this.refresh());
@@ -120,7 +123,7 @@ export class Cluster {
       ["Takes over", successors.concat(elected).join(", ") || "nobody", successors.length || elected.length ? "if the primary fails" : "by itself; promote a replica by hand", /away/.test(successors.join()) ? "near" : ""],
       ["Other nodes", String(nodes.length - 1), sick ? `${sick} not healthy` : nodes.length > 1 ? "all healthy" : "it is alone", sick ? "bad" : ""],
     ];
-    this.main.replaceChildren(...figures.map(([name, value, more, kind]) => el("div", { class: `card ${kind ?? ""}`.trim() }, el("dt", {}, name), el("dd", {}, value, el("small", {}, more)))));
+    this.main.replaceChildren(...figures.map(card));
     this.state.replaceChildren(...(isReplica && replication.state !== "streaming" ? [sentence(STATES[replication.state] ?? replication.state)] : []), replication.error ? el("span", { class: "wrong" }, ` ${sentence(replication.error)}`) : "");
     this.state.hidden = this.state.textContent === "";
     this.drawNodes(nodes);
@@ -164,12 +167,14 @@ export class Cluster {
 
   /** A gateway: the servers of the engine that holds its entries. What a node alone has is not there. */
   drawEngine(status) {
-    const { engine } = status;
-    this.state.replaceChildren(`This is a gateway to ${engine.url}. Compaction, backups and replicas are the engine's.`);
+    this.state.replaceChildren("This process is a gateway: it holds no keys, no log and no replicas. The engine has its own ways to save, compact, replicate and fail over: BGSAVE, BGREWRITEAOF, REPLICAOF and CLUSTER FAILOVER.");
     this.state.hidden = false;
-    for (const part of [this.main, this.nodes, this.administration, this.diverged.element]) part.hidden = true;
-    const saysOf = (server) => server.error ?? `${server.role}, ${server.version}: ${count(server.slots)} slots, ${count(server.keys)} keys, ${bytes(server.used_bytes)}, ${count(server.hits)} hits, ${count(server.misses)} misses, ${count(server.errors)} errors`;
-    const facts = [["Health", status.health], ["Up for", span(status.uptime_seconds)], ["Version", status.version], ...engine.servers.map((server) => [server.address, saysOf(server)])];
+    for (const part of [this.nodes, this.administration, this.diverged.element]) part.hidden = true;
+    const { health, engine: kind, slots, keys, memory, servers } = engineFigures(status);
+    this.main.replaceChildren(...[health, kind, slots, keys, memory, servers].map(card));
+    this.servers.update(status);
+    this.name.textContent = "This gateway";
+    const facts = [["Up for", span(status.uptime_seconds)], ["Version", status.version], ["Memory of the process", status.resident_bytes ? bytes(status.resident_bytes) : "not known"]];
     this.facts.replaceChildren(...facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
   }
 
