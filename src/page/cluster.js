@@ -13,6 +13,7 @@ const POLL_MS = 2000;
 /** How many looks at this node come to one at the others. */
 const OTHERS_EVERY = 3;
 const COMPACTION_POLL_MS = 300;
+const LONG_CHARS = 20;
 const LAG_NEAR_BYTES = 1 << 20;
 
 export class Cluster {
@@ -130,7 +131,7 @@ export class Cluster {
     const facts = [["Address", status.address ?? location.host], ["Offset", count(log.offset)], ["Synced", log.synced === log.offset ? "everything" : `up to ${count(log.synced)}`], ["fsync", log.fsync], ["Up for", span(status.uptime_seconds)], ["Version", status.version],
       ["Memory of the process", status.resident_bytes ? bytes(status.resident_bytes) : "not known"], ["Data directory", status.dir], ["Log id", log.id]];
     if (typeof replication.snapshot_bytes === "number") facts.unshift(["Snapshot", `${bytes(replication.snapshot_bytes)} received`]);
-    this.facts.replaceChildren(...facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
+    this.drawFacts(facts);
     const promotion = this.actions[2][0];
     promotion.hidden = !isReplica || Boolean(replication.cluster);
     promotion.parentElement.hidden = promotion.hidden;
@@ -165,6 +166,10 @@ export class Cluster {
     else this.progress.textContent = `Last compacted from ${bytes(last.bytes_before)} to ${bytes(last.bytes_after)} in ${ms(last.seconds * 1000)}${last.kept_bytes ? `; ${bytes(last.kept_bytes)} of the log are kept for watchers and replicas` : ""}.`;
   }
 
+  drawFacts(facts) {
+    this.facts.replaceChildren(...facts.map(([name, value]) => el("div", { class: String(value).length > LONG_CHARS ? "wide" : "" }, el("dt", {}, name), el("dd", {}, value))));
+  }
+
   /** A gateway: the servers of the engine that holds its entries. What a node alone has is not there. */
   drawEngine(status) {
     this.state.replaceChildren("This process is a gateway: it holds no keys, no log and no replicas. The engine has its own ways to save, compact, replicate and fail over: BGSAVE, BGREWRITEAOF, REPLICAOF and CLUSTER FAILOVER.");
@@ -175,7 +180,7 @@ export class Cluster {
     this.servers.update(status);
     this.name.textContent = "This gateway";
     const facts = [["Up for", span(status.uptime_seconds)], ["Version", status.version], ["Memory of the process", status.resident_bytes ? bytes(status.resident_bytes) : "not known"]];
-    this.facts.replaceChildren(...facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
+    this.drawFacts(facts);
   }
 
   /** Begins a compaction and follows it to its end. */

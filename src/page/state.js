@@ -17,7 +17,7 @@ export let status = null;
 export const isGateway = () => Boolean(status?.engine);
 
 let looked;
-/** Settled once the node was asked for the first time, whatever it said. */
+/** Settled once the node was asked for the first time, whatever it said; who waits for a token waits with all others. */
 export const firstLook = new Promise((resolve) => (looked = resolve));
 
 /** Why nothing can be written here, or null. */
@@ -73,6 +73,7 @@ export const again = () => look.now();
 
 /** Begins to look. */
 export function start() {
+  node.addEventListener("asking", looked);
   node.addEventListener("up", again);
   node.addEventListener("token", again);
   look.start();

@@ -24,7 +24,7 @@ export class Welcome {
     const { entries_max: keysMax, bytes_max: bytesMax } = stats.limits;
     const facts = [
       ["Keys", count(stats.entries), isGateway() ? "in the engine" : keysMax ? `of at most ${count(keysMax)}` : "no limit"],
-      [isGateway() ? "Memory of the engine" : "Memory of entries", bytes(stats.bytes), isGateway() ? "all its masters" : bytesMax ? `of at most ${bytes(bytesMax)}` : "no limit"],
+      [isGateway() ? "Memory" : "Memory of entries", bytes(stats.bytes), isGateway() ? "of the engine" : bytesMax ? `of at most ${bytes(bytesMax)}` : "no limit"],
       ["Keys that expire", count(stats.entries_with_deadline), ""],
       ["Hits of reads", stats.hit_ratio === null ? "–" : percent(stats.hit_ratio), "since the start"],
     ];
