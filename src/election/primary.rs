@@ -37,7 +37,7 @@ impl Machine {
             self.stop(facts);
         }
         if self.is_cut_off {
-            return self.step_down("it stops, and etcd does not answer".to_owned());
+            return self.step_down("the node stops, and etcd does not answer".to_owned());
         }
         let Stage::Leading(leading) = &self.stage else {
             return Step::Wait(now);

@@ -147,7 +147,7 @@ export async function importFile(file) {
     shown.end();
   }
   const report = el("div", { id: "import-report" }, el("p", {}, `Imported ${plural(done, "key")}.`), stopped ? el("p", { class: "wrong" }, stopped) : null,
-    wrong.length ? el("p", {}, `${plural(wrong.length, "line")} left out:`) : null, el("ul", {}, wrong.slice(0, WRONG_SHOWN).map((text) => el("li", {}, text))),
+    wrong.length ? el("p", {}, `${plural(wrong.length, "line")} skipped:`) : null, el("ul", {}, wrong.slice(0, WRONG_SHOWN).map((text) => el("li", {}, text))),
     wrong.length > WRONG_SHOWN ? el("p", { class: "note" }, `And ${count(wrong.length - WRONG_SHOWN)} more.`) : null);
   await dialog("Import", report, [{ label: "Close", value: "yes", kind: "primary" }]);
 }
