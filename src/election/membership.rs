@@ -46,9 +46,9 @@ impl Machine {
         }
         let (view, lease) = (self.view.as_ref()?, self.lease.as_ref()?.id);
         let key = registers::member_key(&self.config.node);
-        let compare = match (&self.occupant, view.members.get(&self.config.node)) {
-            (Some(occupant), _) => match occupant.found {
-                Found::Own => Compare::Value(key.clone(), registers::text(&occupant.member)),
+        let compare = match &self.occupant {
+            Some(occupant) => match occupant.found {
+                Found::Own => view.unchanged(&key),
                 _ if now < occupant.ask_at => return None,
                 _ => {
                     self.pending = Pending::OwnAddress;
@@ -56,8 +56,7 @@ impl Machine {
                     return Some(Step::Members(Ask::states(own, self.ttl() / 10)));
                 }
             },
-            (None, Some(own)) => Compare::Value(key.clone(), registers::text(own)),
-            (None, None) => Compare::Absent(key.clone()),
+            None => view.unchanged(&key),
         };
         let txn = Txn::when(compare).put_under(&key, registers::text(&self.member()), Some(lease));
         Some(self.ask(Pending::Register, Request::Txn(txn)))

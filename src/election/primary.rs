@@ -13,7 +13,7 @@ use super::question::{Answer, Ask, Confirm};
 use super::registers::{self, Failsafe, Standby, Status, Sync};
 use super::request::{Compare, Request};
 use super::state::{Machine, Pending, Stage};
-use super::view::{Register, View};
+use super::view::{Register, View, as_of};
 
 impl Machine {
     pub(super) fn lead(&mut self, now: u64, facts: &Facts) -> Step {
@@ -117,7 +117,7 @@ impl Machine {
         };
         let txn = self
             .holds_key(leading.term)
-            .and(View::unchanged(registers::SYNC, view.sync.as_ref()))
+            .and(view.unchanged(registers::SYNC))
             .put(registers::SYNC, registers::text(&sync))
             .put(registers::FAILSAFE, registers::text(&failsafe))
             .put(
@@ -193,7 +193,7 @@ impl Machine {
         }
         let txn = self
             .holds_key(leading.term)
-            .and(Compare::Revision(registers::FAILSAFE.to_owned(), known.revision))
+            .and(as_of(registers::FAILSAFE, known.revision))
             .put(
                 registers::FAILSAFE,
                 registers::text(&Failsafe {

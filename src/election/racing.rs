@@ -96,7 +96,10 @@ impl Machine {
             return Some(why);
         }
         if let Some(key) = &view.broken {
-            return Some(format!("the key {key} in etcd holds what no node writes there"));
+            return Some(format!(
+                "the key {key} in etcd holds what no node writes there; remove it by `etcdctl del /pykv/{}/{key}`",
+                self.config.cluster
+            ));
         }
         if let Some(log) = view.log.as_ref().filter(|log| **log != facts.log) {
             return Some(match facts.is_empty {
@@ -136,6 +139,10 @@ impl Machine {
             )),
             // A store that was there before etcd was.
             _ if view.log.is_none() => None,
+            // A primary writes both before it takes writes.
+            _ if view.sync.is_none() && view.status.is_some() => Some(format!(
+                "etcd has lost the key sync, which says who may take over; {advice}"
+            )),
             _ if term < own => Some(format!(
                 "etcd is in term {term}, and this node was in term {own}; {advice}"
             )),
@@ -262,8 +269,8 @@ impl Machine {
                 registers::member_key(&self.config.node),
                 registers::text(&self.member()),
             ))
-            .and(View::unchanged(registers::TERM, view.term.as_ref()))
-            .and(View::unchanged(registers::SYNC, view.sync.as_ref()))
+            .and(view.unchanged(registers::TERM))
+            .and(view.unchanged(registers::SYNC))
             .put_under(
                 registers::LEADER,
                 registers::text(&self.leader(term)),

@@ -26,7 +26,7 @@ pub struct Leader {
 }
 
 /// `members/<address>`: a node that is there. The key hangs on its lease.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Member {
     /// Which run of it: random.
     pub process: String,

@@ -11,6 +11,8 @@ pub(super) struct Standbys {
     /// Those that `sync` names.
     pub(super) published: Vec<Standby>,
     pub(super) revision: i64,
+    /// Whether this primary has written `sync`.
+    has_begun: bool,
     /// Further ones that it may name, since it is not known whether etcd did what was asked.
     pub(super) in_doubt: Vec<Standby>,
     /// It is to be written once more: what is in doubt cannot come after that.
@@ -25,6 +27,7 @@ impl Standbys {
     pub(super) fn begin(&mut self, revision: i64) {
         *self = Standbys {
             revision,
+            has_begun: true,
             ..Standbys::default()
         };
     }
@@ -38,10 +41,15 @@ impl Standbys {
         self.published.iter().any(|standby| standby.node == node)
     }
 
-    /// What etcd has.
-    pub(super) fn see(&mut self, sync: Option<&Register<Sync>>) {
-        if let Some(sync) = sync.filter(|sync| sync.revision > self.revision && self.revision > 0) {
-            self.revision = sync.revision;
+    /// What etcd has, and the revision of that; 0 where the key is gone. What this primary did not write is written over,
+    /// be it an answer of etcd that was lost or another hand.
+    pub(super) fn see(&mut self, sync: Option<&Register<Sync>>, revision: i64) {
+        if !self.has_begun || revision == self.revision {
+            return;
+        }
+        self.revision = revision;
+        self.must_publish = true;
+        if let Some(sync) = sync {
             self.published = sync.value.named();
         }
     }

@@ -9,8 +9,9 @@
 use super::facts::{Facts, Step};
 use super::membership::members_of;
 use super::registers::{self, Standby, Sync};
-use super::request::{Compare, Request};
+use super::request::Request;
 use super::state::{Machine, Pending, Stage};
+use super::view::as_of;
 
 impl Machine {
     pub(super) fn standbys(&mut self, facts: &Facts) -> Option<Step> {
@@ -19,10 +20,10 @@ impl Machine {
         let Stage::Leading(leading) = &mut self.stage else {
             return None;
         };
-        if count == 0 {
+        let standbys = &mut leading.standbys;
+        if count == 0 && !standbys.must_publish {
             return None;
         }
-        let standbys = &mut leading.standbys;
         let wanted = standbys.wanted(&followers, count, silence_max);
         if let Some(required) = standbys.require(&wanted) {
             return Some(Step::Require(required));
@@ -42,10 +43,10 @@ impl Machine {
             return None;
         }
         let (term, revision) = (leading.term, standbys.revision);
-        let sync = Sync::of(self.own(), Some(&named));
+        let sync = Sync::of(self.own(), (count > 0).then_some(&named[..]));
         let txn = self
             .holds_key(term)
-            .and(Compare::Revision(registers::SYNC.to_owned(), revision))
+            .and(as_of(registers::SYNC, revision))
             .put(registers::SYNC, registers::text(&sync));
         Some(self.ask(Pending::Sync(named), Request::Txn(txn)))
     }

@@ -10,3 +10,4 @@ mod client;
 mod directories;
 mod election;
 mod haproxy;
+mod hostile;
