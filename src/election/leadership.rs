@@ -90,7 +90,7 @@ impl Leadership {
             && known.revision != revision
         {
             // Whoever it may have named is asked until it is written again.
-            self.failsafe_in_doubt.extend(known.value.drain(..));
+            self.failsafe_in_doubt.append(&mut known.value);
             known.revision = revision;
             let seen = view.failsafe.as_ref().and_then(|seen| seen.value.nodes.clone());
             known.value = seen.unwrap_or_default();
