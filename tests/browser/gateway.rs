@@ -196,7 +196,7 @@ fn the_explorer_and_the_console_of_a_gateway() {
 /// Nothing is watched here; what is written says which engine has it.
 fn the_console(browser: &Browser) {
     browser.click("#tabs [href='#console']");
-    browser.until("document.querySelector('[data-operation=WATCH]').hidden");
+    browser.until("document.querySelector('[data-operation=WATCH]')?.hidden");
     browser.click("[data-operation=SET]");
     browser.type_into("#console-key", "other\u{e007}");
     browser.until_text("#output article:first-child .status", "200");

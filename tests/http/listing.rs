@@ -315,7 +315,7 @@ fn levels_of_a_large_store_are_the_same_while_its_order_is_made_and_after() {
     }
     let all: Vec<&String> = expected.iter().collect();
     for keys in all.chunks(10_000) {
-        let set = |key: &&String| json!({"op": "set", "key": key, "value": "v"});
+        let set = |key: &&String| json!({"op": "set", "key": key, "value": "vv"});
         let operations: Vec<_> = keys.iter().map(set).collect();
         client
             .json("POST", "/batch", &json!({ "operations": operations }))
