@@ -25,14 +25,15 @@ run: build ## Start a node on 127.0.0.1:7958, its data in ./pykv-data
 test: test-tools python-tools page-tools ## Run all tests
 	$(CARGO) test --locked --no-fail-fast
 
-# Beside cargo: strace makes system calls fail, promtool reads what is told to Prometheus, the page is used in a browser,
+# Beside cargo: strace makes system calls fail, promtool reads what Prometheus gets, the page is used in a browser,
 # nginx and HAProxy stand before a node, faketime gives it another clock, script a terminal; openssl, sslscan and Python
 # speak TLS with it, Python and Node.js run clients; etcd decides who is primary, and etcdctl takes its backups;
 # redis-server holds the entries of gateways, and redis-cli moves its slots; ip and iptables make hosts that do not hear
-# each other.
+# each other; zsh and fish complete what is typed.
 TEST_TOOLS = strace:strace promtool:prometheus chromium:chromium chromedriver:chromium-driver nginx:nginx-light \
 	haproxy:haproxy faketime:faketime script:bsdutils openssl:openssl sslscan:sslscan python3:python3 node:nodejs npm:npm \
-	etcd:etcd-server etcdctl:etcd-client redis-server:redis-server redis-cli:redis-tools ip:iproute2 iptables:iptables
+	etcd:etcd-server etcdctl:etcd-client redis-server:redis-server redis-cli:redis-tools ip:iproute2 iptables:iptables \
+	zsh:zsh fish:fish
 
 test-tools:
 	@missing=; for tool in $(TEST_TOOLS); do \

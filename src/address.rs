@@ -41,8 +41,8 @@ impl fmt::Display for AddressError {
         f.write_str(match self {
             AddressError::Scheme => "a node speaks http:// or https://",
             AddressError::More => "a node is named by host and port alone, as in 127.0.0.1:7958",
-            AddressError::Host => "there is no host in it, as in 127.0.0.1:7958",
-            AddressError::Brackets => "an IPv6 address stands in brackets, as in [::1]:7958",
+            AddressError::Host => "name a host, as in 127.0.0.1:7958",
+            AddressError::Brackets => "an IPv6 address must be in brackets, as in [::1]:7958",
             AddressError::Port => "the port is a number between 1 and 65535",
         })
     }
@@ -84,7 +84,10 @@ impl std::str::FromStr for Address {
             },
         };
         let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+        // Digits alone are a port whose host was forgotten.
+        let is_port = port.is_none() && host.bytes().all(|byte| byte.is_ascii_digit());
         if host.is_empty()
+            || is_port
             || host.len() > HOST_BYTES_MAX
             || !(host.starts_with('[') || host.chars().all(is_name))
         {
@@ -266,6 +269,8 @@ mod tests {
         for (text, error) in [
             ("", AddressError::Host),
             (":7958", AddressError::Host),
+            ("7958", AddressError::Host),
+            (":", AddressError::Host),
             ("http://", AddressError::Host),
             ("a b:1", AddressError::Host),
             ("[nonsense]:1", AddressError::Host),

@@ -34,12 +34,12 @@ pub(crate) use bulk::{Batch, Export, Import, Shell};
 pub(crate) use choices::{CompletionShell, LogLevel};
 pub(crate) use cluster::Cluster;
 pub(crate) use compact::Compact;
-pub(crate) use config::{configured, printed};
+pub(crate) use config::{check_gateway, configured, printed};
 pub(crate) use connection::{Connection, DIR_DEFAULT, ENV_DIR, ENV_TOKEN, ENV_TOKEN_FILE};
 pub(crate) use data::{Del, Exists, Expire, Get, Incr, List, Persist, Set, Ttl};
 pub(crate) use election::{Failover, Pause, ShowCluster, Switchover};
 pub(crate) use engine::{ENV_ENGINE_PASSWORD, ENV_ENGINE_USER, EngineFlags};
-pub(crate) use error::usage_message;
+pub(crate) use error::{Elsewhere, elsewhere, usage_message};
 pub(crate) use leading::behind_the_command;
 pub(crate) use mirror::Mirror;
 pub(crate) use reapply::Reapply;
@@ -114,61 +114,12 @@ pub(crate) enum Command {
     /// role: a replica that was promoted is primary again after a restart, until it meets a higher term. Everything else is as
     /// for `pykv serve`.
     Replica(Box<Replica>),
-    /// Make a replica the primary
-    ///
-    /// The present primary holds its writers until the replica has everything they wrote. Then the replica begins a new term
-    /// and takes the writes. Nothing is lost. If the primary is gone, --force promotes the replica with what it has: what only
-    /// the primary had is lost, or set aside in its directory when it comes back.
-    Promote(Promote),
-    /// Print the nodes of a cluster in which etcd decides who is primary
-    ///
-    /// Of each: what it is, its term, how far its log is written, how far it is behind, for how long a primary may take
-    /// writes before it must have renewed its lease, and why a node may not take over.
-    Cluster(ShowCluster),
-    /// Hand the primary's role to another node, where etcd decides who is primary
-    ///
-    /// The primary holds its writers until the other node has all of its log, and gives the role away. Nothing is lost,
-    /// and no writer is refused.
-    Switchover(Switchover),
-    /// Make a node primary that may lack writes, where etcd decides who is primary
-    ///
-    /// For a cluster in which no node may take over by the rules: `pykv cluster` says of each node why not. Where there
-    /// is a primary, this is refused.
-    Failover(Failover),
-    /// Let no node take over by itself, where etcd decides who is primary
-    ///
-    /// The primary continues. `pykv resume` ends the pause.
-    Pause(Pause),
-    /// End a pause
-    Resume(Pause),
-    /// Make a node forget another one
-    ///
-    /// If a replica takes over by itself (--failover-after), every replicated write must reach it, from the moment that the
-    /// primary meets it, also after a restart. So a replica that is taken out of service for good must be forgotten. It is
-    /// known again as soon as it follows again.
-    Forget(Forget),
-    /// Send again what a node had to set aside
-    ///
-    /// A former primary keeps in files diverged-TERM-OFFSET.pykv what only it had. For each key in such a file, this command
-    /// re-sends the last value, but only if nobody has changed the key since. It goes through the keys in the order in which the
-    /// files last mention them, asks before each unless --yes is given, and prints a line about each. It exits with 4 if it left
-    /// keys alone because they were changed.
-    Reapply(Reapply),
     /// Print the value of a key, or of several
     ///
     /// The value of one key is printed byte for byte. The values of several are printed one a line; --json keeps values apart
     /// that contain a newline. On a terminal, a newline follows a value, and a value that is not plain text is in quotes. If a
     /// key does not exist, the others are printed all the same, and the exit status is 1.
     Get(Get),
-    /// Print how many of the keys exist
-    ///
-    /// The exit status is 1 if one does not exist. Asking does not make a key recently used.
-    Exists(Exists),
-    /// Add to a number
-    ///
-    /// Prints the new number. The value must be a whole number; a missing key becomes --initial, by default BY. The key keeps
-    /// its deadline. This is one step, so no increment is lost when several clients count.
-    Incr(Incr),
     /// Store a value under a key
     ///
     /// It adds a new key and overwrites an existing one, unless a flag says otherwise. When the command returns, the value is as
@@ -187,6 +138,15 @@ pub(crate) enum Command {
     /// meanwhile.
     #[command(visible_aliases = ["ls", "keys"])]
     List(List),
+    /// Print how many of the keys exist
+    ///
+    /// The exit status is 1 if one does not exist. Asking does not make a key recently used.
+    Exists(Exists),
+    /// Add to a number
+    ///
+    /// Prints the new number. The value must be a whole number; a missing key becomes --initial, by default BY. The key keeps
+    /// its deadline. This is one step, so no increment is lost when several clients count.
+    Incr(Incr),
     /// Print how long a key has left
     ///
     /// In seconds, with milliseconds; `none` if the key has no deadline.
@@ -279,6 +239,46 @@ pub(crate) enum Command {
     /// No process may have the directory open. The exit status is 7 if something is damaged. A record that is cut short at the
     /// very end of the log is what a crash leaves: the next start cuts it off, and it does not count as damage.
     Check(Check),
+    /// Make a replica the primary
+    ///
+    /// The present primary holds its writers until the replica has everything they wrote. Then the replica begins a new term
+    /// and takes the writes. Nothing is lost. If the primary is gone, --force promotes the replica with what it has: what only
+    /// the primary had is lost, or set aside in its directory when it comes back.
+    Promote(Promote),
+    /// Print the nodes of a cluster in which etcd decides who is primary
+    ///
+    /// Of each: what it is, its term, how far its log is written, how far it is behind, for how long a primary may take
+    /// writes before it must have renewed its lease, and why a node may not take over.
+    Cluster(ShowCluster),
+    /// Hand the primary's role to another node, where etcd decides who is primary
+    ///
+    /// The primary holds its writers until the other node has all of its log, and gives the role away. Nothing is lost,
+    /// and no writer is refused.
+    Switchover(Switchover),
+    /// Make a node primary that may lack writes, where etcd decides who is primary
+    ///
+    /// For a cluster in which no node may take over by the rules: `pykv cluster` says of each node why not. Where there
+    /// is a primary, this is refused.
+    Failover(Failover),
+    /// Let no node take over by itself, where etcd decides who is primary
+    ///
+    /// The primary continues. `pykv resume` ends the pause.
+    Pause(Pause),
+    /// End a pause
+    Resume(Pause),
+    /// Make a node forget another one
+    ///
+    /// If a replica takes over by itself (--failover-after), every replicated write must reach it, from the moment that the
+    /// primary meets it, also after a restart. So a replica that is taken out of service for good must be forgotten. It is
+    /// known again as soon as it follows again.
+    Forget(Forget),
+    /// Send again what a node had to set aside
+    ///
+    /// A former primary keeps in files diverged-TERM-OFFSET.pykv what only it had. For each key in such a file, this command
+    /// re-sends the last value, but only if nobody has changed the key since. It goes through the keys in the order in which the
+    /// files last mention them, asks before each unless --yes is given, and prints a line about each. It exits with 4 if it left
+    /// keys alone because they were changed.
+    Reapply(Reapply),
     /// Draw a token
     ///
     /// Prints two lines: one for the node's --token-file, with the SHA-256 of the token and not the token, and the token itself,
@@ -300,6 +300,10 @@ pub(crate) struct Ping {
     /// Check whether the node takes reads and writes
     #[arg(long)]
     pub ready: bool,
+
+    /// Print the answer as JSON
+    #[arg(long)]
+    pub json: bool,
 
     /// How to reach the node.
     #[command(flatten)]
@@ -337,6 +341,7 @@ pub(crate) struct Status {
 /// `pykv log`
 #[derive(Args, Debug)]
 #[command(
+    arg(bulk::also_json()),
     after_help = "Examples:\n  pykv log\n  pykv log --key greeting\n  pykv log --follow --dir /var/lib/pykv\n  \
         pykv log monday.pykv"
 )]

@@ -257,7 +257,7 @@ impl Client {
         let (at, mut response) = self.exchange(request)?;
         let body = self.body(&at, request, &mut response)?;
         serde_json::from_slice(&body)
-            .map_err(|_| nonsense(&at, request, "its answer is not the JSON that was asked for"))
+            .map_err(|_| nonsense(&at, request, "its answer is not the JSON of a node"))
     }
 
     fn send(&self, request: &Request<'_>) -> Result<Vec<u8>, Error> {

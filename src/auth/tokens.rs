@@ -218,11 +218,11 @@ pub(crate) enum Denied {
 impl fmt::Display for Denied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Denied::Missing => f.write_str("send `Authorization: Bearer` and a token"),
-            Denied::Scheme => f.write_str("the scheme is Bearer"),
-            Denied::Unknown => f.write_str("the token is not known here"),
+            Denied::Missing => f.write_str("a token is needed: send `Authorization: Bearer TOKEN`"),
+            Denied::Scheme => f.write_str("the scheme must be Bearer: send `Authorization: Bearer TOKEN`"),
+            Denied::Unknown => f.write_str("the node does not know this token"),
             Denied::Certificate => f.write_str(
-                "no name of the client's certificate stands in the file of tokens; send `Authorization: Bearer` and a token",
+                "the token file names nobody of the client's certificate; add a line for it, or send `Authorization: Bearer TOKEN`",
             ),
             Denied::Expired => f.write_str("the token has expired"),
             Denied::Scope { needed, held } => write!(

@@ -1,14 +1,25 @@
 //! The commands that take or give many keys at once: `batch`, `export`, `import` and `shell`.
 
 use super::connection::Connection;
-use clap::Args;
+use clap::{Arg, ArgAction, Args};
 use std::path::PathBuf;
+
+/// `--json`, for commands that print JSON lines with it and without: who types it is not refused.
+pub(super) fn also_json() -> Arg {
+    Arg::new("json")
+        .long("json")
+        .action(ArgAction::SetTrue)
+        .hide(true)
+}
 
 /// `pykv batch`
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  pykv batch operations.jsonl\n  \
+#[command(
+    arg(also_json()),
+    after_help = "Examples:\n  pykv batch operations.jsonl\n  \
         printf '%s\\n' '{\"op\":\"set\",\"key\":\"a\",\"value\":\"1\"}' \
-        '{\"op\":\"delete\",\"key\":\"b\"}' | pykv batch")]
+        '{\"op\":\"delete\",\"key\":\"b\"}' | pykv batch"
+)]
 pub(crate) struct Batch {
     /// The file of operations; - or nothing for standard input
     #[arg(default_value = "-", hide_default_value = true)]
@@ -22,6 +33,7 @@ pub(crate) struct Batch {
 /// `pykv export`
 #[derive(Args, Debug)]
 #[command(
+    arg(also_json()),
     after_help = "Examples:\n  pykv export all.jsonl\n  pykv export --prefix user: | gzip > users.jsonl.gz"
 )]
 pub(crate) struct Export {

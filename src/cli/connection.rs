@@ -41,11 +41,11 @@ pub(crate) struct Connection {
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
 
-    /// Whom it trusts.
-    #[command(flatten)]
-    pub tls: TlsClient,
-
     /// How long to wait for each answer
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, default_value = "60s")]
     pub timeout: Span,
+
+    /// Whom it trusts. Behind the others: the heading of its flags holds for all that follow.
+    #[command(flatten)]
+    pub tls: TlsClient,
 }

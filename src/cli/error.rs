@@ -7,7 +7,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::ffi::OsString;
 
 /// Words that other stores have for commands, and the command that is meant. clap looks at letters alone.
-const OTHER_NAMES: [(&str, &str); 27] = [
+const OTHER_NAMES: [(&str, &str); 32] = [
     ("delete", "del"),
     ("remove", "del"),
     ("unset", "del"),
@@ -34,13 +34,30 @@ const OTHER_NAMES: [(&str, &str); 27] = [
     ("health", "ping"),
     ("start", "serve"),
     ("server", "serve"),
+    ("run", "serve"),
+    ("snapshot", "backup"),
+    ("txn", "batch"),
+    ("replicaof", "replica"),
+    ("slaveof", "replica"),
     ("cli", "shell"),
 ];
 
 /// What other stores have and pykv has not, and what serves in its place.
-const NOT_HERE: [(&str, &str); 21] = [
+const NOT_HERE: [(&str, &str); 30] = [
     ("decr", "`pykv incr KEY -1` does that"),
     ("decrby", "`pykv incr KEY -N` does that"),
+    ("append", "`pykv batch` appends to values"),
+    ("version", "`pykv --version` prints it"),
+    ("stop", STOPS),
+    ("shutdown", STOPS),
+    ("restart", STOPS),
+    ("auth", SHOWS_TOKEN),
+    ("login", SHOWS_TOKEN),
+    ("config", "`pykv serve --print-config` prints the flags of a node"),
+    (
+        "select",
+        "a node has one set of keys; give those of a program a prefix",
+    ),
     ("monitor", "`pykv watch` prints changes"),
     ("subscribe", "`pykv watch` prints changes"),
     ("psubscribe", "`pykv watch` prints changes"),
@@ -63,18 +80,34 @@ const NOT_HERE: [(&str, &str); 21] = [
 ];
 
 const KEYS_AND_VALUES: &str = "pykv has keys and values only";
+const STOPS: &str = "Ctrl-C or SIGTERM stops a node";
+const SHOWS_TOKEN: &str = "PYKV_TOKEN holds a token, and --token-file names a file with one";
+const NAMES_NODE: &str = "`-s HOST:PORT` names the node";
+const LISTENS: &str = "`--listen IP:PORT` says where to listen";
 
-/// Arguments that other stores take, and the flag that is meant.
-const OTHER_ARGUMENTS: [(&str, &str); 9] = [
-    ("EX", "`--ttl 90s` makes a key expire"),
-    ("PX", "`--ttl 90s` makes a key expire"),
+/// Arguments that other stores take, in lower case, and the flag that is meant.
+const OTHER_ARGUMENTS: [(&str, &str); 13] = [
+    ("ex", "`--ttl 90s` makes a key expire"),
+    ("px", "`--ttl 90s` makes a key expire"),
     ("--ex", "`--ttl 90s` makes a key expire"),
     ("--px", "`--ttl 90s` makes a key expire"),
-    ("NX", "`--if-absent` stores only what is new"),
+    ("nx", "`--if-absent` stores only what is new"),
     ("--nx", "`--if-absent` stores only what is new"),
-    ("-p", "`-s HOST:PORT` names the node"),
-    ("--port", "`-s HOST:PORT` names the node"),
-    ("--host", "`-s HOST:PORT` names the node"),
+    ("--by", "the number follows the key, as in `pykv incr KEY 5`"),
+    ("-p", NAMES_NODE),
+    ("--port", NAMES_NODE),
+    ("--host", NAMES_NODE),
+    ("-a", SHOWS_TOKEN),
+    ("--token", SHOWS_TOKEN),
+    ("--password", SHOWS_TOKEN),
+];
+
+/// The same of the commands that run a node.
+const OTHER_ARGUMENTS_OF_NODES: [(&str, &str); 4] = [
+    ("-p", LISTENS),
+    ("--port", LISTENS),
+    ("--host", LISTENS),
+    ("--bind", LISTENS),
 ];
 
 /// Longest word that is repeated whole, in characters, and how much there is of a longer one.
@@ -108,20 +141,23 @@ pub(crate) fn usage_message(error: &clap::Error, args: &[OsString]) -> Option<St
     let text = text.strip_prefix("error: ").unwrap_or(&text);
     let mut blocks = text.split("\n\n");
     let mut message = one_line(blocks.next().unwrap_or_default());
-    for tip in blocks.flat_map(str::lines).map(str::trim) {
-        if let Some(tip) = tip.strip_prefix("tip: ")
-            && error.kind() != ErrorKind::InvalidSubcommand
-        {
-            message.extend(["; ", tip]);
+    if let Some(meant) = other_argument(error, args) {
+        message.extend(["; ", meant]);
+    } else if error.kind() != ErrorKind::InvalidSubcommand {
+        for tip in blocks.flat_map(str::lines).map(str::trim) {
+            match tip.strip_prefix("tip: ") {
+                // clap names a letter of the word, and this for words that can be nothing but a misspelt flag too.
+                Some(tip) if tip.starts_with("to pass '--") => {}
+                Some(tip) if tip.starts_with("to pass '") => {
+                    message.push_str("; put `--` before a word that begins with a dash and is no flag");
+                }
+                Some(tip) => message.extend(["; ", tip]),
+                None => {}
+            }
         }
     }
     if let Some(guess) = likely(error) {
         message.extend(["; ", &guess]);
-    }
-    if let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg)
-        && let Some((_, meant)) = OTHER_ARGUMENTS.iter().find(|(other, _)| other == argument)
-    {
-        message.extend(["; ", meant]);
     }
     for (_, context) in error.context() {
         if let ContextValue::String(word) = context
@@ -152,24 +188,53 @@ pub(crate) fn usage_message(error: &clap::Error, args: &[OsString]) -> Option<St
     Some(message)
 }
 
-/// What is said of a command that pykv has under another name, or not at all; none of any other word.
-fn other_command(name: &str) -> Option<String> {
-    let lower = name.to_ascii_lowercase();
+/// What serves in place of a command of another store.
+pub(crate) enum Elsewhere {
+    /// A command, perhaps with a flag.
+    Command(&'static str),
+    /// What says so.
+    Advice(&'static str),
+}
+
+/// What is meant by a command that other stores have.
+pub(crate) fn elsewhere(name: &str) -> Option<Elsewhere> {
     let find = |table: &[(&str, &'static str)]| {
-        let found = table.iter().find(|(other, _)| *other == lower);
+        let found = table.iter().find(|(other, _)| name.eq_ignore_ascii_case(other));
         found.map(|(_, meant)| *meant)
     };
-    if let Some(meant) = find(&OTHER_NAMES) {
-        let command = meant.split(' ').next().unwrap_or(meant);
-        return Some(format!(
-            "there is no command `{name}`: `pykv {meant}` does that; see `pykv help {command}`"
-        ));
+    let command = find(&OTHER_NAMES).map(Elsewhere::Command);
+    command.or_else(|| find(&NOT_HERE).map(Elsewhere::Advice))
+}
+
+/// The flag that is meant by an argument of another store.
+fn other_argument(error: &clap::Error, args: &[OsString]) -> Option<&'static str> {
+    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else {
+        return None;
+    };
+    let is_node = args
+        .get(1)
+        .is_some_and(|name| name == "serve" || name == "replica");
+    let of_nodes = OTHER_ARGUMENTS_OF_NODES.iter().filter(|_| is_node);
+    let mut all = of_nodes.chain(&OTHER_ARGUMENTS);
+    let found = all.find(|(other, _)| argument.eq_ignore_ascii_case(other));
+    found.map(|(_, meant)| *meant)
+}
+
+/// What is said of a command that pykv has under another name, or not at all; none of any other word.
+fn other_command(name: &str) -> Option<String> {
+    match elsewhere(name) {
+        Some(Elsewhere::Command(meant)) => {
+            let command = meant.split(' ').next().unwrap_or(meant);
+            return Some(format!(
+                "there is no command `{name}`: `pykv {meant}` does that; see `pykv help {command}`"
+            ));
+        }
+        Some(Elsewhere::Advice(advice)) => {
+            return Some(format!("there is no command `{name}`: {advice}; see `pykv help`"));
+        }
+        None => {}
     }
-    if let Some(instead) = find(&NOT_HERE) {
-        return Some(format!(
-            "there is no command `{name}`: {instead}; see `pykv help`"
-        ));
-    }
+    let lower = name.to_ascii_lowercase();
     let is_command = lower != name && super::command().find_subcommand(&lower).is_some();
     is_command.then(|| format!("commands are in lower case: `pykv {lower}`; see `pykv help {lower}`"))
 }
@@ -246,7 +311,7 @@ mod tests {
         for (args, said) in [
             (
                 &["list", "--limit", "-1"][..],
-                "it must be 1 or more; see `pykv help list`",
+                "it must be a whole number, 1 or more; see `pykv help list`",
             ),
             (&["list", "--limit", "0"], "invalid value '0' for '--limit <N>'"),
             (&["del", "k", "--if-version", "x"], "a version is a number"),
@@ -265,7 +330,10 @@ mod tests {
             ),
             (&["serve", "--fsync", "maybe"], "always, everysec, no"),
             (&["get", &long], &shown),
-            (&["get", "-k"], "'-- -k'"),
+            (
+                &["get", "-key"],
+                "put `--` before a word that begins with a dash and is no flag",
+            ),
             (&["get"], "<KEY>"),
             (&["add", "k", "v"], "`pykv set` does that"),
             (&["unlink", "k"], "`pykv del` does that"),
@@ -283,6 +351,12 @@ mod tests {
             (&["set", "k", "v", "EX", "10"], "`--ttl 90s` makes a key expire"),
             (&["set", "k", "v", "--nx"], "`--if-absent`"),
             (&["get", "k", "--port", "1"], "`-s HOST:PORT`"),
+            (&["serve", "--port", "1"], "`--listen IP:PORT`"),
+            (&["set", "k", "v", "--EX", "10"], "`--ttl 90s` makes a key expire"),
+            (&["get", "k", "--token", "secret"], "PYKV_TOKEN holds a token"),
+            (&["version"], "`pykv --version` prints it"),
+            (&["stop"], "Ctrl-C or SIGTERM stops a node"),
+            (&["run"], "`pykv serve` does that"),
             (&["help", "remove"], "`pykv del` does that"),
             (&["set", "k", "v", "--ttl", "1ns"], "at least 1ms"),
             (&["set", "k", "v", "--ttl", "0.5ms"], "at least 1ms"),

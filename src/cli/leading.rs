@@ -20,6 +20,7 @@ pub(crate) fn behind_the_command(args: Vec<OsString>) -> Vec<OsString> {
     let mut command = 1;
     while let Some(word) = args.get(command).and_then(|word| word.to_str()) {
         let (name, has_value) = match word.split_once('=') {
+            _ if word.starts_with("-s") && word != "-s" => ("-s", true),
             Some((name, _)) => (name, true),
             None => (word, false),
         };
@@ -51,6 +52,8 @@ mod tests {
                 "pykv get --server=a --timeout 5s k",
             ),
             ("pykv get --server a k", "pykv get --server a k"),
+            ("pykv -sa get k", "pykv get -sa k"),
+            ("pykv -s=a get k", "pykv get -s=a k"),
             ("pykv --help", "pykv --help"),
             ("pykv --server", "pykv --server"),
             ("pykv --server a", "pykv --server a"),

@@ -100,7 +100,7 @@ fn named_node(text: &str) -> Result<String, String> {
     let address = address.host_and_port();
     match text.trim_end_matches('/').ends_with(&address) {
         true => Ok(address),
-        false => Err("a node is named as HOST:PORT here, as `pykv status` shows it".to_owned()),
+        false => Err("it must be HOST:PORT, as `pykv status` shows it".to_owned()),
     }
 }
 

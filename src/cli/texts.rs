@@ -20,8 +20,9 @@ Exit status:
   1    the key was not found, or the node that forget names
   2    the command line, the key or the value is not valid
   3    the node cannot be reached, did not answer in time, or the connection broke
-  4    the key exists, does not exist, or has another version than you asked for; or
-       the node is the primary already
+  4    the key exists, does not exist, or has another version than you asked for; the file or
+       the store to write exists already; the node is the primary already, or in no cluster of
+       etcd; `pykv reapply` left keys alone
   5    not allowed: no token, a wrong one, or one that does not allow this
   6    the node, or a proxy before it, cannot do it now: its disk is full or
        failing, it is too busy, or it knows no primary

@@ -59,10 +59,8 @@ pub(crate) fn ttl(text: &str) -> Result<Span, String> {
 /// A prefix of keys, as it stands in a file of tokens.
 pub(super) fn prefix_of_token(text: &str) -> Result<String, &'static str> {
     match text {
-        "" => Err("it is empty; a token without prefixes opens all keys"),
-        text if text.contains(char::is_whitespace) => {
-            Err("a file of tokens has no prefixes with blanks in them")
-        }
+        "" => Err("it is empty; leave it out for a token that may use all keys"),
+        text if text.contains(char::is_whitespace) => Err("a prefix of a token cannot contain blanks"),
         text => Ok(text.to_owned()),
     }
 }
@@ -84,10 +82,10 @@ pub(super) fn expiry(text: &str) -> Result<SystemTime, &'static str> {
     };
     let moment = auth::moment(text).or_else(|| wall::now().checked_add(span()?));
     let moment =
-        moment.ok_or("must be a moment, as in 2030-01-01T00:00:00Z, or a time from now, as in 90d")?;
+        moment.ok_or("it must be a moment, as in 2030-01-01T00:00:00Z, or a time from now, as in 90d")?;
     match moment > wall::now() && moment < wall::last() {
         true => Ok(moment),
-        false => Err("that is not to come"),
+        false => Err("it must be in the future"),
     }
 }
 
@@ -97,7 +95,7 @@ pub(crate) fn by(text: &str) -> Result<i64, &'static str> {
 }
 
 pub(crate) fn limit(text: &str) -> Result<NonZeroU64, &'static str> {
-    text.parse().map_err(|_| "it must be 1 or more")
+    text.parse().map_err(|_| "it must be a whole number, 1 or more")
 }
 
 /// The mode of a file, in octal.

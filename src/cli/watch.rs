@@ -1,5 +1,6 @@
 //! The flags of `pykv watch`.
 
+use super::bulk::also_json;
 use super::connection::Connection;
 use super::values::{limit, offset};
 use clap::Args;
@@ -8,6 +9,7 @@ use std::num::NonZeroU64;
 /// `pykv watch`
 #[derive(Args, Debug)]
 #[command(
+    arg(also_json()),
     after_help = "Examples:\n  pykv watch\n  pykv watch user: | jq -r .key\n  pykv watch --no-values --after 0\n  \
         pykv watch --limit 1 job: >/dev/null && echo 'there is work'"
 )]

@@ -158,7 +158,7 @@ impl Client {
             let location = response.headers().get(header::LOCATION);
             let location = location.and_then(|to| to.to_str().ok());
             let Some((origin, path)) = location.and_then(|location| resolve(&at.url, location)) else {
-                return Err(nonsense(&at, request, "it sends the request on, to nowhere"));
+                return Err(nonsense(&at, request, "it redirects without an address"));
             };
             if origin != at.url {
                 at = Place {
@@ -168,7 +168,7 @@ impl Client {
             }
             url = format!("{}{path}", at.origin());
         }
-        let mut error = nonsense(&at, request, "the nodes send the request round in a circle");
+        let mut error = nonsense(&at, request, "the nodes redirect in a circle");
         if let Error::Nonsense { may_be_done, .. } = &mut error {
             *may_be_done = false;
         }
@@ -260,7 +260,7 @@ impl Client {
             }),
             None => parts.body(()).map(|request| agent.run(request)),
         };
-        let sent = sent.map_err(|_| nonsense(at, request, "it cannot be asked for such a thing"))?;
+        let sent = sent.map_err(|_| nonsense(at, request, "the request cannot be sent to it"))?;
         sent.map_err(|error| self.failed(at, request, error))
     }
 

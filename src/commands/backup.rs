@@ -28,13 +28,13 @@ pub(super) fn backup(args: &Backup) -> Result<(), Error> {
     whole.map_or(Ok(()), |whole| tell(&whole, args.json))
 }
 
-/// That what the node sent is no whole backup.
+/// That what the node sent is no complete backup.
 fn not_whole(error: wal::Error, file: &Path) -> Error {
     match error {
         wal::Error::IncompleteBackup {
             file_position, why, ..
         } => Error::Broken(format!(
-            "what the node sent is no whole backup, from byte {file_position} on: {why}; {} was not written: try again",
+            "what the node sent is no complete backup, from byte {file_position} on: {why}; {} was not written: try again",
             file.display()
         )),
         error => Error::Log(error),

@@ -62,7 +62,7 @@ fn read(
             }
             Ok(Some(_)) => {
                 return Err(Error::Usage(format!(
-                    "the operations have more bytes than the node takes as one batch: {bytes_max}"
+                    "the operations have more bytes than the node takes in one batch: {bytes_max}"
                 )));
             }
             Err(error) => return Err(broken(error)),

@@ -15,7 +15,7 @@ pub(super) fn run(args: &Check) -> Result<(), Error> {
             return print_json(answer.to_string().into_bytes());
         }
         return print(
-            format!("{entries} entries, as of offset {offset}, digest {digest}\nwhole\n").as_bytes(),
+            format!("{entries} entries, as of offset {offset}, digest {digest}\nintact\n").as_bytes(),
         );
     }
     let report = if args.repair {
@@ -71,7 +71,7 @@ fn json(report: &Report, repaired: bool) -> Value {
         })
     });
     json!({
-        "whole": report.is_whole(),
+        "intact": report.is_whole(),
         "repaired": repaired,
         "files": files.collect::<Vec<_>>(),
         "damage": damage.collect::<Vec<_>>(),
@@ -124,9 +124,9 @@ fn text(report: &Report, repaired: bool) -> String {
     line(&mut text, format_args!("digest {}", report.digest));
     let is_sound = report.damage.is_empty() && report.mismatches.is_empty() && report.missing.is_none();
     let end = match (is_sound, repaired) {
-        (true, _) => "whole",
+        (true, _) => "intact",
         (false, true) => "repaired",
-        (false, false) if report.is_whole() => "whole, with a torn tail",
+        (false, false) if report.is_whole() => "intact, with a torn tail",
         (false, false) => "damaged",
     };
     line(&mut text, format_args!("{end}"));
@@ -231,6 +231,6 @@ mod tests {
              a repair loses: a change of the key \"k\"\n\
              digest 0000000000000000\ndamaged\n"
         );
-        assert!(text(&report(true), false).ends_with("whole, with a torn tail\n"));
+        assert!(text(&report(true), false).ends_with("intact, with a torn tail\n"));
     }
 }

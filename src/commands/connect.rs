@@ -43,9 +43,12 @@ pub(super) fn token_of_file_or_environment(path: Option<&Path>) -> Result<Option
     }
     if let Some(text) = std::env::var_os(cli::ENV_TOKEN).filter(|text| !text.is_empty()) {
         let token = text.to_str().and_then(Token::new);
-        return token
-            .map(Some)
-            .ok_or_else(|| Error::Usage(format!("{} holds characters that no token has", cli::ENV_TOKEN)));
+        return token.map(Some).ok_or_else(|| {
+            Error::Usage(format!(
+                "{} contains characters that cannot be in a token",
+                cli::ENV_TOKEN
+            ))
+        });
     }
     match std::env::var_os(cli::ENV_TOKEN_FILE).filter(|path| !path.is_empty()) {
         Some(path) => token_of_file(Path::new(&path)).map(Some),
@@ -59,7 +62,7 @@ fn token_of_file(path: &Path) -> Result<Token, Error> {
 
 fn bad_token(path: &Path) -> Error {
     Error::Usage(format!(
-        "the token in {} has characters that no token has",
+        "the token in {} contains characters that cannot be in a token",
         path.display()
     ))
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 pub(super) fn run(args: &Del) -> Result<(), Error> {
     if args.if_version.is_some() && args.keys.len() > 1 {
         return Err(Error::Usage(
-            "--if-version is the version of one key; delete the others by commands of their own".to_owned(),
+            "--if-version is for one key; delete other keys by separate commands".to_owned(),
         ));
     }
     let prefix = prefix(args)?;
@@ -50,10 +50,10 @@ pub(super) fn run(args: &Del) -> Result<(), Error> {
 fn prefix(args: &Del) -> Result<Option<&str>, Error> {
     match (args.prefix.as_deref(), args.all) {
         (Some(""), false) if !args.dry_run => Err(Error::Usage(
-            "an empty --prefix is that of every key: if they are all to be deleted, say --all".to_owned(),
+            "an empty --prefix means every key: use --all to delete all keys".to_owned(),
         )),
         (Some(prefix), true) if !prefix.is_empty() => Err(Error::Usage(format!(
-            "--all deletes more than --prefix {prefix:?}: say one of them"
+            "--all and --prefix {prefix:?} cannot be combined"
         ))),
         (None, true) => Ok(Some("")),
         (prefix, _) => Ok(prefix),

@@ -28,7 +28,8 @@ pub(super) fn run(args: &cli::Reapply) -> Result<(), Error> {
     let is_asking = !args.yes && !args.dry_run;
     if is_asking && !io::stdin().is_terminal() {
         return Err(Error::Usage(
-            "there is no terminal to ask on: --yes sends everything, --dry-run shows what that is".to_owned(),
+            "there is no terminal to ask on: --yes sends everything, --dry-run prints what would be sent"
+                .to_owned(),
         ));
     }
     let client = connect(&args.connection)?;

@@ -99,7 +99,7 @@ pub(super) fn run(signals: &Signals, mut sources: Vec<Source<'_>>) {
     let mut hangups = &signals.hangups;
     let waits = hangups.set_read_timeout(Some(LOOK_EVERY));
     if let Err(error) = waits {
-        log::error!("files cannot be read anew: {error}");
+        log::error!("files cannot be read again: {error}");
         return;
     }
     loop {
@@ -107,13 +107,13 @@ pub(super) fn run(signals: &Signals, mut sources: Vec<Source<'_>>) {
         match hangups.read(&mut [0; 64]) {
             Ok(0) => return,
             Ok(_) => service::reload(|| {
-                log::info!("SIGHUP: reading files anew");
+                log::info!("SIGHUP: reading files again");
                 signals.reopen_access_log();
                 sources.iter_mut().for_each(Source::read);
             }),
             Err(error) if is_timeout(&error) => sources.iter_mut().for_each(Source::read_if_changed),
             Err(error) => {
-                log::error!("files are not read anew any more: {error}");
+                log::error!("files are not read again any more: {error}");
                 return;
             }
         }
@@ -136,7 +136,7 @@ pub(super) fn tokens<'a>(
     let paths = [Some(path), of_cluster].into_iter().flatten();
     let read = move || match read_tokens(path, of_cluster) {
         Ok((tokens, to_show)) => {
-            log::info!("read the tokens in {} anew: {tokens}", path.display());
+            log::info!("read the tokens in {} again: {tokens}", path.display());
             live.replace(tokens);
             if let (Some(shown), Some(to_show)) = (shown, to_show) {
                 shown.replace(to_show);
@@ -146,7 +146,7 @@ pub(super) fn tokens<'a>(
         Err(error) => {
             let error = error.to_string();
             if live.keep(error.clone()) {
-                log::error!("{error}; the tokens stay as they were");
+                log::error!("{error}; the former tokens stay valid");
             }
             false
         }
@@ -179,7 +179,7 @@ pub(super) fn trust<'a>(flags: &'a TlsClient, peers: &'a PeerTls) -> Option<Sour
         });
         match config {
             Ok(config) => {
-                log::info!("read anew whom among other nodes to trust, and what to show them");
+                log::info!("read the certificates for connections to other nodes again");
                 peers.replace(config);
                 said = None;
                 true

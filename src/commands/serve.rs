@@ -326,12 +326,10 @@ pub(super) fn warn_of_open_file(what: &str, path: &Path) {
 pub(super) fn warn_of_tokens(tokens: &Tokens) {
     let short = tokens.shorter_than(TOKEN_BYTES_MIN);
     if short > 0 {
-        warn!(
-            "{short} of the tokens have fewer than {TOKEN_BYTES_MIN} characters, and can be found by trying"
-        );
+        warn!("{short} of the tokens have fewer than {TOKEN_BYTES_MIN} characters, and can be guessed");
     }
     let expired = tokens.expired();
     if expired > 0 {
-        warn!("{expired} of the tokens have expired, and open nothing");
+        warn!("{expired} of the tokens have expired");
     }
 }

@@ -27,6 +27,9 @@ pub(super) fn run(args: &cli::Status) -> Result<(), Error> {
             print(b"\x1b[H\x1b[2J")?;
         }
         once(&client, false)?;
+        if !terminal::is_seen() {
+            print(b"\n")?;
+        }
         std::thread::sleep(every.0);
     }
 }
@@ -146,12 +149,7 @@ fn lines(status: &Status, stats: &Stats) -> Vec<(&'static str, String)> {
         ("data", status.dir.clone()),
         ("entries", format!("{}{entries_max}", stats.entries)),
         ("memory", format!("{}{bytes_max} for entries", size(stats.bytes))),
-        (
-            "process",
-            status
-                .resident_bytes
-                .map_or("memory not known".to_owned(), |bytes| size(bytes) + " resident"),
-        ),
+        ("process", resident(status)),
         (
             "reads",
             format!(
@@ -160,8 +158,6 @@ fn lines(status: &Status, stats: &Stats) -> Vec<(&'static str, String)> {
                 counted(stats.misses, "miss", "misses")
             ),
         ),
-        ("more memory", more_memory(stats)),
-        ("most read", most_read(stats)),
         (
             "writes",
             format!(
@@ -201,7 +197,11 @@ fn lines(status: &Status, stats: &Stats) -> Vec<(&'static str, String)> {
             ),
         ),
     ];
-    let lines = lines.into_iter().chain(clock(status));
+    let lines = lines
+        .into_iter()
+        .chain(more_memory(stats))
+        .chain(most_read(stats))
+        .chain(clock(status));
     let mut lines: Vec<_> = lines
         .chain(replication(&status.role, &status.replication))
         .collect();
@@ -210,6 +210,12 @@ fn lines(status: &Status, stats: &Stats) -> Vec<(&'static str, String)> {
         lines[0].1.push_str(", with trouble: see below");
     }
     lines
+}
+
+fn resident(status: &Status) -> String {
+    status
+        .resident_bytes
+        .map_or("memory not known".to_owned(), |bytes| size(bytes) + " resident")
 }
 
 /// A line of a status. Colours are for what wants to be seen first.
@@ -248,11 +254,9 @@ fn clock(status: &Status) -> Option<(&'static str, String)> {
     ))
 }
 
-/// What twice the entries would buy.
-fn more_memory(stats: &Stats) -> String {
-    let Some(curve) = &stats.miss_ratio_curve else {
-        return "not known yet: too little was read to say what it would buy".to_owned();
-    };
+/// What twice the entries would buy; `None` until enough keys were read to say so.
+fn more_memory(stats: &Stats) -> Option<(&'static str, String)> {
+    let curve = stats.miss_ratio_curve.as_ref()?;
     // The point next to a number of entries, which is near: there are many to each doubling.
     let at = |entries: u64| {
         let points = curve.points.iter();
@@ -261,19 +265,19 @@ fn more_memory(stats: &Stats) -> String {
             .map_or(0.0, |point| point.hit_ratio * 100.0)
     };
     let (today, twice) = (curve.entries, curve.entries.saturating_mul(2));
-    format!(
+    let text = format!(
         "{:.1} % hits at {today} entries, {:.1} % at {twice}",
         at(today),
         at(twice)
-    )
+    );
+    Some(("more memory", text))
 }
 
-/// The key that is read most.
-fn most_read(stats: &Stats) -> String {
-    match stats.hot_keys.first() {
-        Some(hot) => format!("{}, at least {}", hot.key, counted(hot.reads, "time", "times")),
-        None => "nothing yet".to_owned(),
-    }
+/// The key that is read most, once one was read.
+fn most_read(stats: &Stats) -> Option<(&'static str, String)> {
+    let hot = stats.hot_keys.first()?;
+    let text = format!("{}, at least {}", hot.key, counted(hot.reads, "time", "times"));
+    Some(("most read", text))
 }
 
 /// A node's place in its cluster, where it has one.

@@ -22,7 +22,7 @@ pub(super) enum No {
     Malformed(&'static str),
 }
 
-const NOT_JSON: No = No::Malformed("its answer is not the JSON that was asked for");
+const NOT_JSON: No = No::Malformed("its answer is not the JSON of etcd");
 const NO_HEADER: No = No::Malformed("its answer does not say which cluster it is of");
 
 /// A number as the gateway writes it: as a string, and as a number where it has 32 bits.

@@ -55,7 +55,9 @@ pub(crate) fn admit<'a>(
     }
     if !route.methods().contains(&head.method.as_str()) {
         let allowed = route.methods().join(", ");
-        return Err(Problem::new(problem::METHOD, format!("it takes {allowed}")).header("Allow", allowed));
+        return Err(
+            Problem::new(problem::METHOD, format!("the path takes {allowed}")).header("Allow", allowed)
+        );
     }
     let grant = match (&context.shared.tokens, route.scope(&head.method)) {
         (Some(tokens), Some(scope)) => match head.authorization {
@@ -92,7 +94,7 @@ pub(crate) fn admit<'a>(
     }
     if head.content_range.is_some() {
         // A part would take the place of the whole (RFC 9110, 14.5).
-        let why = "a value is sent whole, and not as a part of one";
+        let why = "send the complete value: a part of one (Content-Range) is refused";
         return Err(Problem::new(problem::MALFORMED, why).field("Content-Range"));
     }
     media::check_coding(head.content_encoding)?;
@@ -134,7 +136,7 @@ fn check_role(context: &Context<'_>, head: &Head<'_>, scope: Option<Scope>) -> R
     }
     if scope == Some(Scope::Write) {
         let Some(primary) = node.primary() else {
-            let why = "the node is a replica, and hears no primary now; `pykv status` says why";
+            let why = "the node is a replica without a primary; `pykv status` says why";
             return Err(Problem::new(problem::NO_PRIMARY, why).retry_after(1));
         };
         let path = utf8_percent_encode(head.path, NOT_OF_URI);

@@ -168,7 +168,7 @@ impl<'de> Visitor<'de> for Shape<'_> {
             let names = self.asked.names();
             let Some(&known) = names.iter().find(|known| **known == name) else {
                 let error = A::Error::custom(format_args!(
-                    "there is no field {name:?} here: it takes {}",
+                    "unknown field {name:?}: the body takes {}",
                     self.asked.words()
                 ));
                 *self.field = Some(name.into_owned().into());
@@ -205,9 +205,9 @@ fn check_patch(
     deadline: Option<Deadline>,
 ) -> Result<(), (&'static str, &'static str)> {
     match (entry.by, &entry.value) {
-        (Some(_), Some(_)) => Err(("append", "cannot stand beside `increment`")),
-        (None, _) if entry.initial.is_some() => Err(("initial", "stands beside `increment` alone")),
-        (_, None) if entry.encoding.is_some() => Err(("encoding", "stands beside `append` alone")),
+        (Some(_), Some(_)) => Err(("append", "cannot be combined with `increment`")),
+        (None, _) if entry.initial.is_some() => Err(("initial", "goes with `increment` only")),
+        (_, None) if entry.encoding.is_some() => Err(("encoding", "goes with `append` only")),
         (None, None) if deadline.is_none() => Err((
             "ttl",
             "is missing; `increment`, `append` or `expires_at_ms` may stand in its place",

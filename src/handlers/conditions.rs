@@ -164,7 +164,7 @@ fn read(name: &'static str, lines: &Lines<'_>, mut take: impl FnMut(Tag)) -> Res
                 break;
             }
             let Some((tag, after)) = split_tag(rest) else {
-                return Err(not_understood(name, "it is `*`, or versions in quotes"));
+                return Err(not_understood(name, "it must be `*`, or versions in quotes"));
             };
             take(tag);
             rest = match after.trim_ascii_start() {

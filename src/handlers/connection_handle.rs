@@ -88,7 +88,7 @@ impl fmt::Display for Aborted {
                 write!(f, "the client took no more of a stream: {}", system::words(error))
             }
             Aborted::Overloaded => {
-                f.write_str("a stream was cut: answers in flight take all the memory they may")
+                f.write_str("a stream was cut: answers in flight use all of --max-in-flight")
             }
             Aborted::Body(why) => write!(f, "a stream was cut: {why}"),
             Aborted::Unacknowledged(problem) => write!(f, "a stream was cut: {}", problem.detail()),
@@ -102,7 +102,7 @@ impl std::error::Error for Aborted {}
 pub(crate) fn overloaded() -> Problem {
     Problem::new(
         problem::OVERLOADED,
-        "requests and answers in flight take all the memory they may",
+        "requests and answers in flight use all of --max-in-flight",
     )
     .retry_after(1)
 }

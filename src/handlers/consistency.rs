@@ -145,7 +145,7 @@ fn sync(context: &Context<'_>, head: &Head<'_>) -> Result<AckRequirement, Proble
         let seconds: f64 = number(timeout, api::HEADER_SYNC_TIMEOUT)?;
         if !(0.0..=api::SYNC_TIMEOUT_SECONDS_MAX).contains(&seconds) {
             return Err(malformed(
-                "it is a number of seconds, from 0 to a minute",
+                "it must be a number of seconds from 0 to 60",
                 api::HEADER_SYNC_TIMEOUT,
             ));
         }
@@ -160,7 +160,7 @@ fn sync(context: &Context<'_>, head: &Head<'_>) -> Result<AckRequirement, Proble
 fn number<T: FromStr>(value: &[u8], field: &'static str) -> Result<T, Problem> {
     let text = std::str::from_utf8(value).ok().map(str::trim);
     text.and_then(|text| text.parse().ok())
-        .ok_or_else(|| malformed("it is not what can stand there", field))
+        .ok_or_else(|| malformed("the value of this field is not valid", field))
 }
 
 fn malformed(why: &'static str, field: &'static str) -> Problem {

@@ -6,7 +6,7 @@ use crate::http::response::{Reply, push_decimal};
 use crate::node::Deadline;
 use crate::session::Session;
 
-const TTL_RANGE: &str = "a time to live is a number of seconds, from 0.001 up to a hundred years";
+const TTL_RANGE: &str = "a time to live must be a number of seconds, from 0.001 up to a hundred years";
 
 /// A time to live in seconds.
 pub(crate) fn of_ttl(seconds: f64) -> Result<Deadline, &'static str> {
@@ -18,7 +18,7 @@ pub(crate) fn of_ms(deadline_ms: u64) -> Result<Deadline, &'static str> {
     if deadline_ms <= api::DEADLINE_MS_MAX {
         Ok(Deadline::At(deadline_ms))
     } else {
-        Err("a deadline is before the year 10000, in ms since 1970")
+        Err("a deadline must be before the year 10000, in ms since the Unix epoch")
     }
 }
 

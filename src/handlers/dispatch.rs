@@ -114,7 +114,7 @@ fn of_process<'a>(
         (Resource::Page, _) => return page::get(&admitted.route, head, scratch),
         (Resource::Status, _) => match context.engine {
             Engine::Embedded(node) => status::status(&context, node, session, head, scratch),
-            Engine::Redis(gateway) => engine_status::status(&context, gateway, head, scratch),
+            Engine::Redis(gateway) => engine_status::status(&context, gateway, session, head, scratch),
         },
         (Resource::Stats, _) => status::stats(&context, session, head, scratch),
         (Resource::Metrics, _) => metrics::get(&context, head, scratch),

@@ -99,7 +99,7 @@ impl<'de> EntryFields<'de> {
                 let encoding = match (&*json::text(map, name)?, self.values) {
                     ("base64", _) => Encoding::Base64,
                     ("json", Values::Pieces) => Encoding::Json,
-                    _ => return Err(A::Error::custom("`encoding` is base64 or json, or left out")),
+                    _ => return Err(A::Error::custom("`encoding` must be base64 or json, or left out")),
                 };
                 self.encoding.replace(encoding).is_some()
             }
@@ -133,7 +133,7 @@ impl<'de> EntryFields<'de> {
     /// and is the rest of a sentence that begins with it.
     pub(crate) fn deadline(&self) -> Result<Option<Deadline>, (&'static str, &'static str)> {
         match (self.ttl, self.expires_at) {
-            (Some(_), Some(_)) => Err(("expires_at_ms", "stands in place of `ttl`, not beside it")),
+            (Some(_), Some(_)) => Err(("expires_at_ms", "cannot be combined with `ttl`")),
             (ttl, expires_at) => Ok(ttl.or(expires_at)),
         }
     }

@@ -93,7 +93,7 @@ pub(crate) fn list<'a>(session: Session<'a>, head: &Head<'_>) -> Result<Answer<'
     let with_values = target::flag("values", values.as_deref())?;
     let with_details = target::flag("details", details.as_deref())?;
     if with_values && with_details {
-        let why = "an entry with its value has its details too";
+        let why = "cannot be combined with `values`, which include the details";
         return Err(Problem::new(problem::BAD_QUERY, why).field("details"));
     }
     let limit = list_limit(limit.as_deref())?;
@@ -121,6 +121,7 @@ pub(crate) fn list<'a>(session: Session<'a>, head: &Head<'_>) -> Result<Answer<'
             pattern: &pattern,
             pattern_head: glob.as_ref().map_or("", Glob::head),
             within: None,
+            is_by_name: false,
         };
         // An engine has the details of an entry beside its value.
         let reads_values = with_values || (with_details && !session.orders_keys());
@@ -155,7 +156,7 @@ fn by_name_alone(has_cursor: bool, with_values: bool, has_pattern: bool) -> Resu
     match given.into_iter().find(|(_, is_given)| *is_given) {
         None => Ok(()),
         Some((field, _)) => {
-            let why = "a listing in the order of names has no such parameter";
+            let why = "cannot be combined with `order`, `delimiter` or `after`";
             Err(Problem::new(problem::BAD_QUERY, why).field(field))
         }
     }
@@ -326,7 +327,7 @@ pub(crate) fn delete(
         return Err(Problem::new(problem::BAD_QUERY, detail).field("prefix"));
     };
     if !head.if_match.is_empty() || !head.if_none_match.is_empty() {
-        let detail = "many keys have many versions: a precondition has no meaning here";
+        let detail = "a precondition is for one key, not for a prefix";
         return Err(Problem::new(problem::BAD_PRECONDITION, detail));
     }
     if is_bare(head.query, "prefix") {

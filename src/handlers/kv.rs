@@ -189,7 +189,7 @@ pub(crate) fn put(
             deadline: deadline::of_query(ttl.as_deref())?,
         },
         Sent::Json if ttl.is_some() => {
-            let detail = "beside a body of JSON, the time to live stands in it";
+            let detail = "with a JSON body, put `ttl` into the body";
             return Err(Problem::new(problem::BAD_QUERY, detail).field("ttl"));
         }
         Sent::Json => body::value(body)?,
@@ -214,7 +214,17 @@ pub(crate) fn foresee(session: &Session<'_>, head: &Head<'_>, key: &str) -> Resu
         None if !is_upsert => Err(WriteError::Missing),
         version => precondition.check(version),
     };
-    foreseen.map_err(|error| Problem::of_write(error, precondition.wants_present()))
+    foreseen.map_err(|error| not_put(error, precondition))
+}
+
+/// Why a value is not put.
+fn not_put(error: WriteError, precondition: Precondition<'_>) -> Problem {
+    match error {
+        WriteError::Missing if !precondition.wants_present() => {
+            Problem::new(problem::NO_KEY, "key not found; `?upsert=true` adds it")
+        }
+        error => Problem::of_write(error, precondition.wants_present()),
+    }
 }
 
 /// What the query of a PUT says: how it is meant, and until when the value is kept.
@@ -261,7 +271,7 @@ pub(crate) fn write(
     let written = session
         .put(key, &payload.value, payload.deadline, mode, precondition)
         .map_err(Problem::of_refused)?
-        .map_err(|error| Problem::of_write(error, precondition.wants_present()))?;
+        .map_err(|error| not_put(error, precondition))?;
     Ok(written_reply(session, key, written, scratch))
 }
 

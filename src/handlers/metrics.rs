@@ -33,7 +33,7 @@ pub(crate) fn get(context: &Context<'_>, head: &Head<'_>, scratch: &mut Scratch)
         tls(&mut families, certificates);
     }
     if let Some(tokens) = &context.shared.tokens {
-        let help = "How often the file of tokens was read anew.";
+        let help = "Reloads of the token file.";
         reloads(&mut families, "token_reloads_total", help, tokens.reloads());
     }
     match context.engine {
@@ -57,7 +57,7 @@ fn tls(families: &mut Families, certificates: &Certificates) {
         certificates.expires() as f64,
     );
     let counts = certificates.reloads();
-    let help = "How often the files of certificates were read anew.";
+    let help = "Reloads of the certificate files.";
     reloads(families, "tls_reloads_total", help, (counts.done, counts.failed));
 }
 

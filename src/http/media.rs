@@ -55,12 +55,11 @@ pub(crate) fn check_coding(content_encoding: Option<&[u8]>) -> Result<(), Proble
     match content_encoding {
         None => Ok(()),
         Some(coding) if coding.eq_ignore_ascii_case(b"identity") => Ok(()),
-        Some(_) => Err(Problem::new(
-            problem::MEDIA_TYPE,
-            "a body is taken as it is, without a content coding",
-        )
-        .field("Content-Encoding")
-        .header("Accept-Encoding", "identity")),
+        Some(_) => Err(
+            Problem::new(problem::MEDIA_TYPE, "send the body without a content coding")
+                .field("Content-Encoding")
+                .header("Accept-Encoding", "identity"),
+        ),
     }
 }
 

@@ -54,7 +54,8 @@ impl Hosts {
     pub(crate) fn check_name(&self, head: &Head<'_>) -> Result<(), Problem> {
         match &head.host {
             Some(host) if self.is_checked && !self.is_own(host) => {
-                let detail = "the host is no name of this node; `pykv serve --host-name` adds one";
+                let detail =
+                    "the node does not know itself by this host name; `pykv serve --host-name` adds one";
                 Err(Problem::new(problem::MISDIRECTED, detail).field("Host"))
             }
             _ => Ok(()),
@@ -67,7 +68,7 @@ impl Hosts {
             if matches!(site, b"same-origin" | b"none") {
                 return Ok(());
             }
-            let detail = "the browser says that a page of another site asks for this";
+            let detail = "the browser says that the request comes from a page of another site";
             return Err(Problem::new(problem::CROSS_SITE, detail).field("Sec-Fetch-Site"));
         }
         match head.origin {

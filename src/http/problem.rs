@@ -29,10 +29,10 @@ macro_rules! kinds {
 }
 
 kinds! {
-    NOT_PRIMARY 307 "not-primary" "Writes are taken by the primary";
+    NOT_PRIMARY 307 "not-primary" "The primary takes writes";
     MALFORMED 400 "malformed-request" "The request is malformed";
-    NOT_TLS 400 "not-tls" "TLS is spoken here";
-    BAD_KEY 400 "bad-key" "Not a key";
+    NOT_TLS 400 "not-tls" "This port speaks TLS";
+    BAD_KEY 400 "bad-key" "The key is not valid";
     BAD_QUERY 400 "bad-query" "The query is not understood";
     BAD_JSON 400 "bad-json" "The body is not JSON";
     CROSS_SLOT 400 "cross-slot" "The keys are in different slots";
@@ -42,22 +42,22 @@ kinds! {
     CROSS_SITE 403 "cross-site" "Pages of other sites may not do this";
     NO_KEY 404 "no-such-key" "The key does not exist";
     NO_NODE 404 "no-such-node" "The node is not known";
-    NO_PATH 404 "no-such-path" "Nothing is at this path";
+    NO_PATH 404 "no-such-path" "There is nothing at this path";
     METHOD 405 "method-not-allowed" "The path does not take this method";
-    NOT_ACCEPTABLE 406 "not-acceptable" "No acceptable form of the value";
+    NOT_ACCEPTABLE 406 "not-acceptable" "The answer has no form that is acceptable";
     TIMEOUT 408 "request-timeout" "The request took too long";
     EXISTS 409 "key-exists" "The key exists";
-    FOREIGN_VALUE 409 "foreign-value" "The key holds what pykv did not write";
+    FOREIGN_VALUE 409 "foreign-value" "The value was not written by pykv";
     OVERFLOW 409 "overflow" "The number would be too large";
     IS_PRIMARY 409 "is-primary" "The node is the primary";
-    NOT_ELECTED 409 "not-elected" "Etcd decides nothing here";
+    NOT_ELECTED 409 "not-elected" "The node was started without etcd";
     NOT_ABLE 409 "not-able" "No node can take over";
     ELECTED 409 "elected" "Etcd decides who is primary";
-    STALE_CURSOR 410 "stale-cursor" "The cursor is of an earlier run";
-    OFFSET_GONE 410 "offset-gone" "The log no longer goes back that far";
+    STALE_CURSOR 410 "stale-cursor" "The cursor is from before a restart";
+    OFFSET_GONE 410 "offset-gone" "The log does not have this offset";
     LENGTH 411 "length-required" "The body's length is needed";
     PRECONDITION 412 "precondition-failed" "The precondition does not hold";
-    TOO_LARGE 413 "too-large" "Too large";
+    TOO_LARGE 413 "too-large" "The body is too large";
     TARGET_TOO_LONG 414 "target-too-long" "The request line is too long";
     MEDIA_TYPE 415 "media-type" "The body's media type is not understood";
     EXPECTATION 417 "expectation" "The expectation cannot be met";
@@ -70,21 +70,21 @@ kinds! {
     UNKNOWN_METHOD 501 "unknown-method" "The method is not known";
     TRANSFER_CODING 501 "transfer-coding" "The transfer coding is not known";
     NOT_OF_ENGINE 501 "not-of-engine" "A gateway to another engine does not have this";
-    OVERLOADED 503 "overloaded" "The node has too much in hand";
+    OVERLOADED 503 "overloaded" "The node is busy";
     NO_WRITES 503 "writes-refused" "The node takes no writes now";
-    UNKNOWN_OUTCOME 503 "outcome-unknown" "Whether the change is kept is not known";
+    UNKNOWN_OUTCOME 503 "outcome-unknown" "The change may or may not survive";
     NOT_COMPACTED 503 "not-compacted" "The log could not be compacted";
     HELD 503 "held" "The node holds its writers";
     NO_PRIMARY 503 "no-primary" "No primary is known";
-    BEHIND 503 "behind" "The node is not that far";
+    BEHIND 503 "behind" "The node is behind";
     NOT_REPLICATED 503 "not-replicated" "Too few replicas have the change";
     NOT_READY 503 "not-ready" "The node is not ready";
-    ENGINE_UNAVAILABLE 503 "engine-unavailable" "The engine cannot do it now";
-    ENGINE_REFUSED 503 "engine-refused" "The engine refuses it";
-    HTTP_VERSION 505 "http-version" "The HTTP version is not spoken";
+    ENGINE_UNAVAILABLE 503 "engine-unavailable" "The engine is not available";
+    ENGINE_REFUSED 503 "engine-refused" "The engine refuses the request";
+    HTTP_VERSION 505 "http-version" "The HTTP version is not supported";
     DISK_FULL 507 "disk-full" "The disk is full";
     ENGINE_FULL 507 "engine-full" "The engine's memory is full";
-    UNKNOWN_OUTCOME_DISK_FULL 507 "outcome-unknown" "Whether the change is kept is not known";
+    UNKNOWN_OUTCOME_DISK_FULL 507 "outcome-unknown" "The change may or may not survive";
 }
 
 /// A member of a problem beside those that all have.

@@ -194,7 +194,7 @@ impl<'a> Head<'a> {
         let bad_host = |detail| Err(Problem::new(problem::MALFORMED, detail).field("Host"));
         match host.map(Authority::parse) {
             None if self.is_http10 => {}
-            None => return bad_host("HTTP/1.1 asks for a Host"),
+            None => return bad_host("HTTP/1.1 needs a Host field"),
             Some(None) => return bad_host("it is a name or an address, and a port where there is one"),
             // An absolute target says itself whom it is for (RFC 9112, 3.2.2).
             Some(host) => self.host = self.host.or(host),
@@ -373,7 +373,7 @@ fn malformed(error: httparse::Error, bytes: &[u8], limits: &Limits) -> Problem {
             .limit(limit as u64);
         }
         httparse::Error::Version => {
-            return Problem::new(problem::HTTP_VERSION, "HTTP/1.1 and HTTP/1.0 are spoken here");
+            return Problem::new(problem::HTTP_VERSION, "the node speaks HTTP/1.1 and HTTP/1.0");
         }
         httparse::Error::HeaderName => "a header field's name is not a token",
         httparse::Error::HeaderValue => "a header field's value has a byte that it must not",

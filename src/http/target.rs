@@ -26,7 +26,7 @@ pub(crate) fn decode<'a>(text: &'a str, kind: &'static Kind) -> Result<Cow<'a, s
     }
     percent_decode_str(text)
         .decode_utf8()
-        .map_err(|_| Problem::new(kind, "what the escapes stand for is not UTF-8"))
+        .map_err(|_| Problem::new(kind, "it is not UTF-8 once its percent-encoding is decoded"))
 }
 
 /// Parameters that may stand without a `=`; see [`flag`].
@@ -50,10 +50,11 @@ pub(crate) fn parameters<'a, const N: usize>(
         let (name, value) = cut(pair, b'=');
         let name = decode_parameter(name)?;
         let Some(index) = names.iter().position(|known| *known == name) else {
-            return Err(
-                Problem::new(problem::BAD_QUERY, format!("there is no parameter {name:?} here"))
-                    .field(name.into_owned()),
-            );
+            return Err(Problem::new(
+                problem::BAD_QUERY,
+                format!("there is no parameter {name:?} on this path"),
+            )
+            .field(name.into_owned()));
         };
         let Some(value) = value.or(FLAGS.contains(&names[index]).then_some("")) else {
             let why = "the parameter has no value; one that is empty is written with a `=`";

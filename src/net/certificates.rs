@@ -116,7 +116,7 @@ impl Certificates {
         *self.current.write().expect("nothing under this lock panics") = Arc::new(read);
         self.done.fetch_add(1, Relaxed);
         *self.warned.lock().expect("nothing under this lock panics") = None;
-        log::info!("the TLS certificates are read anew");
+        log::info!("read the TLS certificates again");
         self.warn_of_end();
         Ok(())
     }

@@ -156,9 +156,9 @@ impl fmt::Display for WriteError {
                 version: Some(version),
             } => write!(f, "the key is in version {version}"),
             WriteError::Precondition { version: None } => f.write_str("the key does not exist"),
-            WriteError::NotANumber => f.write_str(
-                "the value is not a whole number: digits, perhaps with a minus before them, and nothing else",
-            ),
+            WriteError::NotANumber => {
+                f.write_str("the value is not a whole number: it must be digits only, perhaps after a minus")
+            }
             WriteError::Overflow => f.write_str("the number would not fit into 64 bits"),
             WriteError::Past => f.write_str("the deadline has passed already"),
             WriteError::TooLarge { bytes_max } => write!(f, "the limit is {bytes_max} bytes"),

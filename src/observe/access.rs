@@ -178,7 +178,7 @@ impl Writer {
                 Ok(out) => {
                     self.out = out;
                     self.failures.end();
-                    log::info!("opened the access log {} anew", self.path.display());
+                    log::info!("reopened the access log {}", self.path.display());
                 }
                 Err(error) => self.fail("open", &error),
             }

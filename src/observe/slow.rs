@@ -53,7 +53,7 @@ impl Slow {
         let ms = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1000.0);
         let more = match left_out {
             0 => String::new(),
-            more => format!("; {more} more were as slow and not told of"),
+            more => format!("; {more} more were as slow, and are left out"),
         };
         let line = if seen.line.is_empty() {
             "a request that was not read"

@@ -1,6 +1,7 @@
 // Keys in and out as JSON lines, the form of `pykv export` and `pykv import`.
 
 import { getJson, sendJson, withQuery } from "./api.js";
+import { sendEach } from "./batch.js";
 import { bytesOf } from "./bytes.js";
 import { readOnly, status } from "./state.js";
 import { dialog, el, save, toast } from "./ui.js";
@@ -46,7 +47,7 @@ export async function exportKeys(list, question, keys = null) {
     if (keys) {
       for (let at = 0; at < keys.length; at += BATCH_KEYS) {
         const operations = keys.slice(at, at + BATCH_KEYS).map((key) => ({ op: "get", key }));
-        const { results } = await (await sendJson("POST", "batch", { operations }, { signal: shown.signal })).json();
+        const results = await sendEach(operations, { signal: shown.signal });
         results.forEach((result, index) => result.status === 200 && add({ key: operations[index].key, ...result }));
         shown.at(at / keys.length, plural(lines.length, "key"));
       }
@@ -146,7 +147,7 @@ export async function importFile(file) {
     shown.end();
   }
   const report = el("div", { id: "import-report" }, el("p", {}, `Imported ${plural(done, "key")}.`), stopped ? el("p", { class: "wrong" }, stopped) : null,
-    wrong.length ? el("p", {}, `${plural(wrong.length, "line")} left out:`) : null, el("ul", {}, wrong.slice(0, WRONG_SHOWN).map((text) => el("li", {}, text))),
+    wrong.length ? el("p", {}, `${plural(wrong.length, "line")} skipped:`) : null, el("ul", {}, wrong.slice(0, WRONG_SHOWN).map((text) => el("li", {}, text))),
     wrong.length > WRONG_SHOWN ? el("p", { class: "note" }, `And ${count(wrong.length - WRONG_SHOWN)} more.`) : null);
   await dialog("Import", report, [{ label: "Close", value: "yes", kind: "primary" }]);
 }

@@ -174,7 +174,7 @@ impl Service for Connections<'_, '_> {
     }
 
     fn refusal(&self) -> Vec<u8> {
-        let why = "there are as many connections as there may be";
+        let why = "the node has --max-connections connections already";
         Problem::new(problem::OVERLOADED, why)
             .retry_after(1)
             .into_last_answer()

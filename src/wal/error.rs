@@ -224,7 +224,7 @@ impl fmt::Display for Error {
                 why,
             } => write!(
                 f,
-                "{} is no whole backup, from byte {file_position} on: {why}; use another one",
+                "{} is no complete backup, from byte {file_position} on: {why}; use another one",
                 path.display()
             ),
             Error::Exists { dir } => write!(

@@ -50,7 +50,7 @@ impl fmt::Display for FeedError {
                 f,
                 "the log has nothing there; it has a hole from offset {start} to offset {next_offset}"
             ),
-            FeedError::Ahead { written } => write!(f, "the log is not that far; it ends at offset {written}"),
+            FeedError::Ahead { written } => write!(f, "the log ends at offset {written}, before this offset"),
             FeedError::NotABoundary { offset } => write!(
                 f,
                 "no record begins at offset {offset}: name the version of a change that was seen, or 0"

@@ -51,7 +51,7 @@ impl Leader {
     pub(super) fn rescue_overdue(&self) {
         let overdue = self.lock().take_if(|led| Instant::now() >= led.deadline);
         if let Some(led) = overdue {
-            log::warn!("the disk has not finished a write to the log in time; its client was told so");
+            log::warn!("the disk has not finished a write to the log in time; the client got an error");
             led.rescue.rescue(&Refusal::TimedOut { waited: led.wait_max });
         }
     }

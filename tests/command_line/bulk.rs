@@ -165,7 +165,7 @@ fn lines_at_fault_are_named_and_the_others_go_in() {
         assert!(line.contains(said), "{line}");
     }
     assert!(import.stderr.contains("imported 2"), "{import:?}");
-    assert!(import.stderr.contains("left out: 7"), "{import:?}");
+    assert!(import.stderr.contains("lines skipped: 7"), "{import:?}");
     assert_eq!((value(&node, "a"), value(&node, "e")), ("1".into(), "5".into()));
     assert_eq!(entries(&node), 2);
     // However many there are, a few are named.

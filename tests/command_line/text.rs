@@ -256,7 +256,7 @@ fn the_api_says_what_is_wrong_with_a_body_in_plain_words() {
             "POST",
             "/batch",
             r#"{"operations":[{"op":"put","key":"k"}]}"#,
-            "`op` is get, set, increment, append or delete",
+            "`op` must be get, set, increment, append or delete",
         ),
         (
             "POST",

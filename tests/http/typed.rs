@@ -182,64 +182,121 @@ fn completions_know_the_commands() {
     }
 }
 
-/// What a shell completes of `pykv get u`, of `pykv -s NODE del u` and of a node that is not there.
-#[test]
-fn shells_complete_keys() {
-    let node = node_with(&[("user:1", "v"), ("user:a%20b", "v"), ("other", "v")]);
-    let at = node.address().to_string();
-    let home = tempfile::tempdir().unwrap();
-    let script_of = |shell: &str| {
-        let path = home.path().join(shell);
+/// A node with keys, and a folder with the script of a shell.
+struct Completing {
+    node: Server,
+    home: tempfile::TempDir,
+}
+
+impl Completing {
+    fn new(shell: &str) -> Completing {
+        let node = node_with(&[
+            ("user:1", "v"),
+            ("user:a%20b", "v"),
+            ("other", "value of other"),
+            ("item%2F7", "v"),
+        ]);
+        let home = tempfile::tempdir().unwrap();
         let (script, _) = run(pykv(&["completions", shell]));
-        std::fs::write(&path, script).unwrap();
-        path
-    };
-    // The shell is to find the binary that is tested.
-    let binary = std::path::Path::new(env!("CARGO_BIN_EXE_pykv"));
-    let path = format!(
-        "{}:{}",
-        binary.parent().unwrap().display(),
-        std::env::var("PATH").unwrap()
-    );
-    let said = |shell: &str, program: &str| {
-        let output = std::process::Command::new(shell)
-            .args(["-c", program])
+        std::fs::write(home.path().join("script"), script).unwrap();
+        Completing { node, home }
+    }
+
+    /// What a program of the shell prints, `SCRIPT` and `NODE` being replaced; none where the shell is not installed.
+    fn said(&self, shell: &[&str], program: &str) -> Option<String> {
+        // The shell is to find the binary that is tested.
+        let binary = std::path::Path::new(env!("CARGO_BIN_EXE_pykv"));
+        let path = format!(
+            "{}:{}",
+            binary.parent().unwrap().display(),
+            std::env::var("PATH").unwrap()
+        );
+        let script = self.home.path().join("script");
+        let at = self.node.address().to_string();
+        let program = program
+            .replace("SCRIPT", script.to_str().unwrap())
+            .replace("NODE", &at);
+        let output = std::process::Command::new(shell[0])
+            .args(&shell[1..])
+            .arg(program)
             .env("PATH", &path)
             .env("PYKV_SERVER", &at)
-            .env("HOME", home.path())
+            .env("HOME", self.home.path())
             .output()
             .ok()?;
-        assert!(output.stderr.is_empty(), "{shell}: {output:?}");
+        assert!(output.status.success(), "{shell:?}: {output:?}");
+        assert!(output.stderr.is_empty(), "{shell:?}: {output:?}");
         Some(String::from_utf8(output.stdout).unwrap())
-    };
-    let bash = format!(
-        r#"source {}
-        of() {{
-            COMP_LINE=$1 COMP_POINT=${{#1}} COMP_WORDS=($1) COMP_CWORD=0 COMPREPLY=()
-            _pykv_with_keys pykv "${{COMP_WORDS[-1]}}" "${{COMP_WORDS[-2]}}"
-            printf '%s|' "${{COMPREPLY[@]}}"
-            echo
-        }}
-        of 'pykv get user:'; of 'pykv -s {at} del o'; of 'pykv -s 127.0.0.1:1 get o'; of 'pykv set user:1 u'"#,
-        script_of("bash").display()
-    );
-    let bash = said("bash", &bash).expect("bash is there");
-    let lines: Vec<&str> = bash.lines().collect();
-    // The shell has the part up to the colon on its line already.
-    assert!(matches!(lines[0], r"1|a\ b|" | r"a\ b|1|"), "{bash}");
-    assert_eq!(lines[1..3], ["other|", "|"], "{bash}");
-    assert!(!lines[3].contains("user"), "a value is no key: {bash}");
-    let fish = format!(
-        "source {}; complete -C 'pykv get user:1'; complete -C 'pykv -s {at} del oth'",
-        script_of("fish").display()
-    );
-    match said("fish", &fish) {
-        Some(fish) => assert_eq!(fish, "user:1\nother\n"),
-        None => crate::common::skip("shells_complete_keys", "fish is not there"),
     }
-    let check = format!("zsh -n {}", script_of("zsh").display());
-    if said("zsh", &check).is_none() {
-        crate::common::skip("shells_complete_keys", "zsh is not there");
+}
+
+#[test]
+fn bash_completes_keys() {
+    let bash = Completing::new("bash");
+    let program = r#"source SCRIPT
+        while IFS= read -r line; do
+            COMP_LINE=$line COMP_POINT=${#line} COMP_WORDS=($line) COMP_CWORD=0 COMPREPLY=()
+            _pykv_with_keys pykv "${COMP_WORDS[-1]}" "${COMP_WORDS[-2]}"
+            printf '%s\n' "${COMPREPLY[@]}" | sort | tr '\n' '|'
+            echo
+        done <<'END'
+pykv get user:
+pykv -s NODE del o
+pykv -s 127.0.0.1:1 get o
+pykv set user:1 u
+pykv list us
+pykv watch 
+pykv list us x
+pykv export --prefix us
+pykv set --ttl 90 o
+pykv --timeout 5s get --timeout 5s o
+pykv get --server 
+END"#;
+    let printed = bash.said(&["bash", "-c"], program).expect("bash is there");
+    // The shell has the part up to the colon on its line already.
+    let expected = [
+        "1|a\\ b|",
+        "other|",
+        "|",
+        "|",
+        "user:|",
+        "item/|other|user:|",
+        "|",
+        "user:|",
+        "other|",
+        "other|",
+        "|",
+    ];
+    assert_eq!(printed.lines().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn fish_completes_keys() {
+    let fish = Completing::new("fish");
+    let program = "source SCRIPT
+        for line in 'pykv get user:1' 'pykv -s NODE del oth' 'pykv list us' 'pykv watch ' 'pykv export --prefix us'
+            complete -C $line
+        end";
+    match fish.said(&["fish", "-c"], program) {
+        Some(printed) => assert_eq!(printed, "user:1\nother\nuser:\nitem/\nother\nuser:\nuser:\n"),
+        None => crate::common::skip("fish_completes_keys", "fish is not installed"),
+    }
+}
+
+/// Types lines with a Tab at their end into a zsh on a terminal, and waits for what the completed lines print.
+#[test]
+fn zsh_completes_keys() {
+    let zsh = Completing::new("zsh");
+    let program = "zmodload zsh/zpty && zpty typed zsh -f -i
+        zpty -w typed \"PS1='re'ady; autoload -Uz compinit; compinit -u -D; source SCRIPT\"
+        zpty -r typed printed '*ready*'
+        zpty -w typed $'pykv get oth\\t' && zpty -r typed printed '*value of other*'
+        zpty -w typed $'pykv -s NODE --timeout 5s exists oth\\t --json' && zpty -r typed printed '*\"exist\":1*'
+        zpty -w typed $'pykv -s NODE list us\\t' && zpty -r typed printed '*user:a b*'
+        zpty -w typed $'pykv export --prefix it\\t' && zpty -r typed printed '*\"item/7\"*'
+        zpty -d typed";
+    if zsh.said(&["timeout", "60", "zsh", "-f", "-c"], program).is_none() {
+        crate::common::skip("zsh_completes_keys", "zsh is not installed");
     }
 }
 
@@ -266,7 +323,7 @@ fn what_is_done_to_many_is_said_as_json() {
     let (printed, status) = run(pykv(&["check", "--json"]).dir(&dir));
     let said: serde_json::Value = serde_json::from_str(&printed).unwrap();
     assert_eq!(
-        (status, &said["whole"], &said["files"][0]["records"]),
+        (status, &said["intact"], &said["files"][0]["records"]),
         (0, &true.into(), &2.into())
     );
     let (printed, _) = run(pykv(&["check", "--json", file]));

@@ -44,7 +44,7 @@ fn a_restored_store_is_the_one_that_was_backed_up() {
     assert!(said.contains(&node.offset().to_string()), "{said}");
     let checked = String::from_utf8(pykv(&["check"]).arg(&file).succeed()).unwrap();
     assert!(
-        checked.starts_with(&said) && checked.ends_with("whole\n"),
+        checked.starts_with(&said) && checked.ends_with("intact\n"),
         "{checked}"
     );
     let logged = String::from_utf8(pykv(&["log"]).arg(&file).succeed()).unwrap();

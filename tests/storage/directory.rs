@@ -271,7 +271,7 @@ fn an_empty_last_segment_is_a_torn_tail() {
         let bare = node.dir().join(format!("log-{end:020}.pykv"));
         fs::write(&bare, bytes).unwrap();
         let checked = String::from_utf8(pykv(&["check"]).dir(node.dir()).succeed()).unwrap();
-        assert!(checked.ends_with("whole, with a torn tail\n"), "{checked}");
+        assert!(checked.ends_with("intact, with a torn tail\n"), "{checked}");
         node.start_again();
         assert!(node.stderr().contains("has no header and no record"));
         expect_written(&node, 0, 10);

@@ -86,7 +86,7 @@ impl<'de> Visitor<'de> for Shape {
                 "encoding" => {
                     let name = json::text(&mut map, "encoding")?;
                     let encoding = Encoding::of_name(&name)
-                        .ok_or_else(|| A::Error::custom("`encoding` is base64, or left out"))?;
+                        .ok_or_else(|| A::Error::custom("`encoding` must be base64, or left out"))?;
                     entry.encoding.replace(encoding).is_some()
                 }
                 "ttl" => entry.ttl.replace(json::number(&mut map, "ttl")?).is_some(),
@@ -100,7 +100,7 @@ impl<'de> Visitor<'de> for Shape {
                 }
                 _ => {
                     return Err(A::Error::custom(format_args!(
-                        "there is no field `{name}` in an entry"
+                        "unknown field `{name}` in an entry"
                     )));
                 }
             };

@@ -70,7 +70,7 @@ pub(super) fn run(args: &Import) -> Result<(), Error> {
         let doing = "the import broke off; run it again".to_owned();
         return Err(Error::Client { doing, source });
     }
-    let left_out = format!("lines that were left out: {}", faults.count);
+    let left_out = format!("lines skipped: {}", faults.count);
     match (faults.count, faults.forbidden) {
         (0, _) => Ok(()),
         (_, Some(source)) => Err(Error::Client {

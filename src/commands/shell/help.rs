@@ -66,7 +66,7 @@ pub(super) static TOPICS: [Topic; 17] = [
         "DELPREFIX",
         "PREFIX [DRYRUN] [ALL]",
         true,
-        "delete all keys that begin alike",
+        "delete all keys with a prefix",
         "Prints how many there were. DRYRUN: counts them, and deletes nothing. DELPREFIX '' ALL deletes every key.",
     ),
     topic(
@@ -98,14 +98,8 @@ pub(super) static TOPICS: [Topic; 17] = [
         "give a key a deadline",
         "TIME is counted from now on: 500ms, 90s, 5m, 30days.",
     ),
-    topic(
-        "PERSIST",
-        "KEY",
-        true,
-        "remove a key's deadline, so that it stays",
-        "",
-    ),
-    topic("PING", "", false, "print PONG where the node answers", ""),
+    topic("PERSIST", "KEY", true, "remove a key's deadline", ""),
+    topic("PING", "", false, "print PONG if the node answers", ""),
     topic("STATUS", "", false, "print how the node is", ""),
     topic("STATS", "", false, "print what the node has counted, as JSON", ""),
     topic(

@@ -5,7 +5,7 @@
 
 use super::super::Error;
 use super::help;
-use crate::cli;
+use crate::cli::{self, Elsewhere};
 use crate::client::Condition;
 use crate::commands::quotes::in_quotes;
 use crate::escape;
@@ -43,6 +43,19 @@ pub(super) enum Command {
     Exit,
 }
 
+/// There is no such command here; perhaps one of another name does that.
+fn unknown(name: &str) -> Error {
+    let instead = match cli::elsewhere(name) {
+        Some(Elsewhere::Command(meant)) => match help::find(meant) {
+            Some(topic) => format!(": {} does that", topic.name),
+            None => format!(": `pykv {meant}` does that"),
+        },
+        Some(Elsewhere::Advice(advice)) => format!(": {advice}"),
+        None => "; HELP alone lists them".to_owned(),
+    };
+    Error::Usage(format!("there is no command {name:?}{instead}"))
+}
+
 /// The command of a line; none where there is nothing on it.
 pub(super) fn command(line: &[u8]) -> Result<Option<Command>, Error> {
     let mut words = Words {
@@ -53,8 +66,7 @@ pub(super) fn command(line: &[u8]) -> Result<Option<Command>, Error> {
         return Ok(None);
     };
     let name = String::from_utf8_lossy(&name).into_owned();
-    let topic = help::find(&name)
-        .ok_or_else(|| Error::Usage(format!("there is no command {name:?}; HELP lists them")))?;
+    let topic = help::find(&name).ok_or_else(|| unknown(&name))?;
     words.topic = Some(topic);
     let command = words.command(topic.name)?;
     if words.rest.len() > 0 {
@@ -94,9 +106,7 @@ impl Words {
             "STATS" => Command::Stats,
             "HELP" => Command::Help(match self.option()? {
                 None => None,
-                Some(name) => Some(help::find(&name).ok_or_else(|| {
-                    Error::Usage(format!("there is no command {name:?}; HELP alone lists them"))
-                })?),
+                Some(name) => Some(help::find(&name).ok_or_else(|| unknown(&name))?),
             }),
             _ => Command::Exit,
         })
@@ -114,12 +124,11 @@ impl Words {
         }
         if prefix.is_empty() && !all && !dry_run {
             return Err(Error::Usage(
-                "an empty prefix is that of every key: if they are all to be deleted, say DELPREFIX '' ALL"
-                    .to_owned(),
+                "an empty prefix means every key: use DELPREFIX '' ALL to delete all keys".to_owned(),
             ));
         }
         if all && !prefix.is_empty() {
-            return Err(Error::Usage("ALL stands behind an empty prefix alone".to_owned()));
+            return Err(Error::Usage("ALL goes with an empty prefix only".to_owned()));
         }
         Ok(Command::DelPrefix { prefix, dry_run })
     }

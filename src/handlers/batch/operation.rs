@@ -110,7 +110,11 @@ impl<'de> Fields<'de> {
                     "increment" => Op::Increment,
                     "append" => Op::Append,
                     "delete" => Op::Delete,
-                    _ => return Err(A::Error::custom("`op` is get, set, increment, append or delete")),
+                    _ => {
+                        return Err(A::Error::custom(
+                            "`op` must be get, set, increment, append or delete",
+                        ));
+                    }
                 };
                 self.op.replace(op).is_some()
             }
@@ -130,7 +134,7 @@ impl<'de> Fields<'de> {
         let key = self.entry.key.take().ok_or(missing("key"))?;
         let precondition = match (self.if_version, self.if_absent) {
             (Some(_), Some(true)) => {
-                return Err(("if_absent", Cow::Borrowed("cannot stand beside `if_version`")));
+                return Err(("if_absent", Cow::Borrowed("cannot be combined with `if_version`")));
             }
             (Some(version), _) => Precondition::Version(version),
             (None, Some(true)) => Precondition::Absent,

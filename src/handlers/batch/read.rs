@@ -106,7 +106,7 @@ impl<'de> Visitor<'de> for Batch<'_> {
         while let Some(Name(name)) = map.next_key()? {
             if name != "operations" {
                 let error = A::Error::custom(format_args!(
-                    "there is no field {name:?} here: it takes `operations`"
+                    "unknown field {name:?}: the body takes `operations`"
                 ));
                 self.place.field = Some(name.into_owned().into());
                 return Err(error);
@@ -218,7 +218,7 @@ impl<'de> Visitor<'de> for One<'_> {
         let mut fields = Fields::new(self.values);
         while let Some(Name(name)) = map.next_key()? {
             let Some(known) = FIELDS.into_iter().find(|known| *known == name) else {
-                let error = A::Error::custom(format_args!("there is no field {name:?} in an operation"));
+                let error = A::Error::custom(format_args!("unknown field {name:?} in an operation"));
                 self.place.field = Some(name.into_owned().into());
                 return Err(error);
             };

@@ -21,9 +21,9 @@ pub(crate) fn problem_of(error: PollError, role: Role) -> Problem {
             Problem::new(problem::OFFSET_GONE, why).oldest(oldest)
         }
         PollError::Behind => not_now("this node is a replica, and not that far itself"),
-        PollError::NoPrimary => not_now("this node is a replica that hears no primary"),
+        PollError::NoPrimary => not_now("this node is a replica without a primary"),
         PollError::Syncing => not_now("this node is taking over the state of another"),
-        PollError::TooMany => not_now("there are as many followers as there may be"),
+        PollError::TooMany => not_now("the node has as many followers as it can have"),
         PollError::Diverged { .. } => not_now("the histories part"),
         PollError::Log(error) => problem_of_feed(error, role),
     }

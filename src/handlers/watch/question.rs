@@ -146,7 +146,7 @@ pub(crate) fn place(text: &str, field: &'static str) -> Result<Place, Problem> {
 fn offset(text: &str, field: &'static str) -> Result<u64, Problem> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|_| digits).ok_or_else(|| {
-        let why = "the offset is a number, as `next` and `version` of a change are";
+        let why = "the offset must be a number: `next` of an answer, or `version` of a change";
         Problem::new(problem::BAD_QUERY, why).field(field)
     })
 }
@@ -179,7 +179,7 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, Problem> {
         .ok_or_else(|| {
             Problem::new(
                 problem::BAD_QUERY,
-                format!("it is a number of seconds from 0 to {max}"),
+                format!("it must be a number of seconds from 0 to {max}"),
             )
             .field("wait")
             .limit(max)
