@@ -340,7 +340,7 @@ fn levels_of_a_large_store_are_the_same_while_its_order_is_made_and_after() {
             let query = format!("delimiter=:&limit=1000&prefix={prefix}");
             assert_eq!(levels(&mut client, &query), level(prefix), "{prefix}");
         }
-        let (_, keys) = levels(&mut client, "order=name&limit=10000&prefix=m:");
+        let (_, keys) = levels(&mut client, "order=name&limit=1000&prefix=m:");
         let named: Vec<&String> = expected.iter().filter(|key| key.starts_with("m:")).collect();
         assert!(keys.iter().eq(named), "{} keys", keys.len());
         rounds += 1;
