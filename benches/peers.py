@@ -20,6 +20,9 @@ from pathlib import Path
 
 START_SECONDS_MAX = 120.0
 
+# Of a cluster of redis.
+SLOTS = 16384
+
 # The command of each peer, and the package of Debian it comes in.
 PACKAGES = {
     "wrk": "wrk",
@@ -141,7 +144,18 @@ def directory() -> Iterator[Path]:
 def pykv(binary: Path, data: Path, *options: str, follows: int | None = None) -> Iterator[Peer]:
     """pykv, which chooses its port by itself and says on stdout when it is ready; perhaps a replica of a port's."""
     role = ["serve"] if follows is None else ["replica", "--from", f"127.0.0.1:{follows}"]
-    command = [str(binary), *role, "--listen", "127.0.0.1:0", "--dir", str(data), *options]
+    with _pykv([str(binary), *role, "--listen", "127.0.0.1:0", "--dir", str(data), *options], data) as peer:
+        yield peer
+
+
+def gateway(binary: Path, where: Path, *ports: int) -> contextlib.AbstractContextManager[Peer]:
+    """pykv before a redis, or before a cluster of some."""
+    engine = "redis://" + ",".join(f"127.0.0.1:{port}" for port in ports)
+    return _pykv([str(binary), "serve", "--listen", "127.0.0.1:0", "--engine", engine], where / "gateway")
+
+
+@contextlib.contextmanager
+def _pykv(command: list[str], data: Path) -> Iterator[Peer]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYKV_")}
     log = data.parent / "pykv.stderr"
     with log.open("ab") as err:
@@ -175,27 +189,66 @@ def redis(where: Path, *options: str) -> contextlib.AbstractContextManager[Peer]
     return started("redis", command, port, where, redis_ready)
 
 
+def redis_call(port: int, *words: str) -> str:
+    """The first line of what redis answers to a command."""
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+        request = f"*{len(words)}\r\n" + "".join(f"${len(word)}\r\n{word}\r\n" for word in words)
+        client.sendall(request.encode())
+        return client.makefile("rb").readline().decode().strip()
+
+
+@contextlib.contextmanager
+def redis_cluster(where: Path, masters: int) -> Iterator[list[Peer]]:
+    """Some masters that share the slots, without replicas."""
+    with contextlib.ExitStack() as stack:
+        nodes = []
+        for number in range(masters):
+            home = where / str(number)
+            home.mkdir()
+            bus = str(free_port())
+            options = ("--appendonly", "no", "--cluster-enabled", "yes", "--cluster-port", bus)
+            nodes.append((stack.enter_context(redis(home, *options)), bus))
+        for number, (node, _) in enumerate(nodes):
+            first, last = SLOTS * number // masters, SLOTS * (number + 1) // masters - 1
+            redis_call(node.port, "CLUSTER", "ADDSLOTSRANGE", str(first), str(last))
+        for node, bus in nodes[1:]:
+            redis_call(nodes[0][0].port, "CLUSTER", "MEET", "127.0.0.1", str(node.port), bus)
+        deadline = time.monotonic() + START_SECONDS_MAX
+        # A node that knows all slots takes a key of any: its own, or with word of where it is.
+        while not all(redis_call(node.port, "GET", key)[:5] in ("$-1", "-MOVE") for node, _ in nodes for key in "abcdef"):
+            if time.monotonic() > deadline:
+                raise PeerError("the cluster does not come up")
+            time.sleep(0.05)
+        yield [node for node, _ in nodes]
+
+
 @contextlib.contextmanager
 def webdis(where: Path, *redis_options: str) -> Iterator[Peer]:
-    """webdis before a redis of its own: one thread a processor, its log at errors only."""
-    with redis(where, *redis_options) as store:
-        port = free_port()
-        config = where / "webdis.json"
-        settings = {
-            "redis_host": "127.0.0.1",
-            "redis_port": store.port,
-            "http_host": "127.0.0.1",
-            "http_port": port,
-            "threads": os.cpu_count() or 1,
-            "daemonize": False,
-            "database": 0,
-            "verbosity": 0,
-            "logfile": str(where / "webdis.log"),
-        }
-        config.write_text(json.dumps(settings))
-        with started("webdis", ["webdis", str(config)], port, where) as peer:
-            peer.store = store
-            yield peer
+    """webdis before a redis of its own."""
+    with redis(where, *redis_options) as store, webdis_before(store, where) as peer:
+        yield peer
+
+
+@contextlib.contextmanager
+def webdis_before(store: Peer, where: Path, database: int = 0) -> Iterator[Peer]:
+    """webdis: one thread a processor, its log at errors only."""
+    port = free_port()
+    config = where / "webdis.json"
+    settings = {
+        "redis_host": "127.0.0.1",
+        "redis_port": store.port,
+        "http_host": "127.0.0.1",
+        "http_port": port,
+        "threads": os.cpu_count() or 1,
+        "daemonize": False,
+        "database": database,
+        "verbosity": 0,
+        "logfile": str(where / "webdis.log"),
+    }
+    config.write_text(json.dumps(settings))
+    with started("webdis", ["webdis", str(config)], port, where) as peer:
+        peer.store = store
+        yield peer
 
 
 def nginx(

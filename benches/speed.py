@@ -38,7 +38,7 @@ def get(setup: Setup) -> Iterator[Section]:
         targets = _get_targets(setup, stack)
         for title, connections, depth, ratios in GETS:
             section = Section(title, "requests/s")
-            medians = _compare(setup, section, {name: targets[name] for name in ("pykv", *ratios)}, connections, depth)
+            medians = compare(setup, section, {name: targets[name] for name in ("pykv", *ratios)}, connections, depth)
             for name, bound in ratios.items():
                 section.ratio(f"pykv / {name}", medians["pykv"], medians[name], bound)
             yield section
@@ -50,13 +50,13 @@ def put(setup: Setup) -> Iterator[Section]:
         with contextlib.ExitStack() as stack:
             targets = _put_targets(setup, stack, policy)
             section = Section(title, "requests/s")
-            medians = _compare(setup, section, targets, 64, 1)
+            medians = compare(setup, section, targets, 64, 1)
             for name, bound in ratios.items():
                 section.ratio(f"pykv / {name}", medians[f"pykv {policy}"], medians[name], bound)
             yield section
 
 
-def _compare(
+def compare(
     setup: Setup, section: Section, targets: dict[str, wrk.Target], connections: int, depth: int
 ) -> dict[str, float]:
     """Runs all, one after the other, as often as there are rounds, and returns each one's median."""

@@ -34,7 +34,7 @@ pub(crate) use bulk::{Batch, Export, Import, Shell};
 pub(crate) use choices::{CompletionShell, LogLevel};
 pub(crate) use cluster::Cluster;
 pub(crate) use compact::Compact;
-pub(crate) use config::{configured, printed};
+pub(crate) use config::{check_gateway, configured, printed};
 pub(crate) use connection::{Connection, DIR_DEFAULT, ENV_DIR, ENV_TOKEN, ENV_TOKEN_FILE};
 pub(crate) use data::{Del, Exists, Expire, Get, Incr, List, Persist, Set, Ttl};
 pub(crate) use election::{Failover, Pause, ShowCluster, Switchover};

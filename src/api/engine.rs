@@ -1,6 +1,6 @@
 //! The JSON that says how a gateway and its engine are: `GET /status` of a gateway.
 
-use super::{Status, StatusLimits, TlsStatus, TokensStatus};
+use super::{Access, Status, StatusLimits, TlsStatus, TokensStatus};
 use serde::{Deserialize, Serialize};
 
 /// The role of a process whose entries another engine holds.
@@ -27,6 +27,9 @@ pub(crate) struct GatewayStatus {
     /// The tokens that clients must show; absent where the gateway asks for none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<TokensStatus>,
+    /// What the token of this request may do; absent where the gateway asks for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<Access>,
     /// The bounds of what requests may bring.
     pub limits: StatusLimits,
     /// How it is with TLS, where the gateway speaks it.

@@ -21,6 +21,19 @@ const NODES: [&str; 2] = ["serve", "replica"];
 /// Flags that are about the configuration itself.
 const OF_CONFIG: [&str; 3] = ["config", "print-config", "help"];
 
+/// Flags about entries that a node holds itself, beside those of its log.
+const OF_STORE: [&str; 6] = [
+    "dir",
+    "new_store",
+    "max_capacity",
+    "max_memory",
+    "advertise",
+    "cluster_token_file",
+];
+
+/// The flags of the log stand under it.
+const LOG_HEADING: &str = "Log";
+
 /// Names the file.
 const ENV_CONFIG: &str = "PYKV_CONFIG";
 
@@ -157,6 +170,34 @@ fn value_of(args: &[OsString], flag: &str) -> Option<OsString> {
         }
     }
     None
+}
+
+/// Refuses the first flag that a gateway was given and that is about entries of its own. What the environment says may be
+/// meant for other nodes, and does not count.
+pub(crate) fn check_gateway(matches: &ArgMatches, command: &Command) -> Result<(), String> {
+    let Some(("serve", matches)) = matches.subcommand() else {
+        return Ok(());
+    };
+    let is_given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+    if matches.value_source("engine").is_none() {
+        return Ok(());
+    }
+    let mut flags = command
+        .find_subcommand("serve")
+        .into_iter()
+        .flat_map(Command::get_arguments);
+    let refused = flags.find(|arg| {
+        let is_of_node =
+            arg.get_help_heading() == Some(LOG_HEADING) || OF_STORE.contains(&arg.get_id().as_str());
+        is_of_node && is_given(arg.get_id().as_str())
+    });
+    match refused.and_then(Arg::get_long) {
+        None => Ok(()),
+        Some(flag) => Err(format!(
+            "--{flag} is for a node that holds its entries itself, and a gateway holds none; leave out one of --{flag} and \
+             --engine"
+        )),
+    }
 }
 
 /// What `--print-config` prints, where it was given: each flag with its value and where that is from. The text is a file

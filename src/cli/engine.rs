@@ -17,7 +17,7 @@ pub(crate) const ENV_ENGINE_PASSWORD: &str = "PYKV_ENGINE_PASSWORD";
 pub(crate) struct EngineFlags {
     /// Serve what a Redis or Valkey holds, such as redis://10.0.0.1:6379,10.0.0.2:6379; rediss:// for TLS
     ///
-    /// The process is then a gateway, and holds no entries: the flags of store, log and cluster do not count, except for
+    /// The process is then a gateway, and holds no entries: it refuses the flags of store, log and cluster, except for
     /// --max-value and --sync-replicas. Any of the servers are named, of a cluster or a single one; the others are
     /// learnt from them. Run as many gateways as you like.
     #[arg(long, value_name = "URL", env = "PYKV_ENGINE")]

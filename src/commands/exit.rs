@@ -31,6 +31,12 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
     {
         return finish(super::print(text.as_bytes()));
     }
+    if let Ok(matches) = &matches
+        && let Err(why) = cli::check_gateway(matches, &command)
+    {
+        say(&format!("pykv: {why}"));
+        return ExitCode::from(2);
+    }
     let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => match cli::usage_message(&error, args) {

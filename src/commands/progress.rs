@@ -34,10 +34,13 @@ impl Progress {
         }
     }
 
-    /// Shows how far it is, if that was not done just now.
-    pub(super) fn show(&mut self, position: u64, keys: u64) {
-        if self.bar.is_hidden() || self.shown.elapsed() < INTERVAL {
-            return;
+    /// Shows how far it is, if that was not done just now; `false` where no bar is shown.
+    pub(super) fn show(&mut self, position: u64, keys: u64) -> bool {
+        if self.bar.is_hidden() {
+            return false;
+        }
+        if self.shown.elapsed() < INTERVAL {
+            return true;
         }
         self.shown = Instant::now();
         let rate = rate(keys, self.begun.elapsed());
@@ -45,6 +48,7 @@ impl Progress {
             .set_message(format!("{} keys, {rate} a second", HumanCount(keys)));
         self.bar.set_position(position);
         self.bar.tick();
+        true
     }
 
     /// Shows a text in place of the bar's own; `false` where no bar is shown.

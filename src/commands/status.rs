@@ -149,12 +149,7 @@ fn lines(status: &Status, stats: &Stats) -> Vec<(&'static str, String)> {
         ("data", status.dir.clone()),
         ("entries", format!("{}{entries_max}", stats.entries)),
         ("memory", format!("{}{bytes_max} for entries", size(stats.bytes))),
-        (
-            "process",
-            status
-                .resident_bytes
-                .map_or("memory not known".to_owned(), |bytes| size(bytes) + " resident"),
-        ),
+        ("process", resident(status)),
         (
             "reads",
             format!(
@@ -215,6 +210,12 @@ fn lines(status: &Status, stats: &Stats) -> Vec<(&'static str, String)> {
         lines[0].1.push_str(", with trouble: see below");
     }
     lines
+}
+
+fn resident(status: &Status) -> String {
+    status
+        .resident_bytes
+        .map_or("memory not known".to_owned(), |bytes| size(bytes) + " resident")
 }
 
 /// A line of a status. Colours are for what wants to be seen first.

@@ -2,7 +2,7 @@
 //! nanoseconds in the program, ticks in the model.
 
 use super::question::Ask;
-use super::registers::Leader;
+use super::registers::{Leader, Standby};
 use super::request::Request;
 
 /// How a node takes part.
@@ -37,15 +37,17 @@ pub struct Remembered {
     pub log: Option<String>,
     /// The highest number of a term that etcd has shown.
     pub term: u64,
+    /// The last primary that etcd named.
+    pub leader: Option<Leader>,
 }
 
-/// A node that writes wait for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Standby {
-    /// How others reach it.
-    pub node: String,
-    /// Which run of it: what another process has does not count.
-    pub process: String,
+impl Standby {
+    pub(super) fn of(follower: &Follower) -> Standby {
+        Standby {
+            node: follower.node.clone(),
+            process: follower.process.clone(),
+        }
+    }
 }
 
 /// What follows a primary.
@@ -88,6 +90,8 @@ pub struct Facts {
     pub followers: Vec<Follower>,
     /// What it kept of etcd.
     pub remembered: Option<Remembered>,
+    /// The runs of this directory that etcd may know, the latest last. A copy of it has those of before.
+    pub runs: Vec<String>,
 }
 
 impl Facts {
@@ -120,6 +124,8 @@ pub enum Step {
     Warn(String),
     /// To keep this over a restart.
     Remember(Remembered),
+    /// To keep over a restart that these are the runs of this directory.
+    KeepRuns(Vec<String>),
     /// To do nothing before this moment, unless something happens.
     Wait(u64),
     /// Nothing, ever again.

@@ -5,7 +5,7 @@
 
 use super::facts::{Facts, Step};
 use super::membership::members_of;
-use super::registers::{self, SteppedDown, Sync};
+use super::registers::{self, Standby, SteppedDown, Sync};
 use super::request::Request;
 use super::state::{Handover, Machine, Pending, Stage};
 
@@ -85,7 +85,7 @@ impl Machine {
                     format!("it is {bytes} bytes behind")
                 }
                 Some(follower) => {
-                    let is_standby = leading.standbys.named().contains(node);
+                    let is_standby = leading.standbys.names(node);
                     able.push((is_standby, follower.offset, node.clone()));
                     continue;
                 }
@@ -131,7 +131,13 @@ impl Machine {
             };
             let term = leading.term;
             let mut standbys = leading.standbys.named().to_vec();
-            standbys.extend(to.clone().filter(|to| !standbys.contains(to)));
+            let heir = followers
+                .iter()
+                .find(|follower| to.as_ref() == Some(&follower.node));
+            if let Some(heir) = heir {
+                standbys.retain(|standby| standby.node != heir.node);
+                standbys.push(Standby::of(heir));
+            }
             let standbys = (self.config.standbys > 0).then_some(standbys);
             self.step_down(String::new());
             self.stage = Stage::Releasing { term, to, standbys };
@@ -167,10 +173,7 @@ impl Machine {
             .delete(registers::FAILSAFE);
         if standbys.is_some() {
             // It has all of the log, whether it was waited for or not.
-            let sync = Sync {
-                leader: self.config.node.clone(),
-                standbys: standbys.clone(),
-            };
+            let sync = Sync::of(self.own(), standbys.as_deref());
             txn = txn.put(registers::SYNC, registers::text(&sync));
         }
         let lease = self.lease.as_ref().map(|lease| lease.id);

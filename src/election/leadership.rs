@@ -83,10 +83,17 @@ impl Leadership {
             }
             _ => {}
         }
-        self.standbys.see(view.sync.as_ref());
-        if let (Some(known), Some(seen)) = (&mut self.failsafe, &view.failsafe) {
-            known.revision = seen.revision;
-            known.value = seen.value.nodes.clone().unwrap_or_default();
+        self.standbys
+            .see(view.sync.as_ref(), view.revision(registers::SYNC));
+        let revision = view.revision(registers::FAILSAFE);
+        if let Some(known) = &mut self.failsafe
+            && known.revision != revision
+        {
+            // Whoever it may have named is asked until it is written again.
+            self.failsafe_in_doubt.append(&mut known.value);
+            known.revision = revision;
+            let seen = view.failsafe.as_ref().and_then(|seen| seen.value.nodes.clone());
+            known.value = seen.unwrap_or_default();
         }
         false
     }

@@ -47,7 +47,7 @@ impl Machine {
         if self.is_stopping {
             return self.leave();
         }
-        if let Some(step) = self.keep(now) {
+        if let Some(step) = self.keep(now, facts) {
             return step;
         }
         if let Some(step) = self.remember(facts) {
@@ -55,7 +55,7 @@ impl Machine {
         }
         let wait = Step::Wait(self.due());
         let Some(view) = &self.view else {
-            return wait;
+            return self.follow_last(now, facts).unwrap_or(wait);
         };
         match view.leader.clone() {
             // What is left of an attempt to take over.
@@ -80,8 +80,33 @@ impl Machine {
         }
     }
 
+    /// Whom to follow while etcd has not answered since the start: the last primary that is known. Nothing is taken over
+    /// before etcd answers.
+    fn follow_last(&mut self, now: u64, facts: &Facts) -> Option<Step> {
+        let failure = self.failure.as_ref()?;
+        let remembered = facts.remembered.as_ref();
+        let remembered = remembered.filter(|known| known.log.as_ref() == Some(&facts.log));
+        let confirmed = self.promised.as_ref().filter(|(_, until)| now < *until);
+        let known = confirmed.map(|(leader, _)| leader).into_iter();
+        let known = known.chain(&self.followed);
+        let known = known.chain(remembered.and_then(|known| known.leader.as_ref()));
+        let last = known
+            .filter(|leader| leader.node != self.config.node && leader.term >= facts.number())
+            .max_by_key(|leader| leader.term)?
+            .clone();
+        if self.followed.as_ref() == Some(&last) {
+            return None;
+        }
+        self.warning = Some(format!(
+            "{failure}; this node follows {}, the last primary that it knows of, and takes nothing over",
+            last.node
+        ));
+        self.followed = Some(last.clone());
+        Some(Step::Follow(last))
+    }
+
     /// What keeps the lease and the view of etcd fresh.
-    pub(super) fn keep(&mut self, now: u64) -> Option<Step> {
+    pub(super) fn keep(&mut self, now: u64, facts: &Facts) -> Option<Step> {
         if now < self.retry_at {
             return None;
         }
@@ -96,7 +121,7 @@ impl Machine {
             return Some(self.ask(Pending::Read, Request::Read));
         }
         if !self.is_registered()
-            && let Some(step) = self.register(now)
+            && let Some(step) = self.register(now, facts)
         {
             return Some(step);
         }
@@ -112,16 +137,22 @@ impl Machine {
     /// etcd accepts this one only once it has the log of this one's primary.
     pub(super) fn remember(&self, facts: &Facts) -> Option<Step> {
         let view = self.view.as_ref()?;
+        let before = facts.remembered.as_ref();
+        let last = before.filter(|before| before.etcd == view.etcd);
         let now = Remembered {
             etcd: view.etcd,
             log: view.log.clone(),
             term: view.term_number(),
+            leader: view
+                .leader
+                .clone()
+                .or_else(|| last.and_then(|before| before.leader.clone())),
         };
         let is_due = match &facts.remembered {
             None => true,
             Some(before) if *before == now => false,
             Some(before) if before.etcd == now.etcd && before.log.is_none() => true,
-            Some(before) if before.etcd == now.etcd && before.log == now.log && before.term < now.term => {
+            Some(before) if before.etcd == now.etcd && before.log == now.log && before.term <= now.term => {
                 true
             }
             Some(before) => {
@@ -260,7 +291,7 @@ impl Machine {
             },
             Pending::Sync(standbys) => {
                 if let Stage::Leading(leading) = &mut self.stage {
-                    leading.standbys.in_doubt(standbys.as_deref());
+                    leading.standbys.in_doubt(standbys);
                 }
             }
             Pending::Pause if failure.kind == FailureKind::Unknown => {

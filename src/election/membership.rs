@@ -4,7 +4,11 @@
 //! its own address who answers there. If it is this one, the key is what a former run has left, and is replaced. If it
 //! is another one, two processes were given one `--advertise`: this one stays out until the other one is gone.
 //!
+//! Before a process is a member, its name is in its directory. So a directory knows all its runs that the cluster has
+//! seen, and a copy of it lacks those that came after the copy: such a copy is not what `sync` names.
+//!
 //! # What must hold
+//! - No process is registered whose name its directory does not have.
 //! - A process that finds another one at its address does not begin to follow, and takes nothing over.
 //! - What such a process has counts for nothing: the primary looks only at followers that etcd names.
 
@@ -15,6 +19,10 @@ use super::registers::{self, Member};
 use super::request::{Compare, Request, Txn};
 use super::state::{Machine, Pending, Stage};
 use super::view::View;
+
+/// How many runs of its directory a node remembers. `sync` names the last one that it has seen, or one that it was or is
+/// registered under since.
+const RUNS_MAX: usize = 8;
 
 /// Nodes that are gone and shown all the same.
 const GONE_MAX: usize = 16;
@@ -27,12 +35,20 @@ impl Machine {
     }
 
     /// Puts this node's key into etcd, where it may. Comes after a read.
-    pub(super) fn register(&mut self, now: u64) -> Option<Step> {
+    pub(super) fn register(&mut self, now: u64, facts: &Facts) -> Option<Step> {
+        if !facts.runs.contains(&self.config.process) {
+            if now < self.keep_runs_at {
+                return None;
+            }
+            // Where the disk takes nothing it is tried again.
+            self.keep_runs_at = now + self.ttl() / 12;
+            return Some(Step::KeepRuns(self.runs(facts)));
+        }
         let (view, lease) = (self.view.as_ref()?, self.lease.as_ref()?.id);
         let key = registers::member_key(&self.config.node);
-        let compare = match (&self.occupant, view.members.get(&self.config.node)) {
-            (Some(occupant), _) => match occupant.found {
-                Found::Own => Compare::Value(key.clone(), registers::text(&occupant.member)),
+        let compare = match &self.occupant {
+            Some(occupant) => match occupant.found {
+                Found::Own => view.unchanged(&key),
                 _ if now < occupant.ask_at => return None,
                 _ => {
                     self.pending = Pending::OwnAddress;
@@ -40,11 +56,22 @@ impl Machine {
                     return Some(Step::Members(Ask::states(own, self.ttl() / 10)));
                 }
             },
-            (None, Some(own)) => Compare::Value(key.clone(), registers::text(own)),
-            (None, None) => Compare::Absent(key.clone()),
+            None => view.unchanged(&key),
         };
         let txn = Txn::when(compare).put_under(&key, registers::text(&self.member()), Some(lease));
         Some(self.ask(Pending::Register, Request::Txn(txn)))
+    }
+
+    /// The runs of this directory, with this one: the last of them, and the one that `sync` names.
+    fn runs(&self, facts: &Facts) -> Vec<String> {
+        let sync = self.view.as_ref().and_then(|view| view.sync.as_ref());
+        let processes = sync.and_then(|sync| sync.value.processes.as_ref());
+        let named = processes.and_then(|processes| processes.get(&self.config.node));
+        let last = facts.runs.len().saturating_sub(RUNS_MAX - 1);
+        let kept = facts.runs.iter().enumerate();
+        let kept = kept.filter(|(at, run)| *at >= last || Some(*run) == named);
+        let own = self.config.process.clone();
+        kept.map(|(_, run)| run.clone()).chain([own]).collect()
     }
 
     pub(super) fn member(&self) -> Member {

@@ -28,6 +28,12 @@
 //! The transaction that creates `leader` raises the number at `term`. No two primaries have one number. A node never
 //! goes back to a lower one: an etcd whose number is lower than the node's own has lost something.
 //!
+//! # The runs of a directory
+//! Each process has a random name. A process writes its name into its directory before etcd learns of it, and `sync` names
+//! the processes that have every answered write. So a directory may stand for one that `sync` names if that process has
+//! written its name there: it is that directory or a later state of it. A copy that was made before that process started
+//! lacks the name. A write never waits for a later process alone while `sync` names an earlier one.
+//!
 //! # Words
 //! - A **promise** is what a node gives that confirms a primary: it does not take over for a time.
 //! - The **failsafe** is that a primary continues without etcd while every other node promises that.
@@ -40,7 +46,7 @@
 //! - Who waits for a standby does so before `sync` names the standby, and until `sync` does not name it any more. So
 //!   each node in `sync` has every write that was answered.
 //! - A process counts as the node of an address only while etcd names it there.
-//! - With standbys in `sync`, only these and its primary may take over.
+//! - With standbys in `sync`, only these and its primary may take over, on the directories that they had.
 //! - A primary that etcd does not answer continues only while every node in `failsafe` promises not to take over. A node
 //!   that is not in `failsafe` does not take over at all.
 //! - A node that is about to take over gives no such promise, and does not know that it failed before it has read so.
@@ -63,9 +69,9 @@ mod standbys;
 mod state;
 mod view;
 
-pub use facts::{Config, Facts, Follower, Remembered, Standby, Step};
+pub use facts::{Config, Facts, Follower, Remembered, Step};
 pub use question::{Answer, Ask, Confirm, Question, Sealed};
-pub use registers::{Leader, Member};
+pub use registers::{Leader, Member, Standby};
 pub use report::{Holder, MemberReport, Outage, Report};
 pub use request::{Compare, Failure, FailureKind, Operation, Pair, Reply, Request, Txn};
 pub(crate) use shared::SharedMachine;

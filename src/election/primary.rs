@@ -10,10 +10,10 @@
 use super::facts::{Facts, Step};
 use super::membership::members_of;
 use super::question::{Answer, Ask, Confirm};
-use super::registers::{self, Failsafe, Status, Sync};
+use super::registers::{self, Failsafe, Standby, Status, Sync};
 use super::request::{Compare, Request};
 use super::state::{Machine, Pending, Stage};
-use super::view::{Register, View};
+use super::view::{Register, View, as_of};
 
 impl Machine {
     pub(super) fn lead(&mut self, now: u64, facts: &Facts) -> Step {
@@ -50,7 +50,7 @@ impl Machine {
         if is_asking && now >= leading.confirm_at {
             return self.ask_for_confirmation(now, facts);
         }
-        if let Some(step) = self.keep(now) {
+        if let Some(step) = self.keep(now, facts) {
             return step;
         }
         if now < self.retry_at {
@@ -111,16 +111,13 @@ impl Machine {
         let (Stage::Leading(leading), Some(view)) = (&self.stage, &self.view) else {
             return Step::Wait(self.due());
         };
-        let sync = Sync {
-            leader: self.config.node.clone(),
-            standbys: (self.config.standbys > 0).then(Vec::new),
-        };
+        let sync = Sync::of(self.own(), (self.config.standbys > 0).then_some(&[][..]));
         let failsafe = Failsafe {
             nodes: self.config.failsafe.then(|| self.members_and_own(view)),
         };
         let txn = self
             .holds_key(leading.term)
-            .and(View::unchanged(registers::SYNC, view.sync.as_ref()))
+            .and(view.unchanged(registers::SYNC))
             .put(registers::SYNC, registers::text(&sync))
             .put(registers::FAILSAFE, registers::text(&failsafe))
             .put(
@@ -146,12 +143,17 @@ impl Machine {
             Some(answered) => answered,
             None => facts.start,
         };
+        // What was answered stays so, though a standby that had it is gone.
+        let before = match &self.stage {
+            Stage::Leading(leading) => leading.status.as_ref().map_or(0, |status| status.answered),
+            _ => 0,
+        };
         Status {
             node: self.config.node.clone(),
             term,
             start: facts.start,
             first: facts.first,
-            answered,
+            answered: answered.max(before),
         }
     }
 
@@ -161,8 +163,10 @@ impl Machine {
             return Some(facts.written);
         };
         let followers = members_of(self.view.as_ref(), facts);
-        let offset_of = |node: &String| {
-            let follower = followers.iter().find(|follower| follower.node == *node);
+        let offset_of = |standby: &Standby| {
+            let follower = followers
+                .iter()
+                .find(|follower| Standby::of(follower) == *standby);
             follower.map_or(0, |follower| follower.offset)
         };
         leading
@@ -189,7 +193,7 @@ impl Machine {
         }
         let txn = self
             .holds_key(leading.term)
-            .and(Compare::Revision(registers::FAILSAFE.to_owned(), known.revision))
+            .and(as_of(registers::FAILSAFE, known.revision))
             .put(
                 registers::FAILSAFE,
                 registers::text(&Failsafe {

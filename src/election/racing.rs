@@ -96,7 +96,10 @@ impl Machine {
             return Some(why);
         }
         if let Some(key) = &view.broken {
-            return Some(format!("the key {key} in etcd holds what no node writes there"));
+            return Some(format!(
+                "the key {key} in etcd holds what no node writes there; remove it by `etcdctl del /pykv/{}/{key}`",
+                self.config.cluster
+            ));
         }
         if let Some(log) = view.log.as_ref().filter(|log| **log != facts.log) {
             return Some(match facts.is_empty {
@@ -110,6 +113,9 @@ impl Machine {
         let is_first = view.log.is_none() && facts.is_empty;
         if !facts.is_synced && !is_first {
             return Some("it holds only a part of the state of another node".to_owned());
+        }
+        if !facts.runs.contains(&self.config.process) {
+            return Some("not yet: it has not written down in its directory that it takes part".to_owned());
         }
         facts.ailment.clone()
     }
@@ -133,6 +139,10 @@ impl Machine {
             )),
             // A store that was there before etcd was.
             _ if view.log.is_none() => None,
+            // A primary writes both before it takes writes.
+            _ if view.sync.is_none() && view.status.is_some() => Some(format!(
+                "etcd has lost the key sync, which says who may take over; {advice}"
+            )),
             _ if term < own => Some(format!(
                 "etcd is in term {term}, and this node was in term {own}; {advice}"
             )),
@@ -191,6 +201,12 @@ impl Machine {
             Some((leader, standbys)) if leader != node && !standbys.contains(node) => {
                 Some("it is no synchronous standby, so it may lack writes".to_owned())
             }
+            Some(_) if !view.is_of(node, &facts.runs) => Some(
+                "its directory is not the one that the cluster knows it by: it is an older copy, or another one was put in \
+                 its place, so it may lack writes; put the right one back, or make the node with the most writes primary \
+                 by `pykv failover --to NODE --accept-loss`"
+                    .to_owned(),
+            ),
             Some(_) if missing > 0 => Some(format!(
                 "its log lacks {missing} bytes that were answered: it is not the log that it was"
             )),
@@ -253,8 +269,8 @@ impl Machine {
                 registers::member_key(&self.config.node),
                 registers::text(&self.member()),
             ))
-            .and(View::unchanged(registers::TERM, view.term.as_ref()))
-            .and(View::unchanged(registers::SYNC, view.sync.as_ref()))
+            .and(view.unchanged(registers::TERM))
+            .and(view.unchanged(registers::SYNC))
             .put_under(
                 registers::LEADER,
                 registers::text(&self.leader(term)),

@@ -2,6 +2,7 @@
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 pub(super) const LEADER: &str = "leader";
 pub(super) const TERM: &str = "term";
@@ -25,9 +26,18 @@ pub struct Leader {
 }
 
 /// `members/<address>`: a node that is there. The key hangs on its lease.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Member {
     /// Which run of it: random.
+    pub process: String,
+}
+
+/// A node that has every write that was answered, or that writes wait for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Standby {
+    /// How others reach it.
+    pub node: String,
+    /// Which run of it: what another process has does not count.
     pub process: String,
 }
 
@@ -37,6 +47,40 @@ pub(super) struct Sync {
     pub(super) leader: String,
     /// They have every write that was answered. None where the primary waits for nobody.
     pub(super) standbys: Option<Vec<String>>,
+    /// Which run of each of them it is that has the writes. None where an older pykv has written the key: then a node
+    /// counts whatever it was started on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) processes: Option<BTreeMap<String, String>>,
+}
+
+impl Sync {
+    /// Names a primary, and its standbys where it waits for some.
+    pub(super) fn of(leader: Standby, standbys: Option<&[Standby]>) -> Sync {
+        let all = standbys.into_iter().flatten().chain([&leader]);
+        Sync {
+            processes: Some(all.map(|one| (one.node.clone(), one.process.clone())).collect()),
+            standbys: standbys.map(|standbys| standbys.iter().map(|one| one.node.clone()).collect()),
+            leader: leader.node,
+        }
+    }
+
+    /// The standbys; a process that is not known has no name.
+    pub(super) fn named(&self) -> Vec<Standby> {
+        let process = |node: &String| self.processes.as_ref()?.get(node).cloned();
+        let standby = |node: &String| Standby {
+            node: node.clone(),
+            process: process(node).unwrap_or_default(),
+        };
+        self.standbys.iter().flatten().map(standby).collect()
+    }
+
+    /// Whether this is the directory of the run of a node that is named, or a later state of it.
+    pub(super) fn is_of(&self, node: &str, runs: &[String]) -> bool {
+        let Some(processes) = &self.processes else {
+            return true;
+        };
+        processes.get(node).is_some_and(|process| runs.contains(process))
+    }
 }
 
 /// `status`: how far writes were answered when the primary last said so.
@@ -118,5 +162,26 @@ mod tests {
         assert_eq!(begun.missing_bytes(1000), 0);
         assert_eq!(begun.missing_bytes(990), 10);
         assert_eq!(begun.missing_bytes(1_000_000), 0);
+    }
+
+    #[test]
+    fn sync_says_which_run_has_the_writes_and_that_of_an_older_pykv_does_not() {
+        let one = |node: &str, process: &str| Standby {
+            node: node.to_owned(),
+            process: process.to_owned(),
+        };
+        let standbys = [one("b:1", "0b")];
+        let sync = Sync::of(one("a:1", "0a"), Some(&standbys));
+        let expected = r#"{"leader":"a:1","standbys":["b:1"],"processes":{"a:1":"0a","b:1":"0b"}}"#;
+        assert_eq!(text(&sync), expected);
+        assert_eq!(parsed(expected), Some(sync.clone()));
+        assert_eq!(sync.named(), standbys);
+        let runs = |all: &[&str]| all.iter().map(|&run| run.to_owned()).collect::<Vec<_>>();
+        assert!(sync.is_of("b:1", &runs(&["09", "0b", "0c"])));
+        assert!(!sync.is_of("b:1", &runs(&["09"])), "an older copy");
+        assert!(!sync.is_of("b:1", &[]) && !sync.is_of("c:1", &runs(&["0b"])));
+        let old: Sync = parsed(r#"{"leader":"a:1","standbys":["b:1"]}"#).unwrap();
+        assert!(old.is_of("b:1", &[]));
+        assert_eq!(old.named(), [one("b:1", "")]);
     }
 }

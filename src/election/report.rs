@@ -75,7 +75,12 @@ impl Machine {
         let deadline = self.deadline();
         let (standbys, confirmed) = match &self.stage {
             Stage::Leading(leading) => (
-                leading.standbys.named().to_vec(),
+                leading
+                    .standbys
+                    .named()
+                    .iter()
+                    .map(|one| one.node.clone())
+                    .collect(),
                 matches!(leading.confirmation, Some(Ok(()))).then_some(&self.config.node),
             ),
             _ => {

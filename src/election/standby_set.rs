@@ -1,31 +1,25 @@
 //! The standbys that a primary knows of: those that `sync` names, and those that writes wait for.
 
-use super::facts::{Follower, Standby};
-use super::registers::Sync;
+use super::facts::Follower;
+use super::registers::{Standby, Sync};
 use super::view::Register;
 use std::collections::BTreeMap;
 
 /// See the module.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Standbys {
-    /// The nodes that `sync` names.
-    pub(super) published: Vec<String>,
+    /// Those that `sync` names.
+    pub(super) published: Vec<Standby>,
     pub(super) revision: i64,
-    /// Further nodes that it may name, since it is not known whether etcd did what was asked.
-    pub(super) in_doubt: Vec<String>,
+    /// Whether this primary has written `sync`.
+    has_begun: bool,
+    /// Further ones that it may name, since it is not known whether etcd did what was asked.
+    pub(super) in_doubt: Vec<Standby>,
     /// It is to be written once more: what is in doubt cannot come after that.
     pub(super) must_publish: bool,
-    /// The nodes that writes wait for.
-    pub(super) required: BTreeMap<String, Required>,
-}
-
-/// How a node is waited for.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Required {
-    /// Which run of it; none where no run of it was heard.
-    pub(super) process: String,
-    /// Where the log ended when writes began to wait for it; none where that is to be looked up.
-    pub(super) since: Option<u64>,
+    /// Those that writes wait for, and where the log ended when writes began to wait for them; none where that is to be
+    /// looked up.
+    pub(super) required: BTreeMap<Standby, Option<u64>>,
 }
 
 impl Standbys {
@@ -33,29 +27,40 @@ impl Standbys {
     pub(super) fn begin(&mut self, revision: i64) {
         *self = Standbys {
             revision,
+            has_begun: true,
             ..Standbys::default()
         };
     }
 
-    pub(super) fn named(&self) -> &[String] {
+    pub(super) fn named(&self) -> &[Standby] {
         &self.published
     }
 
-    /// What etcd has.
-    pub(super) fn see(&mut self, sync: Option<&Register<Sync>>) {
-        if let Some(sync) = sync.filter(|sync| sync.revision > self.revision && self.revision > 0) {
-            self.revision = sync.revision;
-            self.published = sync.value.standbys.clone().unwrap_or_default();
+    /// Whether `sync` names a node, whichever run of it.
+    pub(super) fn names(&self, node: &str) -> bool {
+        self.published.iter().any(|standby| standby.node == node)
+    }
+
+    /// What etcd has, and the revision of that; 0 where the key is gone. What this primary did not write is written over,
+    /// be it an answer of etcd that was lost or another hand.
+    pub(super) fn see(&mut self, sync: Option<&Register<Sync>>, revision: i64) {
+        if !self.has_begun || revision == self.revision {
+            return;
+        }
+        self.revision = revision;
+        self.must_publish = true;
+        if let Some(sync) = sync {
+            self.published = sync.value.named();
         }
     }
 
-    pub(super) fn in_doubt(&mut self, standbys: Option<&[String]>) {
-        self.in_doubt.extend(standbys.into_iter().flatten().cloned());
+    pub(super) fn in_doubt(&mut self, standbys: Vec<Standby>) {
+        self.in_doubt.extend(standbys);
         self.must_publish = true;
     }
 
-    pub(super) fn published(&mut self, standbys: Option<Vec<String>>, revision: i64) {
-        self.published = standbys.unwrap_or_default();
+    pub(super) fn published(&mut self, standbys: Vec<Standby>, revision: i64) {
+        self.published = standbys;
         self.revision = revision;
         self.in_doubt.clear();
         self.must_publish = false;
@@ -71,48 +76,34 @@ impl Standbys {
         let is_heard = |follower: &&&Follower| follower.silence <= silence_max;
         let mut heard: Vec<&Follower> = followers.iter().filter(is_heard).copied().collect();
         heard.sort_by_key(|follower| {
-            let is_named = self.published.contains(&follower.node);
-            (!is_named, u64::MAX - follower.offset, follower.node.clone())
+            (
+                !self.names(&follower.node),
+                u64::MAX - follower.offset,
+                follower.node.clone(),
+            )
         });
         heard.truncate(count);
         heard
     }
 
-    /// Whom writes wait for from now on; none where that stays as it is.
+    /// Whom writes wait for from now on; none where that stays as it is. A run that `sync` names is waited for even
+    /// where the node has been started anew: a copy of its directory from before has that run's name, and lacks what
+    /// only the new run has.
     pub(super) fn require(&mut self, wanted: &[&Follower]) -> Option<Vec<Standby>> {
-        let mut required = BTreeMap::new();
-        let named = self.published.iter().chain(&self.in_doubt);
-        for node in named.chain(wanted.iter().map(|follower| &follower.node)) {
-            let known = self.required.get(node).cloned().unwrap_or_default();
-            let follower = wanted.iter().find(|follower| follower.node == *node);
-            let is_other = |follower: &&&Follower| follower.process != known.process;
-            let one = match follower.filter(is_other) {
-                Some(follower) => Required {
-                    process: follower.process.clone(),
-                    since: None,
-                },
-                None => known,
-            };
-            required.insert(node.clone(), one);
-        }
-        let list = |required: &BTreeMap<String, Required>| -> Vec<Standby> {
-            let standby = |(node, required): (&String, &Required)| Standby {
-                node: node.clone(),
-                process: required.process.clone(),
-            };
-            required.iter().map(standby).collect()
-        };
-        let (before, now) = (list(&self.required), list(&required));
+        let named = self.published.iter().chain(&self.in_doubt).cloned();
+        let all = named.chain(wanted.iter().map(|follower| Standby::of(follower)));
+        let since = |standby: &Standby| self.required.get(standby).copied().flatten();
+        let required: BTreeMap<Standby, Option<u64>> =
+            all.map(|standby| (standby.clone(), since(&standby))).collect();
+        let is_new = !required.keys().eq(self.required.keys());
         self.required = required;
-        (before != now).then_some(now)
+        is_new.then(|| self.required.keys().cloned().collect())
     }
 
     /// Whether a follower has all that was answered before writes began to wait for it.
     pub(super) fn has_all(&self, follower: &Follower) -> bool {
-        self.required.get(&follower.node).is_some_and(|required| {
-            let since = required.since.filter(|_| required.process == follower.process);
-            since.is_some_and(|since| follower.offset >= since)
-        })
+        let since = self.required.get(&Standby::of(follower)).copied().flatten();
+        since.is_some_and(|since| follower.offset >= since)
     }
 }
 
@@ -133,22 +124,29 @@ mod tests {
     fn another_process_at_the_address_of_a_standby_proves_anew_what_it_has() {
         let mut standbys = Standbys::default();
         let (one, other) = (follower("1", 100), follower("2", 100));
+        let look_up = |standbys: &mut Standbys| {
+            let unknown = standbys.required.values_mut().filter(|since| since.is_none());
+            unknown.for_each(|since| *since = Some(100));
+        };
         assert!(standbys.require(&[&one]).is_some());
         assert!(!standbys.has_all(&one), "where the log ended is not known yet");
-        standbys
-            .required
-            .values_mut()
-            .for_each(|one| one.since = Some(100));
+        look_up(&mut standbys);
         assert!(standbys.has_all(&one));
-        standbys.published(Some(vec!["a:1".to_owned()]), 5);
+        standbys.published(vec![Standby::of(&one)], 5);
         assert!(standbys.require(&[&one]).is_none(), "nothing has changed");
         assert!(!standbys.has_all(&other));
+        // While `sync` names the first one, what the second has is not enough.
         let required = standbys.require(&[&other]).unwrap();
-        assert_eq!(required[0].process, "2");
-        assert!(!standbys.has_all(&other) && !standbys.has_all(&one));
+        assert_eq!(required, [Standby::of(&one), Standby::of(&other)]);
+        assert!(!standbys.has_all(&other));
+        look_up(&mut standbys);
+        assert!(standbys.has_all(&other));
+        standbys.published(vec![Standby::of(&other)], 6);
+        let required = standbys.require(&[&other]).unwrap();
+        assert_eq!(required, [Standby::of(&other)]);
         // One that is silent is waited for while `sync` names it.
         assert!(standbys.require(&[]).is_none());
-        standbys.published(Some(Vec::new()), 6);
+        standbys.published(Vec::new(), 7);
         assert_eq!(standbys.require(&[]).map(|required| required.len()), Some(0));
     }
 }

@@ -4,7 +4,7 @@ use super::facts::{Config, Step};
 use super::leadership::Leadership;
 use super::occupant::Occupant;
 use super::question::Answer;
-use super::registers::{self, Leader, SteppedDown};
+use super::registers::{self, Leader, Standby, SteppedDown};
 use super::request::{Compare, Request, Txn};
 use super::view::View;
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ pub(super) enum Pending {
     Acquire { term: u64 },
     Reacquire,
     Open,
-    Sync(Option<Vec<String>>),
+    Sync(Vec<Standby>),
     Failsafe(Vec<String>),
     Status,
     Release,
@@ -63,7 +63,7 @@ pub(super) enum Stage {
         term: u64,
         to: Option<String>,
         /// The nodes to record in `sync` as having every write; none where it records nobody.
-        standbys: Option<Vec<String>>,
+        standbys: Option<Vec<Standby>>,
     },
     Stopped,
 }
@@ -81,6 +81,8 @@ pub struct Machine {
     pub(super) occupant: Option<Occupant>,
     /// What the operator is to know.
     pub(super) warning: Option<String>,
+    /// The runs of the directory are not written down again before this moment.
+    pub(super) keep_runs_at: u64,
     pub(super) renew_at: u64,
     pub(super) read_at: u64,
     /// Something has changed since the last read was asked for.
@@ -150,6 +152,7 @@ impl Machine {
             registered_under: None,
             occupant: None,
             warning: None,
+            keep_runs_at: 0,
             renew_at: 0,
             read_at: 0,
             is_woken: false,
@@ -212,6 +215,14 @@ impl Machine {
         self.is_woken &= pending != Pending::Read;
         self.pending = pending;
         Step::Etcd(request)
+    }
+
+    /// This run of this node.
+    pub(super) fn own(&self) -> Standby {
+        Standby {
+            node: self.config.node.clone(),
+            process: self.config.process.clone(),
+        }
     }
 
     /// The key of the primary, as this node writes it.

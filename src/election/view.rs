@@ -27,6 +27,8 @@ pub(super) struct View {
     pub(super) is_paused: bool,
     pub(super) stepped_down: Option<SteppedDown>,
     pub(super) members: BTreeMap<String, Member>,
+    /// The revision that last changed each key, whatever it holds.
+    revisions: BTreeMap<String, i64>,
     /// A key that holds what no node writes there.
     pub(super) broken: Option<String>,
 }
@@ -44,6 +46,7 @@ impl View {
     }
 
     fn take(&mut self, pair: &Pair) {
+        self.revisions.insert(pair.key.clone(), pair.revision);
         let is_sound = match pair.key.as_str() {
             registers::LEADER => is_some(&mut self.leader, registers::parsed(&pair.value)),
             registers::TERM => is_some(&mut self.term, register(pair)),
@@ -57,13 +60,12 @@ impl View {
                 true
             }
             key => match key.strip_prefix(registers::MEMBERS) {
-                Some(address) => match registers::parsed(&pair.value) {
-                    Some(member) => {
-                        self.members.insert(address.to_owned(), member);
-                        true
-                    }
-                    None => false,
-                },
+                // Somebody has to be asked there; as long as nobody knows who it is, what it has counts for nothing.
+                Some(address) => {
+                    let member = registers::parsed(&pair.value).unwrap_or_default();
+                    self.members.insert(address.to_owned(), member);
+                    true
+                }
                 // A later pykv may have more keys.
                 None => true,
             },
@@ -78,12 +80,14 @@ impl View {
         self.term.as_ref().map_or(0, |term| term.value)
     }
 
+    /// The revision that last changed a key; 0 where it is not there.
+    pub(super) fn revision(&self, key: &str) -> i64 {
+        self.revisions.get(key).copied().unwrap_or(0)
+    }
+
     /// That a key is as it was read.
-    pub(super) fn unchanged<T>(key: &str, register: Option<&Register<T>>) -> Compare {
-        match register {
-            Some(register) => Compare::Revision(key.to_owned(), register.revision),
-            None => Compare::Absent(key.to_owned()),
-        }
+    pub(super) fn unchanged(&self, key: &str) -> Compare {
+        as_of(key, self.revision(key))
     }
 
     /// The standbys that may take over; none where the primary waits for nobody.
@@ -92,10 +96,24 @@ impl View {
         Some((&sync.leader, sync.standbys.as_ref()?))
     }
 
+    /// Whether a directory with these runs is the one of a node that `sync` names.
+    pub(super) fn is_of(&self, node: &str, runs: &[String]) -> bool {
+        let sync = self.sync.as_ref();
+        sync.is_none_or(|sync| sync.value.is_of(node, runs))
+    }
+
     /// Whom a primary asks where etcd does not answer: a node that is not among them takes nothing over. None where
     /// that is not asked.
     pub(super) fn failsafe(&self) -> Option<&[String]> {
         self.failsafe.as_ref()?.value.nodes.as_deref()
+    }
+}
+
+/// That a key is as this revision left it; that it is not there where that is 0.
+pub(super) fn as_of(key: &str, revision: i64) -> Compare {
+    match revision {
+        0 => Compare::Absent(key.to_owned()),
+        revision => Compare::Revision(key.to_owned(), revision),
     }
 }
 
@@ -136,6 +154,12 @@ mod tests {
         assert_eq!((view.term_number(), view.broken.as_deref()), (4, None));
         assert_eq!(view.standbys(), Some(("a:1", &["b:1".to_owned()][..])));
         assert!(view.members.contains_key("a:1"));
+        assert_eq!(view.unchanged("sync"), Compare::Revision("sync".to_owned(), 3));
+        assert_eq!(view.unchanged("pause"), Compare::Absent("pause".to_owned()));
+        // Whoever is there, the key of one member is no reason for all others to do nothing.
+        let stray = View::read(7, &[pair("members/b:1", "7")]);
+        assert_eq!(stray.broken, None);
+        assert_eq!(stray.members.get("b:1"), Some(&Member::default()));
         let broken = View::read(7, &[pair("leader", "nobody")]);
         assert_eq!(broken.broken.as_deref(), Some("leader"));
     }

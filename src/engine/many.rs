@@ -12,6 +12,14 @@ use redis::{Cmd, Value};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+/// What was answered for a key.
+#[derive(Default)]
+struct Answered {
+    answers: Vec<Value>,
+    /// The number that the command behind the piece of this key was answered with.
+    behind: Option<i64>,
+}
+
 impl Gateway {
     /// The servers, once the engine was asked for them.
     pub(super) fn servers(&self) -> Result<Vec<Described>, EngineError> {
@@ -48,14 +56,15 @@ impl Gateway {
     /// Values of up to so many bytes, and the sizes of longer ones.
     pub(super) fn small_or_size(&self, keys: &[String], bytes_max: usize) -> Result<Vec<Sized>, EngineError> {
         let last = HEADER_BYTES + bytes_max - 1;
-        let answers = self.each(keys, 2, &|key| {
+        let commands = |key: &[u8]| {
             let mut part = redis::cmd("GETRANGE");
             part.arg(key).arg(0).arg(last);
             let mut size = redis::cmd("STRLEN");
             size.arg(key);
             vec![part, size]
-        })?;
-        let sized = answers.into_iter().map(|answers| match &answers[..] {
+        };
+        let answers = self.each(keys, 2, &commands, None)?;
+        let sized = answers.into_iter().map(|answered| match &answered.answers[..] {
             [Value::BulkString(part), Value::Int(size)] => match usize::try_from(*size).unwrap_or(0) {
                 0 => Sized::Absent,
                 size if size > part.len() => Sized::Large(size),
@@ -67,48 +76,73 @@ impl Gateway {
     }
 
     /// Has commands run for each key, all of one server in one piece. What a server refuses is run by itself, wherever
-    /// the key is then. They may be run twice: to delete twice is to delete.
+    /// the key is then. They may be run twice: to delete twice is to delete. `behind` is run once behind each piece, and may
+    /// take longer by its time.
     fn each(
         &self,
         keys: &[String],
         answers: usize,
         commands: &dyn Fn(&[u8]) -> Vec<Cmd>,
-    ) -> Result<Vec<Vec<Value>>, EngineError> {
+        behind: Option<&(Cmd, Duration)>,
+    ) -> Result<Vec<Answered>, EngineError> {
+        let (behind, patience) = match behind {
+            Some((command, patience)) => (Some(command), *patience),
+            None => (None, Duration::ZERO),
+        };
         let mut by_server: BTreeMap<Option<String>, Vec<usize>> = BTreeMap::new();
         for (place, key) in keys.iter().enumerate() {
             let address = self.routing.address_of(slot_of(key.as_bytes()));
             by_server.entry(address).or_default().push(place);
         }
-        let mut all: Vec<Vec<Value>> = vec![Vec::new(); keys.len()];
+        let mut all: Vec<Answered> = keys.iter().map(|_| Answered::default()).collect();
         for (address, places) in by_server {
             let key = |place: usize| keys.get(place).map_or(&b""[..], |key| key.as_bytes());
-            let together: Vec<Cmd> = places.iter().flat_map(|place| commands(key(*place))).collect();
+            let together = places.iter().flat_map(|place| commands(key(*place)));
+            let together: Vec<Cmd> = together.chain(behind.cloned()).collect();
             let answered = match address {
                 None => None,
-                Some(address) => self.routing.ask(&address, &together, self.routing.timeout()).ok(),
+                Some(address) => {
+                    let timeout = self.routing.timeout() + patience;
+                    self.routing.ask(&address, &together, timeout).ok()
+                }
             };
-            let mut answered = answered.unwrap_or_default().into_iter();
+            let mut answered = answered.unwrap_or_default();
+            // Where it is missing or no number, nothing is known of the piece: each key is asked about by itself.
+            let of_piece = behind.and_then(|_| match answered.pop() {
+                Some(Value::Int(number)) => Some(number),
+                _ => None,
+            });
+            if behind.is_some() && of_piece.is_none() {
+                answered.clear();
+            }
+            let mut answered = answered.into_iter();
             for place in places {
                 let mut of_key: Vec<Value> = answered.by_ref().take(answers).collect();
                 let is_refused = of_key
                     .iter()
                     .any(|answer| matches!(answer, Value::ServerError(_)));
                 if is_refused || of_key.len() < answers {
-                    let packed: Vec<u8> = commands(key(place))
-                        .iter()
-                        .flat_map(Cmd::get_packed_command)
-                        .collect();
+                    let commands = commands(key(place));
+                    let packed = commands.iter().chain(behind).flat_map(Cmd::get_packed_command);
                     of_key = self.routing.run(&Request {
                         slot: slot_of(key(place)),
-                        packed: &packed,
-                        answers,
+                        packed: &packed.collect::<Vec<u8>>(),
+                        answers: answers + usize::from(behind.is_some()),
                         with_script: None,
                         is_change: false,
-                        patience: Duration::ZERO,
+                        patience,
                     })?;
                 }
+                let own = of_key.split_off(answers.min(of_key.len()));
+                let behind = match own.first() {
+                    Some(Value::Int(number)) => Some(*number),
+                    _ => of_piece,
+                };
                 if let Some(slot) = all.get_mut(place) {
-                    *slot = of_key;
+                    *slot = Answered {
+                        answers: of_key,
+                        behind,
+                    };
                 }
             }
         }
@@ -133,26 +167,25 @@ impl Gateway {
     ) -> (PrefixDeletion, Option<EngineError>, Option<usize>) {
         let mut done = PrefixDeletion::default();
         let mut replicas: Option<usize> = None;
-        let wait_ms = sync.timeout.min(self.routing.timeout()).as_millis().max(1) as u64;
+        let patience = sync.timeout.min(self.routing.timeout());
         let walked = self.walk_prefix(prefix, &mut |found| {
-            let answers = if sync.replicas > 0 { 2 } else { 1 };
-            let deleted = self.each(&found, answers, &|key| {
+            let unlink = |key: &[u8]| {
                 let mut command = redis::cmd("UNLINK");
                 command.arg(key);
-                let mut commands = vec![command];
-                if sync.replicas > 0 {
-                    let mut wait = redis::cmd("WAIT");
-                    wait.arg(sync.replicas).arg(wait_ms);
-                    commands.push(wait);
-                }
-                commands
-            })?;
-            for answers in deleted {
+                vec![command]
+            };
+            // One wait for all that was deleted on a connection: it is for all of its writes.
+            let wait = (sync.replicas > 0).then(|| {
+                let mut wait = redis::cmd("WAIT");
+                wait.arg(sync.replicas).arg(patience.as_millis().max(1) as u64);
+                (wait, patience)
+            });
+            for Answered { answers, behind } in self.each(&found, 1, &unlink, wait.as_ref())? {
                 if let Some(Value::Int(1)) = answers.first() {
                     done.keys += 1;
                 }
-                if let Some(Value::Int(reached)) = answers.get(1) {
-                    let reached = usize::try_from(*reached).unwrap_or(0);
+                if let Some(reached) = behind {
+                    let reached = usize::try_from(reached).unwrap_or(0);
                     replicas = Some(replicas.map_or(reached, |before| before.min(reached)));
                 }
             }

@@ -11,7 +11,7 @@
 use super::error::{EngineError, Verdict, in_time, judge, words};
 use super::pool::{Dial, Link, Server};
 use super::slots::{SLOTS, Slot};
-use super::topology::{Described, Description};
+use super::topology::{self, Described, Description};
 use crate::resolver::Resolver;
 use redis::{Cmd, RedisError, Value};
 use std::collections::HashMap;
@@ -278,12 +278,20 @@ impl Routing {
 
     /// What a server says of the engine.
     fn describe(&self, address: &str, timeout: Duration) -> Result<Description, String> {
-        let mut nodes = redis::cmd("CLUSTER");
-        nodes.arg("NODES");
+        let begun = Instant::now();
         let mut info = redis::cmd("INFO");
-        info.arg("server").arg("replication");
-        let answers = self.ask(address, &[nodes, info], timeout)?;
-        Description::read(&answers, address, self.dial.tls.is_some())
+        info.arg("server").arg("replication").arg("cluster");
+        let answers = self.ask(address, &[info], timeout)?;
+        let info = topology::text(answers.first().unwrap_or(&Value::Nil), address)?;
+        let mut nodes = None;
+        // A single server counts the question as an error, every second.
+        if topology::is_of_cluster(&info) {
+            let mut command = redis::cmd("CLUSTER");
+            command.arg("NODES");
+            let answers = self.ask(address, &[command], timeout.saturating_sub(begun.elapsed()))?;
+            nodes = Some(answers.into_iter().next().unwrap_or(Value::Nil));
+        }
+        Description::read(&info, nodes.as_ref(), address, self.dial.tls.is_some())
     }
 
     /// What a server says of itself, and which run of it that is.

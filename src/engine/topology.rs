@@ -100,17 +100,16 @@ pub(super) struct Description {
 }
 
 impl Description {
-    /// Reads the answers to `CLUSTER NODES` and `INFO server replication`.
-    pub(super) fn read(answers: &[Value], address: &str, by_name: bool) -> Result<Description, String> {
-        let [nodes, info] = answers else {
-            return Err(format!("{address}: it answers something else"));
-        };
-        if let Value::ServerError(error) = info {
-            return Err(format!("{address}: {}", words(&RedisError::from(error.clone()))));
-        }
-        let info = text_of(info).unwrap_or_default();
-        let run = field(&info, "run_id").unwrap_or_default().to_owned();
-        if let Some(nodes) = text_of(nodes) {
+    /// Reads the answers to `INFO`, and to `CLUSTER NODES` where there is one.
+    pub(super) fn read(
+        info: &str,
+        nodes: Option<&Value>,
+        address: &str,
+        by_name: bool,
+    ) -> Result<Description, String> {
+        let run = field(info, "run_id").unwrap_or_default().to_owned();
+        if let Some(nodes) = nodes {
+            let nodes = text(nodes, address)?;
             let servers = parse(&nodes, address, by_name);
             return match servers.is_empty() {
                 true => Err(format!("{address}: it knows no server of its cluster")),
@@ -121,7 +120,7 @@ impl Description {
                 }),
             };
         }
-        match field(&info, "role") {
+        match field(info, "role") {
             Some("master") => Ok(Description {
                 servers: vec![Described {
                     id: address.to_owned(),
@@ -144,6 +143,19 @@ impl Description {
 pub(super) fn field<'i>(info: &'i str, name: &str) -> Option<&'i str> {
     let mut lines = info.lines();
     lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+}
+
+/// Whether a server is of a cluster, as its `INFO` says.
+pub(super) fn is_of_cluster(info: &str) -> bool {
+    field(info, "cluster_enabled") == Some("1")
+}
+
+/// The text of an answer, or what is wrong with it.
+pub(super) fn text(answer: &Value, address: &str) -> Result<String, String> {
+    match answer {
+        Value::ServerError(error) => Err(format!("{address}: {}", words(&RedisError::from(error.clone())))),
+        answer => text_of(answer).ok_or_else(|| format!("{address}: it answers something else")),
+    }
 }
 
 /// A text that the engine has answered.

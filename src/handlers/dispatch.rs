@@ -111,10 +111,10 @@ fn of_process<'a>(
 ) -> Result<Answer<'a>, Problem> {
     let resource = admitted.route.resource;
     let reply = match (resource, context.node()) {
-        (Resource::Page, _) => page::get(&admitted.route, head, scratch),
+        (Resource::Page, _) => return page::get(&admitted.route, head, scratch),
         (Resource::Status, _) => match context.engine {
             Engine::Embedded(node) => status::status(&context, node, session, head, scratch),
-            Engine::Redis(gateway) => engine_status::status(&context, gateway, head, scratch),
+            Engine::Redis(gateway) => engine_status::status(&context, gateway, session, head, scratch),
         },
         (Resource::Stats, _) => status::stats(&context, session, head, scratch),
         (Resource::Metrics, _) => metrics::get(&context, head, scratch),

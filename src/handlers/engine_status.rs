@@ -1,18 +1,20 @@
 //! How an engine is, as `/status` shows it.
 
 use super::context::{Context, Scratch};
-use super::status::{NO_LIMITS, json, limits, resident_bytes, tls, tokens};
+use super::status::{NO_LIMITS, access, json, limits, resident_bytes, tls, tokens};
 use crate::api;
 use crate::engine::{Gateway, ServerReport};
 use crate::http::problem::Problem;
 use crate::http::request::Head;
 use crate::http::response::Reply;
 use crate::http::target;
+use crate::session::Session;
 
 /// `GET /status` of a gateway.
 pub(super) fn status(
     context: &Context<'_>,
     gateway: &Gateway,
+    session: &Session<'_>,
     head: &Head<'_>,
     scratch: &mut Scratch,
 ) -> Result<Reply, Problem> {
@@ -32,6 +34,7 @@ pub(super) fn status(
             servers: report.servers.iter().map(server).collect(),
         },
         tokens: context.shared.tokens.as_ref().map(tokens),
+        access: context.shared.tokens.as_ref().map(|_| access(session)),
         limits: limits(context, NO_LIMITS),
         tls: context.shared.certificates.as_deref().map(tls),
         resident_bytes: resident_bytes(),

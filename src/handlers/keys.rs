@@ -121,6 +121,7 @@ pub(crate) fn list<'a>(session: Session<'a>, head: &Head<'_>) -> Result<Answer<'
             pattern: &pattern,
             pattern_head: glob.as_ref().map_or("", Glob::head),
             within: None,
+            is_by_name: false,
         };
         // An engine has the details of an entry beside its value.
         let reads_values = with_values || (with_details && !session.orders_keys());

@@ -1,8 +1,12 @@
 //! `GET /` and `GET /page/...`: the files of the web page.
+//!
+//! A long one, such as the description of the API, is sent from where it is: it takes no room of the budget, and comes
+//! however much of that others have.
 
 use super::conditions::{self, Fetch};
 use super::context::Scratch;
 use super::route::Route;
+use super::stream::{Answer, LateResponse, Stream};
 use crate::http::media;
 use crate::http::problem::{self, Problem};
 use crate::http::request::Head;
@@ -13,7 +17,14 @@ use crate::store::VERSION_MAX;
 use tiny_http::StatusCode;
 use twox_hash::XxHash3_64;
 
-pub(crate) fn get(route: &Route<'_>, head: &Head<'_>, scratch: &mut Scratch) -> Result<Reply, Problem> {
+/// Files up to this size are copied into the answer, and so go out with their head in one write.
+const COPIED_BYTES_MAX: usize = 16 * 1024;
+
+pub(crate) fn get<'a>(
+    route: &Route<'_>,
+    head: &Head<'_>,
+    scratch: &mut Scratch,
+) -> Result<Answer<'a>, Problem> {
     let Some(file) = route.file else {
         return Err(Problem::new(problem::NO_PATH, "the page has no such file"));
     };
@@ -21,9 +32,13 @@ pub(crate) fn get(route: &Route<'_>, head: &Head<'_>, scratch: &mut Scratch) -> 
     // Asked for anew each time, and told that nothing changed: so a new pykv is never seen by half.
     // As long as a version is, which numbers in JSON hold exactly.
     let is_gzip = media::takes_gzip(&head.accept_encoding);
-    let bytes = if is_gzip { file.gzip() } else { file.bytes() };
+    let bytes: &'static [u8] = if is_gzip { file.gzip() } else { file.bytes() };
+    let is_copied = bytes.len() <= COPIED_BYTES_MAX;
     let version = XxHash3_64::oneshot(bytes) & VERSION_MAX;
     let mut reply = match conditions::of_read(head, version)? {
+        Fetch::Go if !is_copied => {
+            Reply::new(StatusCode(200), Body::Measured(file.media(), bytes.len() as u64))
+        }
         Fetch::Go => {
             scratch.body.extend_from_slice(bytes);
             Reply::new(StatusCode(200), Body::Written(file.media()))
@@ -35,9 +50,20 @@ pub(crate) fn get(route: &Route<'_>, head: &Head<'_>, scratch: &mut Scratch) -> 
     if is_gzip {
         reply = reply.header("Content-Encoding", "gzip");
     }
-    Ok(reply
+    let reply = reply
         .version(version)
         .header("Vary", "Accept-Encoding")
         .header("Content-Security-Policy", POLICY)
-        .header("Referrer-Policy", "no-referrer"))
+        .header("Referrer-Policy", "no-referrer");
+    if !matches!(reply.body, Body::Measured(..)) {
+        return Ok(Answer::Now(reply));
+    }
+    Ok(Answer::Later(Box::new(move |_| {
+        Ok(LateResponse::Stream(Stream {
+            head: reply,
+            holds: 0,
+            is_endless: false,
+            body: Box::new(move |sink| sink.write(bytes)),
+        }))
+    })))
 }

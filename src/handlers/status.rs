@@ -72,7 +72,7 @@ pub(crate) fn status(
     Ok(json(scratch, &body))
 }
 
-fn access(session: &Session<'_>) -> api::Access {
+pub(super) fn access(session: &Session<'_>) -> api::Access {
     let grant = session.grant();
     let prefixes = grant.prefixes().map(|prefixes| {
         let texts = prefixes.iter().map(|prefix| prefix.to_string());

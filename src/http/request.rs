@@ -97,7 +97,9 @@ pub(crate) struct Head<'a> {
 }
 
 impl<'a> Head<'a> {
-    /// Reads the head that `bytes` begin with; `None` where they end before it does.
+    /// Reads the head that `bytes` begin with; `None` where they end before it does. Not inlined: the fields would stand
+    /// on the stack while the request is handled, and an idle connection keeps as much of that as was ever touched.
+    #[inline(never)]
     pub(crate) fn parse(bytes: &'a [u8], limits: &Limits) -> Result<Option<Head<'a>>, Problem> {
         let mut headers = [const { MaybeUninit::uninit() }; HEADERS_CEILING];
         let mut request = httparse::Request::new(&mut []);

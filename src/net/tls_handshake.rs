@@ -31,6 +31,7 @@ pub(crate) enum Handshake {
 impl TlsStream {
     /// Does the handshake. One whose first byte belongs to no handshake is sent `not_tls` as it is. `may_hold` is asked
     /// whether so many bytes may be held for one that is long, before they are, and now and then while they are.
+    #[inline(never)]
     pub(crate) fn handshake(
         &self,
         deadline: Instant,
@@ -95,6 +96,7 @@ impl TlsStream {
     }
 
     /// Tells a client that speaks no TLS so, and lets it read that.
+    #[inline(never)]
     fn refuse(&self, answer: &[u8]) -> io::Result<()> {
         Now(self.socket()).write_all(answer)?;
         self.socket().shutdown(Shutdown::Write)?;

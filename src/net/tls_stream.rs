@@ -24,6 +24,9 @@ use std::time::{Duration, Instant};
 const UNSENT_BYTES_MAX: usize = 32 * 1024;
 
 /// Received at once, in bytes: what rustls makes room for.
+///
+/// What has them on its stack is not inlined: each thread would touch as much of its own, also one that speaks no TLS or
+/// has done with it, and keep that for as long as its connection lives.
 pub(super) const RECEIVED_BYTES: usize = 4096;
 
 /// What a client is sent that is not served: the fatal alert `internal_error`, as a record of TLS 1.2 before any
@@ -169,6 +172,7 @@ impl TlsStream {
     }
 
     /// As [`super::transport::Transport::read`].
+    #[inline(never)]
     pub(super) fn read(&self, buffer: &mut Vec<u8>) -> io::Result<Got> {
         self.flush()?;
         let mut deadline = None;
@@ -193,6 +197,7 @@ impl TlsStream {
     }
 
     /// As [`super::transport::Transport::read_now`].
+    #[inline(never)]
     pub(super) fn read_now(&self, buffer: &mut Vec<u8>) -> io::Result<Got> {
         loop {
             if let Some(got) = self.lock().take(buffer)? {
@@ -271,6 +276,7 @@ impl TlsStream {
     }
 
     /// As [`super::transport::Transport::has_gone`]. It takes what has come, since the end may lie behind it.
+    #[inline(never)]
     pub(super) fn has_gone(&self) -> bool {
         let mut state = self.lock();
         match state.tls.reader().fill_buf() {

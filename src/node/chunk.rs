@@ -6,7 +6,11 @@ use crate::store::ReplicatedChange;
 use crate::wal::{Branch, LastRecord};
 
 /// A chunk of another node's log: complete records and complete batches, each of them checked.
-pub(super) struct ReplicatedChunk {
+pub(crate) struct ReplicatedChunk {
+    /// Its records as they stand in the log.
+    pub(super) bytes: Vec<u8>,
+    /// The offset of the first.
+    pub(super) start: u64,
     pub(super) changes: Vec<ReplicatedChange>,
     pub(super) branches: Vec<Branch>,
     /// The last of its records.
@@ -18,8 +22,15 @@ pub(super) struct ReplicatedChunk {
 }
 
 impl ReplicatedChunk {
-    pub(super) fn read(node: &Node, offset: u64, bytes: &[u8]) -> Result<ReplicatedChunk, String> {
+    /// Bytes of the log.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(super) fn read(node: &Node, offset: u64, bytes: Vec<u8>) -> Result<ReplicatedChunk, String> {
         let mut chunk = ReplicatedChunk {
+            bytes: Vec::new(),
+            start: offset,
             changes: Vec::new(),
             branches: Vec::new(),
             last: None,
@@ -66,6 +77,7 @@ impl ReplicatedChunk {
         if more {
             return Err("it ends in the middle of a batch".to_owned());
         }
+        chunk.bytes = bytes;
         Ok(chunk)
     }
 }

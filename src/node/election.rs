@@ -9,8 +9,8 @@
 use super::election_state::process_name;
 use super::{Node, PromoteError, Promotion, hold::Hold};
 use crate::boot_clock::Fence;
-use crate::election::{Facts, Follower, Remembered, SharedMachine, Standby};
-use crate::wal::{EtcdMark, Health, Refusal, Role, Term};
+use crate::election::{Facts, Follower, Leader, Remembered, SharedMachine, Standby};
+use crate::wal::{EtcdMark, Health, LeaderMark, Refusal, Role, Term};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -61,21 +61,42 @@ impl Node {
             start,
             first,
             followers: followers.collect(),
-            remembered: self.election.mark().map(|mark| Remembered {
-                etcd: mark.etcd,
-                log: mark.log,
-                term: mark.term,
-            }),
+            remembered: self.election.mark().map(remembered),
+            runs: self.election.runs(),
         }
     }
 
     /// Keeps over a restart what was seen of etcd.
     pub(crate) fn remember_etcd(&self, seen: Remembered) {
-        let Remembered { etcd, log, term } = seen;
-        let mark = EtcdMark { etcd, log, term };
-        self.election.set_mark(mark);
+        let Remembered {
+            etcd,
+            log,
+            term,
+            leader,
+        } = seen;
+        let leader = leader.map(|leader| LeaderMark {
+            address: leader.node,
+            process: leader.process,
+            term: leader.term,
+        });
+        self.election.set_mark(EtcdMark {
+            etcd,
+            log,
+            term,
+            leader,
+        });
         let _change = self.role_change();
         self.remember(self.role());
+    }
+
+    /// Keeps over a restart which runs this directory has had. After an error they are those of before.
+    pub(crate) fn keep_runs(&self, runs: Vec<String>) {
+        let _change = self.role_change();
+        let before = self.election.set_runs(runs);
+        if let Err(error) = self.remember_or_fail(self.role()) {
+            self.election.set_runs(before);
+            log::error!("the node takes no part before this can be written down in its directory: {error}");
+        }
     }
 
     /// Becomes the primary of the term that etcd has given to this node. It takes no writes before its fence is moved.
@@ -135,5 +156,18 @@ impl Node {
         if let Err(why) = self.hold_writers(Hold::Handover(self.cluster.id), time) {
             log::warn!("writers cannot be held: {why}");
         }
+    }
+}
+
+fn remembered(mark: EtcdMark) -> Remembered {
+    Remembered {
+        etcd: mark.etcd,
+        log: mark.log,
+        term: mark.term,
+        leader: mark.leader.map(|leader| Leader {
+            node: leader.address,
+            process: leader.process,
+            term: leader.term,
+        }),
     }
 }

@@ -3,7 +3,7 @@
 use super::cluster_status::Options;
 use crate::boot_clock::{BootInstant, Fence};
 use crate::election::{Machine, SharedMachine};
-use crate::wal::EtcdMark;
+use crate::wal::{EtcdMark, Marker};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
 
@@ -14,12 +14,14 @@ pub(super) struct Election {
     pub(super) fence: Fence,
     /// What was seen of etcd, be it of this start or of one before.
     mark: Mutex<Option<EtcdMark>>,
+    /// The runs of this directory that etcd may know.
+    runs: Mutex<Vec<String>>,
     /// The first offset that this node gave as the primary of its last term.
     pub(super) first: AtomicU64,
 }
 
 impl Election {
-    pub(super) fn new(options: &Options, process: u64, mark: Option<EtcdMark>, fence: Fence) -> Election {
+    pub(super) fn new(options: &Options, process: u64, marker: Option<&Marker>, fence: Fence) -> Election {
         let shared = options.election.clone().map(|mut config| {
             config.node.clone_from(&options.address);
             config.process = process_name(process);
@@ -29,7 +31,8 @@ impl Election {
         Election {
             shared,
             fence,
-            mark: Mutex::new(mark),
+            mark: Mutex::new(marker.and_then(|marker| marker.etcd.clone())),
+            runs: Mutex::new(marker.map_or(Vec::new(), |marker| marker.runs.clone())),
             first: AtomicU64::new(0),
         }
     }
@@ -40,6 +43,16 @@ impl Election {
 
     pub(super) fn set_mark(&self, mark: EtcdMark) {
         *self.mark.lock().unwrap_or_else(PoisonError::into_inner) = Some(mark);
+    }
+
+    pub(super) fn runs(&self) -> Vec<String> {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns those of before.
+    pub(super) fn set_runs(&self, runs: Vec<String>) -> Vec<String> {
+        let mut known = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *known, runs)
     }
 }
 

@@ -68,6 +68,8 @@ pub(crate) struct Question<'a> {
     pub(crate) pattern_head: &'a str,
     /// What starts with one of these alone, where there is no prefix: the caller sees to it that one is allowed.
     pub(crate) within: Option<Arc<[Box<str>]>>,
+    /// Whether the caller wants the keys in the order of their names, where that can be had.
+    pub(crate) is_by_name: bool,
 }
 
 impl Question<'_> {
@@ -197,6 +199,49 @@ impl Lister<'_> {
         Some(Cursor::new(self.node.run, self.question, place))
     }
 
+    /// Whether it gives keys in the order of their names, and can pass over some.
+    pub(crate) fn can_pass(&self) -> bool {
+        self.walk.can_pass()
+    }
+
+    /// Goes on at the first key that is not below `key`, where it [can](Lister::can_pass).
+    pub(crate) fn seek(&mut self, key: &[u8]) {
+        self.drop_copied();
+        self.walk.seek(key);
+    }
+
+    /// Begins again, in no order.
+    pub(crate) fn begin_again(&mut self) {
+        self.drop_copied();
+        self.walk.begin_by_slots();
+    }
+
+    fn drop_copied(&mut self) {
+        self.copied.clear();
+        self.bytes.clear();
+        (self.given, self.start) = (0, 0);
+    }
+
+    /// Passes over all that begins with `beginning`, from where it is, and says how many keys that were. Those that have
+    /// expired and are still to be removed count. None where it cannot pass over anything.
+    pub(crate) fn pass(&mut self, beginning: &[u8]) -> Option<u64> {
+        let mut keys = 0;
+        while let Some(entry) = self.copied.get(self.given) {
+            if !self.bytes[self.start..entry.end].starts_with(beginning) {
+                return Some(keys);
+            }
+            (self.given, self.start) = (self.given + 1, entry.end);
+            keys += 1;
+        }
+        let mut has_more = !self.walk.has_ended();
+        while has_more {
+            let counted = self.walk.pass(&mut self.node.store.lock().map, beginning)?;
+            keys += counted.keys as u64;
+            has_more = counted.has_more;
+        }
+        Some(keys)
+    }
+
     /// Frees what it has given.
     pub fn give_back(&mut self) {
         if self.given == self.copied.len() {
@@ -229,14 +274,19 @@ impl Node {
         cursor: Option<Cursor>,
         with_values: bool,
     ) -> Result<Lister<'_>, CursorError> {
-        let Question { prefix, pattern, .. } = question;
+        let Question {
+            prefix,
+            pattern,
+            is_by_name,
+            ..
+        } = question;
         // No text has this byte.
         let name = [prefix.as_bytes(), b"\xff", pattern.as_bytes()].concat();
         let name = self.store.hash(&name) as u32;
         let place = cursor.map(|cursor| cursor.place(self.run, name)).transpose()?;
         Ok(Lister {
             node: self,
-            walk: Walk::new(self, question.beginnings(), place),
+            walk: Walk::new(self, question.beginnings(), place, is_by_name),
             question: name,
             with_values,
             bytes: Vec::new(),

@@ -88,7 +88,7 @@ impl Node {
     }
 
     fn walk(&self, prefix: &str) -> Walk {
-        Walk::new(self, Beginnings::One(prefix.as_bytes().into()), None)
+        Walk::new(self, Beginnings::One(prefix.as_bytes().into()), None, false)
     }
 
     /// Deletes those of a few keys that are there still.

@@ -9,6 +9,7 @@
 
 use super::chunk::ReplicatedChunk;
 use super::cluster_status::{ClusterStatus, Phase};
+use super::take_error::{ReceiveError, TakeError};
 use super::{Cluster, Node};
 use crate::record::Record;
 use crate::store::{self, LruMap};
@@ -16,7 +17,6 @@ use crate::wal::{
     Branch, LastRecord, LogId, Refusal, ReplicaAppend, Role, Snapshot, SnapshotError, Term, branch_before,
     fork,
 };
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -51,54 +51,6 @@ pub(crate) struct Aside {
     pub(crate) paths: Vec<PathBuf>,
     /// Whether it told of no key, and was dropped: then the log continues from there.
     pub(crate) is_cut: bool,
-}
-
-/// Why a chunk of another node's log was not taken.
-#[derive(Debug)]
-pub(crate) enum TakeError {
-    /// It is none, or none that belongs here.
-    Invalid(String),
-    /// The log could not take it now.
-    Refused(Refusal),
-    /// The node is no replica any more.
-    RoleChanged,
-}
-
-/// Why a snapshot was not taken.
-#[derive(Debug)]
-pub(crate) enum ReceiveError {
-    /// It ended too early, or could not be read.
-    Link(io::Error),
-    /// The thread that makes a map of it cannot be started.
-    Thread(io::Error),
-    Snapshot(SnapshotError),
-    /// What was made of it is not what it says it is.
-    Digest,
-    /// The node is no replica any more.
-    RoleChanged,
-}
-
-impl fmt::Display for ReceiveError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ReceiveError::Link(error)
-                if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) =>
-            {
-                f.write_str("the snapshot broke off: the other node sends too little, or nothing any more")
-            }
-            ReceiveError::Link(error) => write!(f, "the snapshot broke off: {error}"),
-            ReceiveError::Thread(error) => write!(f, "cannot start a thread for the snapshot: {error}"),
-            ReceiveError::Snapshot(error) => error.fmt(f),
-            ReceiveError::Digest => f.write_str("the snapshot does not have the digest that it says"),
-            ReceiveError::RoleChanged => f.write_str("the node is no replica any more"),
-        }
-    }
-}
-
-impl From<SnapshotError> for ReceiveError {
-    fn from(error: SnapshotError) -> ReceiveError {
-        ReceiveError::Snapshot(error)
-    }
 }
 
 impl Node {
@@ -180,9 +132,12 @@ impl Node {
 
     // What a replica takes.
 
-    /// Where the log ends, and what proves which log it is.
+    /// Where the log ends, and what proves which log it is. Waits for a chunk that is being taken.
     pub(crate) fn end(&self) -> End {
-        let step = self.log.step();
+        self.end_of(&self.log.step())
+    }
+
+    fn end_of(&self, step: &ReplicaAppend<'_>) -> End {
         let offset = step.position();
         let branch = branch_before(&self.log.branches(), offset);
         End {
@@ -193,10 +148,18 @@ impl Node {
         }
     }
 
-    /// Appends a chunk of another node's log, which begins at `offset`: checks it, writes it, applies it.
-    /// Returns where the next one begins.
-    pub(crate) fn append_replicated(&self, offset: u64, bytes: Vec<u8>) -> Result<u64, TakeError> {
-        let chunk = ReplicatedChunk::read(self, offset, &bytes).map_err(TakeError::Invalid)?;
+    /// Checks a chunk of another node's log, which is to follow this one's end at `offset`. Nothing is written yet.
+    pub(crate) fn check_chunk(&self, offset: u64, bytes: Vec<u8>) -> Result<ReplicatedChunk, TakeError> {
+        ReplicatedChunk::read(self, offset, bytes).map_err(TakeError::Invalid)
+    }
+
+    /// Writes a chunk to the log, then applies it. `on_logged` gets the log's new end as soon as the next chunk may
+    /// be asked for: before this one is applied, where nothing but its records says where the log continues.
+    pub(crate) fn take_chunk(
+        &self,
+        mut chunk: ReplicatedChunk,
+        on_logged: impl FnOnce(End),
+    ) -> Result<(), TakeError> {
         if !self.has_ended_promotion() {
             return Err(TakeError::Refused(Refusal::Unhealthy(self.log.health())));
         }
@@ -204,31 +167,40 @@ impl Node {
         if self.role() != Role::Replica {
             return Err(TakeError::RoleChanged);
         }
-        let position = step.position();
-        if position != offset {
-            let why = format!("it begins at offset {offset}, and the log ends at {position}");
+        let (position, start) = (step.position(), chunk.start);
+        if position != start {
+            let why = format!("it begins at offset {start}, and the log ends at {position}");
             return Err(TakeError::Invalid(why));
         }
-        if let Err(refusal) = step.append(bytes, chunk.branches.clone(), chunk.last, chunk.end) {
-            drop(step);
-            return self.retry_append(chunk, refusal);
+        let bytes = std::mem::take(&mut chunk.bytes);
+        match step.append(bytes, chunk.branches.clone(), chunk.last, chunk.end) {
+            Ok(()) => self.apply(&step, chunk, on_logged),
+            Err(refusal) => {
+                drop(step);
+                return self.retry_append(chunk, refusal, on_logged);
+            }
         }
-        self.apply(&step, chunk)
+        Ok(())
     }
 
     /// The log has failed with a chunk on its way to it. Once it is well again it holds the chunk, or is back
     /// where it was before: then the chunk is to be fetched again.
-    fn retry_append(&self, chunk: ReplicatedChunk, refusal: Refusal) -> Result<u64, TakeError> {
+    fn retry_append(
+        &self,
+        chunk: ReplicatedChunk,
+        refusal: Refusal,
+        on_logged: impl FnOnce(End),
+    ) -> Result<(), TakeError> {
         let since = self.cluster.change();
         loop {
             let change = self.cluster.wait_change(&since, RETRY_EVERY);
             let step = self.log.step();
             if self.log.health() == crate::wal::Health::Ok {
-                return if step.position() == chunk.end {
-                    self.apply(&step, chunk)
-                } else {
-                    Err(TakeError::Refused(refusal))
-                };
+                if step.position() != chunk.end {
+                    return Err(TakeError::Refused(refusal));
+                }
+                self.apply(&step, chunk, on_logged);
+                return Ok(());
             }
             // Whoever takes the node over waits until the log is well too.
             if change.to_stop {
@@ -237,7 +209,14 @@ impl Node {
         }
     }
 
-    fn apply(&self, step: &ReplicaAppend<'_>, chunk: ReplicatedChunk) -> Result<u64, TakeError> {
+    /// Applies a chunk that the log has.
+    fn apply(&self, step: &ReplicaAppend<'_>, chunk: ReplicatedChunk, on_logged: impl FnOnce(End)) {
+        let mut on_logged = Some(on_logged);
+        if chunk.next_offset.is_none()
+            && let Some(on_logged) = on_logged.take()
+        {
+            on_logged(self.end_of(step));
+        }
         let (_, mut digest) = self.log.state();
         self.store.apply(chunk.changes, chunk.end, &mut digest);
         let mut end = chunk.end;
@@ -251,7 +230,9 @@ impl Node {
         }
         step.applied(end, digest);
         self.cluster.applied.set(end);
-        Ok(end)
+        if let Some(on_logged) = on_logged {
+            on_logged(self.end_of(step));
+        }
     }
 
     /// Copies the part of the log that is no part of another's history into files of its own; or drops it, where

@@ -90,6 +90,7 @@ impl Node {
             handed_to: self.cluster.handed_to(),
             promotes_above: None,
             etcd: self.election.mark(),
+            runs: self.election.runs(),
             is_synced: Some(self.is_synced()),
         }
     }

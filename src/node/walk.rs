@@ -11,14 +11,17 @@
 
 use super::Node;
 use crate::pair::KEY_BYTES_MAX;
-use crate::store::{Entry, LruMap, Slot};
+use crate::store::{Counted, Entry, LruMap, Slot};
 use std::sync::Arc;
 
 /// Slots, or entries in order, that a walk looks at in one hold of the lock: some 20 µs where none is in a cache.
 pub(super) const WALK_SLOTS: usize = 256;
 
 /// What a [`Walk`] holds at most, in bytes.
-pub(super) const WALK_BYTES: usize = 2 * KEY_BYTES_MAX;
+pub(super) const WALK_BYTES: usize = 3 * KEY_BYTES_MAX;
+
+/// Entries of a step after one that passed over others: it may well pass over the next ones too.
+const ENTRIES_MIN: usize = 16;
 
 /// Slots from which on a look at all of them takes longer than a client would like: half a millisecond.
 const ORDERED_SLOTS_MIN: usize = 1 << 15;
@@ -69,15 +72,19 @@ pub(super) struct Walk {
     beginnings: Beginnings,
     place: Place,
     has_ended: bool,
-    /// Room for a key, so that nothing is allocated under the lock.
+    /// Room for two keys, so that nothing is allocated under the lock.
     next: Vec<u8>,
+    end: Vec<u8>,
+    /// Entries of the next step, where it goes in order.
+    entries: usize,
 }
 
 impl Walk {
-    /// Begins a walk over the keys with these beginnings, or continues one of them.
-    pub(super) fn new(node: &Node, beginnings: Beginnings, place: Option<Place>) -> Walk {
+    /// Begins a walk over the keys with these beginnings, or continues one of them. `is_by_name`: whether the order is of
+    /// use for all keys too.
+    pub(super) fn new(node: &Node, beginnings: Beginnings, place: Option<Place>, is_by_name: bool) -> Walk {
         let mut place = place.unwrap_or_else(|| Place {
-            slot: (!node.has_order_for(&beginnings)).then_some(0),
+            slot: (!node.has_order_for(&beginnings, is_by_name)).then_some(0),
             key: Vec::new(),
         });
         place.key.reserve(KEY_BYTES_MAX);
@@ -86,7 +93,53 @@ impl Walk {
             place,
             has_ended: false,
             next: Vec::with_capacity(KEY_BYTES_MAX),
+            end: Vec::with_capacity(KEY_BYTES_MAX),
+            entries: WALK_SLOTS,
         }
+    }
+
+    /// Whether it goes in order through all that begins with one text, so that some of it can be passed over.
+    pub(super) fn can_pass(&self) -> bool {
+        self.place.slot.is_none() && matches!(self.beginnings, Beginnings::One(_))
+    }
+
+    /// Goes on at the first key that is not below `key`, in order.
+    pub(super) fn seek(&mut self, key: &[u8]) {
+        self.place.key.clear();
+        self.place.key.extend_from_slice(key);
+        self.has_ended = false;
+    }
+
+    /// Begins again, by slots.
+    pub(super) fn begin_by_slots(&mut self) {
+        self.place.slot = Some(0);
+        self.place.key.clear();
+        self.has_ended = false;
+    }
+
+    /// Passes over what begins with `beginning`, or over some of it: one hold of the lock. Says how many keys that were, and
+    /// whether there are more. None where it cannot.
+    pub(super) fn pass(&mut self, map: &mut LruMap, beginning: &[u8]) -> Option<Counted> {
+        if !self.can_pass() {
+            return None;
+        }
+        let key = &mut self.place.key;
+        if &key[..] < beginning {
+            key.clear();
+            key.extend_from_slice(beginning);
+        }
+        self.entries = ENTRIES_MIN;
+        let is_bounded = put_end(beginning, &mut self.end);
+        let counted = map.count_range(key, is_bounded.then_some(&self.end[..]), &mut self.next)?;
+        if counted.has_more {
+            std::mem::swap(key, &mut self.next);
+        } else if is_bounded {
+            std::mem::swap(key, &mut self.end);
+            self.has_ended = self.beginnings.next(key).is_none();
+        } else {
+            self.has_ended = true;
+        }
+        Some(counted)
     }
 
     pub(super) fn has_ended(&self) -> bool {
@@ -128,7 +181,18 @@ impl Walk {
                 *slot = next.unwrap_or(*slot);
                 next.is_some()
             }
-            None => step_in_order(&self.beginnings, &mut place.key, &mut self.next, map, each),
+            None => {
+                let entries = self.entries;
+                self.entries = (2 * entries).min(WALK_SLOTS);
+                step_in_order(
+                    &self.beginnings,
+                    &mut place.key,
+                    &mut self.next,
+                    map,
+                    entries,
+                    each,
+                )
+            }
         };
         self.has_ended = !more;
     }
@@ -140,31 +204,40 @@ fn step_in_order(
     key: &mut Vec<u8>,
     next: &mut Vec<u8>,
     map: &mut LruMap,
+    entries: usize,
     each: impl FnMut(Slot, &Entry) -> bool,
 ) -> bool {
     let Some(beginning) = beginnings.next(key) else {
         return false;
     };
     let from = beginning.max(&key[..]);
-    if map.walk_prefix(beginning, from, WALK_SLOTS, next, each) {
+    if map.walk_prefix(beginning, from, entries, next, each) {
         std::mem::swap(key, next);
         return true;
     }
-    let Some((last, head)) = beginning.split_last() else {
+    if !put_end(beginning, next) {
         return false;
-    };
-    // The lowest key above all with this beginning: no byte of UTF-8 is the highest one.
-    next.clear();
-    next.extend_from_slice(head);
-    next.push(last.saturating_add(1));
+    }
     std::mem::swap(key, next);
     beginnings.next(key).is_some()
 }
 
+/// Puts down the lowest key above all with this beginning. Returns `false` where there is none.
+fn put_end(beginning: &[u8], end: &mut Vec<u8>) -> bool {
+    end.clear();
+    let Some((last, head)) = beginning.split_last() else {
+        return false;
+    };
+    end.extend_from_slice(head);
+    // No byte of UTF-8 is the highest one.
+    end.push(last.saturating_add(1));
+    true
+}
+
 impl Node {
     /// Whether a walk over these keys can go in order. Has the order made where it should.
-    fn has_order_for(&self, beginnings: &Beginnings) -> bool {
-        if beginnings.are_all() {
+    fn has_order_for(&self, beginnings: &Beginnings, is_by_name: bool) -> bool {
+        if beginnings.are_all() && !is_by_name {
             return false;
         }
         let (is_ordered, slots) = {
@@ -243,6 +316,8 @@ mod tests {
             place,
             has_ended: false,
             next: Vec::new(),
+            end: Vec::new(),
+            entries: WALK_SLOTS,
         }
     }
 
@@ -305,6 +380,62 @@ mod tests {
             prop_assert_eq!(&stayed, &expected);
             prop_assert!(expected.iter().all(|key| met[key] == 1));
             prop_assert!(met.keys().all(|key| beginnings.open(key)));
+        }
+
+        /// A walk that passes over what begins as some keys do counts what it has passed over, and goes on behind that.
+        #[test]
+        fn what_is_passed_over_is_counted(
+            there in proptest::collection::btree_set(0..5000u16, 0..2500),
+            which in 0..2usize,
+            from in 0..5000u16,
+            bytes in 1..9usize,
+            before in 0..50usize,
+        ) {
+            let mut keys = Keys::new();
+            there.iter().for_each(|&number| keys.turn(&key(number)));
+            keys.make_order();
+            let beginnings = beginnings(which);
+            let expected: BTreeSet<Vec<u8>> = there.iter().map(|&number| key(number).into_bytes())
+                .filter(|key| beginnings.open(key)).collect();
+            let from = key(from).into_bytes();
+            let mut walk = begin(&beginnings, Place { slot: None, key: Vec::new() });
+            walk.seek(&from);
+            let mut left: Vec<Vec<u8>> = expected.iter().filter(|key| **key >= from).cloned().collect();
+            let mut met: Vec<Vec<u8>> = Vec::new();
+            while !walk.has_ended() && met.len() < before {
+                walk.step(&mut keys.map, |_, entry| {
+                    let is_met = met.len() < before;
+                    if is_met {
+                        met.push(entry.key().to_vec());
+                    }
+                    is_met
+                });
+            }
+            let rest = left.split_off(before.min(left.len()));
+            prop_assert_eq!(met, left);
+            let Some(first) = rest.first() else { return Ok(()) };
+            let beginning = first[..bytes.min(first.len())].to_vec();
+            let mut counted = 0;
+            loop {
+                let step = walk.pass(&mut keys.map, &beginning).unwrap();
+                counted += step.keys;
+                if !step.has_more {
+                    break;
+                }
+            }
+            let (passed, behind): (Vec<_>, Vec<_>) = rest.into_iter().partition(|key| key.starts_with(&beginning));
+            // What begins so and is not of the walk is counted too: who asks passes over what is all of it.
+            if beginnings.open(&beginning) {
+                prop_assert_eq!(counted, passed.len());
+                let mut met = Vec::new();
+                while !walk.has_ended() {
+                    walk.step(&mut keys.map, |_, entry| {
+                        met.push(entry.key().to_vec());
+                        true
+                    });
+                }
+                prop_assert_eq!(met, behind);
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 // A request ends in an answer, in a Problem (the node refused it), or in an Unreachable (nobody
 // answered). The last one starts a search: the node is asked until it answers again, and "up" is told.
 
-/** Tells "up", "down" and "token". */
+/** Tells "up", "down", "token", and "asking" where the user is asked for one. */
 export const node = new EventTarget();
 
 /** What the node refused, as it says it itself (RFC 9457). */
@@ -117,6 +117,7 @@ async function problemOf(response) {
 async function anotherToken(problem, used, quiet) {
   if (token() !== used) return true;
   if (quiet && (declined || problem.status === 403)) return false;
+  node.dispatchEvent(new Event("asking"));
   asking ??= ask(problem).finally(() => (asking = null));
   const given = await asking;
   if (given) {

@@ -5,7 +5,7 @@ import { Cluster } from "./cluster.js";
 import { Console } from "./console.js";
 import { Dashboard } from "./dashboard.js";
 import { Explorer } from "./explorer.js";
-import { readOnly, start, state, status, urlOf } from "./state.js";
+import { isGateway, readOnly, start, state, status, urlOf } from "./state.js";
 import { dialog, el, field, onTokenWanted, sentence, tell } from "./ui.js";
 
 const VIEWS = { explorer: Explorer, console: Console, dashboard: Dashboard, cluster: Cluster };
@@ -60,7 +60,7 @@ function draw() {
     const url = primary && urlOf(primary, location.hash || "#explorer");
     return warn("info", "This node is a read-only replica. ", primary ? "Its primary takes writes: " : "It knows of no primary now.", url ? el("a", { href: url, id: "to-primary", rel: "noreferrer" }, location.hash.includes("key=") ? `this key on ${primary}` : primary) : null, url ? "." : null);
   }
-  if (status && !status.ready) return warn("bad", sentence(`The node takes no writes: ${status.health}`));
+  if (status && !status.ready) return warn("bad", sentence(isGateway() ? status.health : `The node takes no writes: ${status.health}`));
   if (readOnly()) return warn("info", "Your token may only read. Enter another one to write.");
   banner.hidden = true;
 }
@@ -124,5 +124,5 @@ document.getElementById("skip").addEventListener("click", (event) => {
   main.focus();
 });
 window.addEventListener("hashchange", () => route().catch(tell));
-route().catch(tell);
 start();
+route().catch(tell);

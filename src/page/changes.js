@@ -1,6 +1,7 @@
 // Changes that ask first, or that can be taken back.
 
 import { Problem, keyPath, request, sendJson, withQuery } from "./api.js";
+import { sendEach } from "./batch.js";
 import { bytesOf, oneLine, payloadOf, textOf } from "./bytes.js";
 import { askDeadline, lifetime } from "./deadline.js";
 import { draftOf, dropDraft, keepDraft } from "./drafts.js";
@@ -93,7 +94,7 @@ export async function deleteKeys(keys) {
   if (!sure) return false;
   let deleted = 0;
   for (let at = 0; at < keys.length; at += BATCH_KEYS) {
-    const { results } = await (await sendJson("POST", "batch", { operations: keys.slice(at, at + BATCH_KEYS).map((key) => ({ op: "delete", key })) })).json();
+    const results = await sendEach(keys.slice(at, at + BATCH_KEYS).map((key) => ({ op: "delete", key })));
     deleted += results.filter((result) => result.status < 300).length;
   }
   toast(`Deleted ${plural(deleted, "key")}.`);

@@ -2,6 +2,7 @@
 
 import { getJson, node, request, token } from "./api.js";
 import { Diverged } from "./diverged.js";
+import { EngineServers, card, engineFigures } from "./engine.js";
 import { picture } from "./picture.js";
 import { notAdmin, state, take } from "./state.js";
 import { progress } from "./transfer.js";
@@ -12,6 +13,7 @@ const POLL_MS = 2000;
 /** How many looks at this node come to one at the others. */
 const OTHERS_EVERY = 3;
 const COMPACTION_POLL_MS = 300;
+const LONG_CHARS = 20;
 const LAG_NEAR_BYTES = 1 << 20;
 
 export class Cluster {
@@ -35,8 +37,10 @@ export class Cluster {
     this.actions.push([this.diverged.sendFile, "Gives keys the values of a file that a replica has saved of its set-aside writes, where nobody has changed them since."]);
     this.administration = el("section", { class: "card", "aria-label": "Administration" }, el("h3", {}, "Administration"),
       el("div", { class: "actions" }, this.actions.map(([press, says]) => el("div", { class: "action" }, press, el("p", { class: "note" }, says)))), this.bar, this.progress, this.diverged.file);
-    const more = el("section", { class: "card", "aria-label": "This node" }, el("h3", {}, "This node"), this.facts);
-    this.element = el("div", { class: "cluster" }, this.main, this.state, this.nodes, this.administration, this.diverged.element, more);
+    this.servers = new EngineServers();
+    this.name = el("h3", {}, "This node");
+    const more = el("section", { class: "card", "aria-label": "This process" }, this.name, this.facts);
+    this.element = el("div", { class: "cluster" }, this.main, this.state, this.servers.element, this.nodes, this.administration, this.diverged.element, more);
     this.others = [];
     this.rounds = 0;
     this.poll = every(POLL_MS, () => this.refresh());
@@ -120,14 +124,14 @@ export class Cluster {
       ["Takes over", successors.concat(elected).join(", ") || "nobody", successors.length || elected.length ? "if the primary fails" : "by itself; promote a replica by hand", /away/.test(successors.join()) ? "near" : ""],
       ["Other nodes", String(nodes.length - 1), sick ? `${sick} not healthy` : nodes.length > 1 ? "all healthy" : "it is alone", sick ? "bad" : ""],
     ];
-    this.main.replaceChildren(...figures.map(([name, value, more, kind]) => el("div", { class: `card ${kind ?? ""}`.trim() }, el("dt", {}, name), el("dd", {}, value, el("small", {}, more)))));
+    this.main.replaceChildren(...figures.map(card));
     this.state.replaceChildren(...(isReplica && replication.state !== "streaming" ? [sentence(STATES[replication.state] ?? replication.state)] : []), replication.error ? el("span", { class: "wrong" }, ` ${sentence(replication.error)}`) : "");
     this.state.hidden = this.state.textContent === "";
     this.drawNodes(nodes);
     const facts = [["Address", status.address ?? location.host], ["Offset", count(log.offset)], ["Synced", log.synced === log.offset ? "everything" : `up to ${count(log.synced)}`], ["fsync", log.fsync], ["Up for", span(status.uptime_seconds)], ["Version", status.version],
       ["Memory of the process", status.resident_bytes ? bytes(status.resident_bytes) : "not known"], ["Data directory", status.dir], ["Log id", log.id]];
     if (typeof replication.snapshot_bytes === "number") facts.unshift(["Snapshot", `${bytes(replication.snapshot_bytes)} received`]);
-    this.facts.replaceChildren(...facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
+    this.drawFacts(facts);
     const promotion = this.actions[2][0];
     promotion.hidden = !isReplica || Boolean(replication.cluster);
     promotion.parentElement.hidden = promotion.hidden;
@@ -162,15 +166,21 @@ export class Cluster {
     else this.progress.textContent = `Last compacted from ${bytes(last.bytes_before)} to ${bytes(last.bytes_after)} in ${ms(last.seconds * 1000)}${last.kept_bytes ? `; ${bytes(last.kept_bytes)} of the log are kept for watchers and replicas` : ""}.`;
   }
 
+  drawFacts(facts) {
+    this.facts.replaceChildren(...facts.map(([name, value]) => el("div", { class: String(value).length > LONG_CHARS ? "wide" : "" }, el("dt", {}, name), el("dd", {}, value))));
+  }
+
   /** A gateway: the servers of the engine that holds its entries. What a node alone has is not there. */
   drawEngine(status) {
-    const { engine } = status;
-    this.state.replaceChildren(`This is a gateway to ${engine.url}. Compaction, backups and replicas are the engine's.`);
+    this.state.replaceChildren("This process is a gateway: it holds no keys, no log and no replicas. The engine has its own ways to save, compact, replicate and fail over: BGSAVE, BGREWRITEAOF, REPLICAOF and CLUSTER FAILOVER.");
     this.state.hidden = false;
-    for (const part of [this.main, this.nodes, this.administration, this.diverged.element]) part.hidden = true;
-    const saysOf = (server) => server.error ?? `${server.role}, ${server.version}: ${count(server.slots)} slots, ${count(server.keys)} keys, ${bytes(server.used_bytes)}, ${count(server.hits)} hits, ${count(server.misses)} misses, ${count(server.errors)} errors`;
-    const facts = [["Health", status.health], ["Up for", span(status.uptime_seconds)], ["Version", status.version], ...engine.servers.map((server) => [server.address, saysOf(server)])];
-    this.facts.replaceChildren(...facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
+    for (const part of [this.nodes, this.administration, this.diverged.element]) part.hidden = true;
+    const { health, engine: kind, slots, keys, memory, servers } = engineFigures(status);
+    this.main.replaceChildren(...[health, kind, slots, keys, memory, servers].map(card));
+    this.servers.update(status);
+    this.name.textContent = "This gateway";
+    const facts = [["Up for", span(status.uptime_seconds)], ["Version", status.version], ["Memory of the process", status.resident_bytes ? bytes(status.resident_bytes) : "not known"]];
+    this.drawFacts(facts);
   }
 
   /** Begins a compaction and follows it to its end. */

@@ -6,6 +6,7 @@ import { curl } from "./curl.js";
 import { lifetime } from "./deadline.js";
 import { BATCH_EXAMPLE, OPERATIONS } from "./requests.js";
 import { button, copy, el, errorBox, field, tell } from "./ui.js";
+import { isGateway, state } from "./state.js";
 import { bytes, clock, ms } from "./format.js";
 
 const ANSWERS_MAX = 20;
@@ -46,6 +47,14 @@ export class Console {
     this.requests = load();
     this.choose("GET");
     this.drawPast();
+    state.addEventListener("status", () => this.offer());
+    this.offer();
+  }
+
+  /** A gateway has no changes to watch. */
+  offer() {
+    for (const one of this.choice.children) one.hidden = isGateway() && Boolean(OPERATIONS[one.dataset.operation].isWatch);
+    if (isGateway() && OPERATIONS[this.name].isWatch) this.choose("GET");
   }
 
   async show() {}

@@ -4,6 +4,7 @@ import { getJson, node, withQuery } from "./api.js";
 import { oneLine } from "./bytes.js";
 import { Axis, Chart } from "./chart.js";
 import { Curve } from "./curve.js";
+import { EngineServers } from "./engine.js";
 import { linkTo } from "./explorer.js";
 import { Figures } from "./figures.js";
 import { Slow } from "./slow.js";
@@ -26,13 +27,13 @@ const CHARTS = [
   { title: "Latency of requests for keys", format: ms, axis: () => new Axis({ least: 1 }),
     series: [COLUMN("latency_p50_ms", "50 %"), COLUMN("latency_p99_ms", "99 %"), COLUMN("latency_p999_ms", "99.9 %")] },
   { title: "Hit ratio, % of reads", format: percent, axis: () => 1, series: [COLUMN("hit_ratio", "hits")] },
-  { title: "Keys held", format: short, axis: () => new Axis({ least: 100 }), series: [COLUMN("entries", "keys")],
+  { title: "Keys held", format: short, axis: () => new Axis({ least: 100 }), series: [COLUMN("entries", "keys")], note: ofEngine,
     limit: (stats) => stats.limits.entries_max, limitFormat: count },
-  { title: "Memory of entries, bytes", format: bytes, axis: bytesAxis, series: [COLUMN("bytes", "held")],
+  { title: "Memory of entries, bytes", format: bytes, axis: bytesAxis, series: [COLUMN("bytes", "held")], note: ofEngine,
     limit: (stats) => stats.limits.bytes_max, limitFormat: bytes },
   { title: "Keys dropped, per second", format: short, axis: () => new Axis({ least: 10 }), series: [COLUMN("evictions", "evicted"), COLUMN("expiries", "expired")] },
-  { title: "Log on disk, bytes", format: bytes, axis: bytesAxis, series: [COLUMN("log_bytes", "log")], note: compacted },
-  { title: "Longest sync of the log", format: ms, axis: () => new Axis({ least: 10 }), series: [COLUMN("sync_ms", "sync")] },
+  { title: "Log on disk, bytes", format: bytes, axis: bytesAxis, series: [COLUMN("log_bytes", "log")], note: compacted, isOfNode: true },
+  { title: "Longest sync of the log", format: ms, axis: () => new Axis({ least: 10 }), series: [COLUMN("sync_ms", "sync")], isOfNode: true },
   { title: "Open connections", format: short, axis: () => new Axis({ least: 10 }), series: [COLUMN("connections", "open")],
     limit: (stats) => stats.connections.max, limitFormat: count },
   { title: "Replication lag, bytes", format: bytes, axis: () => new Axis({ least: 1024, base: 1024 }), series: [COLUMN("lag_bytes", "behind")], optional: true },
@@ -58,12 +59,13 @@ export class Dashboard {
     this.figures = new Figures();
     this.curve = new Curve();
     this.slow = new Slow();
+    this.servers = new EngineServers();
     this.hot = el("tbody");
     this.big = el("tbody");
     this.tables = el("div", { class: "pairs" }, table("Most read keys", "Reads", this.hot, "hot-keys"), table("Largest keys", "Size", this.big, "big-keys"));
     this.grid = el("div", { class: "charts" });
     this.element = el("div", { class: "dashboard" }, this.figures.element, el("div", { class: "bar" }, this.choice, this.pausing, this.unzoom, this.says),
-      this.grid, this.curve.element, this.slow.element, this.tables);
+      this.servers.element, this.grid, this.curve.element, this.slow.element, this.tables);
     this.poll = every(POLL_MS, () => this.refresh());
     node.addEventListener("up", () => this.poll.now());
     node.addEventListener("token", () => this.poll.now());
@@ -130,6 +132,7 @@ export class Dashboard {
     this.status = status ?? this.status;
     if (status) take(status);
     if (wantsSlow) this.slow.update(slow);
+    this.servers.update(this.status);
     this.figures.update(this.kept.hour, this.stats, this.status);
     this.draw();
   }
@@ -163,7 +166,8 @@ export class Dashboard {
       const limit = this.stats && spec.limit ? spec.limit(this.stats) ?? null : null;
       chart.note.textContent = spec.note && this.status ? spec.note(this.status) : "";
       // A limit says nothing of the time before the node was here; it is named, and drawn over what is shown.
-      if (!spec.optional || spec.series.some(({ name }) => columns[name]?.some((value) => value !== null))) shown.push(chart.element);
+      const isHere = !(spec.isOfNode && this.status?.engine);
+      if (isHere && (!spec.optional || spec.series.some(({ name }) => columns[name]?.some((value) => value !== null)))) shown.push(chart.element);
       chart.update(times, columns, stretch, limit, limit === null ? "" : `limit ${spec.limitFormat(limit)}`);
     }
     if (shown.length !== this.grid.childElementCount) this.grid.replaceChildren(...shown);
@@ -174,10 +178,16 @@ export class Dashboard {
   drawKeys() {
     const { stats } = this;
     this.curve.update(stats);
-    this.tables.hidden = !stats.hot_keys && !stats.big_keys;
+    const isGateway = Boolean(this.status?.engine);
+    this.curve.element.hidden ||= isGateway;
+    this.tables.hidden = isGateway || (!stats.hot_keys && !stats.big_keys);
     rows(this.hot, (stats.hot_keys ?? []).map(({ key, reads }) => [key, count(reads)]));
     rows(this.big, (stats.big_keys ?? []).map((big) => [big.key, bytes(big.bytes)]));
   }
+}
+
+function ofEngine(status) {
+  return status.engine ? "of the engine" : "";
 }
 
 function compacted(status) {

@@ -8,7 +8,7 @@ import { Entry } from "./entry.js";
 import { Follower } from "./follow.js";
 import { Keys } from "./keys.js";
 import { Source } from "./source.js";
-import { writeButton } from "./state.js";
+import { firstLook, isGateway, state, writeButton } from "./state.js";
 import { dropZone, exportKeys, importFile } from "./transfer.js";
 import { Welcome } from "./welcome.js";
 import { button, el, menu, tell } from "./ui.js";
@@ -26,7 +26,7 @@ export const linkTo = (key) => withQuery("#explorer", { key });
 
 export class Explorer {
   constructor() {
-    this.keys = new Keys({ open: (key) => this.go({ key }), chosen: () => this.drawChosen(), act: (what, key) => this.act(what, key) });
+    this.keys = new Keys({ open: (key) => this.go({ key }), chosen: () => this.drawChosen(), act: (what, key) => this.act(what, key), renew: () => this.refresh() });
     this.welcome = new Welcome(() => this.add());
     this.entry = new Entry({
       close: () => this.go({ key: null }),
@@ -49,7 +49,7 @@ export class Explorer {
       writeButton("Delete all that begin so…", () => this.deleteThese(), { id: "delete-prefix", class: "danger" }),
     ], { id: "keys-menu" });
     const form = el("form", { class: "search", role: "search", "data-errors": "", on: { submit: (event) => (event.preventDefault(), this.searched()) } },
-      this.kind, this.input, this.views, el("span", { class: "grow" }), more, writeButton("New key", () => this.add(), { id: "new-key", class: "primary" }));
+      this.kind, this.input, this.views, more, writeButton("New key", () => this.add(), { id: "new-key", class: "primary" }));
     this.bar = el("div", { class: "chosen", hidden: true, role: "group", "aria-label": "Chosen keys" });
     this.file = el("input", { type: "file", hidden: true, "aria-label": "File to import", id: "import-file", on: { change: () => this.take(this.file.files[0]) } });
     this.side = el("section", { class: "side card", "aria-label": "Keys" }, form, this.bar, this.keys.element, this.file);
@@ -59,6 +59,7 @@ export class Explorer {
     this.renewed = 0;
     this.listed = null;
     this.drawChosen();
+    state.addEventListener("status", () => this.drawViews());
     for (const name of ["up", "token"]) node.addEventListener(name, () => this.element.isConnected && this.refresh());
   }
 
@@ -84,7 +85,10 @@ export class Explorer {
     clearTimeout(this.renewal);
   }
 
-  follow() {
+  /** What others change is followed, where the node tells it. */
+  async follow() {
+    await firstLook;
+    if (isGateway() || !this.element.isConnected) return;
     const { kind, text } = this.question;
     const { key } = this.entry;
     this.follower.start(kind === "prefix" && (key === null || key.startsWith(text)) ? text : "");
@@ -137,6 +141,7 @@ export class Explorer {
   }
 
   drawViews() {
+    this.views.hidden = isGateway();
     for (const view of this.views.children) {
       view.setAttribute("aria-pressed", String(view.dataset.tree === this.question.delimiter));
       view.disabled = this.kind.value !== "prefix" && this.input.value !== "";

@@ -1,5 +1,6 @@
 // The first row of the dashboard: what matters most, in figures.
 
+import { card, engineFigures } from "./engine.js";
 import { el } from "./ui.js";
 import { bytes, count, ms, percent, short } from "./format.js";
 
@@ -11,13 +12,14 @@ export class Figures {
   /** `columns` are the samples; what they do not tell, `stats` and `status` do. */
   update(columns, stats, status) {
     if (!stats || !status) return;
-    const last = (name) => columns[name]?.findLast((value) => value !== null && value !== undefined) ?? null;
+    const last = (name) => lastOf(columns, name);
+    if (status.engine) return this.ofEngine(columns, stats, status);
     const { entries_max: keysMax, bytes_max: bytesMax } = stats.limits;
     const part = (value, most) => (most ? `${percent(value / most)} of ${most === keysMax ? short(most) : bytes(most)}` : "no limit");
     const lag = last("lag_bytes");
     const figures = [
       ["Health", status.ready ? "OK" : "Not ready", status.ready ? status.role : status.health, status.ready ? "good" : "bad"],
-      ["Requests", last("answers") === null ? "–" : `${short(last("answers"))}/s`, last("latency_p99_ms") === null ? "" : `99 % within ${ms(last("latency_p99_ms"))}`],
+      requests(columns),
       ["Hit ratio", last("hit_ratio") === null ? "–" : percent(last("hit_ratio")), stats.hit_ratio === null ? "" : `${percent(stats.hit_ratio)} since the start`],
       ["Keys", short(stats.entries), part(stats.entries, keysMax)],
       ["Memory", bytes(stats.bytes), part(stats.bytes, bytesMax), bytesMax && stats.bytes / bytesMax > 0.95 ? "near" : ""],
@@ -26,4 +28,16 @@ export class Figures {
     this.element.replaceChildren(...figures.map(([name, value, more, kind]) =>
       el("div", { class: `card ${kind ?? ""}`.trim(), title: name === "Keys" ? count(stats.entries) : null }, el("dt", {}, name), el("dd", {}, value, el("small", {}, more)))));
   }
+
+  ofEngine(columns, stats, status) {
+    const { health, keys, memory, hits, servers } = engineFigures(status, stats);
+    this.element.replaceChildren(...[health, requests(columns), hits, keys, memory, servers].map(card));
+  }
+}
+
+const lastOf = (columns, name) => columns[name]?.findLast((value) => value !== null && value !== undefined) ?? null;
+
+function requests(columns) {
+  const [rate, within] = [lastOf(columns, "answers"), lastOf(columns, "latency_p99_ms")];
+  return ["Requests", rate === null ? "–" : `${short(rate)}/s`, within === null ? "" : `99 % within ${ms(within)}`];
 }

@@ -13,7 +13,7 @@ const COLUMNS = [["key", "Name"], ["value_bytes", "Size"], ["expires_at_ms", "Ex
 
 export class Keys {
   /** `open` is called with a key, `chosen` when the selection has changed, `act` with "edit", "delete" or "close". */
-  constructor({ open, chosen, act }) {
+  constructor({ open, chosen, act, renew }) {
     Object.assign(this, { open, chosen, act });
     this.source = null;
     this.selected = new Set();
@@ -32,8 +32,9 @@ export class Keys {
       el("button", { type: "button", "data-sort": name, onclick: () => this.sortBy(name) }, label)));
     this.line = el("p", { class: "line", role: "status", id: "keys-line" });
     this.more = button("Load more", () => this.load(), { class: "quiet", hidden: true, id: "keys-more" });
+    this.again = button("Refresh", renew, { class: "quiet", hidden: true, id: "keys-refresh", title: "Asks for the keys anew: a gateway does not say what others change" });
     this.empty = el("div", { class: "empty", hidden: true });
-    this.element = el("div", { class: "list" }, this.heads, this.box, this.empty, el("div", { class: "foot" }, this.line, this.more));
+    this.element = el("div", { class: "list" }, this.heads, this.box, this.empty, el("div", { class: "foot" }, this.line, this.again, this.more));
     new ResizeObserver(() => this.draw()).observe(this.box);
   }
 
@@ -197,6 +198,7 @@ export class Keys {
     if (this.active >= first && this.active < last) this.box.setAttribute("aria-activedescendant", `key-${this.active}`);
     else this.box.removeAttribute("aria-activedescendant");
     this.more.hidden = this.source.root.next === null || this.all.length >= ROWS_MAX;
+    this.again.hidden = !this.source.isUnordered;
     this.empty.hidden = !(this.source.root.loaded && this.all.length === 0);
     this.box.hidden = !this.empty.hidden;
     this.heads.hidden = !this.empty.hidden;
@@ -234,9 +236,10 @@ export class Keys {
   says() {
     const { source } = this;
     const { root } = source;
-    if (source.kind !== "prefix") {
-      const such = source.kind === "text" ? `with “${source.text}”` : `like ${source.text}`;
-      return root.next === null ? `${plural(root.items.length, "key")} ${such}.` : `${count(root.items.length)} keys ${such} so far. There are more to look at.`;
+    if (source.kind !== "prefix" || source.isUnordered) {
+      const such = source.kind === "prefix" ? (source.text ? `that begin with “${oneLine(source.text)}”` : "") : source.kind === "text" ? `with “${source.text}”` : `like ${source.text}`;
+      const found = `${plural(root.items.length, "key")} ${such}`.trim();
+      return root.next === null ? `${found}.` : `${found} so far. There are more to look at.`;
     }
     const such = source.text ? ` that begin with “${oneLine(source.text)}”` : "";
     const shown = source.delimiter === null && root.next !== null ? `, the first ${count(root.items.length)} shown` : "";

@@ -58,6 +58,7 @@ files! { FILES:
     "/page/icon.svg" Svg "icon.svg";
     "/page/api.js" Script "api.js";
     "/page/app.js" Script "app.js";
+    "/page/batch.js" Script "batch.js";
     "/page/bytes.js" Script "bytes.js";
     "/page/changes.js" Script "changes.js";
     "/page/chart.js" Script "chart.js";
@@ -70,6 +71,7 @@ files! { FILES:
     "/page/diverged.js" Script "diverged.js";
     "/page/drafts.js" Script "drafts.js";
     "/page/editor.js" Script "editor.js";
+    "/page/engine.js" Script "engine.js";
     "/page/entry.js" Script "entry.js";
     "/page/explorer.js" Script "explorer.js";
     "/page/figures.js" Script "figures.js";

@@ -43,7 +43,7 @@ export function picture(nodes) {
     const middle = (fromY + toY) / 2;
     const says = one.lag === null || one.lag === undefined ? "lag not known" : one.lag === 0 ? "up to date" : `${bytes(one.lag)} behind`;
     return svg("g", { class: `line ${one.kind}` }, svg("path", { d: `M${fromX} ${fromY}C${fromX} ${middle} ${toX} ${middle} ${toX} ${toY - 2}`, fill: "none" }),
-      svg("text", { x: String(toX), y: String(toY - 14), "text-anchor": "middle", class: "lag" }, says));
+      svg("text", { x: String(toX + 9), y: String(toY - 14), class: "lag" }, says));
   });
   const boxes = nodes.map((one) => {
     const [x, y] = places.get(one.address);

@@ -4,6 +4,7 @@
 // through all keys in no order, a stretch at a time. So does a gateway to another engine with a prefix.
 
 import { getJson, withQuery } from "./api.js";
+import { firstLook, isGateway } from "./state.js";
 
 const PAGE_KEYS = 1000;
 const SEARCHED_KEYS = 2000;
@@ -21,6 +22,7 @@ export class Source {
     this.stopper = new AbortController();
     this.root = this.level(kind === "prefix" ? text : "");
     this.took = 0;
+    this.isUnordered = false;
   }
 
   level(prefix) {
@@ -39,6 +41,8 @@ export class Source {
   }
 
   async page(level) {
+    await firstLook;
+    if (isGateway()) return this.unordered(level);
     const begun = performance.now();
     const query = { order: "name", prefix: level.prefix || null, delimiter: this.delimiter, after: level.next, limit: PAGE_KEYS };
     let page;
@@ -46,8 +50,7 @@ export class Source {
       page = await getJson(withQuery("kv/", query), { signal: this.stopper.signal });
     } catch (error) {
       if (error.status !== NOT_HERE) throw error;
-      this.delimiter = null;
-      return this.search(level);
+      return this.unordered(level);
     }
     this.took = performance.now() - begun;
     level.folders.push(...page.folders);
@@ -55,6 +58,13 @@ export class Source {
     level.total = page.keys_total;
     level.next = page.next;
     level.loaded = true;
+  }
+
+  /** An engine has no order of keys, so no tree and no total. */
+  unordered(level) {
+    this.delimiter = null;
+    this.isUnordered = true;
+    return this.search(level);
   }
 
   async search(level) {

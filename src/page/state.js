@@ -13,6 +13,13 @@ export const state = new EventTarget();
 /** The last answer of `/status`, or null. */
 export let status = null;
 
+/** Whether another engine holds the entries: then there is no order of keys, no watch, and no log. */
+export const isGateway = () => Boolean(status?.engine);
+
+let looked;
+/** Settled once the node was asked for the first time, whatever it said; who waits for a token waits with all others. */
+export const firstLook = new Promise((resolve) => (looked = resolve));
+
 /** Why nothing can be written here, or null. */
 export function readOnly() {
   if (status?.role === "replica") return "This node is a read-only replica; its primary takes writes.";
@@ -46,7 +53,13 @@ export function urlOf(address, hash) {
   return /^[\w.-]+:\d+$|^\[[0-9a-f:.]+\]:\d+$/i.test(address ?? "") ? `${scheme}//${address}/${hash}` : null;
 }
 
-const look = every(HEALTH_EVERY_MS, async () => take(await getJson("status", { quiet: true })));
+const look = every(HEALTH_EVERY_MS, async () => {
+  try {
+    take(await getJson("status", { quiet: true }));
+  } finally {
+    looked();
+  }
+});
 
 /** Takes an answer of `/status` that a view has asked for. */
 export function take(answer) {
@@ -60,6 +73,7 @@ export const again = () => look.now();
 
 /** Begins to look. */
 export function start() {
+  node.addEventListener("asking", looked);
   node.addEventListener("up", again);
   node.addEventListener("token", again);
   look.start();

@@ -1,6 +1,7 @@
 // Keys in and out as JSON lines, the form of `pykv export` and `pykv import`.
 
 import { getJson, sendJson, withQuery } from "./api.js";
+import { sendEach } from "./batch.js";
 import { bytesOf } from "./bytes.js";
 import { readOnly, status } from "./state.js";
 import { dialog, el, save, toast } from "./ui.js";
@@ -46,7 +47,7 @@ export async function exportKeys(list, question, keys = null) {
     if (keys) {
       for (let at = 0; at < keys.length; at += BATCH_KEYS) {
         const operations = keys.slice(at, at + BATCH_KEYS).map((key) => ({ op: "get", key }));
-        const { results } = await (await sendJson("POST", "batch", { operations }, { signal: shown.signal })).json();
+        const results = await sendEach(operations, { signal: shown.signal });
         results.forEach((result, index) => result.status === 200 && add({ key: operations[index].key, ...result }));
         shown.at(at / keys.length, plural(lines.length, "key"));
       }

@@ -1,7 +1,7 @@
 // What stands on the right before a key is chosen: how much there is, and what to do first.
 
 import { getJson } from "./api.js";
-import { readOnly, state, status, writeButton } from "./state.js";
+import { isGateway, readOnly, state, status, writeButton } from "./state.js";
 import { el } from "./ui.js";
 import { bytes, count, percent } from "./format.js";
 
@@ -23,8 +23,8 @@ export class Welcome {
     if (!stats) return;
     const { entries_max: keysMax, bytes_max: bytesMax } = stats.limits;
     const facts = [
-      ["Keys", count(stats.entries), keysMax ? `of at most ${count(keysMax)}` : "no limit"],
-      ["Memory of entries", bytes(stats.bytes), bytesMax ? `of at most ${bytes(bytesMax)}` : "no limit"],
+      ["Keys", count(stats.entries), isGateway() ? "in the engine" : keysMax ? `of at most ${count(keysMax)}` : "no limit"],
+      [isGateway() ? "Memory" : "Memory of entries", bytes(stats.bytes), isGateway() ? "of the engine" : bytesMax ? `of at most ${bytes(bytesMax)}` : "no limit"],
       ["Keys that expire", count(stats.entries_with_deadline), ""],
       ["Hits of reads", stats.hit_ratio === null ? "–" : percent(stats.hit_ratio), "since the start"],
     ];

@@ -16,10 +16,11 @@ use super::follow_error::{FollowError, LogOnce};
 use super::handshake::{PeerInfo, exchange};
 use super::link::{Answer, Link, Request, TEXT_BYTES_MAX};
 use super::link_error::LinkError;
+use super::pipeline::Pipeline;
 use super::{Times, backoff::Backoff};
 use crate::api::{self, ChunkHeader, Divergence, LogQuery, REPLICATION_PROTOCOL};
 use crate::boot_clock::BootInstant;
-use crate::node::{Change, End, HEARTBEAT_EVERY, Node, Phase, ReceiveError, TakeError};
+use crate::node::{Change, End, HEARTBEAT_EVERY, Node, Phase, ReceiveError};
 use crate::wal::{Branch, Role, Term};
 use std::time::{Duration, Instant};
 
@@ -154,6 +155,10 @@ impl Following<'_> {
 
     /// Asks for more of the log, again and again; returns the connection where a snapshot must be taken.
     fn poll_on(&mut self, found: Found) -> Result<Link, FollowError> {
+        std::thread::scope(|scope| self.poll_into(Pipeline::new(scope, self.node), found))
+    }
+
+    fn poll_into(&mut self, mut pipeline: Pipeline<'_, '_>, found: Found) -> Result<Link, FollowError> {
         let node = self.node;
         let cluster = node.cluster();
         let Found {
@@ -181,6 +186,9 @@ impl Following<'_> {
                 200 => {}
                 409 => {
                     self.heard_if_primary(&peer);
+                    pipeline
+                        .finish()
+                        .map_err(|error| FollowError::not_taken(error, &address))?;
                     if self.set_aside(&body, &address)? {
                         end = node.end();
                         continue;
@@ -210,8 +218,9 @@ impl Following<'_> {
             self.failover.heard(node, peer.primary(), age());
             let is_empty = body.is_empty();
             if !is_empty {
-                append(node, end.offset, body, &address)?;
-                end = node.end();
+                let chunk = node.check_chunk(end.offset, body);
+                let taken = chunk.and_then(|chunk| pipeline.take(chunk));
+                end = taken.map_err(|error| FollowError::not_taken(error, &address))?;
             }
             cluster.took(chunk.written, end.offset, age());
             if !std::mem::replace(&mut is_streaming, true) {
@@ -366,16 +375,6 @@ fn check_chunk(node: &Node, chunk: Option<ChunkHeader>, offset: u64) -> Result<C
         return Err("its term is none that can follow this node's");
     }
     Ok(chunk)
-}
-
-/// Appends what has come from `address`.
-fn append(node: &Node, offset: u64, bytes: Vec<u8>, address: &str) -> Result<(), FollowError> {
-    match node.append_replicated(offset, bytes) {
-        Ok(_) => Ok(()),
-        Err(TakeError::RoleChanged) => Err(FollowError::RoleChanged),
-        Err(TakeError::Invalid(why)) => Err(FollowError::Invalid(address.to_owned(), why)),
-        Err(TakeError::Refused(refusal)) => Err(FollowError::Log(refusal.to_string())),
-    }
 }
 
 fn get(target: &str) -> Request<'_> {

@@ -1,7 +1,7 @@
 //! What keeps a replica from following, and how often that is said.
 
 use super::link_error::LinkError;
-use crate::node::ReceiveError;
+use crate::node::{ReceiveError, TakeError};
 use crate::wal::{Error, LogId};
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -30,6 +30,18 @@ pub(super) enum FollowError {
 }
 
 impl FollowError {
+    /// Why what has come from `address` was not taken.
+    pub(super) fn not_taken(error: TakeError, address: &str) -> FollowError {
+        match error {
+            TakeError::RoleChanged => FollowError::RoleChanged,
+            TakeError::Invalid(why) => FollowError::Invalid(address.to_owned(), why),
+            TakeError::Refused(refusal) => FollowError::Log(refusal.to_string()),
+            TakeError::Thread(error) => {
+                FollowError::Log(format!("cannot start a thread for a chunk: {error}"))
+            }
+        }
+    }
+
     /// Whether it will hardly come right by itself.
     pub(super) fn is_lasting(&self) -> bool {
         matches!(self, FollowError::OtherStore { .. })

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `follow` | the thread that brings the primary's log here |
 //! | `find` | which node is followed |
+//! | `pipeline` | what was fetched: checked, appended, and applied while the next is fetched |
 //! | `decider`, `silence` | who may become primary: the operator alone, or a replica after a silence |
 //! | `failover` | what a replica does about that |
 //! | `elector` | the thread that drives an election, where etcd decides who is primary |
@@ -76,7 +77,7 @@
 //!
 //! # What a replica does
 //! It checks every record, writes the chunk to its log, waits for it as any writer does, and only then applies
-//! it. A SKIP is followed, so the logs have the same holes. It adds nothing of its own to the log: no branch, no
+//! it. It asks for the next chunk meanwhile. A SKIP is followed, so the logs have the same holes. It adds nothing of its own to the log: no branch, no
 //! CLOSE when it is stopped. It drops nothing by itself: evictions and expiries come as records, and a key whose
 //! deadline has come is hidden until its record does.
 //!
@@ -138,6 +139,7 @@ mod handover;
 mod handshake;
 mod link;
 mod link_error;
+mod pipeline;
 mod prober;
 mod pulse;
 mod silence;

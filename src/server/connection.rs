@@ -20,8 +20,10 @@ mod state;
 
 use super::deferred::Slot;
 use super::output::Output;
+use crate::handlers::connection_handle::ConnectionHandle;
 use crate::handlers::consistency;
 use crate::handlers::context::{Context, Scratch};
+use crate::handlers::stream::TURN_MAX;
 use crate::http::problem::{self, Problem};
 use crate::net::budget::Use;
 use crate::net::input::Input;
@@ -144,8 +146,16 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Waits until the node shows what the request wants to see; everything before it was sent.
+    /// Waits until the request can be answered; everything before it was sent.
     fn wait(&mut self) -> Next {
+        if let Some(Wait::Room { bytes }) = self.wait {
+            // Where there is none in the end, the request is refused.
+            ConnectionHandle::new(self.context.shared, self.peer).await_room(
+                &mut self.charge,
+                bytes,
+                TURN_MAX,
+            );
+        }
         let Some(node) = self.context.node() else {
             return Next::Go;
         };
@@ -156,7 +166,7 @@ impl<'a> Connection<'a> {
                 node.wait_visible(offset, deadline, || !shared.is_stopping());
             }
             Some(Wait::Hold { until }) => node.wait_hold(until),
-            None => {}
+            Some(Wait::Room { .. }) | None => {}
         }
         Next::Go
     }

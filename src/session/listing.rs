@@ -26,7 +26,7 @@ pub(crate) enum Lister<'a> {
     Engine(Box<engine::Lister<'a>>),
 }
 
-impl Lister<'_> {
+impl<'a> Lister<'a> {
     /// As [`node::Lister::look`].
     pub(crate) fn look(&mut self, large_bytes_max: usize) -> Result<Ahead, EngineError> {
         match self {
@@ -44,6 +44,21 @@ impl Lister<'_> {
         match self {
             Lister::Node(lister) => lister.next(),
             Lister::Engine(lister) => lister.next(),
+        }
+    }
+
+    /// The lister of a node, where it gives keys in the order of their names.
+    pub(crate) fn in_order(&mut self) -> Option<&mut node::Lister<'a>> {
+        match self {
+            Lister::Node(lister) if lister.can_pass() => Some(lister),
+            _ => None,
+        }
+    }
+
+    /// As [`node::Lister::begin_again`]; an engine has no order to begin with.
+    pub(crate) fn begin_again(&mut self) {
+        if let Lister::Node(lister) = self {
+            lister.begin_again();
         }
     }
 

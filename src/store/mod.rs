@@ -44,6 +44,7 @@ pub(crate) use counters::Counters;
 pub use lru::Limits;
 pub(crate) use lru::Walk;
 pub(crate) use lru::{ENTRY_OVERHEAD_BYTES, LruMap, cost_bytes};
+pub(crate) use order::Counted;
 pub(crate) use replay::replay;
 pub(crate) use replicated::ReplicatedChange;
 pub(crate) use samples::Curve;

@@ -162,6 +162,43 @@ impl Order {
         last.expect("the first separator is below every key")
     }
 
+    /// Counts the keys that are not below `from`, and below `to` where that is given, in so many leaves at most. No entry
+    /// is fetched but a few at both ends; those that wait are left out. Where there are more, puts the key to go on with
+    /// into `next`.
+    pub(super) fn count(
+        &self,
+        slab: &Slab,
+        from: &[u8],
+        to: Option<&[u8]>,
+        leaves_max: usize,
+        next: &mut Vec<u8>,
+    ) -> Counted {
+        let up_to = (Bound::Unbounded, Bound::Included(from));
+        let first = self.leaves.range::<[u8], _>(up_to).next_back();
+        let (separator, mut leaf) = first.expect("the first separator is below every key");
+        let mut begin = leaf.position(slab, from);
+        let mut keys = 0;
+        let after = (Bound::Excluded(&**separator), Bound::Unbounded);
+        for (leaves, (separator, other)) in self.leaves.range::<[u8], _>(after).enumerate() {
+            if to.is_some_and(|to| &**separator >= to) {
+                break;
+            }
+            keys += leaf.len() - begin;
+            if leaves + 1 >= leaves_max {
+                next.clear();
+                next.extend_from_slice(separator);
+                return Counted { keys, has_more: true };
+            }
+            (leaf, begin) = (other, 0);
+        }
+        let end = to.map_or(leaf.len(), |to| leaf.position(slab, to));
+        keys += end.saturating_sub(begin);
+        Counted {
+            keys,
+            has_more: false,
+        }
+    }
+
     /// Gives the entries from the key `from` on, in order, until `each` says `false`. Fetches a few more than it gives, and
     /// leaves out those that wait.
     pub(super) fn walk(&self, slab: &Slab, from: &[u8], mut each: impl FnMut(Slot, &Entry) -> bool) {
@@ -182,6 +219,14 @@ impl Order {
             }
         }
     }
+}
+
+/// How many keys there are in a range, as far as it was counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Counted {
+    pub(crate) keys: usize,
+    /// Whether there are more; it is gone on at the key that was put down.
+    pub(crate) has_more: bool,
 }
 
 /// The shortest text above the key `below` and not above the key `above`.
@@ -238,6 +283,19 @@ mod tests {
             found
         }
 
+        /// Counts in steps of so many leaves.
+        fn count(&self, from: &[u8], to: Option<&[u8]>, leaves_max: usize) -> usize {
+            let (mut at, mut next, mut keys) = (from.to_vec(), Vec::new(), 0);
+            loop {
+                let counted = self.order.count(&self.slab, &at, to, leaves_max, &mut next);
+                keys += counted.keys;
+                if !counted.has_more {
+                    return keys;
+                }
+                std::mem::swap(&mut at, &mut next);
+            }
+        }
+
         fn check(&mut self, from: &[u8]) {
             let expected: Vec<Vec<u8>> = self
                 .slots
@@ -290,6 +348,15 @@ mod tests {
             }
             ordered.check(b"");
             from.iter().for_each(|&from| ordered.check(&key(from)));
+            for &one in &from {
+                for &other in &from {
+                    let (one, other) = (key(one), key(other));
+                    let expected = ordered.slots.keys().filter(|&key| one <= *key && *key < other).count();
+                    prop_assert_eq!(ordered.count(&one, Some(&other), step), expected);
+                }
+                let expected = ordered.slots.keys().filter(|&other| key(one) <= *other).count();
+                prop_assert_eq!(ordered.count(&key(one), None, 1), expected);
+            }
             let left: BTreeSet<Vec<u8>> = ordered.slots.keys().cloned().collect();
             left.iter().for_each(|key| ordered.remove(key));
             ordered.check(b"");

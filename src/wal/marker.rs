@@ -61,6 +61,20 @@ pub(crate) struct EtcdMark {
     pub log: Option<String>,
     /// The highest number of a term that it has shown.
     pub term: u64,
+    /// The last primary that it named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader: Option<LeaderMark>,
+}
+
+/// A primary that an etcd has named.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LeaderMark {
+    /// How it is reached, as `host:port`.
+    pub address: String,
+    /// Which run of it.
+    pub process: String,
+    /// The number of its term.
+    pub term: u64,
 }
 
 /// What is remembered of the cluster from one start to the next.
@@ -90,6 +104,9 @@ pub(crate) struct Marker {
     /// Of an etcd that decides who is primary.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etcd: Option<EtcdMark>,
+    /// The runs of this directory that such an etcd may know, the latest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub runs: Vec<String>,
 }
 
 impl Marker {
@@ -166,7 +183,13 @@ mod tests {
                 etcd: u64::MAX,
                 log: Some("00".repeat(16)),
                 term: 7,
+                leader: Some(LeaderMark {
+                    address: "127.0.0.1:7959".to_owned(),
+                    process: "0f".to_owned(),
+                    term: 7,
+                }),
             }),
+            runs: vec!["0e".to_owned(), "0f".to_owned()],
         };
         let dir = Dir::open(temporary.path()).unwrap();
         marker.write(&dir, &Disk::default()).unwrap();
@@ -195,6 +218,7 @@ mod tests {
             promotes_above: Some(Term::FIRST.bits()),
             is_synced: None,
             etcd: None,
+            runs: Vec::new(),
         };
         assert_eq!(marker.role(Term::FIRST), Role::Replica);
         assert_eq!(marker.role(Term::new(2, 7)), Role::Primary);

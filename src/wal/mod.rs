@@ -127,7 +127,7 @@ pub(crate) use feed::{BUFFER_BYTES, FeedPosition};
 pub(crate) use feed_error::FeedError;
 pub(crate) use handle::Log;
 pub(crate) use last_record::LastRecord;
-pub(crate) use marker::{EtcdMark, HandedTo, Marker, Role};
+pub(crate) use marker::{EtcdMark, HandedTo, LeaderMark, Marker, Role};
 pub(crate) use options::Progress;
 pub use options::{Options, Policy};
 pub(crate) use reader::{Read, Reader};

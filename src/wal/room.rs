@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 /// What is kept free beside a base, in bytes: for the header of a segment, and for some thousand deletions.
 const SLACK_BYTES: u64 = 256 << 10;
 
-/// The least that a reserve has, in bytes, on a disk with four times as much.
+/// The least that a reserve has, in bytes, on a disk with a few times as much.
 const FLOOR_BYTES_MAX: u64 = 64 << 20;
 
 /// A disk with so many times as much room as the reserve would have needs none.
@@ -125,11 +125,12 @@ impl Rooms {
         let Some(room) = dir.room() else { return };
         let (has, needed) = (dir.reserve_bytes(), base_bytes(source) + SLACK_BYTES);
         // The store may grow by much from one look to the next.
-        let needed = needed.max((room.total_bytes / 4).min(FLOOR_BYTES_MAX));
+        let needed = needed.max((room.total_bytes / 5 * 2).min(FLOOR_BYTES_MAX));
         let wanted = match room.free_bytes.saturating_add(has) {
             ample if ample >= AMPLE * needed => 0,
-            // Not all that is left: that is for writes.
-            scarce => needed.min((scarce / 4).max(has)),
+            // Not all that is left: that is for writes. But so much that a base fits once half of the keys are deleted that
+            // have filled up the rest.
+            scarce => needed.min((scarce / 5 * 3).max(has)),
         };
         // Not for every entry that comes; and room that is held is not given up for a while.
         if wanted > has + has / 8 || (wanted == 0 && has > 0) {

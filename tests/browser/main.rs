@@ -5,6 +5,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod gateway;
+mod lists;
 mod node;
 mod screenshots;
 mod views;

@@ -149,6 +149,30 @@ fn usage_errors_are_exit_code_2() {
         assert!(output.stderr.starts_with("pykv: "), "{args:?}: {output:?}");
         assert_eq!(output.stderr.lines().count(), 1, "{args:?}: {output:?}");
     }
+    // What a gateway has not, each by itself, and whether the flag stands before or behind.
+    for (flag, value) in [
+        ("--dir", Some("/nowhere")),
+        ("--new-store", None),
+        ("--max-capacity", Some("10")),
+        ("--max-memory", Some("1GiB")),
+        ("--fsync", Some("always")),
+        ("--max-unwritten", Some("64MiB")),
+        ("--segment-size", Some("64MiB")),
+        ("--compact-min", Some("64MiB")),
+        ("--compact-ratio", Some("2")),
+        ("--log-backlog", Some("64MiB")),
+        ("--write-timeout", Some("30s")),
+        ("--advertise", Some("10.0.0.1:7958")),
+        ("--cluster-token-file", Some("tokens")),
+        ("--sync-reads", None),
+        ("--from", Some("10.0.0.1:7958")),
+    ] {
+        let args = ["serve", "--engine", "redis://127.0.0.1:1", flag];
+        let output = pykv(&[&args[..], value.as_slice()].concat()).run();
+        assert_eq!(output.code, Some(USAGE), "{flag}: {output:?}");
+        assert!(output.stderr.contains(flag), "{flag}: {output:?}");
+        assert_eq!(output.stderr.lines().count(), 1, "{flag}: {output:?}");
+    }
     // No subcommand is a question, be it answered as help or as an error.
     assert!(matches!(pykv(&[]).run().code, Some(0 | USAGE)));
 }

@@ -148,10 +148,7 @@ fn a_limit_on_the_size_of_files_is_a_full_disk() {
     assert!(taken > 0 && node.is_running());
     client.get("/kv/0?raw").expect(200);
     client.get("/readyz").expect(503);
-    let lifted = Command::new("prlimit")
-        .args(["--pid", &node.pid().to_string(), "--fsize=unlimited:unlimited"])
-        .status();
-    assert!(lifted.is_ok_and(|status| status.success()));
+    lift_limit(&node);
     eventually("the node is ready again", || client.get("/readyz").status == 200);
     // The same holds of what the command line writes.
     let backup = node.home().join("backup");
@@ -172,6 +169,130 @@ fn a_limit_on_the_size_of_files_is_a_full_disk() {
     for n in 0..taken {
         client.get(&format!("/kv/{n}?raw")).expect(200);
     }
+}
+
+/// `prlimit` before a command whose files may have so many bytes.
+fn limited_to(bytes: &str) -> [String; 2] {
+    ["prlimit".to_owned(), format!("--fsize={bytes}:unlimited")]
+}
+
+fn lift_limit(node: &Server) {
+    let lifted = Command::new("prlimit")
+        .args(["--pid", &node.pid().to_string(), "--fsize=unlimited:unlimited"])
+        .status();
+    assert!(lifted.is_ok_and(|status| status.success()));
+}
+
+/// Lines of an access log that may not grow are left out and counted; requests are answered.
+#[test]
+fn an_access_log_that_may_not_grow_ends_no_node() {
+    let home = tempfile::tempdir().unwrap();
+    let access = home.path().join("access");
+    let wrapper = limited_to("20000");
+    let mut node = Setup::new(&["--access-log", access.to_str().unwrap()])
+        .wrapper(&[&wrapper[0], &wrapper[1]])
+        .start();
+    let mut client = node.client();
+    eventually("lines are left out", || {
+        for _ in 0..100 {
+            client.get("/healthz").expect(200);
+        }
+        let metrics = String::from_utf8(client.get("/metrics").expect(200).body).unwrap();
+        let dropped = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("pykv_access_log_dropped_lines_total "));
+        dropped.unwrap() != "0"
+    });
+    assert!(node.is_running());
+    assert!(fs::metadata(&access).unwrap().len() <= 20_000);
+    assert!(node.stderr().contains("too large"), "{}", node.stderr());
+    lift_limit(&node);
+    eventually("lines are written again", || {
+        client.get("/healthz").expect(200);
+        fs::metadata(&access).unwrap().len() > 20_000
+    });
+}
+
+/// What a command cannot write to its end leaves nothing behind that looks whole.
+#[test]
+fn a_limit_on_the_size_of_files_ends_commands_in_order() {
+    let node = Server::start(&[]);
+    let mut client = node.client();
+    for n in 0..30 {
+        client
+            .put(&format!("/kv/{n}?upsert=true"), &[b'x'; 10_000])
+            .expect(201);
+    }
+    let backup = node.home().join("whole");
+    pykv(&["backup"]).arg(&backup).at(&node).succeed();
+    let run = |args: &[&str]| {
+        let wrapper = limited_to("50000");
+        let done = Command::new(&wrapper[0])
+            .arg(&wrapper[1])
+            .arg(env!("CARGO_BIN_EXE_pykv"))
+            .args(args)
+            .env("PYKV_SERVER", node.url())
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert_eq!(done.status.code(), Some(8), "{args:?}: {stderr}");
+        assert!(stderr.contains("too large"), "{args:?}: {stderr}");
+    };
+    let export = node.home().join("export");
+    run(&["export", export.to_str().unwrap()]);
+    let restored = node.home().join("restored");
+    run(&[
+        "restore",
+        backup.to_str().unwrap(),
+        "--dir",
+        restored.to_str().unwrap(),
+    ]);
+    let left: Vec<_> = fs::read_dir(node.home())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .filter(|name| name.to_string_lossy().contains("export"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+    // What is there is no store that a node would take for one.
+    let base = fs::read_dir(&restored).into_iter().flatten().find(|entry| {
+        let name = entry.as_ref().unwrap().file_name();
+        name.to_string_lossy().starts_with("base-") && name.to_string_lossy().ends_with(".pykv")
+    });
+    assert!(base.is_none(), "{base:?}");
+    let _ = fs::remove_dir_all(&restored);
+    pykv(&["restore"]).arg(&backup).dir(&restored).succeed();
+}
+
+/// A replica whose files may not grow says so, and follows once they may.
+#[test]
+fn a_replica_whose_files_may_not_grow_follows_later() {
+    let primary = Server::start(&[]);
+    let mut client = primary.client();
+    let put = |client: &mut crate::common::Client, n| {
+        client
+            .put(&format!("/kv/{n}?upsert=true"), &[b'x'; 10_000])
+            .expect(201);
+    };
+    put(&mut client, 0);
+    let wrapper = limited_to("150000");
+    let mut replica = Setup::replica(&primary.address().to_string(), &[])
+        .wrapper(&[&wrapper[0], &wrapper[1]])
+        .start();
+    eventually("it follows", || replica.get("/kv/0").status == 200);
+    for n in 1..30 {
+        put(&mut client, n);
+    }
+    eventually("it says why it does not follow", || {
+        replica.stderr().contains("too large")
+    });
+    assert!(replica.is_running());
+    replica.get("/kv/0").expect(200);
+    replica.get("/readyz").expect(503);
+    lift_limit(&replica);
+    eventually("it follows again", || replica.get("/kv/29").status == 200);
+    eventually("it is ready", || replica.get("/readyz").status == 200);
+    replica.restart();
+    eventually("it has all", || replica.get("/kv/29").status == 200);
 }
 
 /// A request that does not come holds nobody up for long; one that is worked on is answered.

@@ -64,6 +64,33 @@ impl Redis {
         panic!("no redis-server comes up");
     }
 
+    /// One that speaks TLS too, at the port that is returned, and asks for certificates there.
+    pub fn start_tls(ca: &super::tls::Ca, pair: &super::tls::Pair) -> (Redis, u16) {
+        for _ in 0..10 {
+            let [port, tls] = [free_ports(1)[0], free_ports(1)[0]];
+            let tls_port = tls.to_string();
+            let mut redis = Redis::spawn(
+                port,
+                &[
+                    "--tls-port",
+                    &tls_port,
+                    "--tls-cert-file",
+                    &pair.certificate,
+                    "--tls-key-file",
+                    &pair.key,
+                    "--tls-ca-cert-file",
+                    &ca.file(),
+                    "--tls-auth-clients",
+                    "yes",
+                ],
+            );
+            if redis.is_up() {
+                return (redis, tls);
+            }
+        }
+        panic!("no redis-server with TLS comes up");
+    }
+
     fn spawn(port: u16, args: &[&str]) -> Redis {
         let home = TempDir::new().unwrap();
         let child = Command::new("redis-server")

@@ -1,6 +1,56 @@
 //! Another clock for a node, by `faketime`.
 
+use std::cell::Cell;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// A clock that a test sets while nodes run by it.
+pub struct Clock {
+    home: TempDir,
+    settings: Cell<u32>,
+}
+
+impl Clock {
+    /// One that is right.
+    pub fn new() -> Clock {
+        let clock = Clock {
+            home: TempDir::new().unwrap(),
+            settings: Cell::new(0),
+        };
+        clock.write(Duration::ZERO);
+        clock
+    }
+
+    /// The variable that has a process run by it; see [`wrapper`].
+    pub fn variable(&self) -> String {
+        format!("FAKETIME_TIMESTAMP_FILE={}", self.file().display())
+    }
+
+    fn file(&self) -> PathBuf {
+        self.home.path().join("offset")
+    }
+
+    /// Sets it ahead of the true time, until that is seen. faketime compares the text with the one before, and its threads
+    /// share both without a lock: it may take a text for known that it has never followed. So each differs, by a
+    /// millisecond.
+    pub fn set(&self, ahead: Duration, what: &str, is_seen: impl Fn() -> bool) {
+        super::eventually(what, || {
+            self.write(ahead);
+            super::poll(Duration::from_secs(1), &is_seen)
+        });
+    }
+
+    /// The file is put under its name in one step: it is read at any time.
+    fn write(&self, ahead: Duration) {
+        let number = self.settings.replace(self.settings.get() + 1);
+        let ahead = ahead + Duration::from_millis(number.into());
+        let new = self.file().with_extension("new");
+        std::fs::write(&new, format!("+{:.3}", ahead.as_secs_f64())).unwrap();
+        std::fs::rename(&new, self.file()).unwrap();
+    }
+}
 
 /// What stands before a command whose clock is what this variable says to `faketime`; none where that is missing. A file
 /// that says the time is read anew at each look at the clock.

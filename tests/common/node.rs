@@ -4,6 +4,7 @@ use super::client::Client;
 use super::engine::{self, Redis};
 use super::{Response, SOON, cli, eventually};
 use rustix::process::{Pid, Signal, kill_process};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -13,6 +14,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use tempfile::TempDir;
+
+/// Flags with a value that say how a node keeps its entries, and that a test gives it whose entries another engine keeps.
+const OF_STORE: [&str; 2] = ["--fsync", "--max-capacity"];
 
 /// A node in preparation.
 pub struct Setup {
@@ -155,6 +159,22 @@ impl Server {
         child.wait().unwrap();
     }
 
+    /// The other arguments. A gateway refuses those that are about entries of its own.
+    fn of_store(&self) -> Vec<OsString> {
+        let is_gateway = self.engine.is_some() || self.args.iter().any(|arg| arg == "--engine");
+        let mut args: Vec<OsString> = self.args.iter().map(OsString::from).collect();
+        if !is_gateway {
+            args.splice(0..0, ["--dir".into(), self.data.clone().into_os_string()]);
+        }
+        while let Some(at) = args
+            .iter()
+            .position(|arg| self.engine.is_some() && OF_STORE.iter().any(|one| arg == one))
+        {
+            args.drain(at..at + 2);
+        }
+        args
+    }
+
     fn spawn(&self) -> Child {
         let binary = env!("CARGO_BIN_EXE_pykv");
         let mut command = match self.wrapper.split_first() {
@@ -166,9 +186,8 @@ impl Server {
             }
         };
         command
-            .args([self.command, "--listen", &self.listen, "--dir"])
-            .arg(&self.data)
-            .args(&self.args)
+            .args([self.command, "--listen", &self.listen])
+            .args(self.of_store())
             .args(
                 self.engine
                     .iter()

@@ -50,7 +50,7 @@ impl World {
         if !self.opened.insert(term) {
             return;
         }
-        let has = |write: u64| node.log.iter().any(|record| record.write == Some(write));
+        let has = |write: u64| node.dir.log.iter().any(|record| record.write == Some(write));
         if let Some((write, of)) = self.answered.iter().find(|(write, _)| !has(*write)) {
             self.fault = Some(format!(
                 "n{at} is primary in term {term}, and lacks a write that was answered in term {of}: {write}"

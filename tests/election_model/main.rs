@@ -3,7 +3,8 @@
 //! The machine is the program's own ([`pykv::internals::election::Machine`]); around it are an etcd, logs and links of
 //! this model. A walk draws one event after the other from a seed, so what it finds it finds each time: processes that
 //! are killed, started and suspended, links that are cut, etcd that is away, restarted, emptied or put back from a copy,
-//! requests that are lost, done late or never answered, clocks of different speed, handovers and pauses of takeovers.
+//! requests that are lost, done late or never answered, clocks of different speed, handovers and pauses of takeovers,
+//! copies of directories that are put back, two processes at one address.
 //! There are too many states for a search of all, as `protocol_model` does; what proves the walks is what they find
 //! where a rule is taken away: each of those is a test too.
 //!
@@ -55,6 +56,12 @@ enum Mutant {
     TakeoverOutsideSync,
     /// The new primary takes writes while `sync` names those of before.
     OpenBeforeSync,
+    /// An older copy of a node's directory counts as its own.
+    CopyTakesOver,
+    /// A write is answered once any process has it that is at the address of a standby.
+    AddressIsEnough,
+    /// A process takes part though etcd names another one at its address.
+    TwinTakesPart,
 }
 
 /// What a walk is made of.
@@ -65,6 +72,10 @@ struct Run {
     has_failsafe: bool,
     /// Whether etcd may lose what it holds.
     loses_etcd: bool,
+    /// Whether directories are copied, and put back later.
+    has_copies: bool,
+    /// Whether there is a second process at the address of the first node.
+    has_twin: bool,
     walks: u64,
     steps: u32,
     mutant: Mutant,
@@ -75,6 +86,8 @@ const RUN: Run = Run {
     standbys: 1,
     has_failsafe: true,
     loses_etcd: false,
+    has_copies: false,
+    has_twin: false,
     walks: 250,
     steps: 6000,
     mutant: Mutant::None,
@@ -162,6 +175,36 @@ fn where_etcd_loses_what_it_holds_nobody_goes_back() {
     holds(&Run {
         loses_etcd: true,
         ..RUN
+    });
+}
+
+#[test]
+fn an_older_copy_of_a_directory_takes_nothing_over() {
+    holds(&Run {
+        has_copies: true,
+        ..RUN
+    });
+    holds(&Run {
+        has_copies: true,
+        standbys: 0,
+        walks: 100,
+        ..RUN
+    });
+}
+
+#[test]
+fn of_two_processes_at_one_address_one_counts() {
+    let run = Run {
+        has_twin: true,
+        has_copies: true,
+        ..RUN
+    };
+    holds(&run);
+    holds(&Run { standbys: 0, ..run });
+    holds(&Run {
+        has_failsafe: false,
+        walks: 100,
+        ..run
     });
 }
 
@@ -260,4 +303,36 @@ fn writes_before_sync_is_the_new_primarys_are_found() {
         ..RUN
     };
     is_broken(&run, "lacks a write");
+}
+
+#[test]
+fn a_copy_that_takes_over_is_found() {
+    let run = Run {
+        has_copies: true,
+        mutant: Mutant::CopyTakesOver,
+        ..RUN
+    };
+    is_broken(&run, "lacks a write");
+}
+
+#[test]
+fn a_write_that_another_process_has_at_the_address_of_a_standby_is_found() {
+    let run = Run {
+        nodes: 2,
+        has_copies: true,
+        mutant: Mutant::AddressIsEnough,
+        ..RUN
+    };
+    is_broken(&run, "lacks a write");
+}
+
+#[test]
+fn a_second_process_at_an_address_that_takes_part_is_found() {
+    let run = Run {
+        has_twin: true,
+        standbys: 0,
+        mutant: Mutant::TwinTakesPart,
+        ..RUN
+    };
+    is_broken(&run, "may take writes at one moment");
 }

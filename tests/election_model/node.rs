@@ -39,6 +39,26 @@ pub struct Unanswered {
     pub end: u64,
 }
 
+/// What outlives a process, and can be copied.
+#[derive(Clone, Debug)]
+pub struct Dir {
+    pub log: Vec<Record>,
+    pub log_id: u64,
+    pub remembered: Option<Remembered>,
+    pub runs: Vec<String>,
+}
+
+impl Dir {
+    pub fn empty(log_id: u64) -> Dir {
+        Dir {
+            log: Vec::new(),
+            log_id,
+            remembered: None,
+            runs: Vec::new(),
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Node {
     pub address: String,
@@ -50,8 +70,7 @@ pub struct Node {
     /// How far its clock is from that of the world.
     pub skew: i64,
     pub drifted_at: u64,
-    pub log: Vec<Record>,
-    pub log_id: u64,
+    pub dir: Dir,
     pub is_primary: bool,
     pub is_held: bool,
     /// The standbys that a write waits for.
@@ -62,14 +81,14 @@ pub struct Node {
     pub asked: BTreeMap<(String, String), (u64, u64)>,
     pub unanswered: Vec<Unanswered>,
     pub follows: Option<Leader>,
-    pub remembered: Option<Remembered>,
     pub busy: Option<Busy>,
     pub wait_until: u64,
 }
 
 impl Node {
     pub fn new(at: usize, run: &Run) -> Node {
-        let address = format!("n{at}:1");
+        // The one beyond the last has the address of the first.
+        let address = format!("n{}:1", at % run.nodes);
         let mut node = Node {
             machine: machine(&address, at as u64, run),
             process: at as u64,
@@ -78,8 +97,7 @@ impl Node {
             suspended_until: 0,
             skew: 100_000 * at as i64,
             drifted_at: 0,
-            log: Vec::new(),
-            log_id: at as u64,
+            dir: Dir::empty(at as u64),
             is_primary: false,
             is_held: false,
             required: Vec::new(),
@@ -87,7 +105,6 @@ impl Node {
             asked: BTreeMap::new(),
             unanswered: Vec::new(),
             follows: None,
-            remembered: None,
             busy: None,
             wait_until: 0,
         };
@@ -130,11 +147,11 @@ impl Node {
 
     /// The number of its term, in the upper half.
     pub fn term(&self) -> u64 {
-        self.log.last().map_or(1, |record| record.term) << 32
+        self.dir.log.last().map_or(1, |record| record.term) << 32
     }
 
     pub fn end(&self) -> u64 {
-        self.log.len() as u64
+        self.dir.log.len() as u64
     }
 
     /// Whether it may take writes, or answer them.
@@ -147,7 +164,7 @@ impl Node {
     }
 
     pub fn facts(&self, now: u64) -> Facts {
-        let start = self.log.iter().rposition(|record| record.write.is_none());
+        let start = self.dir.log.iter().rposition(|record| record.write.is_none());
         let start = start.unwrap_or(0) as u64;
         let followers = self.asked.iter().map(|((node, process), (offset, at))| Follower {
             node: node.clone(),
@@ -156,26 +173,32 @@ impl Node {
             silence: self.local(now).saturating_sub(*at),
         });
         Facts {
-            log: format!("{}", self.log_id),
+            log: format!("{}", self.dir.log_id),
             term: self.term(),
             is_primary: self.is_primary,
             is_synced: true,
-            is_empty: self.log.is_empty(),
+            is_empty: self.dir.log.is_empty(),
             ailment: None,
             written: self.end(),
             appended: self.end(),
             start,
             first: start + 1,
             followers: followers.collect(),
-            remembered: self.remembered.clone(),
+            remembered: self.dir.remembered.clone(),
+            runs: self.dir.runs.clone(),
         }
     }
 
     /// Whether all who must have a write have it.
     pub fn is_covered(&self, end: u64, now: u64, mutant: Mutant) -> bool {
+        let has = |standby: &Standby, asked: &(String, String)| {
+            let (node, process) = asked;
+            let is_process = *process == standby.process || mutant == Mutant::AddressIsEnough;
+            *node == standby.node && is_process
+        };
         self.required.iter().all(|standby| {
-            let follower = (standby.node.clone(), standby.process.clone());
-            let (offset, at) = self.asked.get(&follower).copied().unwrap_or_default();
+            let followers = self.asked.iter().filter(|(asked, _)| has(standby, asked));
+            let (offset, at) = followers.map(|(_, asked)| *asked).max().unwrap_or_default();
             let is_silent = self.local(now).saturating_sub(at) > TTL / 4;
             offset >= end || mutant == Mutant::RemovedBeforeUnnamed && is_silent
         })

@@ -1,13 +1,16 @@
 //! All nodes, etcd and the links between them, and what can happen.
 
 use super::etcd::{Etcd, TTL};
-use super::node::{Busy, Node, Record, Unanswered};
+use super::node::{Busy, Dir, Node, Record, Unanswered};
 use super::{Mutant, Run};
 use pykv::internals::election::{Ask, Compare, Failure, FailureKind, Operation, Pair, Reply, Request, Step};
 use std::collections::{BTreeSet, VecDeque};
 
 /// Lines of what happened that are kept.
 const STORY_MAX: usize = 80;
+
+/// Copies of a node's directories that are kept.
+const DRAWER_MAX: usize = 3;
 
 pub struct World {
     pub run: Run,
@@ -17,6 +20,10 @@ pub struct World {
     etcd: Etcd,
     /// Etcd as it was once.
     copy: Option<Etcd>,
+    /// Directories of each node that lie in a drawer.
+    drawers: Vec<Vec<Dir>>,
+    /// Which process is reached at the address that two nodes have.
+    shared_address: usize,
     /// What lies on its way to etcd, and arrives late.
     late: Vec<Request>,
     /// Who does not hear whom; the last number is etcd.
@@ -38,7 +45,11 @@ impl World {
             run: *run,
             now: 1000,
             random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
-            nodes: (0..run.nodes).map(|at| Node::new(at, run)).collect(),
+            nodes: (0..run.nodes + usize::from(run.has_twin))
+                .map(|at| Node::new(at, run))
+                .collect(),
+            drawers: vec![Vec::new(); run.nodes],
+            shared_address: 0,
             etcd: Etcd::new(),
             copy: None,
             late: Vec::new(),
@@ -89,7 +100,10 @@ impl World {
     }
 
     fn number_of(&self, address: &str) -> Option<usize> {
-        self.nodes.iter().position(|node| node.address == address)
+        match self.nodes.iter().position(|node| node.address == address) {
+            Some(0) => Some(self.shared_address),
+            found => found,
+        }
     }
 
     /// One thing happens.
@@ -114,7 +128,8 @@ impl World {
             991..994 => self.suspend(at),
             994..996 => self.drift(at),
             996..997 => self.trouble_etcd(),
-            997..999 => self.hand_over(at),
+            997..998 => self.hand_over(at),
+            998..999 => self.turn_address(),
             _ => self.pause_takeovers(at),
         }
     }
@@ -134,6 +149,7 @@ impl World {
             1 => {
                 let at = self.some_node();
                 if !self.nodes[at].is_up {
+                    self.change_dir(at);
                     self.processes += 1;
                     let (process, run) = (self.processes, self.run);
                     self.nodes[at].restart(process, &run);
@@ -145,6 +161,39 @@ impl World {
                 self.tell("etcd is back".to_owned());
             }
             _ => {}
+        }
+    }
+
+    /// The directory of a node that is down is copied, or another one is put in its place.
+    fn change_dir(&mut self, at: usize) {
+        if !self.run.has_copies {
+            return;
+        }
+        let drawer = at % self.run.nodes;
+        match self.below(8) {
+            0..3 => {
+                let copy = self.nodes[at].dir.clone();
+                self.drawers[drawer].push(copy);
+                self.tell(format!("the directory of n{at} is copied"));
+            }
+            3..5 if !self.drawers[drawer].is_empty() => {
+                let which = self.below(self.drawers[drawer].len() as u64) as usize;
+                let other = self.drawers[drawer].swap_remove(which);
+                let before = std::mem::replace(&mut self.nodes[at].dir, other);
+                self.drawers[drawer].push(before);
+                self.tell(format!("n{at} has another directory"));
+            }
+            _ => {}
+        }
+        self.drawers[drawer].truncate(DRAWER_MAX);
+    }
+
+    /// Of two processes at one address the other one is reached there.
+    fn turn_address(&mut self) {
+        if self.run.has_twin {
+            self.shared_address = self.run.nodes - self.shared_address;
+            let at = self.shared_address;
+            self.tell(format!("{} leads to n{at}", self.nodes[at].address));
         }
     }
 
@@ -186,10 +235,12 @@ impl World {
 
     fn trouble_etcd(&mut self) {
         // A node that remembers nothing of a cluster would begin one.
-        let do_all_remember = self
-            .nodes
-            .iter()
-            .all(|node| node.remembered.as_ref().is_some_and(|known| known.log.is_some()));
+        let do_all_remember = self.nodes.iter().all(|node| {
+            node.dir
+                .remembered
+                .as_ref()
+                .is_some_and(|known| known.log.is_some())
+        });
         match self.below(8) {
             0 if self.run.loses_etcd && do_all_remember && self.etcd.has("log") => {
                 let mut empty = Etcd::new();
@@ -201,7 +252,7 @@ impl World {
             2 => {
                 if let Some(copy) = self.copy.take_if(|copy| {
                     // A node that knows of no later term cannot know that one is missing.
-                    let knows = |node: &Node| node.remembered.as_ref().map_or(0, |known| known.term);
+                    let knows = |node: &Node| node.dir.remembered.as_ref().map_or(0, |known| known.term);
                     self.nodes.iter().all(|node| knows(node) > copy.term())
                 }) {
                     self.etcd.replace(copy, self.now);
@@ -316,7 +367,7 @@ impl World {
             Step::Promote(term) => {
                 node.demote();
                 node.is_primary = true;
-                node.log.push(Record { term, write: None });
+                node.dir.log.push(Record { term, write: None });
                 node.machine.promoted(local, Ok(()));
                 self.note_term(at, term);
             }
@@ -331,7 +382,8 @@ impl World {
             Step::Hold(_) => node.is_held = true,
             Step::Release => node.is_held = false,
             Step::Warn(_) => {}
-            Step::Remember(remembered) => node.remembered = Some(remembered),
+            Step::Remember(remembered) => node.dir.remembered = Some(remembered),
+            Step::KeepRuns(runs) => node.dir.runs = runs,
             Step::Wait(until) => node.wait_until = until,
             Step::Stopped => node.is_up = false,
         }
@@ -401,6 +453,19 @@ impl World {
                 for pair in pairs.iter_mut().filter(|pair| pair.key == "sync") {
                     let own = &self.nodes[at].address;
                     pair.value = format!(r#"{{"leader":"{own}","standbys":["{own}"]}}"#);
+                }
+            }
+            Mutant::CopyTakesOver => {
+                for pair in pairs.iter_mut().filter(|pair| pair.key == "sync") {
+                    let end = pair.value.find(r#","processes""#).unwrap();
+                    pair.value.replace_range(end.., "}");
+                }
+            }
+            Mutant::TwinTakesPart => {
+                let node = &self.nodes[at];
+                let key = format!("members/{}", node.address);
+                for pair in pairs.iter_mut().filter(|pair| pair.key == key) {
+                    pair.value = format!(r#"{{"process":"{}"}}"#, node.process_name());
                 }
             }
             Mutant::StrangerTakesOver => pairs.retain(|Pair { key, .. }| key != "failsafe"),
@@ -488,24 +553,28 @@ impl World {
         if !is_followed {
             return;
         }
-        let (log, log_id, local) = (primary.log.clone(), primary.log_id, primary.local(self.now));
-        if self.nodes[at].log_id != log_id && !self.nodes[at].log.is_empty() {
+        let (log, log_id, local) = (
+            primary.dir.log.clone(),
+            primary.dir.log_id,
+            primary.local(self.now),
+        );
+        if self.nodes[at].dir.log_id != log_id && !self.nodes[at].dir.log.is_empty() {
             return;
         }
         let node = &mut self.nodes[at];
-        node.log_id = log_id;
-        if log.starts_with(&node.log) {
+        node.dir.log_id = log_id;
+        if log.starts_with(&node.dir.log) {
             let (follower, end) = ((node.address.clone(), node.process_name()), node.end());
             self.nodes[to].asked.insert(follower, (end, local));
         }
         let most = self.below(6) as usize + 1;
         let node = &mut self.nodes[at];
-        match log.starts_with(&node.log) {
+        match log.starts_with(&node.dir.log) {
             true => {
-                let more: Vec<Record> = log[node.log.len()..].iter().take(most).copied().collect();
-                node.log.extend(more);
+                let more: Vec<Record> = log[node.dir.log.len()..].iter().take(most).copied().collect();
+                node.dir.log.extend(more);
             }
-            false => node.log = log,
+            false => node.dir.log = log,
         }
     }
 
@@ -518,7 +587,7 @@ impl World {
         self.writes += 1;
         let write = self.writes;
         let term = node.term() >> 32;
-        node.log.push(Record {
+        node.dir.log.push(Record {
             term,
             write: Some(write),
         });
@@ -557,6 +626,14 @@ fn mutate(request: Request, mutant: Mutant) -> Request {
     if mutant == Mutant::TermOutOfTransaction && takes_key {
         txn.when
             .retain(|compare| !matches!(compare, Compare::Absent(key) | Compare::Revision(key, _) if key == "term" || key == "sync"));
+    }
+    if mutant == Mutant::TwinTakesPart {
+        let is_of_member = |compare: &Compare| match compare {
+            Compare::Absent(key) | Compare::Value(key, _) | Compare::Revision(key, _) => {
+                key.starts_with("members/")
+            }
+        };
+        txn.when.retain(|compare| !is_of_member(compare));
     }
     Request::Txn(txn)
 }

@@ -17,18 +17,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Longer than a lease lasts, and the time that it takes to find that it is over.
-const LEASE_OVER: Duration = Duration::from_secs(8);
+pub(super) const LEASE_OVER: Duration = Duration::from_secs(8);
 
 /// Nodes of one cluster, and the etcd that they ask, each by a link of its own.
-struct Cluster {
-    etcd: Etcd,
-    links: Vec<Proxy>,
-    nodes: Vec<Member>,
+pub(super) struct Cluster {
+    pub(super) etcd: Etcd,
+    pub(super) links: Vec<Proxy>,
+    pub(super) nodes: Vec<Member>,
 }
 
 impl Cluster {
     /// So many nodes; none where etcd is not installed.
-    fn start(test: &str, count: usize, args: &[&str]) -> Option<Cluster> {
+    pub(super) fn start(test: &str, count: usize, args: &[&str]) -> Option<Cluster> {
         let Some(etcd) = Etcd::start(1) else {
             skip(test, "etcd is not installed");
             return None;
@@ -65,7 +65,7 @@ impl Cluster {
 
     /// The node that is primary, once there is one among those that run.
     #[track_caller]
-    fn primary(&self) -> usize {
+    pub(super) fn primary(&self) -> usize {
         let mut found = None;
         let all: Vec<usize> = (0..self.nodes.len()).collect();
         let is_there = poll(crate::common::SOON, || {
@@ -76,7 +76,7 @@ impl Cluster {
         found.unwrap()
     }
 
-    fn primary_of(&self, nodes: &[usize]) -> Option<usize> {
+    pub(super) fn primary_of(&self, nodes: &[usize]) -> Option<usize> {
         nodes
             .iter()
             .copied()
@@ -84,7 +84,7 @@ impl Cluster {
     }
 
     /// The status of an answer; none where the node does not run.
-    fn asks(&self, at: usize, path: &str) -> Option<u16> {
+    pub(super) fn asks(&self, at: usize, path: &str) -> Option<u16> {
         let address = self.nodes[at].server.try_address()?;
         let mut client = crate::common::Client::try_connect(address).ok()?;
         let answer = client.try_request("GET", path, &[], b"").ok()?;
@@ -92,7 +92,7 @@ impl Cluster {
     }
 
     /// What the nodes say of the cluster.
-    fn views(&self) -> String {
+    pub(super) fn views(&self) -> String {
         let views = self.nodes.iter().map(|node| {
             let mut client = crate::common::Client::try_connect(node.server.try_address()?).ok()?;
             let answer = client.try_request("GET", "/cluster", &[], b"").ok()?;
@@ -102,13 +102,13 @@ impl Cluster {
     }
 
     #[track_caller]
-    fn view(&self, at: usize) -> Value {
+    pub(super) fn view(&self, at: usize) -> Value {
         self.nodes[at].server.get("/cluster").expect(200).body_json()
     }
 
     /// Waits until the primary names so many standbys that may take over.
     #[track_caller]
-    fn has_standbys(&self, count: usize) -> usize {
+    pub(super) fn has_standbys(&self, count: usize) -> usize {
         let mut primary = 0;
         let has = seldom(|| {
             primary = self.primary();
@@ -124,7 +124,7 @@ impl Cluster {
 
     /// Waits until the primary knows all nodes: one that it does not know may not take over from it.
     #[track_caller]
-    fn is_known(&self) -> usize {
+    pub(super) fn is_known(&self) -> usize {
         eventually("the primary knows all nodes", || {
             let nodes = self.etcd.ctl(0, &["get", "/pykv/shop/failsafe"]);
             let nodes = String::from_utf8(nodes).unwrap();
@@ -135,13 +135,13 @@ impl Cluster {
 
     /// Waits until all nodes hold the same.
     #[track_caller]
-    fn is_equal(&self) {
+    pub(super) fn is_equal(&self) {
         become_equal(&self.nodes.iter().collect::<Vec<_>>());
     }
 
     /// Writes until a node takes it, as a client does that may try again.
     #[track_caller]
-    fn set(&self, key: &str, value: &str) {
+    pub(super) fn set(&self, key: &str, value: &str) {
         let is_set = poll(crate::common::SOON, || {
             (0..self.nodes.len()).any(|at| self.try_set(at, key, value) == Some(true))
         });
@@ -157,7 +157,7 @@ impl Cluster {
         Some(matches!(answer.status, 200 | 201))
     }
 
-    fn why_not(&self, at: usize) -> String {
+    pub(super) fn why_not(&self, at: usize) -> String {
         let view = self.view(at);
         let own = self.nodes[at].link.address();
         let members = view["members"].as_array().unwrap();
@@ -511,7 +511,7 @@ fn an_etcd_that_has_lost_its_data_makes_nobody_primary_before_the_operator_does(
 }
 
 /// Polls with pauses: each look at the cluster has the nodes ask each other.
-fn seldom(mut condition: impl FnMut() -> bool) -> bool {
+pub(super) fn seldom(mut condition: impl FnMut() -> bool) -> bool {
     poll(crate::common::SOON, || {
         std::thread::sleep(Duration::from_millis(100)); // Between two looks, up to the deadline.
         condition()

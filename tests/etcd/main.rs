@@ -7,5 +7,7 @@ mod common;
 
 mod at_rest;
 mod client;
+mod directories;
 mod election;
 mod haproxy;
+mod hostile;

@@ -125,6 +125,28 @@ fn slow_readers_of_large_values_keep_nobody_out() {
     }
 }
 
+/// Where others have all that is not kept for small answers, the files of the page come as ever, and an answer of some
+/// hundred thousand bytes waits for its turn rather than being refused.
+#[test]
+fn what_is_neither_small_nor_large_waits_for_its_turn() {
+    let bounds = ["--max-in-flight", "2MiB", "--max-value", "1000000"];
+    let node = Server::start(&[&bounds[..], &["--fsync", "no"]].concat());
+    let mut client = node.client();
+    put(&mut client, "large", 1_000_000);
+    put(&mut client, "rest", 250_000);
+    // Of each byte of it, JSON makes six.
+    client.put("/kv/escapes?upsert=true", &[1; 60_000]).expect(201);
+    let _reader = slow(&node, 1, &get("/kv/large?raw").repeat(8));
+    await_in_flight(&node, 1_000_000);
+    let _reader_of_the_rest = slow(&node, 1, &get("/kv/rest?raw").repeat(32));
+    await_in_flight(&node, 1_250_000);
+    for _ in 0..3 {
+        node.client().get("/openapi.json").expect(200);
+        let value = node.client().get("/kv/escapes").expect(200).body_json();
+        assert_eq!(value["value"].as_str().unwrap().len(), 60_000);
+    }
+}
+
 /// A slow reader of a value that is replaced while others need the room gets no mixture of the two.
 #[test]
 fn a_value_that_is_replaced_is_not_mixed_with_the_next() {

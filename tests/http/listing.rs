@@ -3,7 +3,7 @@
 use crate::common::client::percent;
 use crate::common::{Client, Server};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -290,4 +290,61 @@ fn keys_come_in_the_order_of_names_and_by_levels() {
     ] {
         client.get(&format!("/kv/?{wrong}")).expect_problem(400);
     }
+}
+
+/// A store that is so large that it keeps its keys in order for listings: the pages are those of before.
+#[test]
+fn levels_of_a_large_store_are_the_same_while_its_order_is_made_and_after() {
+    if crate::common::engine::differs("order") {
+        return;
+    }
+    let node = Server::start(&["--fsync", "no", "--max-batch", "10000"]);
+    let mut client = node.client();
+    let mut expected: BTreeSet<String> = BTreeSet::new();
+    // Folders of one key, of a few, and of more than one hold of the store's lock looks at; keys between them.
+    let mut add = |key: String| expected.insert(key);
+    for number in 0..20_000 {
+        add(format!("m:large:{number:05}"));
+        if number < 2000 {
+            add(format!("m:few{:03}:{number:04}", number / 4));
+            add(format!("one{number:04}:"));
+        }
+        if number < 12_000 {
+            add(format!("n{number:05}"));
+        }
+    }
+    let all: Vec<&String> = expected.iter().collect();
+    for keys in all.chunks(10_000) {
+        let set = |key: &&String| json!({"op": "set", "key": key, "value": "vv"});
+        let operations: Vec<_> = keys.iter().map(set).collect();
+        client
+            .json("POST", "/batch", &json!({ "operations": operations }))
+            .expect(200);
+    }
+    let level = |prefix: &str| {
+        let mut folders: BTreeMap<String, u64> = BTreeMap::new();
+        let mut keys = Vec::new();
+        for key in expected.iter().filter(|key| key.starts_with(prefix)) {
+            match key[prefix.len()..].find(':') {
+                Some(at) => *folders.entry(key[..=prefix.len() + at].to_owned()).or_default() += 1,
+                None => keys.push(key.clone()),
+            }
+        }
+        (folders.into_iter().collect::<Vec<_>>(), keys)
+    };
+    // The order is made by a thread of the node once somebody lists, in some tens of milliseconds.
+    let end = Instant::now() + Duration::from_secs(2);
+    let mut rounds = 0;
+    while rounds < 2 || Instant::now() < end {
+        for prefix in ["", "m:", "m:large:", "m:few010:", "none"] {
+            let query = format!("delimiter=:&limit=1000&prefix={prefix}");
+            assert_eq!(levels(&mut client, &query), level(prefix), "{prefix}");
+        }
+        let (_, keys) = levels(&mut client, "order=name&limit=1000&prefix=m:");
+        let named: Vec<&String> = expected.iter().filter(|key| key.starts_with("m:")).collect();
+        assert!(keys.iter().eq(named), "{} keys", keys.len());
+        rounds += 1;
+    }
+    let page = client.get("/kv/?delimiter=:&limit=1").expect(200).body_json();
+    assert_eq!(page["keys_total"], json!(expected.len()), "{page}");
 }

@@ -191,7 +191,7 @@ fn what_is_gone_is_told_from_what_never_was() {
     }
     assert!(!watch(&mut client, &format!("after={oldest}")).0.is_empty());
     let last = versions[versions.len() - 1];
-    for (after, why) in [(last + 1, "not that far"), (versions[10] + 1, "no record")] {
+    for (after, why) in [(last + 1, "the log ends at"), (versions[10] + 1, "no record")] {
         let answer = client.get(&format!("/watch?after={after}"));
         assert!(answer.expect_problem(410).contains(why));
         assert_eq!(answer.body_json()["field"], "after");

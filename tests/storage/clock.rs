@@ -5,7 +5,6 @@
 
 use crate::common::node::Setup;
 use crate::common::{Server, eventually, faketime, skip};
-use std::path::Path;
 use std::time::Duration;
 
 /// A node whose clock starts at this time; none where `faketime` is missing.
@@ -70,22 +69,14 @@ fn a_node_answers_and_stops_whatever_its_clock_says() {
     }
 }
 
-/// Sets the clock of a node that reads its offset from a file. The file is put under its name in one step: the node reads
-/// it whenever it likes.
-fn set_offset(file: &Path, text: &str) {
-    let new = file.with_extension("new");
-    std::fs::write(&new, text).unwrap();
-    std::fs::rename(&new, file).unwrap();
-}
+const HOUR: Duration = Duration::from_secs(3600);
+const YEAR: Duration = Duration::from_secs(365 * 86_400);
 
 /// A clock that was wrong for a while, and was set right: what is given a deadline from then on gets the right one.
 #[test]
 fn a_clock_that_was_set_back_is_said_and_followed() {
-    let home = tempfile::tempdir().unwrap();
-    let offset = home.path().join("offset");
-    let set_clock = |text: &str| set_offset(&offset, text);
-    set_clock("+0");
-    let Some(node) = node_with(&format!("FAKETIME_TIMESTAMP_FILE={}", offset.display()), &[]) else {
+    let clock = faketime::Clock::new();
+    let Some(node) = node_with(&clock.variable(), &[]) else {
         return skip(
             "a_clock_that_was_set_back_is_said_and_followed",
             "faketime is not installed",
@@ -104,11 +95,11 @@ fn a_clock_that_was_set_back_is_said_and_followed() {
     };
     let real = year(&node);
     assert!(node.get("/status").body_json()["clock_ahead_seconds"].is_null());
-    set_clock("+20y");
-    eventually("the clock is ahead", || year(&node) >= real + 19);
+    clock.set(20 * YEAR, "the clock is ahead", || year(&node) >= real + 19);
     put("ahead");
-    set_clock("+0");
-    eventually("the clock is right again", || year(&node) < real + 19);
+    clock.set(Duration::ZERO, "the clock is right again", || {
+        year(&node) < real + 19
+    });
     put("after");
     let left = seconds_left("after").as_f64().unwrap();
     assert!(left <= 60.0, "{left} s left of 60");
@@ -141,11 +132,8 @@ fn a_clock_that_was_set_back_is_said_and_followed() {
 /// Deadlines come from the primary: a replica counts them down, and a clock that was set back lengthens none there.
 #[test]
 fn a_replica_counts_deadlines_as_its_primary_does() {
-    let home = tempfile::tempdir().unwrap();
-    let offset = home.path().join("offset");
-    let set_clock = |text: &str| set_offset(&offset, text);
-    set_clock("+0");
-    let variable = format!("FAKETIME_TIMESTAMP_FILE={}", offset.display());
+    let clock = faketime::Clock::new();
+    let variable = clock.variable();
     let Some(primary) = node_with(&variable, &[]) else {
         return skip(
             "a_replica_counts_deadlines_as_its_primary_does",
@@ -164,17 +152,14 @@ fn a_replica_counts_deadlines_as_its_primary_does() {
     };
     put("before");
     eventually("the replica has it", || left_at(&replica, "before").is_some());
-    set_clock("+2h");
-    eventually("what ends within the jump is gone", || {
+    clock.set(2 * HOUR, "what ends within the jump is gone", || {
         [&primary, &replica].map(|node| left_at(node, "before")) == [None, None]
     });
     put("ahead");
-    set_clock("+0");
-    for node in [&primary, &replica] {
-        eventually("it says that its clock was set back", || {
-            node.get("/status").body_json()["clock_ahead_seconds"].is_number()
-        });
-    }
+    clock.set(Duration::ZERO, "both say that their clocks were set back", || {
+        [&primary, &replica].map(|node| node.get("/status").body_json()["clock_ahead_seconds"].is_number())
+            == [true, true]
+    });
     put("after");
     eventually("the replica has it", || left_at(&replica, "after").is_some());
     for node in [&primary, &replica] {

@@ -8,6 +8,7 @@
 
 use crate::common::client::{BYTES, encode};
 use crate::common::small_disk::SmallDisk;
+use crate::common::tls::{TlsClient, certificates};
 use crate::common::{Client, Response, Server, eventually, node::Setup, poll, skip};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
@@ -210,6 +211,26 @@ fn writes_fail() {
     }
 }
 
+/// A file system that turned read-only, as many do after an error.
+#[test]
+fn the_file_system_is_read_only() {
+    live_through(
+        "the_file_system_is_read_only",
+        "always",
+        "pwrite64",
+        "EROFS",
+        503,
+        "Read-only",
+    );
+}
+
+#[test]
+fn a_quota_is_used_up() {
+    for policy in ["always", "everysec"] {
+        live_through("a_quota_is_used_up", policy, "pwrite64", "EDQUOT", 507, "full");
+    }
+}
+
 /// What a failed sync covered may be lost whatever a later one says, so the node writes its state anew.
 #[test]
 fn syncs_fail() {
@@ -343,6 +364,43 @@ fn a_disk_that_hangs_keeps_no_writer() {
         });
         eventually("the node is ready", || node.get("/readyz").status == 200);
     }
+}
+
+/// The same under TLS, where one thread alone has the state of the connection; and reads go on.
+#[test]
+fn a_disk_that_hangs_keeps_no_writer_under_tls() {
+    let (_dir, ca, pair) = certificates();
+    let args = [&["--fsync", "always", "--write-timeout", "1s"][..], &pair.flags()].concat();
+    let node = Setup::new(&args).start();
+    let put = encode("PUT", "/kv/a?upsert=true", &BYTES, b"1");
+    let mut client = TlsClient::connect(node.address(), &ca);
+    client.send(&put);
+    assert!(client.answer().0.starts_with("HTTP/1.1 201 "));
+    let fault = match Fault::tamper(&node, "fdatasync", "delay_enter=600000000") {
+        Ok(fault) => fault,
+        Err(why) => return skip("a_disk_that_hangs_keeps_no_writer_under_tls", &why),
+    };
+    // The one that writes the log, and those behind it.
+    let mut writers = vec![client];
+    writers.extend((0..3).map(|_| TlsClient::connect(node.address(), &ca)));
+    for writer in &mut writers {
+        writer.send(&put);
+    }
+    for writer in &mut writers {
+        let (head, body) = writer.answer();
+        assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+        let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(problem["outcome"], "unknown", "{problem}");
+    }
+    let ask = |target: &str, status: &str| {
+        let mut reader = TlsClient::connect(node.address(), &ca);
+        reader.send(&encode("GET", target, &[], b""));
+        reader.answer().0.contains(status)
+    };
+    eventually("the node is not ready", || ask("/readyz", " 503 "));
+    assert!(ask("/kv/a", " 200 "));
+    drop(fault);
+    eventually("the node is ready", || ask("/readyz", " 200 "));
 }
 
 /// A client that leads with more than one answer in hand gets each of them.
@@ -507,6 +565,49 @@ fn a_disk_smaller_than_any_threshold_is_compacted_on_in_time() {
     }
 }
 
+/// Fills a disk with values until it takes no more. The number of them.
+fn fill(node: &Server, value_bytes: usize) -> usize {
+    let mut client = node.client();
+    let mut keys = 0;
+    eventually("the disk is full", || {
+        let answer = client.put(&format!("/kv/{keys}?upsert=true"), &vec![b'x'; value_bytes]);
+        keys += usize::from(answer.is_success());
+        client.get("/readyz").status == 503
+    });
+    keys
+}
+
+/// Half of what is live can be deleted, whatever the disk's size, and that is enough.
+#[test]
+fn a_disk_full_of_live_data_is_left_by_deleting_half() {
+    for (size, value_bytes) in [("2m", 10_000), ("16m", 50_000), ("48m", 10_000)] {
+        let disk = match SmallDisk::mount_of(size) {
+            Ok(disk) => disk,
+            Err(why) => return skip("a_disk_full_of_live_data_is_left_by_deleting_half", &why),
+        };
+        let mut node = Setup::new(&[]).data(&disk.path("data")).start();
+        let keys = fill(&node, value_bytes);
+        let mut client = node.client();
+        for n in (0..keys).step_by(2) {
+            eventually("the deletion is taken", || {
+                matches!(client.delete(&format!("/kv/{n}")).status, 204 | 404)
+            });
+        }
+        eventually("the node takes writes", || {
+            client.put("/kv/new?upsert=true", b"").is_success()
+        });
+        node.restart();
+        // The write that found the disk full may have been done once it had room.
+        let is_last_there = node.get(&format!("/kv/{keys}")).status == 200;
+        let entries = node.get("/stats").body_json()["entries"].as_u64().unwrap();
+        assert_eq!(
+            entries,
+            (1 + keys / 2 + usize::from(is_last_there)) as u64,
+            "{size}"
+        );
+    }
+}
+
 /// Where what is live fills the disk, deletions are taken, and are the way out.
 #[test]
 fn a_disk_full_of_live_data_takes_deletions() {
@@ -515,13 +616,8 @@ fn a_disk_full_of_live_data_takes_deletions() {
         Err(why) => return skip("a_disk_full_of_live_data_takes_deletions", &why),
     };
     let mut node = Setup::new(&[]).data(&disk.path("data")).start();
+    let keys = fill(&node, 10_000);
     let mut client = node.client();
-    let mut keys = 0;
-    eventually("the disk is full", || {
-        let answer = client.put(&format!("/kv/{keys}?upsert=true"), &[b'x'; 10_000]);
-        keys += usize::from(answer.is_success());
-        client.get("/readyz").status == 503
-    });
     assert!(keys > 50, "{keys}");
     for n in 10..keys {
         eventually("the deletion is taken", || {

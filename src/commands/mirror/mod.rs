@@ -127,6 +127,7 @@ impl Side<'_> {
             _ => None,
         };
         let mut progress = Progress::new(keys_all);
+        let mut said = Instant::now();
         let mut keys = 0;
         loop {
             let page = self
@@ -147,7 +148,10 @@ impl Side<'_> {
             self.keeper.keep(&state, false)?;
             self.writers
                 .write(page.entries.into_iter().map(Change::of_entry))?;
-            progress.show(keys, keys);
+            if !progress.show(keys, keys) && said.elapsed() >= SAY_EVERY {
+                said = Instant::now();
+                say(&format!("copied {} keys so far", HumanCount(keys)));
+            }
             state.cursor = page.cursor;
             if state.cursor.is_none() {
                 break;

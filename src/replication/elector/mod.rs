@@ -93,7 +93,7 @@ impl Elector<'_> {
             }
             Step::Follow(leader) => {
                 log::info!(
-                    "etcd names {} as the primary of term {}",
+                    "this node follows {}, the primary of term {}",
                     leader.node,
                     leader.term
                 );
@@ -112,6 +112,7 @@ impl Elector<'_> {
             Step::Release => self.node.release_writers(),
             Step::Warn(what) => log::warn!("{what}"),
             Step::Remember(seen) => self.node.remember_etcd(seen),
+            Step::KeepRuns(runs) => self.node.keep_runs(runs),
             Step::Wait(until) => {
                 let left = Duration::from_nanos(until.saturating_sub(election_now()));
                 self.shared.rest(left.max(PAUSE_MIN));
@@ -146,9 +147,7 @@ impl Elector<'_> {
                     let why = &failure.why;
                     match self.has_answered {
                         true => log::warn!("{why}"),
-                        false => log::warn!(
-                            "{why}; before etcd answers, this node follows nobody, and is not primary"
-                        ),
+                        false => log::warn!("{why}; before etcd answers, this node is not primary"),
                     }
                 }
             }

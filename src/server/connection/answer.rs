@@ -20,7 +20,7 @@ use std::time::Instant;
 use tiny_http::Method;
 
 /// Answers up to this size, such as the metrics, are made whatever the budget says. They go out at once where it is
-/// used up, and a client that does not take them then is cut off.
+/// used up, and a client that does not take them then is cut off. A read whose answer is longer waits for its turn.
 const SMALL_BYTES: usize = 64 * 1024;
 
 impl<'a> Connection<'a> {
@@ -43,12 +43,7 @@ impl<'a> Connection<'a> {
         let head_bytes = head.bytes;
         let end = end_of(&head, body_length);
         let whole = end.and_then(|end| Some((unread.get(head_bytes..end)?, end)));
-        let envelope = Envelope {
-            is_head: head.method == Method::Head,
-            is_http10: head.is_http10,
-            close: !head.keep_alive || self.context.shared.is_stopping(),
-            sharing: self.context.shared.hosts.origins().sharing(&head),
-        };
+        let envelope = self.envelope_of(&head);
         let wants_line = self.context.shared.observer.wants_lines();
         let admitted = match admit::admit(&self.context, self.peer.names(), &head) {
             Ok(admitted) => {
@@ -97,6 +92,7 @@ impl<'a> Connection<'a> {
             charge: &mut self.charge,
             peer: self.peer,
         };
+        let is_read = matches!(head.method, Method::Get | Method::Head);
         let scratch = &mut self.scratch;
         let made = make_answer(
             self.context,
@@ -107,7 +103,16 @@ impl<'a> Connection<'a> {
             scratch,
             &mut allowance,
         );
-        self.conclude(made, &asked, has_waited, envelope, end)
+        self.conclude(made, &asked, is_read, has_waited, envelope, end)
+    }
+
+    fn envelope_of(&self, head: &Head<'_>) -> Envelope {
+        Envelope {
+            is_head: head.method == Method::Head,
+            is_http10: head.is_http10,
+            close: !head.keep_alive || self.context.shared.is_stopping(),
+            sharing: self.context.shared.hosts.origins().sharing(head),
+        }
     }
 
     /// Answers a request that was handled and ends after `end` bytes, or has it wait.
@@ -115,6 +120,7 @@ impl<'a> Connection<'a> {
         &mut self,
         made: Result<Answer<'a>, Problem>,
         asked: &Asked,
+        is_read: bool,
         has_waited: Option<Wait>,
         envelope: Envelope,
         end: usize,
@@ -147,6 +153,18 @@ impl<'a> Connection<'a> {
         };
         if let Some(shown) = asked.shown {
             self.show(&mut reply, shown);
+        }
+        let body_bytes = self.scratch.body.len();
+        if is_read
+            && body_bytes > SMALL_BYTES
+            && !matches!(has_waited, Some(Wait::Room { .. }))
+            && !self.may_hold(Use::Answer, body_bytes)
+        {
+            self.sync = None;
+            // It may be longer when it is made anew.
+            let bytes = self.input.capacity_for_more() + body_bytes + body_bytes / 4;
+            self.wait = Some(Wait::Room { bytes });
+            return Next::Await;
         }
         self.answer(envelope, reply, end)
     }

@@ -57,6 +57,8 @@ pub(crate) enum Next {
 pub(crate) enum Wait {
     /// A read: until the node shows everything before this offset.
     Offset(u64),
+    /// A read: until its answer, of so many bytes, has room in the budget. It is made anew then.
+    Room { bytes: usize },
     /// A write: until the node holds its writers no longer. One hold may follow another; past this moment the write
     /// waits for no further one.
     Hold { until: Instant },

@@ -68,8 +68,13 @@ fn pump(primary: &Node, replica: &Node) -> Result<(), TakeError> {
             }
         }
         assert_eq!(start, after);
-        replica.append_replicated(after, bytes)?;
+        append(replica, after, bytes)?;
     }
+}
+
+/// Takes a chunk of another node's log.
+fn append(node: &Node, offset: u64, bytes: Vec<u8>) -> Result<(), TakeError> {
+    node.take_chunk(node.check_chunk(offset, bytes)?, |_| {})
 }
 
 fn digest(node: &Node) -> (u64, String) {
@@ -180,7 +185,7 @@ fn a_piece_that_does_not_fit_changes_nothing() {
     let before = (digest(&replica_node), contents(&replica_node));
     let is_refused = |offset, bytes: &[u8]| {
         matches!(
-            replica_node.append_replicated(offset, bytes.to_vec()),
+            append(&replica_node, offset, bytes.to_vec()),
             Err(TakeError::Invalid(_))
         )
     };
@@ -196,7 +201,7 @@ fn a_piece_that_does_not_fit_changes_nothing() {
     }
     assert!(is_refused(after + 1, &bytes) && is_refused(after - 1, &bytes));
     assert_eq!((digest(&replica_node), contents(&replica_node)), before);
-    replica_node.append_replicated(after, bytes).unwrap();
+    append(&replica_node, after, bytes).unwrap();
     assert_eq!(digest(&replica_node), digest(&primary));
 }
 
@@ -222,7 +227,7 @@ fn offsets_and_terms_that_no_log_reaches_are_not_taken_from_a_primary() {
             said.extend([7; 8]);
         }
         Record::new(operation, 0, &[], &said).encode(end.offset, &mut bytes);
-        let taken = replica.append_replicated(end.offset, bytes);
+        let taken = append(&replica, end.offset, bytes);
         assert!(
             matches!(taken, Err(TakeError::Invalid(_))),
             "{operation:?} {value}"
@@ -254,7 +259,7 @@ fn records_that_no_node_writes_are_not_taken_from_a_primary() {
     ] {
         let mut bytes = Vec::new();
         record.encode(end.offset, &mut bytes);
-        let taken = replica_node.append_replicated(end.offset, bytes);
+        let taken = append(&replica_node, end.offset, bytes);
         assert!(matches!(taken, Err(TakeError::Invalid(_))), "{what}");
         assert_eq!((digest(&replica_node), contents(&replica_node)), before);
         if record.operation == Operation::Set {
@@ -315,7 +320,7 @@ fn a_digest_that_is_wrong_is_told_by_a_check() {
     let before = contents(&replica_node);
     let mut bytes = Vec::new();
     Record::new(Operation::Close, 0, &[], &[9; 8]).encode(offset, &mut bytes);
-    replica_node.append_replicated(offset, bytes).unwrap();
+    append(&replica_node, offset, bytes).unwrap();
     assert_eq!(contents(&replica_node), before);
     drop(replica_node);
     let report = crate::wal::check(ours.path()).unwrap();

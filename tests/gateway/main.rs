@@ -1,6 +1,11 @@
 //! A gateway to a Redis cluster: slots that move, masters that die, and entries that move from a node to it.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+#[path = "../common/mod.rs"]
 mod common;
+
+mod tls;
 
 use common::engine::{self, RedisCluster};
 use common::{Client, Server, eventually, poll, pykv, setting};
@@ -107,11 +112,44 @@ fn a_cluster_is_served_as_a_node_is() {
     assert!(told.contains("gateway") && told.contains("5461 slots"), "{told}");
     let metrics = text(client.get("/metrics"));
     assert!(metrics.contains("pykv_engine_ready 1"), "{metrics}");
-    let deleted = client.delete("/kv/?prefix=key").expect(200).body_json();
-    assert_eq!(deleted["deleted"], 500);
-    // Another program's values are left alone.
+    // A deletion by prefix waits for the replicas of each master a few times, and not for each key.
+    let waits = || {
+        let calls = |server: &engine::Redis| -> u64 {
+            let stats = server.call(&["INFO", "commandstats"]);
+            let wait = stats
+                .lines()
+                .find_map(|line| line.strip_prefix("cmdstat_wait:calls="));
+            wait.map_or(0, |rest| rest.split(',').next().unwrap().parse().unwrap())
+        };
+        cluster.servers[..3].iter().map(calls).sum::<u64>()
+    };
+    let before = waits();
+    let deleted = client
+        .request("DELETE", "/kv/?prefix=key", &headers, b"")
+        .expect(200);
+    assert_eq!(deleted.body_json()["deleted"], 500);
+    assert_eq!(deleted.header("Pykv-Replicas"), Some("1"));
+    let waited = waits() - before;
+    assert!((3..=30).contains(&waited), "{waited} waits for 500 keys");
+}
+
+#[test]
+fn values_of_another_program_are_left_alone() {
+    if is_skipped("values_of_another_program_are_left_alone") {
+        return;
+    }
     let single = engine::Redis::start();
     let node = Server::start(&["--engine", &single.url()]);
+    // A gateway looks at its engine every second. The engine counts none of that as an error.
+    eventually("the gateway has looked a few times", || {
+        let stats = single.call(&["INFO", "commandstats"]);
+        let info = stats
+            .lines()
+            .find_map(|line| line.strip_prefix("cmdstat_info:calls="));
+        info.is_some_and(|rest| rest.split(',').next().unwrap().parse::<u64>().unwrap() > 6)
+    });
+    let errors = single.call(&["INFO", "errorstats"]);
+    assert!(!errors.contains("errorstat_"), "{errors}");
     single.call(&["SET", "theirs", "text"]);
     single.call(&["LPUSH", "list", "text"]);
     let mut client = node.client();
