@@ -22,8 +22,12 @@ build: ## Build target/release/pykv
 run: build ## Start a node on 127.0.0.1:7958, its data in ./pykv-data
 	$(BINARY) serve $(ARGS)
 
+# Many tests wait for something that takes its time (a lease that ends, a browser), so more of them run at once than there
+# are processors.
+TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
+
 test: test-tools python-tools page-tools ## Run all tests
-	$(CARGO) test --locked --no-fail-fast
+	RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --locked --no-fail-fast
 
 # Beside cargo: strace makes system calls fail, promtool reads what Prometheus gets, the page is used in a browser,
 # nginx and HAProxy stand before a node, faketime gives it another clock, script a terminal; openssl, sslscan and Python
