@@ -187,7 +187,8 @@ fn chunk<'a>(
     let unreadable = |error| problem_of_feed(error, node.role());
     let mut body = Vec::new();
     let offset = loop {
-        // Records that follow one another closely go out together. One that comes after a pause goes out at once.
+        // Records that follow one another closely go out together. One that comes after a pause, or after one alone, goes
+        // out at once.
         if (1..FEW_BYTES).contains(&feed.bytes_ahead()) {
             std::thread::sleep(node.rest(&poll));
         }
@@ -217,7 +218,7 @@ fn chunk<'a>(
             break offset;
         }
     };
-    node.leave(&poll, &feed);
+    node.leave(&poll, &feed, &body);
     drop(feed);
     let bytes = body.len();
     let head = head_of(node, offset, Body::Measured(Media::Octets, bytes as u64))?;

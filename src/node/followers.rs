@@ -35,7 +35,7 @@ const REQUIRED_FOR: Duration = Duration::from_secs(10);
 
 /// The least time between two chunks of few records that a follower gets. A chunk costs both nodes as much as some ten
 /// writes, whatever it holds.
-const CHUNK_EVERY: Duration = Duration::from_micros(300);
+const CHUNK_EVERY: Duration = Duration::from_micros(200);
 
 /// What stands for the address of a successor that a directory of an older pykv knows without one.
 const UNKNOWN_SUCCESSOR: &str = "unknown";
@@ -75,7 +75,7 @@ struct Follower {
     offset: u64,
     heard: BootInstant,
     behind_since: Option<BootInstant>,
-    /// Where its last question was left, and when.
+    /// Where its last question was left; and when, if it got several records.
     position: Option<FeedPosition>,
     left: Option<Instant>,
 }
@@ -200,16 +200,16 @@ impl Followers {
         self.lock().followers.get_mut(&id)?.position.take()
     }
 
-    /// Leaves a position for a follower's next question.
-    pub(super) fn save_position(&self, id: u64, position: FeedPosition) {
+    /// Leaves a position for a follower's next question. `has_several`: it gets several records now.
+    pub(super) fn save_position(&self, id: u64, position: FeedPosition, has_several: bool) {
         if let Some(follower) = self.lock().followers.get_mut(&id) {
             follower.position = Some(position);
-            follower.left = Some(Instant::now());
+            follower.left = has_several.then(Instant::now);
         }
     }
 
-    /// How long a follower's question may wait for more records: until some time after it was given the last ones, and
-    /// not at all where a write waits for followers.
+    /// How long a follower's question may wait for more records: until some time after it was given several, and not at
+    /// all where a write waits for followers. Where they come one at a time, a wait would gather nothing.
     pub(super) fn rest(&self, id: u64) -> Duration {
         let inner = self.lock();
         if inner.waiting > 0 || inner.required.is_some() {

@@ -7,6 +7,7 @@
 
 use super::Node;
 use super::followers::{FollowerName, Reached};
+use crate::record::Record;
 use crate::wal::{Branch, Feed, FeedError, LastRecord, LogId, Role, Term, branch_before};
 use std::time::{Duration, Instant};
 
@@ -141,9 +142,11 @@ impl Node {
         Ok(feed)
     }
 
-    /// Leaves a feed for the follower's next question.
-    pub(crate) fn leave(&self, poll: &Poll, feed: &Feed<'_>) {
-        self.followers.save_position(poll.name.id, feed.position());
+    /// Leaves a feed for the follower's next question. `chunk` is what this one is answered with.
+    pub(crate) fn leave(&self, poll: &Poll, feed: &Feed<'_>, chunk: &[u8]) {
+        let has_several = Record::peek(chunk).is_ok_and(|(bytes, _)| bytes < chunk.len());
+        self.followers
+            .save_position(poll.name.id, feed.position(), has_several);
     }
 
     /// How long a follower's question is to wait before it is answered with few records.
