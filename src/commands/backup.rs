@@ -1,7 +1,7 @@
 //! `pykv backup` and `pykv restore`
 
 use super::output::{Existing, OutputFile};
-use super::{Error, connect, of_file, print_json, print_text};
+use super::{Error, connect, of_file, print_json, print_text, stdout};
 use crate::cli::{Backup, Restore};
 use crate::client::BackupError;
 use crate::wal::{self, Whole};
@@ -11,7 +11,7 @@ use std::path::Path;
 
 pub(super) fn backup(args: &Backup) -> Result<(), Error> {
     if args.file.as_os_str() == "-" {
-        let mut stdout = io::stdout().lock();
+        let mut stdout = stdout()?;
         take(args, &mut stdout, Error::Output)?;
         return stdout.flush().map_err(Error::Output);
     }

@@ -2,7 +2,7 @@
 
 use super::dispatch::dispatch;
 use super::signals::ignore_file_size_limit;
-use super::{Error, say};
+use super::{Error, say, stdout};
 use crate::cli::{self, Cli};
 use crate::client;
 use clap::FromArgMatches;
@@ -66,9 +66,10 @@ fn finish(done: Result<(), Error>) -> ExitCode {
 
 /// Prints the help or the version that was asked for, and sees that it arrives.
 fn show_help(help: &clap::Error) -> ExitCode {
-    match help.print().and_then(|()| io::stdout().flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            let error = Error::Output(error);
+    let print =
+        || stdout().and_then(|mut stdout| help.print().and_then(|()| stdout.flush()).map_err(Error::Output));
+    match print() {
+        Err(error) if !is_broken_pipe(&error) => {
             say(&format!("pykv: {error}"));
             ExitCode::from(exit_code(&error))
         }

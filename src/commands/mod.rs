@@ -69,31 +69,47 @@ use crate::{client, escape};
 use connect::{connect, token_file, token_of_file_or_environment, token_text_of_file, trust};
 use error::{Error, is_missing, missing_or, of_file};
 use rustix::fs::OFlags;
-use std::io::{self, Write};
+use std::io::{self, StdoutLock, Write};
+use std::os::fd::AsFd;
+use std::sync::LazyLock;
 
 pub use exit::run;
 
 /// An error where standard input was closed when the program started: an empty input is then nothing that anybody
-/// meant. (Rust opens /dev/null in its place, for reading and writing, which no shell does.)
+/// meant.
 fn check_stdin() -> Result<(), Error> {
-    let stdin = io::stdin();
-    let is_replaced = || -> rustix::io::Result<bool> {
-        let is_null = rustix::fs::fstat(&stdin)?.st_rdev == rustix::fs::stat("/dev/null")?.st_rdev;
-        let mode = rustix::fs::fcntl_getfl(&stdin)?.intersection(OFlags::RWMODE);
-        Ok(is_null && mode == OFlags::RDWR)
-    };
-    match is_replaced() {
-        Ok(true) => Err(Error::Io {
+    match was_closed(io::stdin()) {
+        true => Err(Error::Io {
             doing: "cannot read standard input".to_owned(),
             source: io::Error::other("it is closed"),
         }),
-        _ => Ok(()),
+        false => Ok(()),
+    }
+}
+
+/// Whether a stream was closed when the program started. Rust opens /dev/null in its place, for reading and writing,
+/// which no shell does.
+fn was_closed(stream: impl AsFd) -> bool {
+    let is_replaced = || -> rustix::io::Result<bool> {
+        let is_null = rustix::fs::fstat(&stream)?.st_rdev == rustix::fs::stat("/dev/null")?.st_rdev;
+        let mode = rustix::fs::fcntl_getfl(&stream)?.intersection(OFlags::RWMODE);
+        Ok(is_null && mode == OFlags::RDWR)
+    };
+    is_replaced().unwrap_or(false)
+}
+
+/// Standard output, for what somebody is to read: an error where it was closed when the program started.
+fn stdout() -> Result<StdoutLock<'static>, Error> {
+    static WAS_CLOSED: LazyLock<bool> = LazyLock::new(|| was_closed(io::stdout()));
+    match *WAS_CLOSED {
+        true => Err(Error::Output(io::Error::other("it is closed"))),
+        false => Ok(io::stdout().lock()),
     }
 }
 
 /// Writes to standard output and sees that it arrives.
 fn print(bytes: &[u8]) -> Result<(), Error> {
-    let mut stdout = io::stdout().lock();
+    let mut stdout = stdout()?;
     stdout
         .write_all(bytes)
         .and_then(|()| stdout.flush())

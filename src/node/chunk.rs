@@ -3,7 +3,7 @@
 use super::Node;
 use crate::record::{DecodeError, Operation, Record};
 use crate::store::ReplicatedChange;
-use crate::wal::{Branch, LastRecord};
+use crate::wal::{Branch, LastRecord, OFFSET_TAKEN_MAX};
 
 /// A chunk of another node's log: complete records and complete batches, each of them checked.
 pub(crate) struct ReplicatedChunk {
@@ -69,7 +69,9 @@ impl ReplicatedChunk {
                 chunk.branches.push(branch);
             }
             if record.operation == Operation::Skip {
-                let next_offset = record.skips_to(chunk.end);
+                let next_offset = record
+                    .skips_to(chunk.end)
+                    .filter(|next| *next <= OFFSET_TAKEN_MAX);
                 chunk.next_offset =
                     Some(next_offset.ok_or("it skips to an offset that no log reaches, or back")?);
             }

@@ -21,7 +21,7 @@ use super::{Times, backoff::Backoff};
 use crate::api::{self, ChunkHeader, Divergence, LogQuery, REPLICATION_PROTOCOL};
 use crate::boot_clock::BootInstant;
 use crate::node::{Change, End, HEARTBEAT_EVERY, Node, Phase, ReceiveError};
-use crate::wal::{Branch, Role, Term};
+use crate::wal::{Branch, OFFSET_TAKEN_MAX, Role, Term};
 use std::time::{Duration, Instant};
 
 /// How long a snapshot may pause.
@@ -291,7 +291,7 @@ impl Following<'_> {
     ) -> Result<(Answer, Vec<u8>), LinkError> {
         self.failover.ask();
         let answer_time = self.times.poll_wait + self.times.answer;
-        let answer = link.ask(&get(target), answer_time);
+        let answer = link.ask(&Request::get(target), answer_time);
         self.failover.beat(answer_time);
         let answer = answer?;
         let bytes_max = match answer.status {
@@ -345,7 +345,7 @@ impl Following<'_> {
         log::info!("taking the state of {address}");
         let request = Request {
             until_close: true,
-            ..get(api::PATH_REPLICATION_SNAPSHOT)
+            ..Request::get(api::PATH_REPLICATION_SNAPSHOT)
         };
         let answer = link
             .ask(&request, SNAPSHOT_PAUSE_MAX)
@@ -374,16 +374,10 @@ fn check_chunk(node: &Node, chunk: Option<ChunkHeader>, offset: u64) -> Result<C
     if term < node.term() || !node.term().may_meet(term) {
         return Err("its term is none that can follow this node's");
     }
-    Ok(chunk)
-}
-
-fn get(target: &str) -> Request<'_> {
-    Request {
-        method: "GET",
-        target,
-        body: b"",
-        until_close: false,
-    }
+    let is_possible = chunk.written <= OFFSET_TAKEN_MAX;
+    is_possible
+        .then_some(chunk)
+        .ok_or("it says that its log is longer than any")
 }
 
 impl Times {

@@ -73,6 +73,17 @@ pub(super) struct Request<'a> {
     pub(super) until_close: bool,
 }
 
+impl Request<'_> {
+    pub(super) fn get(target: &str) -> Request<'_> {
+        Request {
+            method: "GET",
+            target,
+            body: b"",
+            until_close: false,
+        }
+    }
+}
+
 /// A connection to another node.
 #[derive(Debug)]
 pub(super) struct Link {

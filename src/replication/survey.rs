@@ -39,13 +39,7 @@ fn failed(address: &str, error: String) -> api::OtherNode {
 
 fn one(node: &Node, address: &str) -> api::OtherNode {
     let asked = dial(node, address, TIME_MAX).and_then(|mut link| {
-        let request = Request {
-            method: "GET",
-            target: api::PATH_STATUS,
-            body: b"",
-            until_close: false,
-        };
-        let answer = link.ask(&request, TIME_MAX)?;
+        let answer = link.ask(&Request::get(api::PATH_STATUS), TIME_MAX)?;
         let body = link.body(&answer, TEXT_BYTES_MAX, TIME_MAX, || ())?;
         Ok((answer.status, body))
     });

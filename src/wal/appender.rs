@@ -11,6 +11,10 @@ use crossbeam_channel::Sender;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+/// The largest offset at which a log takes writes, and that a node takes from a backup or from another node. Beyond it
+/// are one write and its evictions, and starts: each goes on some GB further.
+pub(crate) const OFFSET_TAKEN_MAX: u64 = OFFSET_MAX - (1 << 40);
+
 /// Room in the budget for records to come, given back as far as they are not made.
 pub(crate) struct Reserved<'a> {
     pub(super) budget: &'a Budget,
@@ -128,8 +132,7 @@ impl Appender {
             return Err(Refusal::LeaseOver);
         }
         self.shared.commit.check()?;
-        // Far more than one write and its evictions could take.
-        if self.next > OFFSET_MAX - (1 << 40) {
+        if self.next > OFFSET_TAKEN_MAX {
             Err(Refusal::Full)
         } else {
             Ok(())

@@ -9,6 +9,7 @@
 //! To restore one is to check all of it, and to write it anew as the base at E of a store of its own. That
 //! store has another id: what was written to the first one after E is not in its history.
 
+use super::appender::OFFSET_TAKEN_MAX;
 use super::base::{BaseCount, Batch, Source};
 use super::digest_verifier::DigestVerifier;
 use super::dir::Dir;
@@ -22,7 +23,7 @@ use super::listing::LogFile;
 use super::lock::{self, Mark};
 use super::term::LogId;
 use crate::digest::Digest;
-use crate::record::{OFFSET_MAX, Operation, Record};
+use crate::record::{Operation, Record};
 use std::fmt;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -275,7 +276,7 @@ fn read(reader: &mut FileReader) -> Result<Whole, Error> {
                 if record.operation == Operation::End {
                     let offset = record.value.get(16..24).and_then(|end| end.try_into().ok());
                     let offset = offset.map_or(start, u64::from_le_bytes);
-                    if offset > OFFSET_MAX {
+                    if offset > OFFSET_TAKEN_MAX {
                         return Err(reader.damaged(at, "it names an offset that no log reaches"));
                     }
                     whole = Some(Whole {

@@ -273,7 +273,10 @@ impl ReplicaAppend<'_> {
         self.shared.commit.check()?;
         let mut writer = self.apply_lock.writer();
         let (nonce, chance) = branch::draw(self.shared.options.branch_spread_bytes).map_err(no_randomness)?;
-        let continues_at = writer.position().max(known) + SKIPPED_BYTES + chance;
+        let continues_at = writer
+            .position()
+            .max(known)
+            .saturating_add(SKIPPED_BYTES + chance);
         if continues_at > OFFSET_MAX {
             return Err(Refusal::Full);
         }
@@ -406,6 +409,18 @@ mod tests {
         // Behind the last key there is nothing to keep.
         let end = alone.log.appended();
         assert_eq!(alone.log.set_aside(end).unwrap(), [] as [PathBuf; 0]);
+    }
+
+    #[test]
+    fn no_term_begins_behind_what_no_log_reaches() {
+        let dir = tempfile::tempdir().unwrap();
+        let replica = replica(dir.path());
+        let (term, end) = (replica.log.term(), replica.log.appended());
+        for known in [OFFSET_MAX, u64::MAX - 1, u64::MAX] {
+            let begun = replica.log.step().begin_term(term, known, Succession::Taken);
+            assert!(matches!(begun, Err(Refusal::Full)), "{known}: {begun:?}");
+        }
+        assert_eq!((replica.log.term(), replica.log.appended()), (term, end));
     }
 
     #[test]

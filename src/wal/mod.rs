@@ -104,7 +104,7 @@ mod alone;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use appender::{Appender, BatchRoom};
+pub(crate) use appender::{Appender, BatchRoom, OFFSET_TAKEN_MAX};
 pub(crate) use backup::BACKUP_BYTES;
 pub(crate) use backup::{BackupError, Take, Whole, restore, verify};
 pub(crate) use base::{Batch, Source};

@@ -97,10 +97,7 @@ pub(super) fn begin_branch(
     let (nonce, chance) = branch::draw(spread_bytes).map_err(no_randomness(dir))?;
     let continues_at = log.position + SKIPPED_BYTES + chance;
     if continues_at > OFFSET_MAX {
-        return inconsistent(
-            dir.path(),
-            "its log has used up its offsets; a backup restores to a new one".to_owned(),
-        );
+        return inconsistent(dir.path(), "its log has used up its offsets".to_owned());
     }
     let beginning = Beginning {
         term: log.branches.last().map_or(Term::FIRST, |last| last.term),

@@ -13,6 +13,7 @@
 //! - Nobody makes a base of a store that is being replaced, nor of one that is left empty because a snapshot
 //!   broke off.
 
+use super::appender::OFFSET_TAKEN_MAX;
 use super::base::BaseCount;
 use super::branch::fork;
 use super::error::Error;
@@ -24,7 +25,7 @@ use super::listing::LogFile;
 use super::locks::BaseGuard;
 use super::shared::Shared;
 use crate::digest::Digest;
-use crate::record::{DecodeError, OFFSET_MAX, Operation, Record};
+use crate::record::{DecodeError, Operation, Record};
 use std::fmt;
 use std::fs::File;
 use std::io;
@@ -179,7 +180,7 @@ impl Snapshot<'_> {
                     }
                     if record.operation == Operation::End {
                         let end = record.value.get(16..24).and_then(|end| end.try_into().ok());
-                        let end = end.map(u64::from_le_bytes).filter(|end| *end <= OFFSET_MAX);
+                        let end = end.map(u64::from_le_bytes).filter(|end| *end <= OFFSET_TAKEN_MAX);
                         let (Some(end), Some(digest)) = (end, record.digest()) else {
                             return Err(invalid("its last record does not say what it is the state at"));
                         };

@@ -419,6 +419,45 @@ fn the_unit_is_a_sandbox() {
 }
 
 #[test]
+fn what_a_closed_standard_output_does_not_take_is_said() {
+    let node = Server::start(&[]);
+    node.client().put("/kv/k?upsert=true", b"v").expect(201);
+    let run = |args: &str, to: &str| {
+        let inner = format!("exec {} {args} {to}", env!("CARGO_BIN_EXE_pykv"));
+        let output = Command::new("sh")
+            .args(["-c", &inner])
+            .env("PYKV_SERVER", node.url())
+            .env("PYKV_DIR", node.dir())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let commands = [
+        "get k",
+        "list",
+        "export -",
+        "backup -",
+        "status",
+        "log",
+        "help",
+        "--version",
+    ];
+    for args in commands {
+        let (code, stderr) = run(args, ">&-");
+        assert_eq!(code, Some(8), "{args}: {stderr}");
+        assert!(
+            stderr.contains("cannot write to standard output: it is closed"),
+            "{args}: {stderr}"
+        );
+        assert_eq!(run(args, ">/dev/null").0, Some(0), "{args}");
+    }
+    // It has nothing to print.
+    assert_eq!(run("set k w", ">&-").0, Some(0));
+    assert_eq!(node.get("/kv/k?raw").expect(200).body, b"w");
+}
+
+#[test]
 fn a_closed_standard_input_is_no_empty_value() {
     let node = Server::start(&[]);
     node.client().put("/kv/k?upsert=true", b"before").expect(201);

@@ -18,8 +18,13 @@ fn on_terminal(node: &Server, args: &str) -> Option<String> {
 
 fn on_terminal_with(node: &Server, args: &str, no_color: &str) -> Option<String> {
     let line = format!("{} {args}", env!("CARGO_BIN_EXE_pykv"));
+    script(node, &line, no_color)
+}
+
+/// What a line of a shell writes to a terminal.
+fn script(node: &Server, line: &str, no_color: &str) -> Option<String> {
     let output = Command::new("script")
-        .args(["-qec", &line, "/dev/null"])
+        .args(["-qec", line, "/dev/null"])
         .env("PYKV_SERVER", node.url())
         .env("NO_COLOR", no_color)
         .stdin(Stdio::null())
@@ -68,6 +73,22 @@ fn nothing_that_a_key_or_a_value_holds_acts_on_a_terminal() {
         };
         assert_harmless(&text, &args);
         assert!(text.contains(shows), "{args}: {text}");
+    }
+}
+
+/// The commands come from a pipe, and what is printed is seen all the same.
+#[test]
+fn what_a_shell_prints_of_a_pipe_does_not_act_on_a_terminal() {
+    let test = "what_a_shell_prints_of_a_pipe_does_not_act_on_a_terminal";
+    let node = node_with_evil();
+    let pykv = env!("CARGO_BIN_EXE_pykv");
+    let line = format!(r"printf 'KEYS\nVALUES\nGET binary\n' | {pykv} shell");
+    let Some(text) = script(&node, &line, "1") else {
+        return skip(test, "there is no `script`");
+    };
+    assert_harmless(&text, &line);
+    for shows in [r#""e\x1b[31m\x07"#, r"\u009b2J\u202e", r#""\x9b2J\xff""#] {
+        assert!(text.contains(shows), "{shows}: {text}");
     }
 }
 

@@ -19,7 +19,7 @@ impl Clock {
             home: TempDir::new().unwrap(),
             settings: Cell::new(0),
         };
-        clock.write(Duration::ZERO);
+        clock.put(0);
         clock
     }
 
@@ -35,19 +35,20 @@ impl Clock {
     /// Sets it ahead of the true time, until that is seen. faketime compares the text with the one before, and its threads
     /// share both without a lock: it may take a text for known that it has never followed. So each differs, by a
     /// millisecond.
-    pub fn set(&self, ahead: Duration, what: &str, is_seen: impl Fn() -> bool) {
+    pub fn set(&self, ahead_seconds: i64, what: &str, is_seen: impl Fn() -> bool) {
         super::eventually(what, || {
-            self.write(ahead);
+            self.put(ahead_seconds);
             super::poll(Duration::from_secs(1), &is_seen)
         });
     }
 
-    /// The file is put under its name in one step: it is read at any time.
-    fn write(&self, ahead: Duration) {
+    /// Sets it for processes that start later; one that runs need not follow it. The file is put under its name in one
+    /// step: it is read at any time.
+    pub fn put(&self, ahead_seconds: i64) {
         let number = self.settings.replace(self.settings.get() + 1);
-        let ahead = ahead + Duration::from_millis(number.into());
+        let ahead_ms = ahead_seconds * 1000 + i64::from(number);
         let new = self.file().with_extension("new");
-        std::fs::write(&new, format!("+{:.3}", ahead.as_secs_f64())).unwrap();
+        std::fs::write(&new, format!("{:+.3}", ahead_ms as f64 / 1000.0)).unwrap();
         std::fs::rename(&new, self.file()).unwrap();
     }
 }

@@ -3,15 +3,16 @@
 use super::clients::Board;
 use super::faults::Operation;
 use super::links::{Host, Links};
+use crate::common::client::Response;
 use crate::common::etcd::Etcd;
+use crate::common::faketime::Clock;
 use crate::common::node::Setup;
 use crate::common::small_disk::SmallDisk;
 use crate::common::{Client, Server, faketime, pykv};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::fs;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 
 pub const NODES: usize = 3;
@@ -38,8 +39,8 @@ struct Node {
     condition: Condition,
     /// Where its data is, if a disk could be made.
     disk: Option<SmallDisk>,
-    /// What its clock says, if it can be changed.
-    clock: Option<PathBuf>,
+    /// Its clock, if that can be set.
+    clock: Option<Clock>,
 }
 
 /// See the module.
@@ -117,10 +118,8 @@ impl Cluster {
         args.extend(options.sync_reads.then_some("--sync-reads"));
         let is_real = matches!(self.links, Links::Real { .. });
         args.extend(is_real.then_some("--insecure"));
-        let clock = self._home.path().join(format!("clock{number}"));
-        fs::write(&clock, "+0").unwrap();
-        let variable = format!("FAKETIME_TIMESTAMP_FILE={}", clock.display());
-        let of_clock = faketime::wrapper(&variable);
+        let clock = Clock::new();
+        let of_clock = faketime::wrapper(&clock.variable());
         let clock = of_clock.is_some().then_some(clock);
         let wrapper = [self.links.wrapper(number), of_clock.unwrap_or_default()].concat();
         let wrapper: Vec<&str> = wrapper.iter().map(String::as_str).collect();
@@ -152,13 +151,17 @@ impl Cluster {
     }
 
     fn ask(&self, node: usize, path: &str) -> Option<Value> {
+        let answer = self.answer(node, path)?;
+        (answer.status == 200).then(|| answer.body_json())
+    }
+
+    fn answer(&self, node: usize, path: &str) -> Option<Response> {
         if self.nodes[node].condition != Condition::Runs {
             return None;
         }
         let mut client = Client::try_connect(self.nodes[node].server.address()).ok()?;
         client.socket().set_read_timeout(Some(ANSWER_TIME_MAX)).ok()?;
-        let answer = client.try_request("GET", path, &[], b"").ok()?;
-        (answer.status == 200).then(|| answer.body_json())
+        client.try_request("GET", path, &[], b"").ok()
     }
 
     pub fn server(&self, node: usize) -> &Server {
@@ -186,10 +189,7 @@ impl Cluster {
             O::Continue(Host::Member(member)) => return self.continue_member(member),
             O::Silence(from, to) => self.links.silence(from, to),
             O::HealLinks => self.links.heal(),
-            O::SetClock(node, seconds) => match &self.nodes[node].clock {
-                Some(clock) => fs::write(clock, format!("{seconds:+}")).unwrap(),
-                None => return false,
-            },
+            O::SetClock(node, ahead_seconds) => return self.set_clock(node, ahead_seconds),
             O::FillDisk(node) => match &self.nodes[node].disk {
                 // As much of it as fits.
                 Some(disk) => drop(fs::write(disk.path("filler"), vec![0; 128 << 20])),
@@ -211,11 +211,46 @@ impl Cluster {
             self.start_member(member);
         }
         for &node in order {
-            self.apply(Operation::SetClock(node, 0), board);
             self.apply(Operation::FreeDisk(node), board);
             self.go_on(node);
             self.start_again(node, board);
+            // Now that it runs and can be seen to follow it.
+            self.set_clock(node, 0);
         }
+    }
+
+    /// A node that runs is seen to follow it; others do from when they go on.
+    fn set_clock(&self, node: usize, ahead_seconds: i64) -> bool {
+        let Some(clock) = &self.nodes[node].clock else {
+            return false;
+        };
+        if self.nodes[node].condition == Condition::Runs {
+            let what = format!("the clock of node {node} is ahead by {ahead_seconds} s");
+            clock.set(ahead_seconds, &what, || self.is_clock(node, ahead_seconds));
+        } else {
+            clock.put(ahead_seconds);
+        }
+        true
+    }
+
+    /// Whether the clock of a node that runs is ahead by so much, to a minute.
+    fn is_clock(&self, node: usize, ahead_seconds: i64) -> bool {
+        let date = self.answer(node, "/healthz").and_then(|answer| {
+            let date = answer.header("Date")?.to_owned();
+            httpdate::parse_http_date(&date).ok()
+        });
+        let ahead = Duration::from_secs(ahead_seconds.unsigned_abs());
+        let now = SystemTime::now();
+        let expected = if ahead_seconds < 0 {
+            now - ahead
+        } else {
+            now + ahead
+        };
+        let is_near = |date: SystemTime| {
+            let apart = date.duration_since(expected);
+            apart.unwrap_or_else(|error| error.duration()) < Duration::from_secs(60)
+        };
+        date.is_some_and(is_near)
     }
 
     fn end(&mut self, node: usize, signal: Signal, board: &Board) -> bool {

@@ -9,6 +9,7 @@ use pykv::internals::api::{
 };
 use serde_json::Value;
 use std::io::{self, BufRead, BufReader, Write};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -172,28 +173,15 @@ fn a_primary_that_answers_at_once_with_nothing_is_polled_with_pauses() {
                 polls.fetch_add(1, Relaxed);
                 return Ok(answer);
             }
-            let headers = [("Content-Type", "application/json")];
-            let answer = Client::try_connect(address)?.try_request(method, target, &headers, body)?;
-            let mut bytes = format!("HTTP/1.1 {} OK\r\n", answer.status).into_bytes();
-            for (name, value) in &answer.headers {
-                bytes.extend(format!("{name}: {value}\r\n").as_bytes());
-            }
-            bytes.extend(b"\r\n");
-            bytes.extend(&answer.body);
+            let answer = ask(address, method, target, body)?;
+            let bytes = on_the_wire(&answer);
             if is_poll && answer.status == 200 && answer.body.is_empty() {
                 *empty.lock().unwrap() = Some(bytes.clone());
             }
             Ok(bytes)
         }
     };
-    let hasty = Fake::start(move |asked, stream| {
-        stream.write_all(&answer(&asked.method, &asked.target, &asked.body)?)?;
-        let mut more = BufReader::new(stream.try_clone()?);
-        while let Some((method, target, body)) = next_request(&mut more)? {
-            stream.write_all(&answer(&method, &target, &body)?)?;
-        }
-        Ok(())
-    });
+    let hasty = answering(answer);
     primary.link.lead_to(hasty.address());
     primary.link.break_connections();
     eventually("it is polled", || polls.load(Relaxed) > 0);
@@ -206,6 +194,75 @@ fn a_primary_that_answers_at_once_with_nothing_is_polled_with_pauses() {
         "{polled} polls in the time of {most}: {}",
         replica.status()
     );
+}
+
+/// Offsets do not wrap around at a promotion: how far the log of a primary is written is believed only where a log can
+/// reach that.
+#[test]
+fn a_primary_whose_log_is_longer_than_any_is_not_followed() {
+    let primary = Member::primary(&[]);
+    let replica = Member::replica(&[&primary], &[]);
+    primary.set("k", "1");
+    become_equal(&[&primary, &replica]);
+    let address = primary.server.address();
+    let liar = answering(move |method: &str, target: &str, body: &[u8]| {
+        let mut answer = ask(address, method, target, body)?;
+        for (name, value) in &mut answer.headers {
+            if name.eq_ignore_ascii_case("Pykv-Log") {
+                let mut numbers: Vec<&str> = value.split(' ').collect();
+                let far = u64::MAX.to_string();
+                numbers[2] = &far;
+                numbers.pop();
+                let numbers = numbers.join(" ");
+                *value = format!("{numbers} {}", crc32fast::hash(numbers.as_bytes()));
+            }
+        }
+        Ok(on_the_wire(&answer))
+    });
+    primary.link.lead_to(liar.address());
+    primary.link.break_connections();
+    eventually("it says why it does not follow", || {
+        replica
+            .status()
+            .to_string()
+            .contains("its log is longer than any")
+    });
+    let end = status(&replica.server)["log"]["offset"].as_u64().unwrap();
+    primary.link.lead_to(address);
+    primary.link.break_connections();
+    become_equal(&[&primary, &replica]);
+    replica.promote();
+    replica.set("k", "2");
+    let begins = status(&replica.server)["log"]["offset"].as_u64().unwrap();
+    assert!((end..1 << 40).contains(&begins), "{begins} after {end}");
+}
+
+/// Something that answers each request as a function says.
+fn answering(answer: impl Fn(&str, &str, &[u8]) -> io::Result<Vec<u8>> + Send + Sync + 'static) -> Fake {
+    Fake::start(move |asked, stream| {
+        stream.write_all(&answer(&asked.method, &asked.target, &asked.body)?)?;
+        let mut more = BufReader::new(stream.try_clone()?);
+        while let Some((method, target, body)) = next_request(&mut more)? {
+            stream.write_all(&answer(&method, &target, &body)?)?;
+        }
+        Ok(())
+    })
+}
+
+/// What a node answers to a request of another one.
+fn ask(address: SocketAddr, method: &str, target: &str, body: &[u8]) -> io::Result<Response> {
+    let headers = [("Content-Type", "application/json")];
+    Client::try_connect(address)?.try_request(method, target, &headers, body)
+}
+
+fn on_the_wire(answer: &Response) -> Vec<u8> {
+    let mut bytes = format!("HTTP/1.1 {} OK\r\n", answer.status).into_bytes();
+    for (name, value) in &answer.headers {
+        bytes.extend(format!("{name}: {value}\r\n").as_bytes());
+    }
+    bytes.extend(b"\r\n");
+    bytes.extend(&answer.body);
+    bytes
 }
 
 /// The next request on a connection: its method, its target and its body.

@@ -16,6 +16,7 @@ use std::sync::mpsc;
 use tempfile::TempDir;
 
 const DONE: i32 = 0;
+const CONFLICT: i32 = 4;
 const NOT_NOW: i32 = 6;
 const DAMAGED: i32 = 7;
 const OTHER: i32 = 8;
@@ -35,8 +36,9 @@ enum Kind {
     Branches,
 }
 
-/// A store with a base, segments, batches, deadlines and deletions, whose process was killed.
-fn store(data: &Path, kind: Kind) {
+/// A store with a base, segments, batches, deadlines and deletions, whose process was killed; a backup of it, if it is
+/// to be taken.
+fn store(data: &Path, kind: Kind, backup: Option<&Path>) {
     let backlog = match kind {
         Kind::OneBranch => "0",
         Kind::Branches => "1MiB",
@@ -59,6 +61,9 @@ fn store(data: &Path, kind: Kind) {
         node.sigterm();
         node.start_again();
         write(&node, 3);
+    }
+    if let Some(file) = backup {
+        pykv(&["backup"]).arg(file).at(&node).succeed();
     }
     node.kill_9();
 }
@@ -193,6 +198,36 @@ fn run(args: &[&str], dir: &Path, allowed: &[i32], what: &str) -> i32 {
     }
 }
 
+/// Restores a backup that is whole into a directory that may have a store, and one that chance has changed into a new
+/// directory; whether the latter was whole.
+#[track_caller]
+fn restore(backup: &Path, dir: &Path, home: &Path, random: &mut Random, what: &str) -> bool {
+    let restore = |file: &Path, to: &Path, what: &str| {
+        let args = ["restore", file.to_str().unwrap()];
+        let code = run(&args, to, &[DONE, CONFLICT, DAMAGED, OTHER], what);
+        if code == DONE {
+            run(&["check"], to, &[DONE], what);
+        }
+        code == DONE
+    };
+    let had_log = has_log(dir);
+    assert!(!(restore(backup, dir, what) && had_log), "{what}");
+
+    let (changed, to) = (home.join("changed"), home.join("restored"));
+    copy_dir(backup.parent().unwrap(), &changed);
+    let what = mutate(&changed, random);
+    let _ = fs::remove_dir_all(&to);
+    let names: Vec<PathBuf> = fs::read_dir(&changed)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    let gone = backup.to_path_buf().with_file_name("gone");
+    let is_whole = restore(names.first().unwrap_or(&gone), &to, &what);
+    // What was refused leaves no marks of a store that was lost.
+    assert!(is_whole || !to.join("LOCK").exists(), "{what}");
+    is_whole
+}
+
 /// Starts a node and ends it by a signal, where it does not end by itself: its exit status, and whether it served.
 #[track_caller]
 fn serve(dir: &Path, what: &str) -> (i32, bool) {
@@ -256,12 +291,15 @@ fn serve(dir: &Path, what: &str) -> (i32, bool) {
 #[test]
 fn no_change_of_a_directory_breaks_a_command() {
     let home = temporary();
+    fs::create_dir(home.path().join("backup")).unwrap();
+    let backup = home.path().join("backup/whole.pykv");
     let stores = [Kind::OneBranch, Kind::Branches].map(|kind| {
         let data = home.path().join(format!("{kind:?}"));
-        store(&data, kind);
+        let backup = (kind == Kind::OneBranch).then_some(backup.as_path());
+        store(&data, kind, backup);
         data
     });
-    let (mut served, mut damaged, mut repaired) = (0, 0, 0);
+    let (mut served, mut damaged, mut repaired, mut restored) = (0, 0, 0, 0);
     let count = setting("PYKV_MUTATIONS", 60);
     for seed in 0..count {
         let mut random = Random::new(seed);
@@ -289,7 +327,10 @@ fn no_change_of_a_directory_breaks_a_command() {
             repaired += 1;
         }
         run(&["compact"], &dir, &[DONE, NOT_NOW, DAMAGED, OTHER], &what);
+        restored += u64::from(restore(&backup, &dir, home.path(), &mut random, &what));
     }
-    eprintln!("{count} directories: {damaged} damaged, {served} served, {repaired} repaired");
-    assert!(served > 0 && damaged > 0 && repaired > 0);
+    eprintln!(
+        "{count} directories: {damaged} damaged, {served} served, {repaired} repaired; {restored} backups still whole"
+    );
+    assert!(served > 0 && damaged > 0 && repaired > 0 && restored < count);
 }

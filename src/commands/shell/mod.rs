@@ -38,7 +38,8 @@ const COMPLETION_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) fn run(args: &Shell) -> Result<(), Error> {
     let mut session = Session {
         client: connect(&args.connection)?,
-        is_terminal: io::stdin().is_terminal() && io::stdout().is_terminal(),
+        is_terminal: io::stdin().is_terminal() && terminal::is_seen(),
+        is_seen: terminal::is_seen(),
     };
     if !session.is_terminal {
         return session.run_lines();
@@ -53,8 +54,10 @@ pub(super) fn run(args: &Shell) -> Result<(), Error> {
 
 struct Session {
     client: Client,
-    /// Somebody sits there: what is printed must not act on the terminal, and has an end.
+    /// Somebody sits there and types: what is printed has an end.
     is_terminal: bool,
+    /// What is printed must not act on the terminal.
+    is_seen: bool,
 }
 
 impl Session {
@@ -202,7 +205,7 @@ impl Session {
                 }
                 Err(error) => return Err(missing_or(key, "cannot get")(error)),
             };
-            if self.is_terminal {
+            if self.is_seen {
                 value = terminal::value(value);
             }
             value.push(b'\n');
@@ -258,7 +261,7 @@ impl Session {
             *cursor = page.cursor;
             let lines = page.entries.iter().map(|entry| {
                 let line = serde_json::to_string(entry).expect("plain data has a form in JSON");
-                match self.is_terminal {
+                match self.is_seen {
                     true => escape::json(&line).into_owned(),
                     false => line,
                 }
@@ -270,7 +273,7 @@ impl Session {
             .list(prefix, None, cursor.as_deref(), limit)
             .map_err(cannot_list)?;
         *cursor = page.cursor;
-        Ok(match self.is_terminal {
+        Ok(match self.is_seen {
             true => page.keys.iter().map(|key| quoted(key.as_bytes())).collect(),
             false => page.keys,
         })

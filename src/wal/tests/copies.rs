@@ -217,6 +217,7 @@ fn offsets_and_terms_that_no_log_reaches_are_not_taken_from_a_primary() {
         (Operation::Skip, u64::MAX),
         (Operation::Skip, u64::MAX - 50),
         (Operation::Skip, 1 << 63),
+        (Operation::Skip, (1 << 53) - 1),
         (Operation::Term, u64::MAX),
         (Operation::Term, last_number),
         (Operation::Term, last_number | 1),
@@ -291,6 +292,7 @@ fn a_backup_as_of_an_offset_that_no_log_reaches_is_refused() {
         (u64::MAX, false),
         (1 << 63, false),
         (1 << 53, false),
+        ((1 << 53) - 1, false),
     ] {
         let mut changed = whole[..start].to_vec();
         let mut value = whole[start + 20..].to_vec();
