@@ -132,7 +132,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     match certificates {
         Ok(certificates) if certificates.is_empty() => Err(malformed(
             path,
-            "it holds no certificate in PEM; are certificate and key exchanged?",
+            "it holds no certificate in PEM",
         )),
         Ok(certificates) => Ok(certificates),
         Err(_) => Err(malformed(path, "it is broken PEM")),
