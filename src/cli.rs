@@ -176,8 +176,8 @@ pub(crate) enum Command {
     Export(Export),
     /// Read the lines of an export into a node
     ///
-    /// Sends them in batches, on several connections. If a key occurs more than once, its last line counts. An interrupted
-    /// import can be run again. Lines that cannot be read, or that the node refuses, are skipped; up to 20 of them are named on
+    /// Sends them in batches, on several connections. If a key occurs more than once, its last line counts (with
+    /// --if-absent its first). An interrupted import can be run again. Lines that cannot be read, or that the node refuses, are skipped; up to 20 of them are named on
     /// standard error, and the exit status is 2. The import ends if the node cannot be reached, or takes no writes for a while.
     /// A byte order mark at the beginning is dropped; UTF-16, a compressed file and a JSON array are refused.
     Import(Import),
@@ -263,8 +263,10 @@ pub(crate) enum Command {
     /// Let no node take over by itself, where etcd decides who is primary
     ///
     /// The primary continues. `pykv resume` ends the pause.
+    #[command(after_help = "Examples:\n  pykv pause\n  pykv pause --server 10.0.0.8:7958")]
     Pause(Pause),
     /// End a pause
+    #[command(after_help = "Examples:\n  pykv resume\n  pykv resume --server 10.0.0.8:7958")]
     Resume(Pause),
     /// Make a node forget another one
     ///
@@ -312,8 +314,12 @@ pub(crate) struct Ping {
 
 /// `pykv completions`
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  source <(pykv completions bash)\n  \
-        pykv completions zsh > ~/.zfunc/_pykv\n  pykv completions fish > ~/.config/fish/completions/pykv.fish")]
+#[command(
+    after_help = "For the shell that runs, and in its start file for every one:\n  \
+        bash  source <(pykv completions bash)\n  \
+        zsh   autoload -U compinit && compinit; source <(pykv completions zsh)\n  \
+        fish  pykv completions fish | source"
+)]
 pub(crate) struct Completions {
     /// The shell
     pub shell: CompletionShell,
@@ -368,7 +374,7 @@ pub(crate) struct Log {
 #[command(after_help = "Examples:\n  pykv check\n  pykv check --dir /var/lib/pykv\n  \
         pykv check --dir /var/lib/pykv --repair\n  pykv check monday.pykv")]
 pub(crate) struct Check {
-    /// Check this backup, and no data directory
+    /// Check this backup in place of --dir; a directory is checked as a data directory
     #[arg(value_name = "FILE", conflicts_with = "repair")]
     pub file: Option<PathBuf>,
 

@@ -130,10 +130,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     let bytes = read(path)?;
     let certificates: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(&bytes).collect();
     match certificates {
-        Ok(certificates) if certificates.is_empty() => Err(malformed(
-            path,
-            "it holds no certificate in PEM",
-        )),
+        Ok(certificates) if certificates.is_empty() => Err(malformed(path, "it holds no certificate in PEM")),
         Ok(certificates) => Ok(certificates),
         Err(_) => Err(malformed(path, "it is broken PEM")),
     }

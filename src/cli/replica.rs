@@ -15,7 +15,7 @@ const FAILOVER_AFTER_MIN: Duration = Duration::from_millis(200);
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  pykv replica --from 10.0.0.7:7958 --dir /var/lib/pykv\n  \
-        pykv replica --from 10.0.0.7 --failover-after 5s --listen 10.0.0.8:7958 --token-file /etc/pykv/tokens"
+        pykv replica --from 10.0.0.7 --failover-after 5s \\\n    --listen 10.0.0.8:7958 --token-file /etc/pykv/tokens"
 )]
 pub(crate) struct Replica {
     /// The node to follow; of several, the one that is primary in the highest term

@@ -159,8 +159,8 @@ impl fmt::Display for Error {
                 ),
                 Some(by) => write!(
                     f,
-                    "{by} sends writes to the primary at {}, which cannot be reached: {why}; if that node is gone \
-                     for good, `pykv promote --force --server {by}` makes this replica the primary",
+                    "{by} sends writes to the primary at {}, which cannot be reached: {why}; if no node takes \
+                     over by itself, `pykv promote --force --server {by}` makes this replica the primary",
                     at.url
                 ),
             },
@@ -257,7 +257,7 @@ mod tests {
         assert_eq!(
             Error::Unreachable { at, why }.to_string(),
             "http://replica:2 sends writes to the primary at http://primary:1, which cannot be reached: Connection \
-             refused; if that node is gone for good, `pykv promote --force --server http://replica:2` makes this replica \
+             refused; if no node takes over by itself, `pykv promote --force --server http://replica:2` makes this replica \
              the primary"
         );
     }

@@ -7,7 +7,11 @@ use serde_json::{Value, json};
 use std::fmt::Write;
 
 pub(super) fn run(args: &Check) -> Result<(), Error> {
-    if let Some(file) = &args.file {
+    let (file, dir) = match &args.file {
+        Some(dir) if dir.is_dir() => (None, dir),
+        file => (file.as_ref(), &args.dir),
+    };
+    if let Some(file) = file {
         let whole = wal::verify(file).map_err(|error| of_file(error, file))?;
         let (entries, offset, digest) = (whole.entries, whole.offset, whole.digest);
         if args.json {
@@ -19,9 +23,9 @@ pub(super) fn run(args: &Check) -> Result<(), Error> {
         );
     }
     let report = if args.repair {
-        wal::repair(&args.dir)?
+        wal::repair(dir)?
     } else {
-        wal::check(&args.dir)?
+        wal::check(dir)?
     };
     match args.json {
         true => print_json(json(&report, args.repair).to_string().into_bytes())?,
@@ -30,9 +34,7 @@ pub(super) fn run(args: &Check) -> Result<(), Error> {
     if args.repair || report.is_whole() {
         Ok(())
     } else {
-        Err(Error::Damaged {
-            dir: args.dir.clone(),
-        })
+        Err(Error::Damaged { dir: dir.clone() })
     }
 }
 

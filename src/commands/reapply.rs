@@ -25,20 +25,19 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::PathBuf;
 
 pub(super) fn run(args: &cli::Reapply) -> Result<(), Error> {
-    let is_asking = !args.yes && !args.dry_run;
+    let client = connect(&args.connection)?;
+    let status = client
+        .status()
+        .map_err(Error::client("cannot ask whose log the node has"))?;
+    let story = Story::read(&args.files, &status.log.id)?;
+    let mut is_asking = !args.yes && !args.dry_run;
     if is_asking && !io::stdin().is_terminal() {
         return Err(Error::Usage(
             "there is no terminal to ask on: --yes sends everything, --dry-run prints what would be sent"
                 .to_owned(),
         ));
     }
-    let client = connect(&args.connection)?;
-    let status = client
-        .status()
-        .map_err(Error::client("cannot ask whose log the node has"))?;
-    let story = Story::read(&args.files, &status.log.id)?;
     let mut left = 0;
-    let mut is_asking = is_asking;
     for (key, told) in story.in_order() {
         let verdict = judge(&client, &story, key, told)?;
         let plan = match verdict {

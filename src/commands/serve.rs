@@ -86,8 +86,9 @@ pub(super) fn certificates(args: &Serve) -> Result<Option<Arc<Certificates>>, Er
     let Some(files) = args.tls.files() else {
         return Ok(None);
     };
-    warn_of_open_file("the private key", &files.key);
+    let key = files.key.clone();
     let certificates = Certificates::load(files).map_err(|error| Error::Usage(error.to_string()))?;
+    warn_of_open_file("the private key", &key);
     Ok(Some(Arc::new(certificates)))
 }
 

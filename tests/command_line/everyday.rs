@@ -489,3 +489,28 @@ fn a_pattern_in_the_place_of_a_prefix_is_named() {
         (b"green\n".as_slice(), "")
     );
 }
+
+/// What is given in place of a backup is named as what it is.
+#[test]
+fn a_file_that_is_no_backup_is_named_as_what_it_is() {
+    let mut node = Server::start(&[]);
+    pykv(&["set", "a", "1"]).at(&node).succeed();
+    let file = node.home().join("file");
+    let said = |arg: &str| pykv(&["check"]).arg(arg).expect(8).stderr;
+    for magic in [
+        b"\x1f\x8b\x08\0".as_slice(),
+        b"\x28\xb5\x2f\xfd".as_slice(),
+        b"\xfd7zXZ\0".as_slice(),
+    ] {
+        fs::write(&file, magic).unwrap();
+        assert!(said(file.to_str().unwrap()).contains("compressed: unpack it first"));
+    }
+    assert!(said("-").contains("not from standard input"));
+    node.sigterm();
+    // A data directory is checked, as --dir has it.
+    let checked = pykv(&["check"]).arg(node.dir()).succeed();
+    assert!(String::from_utf8(checked).unwrap().contains("intact"));
+    let restored = pykv(&["restore"]).arg(node.dir()).dir(&node.home().join("new"));
+    let said = restored.expect(8).stderr;
+    assert!(said.contains("it is a directory"), "{said}");
+}

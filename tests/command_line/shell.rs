@@ -261,6 +261,26 @@ fn typed(node: &Server, home: &Path, lines: &str) -> bool {
 }
 
 #[test]
+fn lines_that_are_pasted_together_are_commands_each() {
+    let node = Server::start(&[]);
+    pykv(&["set", "get", "1"]).at(&node).succeed();
+    pykv(&["set", "b", "2"]).at(&node).succeed();
+    pykv(&["set", "c", "3"]).at(&node).succeed();
+    // As a terminal sends what is pasted.
+    let pasted = "\x1b[200~del c\nget b\nset d 4\x1b[201~\r";
+    if !typed(&node, node.home(), pasted) {
+        return skip(
+            "lines_that_are_pasted_together_are_commands_each",
+            "script is missing",
+        );
+    }
+    let keys = text(pykv(&["list"]).at(&node).succeed());
+    let mut keys: Vec<_> = keys.lines().collect();
+    keys.sort_unstable();
+    assert_eq!(keys, ["b", "d", "get"]);
+}
+
+#[test]
 fn the_history_is_private_and_follows_links() {
     let node = Server::start(&[]);
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;

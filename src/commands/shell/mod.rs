@@ -1,7 +1,7 @@
 //! `pykv shell`: commands for a node, line by line, from a terminal or from a pipe.
 //!
-//! On a terminal rustyline reads the lines, with history and completion; an error is said and the shell goes
-//! on. From anything else lines are read as they are: results alone go to standard output, errors with the
+//! On a terminal rustyline reads the lines, with history and completion; the shell says an error and reads the
+//! next line. From anything else lines are read as they are: results alone go to standard output, errors with the
 //! numbers of their lines to standard error, and the exit status is that of the first.
 
 mod complete;
@@ -113,11 +113,14 @@ impl Session {
             if let Some(history) = &history {
                 let _ = editor.append_history(history); // Worth no word at every line.
             }
-            match self.run_line(line.as_bytes()) {
-                Ok(ControlFlow::Continue(())) => {}
-                Ok(ControlFlow::Break(())) => return Ok(()),
-                Err(error @ Error::Output(_)) => return Err(error),
-                Err(error) => super::say(&format!("error: {error}")),
+            // Lines that were pasted together come as one, and each is a command of its own.
+            for line in line.lines() {
+                match self.run_line(line.as_bytes()) {
+                    Ok(ControlFlow::Continue(())) => {}
+                    Ok(ControlFlow::Break(())) => return Ok(()),
+                    Err(error @ Error::Output(_)) => return Err(error),
+                    Err(error) => super::say(&format!("error: {error}")),
+                }
             }
         }
     }
