@@ -4,6 +4,8 @@ use super::gateway::Gateway;
 use super::report::{Report, ServerReport};
 use super::topology::{self, field, text_of};
 use crate::store::Counters;
+use log::{info, warn};
+use std::mem;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -83,7 +85,18 @@ impl Gateway {
             servers,
             error,
         };
-        *self.report.lock().unwrap_or_else(PoisonError::into_inner) = report;
+        let new = report.unready();
+        let before = mem::replace(
+            &mut *self.report.lock().unwrap_or_else(PoisonError::into_inner),
+            report,
+        );
+        match (before.unready(), new) {
+            // Whoever looks first says what there is.
+            _ if !before.is_known => {}
+            (None, Some(why)) => warn!("{why}; requests get 503 meanwhile"),
+            (Some(_), None) => info!("the engine takes all requests again"),
+            (Some(_), Some(_)) | (None, None) => {}
+        }
     }
 
     fn look_at_server(&self, address: &str) -> ServerReport {

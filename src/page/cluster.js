@@ -34,7 +34,7 @@ export class Cluster {
       [button("Promote…", () => this.promote(), { id: "promote", class: "danger", hidden: true }), "Makes this replica the primary. The present one steps down; writes pause for a moment."],
     ];
     this.diverged = new Diverged();
-    this.actions.push([this.diverged.sendFile, "Gives keys the values of a file that a replica has saved of its set-aside writes, where nobody has changed them since."]);
+    this.actions.push([this.diverged.sendFile, "Sends the writes again that a former primary set aside, but for keys that have changed since."]);
     this.administration = el("section", { class: "card", "aria-label": "Administration" }, el("h3", {}, "Administration"),
       el("div", { class: "actions" }, this.actions.map(([press, says]) => el("div", { class: "action" }, press, el("p", { class: "note" }, says)))), this.bar, this.progress, this.diverged.file);
     this.servers = new EngineServers();

@@ -348,6 +348,10 @@ fn slots_without_a_master_are_said_in_time() {
     eventually("the gateway is ready again", || {
         client.get("/readyz").status == 200
     });
+    // The log says both.
+    let said = |what: &str| eventually("the log says so", || node.stderr().contains(what));
+    said("requests get 503 meanwhile");
+    said("the engine takes all requests again");
     cluster.servers[0].kill_9();
     eventually("the gateway is not ready", || client.get("/readyz").status == 503);
 }
