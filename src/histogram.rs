@@ -2,7 +2,7 @@
 //!
 //! A duration is counted in whole microseconds. Below [`EXACT`] each has a bucket of its own; above, every doubling
 //! is cut into eight, so that a percentile is off by an eighth at most. The layout is that of HdrHistogram with three
-//! significant bits. Bounds of buckets that are powers of two can be told exactly ([`Counts::below`]).
+//! significant bits. Bounds of buckets that are powers of two are exact ([`Counts::below`]).
 //!
 //! Counting is two additions to memory that is not locked. Whoever reads while others count may miss what is being
 //! counted in that moment; nothing is counted twice.
@@ -16,7 +16,7 @@ const EXACT: u64 = 8;
 /// Buckets that each doubling is cut into, as a power of two.
 const CUT_BITS: u32 = EXACT.ilog2();
 
-/// The longest duration that is told from longer ones is 2^26 microseconds, some 67 seconds.
+/// The longest duration that differs from longer ones is 2^26 microseconds, some 67 seconds.
 const DOUBLINGS: usize = 26;
 
 const BUCKETS: usize = (DOUBLINGS - CUT_BITS as usize + 1) * EXACT as usize;
@@ -134,7 +134,7 @@ fn bucket_of(us: u64) -> usize {
     (bucket as usize).min(BUCKETS - 1)
 }
 
-/// The longest duration of a bucket, in microseconds; of the last one, the longest that is told from longer ones.
+/// The longest duration of a bucket, in microseconds; of the last one, the longest that differs from longer ones.
 fn end_of(bucket: usize) -> u64 {
     let (doubling, cut) = (bucket as u64 / EXACT, bucket as u64 % EXACT);
     match doubling {

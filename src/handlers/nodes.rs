@@ -25,7 +25,7 @@ pub(crate) fn get<'a>(node: &'a Node, head: &Head<'_>) -> Result<Answer<'a>, Pro
     })))
 }
 
-/// Where the others are: those that it follows or was told to, those that follow it, and the members of its cluster.
+/// Where the others are: those that it follows or shall follow, those that follow it, and the members of its cluster.
 fn addresses(node: &Node) -> Vec<String> {
     let cluster = node.cluster();
     let mut known: BTreeSet<String> = cluster.peers().into_iter().collect();

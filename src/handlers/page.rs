@@ -29,7 +29,7 @@ pub(crate) fn get<'a>(
         return Err(Problem::new(problem::NO_PATH, "the page has no such file"));
     };
     let [] = target::parameters(head.query, [])?;
-    // Asked for anew each time, and told that nothing changed: so a new pykv is never seen by half.
+    // Browsers ask each time, and hear that nothing changed: so a new pykv is never seen by half.
     // As long as a version is, which numbers in JSON hold exactly.
     let is_gzip = media::takes_gzip(&head.accept_encoding);
     let bytes: &'static [u8] = if is_gzip { file.gzip() } else { file.bytes() };

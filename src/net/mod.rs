@@ -16,7 +16,7 @@
 //! | `parts` | how that is parted among kinds of requests and answers |
 //! | `pace` | how long a client may take that moves some bytes |
 //! | `linger` | the end of a connection whose client may be sending still |
-//! | `stopper` | how a server is told to stop |
+//! | `stopper` | how a server is stopped |
 
 pub(crate) mod budget;
 pub(crate) mod certificates;

@@ -24,7 +24,7 @@ const REFUSED_BYTES: usize = 1 << 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Handshake {
     Done,
-    /// The client speaks HTTP without TLS, and was told so.
+    /// The client speaks HTTP without TLS, and got an answer that says so.
     NotTls,
 }
 

@@ -7,7 +7,7 @@
 //!
 //! Where it is ahead of the wall's by more than [`AHEAD_MAX`], the wall's clock was wrong before, and deadlines
 //! are not to be counted from there. Then the clock steps back, at a moment when no key is left whose deadline
-//! has come by it: see [`super::sweep`]. How far ahead it has been is remembered, and told, until the wall's clock
+//! has come by it: see [`super::sweep`]. How far ahead it has been is remembered and reported until the wall's clock
 //! gets there: deadlines that were given meanwhile are too late by as much.
 //!
 //! The wall's clock may say anything: what it says is taken as a time between 1970 and 9999.

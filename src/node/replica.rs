@@ -49,7 +49,7 @@ pub(crate) struct End {
 pub(crate) struct Aside {
     /// The files that it was copied to.
     pub(crate) paths: Vec<PathBuf>,
-    /// Whether it told of no key, and was dropped: then the log continues from there.
+    /// Whether it named no key, and was dropped: then the log continues from there.
     pub(crate) is_cut: bool,
 }
 

@@ -382,7 +382,7 @@ mod tests {
             prop_assert!(met.keys().all(|key| beginnings.open(key)));
         }
 
-        /// A walk that passes over what begins as some keys do counts what it has passed over, and goes on behind that.
+        /// A walk that passes over keys with a common beginning counts them, and continues after them.
         #[test]
         fn what_is_passed_over_is_counted(
             there in proptest::collection::btree_set(0..5000u16, 0..2500),
@@ -424,7 +424,7 @@ mod tests {
                 }
             }
             let (passed, behind): (Vec<_>, Vec<_>) = rest.into_iter().partition(|key| key.starts_with(&beginning));
-            // What begins so and is not of the walk is counted too: who asks passes over what is all of it.
+            // Keys with that beginning which the walk does not want are counted too: the caller passes over all of them.
             if beginnings.open(&beginning) {
                 prop_assert_eq!(counted, passed.len());
                 let mut met = Vec::new();

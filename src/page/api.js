@@ -1,7 +1,7 @@
 // The way to the node: requests with the token of whoever uses the page, and what comes of them.
 //
 // A request ends in an answer, in a Problem (the node refused it), or in an Unreachable (nobody
-// answered). The last one starts a search: the node is asked until it answers again, and "up" is told.
+// answered). The last one starts a search: the node is asked until it answers again; then comes the event "up".
 
 /** Tells "up", "down", "token", and "asking" where the user is asked for one. */
 export const node = new EventTarget();
@@ -69,7 +69,7 @@ export function options(method, { body, type, headers = {} } = {}) {
   const all = { ...headers };
   if (type) all["Content-Type"] = type;
   if (token()) all.Authorization = `Bearer ${token()}`;
-  // A redirect leads to another node, which this page may not talk to. The user is told instead.
+  // A redirect leads to another node, which this page may not talk to. The page tells the user.
   return { method, body, headers: all, redirect: "manual", cache: "no-store" };
 }
 

@@ -45,7 +45,7 @@ export class Axis {
 export class Chart {
   /**
    * `series`: name of the column and label; `format`: of a value; `axis`: an Axis, or a number where it
-   * always ends; `pointed`: told which time is pointed at, or null; `zoomed`: told the stretch that was chosen.
+   * always ends; `pointed` gets the time that is pointed at, or null; `zoomed` gets the stretch that was chosen.
    */
   constructor({ title, series, format, axis, pointed, zoomed }) {
     Object.assign(this, { title, series, format, axis, pointed, zoomed });

@@ -9,7 +9,7 @@ import { firstLook, isGateway } from "./state.js";
 const PAGE_KEYS = 1000;
 const SEARCHED_KEYS = 2000;
 const SEARCH_MS = 4000;
-/** What a gateway answers to one who asks for an order. */
+/** What a gateway answers where an order is asked for. */
 const NOT_HERE = 501;
 
 /** What stands for itself in a pattern. */

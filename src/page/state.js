@@ -1,4 +1,4 @@
-// What the page knows of its node, for all views: asked every few seconds, and told as "status".
+// What the page knows of its node, for all views: asked every few seconds, and sent as the event "status".
 //
 // A replica takes no writes. Whatever writes is made by `writes`, and is greyed for as long as that holds.
 

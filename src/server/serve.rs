@@ -110,7 +110,7 @@ impl Server {
         self.shared.stopper.clone()
     }
 
-    /// Serves what an engine holds until told to stop: then accepts no more, lets requests in flight finish within
+    /// Serves what an engine holds until the stop: then accepts no more, lets requests in flight finish within
     /// `grace`, cuts what is left, and returns when every connection's thread has ended. To be run once.
     ///
     /// An error says that accepting has failed, for a bug of pykv alone; the connections were drained all the same.

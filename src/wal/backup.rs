@@ -41,7 +41,7 @@ pub trait Take {
     /// Why it takes no more.
     type Error;
 
-    /// Is asked for room before a longer value of so many bytes is held, and told 0 once it is not any more.
+    /// Is asked for room before a longer value of so many bytes is held, and with 0 once it is released.
     fn hold(&mut self, _bytes: usize) -> Result<(), Self::Error> {
         Ok(())
     }

@@ -8,11 +8,11 @@
 //! 4. What is older than N goes, except for a backlog of segments for those who read the log from behind.
 //!
 //! A crash anywhere leaves a directory that opens to the same state: until the base has its name it does not
-//! count, and nothing goes before it has. An error is told, leaves the node as it was, and is no reason to
+//! count, and nothing goes before it has. An error is reported, leaves the node as it was, and is no reason to
 //! take no writes: those fail by themselves if the disk does.
 //!
 //! The thread `compact` does it: when asked, or by itself once the log has outgrown what is live. There is one
-//! compaction at a time; who asks while one is going on joins it.
+//! compaction at a time; a request during one joins it.
 
 use super::base::{self, Source};
 use super::compaction_state::{Cause, Compacted};

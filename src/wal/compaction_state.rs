@@ -223,6 +223,6 @@ mod tests {
             .map(|finished| finished.job);
         assert_eq!(finished, Some(1), "an end is an end, whatever it came to");
         assert_eq!(state.wait_for_work(), Some(false), "and nothing is left to do");
-        assert_eq!(state.request(), 2, "who asks afterwards gets another one");
+        assert_eq!(state.request(), 2, "a request afterwards gets another one");
     }
 }

@@ -96,6 +96,6 @@ pub struct Options {
     pub new_store: bool,
     /// Where it is said how far a start has read the log.
     pub progress: Arc<Progress>,
-    /// How long a writer waits for room, and then for its record to be written, before it is told so.
+    /// How long a writer waits for room, and then for its record to be written, before it gets an error.
     pub wait_max: Duration,
 }

@@ -16,11 +16,11 @@ use std::time::{Duration, Instant};
 /// How long a connection keeps its buffers when no request comes.
 pub(crate) const BUFFERS_KEPT: Duration = Duration::from_secs(1);
 
-/// How long, once the server stops, a connection that was just told that it stays open waits for the request that
+/// How long, once the server stops, a connection whose last answer promised to keep it open waits for the request that
 /// its client may have sent already.
 const PROMISE_KEPT: Duration = Duration::from_millis(100);
 
-/// How soon before the end a connection must have been told so.
+/// How soon before the end a connection must have had that promise.
 const PROMISE_RECENT: Duration = Duration::from_secs(2);
 
 /// How much of what it read a connection keeps that had to grow.

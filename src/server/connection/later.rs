@@ -79,7 +79,7 @@ impl<'a> Connection<'a> {
         if envelope.is_head {
             return Ok(self.answer(envelope, stream.head, 0));
         }
-        // What was done is told whether there is room or not: its answer was granted room before.
+        // What was done is said whether there is room or not: its answer was granted room before.
         if !is_write && !connection.await_room(&mut self.charge, stream.holds, TURN_MAX) {
             return Ok(self.answer_instead(envelope, overloaded()));
         }
