@@ -1,9 +1,13 @@
 //! Where a listing of an engine continues, as text.
 
-use super::slots::{Slot, SlotSet};
+use super::slots::{SLOTS, Slot, SlotSet};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use std::collections::BTreeMap;
 use std::fmt;
+
+/// Longest name of a server, in bytes; those of Redis have 40.
+const SERVER_BYTES_MAX: usize = 64;
 
 /// Where a listing continues.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,7 +42,7 @@ impl Cursor {
         let bytes = BASE64.decode(text).ok()?;
         let text = String::from_utf8(bytes).ok()?;
         let mut lines = text.split('\n');
-        if lines.next()? != "1" {
+        if lines.next()? != "2" {
             return None;
         }
         let question = lines.next()?.parse().ok()?;
@@ -56,12 +60,16 @@ impl Cursor {
                 })
             }
         };
-        let halves = lines.next()?;
-        let halves = halves.split(' ').filter(|half| !half.is_empty()).map(|half| {
-            let (slot, server) = half.split_once(':')?;
-            Some((slot.parse().ok()?, server.to_owned()))
-        });
-        let halves = halves.collect::<Option<Vec<_>>>()?;
+        let mut halves = Vec::new();
+        for half in lines.next()?.split(' ').filter(|half| !half.is_empty()) {
+            let (server, slots) = half.split_once(':')?;
+            let slots = SlotSet::parse(slots)?;
+            // It comes from outside. A slot moves to one server at a time.
+            if server.len() > SERVER_BYTES_MAX || halves.len() + slots.len() > SLOTS {
+                return None;
+            }
+            halves.extend(slots.iter().map(|slot| (slot, server.to_owned())));
+        }
         let left = lines.map(|key| String::from_utf8(BASE64.decode(key).ok()?).ok());
         Some(Cursor {
             question,
@@ -80,7 +88,7 @@ impl Cursor {
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "1\n{}\n{}\n", self.question, self.covered)?;
+        write!(f, "2\n{}\n{}\n", self.question, self.covered)?;
         if let Some(walk) = &self.walk {
             let Walk {
                 server,
@@ -92,8 +100,13 @@ impl fmt::Display for Cursor {
             write!(f, "{server} {run} {at} {slots} {moving}")?;
         }
         f.write_str("\n")?;
+        // By server: hundreds of slots may move within one listing, and a request line has an end.
+        let mut by_server: BTreeMap<&str, SlotSet> = BTreeMap::new();
         for (slot, server) in &self.halves {
-            write!(f, "{slot}:{server} ")?;
+            by_server.entry(server).or_default().insert(*slot);
+        }
+        for (server, slots) in by_server {
+            write!(f, "{server}:{slots} ")?;
         }
         for key in &self.left {
             write!(f, "\n{}", BASE64.encode(key))?;
@@ -105,6 +118,19 @@ impl fmt::Display for Cursor {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn slots_that_move_together_stay_short() {
+        let server = "0123456789abcdef0123456789abcdef01234567";
+        let halves = (3000..3600).map(|slot| (slot, server.to_owned()));
+        let cursor = Cursor {
+            halves: halves.collect(),
+            ..Cursor::default()
+        };
+        let text = cursor.encode();
+        assert!(text.len() < 128, "{text}");
+        assert_eq!(Cursor::decode(&text), Some(cursor));
+    }
 
     #[test]
     fn a_cursor_reads_what_it_writes() {
@@ -126,6 +152,12 @@ mod tests {
             Cursor::decode(&Cursor::default().encode()),
             Some(Cursor::default())
         );
+        // Names of servers that are none, and more slots than there are.
+        let long = format!("2\n0\n\n\n{}:1 ", "a".repeat(65));
+        let much = "2\n0\n\n\na:0-16383 b:0 ";
+        for text in [long.as_str(), much] {
+            assert!(Cursor::decode(&BASE64.encode(text)).is_none());
+        }
         for wrong in ["", "x", "AAAA", "MQ"] {
             assert!(Cursor::decode(wrong).is_none(), "{wrong}");
         }

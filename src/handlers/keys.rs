@@ -227,11 +227,11 @@ fn send_list(
     let next = loop {
         let has_searched = passed_over >= PASSED_OVER_MAX || steps >= MATCH_STEPS_MAX;
         let is_long = items >= limit || value_bytes >= PAGE_BYTES_MAX || has_searched;
-        let is_full = is_long && lister.may_pause();
         let ahead = lister.look(large_bytes);
         match ahead.map_err(|error| Aborted::Unacknowledged(Problem::of_engine(error)))? {
             Ahead::End => break None,
-            Ahead::Entry | Ahead::Large(_) if is_full => break lister.cursor(),
+            // The look itself may have found more than a cursor has room for.
+            Ahead::Entry | Ahead::Large(_) if is_long && lister.may_pause() => break lister.cursor(),
             Ahead::Nothing => {
                 empty_looks += 1;
                 if empty_looks % GONE_EVERY_LOOKS == 0 && sink.connection().has_gone() {

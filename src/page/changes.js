@@ -57,7 +57,9 @@ export async function addKey(prefix) {
 
 /** Asks for another name and gives the entry that name, or a second entry: one batch, so nothing is lost between. */
 export async function copyKey(entry, isRename) {
-  const name = el("input", { type: "text", value: isRename ? entry.key : `${entry.key}-copy`, autocomplete: "off", spellcheck: "false", autocapitalize: "none", name: "key" });
+  // A field of one line would drop the line ends of a name.
+  const [kind, shape] = entry.key.includes("\n") ? ["textarea", { rows: "2" }] : ["input", { type: "text" }];
+  const name = el(kind, { ...shape, value: isRename ? entry.key : `${entry.key}-copy`, autocomplete: "off", spellcheck: "false", autocapitalize: "none", name: "key" });
   const title = isRename ? "Rename this key" : "Duplicate this key";
   let moved = null;
   await new Promise((resolve) => {

@@ -11,6 +11,7 @@ import { bytes, clock, ms } from "./format.js";
 
 const ANSWERS_MAX = 20;
 const REQUESTS_MAX = 50;
+/** Longest value or batch that a past request is kept with. */
 const VALUE_CHARS_MAX = 2000;
 const SHOWN_BYTES = 64 << 10;
 const WATCHED_LINES = 200;
@@ -165,7 +166,9 @@ export class Console {
   }
 
   remember(given) {
-    const kept = { ...given, value: given.value.slice(0, VALUE_CHARS_MAX), batch: given.batch.slice(0, VALUE_CHARS_MAX) };
+    // A long one is kept without its text: a part of that must not be sent again as if it were all.
+    const isLong = Math.max(given.value.length, given.batch.length) > VALUE_CHARS_MAX;
+    const kept = isLong ? { ...given, value: "", batch: "", isLong } : given;
     const same = JSON.stringify(kept);
     this.requests = [kept, ...this.requests.filter((other) => JSON.stringify(other) !== same)].slice(0, REQUESTS_MAX);
     keep(this.requests);
@@ -174,7 +177,7 @@ export class Console {
 
   drawPast() {
     this.past.replaceChildren(...this.requests.map((given) => el("li", {}, el("button", { type: "button", class: "quiet", onclick: () => this.fill(given) }, el("strong", {}, given.name), " ", oneLine(given.name === "BATCH" ? "" : given.key)),
-      button("Repeat", () => this.run(given), { class: "small", "aria-label": `Repeat ${given.name} ${oneLine(given.key)}` }))));
+      button("Repeat", () => this.run(given), { class: "small", disabled: Boolean(given.isLong), title: given.isLong ? "What it sent is too long to be kept" : "", "aria-label": `Repeat ${given.name} ${oneLine(given.key)}` }))));
     this.past.parentElement?.toggleAttribute("hidden", this.requests.length === 0);
   }
 

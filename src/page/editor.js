@@ -78,8 +78,18 @@ export class Editor {
     return given;
   }
 
-  /** Saves, if the entry is still what was seen; if not, shows both and asks. */
+  /** Saves. Nothing can be typed meanwhile: it would neither be saved nor kept. */
   async save() {
+    this.area.readOnly = true;
+    try {
+      await this.send();
+    } finally {
+      this.area.readOnly = false;
+    }
+  }
+
+  /** Sends the value, if the entry is still what was seen; if not, shows both and asks. */
+  async send() {
     const { key, deadline } = this.entry;
     const value = this.value();
     if (same(value, this.entry.value) && this.version === this.entry.version) {

@@ -100,7 +100,14 @@ export class Explorer {
     this.drawViews();
     if (this.listed === question) return;
     this.listed = question;
-    await this.keys.ask(new Source(this.question));
+    try {
+      await this.keys.ask(new Source(this.question));
+    } catch (error) {
+      // The next look at this view asks again.
+      if (this.listed === question) this.listed = null;
+      throw error;
+    }
+    this.side.querySelectorAll(".wrong.inline").forEach((old) => old.remove());
     this.renewed = Date.now();
   }
 

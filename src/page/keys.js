@@ -53,8 +53,8 @@ export class Keys {
     } catch (error) {
       if (error.name === "AbortError" || this.source !== source) return;
       source.root.loaded = true;
+      source.root.failed = true;
       this.changed();
-      this.line.textContent = "";
       throw error;
     } finally {
       if (this.source === source) this.element.classList.remove("loading");
@@ -199,10 +199,10 @@ export class Keys {
     else this.box.removeAttribute("aria-activedescendant");
     this.more.hidden = this.source.root.next === null || this.all.length >= ROWS_MAX;
     this.again.hidden = !this.source.isUnordered;
-    this.empty.hidden = !(this.source.root.loaded && this.all.length === 0);
+    this.empty.hidden = !(this.source.root.loaded && !this.source.root.failed && this.all.length === 0);
     this.box.hidden = !this.empty.hidden;
     this.heads.hidden = !this.empty.hidden;
-    if (this.source.root.loaded) this.line.textContent = this.says();
+    if (this.source.root.loaded) this.line.textContent = this.source.root.failed ? "" : this.says();
   }
 
   row(row, at) {

@@ -93,8 +93,9 @@ function operation(text) {
   const given = JSON.parse(text);
   if (typeof given !== "object" || given === null || typeof given.key !== "string" || given.value === undefined) throw new Error("a line is an object with a key and a value");
   const { key, value, encoding, ttl, expires_at_ms: expires } = given;
-  const isText = typeof value === "string";
-  return { op: "set", key, value, ...(encoding ? { encoding } : isText ? {} : { encoding: "json" }), ...(ttl ? { ttl } : {}), ...(expires ? { expires_at_ms: expires } : {}) };
+  // Reading and writing JSON anew would change its numbers.
+  if (typeof value !== "string") throw new Error("its value must be a string, as exports have it");
+  return { op: "set", key, value, ...(encoding ? { encoding } : {}), ...(ttl ? { ttl } : {}), ...(expires ? { expires_at_ms: expires } : {}) };
 }
 
 /** Reads a file of JSON lines and sets its keys, some at a time; says what came of it. */

@@ -98,7 +98,9 @@ let askForToken = () => {};
 /** Says what leads out where a token is missing. */
 export const onTokenWanted = (ask) => (askForToken = ask);
 
-const messageOf = (error) => (error.outcomeUnknown ? `It is not known whether the change was kept: ${error.message}` : sentence(error.message));
+// How a client sends a token is nothing to a person, who has a button for it.
+const plain = (error) => (error.status === 401 ? error.message.replace(/: send .*$/, "") : error.message);
+const messageOf = (error) => (error.outcomeUnknown ? `It is not known whether the change was kept: ${error.message}` : sentence(plain(error)));
 
 /** A message as a sentence: the API begins in lower case and ends without a stop. */
 export const sentence = (text) => text && text[0].toUpperCase() + text.slice(1) + (/[.!?:…]$/.test(text) ? "" : ".");

@@ -18,6 +18,9 @@ use crate::node::{Change, Node};
 use crate::wal::Term;
 use std::time::Duration;
 
+/// How many of the nodes that do not do are named with the reason.
+const REFUSED_MAX: usize = 4;
+
 /// A node to follow, and the connection to it.
 pub(super) struct Found {
     pub(super) link: Link,
@@ -59,11 +62,7 @@ impl Finder<'_> {
             best: None,
             primaries: Vec::new(),
             other_store: None,
-            why: match options.peers.is_empty() {
-                _ if self.node.is_elected() => "etcd names none, or has not answered".to_owned(),
-                true => "no address is known; name one with --from".to_owned(),
-                false => "--from names this node itself alone; name another one".to_owned(),
-            },
+            refused: Vec::new(),
         };
         let mut next = addresses.clone();
         for _ in 0..rounds {
@@ -85,7 +84,15 @@ impl Finder<'_> {
         match (search.best, search.other_store) {
             (Some((_, found)), _) => Ok(found),
             (None, Some(error)) => Err(error),
-            (None, None) => Err(FollowError::NoPrimary(search.why)),
+            (None, None) if search.refused.is_empty() => Err(FollowError::NoPrimary(
+                match options.peers.is_empty() {
+                    _ if self.node.is_elected() => "etcd names none, or has not answered",
+                    true => "no address is known; name one with --from",
+                    false => "--from names this node itself alone; name another one",
+                }
+                .to_owned(),
+            )),
+            (None, None) => Err(FollowError::NoPrimary(search.refused.join("; "))),
         }
     }
 
@@ -101,7 +108,7 @@ impl Finder<'_> {
         }
         for (address, answer) in answers {
             match answer {
-                Err(error) => search.why = format!("{address}: {error}"),
+                Err(error) => search.refuse(format!("{address}: {error}")),
                 Ok((link, peer)) => {
                     named.extend(peer.primary.clone().filter(|_| !peer.is_self));
                     self.consider(link, address, peer, search);
@@ -115,20 +122,24 @@ impl Finder<'_> {
         let node = self.node;
         let cluster = node.cluster();
         if peer.is_self {
-            search.why = match node.is_elected() {
+            search.refuse(match node.is_elected() {
                 true => format!("{address}, which etcd names, is this node itself"),
                 false => format!("{address} is this node itself; name another one with --from"),
-            };
+            });
             return;
         }
         if peer.address == cluster.address() {
-            search.why = format!("{address} advertises this node's own address; see --advertise");
+            search.refuse(format!(
+                "{address} advertises this node's own address; see --advertise"
+            ));
             return;
         }
         if let Some((_, process)) = cluster.named_leader()
             && process != format!("{:016x}", peer.process)
         {
-            search.why = format!("{address} is another process than the one that etcd names");
+            search.refuse(format!(
+                "{address} is another process than the one that etcd names"
+            ));
             return;
         }
         let is_own = peer.id == node.log_id();
@@ -143,18 +154,18 @@ impl Finder<'_> {
             return;
         }
         if is_own && peer.term < node.term() {
-            search.why = format!(
+            search.refuse(format!(
                 "{address} is in term {}, and this node was in term {}",
                 peer.term,
                 node.term()
-            );
+            ));
             return;
         }
         if !may_follow(node, &peer) {
-            search.why = match node.is_elected() {
+            search.refuse(match node.is_elected() {
                 true => format!("{address}, which etcd names, is not primary yet"),
                 false => format!("{address} is a replica"),
-            };
+            });
             return;
         }
         if peer.is_primary && is_own {
@@ -191,6 +202,14 @@ struct Search {
     /// The primaries of this log and term: which process each is, and its address.
     primaries: Vec<(u64, String)>,
     other_store: Option<FollowError>,
-    /// Why the last one does not do.
-    why: String,
+    /// Why each of the first few does not do.
+    refused: Vec<String>,
+}
+
+impl Search {
+    fn refuse(&mut self, why: String) {
+        if self.refused.len() < REFUSED_MAX {
+            self.refused.push(why);
+        }
+    }
 }
