@@ -6,7 +6,7 @@ import { curl } from "./curl.js";
 import { lifetime } from "./deadline.js";
 import { BATCH_EXAMPLE, OPERATIONS } from "./requests.js";
 import { button, copy, el, errorBox, field, tell } from "./ui.js";
-import { isGateway, state } from "./state.js";
+import { isGateway, readOnly, state, writing } from "./state.js";
 import { bytes, clock, ms } from "./format.js";
 
 const ANSWERS_MAX = 20;
@@ -34,8 +34,10 @@ export class Console {
       key: field("Key", this.key), value: field("Value", this.value), by: field("Add", this.by), batch: field("Operations", this.batch), ttl: this.ttl.element,
       condition: el("div", { class: "pair" }, field("Do it", this.condition), this.version),
     };
-    this.choice = el("div", { class: "operations", role: "group", "aria-label": "Operation" }, Object.keys(OPERATIONS).map((name) =>
-      el("button", { type: "button", "data-operation": name, onclick: () => this.choose(name) }, name)));
+    this.choice = el("div", { class: "operations", role: "group", "aria-label": "Operation" }, Object.entries(OPERATIONS).map(([name, { isWrite }]) => {
+      const made = el("button", { type: "button", "data-operation": name, onclick: () => this.choose(name) }, name);
+      return isWrite ? writing(made) : made;
+    }));
     this.says = el("p", { class: "note", id: "console-says" });
     this.submit = el("button", { class: "primary", id: "console-send" }, "Send");
     this.output = el("div", { class: "output", id: "output" });
@@ -101,6 +103,7 @@ export class Console {
 
   async run(given) {
     const operation = OPERATIONS[given.name];
+    if (operation.isWrite && readOnly()) throw new Error(readOnly());
     if (!operation.isOpen && given.key === "") {
       this.key.focus();
       throw new Error("Enter a key.");

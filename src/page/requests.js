@@ -5,14 +5,14 @@ import { keyPath, withQuery } from "./api.js";
 /** Fields: "key", "value", "ttl", "condition", "by", "batch". Values are sent as bytes. */
 export const OPERATIONS = {
   GET: { fields: ["key"], says: "Reads a key.", ask: ({ key }) => ({ method: "GET", path: keyPath(key) }) },
-  SET: { fields: ["key", "value", "ttl", "condition"], says: "Adds a key, or gives it a new value.", ask: (given) => put(given, true) },
-  UPDATE: { fields: ["key", "value", "ttl", "condition"], says: "Gives a key that exists a new value.", ask: (given) => put(given, null) },
-  DELETE: { fields: ["key", "condition"], says: "Deletes a key.", ask: ({ key, headers }) => ({ method: "DELETE", path: keyPath(key), headers }) },
+  SET: { isWrite: true, fields: ["key", "value", "ttl", "condition"], says: "Adds a key, or gives it a new value.", ask: (given) => put(given, true) },
+  UPDATE: { isWrite: true, fields: ["key", "value", "ttl", "condition"], says: "Gives a key that exists a new value.", ask: (given) => put(given, null) },
+  DELETE: { isWrite: true, fields: ["key", "condition"], says: "Deletes a key.", ask: ({ key, headers }) => ({ method: "DELETE", path: keyPath(key), headers }) },
   INCREMENT: {
-    fields: ["key", "by", "condition"], says: "Adds to a number; a missing key begins at 0.",
+    isWrite: true, fields: ["key", "by", "condition"], says: "Adds to a number; a missing key begins at 0.",
     ask: ({ key, by, headers }) => json("PATCH", keyPath(key), `{"increment":${whole(by)},"initial":${whole(by)}}`, headers),
   },
-  EXPIRE: { fields: ["key", "ttl", "condition"], says: "Gives a key a deadline; none for never.", ask: ({ key, ttl, headers }) => json("PATCH", keyPath(key), JSON.stringify({ ttl }), headers) },
+  EXPIRE: { isWrite: true, fields: ["key", "ttl", "condition"], says: "Gives a key a deadline; none for never.", ask: ({ key, ttl, headers }) => json("PATCH", keyPath(key), JSON.stringify({ ttl }), headers) },
   LIST: { fields: ["key"], says: "Lists keys that begin with the text in Key.", ask: ({ key }) => ({ method: "GET", path: withQuery("kv/", { prefix: key || null }) }), isOpen: true },
   BATCH: { fields: ["batch"], says: "Does all operations or none.", ask: ({ batch }) => json("POST", "batch", batch), isOpen: true },
   WATCH: {

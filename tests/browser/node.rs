@@ -143,6 +143,10 @@ fn a_cluster_is_seen_compacted_backed_up_and_promoted() {
     for view in ["console", "dashboard", "cluster"] {
         browser.click(&format!("#tabs [href='#{view}']"));
         browser.until_text("#banner", "read-only replica");
+        if view == "console" {
+            browser.until("document.querySelector('[data-operation=SET]').disabled");
+            browser.until("!document.querySelector('[data-operation=GET]').disabled");
+        }
     }
     browser.until_text("#cluster-figures", "behind the primary");
     browser.until_text("#cluster-figures", "ago");
