@@ -177,8 +177,8 @@ pub(crate) enum Command {
     /// Read the lines of an export into a node
     ///
     /// Sends them in batches, on several connections. If a key occurs more than once, its last line counts (with
-    /// --if-absent its first). An interrupted import can be run again. Lines that cannot be read, or that the node refuses, are skipped; up to 20 of them are named on
-    /// standard error, and the exit status is 2. The import ends if the node cannot be reached, or takes no writes for a while.
+    /// --if-absent its first). An interrupted import can be run again. Lines that cannot be read, or that the node refuses, are
+    /// skipped; up to 20 of them are named on standard error, and the exit status is 2. The import ends if the node cannot be reached, or takes no writes for a while.
     /// A byte order mark at the beginning is dropped; UTF-16, a compressed file and a JSON array are refused.
     Import(Import),
     /// Copy one node to another, and follow its changes

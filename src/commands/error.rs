@@ -1,8 +1,10 @@
 //! Why a command did not do what was asked, in one line that says on what, and what to do.
 
+use super::packed;
 use crate::{client, server, system};
 use std::fmt;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// Why a command did not do what was asked.
@@ -156,7 +158,13 @@ impl std::error::Error for Error {
 pub(super) fn of_file(error: crate::wal::Error, file: &Path) -> Error {
     match error {
         crate::wal::Error::NoStore { path, why } if path == file => {
-            Error::WrongFile(format!("cannot read {}: {why}", file.display()))
+            let mut start = Vec::new();
+            // Where it cannot be read, `why` says enough.
+            let _ = File::open(file).and_then(|file| file.take(8).read_to_end(&mut start));
+            Error::WrongFile(match packed::says(&start) {
+                Some(says) => format!("{} {says}", file.display()),
+                None => format!("cannot read {}: {why}", file.display()),
+            })
         }
         crate::wal::Error::Damaged {
             path,

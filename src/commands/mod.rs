@@ -43,6 +43,7 @@ mod logging;
 mod mirror;
 mod options;
 mod output;
+mod packed;
 mod pause;
 mod ping;
 mod progress;

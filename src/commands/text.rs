@@ -4,6 +4,7 @@
 //! For all else there is one message that says what the file is, instead of an error for each line.
 
 use super::error::Error;
+use super::packed;
 use crate::json;
 use std::fs::File;
 use std::io::{self, Read};
@@ -22,26 +23,9 @@ pub(super) enum Form {
 }
 
 /// First bytes that no text of ours has, what they say that it is, and what to do.
-const SIGNATURES: [(&[u8], &str); 10] = [
+const SIGNATURES: [(&[u8], &str); 5] = [
     (b"\xff\xfe", UTF_16),
     (b"\xfe\xff", UTF_16),
-    (
-        b"\x1f\x8b",
-        "is compressed by gzip: unpack it first, as with `zcat`",
-    ),
-    (
-        b"\x28\xb5\x2f\xfd",
-        "is compressed by zstd: unpack it first, as with `zstdcat`",
-    ),
-    (
-        b"\xfd7zXZ\0",
-        "is compressed by xz: unpack it first, as with `xzcat`",
-    ),
-    (b"BZh", "is compressed by bzip2: unpack it first, as with `bzcat`"),
-    (
-        b"PK\x03\x04",
-        "is a zip archive: unpack it first, as with `unzip -p`",
-    ),
     (
         b"pykv bas",
         "is a backup: `pykv restore` makes a data directory of it",
@@ -56,13 +40,13 @@ const SIGNATURES: [(&[u8], &str); 10] = [
 
 const UTF_16: &str = "is UTF-16: make it UTF-8 first, as with `iconv -f UTF-16 -t UTF-8`";
 
-/// What is wrong with a text as a whole, by its beginning.
+/// What is wrong with a text, by its beginning.
 fn fault(start: &[u8], form: Form) -> Option<&'static str> {
-    if let Some((_, fault)) = SIGNATURES
-        .iter()
-        .find(|(signature, _)| start.starts_with(signature))
-    {
-        return Some(fault);
+    let mut signatures = SIGNATURES.iter();
+    let signed = signatures.find(|(signature, _)| start.starts_with(signature));
+    let signed = signed.map(|(_, fault)| *fault).or_else(|| packed::says(start));
+    if signed.is_some() {
+        return signed;
     }
     match start {
         [0, second, ..] if *second != 0 => return Some(UTF_16),

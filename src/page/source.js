@@ -26,7 +26,7 @@ export class Source {
   }
 
   level(prefix) {
-    return { prefix, folders: [], items: [], open: new Map(), total: 0, next: null, loaded: false, loading: null };
+    return { prefix, folders: [], items: [], open: new Map(), total: 0, next: null, loaded: false, failed: false, loading: null };
   }
 
   /** Gives up what is on its way. */

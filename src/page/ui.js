@@ -98,7 +98,7 @@ let askForToken = () => {};
 /** Says what leads out where a token is missing. */
 export const onTokenWanted = (ask) => (askForToken = ask);
 
-// How a client sends a token is nothing to a person, who has a button for it.
+// The API says which header to send; here a button does that.
 const plain = (error) => (error.status === 401 ? error.message.replace(/: send .*$/, "") : error.message);
 const messageOf = (error) => (error.outcomeUnknown ? `It is not known whether the change was kept: ${error.message}` : sentence(plain(error)));
 

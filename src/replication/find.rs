@@ -150,6 +150,8 @@ impl Finder<'_> {
                     id: peer.id,
                     own: node.log_id(),
                 });
+            } else {
+                search.refuse(format!("{address} is a replica of another store"));
             }
             return;
         }

@@ -11,8 +11,8 @@ use crossbeam_channel::Sender;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// The largest offset at which a log takes writes, and that a node takes from a backup or from another node. Beyond it
-/// are one write and its evictions, and starts: each goes on some GB further.
+/// The largest offset at which a log takes writes, and that a node takes from a backup or from another node. The rest
+/// is left for one write with its evictions, and for the starts of a node, each of which moves the offset by some GB.
 pub(crate) const OFFSET_TAKEN_MAX: u64 = OFFSET_MAX - (1 << 40);
 
 /// Room in the budget for records to come, given back as far as they are not made.

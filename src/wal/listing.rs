@@ -49,9 +49,6 @@ impl LogFile {
     }
 }
 
-/// What files of gzip, zstd, xz and bzip2 begin with.
-const COMPRESSED: [&[u8]; 4] = [b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0", b"BZh"];
-
 impl LogFile {
     /// A file by itself: by its name where that is one of the log's, else by its header.
     pub(super) fn of_file(path: &Path) -> Result<LogFile, Error> {
@@ -93,9 +90,6 @@ impl LogFile {
                     false => why.to_owned(),
                 },
             }),
-            Err(HeaderError::Damaged(_)) if COMPRESSED.iter().any(|magic| bytes.starts_with(magic)) => {
-                Err(no_store("it is compressed: unpack it first"))
-            }
             Err(HeaderError::Damaged(_)) => Err(no_store(
                 "it is no backup, base or segment of pykv; `pykv import` reads JSON lines",
             )),

@@ -497,13 +497,18 @@ fn a_file_that_is_no_backup_is_named_as_what_it_is() {
     pykv(&["set", "a", "1"]).at(&node).succeed();
     let file = node.home().join("file");
     let said = |arg: &str| pykv(&["check"]).arg(arg).expect(8).stderr;
-    for magic in [
-        b"\x1f\x8b\x08\0".as_slice(),
-        b"\x28\xb5\x2f\xfd".as_slice(),
-        b"\xfd7zXZ\0".as_slice(),
-    ] {
+    let packed = [
+        (b"\x1f\x8b\x08\0".as_slice(), "gzip"),
+        (b"\x28\xb5\x2f\xfd", "zstd"),
+        (b"\xfd7zXZ\0", "xz"),
+    ];
+    for (magic, by) in packed {
         fs::write(&file, magic).unwrap();
-        assert!(said(file.to_str().unwrap()).contains("compressed: unpack it first"));
+        let said = said(file.to_str().unwrap());
+        assert!(
+            said.contains(&format!("is compressed by {by}: unpack it first")),
+            "{said}"
+        );
     }
     assert!(said("-").contains("not from standard input"));
     node.sigterm();
