@@ -1,23 +1,23 @@
 // The frame: which view is shown, how the node is, the token, and the keys of the keyboard.
 
 import { node, onToken, setToken, token } from "./api.js";
+import { drawBanner } from "./banner.js";
 import { Cluster } from "./cluster.js";
 import { Console } from "./console.js";
 import { Dashboard } from "./dashboard.js";
 import { Explorer } from "./explorer.js";
-import { isGateway, readOnly, start, state, status, urlOf } from "./state.js";
+import { start, state, status } from "./state.js";
 import { dialog, el, field, onTokenWanted, sentence, tell } from "./ui.js";
 
 const VIEWS = { explorer: Explorer, console: Console, dashboard: Dashboard, cluster: Cluster };
 const SHORTCUTS = [
   ["/", "Search keys"], ["n", "Add a key"], ["?", "Show this list"], ["1 … 4", "Explorer, Console, Dashboard, Cluster"],
-  ["↑ ↓ Home End", "Move in the list"], ["→ ←", "Open or close a folder"], ["Enter", "Open the key"], ["Space", "Choose the key; with Shift, all in between"],
+  ["↑ ↓ Home End", "Move in the list; ↓ goes there from the search"], ["→ ←", "Open or close a folder"], ["Enter", "Open the key"], ["Space", "Choose the key; with Shift, all in between"],
   ["Ctrl+A", "Choose all keys that are loaded"], ["e", "Edit the key"], ["Delete", "Delete the key, with an undo"],
   ["Ctrl+Enter", "Save, in the editor"], ["Esc", "Leave the editor; what you typed stays as a draft"],
 ];
 
 const main = document.getElementById("main");
-const banner = document.getElementById("banner");
 const nodeLine = document.getElementById("node");
 const tokenButton = document.getElementById("token-button");
 const made = {};
@@ -45,7 +45,7 @@ async function route() {
   await made[view].show(new URLSearchParams(query));
 }
 
-/** The state of the node in the page's head, and what holds for every view above it. */
+/** The state of the node in the page's head, and above the view what holds for each. */
 function draw() {
   const health = isDown ? "does not answer" : status?.health ?? "";
   const good = !isDown && status?.ready;
@@ -54,24 +54,7 @@ function draw() {
   const scope = status?.access?.scope;
   tokenButton.textContent = token() ? `Token: ${scope ?? "refused"}` : "Token…";
   tokenButton.classList.toggle("set", Boolean(token() && scope));
-  if (isDown) return warn("bad", "The node does not answer. Retrying…");
-  if (status?.role === "replica") {
-    const { primary } = status.replication;
-    const url = primary && urlOf(primary, location.hash || "#explorer");
-    return warn("info", "This node is a read-only replica. ", primary ? "Its primary takes writes: " : "It knows of no primary now.", url ? el("a", { href: url, id: "to-primary", rel: "noreferrer" }, location.hash.includes("key=") ? `this key on ${primary}` : primary) : null, url ? "." : null);
-  }
-  if (status && !status.ready) return warn("bad", sentence(isGateway() ? status.health : `The node takes no writes: ${status.health}`));
-  if (readOnly()) return warn("info", "Your token may only read. Enter another one to write.");
-  banner.hidden = true;
-}
-
-function warn(kind, ...content) {
-  const text = content.filter(Boolean).map((part) => part.textContent ?? part).join("");
-  banner.className = `banner ${kind}`;
-  // A text that is announced again and again is of no use to those who listen.
-  if (banner.hidden || banner.textContent !== text) banner.replaceChildren(...content.filter(Boolean));
-  else if (banner.querySelector("a")) banner.querySelector("a").href = content.find((part) => part?.href).href;
-  banner.hidden = false;
+  drawBanner(isDown, location.hash || "#explorer");
 }
 
 /** Asks for a token, for a refusal or by the button; gives it, or null. */

@@ -94,5 +94,9 @@ export function lineEnd(text) {
   return /(^|[^\r])\n|\r(?!\n)/.test(text) ? null : "\r\n";
 }
 
-/** A key in one line: what would break it is shown as a sign. */
-export const oneLine = (key) => key.replace(/\r\n|\n|\r/g, "⏎").replace(/\t/g, "⇥").replace(/[\u0000-\u001f\u007f]/g, "␀");
+/** What turns the order of text or shows nothing, so that two keys look alike: the characters that the command line escapes. */
+const UNSEEN = /[\u0080-\u009f\u00ad\u034f\u061c\u070f\u115f\u1160\u180b-\u180f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb\u{1bca0}-\u{1bca3}\u{1d173}-\u{1d17a}\u{e0000}-\u{e0fff}]|(?<![^\u0000-\u007f])[\u200c\u200d]/gu;
+
+/** A key in one line: what would break it is shown as a sign, what nobody sees as its number. */
+export const oneLine = (key) => key.replace(/\r\n|\n|\r/g, "⏎").replace(/\t/g, "⇥").replace(/[\u0000-\u001f\u007f]/g, "␀")
+  .replace(UNSEEN, (char) => `\\u{${char.codePointAt(0).toString(16)}}`);

@@ -4,12 +4,16 @@ import { Problem, keyPath, request, sendJson, withQuery } from "./api.js";
 import { sendEach } from "./batch.js";
 import { bytesOf, oneLine, payloadOf, textOf } from "./bytes.js";
 import { askDeadline, lifetime } from "./deadline.js";
-import { draftOf, dropDraft, keepDraft } from "./drafts.js";
+import { draftOf, dropDraft, keepDraft, renameDraft } from "./drafts.js";
+import { progress } from "./transfer.js";
 import { button, dialog, el, field, sentence, tell, toast } from "./ui.js";
 import { bytes, count, plural } from "./format.js";
 
 /** Operations of one batch: what every node takes. */
 const BATCH_KEYS = 500;
+
+/** Fewer keys than these are done with before a bar could be read. */
+const BAR_KEYS_MIN = 100;
 
 /** The draft of a key that has no name yet. */
 const NEW = "";
@@ -20,9 +24,12 @@ const UNDO_BYTES_MAX = 16 << 20;
 /** What a conflict shows of a value. */
 const SHOWN_CHARS = 4000;
 
-/** Asks for a new key and adds it; gives the key, or null. What is typed is kept as a draft until it is added. */
-export async function addKey(prefix) {
-  const draft = draftOf(NEW);
+/**
+ * Asks for a new key and adds it; gives the key, or null. What is typed is kept as a draft until it is added. `begun`: the
+ * draft of a key that is gone meanwhile.
+ */
+export async function addKey(prefix, begun = null) {
+  const draft = begun ?? draftOf(NEW);
   const key = el("input", { type: "text", value: prefix || draft?.key || "", autocomplete: "off", spellcheck: "false", autocapitalize: "none", name: "key" });
   const value = el("textarea", { rows: "8", spellcheck: "false", name: "value", value: draft?.text ?? "" });
   const ttl = lifetime("Expires after");
@@ -38,6 +45,7 @@ export async function addKey(prefix) {
         await sendJson("POST", "kv/", { key: key.value, value: value.value, ...(seconds === null ? {} : { ttl: seconds }) });
         added = key.value;
         dropDraft(NEW);
+        if (begun) dropDraft(prefix);
         box.close();
       } catch (error) {
         wrong.hidden = false;
@@ -71,8 +79,10 @@ export async function copyKey(entry, isRename) {
       const set = { op: "set", key: name.value, ...payloadOf(value), ...(deadline ? { expires_at_ms: deadline } : {}), if_absent: true };
       try {
         if (name.value === key) throw new Error("This is its name already.");
-        await sendJson("POST", "batch", { operations: isRename ? [set, { op: "delete", key, if_version: version }] : [set] });
+        const answer = await sendJson("POST", "batch", { operations: isRename ? [set, { op: "delete", key, if_version: version }] : [set] });
+        const [{ version: renamed }] = (await answer.json()).results;
         moved = name.value;
+        if (isRename) renameDraft(key, moved, (begun) => (begun === version ? renamed : begun));
         box.close();
       } catch (error) {
         wrong.hidden = false;
@@ -89,16 +99,31 @@ export async function copyKey(entry, isRename) {
   return moved;
 }
 
+/** Does something to many keys, some at a time, with a bar that can stop it. */
+async function each(title, keys, size, work) {
+  const shown = keys.length > BAR_KEYS_MIN ? progress(title) : null;
+  try {
+    for (let at = 0; at < keys.length && !shown?.signal.aborted; at += size) {
+      await work(keys.slice(at, at + size), shown?.signal);
+      shown?.at(at / keys.length, `${count(at)} of ${count(keys.length)} keys`);
+    }
+  } catch (error) {
+    if (error.name !== "AbortError") throw error;
+  } finally {
+    shown?.end();
+  }
+}
+
 /** Deletes keys that were chosen, after a question; whether it was done. */
 export async function deleteKeys(keys) {
-  const shown = el("ul", { class: "names" }, keys.slice(0, 8).map((key) => el("li", {}, oneLine(shorten(key)))), keys.length > 8 ? el("li", {}, `and ${count(keys.length - 8)} more`) : null);
+  const shown = el("ul", { class: "names" }, keys.slice(0, 8).map((key) => el("li", {}, shorten(key))), keys.length > 8 ? el("li", {}, `and ${count(keys.length - 8)} more`) : null);
   const sure = await dialog(`Delete ${plural(keys.length, "key")}?`, el("div", {}, shown, el("p", {}, "This cannot be undone.")), [{ label: "Cancel", value: null }, { label: "Delete", value: "yes", kind: "danger" }]);
   if (!sure) return false;
   let deleted = 0;
-  for (let at = 0; at < keys.length; at += BATCH_KEYS) {
-    const results = await sendEach(keys.slice(at, at + BATCH_KEYS).map((key) => ({ op: "delete", key })));
+  await each("Deleting", keys, BATCH_KEYS, async (some, signal) => {
+    const results = await sendEach(some.map((key) => ({ op: "delete", key })), { signal });
     deleted += results.filter((result) => result.status < 300).length;
-  }
+  });
   toast(`Deleted ${plural(deleted, "key")}.`);
   return true;
 }
@@ -107,14 +132,13 @@ export async function deleteKeys(keys) {
 export async function expireKeys(keys) {
   const given = await askDeadline(undefined, `When do ${plural(keys.length, "key")} expire?`);
   if (given === null) return false;
-  let missing = 0;
-  for (const key of keys) {
-    await sendJson("PATCH", keyPath(key), given).catch((error) => {
+  let changed = 0;
+  await each("Changing deadlines", keys, 1, async ([key], signal) => {
+    await sendJson("PATCH", keyPath(key), given, { signal }).then(() => (changed += 1), (error) => {
       if (error.status !== 404) throw error;
-      missing += 1;
     });
-  }
-  toast(`Changed ${plural(keys.length - missing, "key")}.`);
+  });
+  toast(`Changed ${plural(changed, "key")}.`);
   return true;
 }
 
@@ -165,7 +189,7 @@ export async function deletePrefix(prefix) {
     toast(prefix ? `No key begins with “${shorten(prefix)}”.` : "There are no keys.");
     return false;
   }
-  const what = prefix ? el("p", {}, `${plural(found, "key")} ${found === 1 ? "begins" : "begin"} with `, el("code", {}, prefix), ".") : el("p", {}, `These are all keys: ${count(found)}.`);
+  const what = prefix ? el("p", {}, `${plural(found, "key")} ${found === 1 ? "begins" : "begin"} with `, el("code", {}, shorten(prefix)), ".") : el("p", {}, `These are all keys: ${count(found)}.`);
   const typed = el("input", { type: "text", autocomplete: "off", inputmode: "numeric" });
   const content = el("div", {}, what, el("p", {}, "This cannot be undone."), field(`Type ${found} to confirm`, typed));
   const sure = await dialog(`Delete ${plural(found, "key")}?`, content, [{ label: "Cancel", value: null }, { label: "Delete", value: "yes", kind: "danger" }], {
@@ -197,8 +221,8 @@ export function askConflict(mine, theirs) {
   ], { wide: true });
 }
 
-/** Long text as far as a line takes it. */
-export const shorten = (text) => (text.length > 60 ? `${text.slice(0, 57)}…` : text);
+/** A key as far as a line takes it. */
+export const shorten = (key) => oneLine(key.length > 60 ? `${key.slice(0, 57)}…` : key);
 
 /** The bytes of what was typed, with the ends of lines that the value had. */
 export const typedBytes = (text, end) => bytesOf(end === "\r\n" ? text.replace(/\n/g, "\r\n") : text);

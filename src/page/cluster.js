@@ -19,7 +19,7 @@ const LAG_NEAR_BYTES = 1 << 20;
 export class Cluster {
   constructor() {
     this.main = el("dl", { class: "figures", id: "cluster-figures" });
-    this.state = el("p", { class: "words", id: "role" });
+    this.state = el("p", { class: "words", id: "role" }, "The node is being asked.");
     this.facts = el("dl", { class: "facts grid", id: "node-facts" });
     this.map = el("div", { id: "picture" });
     this.body = el("tbody");
@@ -101,7 +101,7 @@ export class Cluster {
       heard(member.node, { role: member.role, offset: member.offset });
       Object.assign(rows.get(member.node), { member });
     }
-    const all = [...rows.values()].map((row) => ({ ...row, role: row.role ?? null, kind: kindOf(row), health: row.isGone ? "does not answer" : row.health ?? null }));
+    const all = [...rows.values()].map((row) => ({ ...row, role: row.role ?? null, lag: row.isGone ? null : row.lag, kind: kindOf(row), health: row.isGone ? "does not answer" : row.health ?? null }));
     return all.sort((one, other) => (other.role === "primary") - (one.role === "primary") || (one.address < other.address ? -1 : 1));
   }
 

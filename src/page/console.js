@@ -16,6 +16,7 @@ const VALUE_CHARS_MAX = 2000;
 const SHOWN_BYTES = 64 << 10;
 const WATCHED_LINES = 200;
 const PAST = "pykv-console";
+const TYPED = "pykv-console-typed";
 const CONDITIONS = [["", "Always"], ["version", "Only if its version is"], ["there", "Only if it exists"], ["absent", "Only if it does not exist"]];
 
 export class Console {
@@ -35,20 +36,23 @@ export class Console {
       condition: el("div", { class: "pair" }, field("Do it", this.condition), this.version),
     };
     this.choice = el("div", { class: "operations", role: "group", "aria-label": "Operation" }, Object.entries(OPERATIONS).map(([name, { isWrite }]) => {
-      const made = el("button", { type: "button", "data-operation": name, onclick: () => this.choose(name) }, name);
+      const made = el("button", { type: "button", "data-operation": name, onclick: () => (this.choose(name), this.keep()) }, name);
       return isWrite ? writing(made) : made;
     }));
     this.says = el("p", { class: "note", id: "console-says" });
     this.submit = el("button", { class: "primary", id: "console-send" }, "Send");
     this.output = el("div", { class: "output", id: "output" });
     this.past = el("ol", { class: "past", id: "console-past" });
-    const form = el("form", { class: "card ask", on: { submit: (event) => (event.preventDefault(), this.sent()), keydown: (event) => this.pressed(event) } },
-      this.choice, this.says, Object.values(this.parts), el("div", { class: "buttons left" }, this.submit, el("span", { class: "note" }, "Enter, or Ctrl+Enter in a text")));
+    this.replaced = el("p", { class: "draft-note", id: "console-replaced", hidden: true });
+    const form = el("form", { class: "card ask", on: { submit: (event) => (event.preventDefault(), this.sent()), keydown: (event) => this.pressed(event), input: () => this.typed() } },
+      this.choice, this.says, this.replaced, Object.values(this.parts), el("div", { class: "buttons left" }, this.submit, el("span", { class: "note" }, "Enter, or Ctrl+Enter in a text")));
     const history = el("section", { class: "card", "aria-label": "Past requests" }, el("div", { class: "head" }, el("h3", {}, "Past requests"), el("span", { class: "grow" }),
       button("Clear", () => this.forget(), { class: "small", id: "console-clear" })), this.past, el("p", { class: "note" }, "Kept in this browser, without tokens."));
     this.element = el("div", { class: "console" }, el("div", { class: "stack" }, form, history), el("section", { "aria-label": "Answers", "aria-live": "polite" }, this.output));
     this.requests = load();
     this.choose("GET");
+    this.begun = this.fields();
+    this.place(typedBefore() ?? this.begun);
     this.drawPast();
     state.addEventListener("status", () => this.offer());
     this.offer();
@@ -94,11 +98,37 @@ export class Console {
     return { name: this.name, key: this.key.value, value: this.value.value, by: this.by.value, batch: this.batch.value, ttl: this.ttl.number.value, unit: this.ttl.unit.value, condition: this.condition.value, version: this.version.value };
   }
 
-  /** Puts the fields of a past request in place. */
+  /** Puts the fields of a past request in place. What was typed and never sent can be had back. */
   fill(given) {
+    const typed = this.fields();
+    const isSent = [given, this.begun, ...this.requests].some((other) => isSame(other, typed));
+    this.place(given);
+    if (!isSent) {
+      this.replaced.replaceChildren("This is in the place of what you typed. ", button("Put it back", () => this.place(typed), { class: "small", id: "put-back" }));
+      this.replaced.hidden = false;
+    }
+  }
+
+  typed() {
+    this.replaced.hidden = true;
+    this.keep();
+  }
+
+  /** Keeps what is typed for as long as the tab lives. */
+  keep() {
+    try {
+      sessionStorage.setItem(TYPED, JSON.stringify(this.fields()));
+    } catch {
+      // It is too long to be kept over a reload; an older text would pass for it.
+      sessionStorage.removeItem(TYPED);
+    }
+  }
+
+  place(given) {
     [this.key.value, this.value.value, this.by.value, this.batch.value] = [given.key, given.value, given.by, given.batch];
     [this.ttl.number.value, this.ttl.unit.value, this.condition.value, this.version.value] = [given.ttl, given.unit, given.condition, given.version];
     this.choose(given.name);
+    this.typed();
   }
 
   async run(given) {
@@ -125,6 +155,7 @@ export class Console {
     // What a redirect says is not for pages to read.
     const status = response.type === "opaqueredirect" ? "307 to the primary" : `${response.status} ${response.statusText}`;
     this.card(given, line, [el("span", { class: `status ${response.ok ? "good" : "bad"}` }, status), el("span", { class: "took" }, ms(took)), el("span", { class: "took" }, bytes(body.length))],
+      response.type === "opaqueredirect" ? el("p", { class: "note" }, readOnly() ?? "", " A batch that reads alone is answered here.") : null,
       el("details", {}, el("summary", {}, "Headers"), el("pre", { class: "headers" }, headers)),
       body.length ? el("pre", { class: "body", tabindex: "0", role: "region", "aria-label": "Body" }, shown(body)) : el("p", { class: "note" }, "No body."));
   }
@@ -189,6 +220,18 @@ export class Console {
     keep([]);
     this.drawPast();
     this.output.replaceChildren();
+  }
+}
+
+/** Whether two requests have the same fields, but for the operation, which is no text that could be lost. */
+const isSame = (one, other) => ["key", "value", "by", "batch", "ttl", "condition", "version"].every((field) => one[field] === other[field]);
+
+function typedBefore() {
+  try {
+    const typed = JSON.parse(sessionStorage.getItem(TYPED));
+    return OPERATIONS[typed?.name] ? typed : null;
+  } catch {
+    return null;
   }
 }
 

@@ -1,5 +1,8 @@
 // The description of the API, to be read: what `openapi.json` says, by tags and paths, with its schemas behind it.
 
+import { node } from "./api.js";
+import { drawBanner } from "./banner.js";
+import { start, state } from "./state.js";
 import { el } from "./ui.js";
 
 const METHODS = ["get", "head", "post", "put", "patch", "delete"];
@@ -102,6 +105,11 @@ function draw() {
   // What the address points at is there only now.
   document.getElementById(location.hash.slice(1))?.scrollIntoView();
 }
+
+const say = (isDown) => drawBanner(isDown, "docs");
+state.addEventListener("status", () => say(false));
+node.addEventListener("down", () => say(true));
+start();
 
 fetch("openapi.json").then((response) => response.json()).then((description) => {
   api = description;

@@ -29,8 +29,13 @@ export function dropDraft(key) {
   inMemory.delete(key);
 }
 
-/** The keys that have one. */
-export const drafted = () => [...inMemory.keys(), ...Object.keys(sessionStorage).filter((name) => name.startsWith(PREFIX)).map((name) => name.slice(PREFIX.length))];
+/** Gives the draft of a key to its new name; `renew` gives the version there for the one that it began from. */
+export function renameDraft(from, to, renew) {
+  const draft = draftOf(from);
+  if (draft === null) return;
+  keepDraft(to, { ...draft, version: renew(draft.version) });
+  dropDraft(from);
+}
 
 window.addEventListener("beforeunload", (event) => {
   if (inMemory.size > 0) event.preventDefault();

@@ -80,7 +80,7 @@ export class Entry {
     const draft = draftOf(key);
     this.blank(el("h2", { id: "entry-key" }, oneLine(key)), el("p", {}, says),
       draft ? el("p", { class: "note" }, "Your draft of it is kept: ", button("Copy the draft", () => copy(draft.text), { class: "small" }), " ", button("Discard", () => (dropDraft(key), this.missing(says)), { class: "small" })) : null,
-      writeButton("Create it…", () => this.create(key), { class: "primary", id: "create" }));
+      writeButton("Create it…", () => this.create(key, draft?.form === "text" ? draft : null), { class: "primary", id: "create" }));
   }
 
   /** Somebody has changed the key that is open, or nobody knows whether. */

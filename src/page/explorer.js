@@ -32,21 +32,21 @@ export class Explorer {
       close: () => this.go({ key: null }),
       changed: () => this.renewSoon(0),
       moved: (key) => this.go({ key }),
-      create: (key) => this.add(key),
+      create: (key, draft) => this.add(key, draft),
       blank: this.welcome.element,
     });
     this.question = { kind: "prefix", text: "", delimiter: sessionStorage.getItem("pykv-tree") ?? "" };
     this.input = el("input", {
       type: "search", id: "prefix", autocomplete: "off", spellcheck: "false", autocapitalize: "none", "aria-label": "Search keys", "aria-controls": "keys",
-      on: { input: () => this.typed() },
+      on: { input: () => this.typed(), keydown: (event) => event.key === "ArrowDown" && (event.preventDefault(), this.keys.enter()) },
     });
     this.kind = el("select", { "aria-label": "How to search", id: "search-kind", on: { change: () => this.searched() } }, KINDS.map(([value, label]) => el("option", { value }, label)));
     this.views = el("div", { class: "choice", role: "group", "aria-label": "Shown as" }, VIEWS.map(([value, label, title]) =>
       el("button", { type: "button", "data-tree": value, title, onclick: () => this.shownAs(value) }, label)));
+    this.deleting = writeButton("", () => this.deleteThese(), { id: "delete-prefix", class: "danger" });
     const more = menu("More", [
       writeButton("Import a file…", () => this.pick(), { id: "import" }),
-      button("Export these", () => exportKeys(this.keys, this.question), { id: "export" }),
-      writeButton("Delete all that begin so…", () => this.deleteThese(), { id: "delete-prefix", class: "danger" }),
+      button("Export these", () => exportKeys(this.keys, this.question), { id: "export" }), this.deleting,
     ], { id: "keys-menu" });
     const form = el("form", { class: "search", role: "search", "data-errors": "", on: { submit: (event) => (event.preventDefault(), this.searched()) } },
       this.kind, this.input, this.views, more, writeButton("New key", () => this.add(), { id: "new-key", class: "primary" }));
@@ -154,8 +154,10 @@ export class Explorer {
       view.disabled = this.kind.value !== "prefix" && this.input.value !== "";
     }
     this.input.placeholder = { prefix: "All keys", text: "A part of the name", pattern: "user:*:name" }[this.kind.value];
-    const isAll = this.input.value === "" || this.kind.value !== "prefix";
-    document.getElementById("delete-prefix")?.replaceChildren(isAll ? "Delete all keys…" : "Delete all that begin so…");
+    const isAll = this.input.value === "";
+    // The node deletes by the beginning alone; what else was found can be chosen in the list.
+    this.deleting.hidden = !isAll && this.kind.value !== "prefix";
+    this.deleting.textContent = isAll ? "Delete all keys…" : "Delete all that begin so…";
   }
 
   /** What has changed on the node. */
@@ -208,8 +210,8 @@ export class Explorer {
     document.getElementById(what)?.click();
   }
 
-  async add(key = this.kind.value === "prefix" ? this.input.value : "") {
-    const added = await addKey(key);
+  async add(key = this.kind.value === "prefix" ? this.input.value : "", draft = null) {
+    const added = await addKey(key, draft);
     if (added === null) return;
     this.renewSoon(0);
     this.go({ key: added });
@@ -217,7 +219,7 @@ export class Explorer {
   }
 
   async deleteThese() {
-    if (await deletePrefix(this.kind.value === "prefix" ? this.input.value : "")) this.refresh();
+    if (await deletePrefix(this.input.value)) this.refresh();
   }
 
   pick() {

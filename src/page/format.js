@@ -14,11 +14,14 @@ const three = (number) => {
   return String(Number(number.toFixed(Math.min(digits, 3))));
 };
 
+/** From this part of a unit on, three digits round up to it. */
+const UP = 0.9995;
+
 /** A number in three digits, with k, M or G behind it. */
 export function short(number) {
   const size = Math.abs(number);
-  for (const [unit, name] of [[1e9, " G"], [1e6, " M"], [1e4, " k"]]) {
-    if (size >= unit) return three(number / (unit === 1e4 ? 1e3 : unit)) + name;
+  for (const [least, unit, name] of [[UP * 1e9, 1e9, " G"], [UP * 1e6, 1e6, " M"], [1e4, 1e3, " k"]]) {
+    if (size >= least) return three(number / unit) + name;
   }
   return size >= 100 ? count(Math.round(number)) : three(number);
 }
@@ -27,7 +30,7 @@ export function short(number) {
 export function bytes(number) {
   const units = ["bytes", "KiB", "MiB", "GiB", "TiB"];
   let at = 0;
-  while (Math.abs(number) >= 1024 && at < units.length - 1) {
+  while (Math.abs(number) >= (at === 0 ? 1024 : 1023.5) && at < units.length - 1) {
     number /= 1024;
     at += 1;
   }
@@ -36,8 +39,8 @@ export function bytes(number) {
 
 /** Milliseconds, in µs, ms or s. */
 export function ms(number) {
-  if (number > 0 && number < 1) return `${three(number * 1000)} µs`;
-  return number < 1000 ? `${three(number)} ms` : `${three(number / 1000)} s`;
+  if (number > 0 && number < UP) return `${three(number * 1000)} µs`;
+  return number < UP * 1000 ? `${three(number)} ms` : `${three(number / 1000)} s`;
 }
 
 /** A part of 1, in percent. */

@@ -104,6 +104,14 @@ export class Keys {
     this.changed();
   }
 
+  /** Takes the focus, on the row that is marked or the first. */
+  enter() {
+    if (this.all.length === 0) return;
+    this.box.focus();
+    this.active = Math.max(0, this.active);
+    this.draw();
+  }
+
   /** Shows which key is open. */
   choose(key) {
     this.current = key;

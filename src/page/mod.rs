@@ -58,6 +58,7 @@ files! { FILES:
     "/page/icon.svg" Svg "icon.svg";
     "/page/api.js" Script "api.js";
     "/page/app.js" Script "app.js";
+    "/page/banner.js" Script "banner.js";
     "/page/batch.js" Script "batch.js";
     "/page/bytes.js" Script "bytes.js";
     "/page/changes.js" Script "changes.js";

@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod drafts;
 mod gateway;
 mod lists;
 mod node;

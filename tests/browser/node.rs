@@ -81,6 +81,40 @@ fn the_dashboard_shows_what_was_before_it_was_opened() {
     browser.check_console();
 }
 
+/// The replica says so on every view, greys what writes, and leads to the same key on its primary.
+fn a_replica_says_that_it_is_one(browser: &Browser, primary: &str, replica: &str) {
+    browser
+        .run("document.querySelector('#picture a').dispatchEvent(new MouseEvent('click', {bubbles: true}))");
+    browser.open(&format!("http://{}/#explorer?key=key0", replica));
+    browser.until_text("#banner", "read-only replica");
+    for control in ["new-key", "edit", "expire", "delete", "rename"] {
+        browser.until(&format!("document.getElementById('{control}').disabled"));
+    }
+    browser.until(&format!(
+        "document.getElementById('to-primary').href.includes('{}/#explorer?key=key0')",
+        primary
+    ));
+    for view in ["console", "dashboard", "cluster"] {
+        browser.click(&format!("#tabs [href='#{view}']"));
+        browser.until_text("#banner", "read-only replica");
+        if view == "console" {
+            browser.until("document.querySelector('[data-operation=SET]').disabled");
+            browser.until("!document.querySelector('[data-operation=GET]').disabled");
+        }
+    }
+    // So does the description of the API; its link leads to that of the primary.
+    browser.click("#tabs [href=docs]");
+    browser.until_text("#banner", "read-only replica");
+    browser.until(&format!(
+        "document.getElementById('to-primary').href === 'http://{}/docs'",
+        primary
+    ));
+    browser.open(&format!("http://{}/#console", replica));
+    browser.click("[data-operation=BATCH]");
+    browser.click("#console-send");
+    browser.until_text("#output article:first-child", "its primary takes writes");
+}
+
 #[test]
 fn a_cluster_is_seen_compacted_backed_up_and_promoted() {
     let primary = Member::primary(&[]);
@@ -127,27 +161,9 @@ fn a_cluster_is_seen_compacted_backed_up_and_promoted() {
     });
     pykv(&["check", backup.unwrap().to_str().unwrap()]).succeed();
 
-    // The replica says on every view that it is one, greys what writes, and leads to the same key on its primary.
     browser.expect("404");
-    browser
-        .run("document.querySelector('#picture a').dispatchEvent(new MouseEvent('click', {bubbles: true}))");
-    browser.open(&format!("http://{}/#explorer?key=key0", replica.link.address()));
-    browser.until_text("#banner", "read-only replica");
-    for control in ["new-key", "edit", "expire", "delete", "rename"] {
-        browser.until(&format!("document.getElementById('{control}').disabled"));
-    }
-    browser.until(&format!(
-        "document.getElementById('to-primary').href.includes('{}/#explorer?key=key0')",
-        primary.link.address()
-    ));
-    for view in ["console", "dashboard", "cluster"] {
-        browser.click(&format!("#tabs [href='#{view}']"));
-        browser.until_text("#banner", "read-only replica");
-        if view == "console" {
-            browser.until("document.querySelector('[data-operation=SET]').disabled");
-            browser.until("!document.querySelector('[data-operation=GET]').disabled");
-        }
-    }
+    a_replica_says_that_it_is_one(&browser, &primary.link.address(), &replica.link.address());
+    browser.click("#tabs [href='#cluster']");
     browser.until_text("#cluster-figures", "behind the primary");
     browser.until_text("#cluster-figures", "ago");
     browser.press("Promote…");
