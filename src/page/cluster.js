@@ -36,7 +36,7 @@ export class Cluster {
     this.diverged = new Diverged();
     this.actions.push([this.diverged.sendFile, "Sends the writes again that a former primary set aside, but for keys that have changed since."]);
     this.administration = el("section", { class: "card", "aria-label": "Administration" }, el("h3", {}, "Administration"),
-      el("div", { class: "actions" }, this.actions.map(([press, says]) => el("div", { class: "action" }, press, el("p", { class: "note" }, says)))), this.bar, this.progress, this.diverged.file);
+      el("div", { class: "actions" }, this.actions.map(([press, says]) => el("div", { class: "action", hidden: press.hidden }, press, el("p", { class: "note" }, says)))), this.bar, this.progress, this.diverged.file);
     this.servers = new EngineServers();
     this.name = el("h3", {}, "This node");
     const more = el("section", { class: "card", "aria-label": "This process" }, this.name, this.facts);

@@ -18,6 +18,8 @@ const SHOWN_BYTES = 64 << 10;
 /** A value that others change all the time is read so often at most: a read makes it the most recently used. */
 const REREAD_MS = 1000;
 const NARROW_PX = 520;
+/** A longer value would keep the browser busy for seconds, whenever a part of it is folded. */
+const FOLDED_BYTES_MAX = 4 << 20;
 
 export class Entry {
   constructor({ close, changed, moved, create, blank }) {
@@ -112,7 +114,8 @@ export class Entry {
   draw() {
     const { entry } = this;
     const text = textOf(entry.value, entry.cut);
-    const forms = [["text", "Text", text !== null, "The value is binary."], ["json", "JSON", !entry.cut && isJson(text), entry.cut ? "Load all of it first." : "The value is no JSON."], ["hex", "Hex", true]];
+    const noJson = entry.cut ? "Load all of it first." : entry.size > FOLDED_BYTES_MAX ? `More than ${bytes(FOLDED_BYTES_MAX)} are too much to fold here.` : isJson(text) ? null : "The value is no JSON.";
+    const forms = [["text", "Text", text !== null, "The value is binary."], ["json", "JSON", noJson === null, noJson], ["hex", "Hex", true]];
     const can = (form) => forms.some(([name, , possible]) => name === form && possible);
     if (!this.form || !can(this.form)) this.form = can("json") ? "json" : can("text") ? "text" : "hex";
     this.deadline = el("dd", { id: "deadline" });

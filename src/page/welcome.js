@@ -9,7 +9,8 @@ export class Welcome {
   constructor(add) {
     this.figures = el("dl", { class: "facts grid", id: "summary" });
     this.hint = el("p", { class: "note" });
-    this.first = el("div", {},
+    // Until the node has answered, nobody knows that there are no keys.
+    this.first = el("div", { hidden: true },
       el("h3", {}, "First steps"),
       el("p", {}, "There are no keys yet. Add one here, drop a file of JSON lines on the list, or send one:"),
       el("pre", { class: "value", tabindex: "0", "aria-label": "A first command" }, `curl -T - '${new URL("kv/greeting?upsert=true", location.href).href}' <<< hello`),

@@ -445,8 +445,9 @@ fn every_view_is_accessible_fits_a_phone_and_works_below_a_path() {
             browser.until(ready);
             browser.until("document.querySelector('#node .dot.good')");
             if width == 390 {
-                let seen = browser.run("return document.documentElement.scrollWidth");
-                assert_eq!(seen, json!(390), "{hash}");
+                // Firefox has no window that is so narrow.
+                let is_wider = browser.run("return document.documentElement.scrollWidth > innerWidth");
+                assert_eq!(is_wider, json!(false), "{hash}");
             }
             if width == 1280 || scheme == "dark" {
                 browser.check_accessible(&format!("{hash} at {width}, {scheme}"));

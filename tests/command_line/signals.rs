@@ -42,8 +42,9 @@ fn signals_that_mean_something_else_do_not_end_a_node() {
 
 #[test]
 fn a_quit_is_a_crash_and_loses_nothing_acknowledged() {
-    let without_core = ["sh", "-c", "ulimit -c 0; exec \"$@\"", "sh"];
-    let mut node = Setup::new(&[]).wrapper(&without_core).start();
+    // A shell has what it runs in the background ignore the signal, and so the tests, and what they start.
+    let run = "ulimit -c 0; exec env --default-signal=QUIT \"$@\"";
+    let mut node = Setup::new(&[]).wrapper(&["sh", "-c", run, "sh"]).start();
     node.client().put("/kv/a?upsert=true", b"1").expect(201);
     node.signal(Signal::QUIT);
     assert_eq!(node.wait().signal(), Some(Signal::QUIT.as_raw()));

@@ -1,4 +1,6 @@
 //! A real browser, driven over W3C WebDriver: Debian's chromedriver on a free port, and Chromium without a screen.
+//! With `PYKV_BROWSER=firefox` in the environment it is Firefox and geckodriver, which tells nothing of the console and
+//! knows no dark screen.
 //!
 //! What a test does goes the way of a user's hands: clicks land where an element is seen, keys go to what has
 //! the focus. Nothing sleeps: what is looked for is looked for until it is there or [`SOON`] has passed.
@@ -16,10 +18,62 @@ use tempfile::TempDir;
 /// One at a time: a browser takes more of a small machine than all nodes together.
 static ONE: Mutex<()> = Mutex::new(());
 
+/// A browser, and what is different about it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Chromium,
+    Firefox,
+}
+
+impl Kind {
+    fn wanted() -> Kind {
+        match std::env::var("PYKV_BROWSER").as_deref() {
+            Ok("firefox") => Kind::Firefox,
+            _ => Kind::Chromium,
+        }
+    }
+
+    fn driver(self) -> &'static str {
+        match self {
+            Kind::Chromium => "chromedriver",
+            Kind::Firefox => "geckodriver",
+        }
+    }
+
+    fn capabilities(self, downloads: &Path) -> Value {
+        match self {
+            Kind::Chromium => json!({
+                "goog:chromeOptions": {
+                    "args": ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+                             "--window-size=1280,800", "--no-first-run", "--disable-extensions", "--lang=en"],
+                    "prefs": {"download.default_directory": downloads},
+                },
+                "goog:loggingPrefs": {"browser": "ALL"},
+            }),
+            Kind::Firefox => json!({
+                "moz:firefoxOptions": {
+                    "args": ["-headless", "--width=1280", "--height=800"],
+                    "prefs": {"browser.download.folderList": 2, "browser.download.dir": downloads},
+                },
+            }),
+        }
+    }
+
+    /// The port in a line that the driver says once it listens.
+    fn port(self, line: &str) -> Option<u16> {
+        let (before, end) = match self {
+            Kind::Chromium => ("successfully on port ", "."),
+            Kind::Firefox => ("Listening on 127.0.0.1:", ""),
+        };
+        let port = line.split(before).nth(1)?;
+        port.trim_end_matches(end).parse().ok()
+    }
+}
+
 /// The name by which WebDriver hands elements over.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
-/// Starts of chromedriver before a test fails for it.
+/// Starts of the driver before a test fails for it.
 const DRIVER_ATTEMPTS: usize = 5;
 
 /// Keys that are no characters, as WebDriver has them.
@@ -38,6 +92,7 @@ pub mod keys {
 /// A browser with one window.
 pub struct Browser {
     agent: ureq::Agent,
+    kind: Kind,
     session: String,
     driver: Driver,
     /// What the page's console may say; anything else that is an error fails the test.
@@ -66,13 +121,15 @@ impl Browser {
 
     fn start_with(test: &str, trusts_all: bool) -> Option<Browser> {
         let one = ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let Some(driver) = Driver::start() else {
+        let kind = Kind::wanted();
+        let Some(driver) = Driver::start(kind) else {
             // Where a missing browser must not pass for a tested page.
             assert!(
                 std::env::var_os("PYKV_BROWSER_REQUIRED").is_none(),
-                "chromedriver is missing"
+                "{} is missing",
+                kind.driver()
             );
-            skip(test, "chromedriver is not installed");
+            skip(test, &format!("{} is not installed", kind.driver()));
             return None;
         };
         let agent = ureq::Agent::config_builder()
@@ -83,25 +140,17 @@ impl Browser {
         let downloads = TempDir::new().unwrap();
         let mut browser = Browser {
             agent,
+            kind,
             session: driver.url.clone(),
             driver,
             expected: Vec::new(),
             downloads,
             _one: one,
         };
-        let capabilities = json!({
-            "acceptInsecureCerts": trusts_all,
-            "goog:chromeOptions": {
-                "args": ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-                         "--window-size=1280,800", "--no-first-run", "--disable-extensions", "--lang=en"],
-                "prefs": {"download.default_directory": browser.downloads.path()},
-            },
-            "goog:loggingPrefs": {"browser": "ALL"},
-        });
+        let mut capabilities = kind.capabilities(browser.downloads.path());
+        capabilities["acceptInsecureCerts"] = trusts_all.into();
         let made = browser.post("/session", json!({"capabilities": {"alwaysMatch": capabilities}}));
-        let id = made["sessionId"]
-            .as_str()
-            .expect("chromedriver names the session");
+        let id = made["sessionId"].as_str().expect("the driver names the session");
         browser.session = format!("{}/session/{id}", browser.driver.url);
         Some(browser)
     }
@@ -169,15 +218,21 @@ impl Browser {
     /// Clicks an element as soon as it can be: seen, at rest, and not disabled.
     #[track_caller]
     pub fn click(&self, css: &str) {
+        self.act(css, "click", &json!({}));
+    }
+
+    /// Does something to an element, as soon as it can be done: the page may draw the element anew meanwhile.
+    #[track_caller]
+    fn act(&self, css: &str, what: &str, body: &Value) {
         let mut last = Value::Null;
         let done = poll(SOON, || {
             let Some(element) = self.try_find("css selector", css) else {
                 return false;
             };
-            last = self.try_post(&format!("/element/{element}/click"), json!({}));
+            last = self.try_post(&format!("/element/{element}/{what}"), body.clone());
             last.get("error").is_none()
         });
-        assert!(done, "cannot click {css}: {last}\n{}", self.seen());
+        assert!(done, "no {what} of {css}: {last}\n{}", self.seen());
     }
 
     /// Clicks the button that is labelled so, in the uppermost dialog where there is one.
@@ -199,16 +254,14 @@ impl Browser {
     /// Types into an element, behind what it holds.
     #[track_caller]
     pub fn type_into(&self, css: &str, text: &str) {
-        let element = self.find(css);
-        self.post(&format!("/element/{element}/value"), json!({ "text": text }));
+        self.act(css, "value", &json!({ "text": text }));
     }
 
     /// Empties a field and types into it.
     #[track_caller]
     pub fn fill(&self, css: &str, text: &str) {
-        let element = self.find(css);
-        self.post(&format!("/element/{element}/clear"), json!({}));
-        self.post(&format!("/element/{element}/value"), json!({ "text": text }));
+        self.act(css, "clear", &json!({}));
+        self.act(css, "value", &json!({ "text": text }));
     }
 
     /// Types where the focus is.
@@ -237,6 +290,10 @@ impl Browser {
 
     /// Shows the page as on a screen of this size, light or dark.
     pub fn screen(&self, width: u32, height: u32, scheme: &str) {
+        if self.kind == Kind::Firefox {
+            self.post("/window/rect", json!({"width": width, "height": height}));
+            return;
+        }
         self.devtools(
             "Emulation.setDeviceMetricsOverride",
             json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}),
@@ -304,16 +361,15 @@ impl Browser {
     /// Puts the path of a file into an input that takes files.
     #[track_caller]
     pub fn choose_file(&self, css: &str, path: &Path) {
-        let element = self.find(css);
-        self.post(
-            &format!("/element/{element}/value"),
-            json!({"text": path.to_str().unwrap()}),
-        );
+        self.act(css, "value", &json!({"text": path.to_str().unwrap()}));
     }
 
     /// Fails the test where the page's console has an error that was not expected.
     #[track_caller]
     pub fn check_console(&self) {
+        if self.kind == Kind::Firefox {
+            return;
+        }
         let entries = self.post("/se/log", json!({"type": "browser"}));
         for entry in entries.as_array().into_iter().flatten() {
             let message = entry["message"].as_str().unwrap_or_default();
@@ -363,30 +419,30 @@ impl Browser {
 fn value_of(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Value {
     let text = answer
         .and_then(|mut answer| answer.body_mut().with_config().limit(64 << 20).read_to_string())
-        .expect("chromedriver answers");
-    let mut answer: Value = serde_json::from_str(&text).expect("chromedriver speaks JSON");
+        .expect("the driver answers");
+    let mut answer: Value = serde_json::from_str(&text).expect("the driver speaks JSON");
     answer["value"].take()
 }
 
 impl Driver {
     /// None where it is not installed.
     ///
-    /// It takes a free port of IPv4, then the same one of IPv6, and ends where somebody else has that: so it has
+    /// Chromium's takes a free port of IPv4, then the same one of IPv6, and ends where somebody else has that: so it has
     /// some attempts.
-    fn start() -> Option<Driver> {
+    fn start(kind: Kind) -> Option<Driver> {
         let mut said = String::new();
         for _ in 0..DRIVER_ATTEMPTS {
-            match Driver::try_start()? {
+            match Driver::try_start(kind)? {
                 Ok(driver) => return Some(driver),
                 Err(lines) => said.push_str(&lines),
             }
         }
-        panic!("chromedriver does not start:\n{said}");
+        panic!("{} does not start:\n{said}", kind.driver());
     }
 
     /// What it said, where it ended at once.
-    fn try_start() -> Option<Result<Driver, String>> {
-        let mut child = Command::new("chromedriver")
+    fn try_start(kind: Kind) -> Option<Result<Driver, String>> {
+        let mut child = Command::new(kind.driver())
             .arg("--port=0")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -410,13 +466,9 @@ impl Driver {
             let line = match is_told.recv_timeout(SOON) {
                 Ok(line) => line,
                 Err(RecvTimeoutError::Disconnected) => return Some(Err(said)),
-                Err(RecvTimeoutError::Timeout) => panic!("chromedriver does not say its port:\n{said}"),
+                Err(RecvTimeoutError::Timeout) => panic!("{} does not say its port:\n{said}", kind.driver()),
             };
-            let port = line
-                .split("successfully on port ")
-                .nth(1)
-                .map(|rest| rest.trim_end_matches('.'));
-            if let Some(Ok(port)) = port.map(str::parse::<u16>) {
+            if let Some(port) = kind.port(&line) {
                 driver.url = format!("http://127.0.0.1:{port}");
                 return Some(Ok(driver));
             }
