@@ -144,7 +144,7 @@
 //! | `replay` | 1 | [`Node::open`](node::Node::open), and a replica that takes over another node's state | the end of what is read: a scope joins it |
 //! | `log` | 1 | [`Node::open`](node::Node::open) | [`Node::close`](node::Node::close), which joins it |
 //! | `compact` | 1 | [`Node::open`](node::Node::open) | the same, which gives up a compaction that is running |
-//! | `rescue` | 1 | [`Node::open`](node::Node::open) | the same |
+//! | `watchdog` | 1 | [`Node::open`](node::Node::open) | the same |
 //! | `sweep` | 1 | [`Node::open`](node::Node::open) | the same |
 //! | `order` | 1 | [`Node::open`](node::Node::open) | the same; idle until the first listing by prefix |
 //! | `history` | 1 | [`Server::run`](server::Server::run) | the end of run, which joins it |

@@ -14,7 +14,7 @@
 //!
 //! # Where the disk does not answer
 //! A connection's thread that writes the log itself is in the kernel until the disk answers. Before it waits for the log
-//! it lends its answers to the slot. Once the time limit is over, the log's thread `rescue` takes them, and tells the
+//! it lends its answers to the slot. Once the time limit is over, the log's thread `watchdog` takes them, and tells the
 //! client that the outcome is not known. The connection ends then, as its thread cannot serve it.
 
 use super::in_hand::{DeferredResponse, InHand};

@@ -26,7 +26,7 @@ use super::stall::Stall;
 use super::term::{LogId, Term};
 use super::watermarks::Position;
 use super::writer::Writer;
-use super::{compaction, log_thread, recovery, rescuer};
+use super::{compaction, log_thread, recovery, watchdog};
 use crate::digest::Digest;
 use crate::histogram::Counts;
 use crate::record::Record;
@@ -39,7 +39,7 @@ use std::time::{Duration, Instant};
 
 /// The log of an open directory.
 ///
-/// Opening it locks the directory. Starting it starts the threads `log`, `compact` and `rescue`, which end when the
+/// Opening it locks the directory. Starting it starts the threads `log`, `compact` and `watchdog`, which end when the
 /// log is closed or dropped.
 pub(crate) struct Log {
     pub(super) shared: Arc<Shared>,
@@ -47,10 +47,10 @@ pub(crate) struct Log {
     digest_expected: Option<Digest>,
     /// Where the log ended when it was opened, if no key was in it.
     empty_at: Option<u64>,
-    /// The threads `log`, `compact` and `rescue`.
+    /// The threads `log`, `compact` and `watchdog`.
     log_thread: Option<Worker>,
     compactor: Option<Worker>,
-    rescuer: Option<Worker>,
+    watchdog: Option<Worker>,
 }
 
 impl Log {
@@ -119,7 +119,7 @@ impl Log {
                 empty_at: recovered.is_empty.then_some(next),
                 log_thread: None,
                 compactor: None,
-                rescuer: None,
+                watchdog: None,
             },
             appender,
         ))
@@ -143,9 +143,9 @@ impl Log {
         let cannot = || Error::io("cannot start the threads of", self.shared.dir.path());
         let log_thread = log_thread::start(&self.shared, Arc::clone(&source)).map_err(cannot())?;
         let compactor = compaction::start(&self.shared, source).map_err(cannot())?;
-        let rescuer = rescuer::start(&self.shared).map_err(cannot())?;
+        let watchdog = watchdog::start(&self.shared).map_err(cannot())?;
         (self.log_thread, self.compactor) = (Some(log_thread), Some(compactor));
-        self.rescuer = Some(rescuer);
+        self.watchdog = Some(watchdog);
         Ok(())
     }
 

@@ -12,7 +12,7 @@
 //! | `shared`, `locks` | what its threads share; its locks, and their order |
 //! | `appender`, `entry` | where records get their offsets; changes on their way to the file |
 //! | `commit`, `commit_queue`, `watermarks` | group commit: who writes, who waits, how far the log is |
-//! | `rescue`, `rescuer` | answers the client of a thread that a hanging disk holds |
+//! | `rescue`, `watchdog` | answers the client of a thread that a hanging disk holds |
 //! | `writer`, `write_buffer`, `flush` | the end of the log: from the channel to the file; what a write came to |
 //! | `segment` | a file that is written |
 //! | `dir_watch` | notices what others do to the files of a log that is open |
@@ -85,7 +85,6 @@ mod regular;
 mod repair;
 mod report;
 mod rescue;
-mod rescuer;
 mod retention;
 mod room;
 mod segment;
@@ -94,6 +93,7 @@ mod shared;
 mod snapshot;
 mod stall;
 mod term;
+mod watchdog;
 mod watchers;
 mod watermarks;
 mod write_buffer;

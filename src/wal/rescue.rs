@@ -2,7 +2,7 @@
 //!
 //! Whoever waits for the log gives up at its time limit. The thread that leads cannot: it is in a write or a sync, which the
 //! kernel may not end for as long as the disk hangs. So it leaves a [`Rescue`] before it leads. At its time limit the thread
-//! `rescue` calls that.
+//! `watchdog` calls that.
 //!
 //! # What must hold
 //! - There is at most one, as at most one thread leads.

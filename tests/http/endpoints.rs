@@ -133,6 +133,10 @@ fn the_command_line_reaches_a_node_over_a_unix_socket() {
     let of_replica = format!("unix:{}", second.display());
     let replica = Setup::replica(&node.url(), &["--listen", &of_replica]).start();
     eventually("the replica is ready", || replica.get("/readyz").status == 200);
+    // Ready for reads it is before it has heard its primary.
+    eventually("the replica hears its primary", || {
+        !replica.get("/status").body_json()["replication"]["primary"].is_null()
+    });
     pykv(&["set", "by way of the replica", "v"])
         .env("PYKV_SERVER", &of_replica)
         .succeed();

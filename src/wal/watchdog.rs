@@ -1,4 +1,4 @@
-//! The thread `rescue`: answers for the thread that leads, where the disk holds that.
+//! The thread `watchdog`: answers for the thread that leads, where the disk holds that.
 
 use super::shared::Shared;
 use crate::worker::{Signal, Worker};
@@ -17,5 +17,5 @@ pub(super) fn start(shared: &Arc<Shared>) -> std::io::Result<Worker> {
             shared.commit.leader.rescue_overdue();
         }
     };
-    Worker::start("rescue", move || to_end.stop(), work)
+    Worker::start("watchdog", move || to_end.stop(), work)
 }
