@@ -40,7 +40,9 @@ impl fmt::Display for AddressError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             AddressError::Scheme => "a node speaks http:// or https://",
-            AddressError::More => "a node is named by host and port alone, as in 127.0.0.1:7958",
+            AddressError::More => {
+                "a node is named by host and port alone, as in 127.0.0.1:7958, or by its socket, as in unix:/run/pykv.sock"
+            }
             AddressError::Host => "name a host, as in 127.0.0.1:7958",
             AddressError::Brackets => "an IPv6 address must be in brackets, as in [::1]:7958",
             AddressError::Port => "the port is a number between 1 and 65535",

@@ -315,7 +315,7 @@ pub(crate) struct Ping {
 /// `pykv completions`
 #[derive(Args, Debug)]
 #[command(
-    after_help = "For the shell that runs, and in its start file for every one:\n  \
+    after_help = "Type the line of your shell, or put it into ~/.bashrc, ~/.zshrc or ~/.config/fish/config.fish:\n  \
         bash  source <(pykv completions bash)\n  \
         zsh   autoload -U compinit && compinit; source <(pykv completions zsh)\n  \
         fish  pykv completions fish | source"
@@ -335,7 +335,7 @@ pub(crate) struct Status {
     #[arg(long)]
     pub json: bool,
 
-    /// Print it again every so often, until interrupted
+    /// Print it again and again until interrupted, every 2s unless TIME says otherwise
     #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "2s", conflicts_with = "json")]
     pub watch: Option<Span>,
 

@@ -16,7 +16,9 @@ mod watch;
 
 pub(crate) use crate::address::{Address, Server};
 pub(crate) use backup::BackupError;
-pub(crate) use error::{Error, Place};
+pub(crate) use error::Error;
+#[cfg(test)]
+pub(crate) use error::Place;
 pub(crate) use watch::Watched;
 
 use crate::api::{
@@ -24,11 +26,14 @@ use crate::api::{
     Keys, Patch, Paused, Promoted, Stats, Status,
 };
 use answer::{Bound, Sign};
-pub(crate) use exchange::{Client, Condition, Token};
+pub(crate) use exchange::{Client, Condition, Flags, Token};
 use exchange::{Request, nonsense};
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 use ureq::http::Method;
+
+/// What is wrong with an answer that is JSON, and not that of a node.
+const NO_JSON_OF_NODE: &str = "its answer is not the JSON of a node";
 
 impl Client {
     /// The bytes of a value.
@@ -209,7 +214,7 @@ impl Client {
     fn check_cursor(&self, before: Option<&str>, after: Option<&str>) -> Result<(), Error> {
         match (before, after) {
             (Some(before), Some(after)) if before == after => Err(Error::Nonsense {
-                at: Place::named(&self.server),
+                at: self.place(),
                 why: "the cursor of a page leads back to that page".to_owned(),
                 may_be_done: false,
             }),
@@ -222,11 +227,17 @@ impl Client {
         self.ask(&batch_request(body))
     }
 
-    /// As [`Client::batch`], of operations that write, where nobody asks for the results.
+    /// As [`Client::batch`], where nobody asks for the results. They are looked at only where the answer has no offset: a
+    /// node that found nothing to delete has written nothing.
     pub(crate) fn apply(&self, body: &[u8]) -> Result<(), Error> {
-        let mut request = batch_request(body);
-        request.sign = Sign::Offset;
-        self.send(&request).map(drop)
+        let request = batch_request(body);
+        let (at, mut response) = self.exchange(&request)?;
+        let is_written = Sign::Offset.missing(response.headers()).is_none();
+        let body = self.body(&at, &request, &mut response)?;
+        match is_written || serde_json::from_slice::<Batched>(&body).is_ok() {
+            true => Ok(()),
+            false => Err(nonsense(&at, &request, NO_JSON_OF_NODE)),
+        }
     }
 
     /// How the node or gateway is.
@@ -256,8 +267,7 @@ impl Client {
     fn ask<T: DeserializeOwned>(&self, request: &Request<'_>) -> Result<T, Error> {
         let (at, mut response) = self.exchange(request)?;
         let body = self.body(&at, request, &mut response)?;
-        serde_json::from_slice(&body)
-            .map_err(|_| nonsense(&at, request, "its answer is not the JSON of a node"))
+        serde_json::from_slice(&body).map_err(|_| nonsense(&at, request, NO_JSON_OF_NODE))
     }
 
     fn send(&self, request: &Request<'_>) -> Result<Vec<u8>, Error> {
@@ -298,7 +308,7 @@ fn list_target(prefix: &str, pattern: Option<&str>, cursor: Option<&str>, limit:
 
 #[cfg(test)]
 mod tests {
-    use super::error::problem;
+    use super::error::{Refusal, problem};
     use super::*;
     use ureq::http::StatusCode;
 
@@ -307,7 +317,7 @@ mod tests {
         let body = br#"{"type":"urn:pykv:problem:t","title":"T","status":200,"detail":"two\nlines"}"#;
         let named = problem(StatusCode::CONFLICT, body).unwrap();
         assert_eq!(
-            Error::Refused(Box::new(named)).to_string(),
+            Error::Refused(Box::new(Refusal::new(named, String::new))).to_string(),
             "two lines (HTTP 409)"
         );
         for other in [

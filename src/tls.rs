@@ -140,10 +140,9 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
     let bytes = read(path)?;
     // The error of the parser may quote the file: it is not shown.
     PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| match error {
-        pem::Error::NoItemsFound => malformed(
-            path,
-            "there is no private key without a passphrase in it, as PEM has it",
-        ),
+        pem::Error::NoItemsFound => {
+            malformed(path, "it holds no private key in PEM, or one with a passphrase")
+        }
         _ => malformed(path, "it is broken PEM"),
     })
 }

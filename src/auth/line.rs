@@ -73,6 +73,8 @@ pub(crate) enum TokensError {
     Empty,
     /// A line is not a token, or a scope and a token, and what restricts it.
     Line(usize),
+    /// A line has a scope, or what restricts a token, and no token.
+    NoToken(usize),
     /// A token for admin has prefixes.
     AdminOfPrefixes(usize),
     /// A token has a byte that no header can carry.
@@ -90,16 +92,17 @@ pub(crate) enum TokensError {
 /// Reads a line, which has something in it.
 pub(super) fn parse(line: &str, number: usize) -> Result<Known, TokensError> {
     let wrong = TokensError::Line(number);
+    let no_token = TokensError::NoToken(number);
     let mut words = line.split_whitespace();
     let first = words.next().ok_or(wrong)?;
     let (scope, token) = match Scope::from_name(first) {
-        Some(scope) => (scope, words.next().ok_or(wrong)?),
+        Some(scope) => (scope, words.next().ok_or(no_token)?),
         None => (Scope::Admin, first),
     };
     // Where the token was forgotten, what was to restrict it would be a token, and open everything.
     let is_attribute = token.contains(PREFIX) || token.starts_with(NAME) || token.starts_with(EXPIRES);
     if is_attribute || Scope::from_name(token).is_some() {
-        return Err(wrong);
+        return Err(no_token);
     }
     let secret = secret(token, number)?;
     let mut prefixes: Vec<Box<str>> = Vec::new();
@@ -208,8 +211,14 @@ impl fmt::Display for TokensError {
             TokensError::Empty => f.write_str("there is no token in it"),
             TokensError::Line(line) => write!(
                 f,
-                "line {line} is not understood: write `[read|write|admin] TOKEN [prefix=app1/] [name=billing] \
-                 [expires=2030-01-01T00:00:00Z]`"
+                "line {line} is not understood: a token is one word; before it stands read, write, admin or nothing, and \
+                 behind it prefix=, name= and expires= alone, as in `write TOKEN prefix=app1/ name=billing \
+                 expires=2030-01-01T00:00:00Z`"
+            ),
+            // The words are not repeated: they may be the token.
+            TokensError::NoToken(line) => write!(
+                f,
+                "line {line} has no token where one must stand: first, or behind read, write or admin"
             ),
             TokensError::AdminOfPrefixes(line) => write!(
                 f,
@@ -296,8 +305,8 @@ mod tests {
             ("read t expires=tomorrow", TokensError::Expires(7)),
             ("read t expires=2030-01-01T00:00:00", TokensError::Expires(7)),
             ("read t expire=2030-01-01T00:00:00Z", TokensError::Line(7)),
-            ("read name=billing", TokensError::Line(7)),
-            ("expires=2030-01-01T00:00:00Z", TokensError::Line(7)),
+            ("read name=billing", TokensError::NoToken(7)),
+            ("expires=2030-01-01T00:00:00Z", TokensError::NoToken(7)),
             ("read sha256:", TokensError::Digest(7)),
             (&format!("read sha256:{hex}0"), TokensError::Digest(7)),
             (&format!("read sha256:{}g", &hex[1..]), TokensError::Digest(7)),

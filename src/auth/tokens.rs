@@ -324,7 +324,7 @@ mod tests {
     fn what_is_not_understood_is_refused_and_never_printed() {
         assert_eq!(Tokens::parse("# none\n").unwrap_err(), TokensError::Empty);
         assert_eq!(Tokens::parse("a\nroot t").unwrap_err(), TokensError::Line(2));
-        assert_eq!(Tokens::parse("read").unwrap_err(), TokensError::Line(1));
+        assert_eq!(Tokens::parse("read").unwrap_err(), TokensError::NoToken(1));
         assert_eq!(Tokens::parse("read a b").unwrap_err(), TokensError::Line(1));
         assert_eq!(
             Tokens::parse("read a\n\nwrite a").unwrap_err(),
@@ -341,7 +341,7 @@ mod tests {
         ] {
             assert_eq!(
                 Tokens::parse(forgotten).unwrap_err(),
-                TokensError::Line(1),
+                TokensError::NoToken(1),
                 "{forgotten}"
             );
         }

@@ -70,6 +70,14 @@ pub(crate) struct Configured {
     from_file: Option<(Vec<String>, String)>,
 }
 
+impl Configured {
+    /// The file that gave a flag, if one did.
+    pub(crate) fn file_of(&self, flag: &str) -> Option<String> {
+        let (given, file) = self.from_file.as_ref()?;
+        given.iter().any(|one| one == flag).then(|| file.clone())
+    }
+}
+
 /// Adds what the file of `--config` says to a command line. An error is said in one line.
 pub(crate) fn configured(args: Vec<OsString>, command: &Command) -> Result<Configured, String> {
     let node = args
@@ -200,6 +208,15 @@ pub(crate) fn check_gateway(matches: &ArgMatches, command: &Command) -> Result<(
     }
 }
 
+/// The default that the help of a flag says in words: one that depends on others, or on the machine.
+fn default_in_words(arg: &Arg) -> String {
+    let help = arg.get_help().map(|help| help.to_string()).unwrap_or_default();
+    let words = help
+        .split_once("[default: ")
+        .and_then(|(_, rest)| rest.split_once(']'));
+    words.map_or(String::new(), |(words, _)| format!(": {words}"))
+}
+
 /// What `--print-config` prints, where it was given: each flag with its value and where that is from. The text is a file
 /// for `--config`.
 pub(crate) fn printed(matches: &ArgMatches, command: &Command, configured: &Configured) -> Option<String> {
@@ -214,7 +231,7 @@ pub(crate) fn printed(matches: &ArgMatches, command: &Command, configured: &Conf
         };
         let id = arg.get_id().as_str();
         let Some(values) = matches.get_raw(id) else {
-            let _ = writeln!(text, "# {flag} is not set");
+            let _ = writeln!(text, "# {flag} is not set{}", default_in_words(arg));
             continue;
         };
         let mut values: Vec<String> = values
@@ -228,10 +245,9 @@ pub(crate) fn printed(matches: &ArgMatches, command: &Command, configured: &Conf
             _ => values.pop().unwrap_or_default(),
         };
         let from = match matches.value_source(id) {
-            Some(ValueSource::CommandLine) => match &configured.from_file {
-                Some((given, file)) if given.iter().any(|one| one == flag) => file.clone(),
-                _ => "command line".to_owned(),
-            },
+            Some(ValueSource::CommandLine) => configured
+                .file_of(flag)
+                .unwrap_or_else(|| "command line".to_owned()),
             Some(ValueSource::EnvVariable) => {
                 let variable = arg.get_env().unwrap_or_default();
                 variable.to_string_lossy().into_owned()

@@ -186,7 +186,7 @@ pub(crate) struct Incr {
     #[arg(default_value_t = 1, allow_negative_numbers = true, value_parser = by)]
     pub by: i64,
 
-    /// The number that a key begins with that does not exist; by default BY
+    /// The number that a missing key becomes [default: BY]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = by)]
     pub initial: Option<i64>,
 

@@ -193,7 +193,7 @@ pub(crate) struct Failover {
     #[arg(long, value_name = "NODE")]
     pub to: String,
 
-    /// Say that writes may be lost which that node does not have
+    /// Accept the loss of writes that this node does not have
     #[arg(long, required = true)]
     pub accept_loss: bool,
 

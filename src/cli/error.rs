@@ -116,7 +116,13 @@ const WORD_CHARS_SHOWN: usize = 32;
 
 /// The message for what clap refused of `args`, the program's name among them; `None` where it is no error
 /// but an answer: the help, or the version.
-pub(crate) fn usage_message(error: &clap::Error, args: &[OsString]) -> Option<String> {
+///
+/// `file_of`: the file that gave a flag, if one did.
+pub(crate) fn usage_message(
+    error: &clap::Error,
+    args: &[OsString],
+    file_of: &dyn Fn(&str) -> Option<String>,
+) -> Option<String> {
     if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         return None;
     }
@@ -133,7 +139,7 @@ pub(crate) fn usage_message(error: &clap::Error, args: &[OsString]) -> Option<St
         // `pykv help NAME` says of a name what `pykv NAME` says, with names that are like it.
         let args = [args[0].clone(), name.into()];
         return match super::command().try_get_matches_from(&args) {
-            Err(error) => usage_message(&error, &args),
+            Err(error) => usage_message(&error, &args, file_of),
             Ok(_) => None,
         };
     }
@@ -141,8 +147,15 @@ pub(crate) fn usage_message(error: &clap::Error, args: &[OsString]) -> Option<St
     let text = text.strip_prefix("error: ").unwrap_or(&text);
     let mut blocks = text.split("\n\n");
     let mut message = one_line(blocks.next().unwrap_or_default());
-    if let Some(meant) = other_argument(error, args) {
+    if error.kind() == ErrorKind::InvalidUtf8 {
+        message = "what is typed here must be UTF-8; `pykv set KEY -` and --file take a value of any bytes"
+            .to_owned();
+    } else if let Some(meant) = other_argument(error, args) {
         message.extend(["; ", meant]);
+    } else if let Some(meant) = elsewhere_a_flag(error, args) {
+        message.extend(["; ", &meant]);
+    } else if is_second_word(error, args) {
+        message.push_str("; put a key or a value with blanks in quotes");
     } else if error.kind() != ErrorKind::InvalidSubcommand {
         for tip in blocks.flat_map(str::lines).map(str::trim) {
             match tip.strip_prefix("tip: ") {
@@ -177,8 +190,9 @@ pub(crate) fn usage_message(error: &clap::Error, args: &[OsString]) -> Option<St
     let subcommand = args
         .get(1)
         .and_then(|name| command.find_subcommand(name.to_str()?));
-    if let Some(variable) = subcommand.and_then(|subcommand| variable_at_fault(error, subcommand, args)) {
-        message.extend([" (from ", &variable, ")"]);
+    if let Some(source) = subcommand.and_then(|subcommand| source_at_fault(error, subcommand, args, file_of))
+    {
+        message.extend([" (from ", &source, ")"]);
     }
     message.push_str("; see `pykv help");
     if let Some(subcommand) = subcommand {
@@ -218,6 +232,31 @@ fn other_argument(error: &clap::Error, args: &[OsString]) -> Option<&'static str
     let mut all = of_nodes.chain(&OTHER_ARGUMENTS);
     let found = all.find(|(other, _)| argument.eq_ignore_ascii_case(other));
     found.map(|(_, meant)| *meant)
+}
+
+/// The flag is one of `pykv replica`, which `pykv serve` has not.
+fn elsewhere_a_flag(error: &clap::Error, args: &[OsString]) -> Option<String> {
+    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else {
+        return None;
+    };
+    let flag = argument.strip_prefix("--")?;
+    let is_serve = args.get(1).is_some_and(|name| name == "serve");
+    let command = super::command();
+    let replica = command.find_subcommand("replica").filter(|_| is_serve)?;
+    let has_flag = replica.get_arguments().any(|arg| arg.get_long() == Some(flag));
+    has_flag.then(|| format!("`pykv replica` has {argument}"))
+}
+
+/// Whether a word is one too many for a command that takes a key: perhaps the shell has split a value.
+fn is_second_word(error: &clap::Error, args: &[OsString]) -> bool {
+    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else {
+        return false;
+    };
+    let takes_words = [
+        "set", "put", "incr", "ttl", "expire", "persist", "list", "ls", "keys", "watch",
+    ];
+    let name = args.get(1).and_then(|name| name.to_str()).unwrap_or_default();
+    error.kind() == ErrorKind::UnknownArgument && takes_words.contains(&name) && !argument.starts_with('-')
 }
 
 /// What is said of a command that pykv has under another name, or not at all; none of any other word.
@@ -266,14 +305,22 @@ fn without_password(text: &str) -> Option<String> {
     Some(format!("{scheme}://…@{host}"))
 }
 
-/// The environment variable that the value at fault is from, if it is from one.
-fn variable_at_fault(error: &clap::Error, subcommand: &clap::Command, args: &[OsString]) -> Option<String> {
+/// The file or the environment variable that the value at fault is from, if it is from one.
+fn source_at_fault(
+    error: &clap::Error,
+    subcommand: &clap::Command,
+    args: &[OsString],
+    file_of: &dyn Fn(&str) -> Option<String>,
+) -> Option<String> {
     let Some(ContextValue::String(at_fault)) = error.get(ContextKind::InvalidArg) else {
         return None;
     };
     let arg = subcommand
         .get_arguments()
         .find(|arg| arg.to_string() == *at_fault)?;
+    if let Some(file) = arg.get_long().and_then(file_of) {
+        return Some(file);
+    }
     let variable = arg
         .get_env()
         .filter(|variable| std::env::var_os(variable).is_some())?;
@@ -301,7 +348,7 @@ mod tests {
             .into_iter()
             .map(OsString::from)
             .collect();
-        usage_message(&Cli::try_parse_from(&args).unwrap_err(), &args)
+        usage_message(&Cli::try_parse_from(&args).unwrap_err(), &args, &|_| None)
     }
 
     #[test]
@@ -362,6 +409,17 @@ mod tests {
             (&["set", "k", "v", "--ttl", "0.5ms"], "at least 1ms"),
             (&["expire", "k", "999us"], "at least 1ms"),
             (&["del", "--all", "k"], "cannot be used with"),
+            (&["set", "k", "hello", "world"], "with blanks in quotes"),
+            (&["serve", "world"], "unexpected argument 'world' found; see"),
+            (
+                &["serve", "--failover-after", "5s"],
+                "found; `pykv replica` has --failover-after; see",
+            ),
+            (
+                &["serve", "--slow-ms", "5s"],
+                "a number of milliseconds, without a unit",
+            ),
+            (&["get", "k", "-s", "run/pykv.sock"], "as in unix:/run/pykv.sock"),
         ] {
             let message = message(args).unwrap();
             assert!(message.contains(said), "{args:?}: {message}");

@@ -7,7 +7,7 @@ use super::engine::EngineFlags;
 use super::tls::{TlsClient, TlsServer};
 use super::units::{Size, Span};
 use super::values::{
-    buffer, capacity, count, headers, host_name, max_batch, max_value, mode, not_zero, origin, ratio,
+    buffer, capacity, count, headers, host_name, max_batch, max_value, millis, mode, not_zero, origin, ratio,
     segment_size, unwritten,
 };
 use crate::http::cors::Origins;
@@ -38,8 +38,8 @@ pub(crate) struct Serve {
     /// Where to listen, as IP:PORT or unix:PATH; port 0 takes a free one. May be given several times
     ///
     /// An address that other machines can reach needs --token-file or --insecure. The node removes the file of a
-    /// unix socket when it stops, and takes over one that nobody listens at. Several may stand in one, with commas
-    /// between them. Where systemd passes sockets to the node (LISTEN_FDS), it listens at these alone.
+    /// unix socket when it stops, and takes over one that nobody listens at. One flag may name several,
+    /// with commas between them. Where systemd passes sockets to the node (LISTEN_FDS), it listens at these alone.
     #[arg(long, value_name = "ADDRESS", env = ENV_LISTEN, default_value = LISTEN_DEFAULT, value_delimiter = ',')]
     pub listen: Vec<Endpoint>,
 
@@ -62,7 +62,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "DIR", env = ENV_DIR, default_value = DIR_DEFAULT)]
     pub dir: PathBuf,
 
-    /// Make a new store where the directory has none, though LOCK or ROLE say that there was one
+    /// Make a new store in a directory whose LOCK or ROLE names a store that is not there
     ///
     /// Without it a node refuses to start in such a directory: an empty store in the place of one that was lost
     /// would look right to clients, and replicas might take it over.
@@ -129,12 +129,12 @@ pub(crate) struct Serve {
 
     /// A file with the tokens that clients must show, one a line
     ///
-    /// Each line is `[read|write|admin] TOKEN`. `write` includes `read`; a line without a scope is for admin. Behind the
-    /// token may stand `prefix=app1/`, several times, for a token for read or write that opens only keys with one of these
-    /// prefixes; `name=billing`, the name of the client in the logs; and `expires=2030-01-01T00:00:00Z`. In place of the
-    /// token may stand `sha256:` and its digest, as `pykv token` prints it, or `cert:NAME` for clients with a certificate for
-    /// that DNS name or URI: see --tls-client-ca. Empty lines and lines that begin with # do not count. The node reads the file again on SIGHUP, and within ten seconds when it has changed. A file that is not
-    /// valid changes nothing, and /status and the log say why.
+    /// Each line is `[read|write|admin] TOKEN`, and what restricts the token. `write` includes `read`; a line without a
+    /// scope is for admin. `prefix=app1/`, perhaps several times, restricts a token for read or write to such keys.
+    /// `name=billing` names the client in the logs. From `expires=2030-01-01T00:00:00Z` on, the token is refused. `sha256:`
+    /// and a digest, as `pykv token` prints it, stand for a token, and `cert:NAME` for clients with a certificate for that
+    /// DNS name or URI: see --tls-client-ca. Empty lines and lines that begin with # do not count. The node reads the file
+    /// again on SIGHUP, and within ten seconds of a change. /status and the log say if it is not valid, and changes nothing.
     #[arg(long, value_name = "FILE", env = ENV_TOKEN_FILE, help_heading = "Security")]
     pub token_file: Option<PathBuf>,
 
@@ -218,7 +218,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true, value_parser = not_zero, help_heading = "Limits of requests")]
     pub max_body: Option<Size>,
 
-    /// Most operations in a batch, up to 10000; other clients wait for all of a batch, some 2 us an operation
+    /// Most operations in a batch, up to 10000; other clients wait for all of a batch, some 1 us an operation
     #[arg(long, value_name = "N", allow_hyphen_values = true, default_value_t = Limits::default().batch_operations_max,
           value_parser = max_batch, help_heading = "Limits of requests")]
     pub max_batch: usize,
@@ -250,7 +250,7 @@ pub(crate) struct Serve {
     ///
     /// The line says what the request waited for: the store's lock, the log, replicas. At most ten a second are logged,
     /// and none that wait by their nature (watches, backups, compactions, replicas).
-    #[arg(long, value_name = "MS", default_value_t = 500, help_heading = "Logging")]
+    #[arg(long, value_name = "MS", default_value_t = 500, help_heading = "Logging", value_parser = millis)]
     pub slow_ms: u32,
 
     /// Append a line about every request to a file, in the Common Log Format; - for standard output
@@ -303,9 +303,9 @@ impl Serve {
         ] {
             if let Some(given) = given.filter(|given| *given < needed) {
                 return Err(format!(
-                    "{flag} {given} has no room for one value of --max-value {}; give it at least {needed}, \
-                     or --max-value less",
-                    self.max_value
+                    "{flag} {given} has no room for one value of --max-value {}; give it at least {}, or --max-value less",
+                    self.max_value,
+                    needed.rounded_up()
                 ));
             }
         }

@@ -22,10 +22,11 @@ Exit status:
   3    the node cannot be reached, did not answer in time, or the connection broke
   4    the key exists, does not exist, or has another version than you asked for; the file or
        the store to write exists already; the node is the primary already, or in no cluster of
-       etcd; `pykv reapply` left keys alone
+       etcd; `pykv reapply` left keys alone, or `pykv mirror --verify` found a difference
   5    not allowed: no token, a wrong one, or one that does not allow this
   6    the node, or a proxy before it, cannot do it now: its disk is full or
-       failing, it is too busy, or it knows no primary
+       failing, it is too busy, it knows no primary, or its log no longer has the changes that
+       a watch or a mirror asks for
   7    the data is damaged
   8    anything else: a file, a port or standard output failed, or what answers is no pykv node
   130  Ctrl-C ended the command, as it ends `pykv watch`; or a second one ended a node at once,

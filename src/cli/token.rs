@@ -13,15 +13,15 @@ pub(crate) struct Token {
     /// What the token is for
     pub scope: TokenScope,
 
-    /// It opens only keys that begin with this; may be given several times
+    /// Restrict it to keys that begin with this; may be given several times
     #[arg(long, value_name = "PREFIX", value_parser = prefix_of_token)]
     pub prefix: Vec<String>,
 
-    /// What the logs of a node call the client that shows it
+    /// The name of the client that shows it, for the logs of a node
     #[arg(long, value_name = "NAME", value_parser = name_of_token)]
     pub name: Option<String>,
 
-    /// From when on it opens nothing: a moment, as in 2030-01-01T00:00:00Z, or a time from now, as in 90d
+    /// When it expires: a moment, as in 2030-01-01T00:00:00Z, or a time from now, as in 90d
     #[arg(long, value_name = "WHEN", value_parser = expiry)]
     pub expires: Option<SystemTime>,
 

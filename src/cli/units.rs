@@ -94,6 +94,13 @@ impl std::str::FromStr for Size {
     }
 }
 
+impl Size {
+    /// The next whole KiB, for people to type.
+    pub(super) fn rounded_up(self) -> Size {
+        Size(self.0.next_multiple_of(1024))
+    }
+}
+
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Only where it is exact: a default that is shown must be one that can be typed.

@@ -98,6 +98,12 @@ pub(crate) fn limit(text: &str) -> Result<NonZeroU64, &'static str> {
     text.parse().map_err(|_| "it must be a whole number, 1 or more")
 }
 
+/// A number of milliseconds.
+pub(super) fn millis(text: &str) -> Result<u32, &'static str> {
+    text.parse()
+        .map_err(|_| "it is a number of milliseconds, without a unit, as in 500")
+}
+
 /// The mode of a file, in octal.
 pub(super) fn mode(text: &str) -> Result<u32, &'static str> {
     let is_mode = text.len() == 3 && text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));

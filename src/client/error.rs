@@ -3,6 +3,7 @@
 use crate::address::{Server, UNIX_SCHEME};
 use crate::api::Problem;
 use std::fmt;
+use std::ops::Deref;
 use std::time::Duration;
 use ureq::http::StatusCode;
 
@@ -23,14 +24,17 @@ pub(crate) struct Place {
     pub(super) url: String,
     /// The node that sent the request on to it, where one did.
     pub(super) sent_by: Option<String>,
+    /// The flag that names it.
+    pub(super) flag: &'static str,
 }
 
 impl Place {
-    /// The node that the command line names.
-    pub(crate) fn named(server: &Server) -> Place {
+    /// The node that a flag of the command line names.
+    pub(crate) fn named(server: &Server, flag: &'static str) -> Place {
         Place {
             url: server.to_string(),
             sent_by: None,
+            flag,
         }
     }
 
@@ -54,6 +58,33 @@ impl fmt::Display for Place {
             None => f.write_str(&self.url),
             Some(by) => write!(f, "{}, to which {by} sends writes,", self.url),
         }
+    }
+}
+
+/// What a node says no with.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    problem: Problem,
+    /// What is wrong may be the token: which one was shown.
+    shown: Option<String>,
+}
+
+impl Refusal {
+    /// `shown`: what there is to say of the token.
+    pub(super) fn new(problem: Problem, shown: impl FnOnce() -> String) -> Refusal {
+        let is_of_token = matches!(problem.status, 401 | 403);
+        Refusal {
+            shown: is_of_token.then(shown),
+            problem,
+        }
+    }
+}
+
+impl Deref for Refusal {
+    type Target = Problem;
+
+    fn deref(&self) -> &Problem {
+        &self.problem
     }
 }
 
@@ -95,7 +126,7 @@ pub(crate) enum Error {
         may_be_done: bool,
     },
     /// The node said no.
-    Refused(Box<Problem>),
+    Refused(Box<Refusal>),
     /// Something else than a node said no, as a proxy in front of one does.
     Foreign {
         /// Where.
@@ -154,13 +185,14 @@ impl fmt::Display for Error {
             Error::Unreachable { at, why } => match &at.sent_by {
                 None => write!(
                     f,
-                    "cannot reach a node at {}: {why}; start one with `pykv serve`, or name another with --server",
-                    at.url
+                    "cannot reach a node at {}: {why}; start one with `pykv serve`, or name another with {}",
+                    at.url, at.flag
                 ),
                 Some(by) => write!(
                     f,
-                    "{by} sends writes to the primary at {}, which cannot be reached: {why}; if no node takes \
-                     over by itself, `pykv promote --force --server {by}` makes this replica the primary",
+                    "{by} sends writes to the primary at {}, which cannot be reached: {why}; with --etcd or \
+                     --failover-after a node takes over by itself; else `pykv promote --force --server {by}` makes this \
+                     replica the primary",
                     at.url
                 ),
             },
@@ -184,11 +216,11 @@ impl fmt::Display for Error {
                 };
                 // One line, and nothing that a terminal acts on, whoever sent it.
                 let said = said.replace(char::is_control, " ");
-                let advice = match problem.status {
-                    401 | 403 => "; the token is taken from --token-file, PYKV_TOKEN or PYKV_TOKEN_FILE",
-                    _ => "",
-                };
-                write!(f, "{said} (HTTP {}){advice}", problem.status)
+                write!(f, "{said} (HTTP {})", problem.status)?;
+                match &problem.shown {
+                    Some(shown) => write!(f, "; {shown}"),
+                    None => Ok(()),
+                }
             }
             Error::Foreign { at, status, .. } => {
                 let reason = StatusCode::from_u16(*status).ok();
@@ -222,7 +254,8 @@ mod tests {
 
     fn refused(status: u16) -> Error {
         let problem = serde_json::json!({"type": "", "title": "", "status": status, "detail": ""});
-        Error::Refused(Box::new(serde_json::from_value(problem).unwrap()))
+        let problem = serde_json::from_value(problem).unwrap();
+        Error::Refused(Box::new(Refusal::new(problem, String::new)))
     }
 
     #[test]
@@ -237,7 +270,7 @@ mod tests {
 
     #[test]
     fn a_write_that_may_be_done_is_said_to_be_so() {
-        let at = Place::named(&"a:1".parse().unwrap());
+        let at = Place::named(&"a:1".parse().unwrap(), "--server");
         let broken = |may_be_done| Error::Broken {
             at: at.clone(),
             why: "the other side closed it".to_owned(),
@@ -252,13 +285,14 @@ mod tests {
         let at = Place {
             url: "http://primary:1".to_owned(),
             sent_by: Some("http://replica:2".to_owned()),
+            flag: "--server",
         };
         let why = "Connection refused".to_owned();
         assert_eq!(
             Error::Unreachable { at, why }.to_string(),
             "http://replica:2 sends writes to the primary at http://primary:1, which cannot be reached: Connection \
-             refused; if no node takes over by itself, `pykv promote --force --server http://replica:2` makes this replica \
-             the primary"
+             refused; with --etcd or --failover-after a node takes over by itself; else `pykv promote --force --server \
+             http://replica:2` makes this replica the primary"
         );
     }
 }

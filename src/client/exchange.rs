@@ -5,7 +5,7 @@
 
 use super::answer::{self, Bound, ReadError, Sign};
 use super::error::problem;
-use super::error::{Error, Place};
+use super::error::{Error, Place, Refusal};
 use super::socket;
 use crate::address::{Address, Server};
 use crate::api::{self, Problem};
@@ -66,14 +66,21 @@ const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(10);
 
 /// A token as it is shown to a node.
 #[derive(Clone)]
-pub(crate) struct Token(HeaderValue);
+pub(crate) struct Token {
+    bearer: HeaderValue,
+    /// Where it was found, for errors.
+    source: String,
+}
 
 impl Token {
-    /// From the token's text; `None` where it has characters that no token has.
-    pub(crate) fn new(text: &str) -> Option<Token> {
-        let mut value = HeaderValue::try_from(format!("Bearer {text}")).ok()?;
-        value.set_sensitive(true); // Keeps it out of debug output.
-        (!text.is_empty() && !text.contains(char::is_whitespace)).then_some(Token(value))
+    /// From the token's text, and where it was found; `None` where it has characters that no token has.
+    pub(crate) fn new(text: &str, source: impl Into<String>) -> Option<Token> {
+        let mut bearer = HeaderValue::try_from(format!("Bearer {text}")).ok()?;
+        bearer.set_sensitive(true); // Keeps it out of debug output.
+        (!text.is_empty() && !text.contains(char::is_whitespace)).then(|| Token {
+            bearer,
+            source: source.into(),
+        })
     }
 }
 
@@ -94,6 +101,15 @@ pub(crate) enum Condition {
     Version(u64),
 }
 
+/// What a client is described with, for errors that say what to change.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Flags {
+    /// The flag that names the node.
+    pub(crate) server: &'static str,
+    /// The flag and the variable that give the token.
+    pub(crate) token: &'static str,
+}
+
 /// A node as a client sees it.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -103,6 +119,7 @@ pub(crate) struct Client {
     pub(super) server: Server,
     token: Option<Token>,
     pub(super) timeout: Duration,
+    pub(super) flags: Flags,
 }
 
 impl Client {
@@ -112,6 +129,7 @@ impl Client {
         token: Option<Token>,
         trust: Option<Trust>,
         timeout: Duration,
+        flags: Flags,
     ) -> Client {
         let config = Agent::config_builder()
             .http_status_as_error(false)
@@ -132,13 +150,14 @@ impl Client {
             server,
             token,
             timeout,
+            flags,
         }
     }
 
     /// Sends a request, to other nodes where it is sent on, and returns an answer that says that it was done, whose
     /// body is still to be read.
     pub(super) fn exchange(&self, request: &Request<'_>) -> Result<(Place, Response<Body>), Error> {
-        let mut at = Place::named(&self.server);
+        let mut at = self.place();
         let mut url = format!("{}{}", at.origin(), request.target);
         for _ in 0..=REDIRECTS_MAX {
             let mut response = self.send_to(&url, &at, request)?;
@@ -164,6 +183,7 @@ impl Client {
                 at = Place {
                     url: origin,
                     sent_by: Some(at.url),
+                    flag: at.flag,
                 };
             }
             url = format!("{}{path}", at.origin());
@@ -173,6 +193,19 @@ impl Client {
             *may_be_done = false;
         }
         Err(error)
+    }
+
+    /// The node that the command line names.
+    pub(super) fn place(&self) -> Place {
+        Place::named(&self.server, self.flags.server)
+    }
+
+    /// Which token is shown, for whoever is refused.
+    fn shown(&self) -> String {
+        match &self.token {
+            Some(token) => format!("the token is that of {}", token.source),
+            None => format!("give one with {}", self.flags.token),
+        }
     }
 
     /// The error of an answer that says no.
@@ -190,7 +223,7 @@ impl Client {
             Err(_) => None,
         };
         match named {
-            Some(problem) => Error::Refused(Box::new(problem)),
+            Some(problem) => Error::Refused(Box::new(Refusal::new(problem, || self.shown()))),
             None => Error::Foreign {
                 at,
                 status: status.as_u16(),
@@ -231,8 +264,8 @@ impl Client {
             .method(request.method.clone())
             .uri(url)
             .header(header::ACCEPT, request.accept);
-        if let Some(Token(bearer)) = &self.token {
-            parts = parts.header(header::AUTHORIZATION, bearer);
+        if let Some(token) = &self.token {
+            parts = parts.header(header::AUTHORIZATION, &token.bearer);
         }
         parts = match request.condition {
             Condition::None => parts,
@@ -386,10 +419,10 @@ mod tests {
 
     #[test]
     fn tokens_are_not_shown() {
-        let token = Token::new("s3cret").unwrap();
-        assert!(!format!("{token:?}{:?}", token.0).contains("s3cret"));
+        let token = Token::new("s3cret", "here").unwrap();
+        assert!(!format!("{token:?}{:?}", token.bearer).contains("s3cret"));
         for text in ["", "two words", "line\n", "\u{7f}"] {
-            assert!(Token::new(text).is_none(), "{text:?}");
+            assert!(Token::new(text, "here").is_none(), "{text:?}");
         }
     }
 

@@ -15,6 +15,8 @@ pub(crate) struct Watched<'a> {
     pub with_values: bool,
     /// Most changes in an answer.
     pub limit: usize,
+    /// How long the node waits for a change at most.
+    pub wait_max: Duration,
 }
 
 impl Client {
@@ -23,7 +25,7 @@ impl Client {
     pub(crate) fn watch(&self, watched: Watched<'_>, after: &str) -> Result<Changes, Error> {
         // The answer must be here within the time that answers have.
         let wait = (self.timeout / 2).min(api::WATCH_WAIT_DEFAULT);
-        self.poll(watched, Some(after), wait)
+        self.poll(watched, Some(after), wait.min(watched.wait_max))
     }
 
     /// The place behind the last change there is.
@@ -32,6 +34,7 @@ impl Client {
             prefix: "",
             with_values: false,
             limit: 1,
+            wait_max: Duration::ZERO,
         };
         Ok(self.poll(nothing, None, Duration::ZERO)?.place())
     }

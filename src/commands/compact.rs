@@ -37,17 +37,16 @@ pub(super) fn run(args: &Compact) -> Result<(), Error> {
     );
     let kept = result.kept_bytes.unwrap_or_default();
     let mut text = format!(
-        "compacted in {:.1} s to a base of {} entries at offset {}; its files had {before} bytes, and have {} now\n",
+        "compacted in {:.1} s to a base of {} entries at offset {}; its files had {before} bytes, and have {after} \
+         now\n",
         result.seconds,
         result.entries.unwrap_or_default(),
         result.offset.unwrap_or_default(),
-        after.saturating_sub(kept),
     );
     if kept > 0 {
         let _ = writeln!(
             text,
-            "{kept} bytes of the log before the base are kept as well, for watchers and replicas that were away \
-             (--log-backlog)"
+            "{kept} bytes of these are the log before the base, for watchers and replicas that were away (--log-backlog)"
         );
     }
     if after.saturating_sub(kept) > before {

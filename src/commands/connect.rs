@@ -3,12 +3,16 @@
 use super::error::Error;
 use super::text;
 use crate::cli::{self, Connection, TlsClient};
-use crate::client::{Client, Token};
+use crate::client::{Client, Flags, Token};
 use crate::tls::Trust;
+use std::fmt::Display;
 use std::path::Path;
 
 /// Longest file of tokens that is read, in bytes.
 const TOKEN_FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// What a certificate or a key begins with. It would be shown to the node as a token, up to its first blank.
+const PEM: &str = "-----BEGIN ";
 
 /// The client that a command's flags and environment describe.
 pub(super) fn connect(connection: &Connection) -> Result<Client, Error> {
@@ -23,6 +27,10 @@ pub(super) fn connect(connection: &Connection) -> Result<Client, Error> {
         token,
         trust,
         connection.timeout.0,
+        Flags {
+            server: "--server",
+            token: "--token-file or PYKV_TOKEN",
+        },
     ))
 }
 
@@ -39,41 +47,48 @@ fn token(connection: &Connection) -> Result<Option<Token>, Error> {
 /// The token to show: of a file, or else as the environment says.
 pub(super) fn token_of_file_or_environment(path: Option<&Path>) -> Result<Option<Token>, Error> {
     if let Some(path) = path {
-        return token_of_file(path).map(Some);
+        return token_of_file(path, path.display().to_string()).map(Some);
     }
     if let Some(text) = std::env::var_os(cli::ENV_TOKEN).filter(|text| !text.is_empty()) {
-        let token = text.to_str().and_then(Token::new);
-        return token.map(Some).ok_or_else(|| {
-            Error::Usage(format!(
-                "{} contains characters that cannot be in a token",
-                cli::ENV_TOKEN
-            ))
-        });
+        let token = text.to_str().and_then(|text| Token::new(text, cli::ENV_TOKEN));
+        return token.map(Some).ok_or_else(|| no_token(cli::ENV_TOKEN));
     }
     match std::env::var_os(cli::ENV_TOKEN_FILE).filter(|path| !path.is_empty()) {
-        Some(path) => token_of_file(Path::new(&path)).map(Some),
+        Some(path) => {
+            let path = Path::new(&path);
+            let source = format!("{}, which {} names", path.display(), cli::ENV_TOKEN_FILE);
+            token_of_file(path, source).map(Some)
+        }
         None => Ok(None),
     }
 }
 
-fn token_of_file(path: &Path) -> Result<Token, Error> {
-    Token::new(&token_text_of_file(path)?).ok_or_else(|| bad_token(path))
+fn token_of_file(path: &Path, source: String) -> Result<Token, Error> {
+    Token::new(&token_text_of_file(path)?, source).ok_or_else(|| no_token(path.display()))
 }
 
-fn bad_token(path: &Path) -> Error {
+/// Of a file or a variable. What it holds is not shown: it may be a token, and a mistake beside it.
+fn no_token(place: impl Display) -> Error {
     Error::Usage(format!(
-        "the token in {} contains characters that cannot be in a token",
-        path.display()
+        "what {place} holds is no token: a token is one word of ASCII, such as the last line that `pykv token` prints"
     ))
 }
 
 /// The token that a file holds, as text.
 pub(super) fn token_text_of_file(path: &Path) -> Result<String, Error> {
     let text = token_file(path)?;
+    if text.trim_start().starts_with(PEM) {
+        return Err(Error::Usage(format!(
+            "{} holds a certificate or a key, and no token",
+            path.display()
+        )));
+    }
     let token = text.lines().find_map(token_of_line);
     let token = token.ok_or_else(|| Error::Usage(format!("there is no token in {}", path.display())))?;
     let is_token = token.bytes().all(|byte| byte.is_ascii_graphic());
-    is_token.then(|| token.to_owned()).ok_or_else(|| bad_token(path))
+    is_token
+        .then(|| token.to_owned())
+        .ok_or_else(|| no_token(path.display()))
 }
 
 /// A file of tokens, a node's or a client's.

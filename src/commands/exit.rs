@@ -39,7 +39,7 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
     }
     let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
-        Err(error) => match cli::usage_message(&error, args) {
+        Err(error) => match cli::usage_message(&error, args, &|flag| configured.file_of(flag)) {
             None => return show_help(&error),
             Some(message) => {
                 say(&format!("pykv: {message}"));
@@ -142,7 +142,7 @@ mod tests {
         let unreachable = || Error::Client {
             doing: "cannot get \"k\"".to_owned(),
             source: client::Error::TimedOut {
-                at: client::Place::named(&"127.0.0.1:1".parse().unwrap()),
+                at: client::Place::named(&"127.0.0.1:1".parse().unwrap(), "--server"),
                 waited: std::time::Duration::from_secs(1),
                 may_be_done: true,
             },

@@ -54,12 +54,17 @@ pub(super) fn run(args: &List) -> Result<(), Error> {
         is_empty &= listed == 0;
         left -= listed.min(page_keys) as u64;
         if left == 0 || cursor.is_none() {
-            if is_empty && pattern.is_none() && args.prefix.contains(['*', '?', '[']) {
+            if is_empty && pattern.is_none() && is_perhaps_pattern(&args.prefix) {
                 say_pattern(&args.prefix);
             }
             return Ok(());
         }
     }
+}
+
+/// Whether a prefix looks like a pattern.
+pub(super) fn is_perhaps_pattern(prefix: &str) -> bool {
+    prefix.contains(['*', '?', '['])
 }
 
 /// A prefix is taken as it is written; who comes from another store may mean a pattern.

@@ -145,6 +145,7 @@ pub(super) fn bind(
         tls_only: args.tls.tls_hsts.map(|span| span.0),
         hosts: args.hosts(),
         slow_min: (args.slow_ms > 0).then(|| Duration::from_millis(args.slow_ms.into())),
+        has_store: args.engine.engine.is_none(),
         access_log: args.access_log.clone(),
         reopen_access_log: Arc::clone(&signals.to_reopen),
     })

@@ -92,7 +92,10 @@ fn gateway_lines(status: &GatewayStatus, stats: &Stats) -> Vec<(&'static str, St
     ];
     lines.extend(engine.servers.iter().map(|server| {
         let what = match &server.error {
-            Some(why) => format!("{} {}: {why}", server.address, server.role),
+            Some(why) => {
+                let why = why.strip_prefix(&format!("{}: ", server.address)).unwrap_or(why);
+                format!("{} {}: {why}", server.address, server.role)
+            }
             None => format!(
                 "{} {}, {}, {}, {}, {}",
                 server.address,

@@ -35,6 +35,7 @@ pub(super) fn run(args: &cli::Watch) -> Result<(), Error> {
             prefix: &args.prefix,
             with_values: !args.no_values,
             limit: left.min(WATCH_LIMIT_MAX as u64) as usize,
+            wait_max: Duration::MAX,
         };
         match client.watch(watched, &after) {
             Ok(answer) => {

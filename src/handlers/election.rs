@@ -240,8 +240,13 @@ fn elected(holder: &election::Holder) -> Elected {
 }
 
 fn address(text: &str) -> Result<String, Problem> {
-    Address::of_node(text)
-        .ok_or_else(|| Problem::new(problem::BAD_QUERY, "it is no address of a node: HOST:PORT").field("to"))
+    Address::of_node(text).ok_or_else(|| {
+        Problem::new(
+            problem::BAD_QUERY,
+            "a node is named by HOST:PORT, as GET /cluster shows it",
+        )
+        .field("to")
+    })
 }
 
 fn elsewhere(context: &NodeContext<'_>, node: &str, path: &str, query: &str) -> Problem {

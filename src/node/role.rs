@@ -139,7 +139,8 @@ impl Node {
         }
         let _change = self.role_change();
         if self.role() == Role::Primary {
-            log::warn!("another node is primary in a higher term: this one steps down, and follows");
+            let which = primary.map_or_else(|| "another node".to_owned(), |(address, _)| address.to_owned());
+            log::warn!("{which} is primary in a higher term: this node steps down, and follows");
             self.become_replica(primary, None);
         } else if let Some((address, term)) = primary {
             self.cluster.note_primary(address, term);

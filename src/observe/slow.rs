@@ -22,6 +22,8 @@ const KEPT_MAX: usize = 50;
 #[derive(Debug)]
 pub(crate) struct Slow {
     limit: Duration,
+    /// Whether there is a store whose lock and log are waited for. A gateway has none.
+    has_store: bool,
     said: Mutex<Said>,
 }
 
@@ -36,9 +38,10 @@ struct Said {
 
 impl Slow {
     /// Tells of requests that took `limit` or longer.
-    pub(crate) fn new(limit: Duration) -> Slow {
+    pub(crate) fn new(limit: Duration, has_store: bool) -> Slow {
         Slow {
             limit,
+            has_store,
             said: Mutex::default(),
         }
     }
@@ -62,14 +65,19 @@ impl Slow {
         };
         self.keep(seen, line);
         let by = seen.who.map(|who| format!(" by {who}")).unwrap_or_default();
+        let waited = match self.has_store {
+            true => format!(
+                ", of which it waited {} for the store's lock, {} for the log and {} for replicas",
+                ms(seen.waits.lock),
+                ms(seen.waits.log),
+                ms(seen.replicas),
+            ),
+            false => String::new(),
+        };
         log::warn!(
-            "slow: {line}{by} was answered with {} after {}, of which it waited {} for the store's lock, {} for the \
-             log and {} for replicas{more}",
+            "slow: {line}{by} was answered with {} after {}{waited}{more}",
             seen.status,
             ms(seen.took),
-            ms(seen.waits.lock),
-            ms(seen.waits.log),
-            ms(seen.replicas),
         );
     }
 
@@ -129,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_second_has_ten_lines_and_the_next_says_what_it_left_out() {
-        let slow = Slow::new(Duration::ZERO);
+        let slow = Slow::new(Duration::ZERO, true);
         let begun = Instant::now();
         let told = (0..15).map(|ms| slow.may_say(begun + Duration::from_millis(ms)));
         assert_eq!(told.flatten().collect::<Vec<_>>(), [0; 10]);

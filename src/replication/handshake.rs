@@ -12,6 +12,9 @@ use crate::node::Node;
 use crate::wal::{LogId, Role, Term};
 use std::time::Duration;
 
+/// The kind of the problem that a node which speaks TLS has with a request that does not.
+const NOT_TLS: &str = "urn:pykv:problem:not-tls";
+
 /// What a node of another version is answered.
 pub(crate) const OTHER_VERSION: &str =
     "it speaks another version of the replication: run one version of pykv on all nodes";
@@ -164,6 +167,11 @@ pub(super) fn report_conflict(node: &Node, one: &str, other: &str, term: Term) {
     }
 }
 
+/// Whether an answer is that of a node that speaks TLS to one that does not.
+fn is_tls(body: &[u8]) -> bool {
+    serde_json::from_slice::<api::Problem>(body).is_ok_and(|problem| problem.kind == NOT_TLS)
+}
+
 /// Tells another node of this one, and hears of it.
 pub(super) fn exchange(node: &Node, link: &mut Link, timeout: Duration) -> Result<PeerInfo, LinkError> {
     let invalid = |why: String| LinkError::Invalid(why);
@@ -189,6 +197,9 @@ pub(super) fn exchange(node: &Node, link: &mut Link, timeout: Duration) -> Resul
         421 => {
             let why = "it does not go by that name; start it with --advertise or --host-name";
             return Err(LinkError::Refused(why));
+        }
+        400 if is_tls(&body) => {
+            return Err(LinkError::Refused("it speaks TLS; name it with https://"));
         }
         status => return Err(invalid(format!("it answers with status {status}"))),
     }

@@ -34,6 +34,8 @@ pub(crate) struct Options {
     pub hosts: Hosts,
     /// How long a request takes before the node's log names it; none for never.
     pub slow_min: Option<Duration>,
+    /// Whether the server is that of a node, which has a store, or of a gateway, which has none.
+    pub has_store: bool,
     /// A file that gets a line about every request; `-` for standard output.
     pub access_log: Option<PathBuf>,
     /// Set where that file is to be opened anew, since the one of before was given another name.

@@ -66,7 +66,7 @@ impl Server {
                 options.limits.connections_max
             );
         }
-        let slow = options.slow_min.map(Slow::new);
+        let slow = options.slow_min.map(|min| Slow::new(min, options.has_store));
         Ok(Server {
             listener,
             shared: Shared {

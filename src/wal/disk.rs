@@ -39,6 +39,10 @@ impl Disk {
             self.allow("make directory")?;
             match DirBuilder::new().mode(0o700).create(dir) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    let why = format!("{} is a file", dir.display());
+                    return Err(io::Error::new(io::ErrorKind::NotADirectory, why));
+                }
                 made => made?,
             }
             self.allow("sync directory")?;

@@ -9,7 +9,7 @@ use super::error::Error;
 use super::regular;
 use super::term::Term;
 use serde::{Deserialize, Serialize};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 const NAME: &str = "ROLE";
@@ -124,7 +124,13 @@ impl Marker {
         let path = dir.join(NAME);
         let cannot_read = Error::io("cannot read", &path);
         let file = match regular::open(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotADirectory => {
+                return Err(Error::NoStore {
+                    path: dir.to_owned(),
+                    why: "it is a file, and no directory",
+                });
+            }
             Err(error) => return Err(cannot_read(error)),
             Ok(file) => file,
         };

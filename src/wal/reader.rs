@@ -119,6 +119,8 @@ impl Reader {
 pub(super) fn no_store(path: &Path) -> Error {
     let why = if path.is_dir() {
         "the directory has no file of a log"
+    } else if path.exists() {
+        "it is a file, and no directory"
     } else {
         "it is not there"
     };

@@ -160,7 +160,7 @@ fn lines_at_fault_are_named_and_the_others_go_in() {
         let line = import
             .stderr
             .lines()
-            .find(|line| line.starts_with(&format!("line {number}: ")))
+            .find(|line| line.starts_with(&format!("pykv: line {number}: ")))
             .unwrap_or_else(|| panic!("line {number} is not named: {import:?}"));
         assert!(line.contains(said), "{line}");
     }

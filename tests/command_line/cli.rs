@@ -12,6 +12,7 @@ const ABSENT: i32 = 1;
 const USAGE: i32 = 2;
 const UNREACHABLE: i32 = 3;
 const CONFLICT: i32 = 4;
+const DENIED: i32 = 5;
 const NONSENSE: i32 = 8;
 
 const SUBCOMMANDS: [&str; 16] = [
@@ -276,6 +277,58 @@ fn what_a_node_refuses_is_said_with_what_it_is() {
 }
 
 #[test]
+fn which_token_was_refused_is_said() {
+    let home = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = home.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let tokens = file("tokens", "admin secret\n");
+    let (other, pem) = (
+        file("other", "other\n"),
+        file("pem", "-----BEGIN CERTIFICATE-----\n"),
+    );
+    let node = Server::start(&["--token-file", &tokens]);
+    let get = || pykv(&["get", "k"]).at(&node);
+    for (run, code, said) in [
+        (
+            get(),
+            DENIED,
+            "give one with --token-file or PYKV_TOKEN".to_owned(),
+        ),
+        (
+            get().arg("--token-file").arg(&other),
+            DENIED,
+            format!("the token is that of {other}"),
+        ),
+        (
+            get().env("PYKV_TOKEN", "x"),
+            DENIED,
+            "the token is that of PYKV_TOKEN\n".to_owned(),
+        ),
+        (
+            get().env("PYKV_TOKEN_FILE", &other),
+            DENIED,
+            format!("the token is that of {other}, which PYKV_TOKEN_FILE names"),
+        ),
+        (
+            get().env("PYKV_TOKEN", "admin secret"),
+            USAGE,
+            "a token is one word".to_owned(),
+        ),
+        (
+            get().arg("--token-file").arg(&pem),
+            USAGE,
+            "and no token".to_owned(),
+        ),
+    ] {
+        let output = run.expect(code);
+        assert!(output.stderr.contains(&said), "{said}: {output:?}");
+    }
+}
+
+#[test]
 fn a_bad_variable_is_named() {
     let output = pykv(&["serve"]).env("PYKV_LISTEN", "nonsense").expect(USAGE);
     assert!(output.stderr.contains("PYKV_LISTEN"), "{output:?}");
@@ -436,6 +489,14 @@ fn directories_that_are_not_there_or_no_stores_are_errors() {
     let serve = pykv(&["serve", "--listen", "127.0.0.1:0"]).dir(&file).run();
     assert!(!matches!(serve.code, None | Some(0)), "{serve:?}");
     assert!(serve.stderr.contains(file.to_str().unwrap()), "{serve:?}");
+    for (args, dir) in [
+        (&["serve", "--listen", "127.0.0.1:0"][..], &file),
+        (&["check"], &file),
+        (&["serve", "--listen", "127.0.0.1:0"], &file.join("below")),
+    ] {
+        let output = pykv(args).dir(dir).expect(NONSENSE);
+        assert!(output.stderr.contains("is a file"), "{args:?}: {output:?}");
+    }
 }
 
 #[test]

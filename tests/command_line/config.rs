@@ -85,6 +85,12 @@ fn a_flag_wins_over_a_variable_and_that_over_the_file() {
             "insecure = false  # PYKV_INSECURE".to_owned(),
         ),
         (&[], &[], "token-file", "# token-file is not set".to_owned()),
+        (
+            &[],
+            &[],
+            "max-body",
+            "# max-body is not set: as much as the largest value needs".to_owned(),
+        ),
     ] {
         assert_eq!(printed(args, variables, flag), expected, "{args:?} {variables:?}");
     }
@@ -132,6 +138,7 @@ fn what_is_wrong_in_a_file_is_said() {
         ("insecure = \"yes\"", "insecure is true or false"),
         ("max-batch = [{}]", "max-batch is a text, a number"),
         ("max-batch = 0", "invalid value '0' for '--max-batch <N>'"),
+        ("fsync = \"never\"", "pykv.toml); see"),
         ("tls-cert = \"cert.pem\"", "--tls-key"),
     ] {
         let path = file(home.path(), text);

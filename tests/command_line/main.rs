@@ -10,6 +10,7 @@ mod cli;
 mod config;
 mod everyday;
 mod foreign;
+mod mirror;
 mod outputs;
 mod shell;
 mod signals;

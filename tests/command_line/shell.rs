@@ -37,6 +37,26 @@ fn a_pipe_gets_plain_results() {
 }
 
 #[test]
+fn a_pattern_is_taken_by_match_alone() {
+    let node = Server::start(&[]);
+    let lines = b"set green 1\nset red 2\nlist match *e?\nvalues match g* limit 1\nkeys g*\n";
+    let shell = pykv(&["shell"]).at(&node).stdin(lines).expect(0);
+    let stdout = text(shell.stdout);
+    assert!(
+        stdout.starts_with("OK\nOK\ngreen\nred\n") || stdout.starts_with("OK\nOK\nred\ngreen\n"),
+        "{stdout}"
+    );
+    assert!(
+        stdout.lines().last().unwrap().starts_with("{\"key\":\"green\""),
+        "{stdout}"
+    );
+    assert_eq!(
+        shell.stderr,
+        "no key begins with g*; LIST MATCH g* takes a pattern\n"
+    );
+}
+
+#[test]
 fn errors_leave_it_running_and_the_first_is_the_exit_code() {
     let node = Server::start(&[]);
     let lines = b"get absent\nset a 1\nset a 2 ifabsent\nnonsense\nset\nget a\nexit\nset a 3\n";

@@ -139,11 +139,11 @@ fn name_faults(faults: &Faults) {
     for (number, why) in &faults.named {
         // What a line or a node says must not act on the terminal.
         let why = crate::escape::line(why);
-        let _ = writeln!(err, "line {number}: {why}");
+        let _ = writeln!(err, "pykv: line {number}: {why}");
     }
     let more = faults.count - faults.named.len() as u64;
     if more > 0 {
-        let _ = writeln!(err, "and {} more", HumanCount(more));
+        let _ = writeln!(err, "pykv: and {} more", HumanCount(more));
     }
 }
 

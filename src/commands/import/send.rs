@@ -244,7 +244,7 @@ mod tests {
             assert_eq!(next_after(&problem, operations), expected, "{problem:?}");
         }
         let foreign = |status, may_be_done| client::Error::Foreign {
-            at: client::Place::named(&"a:1".parse().unwrap()),
+            at: client::Place::named(&"a:1".parse().unwrap(), "--server"),
             status,
             may_be_done,
         };

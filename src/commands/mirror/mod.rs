@@ -18,7 +18,7 @@ use super::progress::Progress;
 use super::{Error, say, token_of_file_or_environment, trust};
 use crate::api::{About, Entry, LIST_LIMIT_MAX, WATCH_LIMIT_MAX};
 use crate::cli::Mirror;
-use crate::client::{self, Client, Server, Watched};
+use crate::client::{self, Client, Flags, Server, Watched};
 use crate::wall;
 use indicatif::HumanCount;
 use state::{Keeper, State};
@@ -30,6 +30,19 @@ use writers::{Change, PAUSE_MAX, PAUSE_MIN, Writers};
 /// Connections to the other side.
 const CONNECTIONS: usize = 16;
 
+/// How the two sides are named.
+const FROM: Flags = Flags {
+    server: "--from",
+    token: "--from-token-file or PYKV_TOKEN",
+};
+const TO: Flags = Flags {
+    server: "--to",
+    token: "--to-token-file or PYKV_TOKEN",
+};
+
+/// How long it waits for changes, where it is to end once there are no more.
+const WAIT_ONCE: Duration = Duration::from_millis(100);
+
 /// How often it is said on standard error how far it is, where no bar shows it.
 const SAY_EVERY: Duration = Duration::from_secs(10);
 
@@ -39,14 +52,12 @@ pub(super) fn run(args: &Mirror) -> Result<(), Error> {
             "--from and --to name the same node; a mirror has two sides".to_owned(),
         ));
     }
-    let from = client(args, &args.from, args.from_token_file.as_deref())?;
+    let from = client(args, &args.from, args.from_token_file.as_deref(), FROM)?;
+    let to = || client(args, &args.to, args.to_token_file.as_deref(), TO);
     if args.verify {
-        let to = client(args, &args.to, args.to_token_file.as_deref())?;
-        return verify::run(&from, &to, &args.prefix);
+        return verify::run(&from, &to()?, &args.prefix);
     }
-    let to = (0..CONNECTIONS)
-        .map(|_| client(args, &args.to, args.to_token_file.as_deref()))
-        .collect::<Result<Vec<_>, _>>()?;
+    let to = (0..CONNECTIONS).map(|_| to()).collect::<Result<Vec<_>, _>>()?;
     let [first, ..] = &to[..] else {
         return Ok(());
     };
@@ -69,10 +80,10 @@ pub(super) fn run(args: &Mirror) -> Result<(), Error> {
     })
 }
 
-fn client(args: &Mirror, server: &Server, token_file: Option<&Path>) -> Result<Client, Error> {
+fn client(args: &Mirror, server: &Server, token_file: Option<&Path>, flags: Flags) -> Result<Client, Error> {
     let token = token_of_file_or_environment(token_file)?;
     let trust = server.is_tls().then(|| trust(&args.tls)).transpose()?;
-    Ok(Client::new(server.clone(), token, trust, args.timeout.0))
+    Ok(Client::new(server.clone(), token, trust, args.timeout.0, flags))
 }
 
 /// The side that is copied, and how far it is.
@@ -150,7 +161,7 @@ impl Side<'_> {
                 .write(page.entries.into_iter().map(Change::of_entry))?;
             if !progress.show(keys, keys) && said.elapsed() >= SAY_EVERY {
                 said = Instant::now();
-                say(&format!("copied {} keys so far", HumanCount(keys)));
+                say(&format!("copied {} so far", count(keys, "key")));
             }
             state.cursor = page.cursor;
             if state.cursor.is_none() {
@@ -161,7 +172,7 @@ impl Side<'_> {
         state.is_copied = true;
         self.keeper.keep(&state, true)?;
         let seconds = progress.end().as_secs_f64();
-        say(&format!("copied {} keys in {seconds:.1} s", HumanCount(keys)));
+        say(&format!("copied {} in {seconds:.1} s", count(keys, "key")));
         Ok(state)
     }
 
@@ -171,6 +182,7 @@ impl Side<'_> {
             prefix: self.prefix,
             with_values: true,
             limit: WATCH_LIMIT_MAX,
+            wait_max: if is_once { WAIT_ONCE } else { Duration::MAX },
         };
         // Others may write without a pause: what there is now is what it catches up with.
         let end = match is_once {
@@ -184,16 +196,15 @@ impl Side<'_> {
         };
         let mut shown = Following::new();
         let mut pause = PAUSE_MIN;
-        loop {
+        while end.is_none_or(|end| offset_of(&after) < end) {
             let answer = match self.from.watch(watched, &after) {
                 Ok(answer) => answer,
-                Err(client::Error::Refused(problem)) if problem.status == 410 => {
+                Err(error) if is_gone(&error) => {
                     shown.progress.end();
-                    return Err(Error::Broken(format!(
-                        "the changes behind {after} are gone from the log of --from ({}); run the mirror anew without its \
-                         file of the state, and give --from a larger --log-backlog",
-                        problem.detail
-                    )));
+                    return Err(Error::client(format!(
+                        "the changes behind {after} are gone from the log of --from; run the mirror anew without its file \
+                         of the state, and give --from a larger --log-backlog"
+                    ))(error));
                 }
                 Err(error) if error.may_pass() => {
                     shown.say(&format!("{error}; trying again"));
@@ -219,24 +230,30 @@ impl Side<'_> {
                 .write(answer.changes.into_iter().filter_map(Change::of_change))?;
             shown.show(changes, last);
             self.keeper.keep(&written, false)?;
-            if end.is_some_and(|end| offset_of(&after) >= end) {
-                self.writers.finish()?;
-                let written = State {
-                    after: Some(after),
-                    cursor: None,
-                    is_copied: true,
-                };
-                self.keeper.keep(&written, true)?;
-                let changes = shown.changes;
-                shown.progress.end();
-                say(&format!(
-                    "followed {} changes, and has caught up",
-                    HumanCount(changes)
-                ));
-                return Ok(());
-            }
         }
+        self.writers.finish()?;
+        let written = State {
+            after: Some(after),
+            cursor: None,
+            is_copied: true,
+        };
+        self.keeper.keep(&written, true)?;
+        shown.progress.end();
+        let changes = count(shown.changes, "change");
+        say(&format!("followed {changes}, and has caught up"));
+        Ok(())
     }
+}
+
+/// Whether the log no longer reaches back that far.
+fn is_gone(error: &client::Error) -> bool {
+    matches!(error, client::Error::Refused(problem) if problem.status == 410)
+}
+
+/// A number of things, as people say it.
+fn count(number: u64, thing: &str) -> String {
+    let s = if number == 1 { "" } else { "s" };
+    format!("{} {thing}{s}", HumanCount(number))
 }
 
 /// The offset of a place in a log, `OFFSET` or `LOG-OFFSET`.
@@ -266,8 +283,8 @@ impl Following {
         self.changes += changes;
         let behind_ms = last_ms.map_or(0, |last| wall::now_ms().saturating_sub(last));
         let text = format!(
-            "following: {} changes, {:.1} s behind",
-            HumanCount(self.changes),
+            "following: {}, {:.1} s behind",
+            count(self.changes, "change"),
             behind_ms as f64 / 1000.0
         );
         if !self.progress.say(&text) && self.said.elapsed() >= SAY_EVERY {

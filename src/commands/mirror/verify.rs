@@ -3,9 +3,9 @@
 //! Both sides may change meanwhile. So what seems to differ is read from both again, and counts only if it differs then.
 
 use super::super::{Error, print_text};
+use super::count;
 use crate::api::{Encoding, Entry, LIST_LIMIT_MAX};
 use crate::client::{self, Client};
-use indicatif::HumanCount;
 use std::collections::HashMap;
 use twox_hash::XxHash3_64;
 
@@ -49,10 +49,10 @@ pub(super) fn run(from: &Client, to: &Client, prefix: &str) -> Result<(), Error>
         print_text(&format!("{line}\n"))?;
     }
     match different.len() {
-        0 => print_text(&format!("equal: {} keys\n", HumanCount(keys as u64))),
-        count => Err(Error::Exists(format!(
-            "the two sides differ in {} keys",
-            HumanCount(count as u64)
+        0 => print_text(&format!("equal: {}\n", count(keys as u64, "key"))),
+        number => Err(Error::Exists(format!(
+            "the two sides differ in {}",
+            count(number as u64, "key")
         ))),
     }
 }

@@ -71,17 +71,18 @@ pub(super) static TOPICS: [Topic; 17] = [
     ),
     topic(
         "LIST",
-        "[PREFIX] [LIMIT N]",
+        "[PREFIX] [MATCH PATTERN] [LIMIT N]",
         true,
         "print the keys that begin with a prefix",
-        "On a terminal the first 100, unless LIMIT says otherwise.",
+        "MATCH: of these, those that match: * is any text, ? any character, [a-z] one of a set. On a terminal the first 100,\n\
+         unless LIMIT says otherwise.",
     ),
     topic(
         "VALUES",
-        "[PREFIX] [LIMIT N]",
+        "[PREFIX] [MATCH PATTERN] [LIMIT N]",
         true,
         "print entries, each as a line of JSON",
-        "On a terminal the first 100, unless LIMIT says otherwise.",
+        "MATCH and LIMIT are as for LIST.",
     ),
     topic("EXISTS", "KEY...", true, "print how many of the keys exist", ""),
     topic(

@@ -10,7 +10,9 @@ mod history;
 mod parse;
 
 use super::lines::{self, Form, Line, Lines};
-use super::{Error, beginning_with, connect, deadline, exists, incr, missing_or, print, status, terminal};
+use super::{
+    Error, beginning_with, connect, deadline, exists, incr, list, missing_or, print, status, terminal,
+};
 use crate::api::LIST_LIMIT_MAX;
 use crate::cli::{Shell, Span};
 use crate::client::{Client, Condition};
@@ -167,9 +169,17 @@ impl Session {
             }
             Command::List {
                 prefix,
+                pattern,
                 limit,
                 with_values,
-            } => self.list(&prefix, limit, with_values),
+            } => {
+                let listed = Listed {
+                    prefix: &prefix,
+                    pattern: pattern.as_deref(),
+                    with_values,
+                };
+                self.list(listed, limit)
+            }
             Command::Ttl(key) => {
                 let ttl = client.ttl(&key).map_err(missing_or(&key, "cannot look at"))?;
                 let left = deadline::text(ttl);
@@ -220,14 +230,16 @@ impl Session {
         }
     }
 
-    fn list(&self, prefix: &str, limit: Option<u64>, with_values: bool) -> Result<(), Error> {
+    fn list(&self, listed: Listed<'_>, limit: Option<u64>) -> Result<(), Error> {
         let limit = limit.or(self.is_terminal.then_some(TERMINAL_KEYS));
         let mut left = limit.unwrap_or(u64::MAX);
         let mut cursor: Option<String> = None;
         let mut out = Vec::new();
+        let mut is_empty = true;
         loop {
             let page_keys = left.min(LIST_LIMIT_MAX as u64) as usize;
-            let lines = self.page(prefix, &mut cursor, page_keys, with_values)?;
+            let lines = self.page(listed, &mut cursor, page_keys)?;
+            is_empty &= lines.is_empty();
             out.clear();
             for line in lines.iter().take(page_keys) {
                 out.extend_from_slice(line.as_bytes());
@@ -236,6 +248,12 @@ impl Session {
             print(&out)?;
             left -= lines.len().min(page_keys) as u64;
             if cursor.is_none() {
+                if is_empty && listed.is_perhaps_pattern() {
+                    let prefix = listed.prefix;
+                    super::say(&format!(
+                        "no key begins with {prefix}; LIST MATCH {prefix} takes a pattern"
+                    ));
+                }
                 return Ok(());
             }
             if left == 0 {
@@ -250,16 +268,16 @@ impl Session {
     /// A page of a listing as lines; the cursor becomes that of the next one.
     fn page(
         &self,
-        prefix: &str,
+        listed: Listed<'_>,
         cursor: &mut Option<String>,
         limit: usize,
-        with_values: bool,
     ) -> Result<Vec<String>, Error> {
+        let Listed { prefix, pattern, .. } = listed;
         let cannot_list = Error::client(beginning_with("cannot list the keys", prefix));
-        if with_values {
+        if listed.with_values {
             let page = self
                 .client
-                .list_entries(prefix, None, cursor.as_deref(), limit)
+                .list_entries(prefix, pattern, cursor.as_deref(), limit)
                 .map_err(cannot_list)?;
             *cursor = page.cursor;
             let lines = page.entries.iter().map(|entry| {
@@ -273,13 +291,28 @@ impl Session {
         }
         let page = self
             .client
-            .list(prefix, None, cursor.as_deref(), limit)
+            .list(prefix, pattern, cursor.as_deref(), limit)
             .map_err(cannot_list)?;
         *cursor = page.cursor;
         Ok(match self.is_seen {
             true => page.keys.iter().map(|key| quoted(key.as_bytes())).collect(),
             false => page.keys,
         })
+    }
+}
+
+/// What LIST and VALUES list.
+#[derive(Clone, Copy)]
+struct Listed<'a> {
+    prefix: &'a str,
+    pattern: Option<&'a str>,
+    with_values: bool,
+}
+
+impl Listed<'_> {
+    /// Whether the prefix looks like a pattern, which other stores take here.
+    fn is_perhaps_pattern(self) -> bool {
+        self.pattern.is_none() && list::is_perhaps_pattern(self.prefix)
     }
 }
 

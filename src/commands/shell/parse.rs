@@ -31,6 +31,7 @@ pub(super) enum Command {
     },
     List {
         prefix: String,
+        pattern: Option<String>,
         limit: Option<u64>,
         with_values: bool,
     },
@@ -157,24 +158,31 @@ impl Words {
     }
 
     fn list(&mut self, with_values: bool) -> Result<Command, Error> {
-        let is_limit = |word: &[u8]| word.eq_ignore_ascii_case(b"LIMIT");
-        // LIMIT stands alone only where a number follows: it may be a prefix as well.
+        let is_option = |word: &[u8]| {
+            let options: [&[u8]; 2] = [b"LIMIT", b"MATCH"];
+            options.iter().any(|option| word.eq_ignore_ascii_case(option))
+        };
+        // An option stands first only where its value follows, in pairs: it may be a prefix as well.
         let prefix = match self.rest.as_slice() {
             [] => String::new(),
-            [first, _] if is_limit(first) => String::new(),
+            [first, _] | [first, _, _, _] if is_option(first) => String::new(),
             _ => self.text()?,
         };
-        let limit = match self.option()?.as_deref() {
-            None => None,
-            Some("LIMIT") => {
-                let limit = cli::limit(&self.text()?)
-                    .map_err(|why| Error::Usage(format!("LIMIT is not understood: {why}")))?;
-                Some(limit.get())
+        let (mut pattern, mut limit) = (None, None);
+        while let Some(option) = self.option()? {
+            match option.as_str() {
+                "MATCH" if pattern.is_none() => pattern = Some(self.text()?),
+                "LIMIT" if limit.is_none() => {
+                    let number = cli::limit(&self.text()?)
+                        .map_err(|why| Error::Usage(format!("LIMIT is not understood: {why}")))?;
+                    limit = Some(number.get());
+                }
+                _ => return Err(self.wrong()),
             }
-            Some(_) => return Err(self.wrong()),
-        };
+        }
         Ok(Command::List {
             prefix,
+            pattern,
             limit,
             with_values,
         })

@@ -66,6 +66,7 @@ impl Fixture {
         let server = Server::bind(Options {
             certificates: None,
             slow_min: None,
+            has_store: true,
             access_log: None,
             reopen_access_log: Arc::default(),
             listen: vec![Endpoint::Tcp(([127, 0, 0, 1], 0).into())],

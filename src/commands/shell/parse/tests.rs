@@ -45,6 +45,7 @@ fn commands_in_any_case() {
     let list = |prefix: &str, limit, with_values| {
         Some(Command::List {
             prefix: prefix.to_owned(),
+            pattern: None,
             limit,
             with_values,
         })
@@ -54,6 +55,17 @@ fn commands_in_any_case() {
     assert_eq!(parse("list limit 5"), list("", Some(5), false));
     assert_eq!(parse("list limit"), list("limit", None, false));
     assert_eq!(parse("values limit limit 5"), list("limit", Some(5), true));
+    let matching = |prefix: &str, limit| {
+        Some(Command::List {
+            prefix: prefix.to_owned(),
+            pattern: Some("u*".to_owned()),
+            limit,
+            with_values: false,
+        })
+    };
+    assert_eq!(parse("list match u*"), matching("", None));
+    assert_eq!(parse("list limit 5 match u*"), matching("", Some(5)));
+    assert_eq!(parse("LIST u MATCH u* LIMIT 5"), matching("u", Some(5)));
     for (line, dry_run) in [
         ("delprefix '' dryrun", true),
         ("delprefix '' all", false),
