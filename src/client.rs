@@ -12,6 +12,7 @@ mod backup;
 mod error;
 mod exchange;
 mod socket;
+mod token;
 mod watch;
 
 pub(crate) use crate::address::{Address, Server};
@@ -19,6 +20,7 @@ pub(crate) use backup::BackupError;
 pub(crate) use error::Error;
 #[cfg(test)]
 pub(crate) use error::Place;
+pub(crate) use token::{Flags, Token};
 pub(crate) use watch::Watched;
 
 use crate::api::{
@@ -26,7 +28,7 @@ use crate::api::{
     Keys, Patch, Paused, Promoted, Stats, Status,
 };
 use answer::{Bound, Sign};
-pub(crate) use exchange::{Client, Condition, Flags, Token};
+pub(crate) use exchange::{Client, Condition};
 use exchange::{Request, nonsense};
 use serde::de::DeserializeOwned;
 use std::time::Duration;

@@ -7,6 +7,7 @@ use super::answer::{self, Bound, ReadError, Sign};
 use super::error::problem;
 use super::error::{Error, Place, Refusal};
 use super::socket;
+use super::token::{Flags, Token};
 use crate::address::{Address, Server};
 use crate::api::{self, Problem};
 use crate::system;
@@ -14,10 +15,9 @@ use crate::tls::{self, Identity, Trust};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use rustls::pki_types::PrivateKeyDer;
-use std::fmt;
 use std::io;
 use std::time::Duration;
-use ureq::http::{self, HeaderValue, Method, Response, StatusCode, header};
+use ureq::http::{self, Method, Response, StatusCode, header};
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
 use ureq::{Agent, Body};
 
@@ -64,32 +64,6 @@ impl<'a> Request<'a> {
 /// Connecting takes milliseconds or does not happen, however long an answer may be waited for.
 const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(10);
 
-/// A token as it is shown to a node.
-#[derive(Clone)]
-pub(crate) struct Token {
-    bearer: HeaderValue,
-    /// Where it was found, for errors.
-    source: String,
-}
-
-impl Token {
-    /// From the token's text, and where it was found; `None` where it has characters that no token has.
-    pub(crate) fn new(text: &str, source: impl Into<String>) -> Option<Token> {
-        let mut bearer = HeaderValue::try_from(format!("Bearer {text}")).ok()?;
-        bearer.set_sensitive(true); // Keeps it out of debug output.
-        (!text.is_empty() && !text.contains(char::is_whitespace)).then(|| Token {
-            bearer,
-            source: source.into(),
-        })
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token")
-    }
-}
-
 /// What a write asks of the version that it replaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Condition {
@@ -99,15 +73,6 @@ pub(crate) enum Condition {
     Absent,
     /// The key is in this version.
     Version(u64),
-}
-
-/// What a client is described with, for errors that say what to change.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Flags {
-    /// The flag that names the node.
-    pub(crate) server: &'static str,
-    /// The flag and the variable that give the token.
-    pub(crate) token: &'static str,
 }
 
 /// A node as a client sees it.
@@ -203,7 +168,7 @@ impl Client {
     /// Which token is shown, for whoever is refused.
     fn shown(&self) -> String {
         match &self.token {
-            Some(token) => format!("the token is that of {}", token.source),
+            Some(token) => format!("the token is that of {}", token.source()),
             None => format!("give one with {}", self.flags.token),
         }
     }
@@ -265,7 +230,7 @@ impl Client {
             .uri(url)
             .header(header::ACCEPT, request.accept);
         if let Some(token) = &self.token {
-            parts = parts.header(header::AUTHORIZATION, &token.bearer);
+            parts = parts.header(header::AUTHORIZATION, token.bearer());
         }
         parts = match request.condition {
             Condition::None => parts,
@@ -416,15 +381,6 @@ fn resolve(from: &str, location: &str) -> Option<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn tokens_are_not_shown() {
-        let token = Token::new("s3cret", "here").unwrap();
-        assert!(!format!("{token:?}{:?}", token.bearer).contains("s3cret"));
-        for text in ["", "two words", "line\n", "\u{7f}"] {
-            assert!(Token::new(text, "here").is_none(), "{text:?}");
-        }
-    }
 
     #[test]
     fn where_a_request_is_sent_on() {
