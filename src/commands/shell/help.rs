@@ -74,8 +74,8 @@ pub(super) static TOPICS: [Topic; 17] = [
         "[PREFIX] [MATCH PATTERN] [LIMIT N]",
         true,
         "print the keys that begin with a prefix",
-        "MATCH: of these, those that match: * is any text, ? any character, [a-z] one of a set. On a terminal the first 100,\n\
-         unless LIMIT says otherwise.",
+        "MATCH: of these, those that match: * is any text, ? any character, [a-z] one of a set.\n\
+         On a terminal the first 100, unless LIMIT says otherwise.",
     ),
     topic(
         "VALUES",
