@@ -1,7 +1,8 @@
 //! Batches of an engine: all steps or none, in one call of the script.
 
+use super::change::Changed;
 use super::error::{EngineError, unexpected};
-use super::gateway::{Changed, Gateway};
+use super::gateway::Gateway;
 use super::layout;
 use super::script;
 use super::slots::slot_of;

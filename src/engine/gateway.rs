@@ -13,11 +13,13 @@
 //! clock. Counters in keys of the engine were not taken: a failover sets them back with the data, and then they give the
 //! same versions again for certain.
 
+use super::change::Changed;
 use super::error::{EngineError, unexpected};
 use super::layout::{self, VERSION_MAX};
 use super::pool::Dial;
 use super::report::Report;
-use super::routing::{Request, Routing};
+use super::request::Request;
+use super::routing::Routing;
 use super::script;
 use super::slots::slot_of;
 use crate::key::Key;
@@ -54,12 +56,9 @@ pub(crate) struct Gateway {
     pub(super) report: Mutex<Report>,
     pub(super) options: GatewayOptions,
     /// The greatest version that was seen.
-    seen: AtomicU64,
+    pub(super) seen: AtomicU64,
     opened: std::time::Instant,
 }
-
-/// What a change came to, and how many replicas have it where some were asked for.
-pub(super) type Changed<T> = (T, Option<usize>);
 
 impl Gateway {
     /// A gateway to an engine that may be reached later.
@@ -138,6 +137,7 @@ impl Gateway {
             with_script: None,
             is_change: false,
             patience: Duration::ZERO,
+            upsert: None,
         })?;
         match answers.into_iter().next() {
             Some(Value::Nil) => Ok(None),
@@ -166,6 +166,12 @@ impl Gateway {
     ) -> Result<Result<Changed<Written>, WriteError>, EngineError> {
         if value.len() > self.options.value_bytes_max {
             return Ok(Err(self.too_large()));
+        }
+        if matches!(
+            (mode, precondition, deadline),
+            (Mode::Upsert, Precondition::None, Deadline::Never)
+        ) {
+            return self.upsert(key, value, sync);
         }
         let step = script::Step {
             mode,
@@ -249,69 +255,6 @@ impl Gateway {
                 Ok((taken, replicas))
             }
         })
-    }
-
-    /// Runs the script, and waits for replicas where that is asked for. The inner error names the step at fault.
-    #[allow(
-        clippy::type_complexity,
-        reason = "what went wrong where, and what came of each step"
-    )]
-    pub(super) fn call(
-        &self,
-        slot: u16,
-        call: &script::Call<'_>,
-        sync: AckRequirement,
-        is_change: bool,
-    ) -> Result<Result<Changed<Vec<script::Answered>>, (usize, WriteError)>, EngineError> {
-        let waits = is_change && sync.replicas > 0;
-        let wait = sync.timeout.min(self.routing.timeout());
-        let floor = self.seen.load(Ordering::Relaxed);
-        let then_wait = |mut packed: Vec<u8>| {
-            if waits {
-                let mut command = redis::cmd("WAIT");
-                // 0 would be for ever.
-                command.arg(sync.replicas).arg(wait.as_millis().max(1) as u64);
-                packed.extend_from_slice(&command.get_packed_command());
-            }
-            packed
-        };
-        let with_script = || then_wait(call.with_script(floor));
-        let packed = then_wait(call.by_digest(floor));
-        let answers = self.routing.run(&Request {
-            slot,
-            packed: &packed,
-            answers: if waits { 2 } else { 1 },
-            with_script: Some(&with_script),
-            is_change,
-            patience: if waits { wait } else { Duration::ZERO },
-        })?;
-        let mut answers = answers.into_iter();
-        let answered = match script::read(answers.next(), call.steps)? {
-            Ok(answered) => answered,
-            Err((index, error)) => {
-                let error = match error {
-                    WriteError::TooLarge { .. } => self.too_large(),
-                    error => error,
-                };
-                return Ok(Err((index, error)));
-            }
-        };
-        answered
-            .iter()
-            .filter_map(script::Answered::version)
-            .for_each(|version| self.note(version));
-        let replicas = match answers.next() {
-            None => None,
-            Some(Value::Int(replicas)) => Some(usize::try_from(replicas).unwrap_or(0)),
-            Some(other) => return Err(EngineError::Unknown(unexpected(Some(&other)).to_string())),
-        };
-        match replicas {
-            Some(reached) if sync.is_required && reached < sync.replicas => Err(EngineError::NotReplicated {
-                wanted: sync.replicas,
-                reached,
-            }),
-            replicas => Ok(Ok((answered, replicas))),
-        }
     }
 
     /// Notes a version that the engine has given.

@@ -3,7 +3,7 @@
 use super::error::{EngineError, unexpected};
 use super::gateway::Gateway;
 use super::layout::HEADER_BYTES;
-use super::routing::Request;
+use super::request::Request;
 use super::scan::Sized;
 use super::slots::slot_of;
 use super::topology::Described;
@@ -131,6 +131,7 @@ impl Gateway {
                         with_script: None,
                         is_change: false,
                         patience,
+                        upsert: None,
                     })?;
                 }
                 let own = of_key.split_off(answers.min(of_key.len()));

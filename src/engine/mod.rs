@@ -9,11 +9,14 @@
 //! | --- | --- |
 //! | `endpoint` | the engine as the command line names it |
 //! | `layout` | how an entry is kept: one string has value, version and deadline |
-//! | `gateway`, `batch` | reads and changes, and what makes a version unique |
-//! | `script`, `write.lua` | the one script by which entries change: all checks, then all changes |
+//! | `gateway`, `change`, `batch` | reads and changes, and what makes a version unique |
+//! | `script`, `write.lua` | the script by which entries change: all checks, then all changes |
+//! | `upsert`, `upsert.lua` | the shorter one for values that are set whatever there was |
 //! | `scan`, `scanned`, `cursor`, `many` | lists with a cursor that outlives a reshard; many keys at once |
 //! | `routing` | from a slot to its server: redirections, what is tried again, the time limit |
 //! | `topology`, `slots` | what a cluster says of itself; slots and sets of them |
+//! | `request` | what is sent to the server of a slot |
+//! | `lane` | small requests of many threads, sent to a server together |
 //! | `pool` | connections to one server |
 //! | `report`, `looking` | how the engine is, looked at every second |
 //! | `error` | why the engine did not do it |
@@ -23,21 +26,25 @@
 //! - A request holds one connection, and nothing while it waits for one.
 
 mod batch;
+mod change;
 mod cursor;
 mod endpoint;
 mod error;
 mod gateway;
+mod lane;
 mod layout;
 mod looking;
 mod many;
 mod pool;
 mod report;
+mod request;
 mod routing;
 mod scan;
 mod scanned;
 mod script;
 mod slots;
 mod topology;
+mod upsert;
 
 pub(crate) use cursor::Cursor;
 pub(crate) use endpoint::EngineUrl;

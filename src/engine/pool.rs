@@ -10,9 +10,10 @@ use crate::resolver::Resolver;
 use crate::system;
 use redis::{
     Client, ClientTlsConfig, Connection, ConnectionAddr, ConnectionLike, IntoConnectionInfo,
-    RedisConnectionInfo, RedisError, RedisResult, TlsCertificates, Value,
+    RedisConnectionInfo, RedisResult, TlsCertificates, Value,
 };
 use std::fmt;
+use std::io;
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -129,6 +130,11 @@ impl Server {
         })
     }
 
+    /// How long anything may take.
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     pub(super) fn address(&self) -> &str {
         &self.address
     }
@@ -211,43 +217,43 @@ impl Server {
 }
 
 impl Link<'_> {
-    /// Sends one command or several in one piece, and reads as many answers. Errors of the server are among them; an
-    /// error of the connection closes it, and says whether the answers before it are known.
+    /// Sends one command or several in one piece, and reads as many answers. Errors of the server are among them.
     pub(super) fn exchange(
         &mut self,
         packed: &[u8],
         answers: usize,
         timeout: Duration,
-    ) -> Result<Vec<Value>, RedisError> {
+    ) -> RedisResult<Vec<Value>> {
+        self.send(packed, timeout)?;
         let mut read = Vec::with_capacity(answers);
-        match self.try_exchange(packed, answers, timeout, &mut read) {
-            Ok(()) => Ok(read),
-            Err(error) => {
-                self.connection = None;
-                Err(error)
-            }
+        for _ in 0..answers {
+            read.push(self.receive()?);
         }
+        Ok(read)
     }
 
-    fn try_exchange(
-        &mut self,
-        packed: &[u8],
-        answers: usize,
-        timeout: Duration,
-        read: &mut Vec<Value>,
-    ) -> RedisResult<()> {
+    /// Sends commands, each answer of which is to be read. An error closes the connection.
+    pub(super) fn send(&mut self, packed: &[u8], timeout: Duration) -> RedisResult<()> {
+        let is_other = timeout != self.timeout;
+        self.timeout = timeout;
+        self.try_on(|connection| {
+            if is_other {
+                connection.set_read_timeout(Some(timeout))?;
+            }
+            connection.send_packed_command(packed)
+        })
+    }
+
+    /// Reads the next answer. An error closes the connection.
+    pub(super) fn receive(&mut self) -> RedisResult<Value> {
+        self.try_on(Connection::recv_response)
+    }
+
+    fn try_on<T>(&mut self, run: impl FnOnce(&mut Connection) -> RedisResult<T>) -> RedisResult<T> {
         let Some(connection) = &mut self.connection else {
-            return Err(std::io::Error::from(std::io::ErrorKind::NotConnected).into());
+            return Err(io::Error::from(io::ErrorKind::NotConnected).into());
         };
-        if timeout != self.timeout {
-            connection.set_read_timeout(Some(timeout))?;
-            self.timeout = timeout;
-        }
-        connection.send_packed_command(packed)?;
-        for _ in 0..answers {
-            read.push(connection.recv_response()?);
-        }
-        Ok(())
+        run(connection).inspect_err(|_| self.connection = None)
     }
 
     /// Gives the connection back: all that was sent was answered.

@@ -9,7 +9,9 @@
 //!   others pause and look again.
 
 use super::error::{EngineError, Verdict, in_time, judge, words};
-use super::pool::{Dial, Link, Server};
+use super::lane::{Lane, Missed};
+use super::pool::Dial;
+use super::request::{Request, send};
 use super::slots::{SLOTS, Slot};
 use super::topology::{self, Described, Description};
 use crate::resolver::Resolver;
@@ -26,25 +28,10 @@ const PAUSE_MAX: Duration = Duration::from_millis(100);
 /// How long a server may take to say what it knows of the others.
 const ASK_TIMEOUT: Duration = Duration::from_millis(1000);
 
-/// A request to the server of a slot.
-pub(super) struct Request<'r> {
-    pub(super) slot: Slot,
-    /// The commands, one after the other. The first says whether it went well.
-    pub(super) packed: &'r [u8],
-    /// How many answers come.
-    pub(super) answers: usize,
-    /// Takes its place where the server does not know the script.
-    pub(super) with_script: Option<&'r dyn Fn() -> Vec<u8>>,
-    /// Whether it changes something, so that it is not sent again where its outcome is not known.
-    pub(super) is_change: bool,
-    /// How long its answers may take longer than those of others.
-    pub(super) patience: Duration,
-}
-
 /// What is known of the engine.
 pub(super) struct Known {
     /// By slot: the server that has it. Of an engine without slots all are the same.
-    owners: Vec<Option<Arc<Server>>>,
+    owners: Vec<Option<Arc<Lane>>>,
     pub(super) servers: Vec<Described>,
     /// Whether the engine has slots.
     pub(super) is_cluster: bool,
@@ -58,7 +45,7 @@ pub(super) struct Routing {
     seeds: Vec<String>,
     resolver: Resolver,
     /// Every server that there ever was, by address.
-    servers: Mutex<HashMap<String, Arc<Server>>>,
+    servers: Mutex<HashMap<String, Arc<Lane>>>,
     known: RwLock<Known>,
     /// Held by the thread that asks.
     asking: Mutex<()>,
@@ -110,15 +97,15 @@ impl Routing {
         let mut timeout = self.dial.timeout;
         loop {
             let generation = self.known().generation;
-            let server = match asked.as_ref().or(moved.as_ref()) {
+            let lane = match asked.as_ref().or(moved.as_ref()) {
                 Some(address) => self.server(address),
                 None => self.owner(request.slot),
             };
             let is_asking = asked.take().is_some();
             moved = None;
-            let verdict = match server {
+            let verdict = match lane {
                 Err(why) => Verdict::Later(why),
-                Ok(server) => match self.attempt(&server, request, is_asking, timeout) {
+                Ok(lane) => match self.attempt(&lane, request, is_asking, timeout) {
                     Ok(answers) => return Ok(answers),
                     Err(verdict) => verdict,
                 },
@@ -164,11 +151,28 @@ impl Routing {
 
     fn attempt(
         &self,
-        server: &Arc<Server>,
+        lane: &Lane,
         request: &Request<'_>,
         is_asking: bool,
         timeout: Duration,
     ) -> Result<Vec<Value>, Verdict> {
+        let is_first = timeout == self.dial.timeout;
+        let may_share = is_first && !is_asking && request.is_small();
+        if may_share && (request.is_change || lane.takes_reads()) {
+            let verdict = match lane.ask(request.item(self.is_cluster()), &self.resolver) {
+                Ok(Value::ServerError(error)) => judge(&RedisError::from(error)),
+                Ok(answer) => {
+                    lane.note_read(&answer);
+                    return Ok(vec![answer]);
+                }
+                Err(Missed::NotSent(why)) => Verdict::Later(why),
+                Err(Missed::Broken(why)) => Verdict::Broken(why),
+            };
+            if !matches!(verdict, Verdict::NoScript) {
+                return Err(verdict);
+            }
+        }
+        let server = lane.server();
         let link = server.link(Instant::now() + timeout, &self.resolver);
         let mut link = link.map_err(Verdict::Later)?;
         let timeout = timeout + request.patience;
@@ -182,8 +186,12 @@ impl Routing {
             Err(Verdict::Broken(_)) => server.purge(),
             _ => link.give_back(),
         }
+        if let Ok([answer, ..]) = sent.as_deref() {
+            lane.note_read(answer);
+        }
         sent
     }
+
     /// Runs a command on a server that is named, once.
     pub(super) fn ask(
         &self,
@@ -192,6 +200,7 @@ impl Routing {
         timeout: Duration,
     ) -> Result<Vec<Value>, String> {
         let server = self.server(address)?;
+        let server = server.server();
         let mut link = server.link(Instant::now() + timeout, &self.resolver)?;
         let packed: Vec<u8> = commands.iter().flat_map(Cmd::get_packed_command).collect();
         match link.exchange(&packed, commands.len(), timeout) {
@@ -207,7 +216,7 @@ impl Routing {
     }
 
     /// The server that has a slot.
-    fn owner(&self, slot: Slot) -> Result<Arc<Server>, String> {
+    fn owner(&self, slot: Slot) -> Result<Arc<Lane>, String> {
         let known = self.known();
         match known.owners.get(usize::from(slot)) {
             Some(Some(server)) => Ok(Arc::clone(server)),
@@ -224,12 +233,12 @@ impl Routing {
         }
     }
 
-    fn server(&self, address: &str) -> Result<Arc<Server>, String> {
+    fn server(&self, address: &str) -> Result<Arc<Lane>, String> {
         let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(server) = servers.get(address) {
             return Ok(Arc::clone(server));
         }
-        let server = Server::new(address, &self.dial).map_err(|error| words(&error))?;
+        let server = Lane::new(address, &self.dial).map_err(|error| words(&error))?;
         let server = Arc::new(server);
         servers.insert(address.to_owned(), Arc::clone(&server));
         Ok(server)
@@ -304,7 +313,9 @@ impl Routing {
 
     /// Where the server of a slot is.
     pub(super) fn address_of(&self, slot: Slot) -> Option<String> {
-        self.owner(slot).ok().map(|server| server.address().to_owned())
+        self.owner(slot)
+            .ok()
+            .map(|server| server.server().address().to_owned())
     }
 
     fn learn(&self, described: Description) {
@@ -335,33 +346,6 @@ impl Routing {
 
     fn known_mut(&self) -> std::sync::RwLockWriteGuard<'_, Known> {
         self.known.write().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Sends a request, and reads its answers. The first of them may be an error.
-fn send(
-    link: &mut Link<'_>,
-    request: &Request<'_>,
-    packed: &[u8],
-    is_asking: bool,
-    timeout: Duration,
-) -> Result<Vec<Value>, Verdict> {
-    let sent = match is_asking {
-        false => link.exchange(packed, request.answers, timeout),
-        true => {
-            let mut with_asking = redis::cmd("ASKING").get_packed_command();
-            with_asking.extend_from_slice(packed);
-            let answers = link.exchange(&with_asking, request.answers + 1, timeout);
-            answers.map(|mut answers| {
-                answers.remove(0);
-                answers
-            })
-        }
-    };
-    let answers = sent.map_err(|error| judge(&error))?;
-    match answers.first() {
-        Some(Value::ServerError(error)) => Err(judge(&RedisError::from(error.clone()))),
-        _ => Ok(answers),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The one script by which entries change: `write.lua`. Its arguments, and what it answers.
+//! The script by which entries change: `write.lua`. Its arguments, and what it answers.
 
 use super::error::{EngineError, unexpected};
 use super::topology::text_of;
@@ -11,13 +11,16 @@ use std::sync::LazyLock;
 const SCRIPT: &str = include_str!("write.lua");
 
 /// What the engine knows the script by, once it was sent.
-static DIGEST: LazyLock<String> = LazyLock::new(|| {
-    let digest = Sha1::digest(SCRIPT.as_bytes());
+static DIGEST: LazyLock<String> = LazyLock::new(|| digest_of(SCRIPT));
+
+/// What the engine knows a script by.
+pub(super) fn digest_of(script: &str) -> String {
+    let digest = Sha1::digest(script.as_bytes());
     digest.iter().fold(String::new(), |mut hex, byte| {
         let _ = write!(hex, "{byte:02x}"); // A string takes all that is written into it.
         hex
     })
-});
+}
 
 /// What a step does.
 #[derive(Clone, Copy, Debug)]
@@ -310,7 +313,7 @@ fn number(value: Option<&Value>) -> Option<u64> {
 }
 
 /// What the script has refused a step for.
-fn write_error(why: &str, version: u64) -> Result<WriteError, EngineError> {
+pub(super) fn write_error(why: &str, version: u64) -> Result<WriteError, EngineError> {
     Ok(match why {
         "missing" => WriteError::Missing,
         "exists" => WriteError::Exists { version },

@@ -1,0 +1,724 @@
+//! A server with a lane: small requests of many threads are sent to it together, over one connection.
+//!
+//! A request that is sent by itself costs this process two calls of the system and a switch of threads, and the server as
+//! much. So a thread whose request finds nobody at work *leads*: it sends what waits in one piece, reads the answers in
+//! their order and hands them out. What comes meanwhile waits for the next leader, which is the first that waits. The more
+//! there is to do, the more is sent at once; a request that is alone is sent as fast as without a lane.
+//!
+//! # What must hold
+//! - One thread leads at a time, and it holds one connection of the pool as any request does. No lock is held while it
+//!   sends and reads.
+//! - A request is answered by its own answer: those of a connection come in the order of what was sent on it.
+//! - A request that a leader took is always answered, whatever becomes of the leader. One that waits for longer than the
+//!   time limit leaves, and was not sent.
+//! - Of a connection that broke, what was answered before is known. Of the rest nothing is: no leader sends it again.
+//! - A leader takes no longer than the time limit, and at most one read's time more.
+//! - Who is slow goes past the lane: what is long, reads while answers are, what waits for replicas, and what is tried
+//!   again.
+
+use super::error::words;
+use super::pool::{Dial, Link, Server};
+use super::upsert::{self, Upsert};
+use crate::resolver::Resolver;
+use redis::{RedisResult, ServerErrorKind, Value};
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Instant;
+
+/// What is longer than this goes past the lane, in bytes.
+pub(super) const BYTES_MAX: usize = 16 * 1024;
+
+/// How many reads go past the lane after a long answer: those behind it would wait, and long ones are seldom alone.
+const PAST_AFTER_LONG: usize = 64;
+
+/// Most requests that are sent in one piece.
+const BATCH_MAX: usize = 256;
+
+/// Most values that one call of the script sets: it holds up all other requests of the server.
+const TOGETHER_MAX: usize = 64;
+
+/// A server, and those who wait to send something to it.
+pub(super) struct Lane {
+    server: Server,
+    inner: Mutex<Inner>,
+    /// Whether it takes keys of several slots in one call, as far as is known.
+    sets_together: AtomicBool,
+    /// How many reads go past the lane still.
+    reads_past: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// Those that wait, in the order that they came. While one of them was made the leader, that is the first.
+    queue: VecDeque<Waiting>,
+    is_led: bool,
+}
+
+/// What is sent.
+pub(super) enum Item {
+    /// A command, packed, which has one answer.
+    Command(Vec<u8>),
+    /// A value that may be set in one call with others, of whatever slots.
+    Upsert(Upsert<Vec<u8>>),
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Missed {
+    /// Nothing was sent.
+    NotSent(String),
+    /// It was sent, in part or in whole, and not answered.
+    Broken(String),
+}
+
+type Answer = Result<Value, Missed>;
+
+struct Waiting {
+    item: Item,
+    seat: Arc<Seat>,
+}
+
+/// Where a thread waits for its answer.
+#[derive(Default)]
+struct Seat {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+enum State {
+    #[default]
+    Waits,
+    Leads,
+    Has(Answer),
+}
+
+/// Those whose requests a leader has taken. The leader's end, however it comes, is the end of their waiting.
+struct Taken<'l> {
+    lane: &'l Lane,
+    /// Those that have no answer yet. The first is the leader's own.
+    waiting: VecDeque<Waiting>,
+    has_resigned: bool,
+}
+
+/// Whose answer comes next.
+enum Next {
+    Of(usize),
+    OfAll(Vec<usize>),
+}
+
+impl Lane {
+    pub(super) fn new(address: &str, dial: &Dial) -> RedisResult<Lane> {
+        Ok(Lane {
+            server: Server::new(address, dial)?,
+            inner: Mutex::new(Inner::default()),
+            sets_together: AtomicBool::new(true),
+            reads_past: AtomicUsize::new(0),
+        })
+    }
+
+    /// The server, for what goes past the lane.
+    pub(super) fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// Whether a read may share a connection: answers were short of late.
+    pub(super) fn takes_reads(&self) -> bool {
+        let left = self
+            .reads_past
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        left.is_err()
+    }
+
+    /// Notes how long the answer to a read was.
+    pub(super) fn note_read(&self, answer: &Value) {
+        if bytes_of(answer) > BYTES_MAX {
+            self.reads_past.store(PAST_AFTER_LONG, Ordering::Relaxed);
+        }
+    }
+
+    /// Sends a request together with those of other threads, and gives its answer, which may be an error of the server.
+    pub(super) fn ask(&self, item: Item, resolver: &Resolver) -> Answer {
+        let deadline = Instant::now() + self.server.timeout();
+        let seat = Arc::new(Seat::default());
+        let leads = {
+            let mut inner = self.lock();
+            inner.queue.push_back(Waiting {
+                item,
+                seat: Arc::clone(&seat),
+            });
+            !std::mem::replace(&mut inner.is_led, true)
+        };
+        match leads {
+            true => self.lead(resolver),
+            false => self.wait(&seat, deadline).unwrap_or_else(|| self.lead(resolver)),
+        }
+    }
+
+    /// Waits until there is an answer; none where this thread leads from now on.
+    fn wait(&self, seat: &Arc<Seat>, deadline: Instant) -> Option<Answer> {
+        let mut may_leave = true;
+        let mut state = seat.lock();
+        loop {
+            match std::mem::take(&mut *state) {
+                State::Leads => return None,
+                State::Has(answer) => return Some(answer),
+                State::Waits => {}
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            state = match left.is_zero() && may_leave {
+                true => {
+                    // The queue is locked before a seat.
+                    drop(state);
+                    if self.leave(seat) {
+                        let why = "too much is sent to the server already";
+                        return Some(Err(Missed::NotSent(why.to_owned())));
+                    }
+                    // A leader has it, or it is made one.
+                    may_leave = false;
+                    seat.lock()
+                }
+                false if may_leave => {
+                    let waited = seat.changed.wait_timeout(state, left);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+                false => seat.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+    }
+
+    /// Takes a request out of the queue, unless it was taken already or leads.
+    fn leave(&self, seat: &Arc<Seat>) -> bool {
+        let mut inner = self.lock();
+        let place = inner.queue.iter().position(|one| Arc::ptr_eq(&one.seat, seat));
+        match place {
+            Some(place) if matches!(*seat.lock(), State::Waits) => inner.queue.remove(place).is_some(),
+            _ => false,
+        }
+    }
+
+    /// Sends what waits. The first of it is this thread's.
+    fn lead(&self, resolver: &Resolver) -> Answer {
+        // Threads that are ready to run may have something for this piece.
+        thread::yield_now();
+        let mut taken = {
+            let mut inner = self.lock();
+            let end = inner.queue.len().min(BATCH_MAX);
+            Taken {
+                lane: self,
+                waiting: inner.queue.drain(..end).collect(),
+                has_resigned: false,
+            }
+        };
+        let answers = self.exchange(&taken.waiting, resolver);
+        // The next leader sends while this one still hands out.
+        taken.resign();
+        let mut own = None;
+        for answer in answers {
+            let Some(waiting) = taken.waiting.pop_front() else {
+                break;
+            };
+            match own {
+                None => own = Some(answer),
+                Some(_) => waiting.seat.give(answer),
+            }
+        }
+        own.unwrap_or_else(|| Err(Missed::NotSent("nothing waited".to_owned())))
+    }
+
+    /// Sends requests, and gives as many answers.
+    fn exchange(&self, waiting: &VecDeque<Waiting>, resolver: &Resolver) -> Vec<Answer> {
+        let limit = self.server.timeout();
+        let mut link = match self.server.link(Instant::now() + limit, resolver) {
+            Ok(link) => link,
+            Err(why) => {
+                return waiting
+                    .iter()
+                    .map(|_| Err(Missed::NotSent(why.clone())))
+                    .collect();
+            }
+        };
+        let (packed, order) = self.pack(waiting);
+        let mut answers: Vec<Option<Answer>> = waiting.iter().map(|_| None).collect();
+        let why = match self.receive_all(&mut link, &packed, &order, &mut answers) {
+            Ok(()) => {
+                link.give_back();
+                String::new()
+            }
+            Err(error) => {
+                self.server.purge();
+                words(&error)
+            }
+        };
+        let unanswered = || Err(Missed::Broken(why.clone()));
+        answers
+            .into_iter()
+            .map(|answer| answer.unwrap_or_else(unanswered))
+            .collect()
+    }
+
+    /// Requests in one piece, and whose answers come in which order.
+    fn pack(&self, waiting: &VecDeque<Waiting>) -> (Vec<u8>, Vec<Next>) {
+        let mut packed = Vec::new();
+        let mut order = Vec::with_capacity(waiting.len());
+        let mut upserts = Vec::new();
+        for (place, one) in waiting.iter().enumerate() {
+            match &one.item {
+                Item::Command(command) => {
+                    packed.extend_from_slice(command);
+                    order.push(Next::Of(place));
+                }
+                Item::Upsert(upsert) => upserts.push((place, upsert)),
+            }
+        }
+        let most = match self.sets_together.load(Ordering::Relaxed) {
+            true => TOGETHER_MAX,
+            false => 1,
+        };
+        for some in upserts.chunks(most) {
+            let (places, some): (Vec<usize>, Vec<&Upsert<Vec<u8>>>) = some.iter().copied().unzip();
+            packed.extend_from_slice(&upsert::together(&some));
+            order.push(match places[..] {
+                [place] => Next::Of(place),
+                _ => Next::OfAll(places),
+            });
+        }
+        (packed, order)
+    }
+
+    fn receive_all(
+        &self,
+        link: &mut Link<'_>,
+        packed: &[u8],
+        order: &[Next],
+        answers: &mut [Option<Answer>],
+    ) -> RedisResult<()> {
+        let limit = self.server.timeout();
+        let begun = Instant::now();
+        let mut give = |place: usize, answer| {
+            if let Some(slot) = answers.get_mut(place) {
+                *slot = Some(answer);
+            }
+        };
+        link.send(packed, limit)?;
+        for next in order {
+            // Each read has its own limit, and there may be many.
+            if begun.elapsed() > limit {
+                return Err(io::Error::from(io::ErrorKind::TimedOut).into());
+            }
+            match (next, link.receive()?) {
+                (Next::Of(place), answer) => give(*place, Ok(answer)),
+                (Next::OfAll(places), Value::Array(each)) => {
+                    places
+                        .iter()
+                        .zip(each)
+                        .for_each(|(place, answer)| give(*place, Ok(answer)));
+                }
+                // It says of itself that it is no cluster, and takes keys of one slot alone.
+                (Next::OfAll(places), Value::ServerError(error))
+                    if error.kind() == Some(ServerErrorKind::CrossSlot) =>
+                {
+                    self.sets_together.store(false, Ordering::Relaxed);
+                    let refused = || Err(Missed::NotSent("its keys are in several slots".to_owned()));
+                    places.iter().for_each(|place| give(*place, refused()));
+                }
+                (Next::OfAll(places), of_all) => {
+                    places.iter().for_each(|place| give(*place, Ok(of_all.clone())));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How many bytes an answer has of what is long in it.
+fn bytes_of(answer: &Value) -> usize {
+    match answer {
+        Value::BulkString(bytes) => bytes.len(),
+        Value::Array(each) => each.iter().map(bytes_of).sum(),
+        _ => 0,
+    }
+}
+
+impl Taken<'_> {
+    /// Makes the first who waits the next leader.
+    fn resign(&mut self) {
+        self.has_resigned = true;
+        let next = {
+            let mut inner = self.lane.lock();
+            let next = inner.queue.front().map(|one| Arc::clone(&one.seat));
+            match &next {
+                Some(next) => *next.lock() = State::Leads,
+                None => inner.is_led = false,
+            }
+            next
+        };
+        if let Some(next) = next {
+            next.changed.notify_one();
+        }
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if !self.has_resigned {
+            self.resign();
+        }
+        for one in self.waiting.drain(..) {
+            let why = "the thread that sent it has ended".to_owned();
+            one.seat.give(Err(Missed::Broken(why)));
+        }
+    }
+}
+
+impl Seat {
+    fn give(&self, answer: Answer) {
+        *self.lock() = State::Has(answer);
+        self.changed.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::time::Duration;
+
+    /// How long a test's engine may take at most, where nothing is wrong.
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// What an engine does about a command.
+    enum Reply {
+        Send(String),
+        /// Reads on, and answers nothing.
+        Keep,
+        /// Closes the connection.
+        Cut,
+    }
+
+    /// An engine that a test speaks for. It ends with the lane, whose connections it reads.
+    fn engine(answer: impl Fn(&[String]) -> Reply + Send + Sync + 'static) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let answer = Arc::new(answer);
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let answer = Arc::clone(&answer);
+                thread::spawn(move || serve(&stream.unwrap(), &*answer));
+            }
+        });
+        address
+    }
+
+    fn serve(stream: &TcpStream, answer: &dyn Fn(&[String]) -> Reply) {
+        let mut commands = BufReader::new(stream);
+        while let Some(command) = read_command(&mut commands) {
+            match answer(&command) {
+                Reply::Send(text) => (&*stream).write_all(text.as_bytes()).unwrap(),
+                Reply::Keep => {}
+                Reply::Cut => return,
+            }
+        }
+    }
+
+    fn read_command(from: &mut impl BufRead) -> Option<Vec<String>> {
+        let number = |from: &mut dyn BufRead| -> Option<usize> {
+            let mut line = String::new();
+            from.read_line(&mut line).ok()?;
+            line.get(1..)?.trim().parse().ok()
+        };
+        let words = number(from)?;
+        (0..words)
+            .map(|_| {
+                let mut word = vec![0; number(from)? + 2];
+                from.read_exact(&mut word).ok()?;
+                word.truncate(word.len() - 2);
+                Some(String::from_utf8_lossy(&word).into_owned())
+            })
+            .collect()
+    }
+
+    fn lane(address: &str, timeout: Duration) -> Lane {
+        let dial = Dial {
+            user: None,
+            password: None,
+            tls: None,
+            connections_max: 4,
+            timeout,
+        };
+        Lane::new(address, &dial).unwrap()
+    }
+
+    fn get(key: &str) -> Item {
+        let mut command = redis::cmd("GET");
+        command.arg(key);
+        Item::Command(command.get_packed_command())
+    }
+
+    fn upsert(key: &str) -> Item {
+        Item::Upsert(Upsert {
+            key: key.into(),
+            value: b"v".to_vec(),
+            floor: 0,
+        })
+    }
+
+    fn bulk(text: &str) -> String {
+        format!("${}\r\n{text}\r\n", text.len())
+    }
+
+    fn value(text: &str) -> Answer {
+        Ok(Value::BulkString(text.into()))
+    }
+
+    /// An engine that answers a key with itself, once the test lets it go on from the key `hold`.
+    fn held_engine(
+        answer: impl Fn(&[String]) -> Reply + Send + Sync + 'static,
+    ) -> (String, Receiver<()>, Sender<()>) {
+        let (came, has_come) = channel();
+        let (go, may_go) = channel();
+        let may_go = Mutex::new(may_go);
+        let address = engine(move |command| {
+            if command.last().is_some_and(|key| key == "hold") {
+                came.send(()).unwrap();
+                may_go.lock().unwrap().recv().unwrap();
+            }
+            answer(command)
+        });
+        (address, has_come, go)
+    }
+
+    /// Sends `hold`, and then the others in one piece: all wait while it is answered. Gives their answers in their order.
+    fn behind(lane: &Lane, held: (&Receiver<()>, &Sender<()>), items: Vec<Item>) -> (Answer, Vec<Answer>) {
+        let (has_come, go) = held;
+        let resolver = &Resolver::default();
+        thread::scope(|scope| {
+            let first = scope.spawn(|| lane.ask(get("hold"), resolver));
+            has_come.recv_timeout(PATIENCE).unwrap();
+            let mut others = Vec::new();
+            for (place, item) in items.into_iter().enumerate() {
+                others.push(scope.spawn(|| lane.ask(item, resolver)));
+                // One after the other, so that their order is known.
+                while lane.lock().queue.len() <= place {
+                    thread::yield_now();
+                }
+            }
+            go.send(()).unwrap();
+            let others = others.into_iter().map(|one| one.join().unwrap());
+            (first.join().unwrap(), others.collect())
+        })
+    }
+
+    #[test]
+    fn many_threads_get_each_its_own_answer() {
+        let address = engine(|command| Reply::Send(bulk(&command[1])));
+        let (lane, resolver) = (lane(&address, PATIENCE), Resolver::default());
+        thread::scope(|scope| {
+            for number in 0..16 {
+                let (lane, resolver) = (&lane, &resolver);
+                scope.spawn(move || {
+                    for round in 0..200 {
+                        let key = format!("{number}-{round}");
+                        assert_eq!(lane.ask(get(&key), resolver), value(&key));
+                    }
+                });
+            }
+        });
+        let inner = lane.lock();
+        assert!(inner.queue.is_empty() && !inner.is_led);
+    }
+
+    #[test]
+    fn an_error_of_the_engine_is_the_answer_of_one() {
+        let (address, has_come, go) = held_engine(|command| match command[1].as_str() {
+            "bad" => Reply::Send("-WRONGTYPE it is a list\r\n".to_owned()),
+            key => Reply::Send(bulk(key)),
+        });
+        let lane = lane(&address, PATIENCE);
+        let items = ["a", "bad", "b"].map(get).into();
+        let (first, others) = behind(&lane, (&has_come, &go), items);
+        assert_eq!(
+            (first, &others[0], &others[2]),
+            (value("hold"), &value("a"), &value("b"))
+        );
+        assert!(matches!(others[1], Ok(Value::ServerError(_))), "{others:?}");
+    }
+
+    /// What was answered before the cut is known, and nothing is sent twice.
+    #[test]
+    fn a_cut_in_the_middle_leaves_the_rest_unknown() {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let its_seen = Arc::clone(&seen);
+        let (address, has_come, go) = held_engine(move |command| {
+            its_seen.lock().unwrap().push(command[1].clone());
+            match command[1].as_str() {
+                "c" => Reply::Cut,
+                key => Reply::Send(bulk(key)),
+            }
+        });
+        let lane = lane(&address, PATIENCE);
+        let items = ["a", "b", "c", "d"].map(get).into();
+        let (_, others) = behind(&lane, (&has_come, &go), items);
+        assert_eq!(others[..2], [value("a"), value("b")]);
+        assert!(
+            others[2..]
+                .iter()
+                .all(|one| matches!(one, Err(Missed::Broken(_)))),
+            "{others:?}"
+        );
+        assert_eq!(*seen.lock().unwrap(), ["hold", "a", "b", "c"]);
+        // The next one has another connection.
+        assert_eq!(lane.ask(get("e"), &Resolver::default()), value("e"));
+    }
+
+    /// A leader whose answer does not come ends in time, and so does everybody behind it.
+    #[test]
+    fn an_engine_that_is_silent_holds_nobody_for_longer_than_the_limit() {
+        let (came, has_come) = channel();
+        let address = engine(move |command| {
+            came.send(command[1].clone()).unwrap();
+            Reply::Keep
+        });
+        let limit = Duration::from_millis(200);
+        let (lane, resolver) = (lane(&address, limit), Resolver::default());
+        let begun = Instant::now();
+        let (first, others) = thread::scope(|scope| {
+            let first = scope.spawn(|| lane.ask(get("first"), &resolver));
+            has_come.recv_timeout(PATIENCE).unwrap();
+            let others = ["a", "b", "c"].map(|key| scope.spawn(|| lane.ask(get(key), &resolver)));
+            (first.join().unwrap(), others.map(|one| one.join().unwrap()))
+        });
+        let silent = || Missed::Broken("it did not answer in time".to_owned());
+        assert_eq!(first, Err(silent()));
+        // Each was sent or was not: which of them, the clock decides.
+        let sent = others.iter().filter(|one| **one == Err(silent())).count();
+        assert_eq!(has_come.try_iter().count(), sent, "{others:?}");
+        assert!(others.iter().all(Result::is_err), "{others:?}");
+        assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
+        let inner = lane.lock();
+        assert!(inner.queue.is_empty() && !inner.is_led);
+    }
+
+    #[test]
+    fn a_slow_answer_is_waited_for_and_those_behind_it_leave() {
+        let (address, has_come, go) = held_engine(|command| Reply::Send(bulk(&command[1])));
+        let slow = lane(&address, PATIENCE);
+        let resolver = Resolver::default();
+        thread::scope(|scope| {
+            let first = scope.spawn(|| slow.ask(get("hold"), &resolver));
+            has_come.recv_timeout(PATIENCE).unwrap();
+            let seat = Arc::new(Seat::default());
+            slow.lock().queue.push_back(Waiting {
+                item: get("late"),
+                seat: Arc::clone(&seat),
+            });
+            // Its time is over already.
+            let left = slow.wait(&seat, Instant::now()).unwrap();
+            assert!(matches!(left, Err(Missed::NotSent(_))), "{left:?}");
+            assert!(slow.lock().queue.is_empty());
+            go.send(()).unwrap();
+            assert_eq!(first.join().unwrap(), value("hold"));
+        });
+    }
+
+    #[test]
+    fn nobody_listens() {
+        let address = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .to_string();
+        let lane = lane(&address, PATIENCE);
+        let answer = lane.ask(get("a"), &Resolver::default());
+        assert!(matches!(answer, Err(Missed::NotSent(_))), "{answer:?}");
+    }
+
+    /// Values are set in one call, and each has its own answer; until the engine says that it takes one slot alone.
+    #[test]
+    fn values_are_set_together() {
+        let calls = Arc::new(Mutex::new(Vec::new()));
+        let its_calls = Arc::clone(&calls);
+        let (address, has_come, go) = held_engine(move |command| {
+            if command[0] == "GET" {
+                return Reply::Send(bulk(&command[1]));
+            }
+            let keys = command[2].parse().unwrap();
+            let keys: Vec<String> = command.iter().skip(3).take(keys).cloned().collect();
+            its_calls.lock().unwrap().push(keys.clone());
+            let answers = keys.iter().map(|key| format!(":{key}\r\n"));
+            Reply::Send(match &keys[..] {
+                [_] => answers.collect(),
+                [first, ..] if first == "7" => "-CROSSSLOT Keys hash to several slots\r\n".to_owned(),
+                _ => format!("*{}\r\n{}", keys.len(), answers.collect::<String>()),
+            })
+        });
+        let lane = lane(&address, PATIENCE);
+        let held = (&has_come, &go);
+        let (_, answers) = behind(
+            &lane,
+            held,
+            vec![upsert("1"), get("between"), upsert("2"), upsert("3")],
+        );
+        let int = |number| Ok(Value::Int(number));
+        assert_eq!(answers, [int(1), value("between"), int(2), int(3)]);
+        let (_, answers) = behind(&lane, held, ["7", "8"].map(upsert).into());
+        assert!(
+            answers.iter().all(|one| matches!(one, Err(Missed::NotSent(_)))),
+            "{answers:?}"
+        );
+        let (_, answers) = behind(&lane, held, ["7", "8"].map(upsert).into());
+        assert_eq!(answers, [int(7), int(8)]);
+        let calls = calls.lock().unwrap();
+        let calls: Vec<Vec<&str>> = calls
+            .iter()
+            .map(|keys| keys.iter().map(String::as_str).collect())
+            .collect();
+        assert_eq!(calls, [vec!["1", "2", "3"], vec!["7", "8"], vec!["7"], vec!["8"]]);
+    }
+
+    #[test]
+    fn reads_go_past_the_lane_for_a_while_after_a_long_answer() {
+        let lane = lane("127.0.0.1:1", PATIENCE);
+        lane.note_read(&Value::BulkString(vec![0; BYTES_MAX]));
+        assert!(lane.takes_reads());
+        lane.note_read(&Value::Array(vec![Value::BulkString(vec![0; BYTES_MAX + 1])]));
+        assert!((0..PAST_AFTER_LONG).all(|_| !lane.takes_reads()));
+        assert!(lane.takes_reads());
+    }
+
+    /// A leader that ends without answers, as after a panic, leaves nobody behind.
+    #[test]
+    fn the_end_of_a_leader_is_the_end_of_the_waiting() {
+        let lane = lane("127.0.0.1:1", PATIENCE);
+        let seats: [Arc<Seat>; 2] = std::array::from_fn(|_| Arc::new(Seat::default()));
+        let waiting = |seat: &Arc<Seat>| Waiting {
+            item: get("a"),
+            seat: Arc::clone(seat),
+        };
+        {
+            let mut inner = lane.lock();
+            inner.is_led = true;
+            inner.queue.push_back(waiting(&seats[1]));
+        }
+        drop(Taken {
+            lane: &lane,
+            waiting: VecDeque::from([waiting(&seats[0])]),
+            has_resigned: false,
+        });
+        assert!(matches!(*seats[0].lock(), State::Has(Err(Missed::Broken(_)))));
+        assert!(matches!(*seats[1].lock(), State::Leads));
+    }
+}
