@@ -1,10 +1,9 @@
 //! Batches of an engine: all steps or none, in one call of the script.
 
-use super::change::Changed;
 use super::error::{EngineError, unexpected};
 use super::gateway::Gateway;
 use super::layout;
-use super::script;
+use super::script::{self, Changed};
 use super::slots::slot_of;
 use crate::node::{AckRequirement, BatchError, Batched, Outcome, Reads, Step};
 use crate::pair::Pair;

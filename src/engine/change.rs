@@ -3,7 +3,7 @@
 use super::error::{EngineError, unexpected};
 use super::gateway::Gateway;
 use super::request::Request;
-use super::script;
+use super::script::{self, Changed};
 use super::slots::slot_of;
 use super::upsert::{self, Upsert};
 use crate::key::Key;
@@ -11,9 +11,6 @@ use crate::node::{AckRequirement, WriteError, Written};
 use redis::Value;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-
-/// What a change came to, and how many replicas have it where some were asked for.
-pub(super) type Changed<T> = (T, Option<usize>);
 
 /// A call of a script, as it is sent.
 struct Script<'s> {

@@ -13,14 +13,13 @@
 //! clock. Counters in keys of the engine were not taken: a failover sets them back with the data, and then they give the
 //! same versions again for certain.
 
-use super::change::Changed;
 use super::error::{EngineError, unexpected};
 use super::layout::{self, VERSION_MAX};
 use super::pool::Dial;
 use super::report::Report;
 use super::request::Request;
 use super::routing::Routing;
-use super::script;
+use super::script::{self, Changed};
 use super::slots::slot_of;
 use crate::key::Key;
 use crate::node::{

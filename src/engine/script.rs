@@ -175,6 +175,9 @@ impl Call<'_> {
     }
 }
 
+/// What a change came to, and how many replicas have it where some were asked for.
+pub(super) type Changed<T> = (T, Option<usize>);
+
 /// What a step came to.
 #[derive(Debug)]
 pub(super) enum Answered {
