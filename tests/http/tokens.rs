@@ -609,7 +609,7 @@ fn a_refusal_says_what_the_token_opens() {
             "cannot",
             "\"other\"",
             "only keys that begin with \"app1/\" or \"shared/\"",
-            "--token-file",
+            "the token is that of PYKV_TOKEN",
         ] {
             assert!(said.contains(part), "{command:?}: no {part} in {said}");
         }
