@@ -210,7 +210,12 @@ fn what_was_set_aside_is_looked_at_and_sent_again() {
     browser.press("Save");
     let saved = browser.downloads().join(file.replace(".pykv", ".json"));
     eventually("the file is saved", || saved.exists());
-    browser.open(&format!("http://{}/#cluster", replica.link.address()));
+    let there = replica.link.address();
+    browser.open(&format!("http://{there}/#cluster"));
+    // Beside a download, Firefox says that it is there while it still shows the page before.
+    browser.until(&format!(
+        "location.host === '{there}' && document.querySelector('#nodes tbody tr')"
+    ));
     browser.choose_file("[accept='.json']", &saved);
     browser.press("Send");
     browser.until_text("#diverged-report", "1 key sent.");
