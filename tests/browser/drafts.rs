@@ -4,18 +4,8 @@
 
 use crate::common::browser::{Browser, keys};
 use crate::common::{Server, eventually};
+use crate::views::{at, put};
 use serde_json::json;
-
-fn put(node: &Server, key: &str, value: &[u8]) {
-    let answer = node.client().put(&format!("/kv/{key}?upsert=true"), value);
-    assert!(answer.is_success(), "{answer:?}");
-}
-
-fn at(node: &Server, test: &str, hash: &str) -> Option<Browser> {
-    let browser = Browser::start(test)?;
-    browser.open(&format!("{}/{hash}", node.url()));
-    Some(browser)
-}
 
 #[test]
 fn what_is_typed_in_the_console_outlives_a_reload_and_a_past_request() {

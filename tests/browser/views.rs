@@ -8,13 +8,13 @@ use crate::common::{Server, eventually};
 use serde_json::json;
 
 /// A browser at the page of a node.
-fn at(node: &Server, test: &str, hash: &str) -> Option<Browser> {
+pub(crate) fn at(node: &Server, test: &str, hash: &str) -> Option<Browser> {
     let browser = Browser::start(test)?;
     browser.open(&format!("{}/{hash}", node.url()));
     Some(browser)
 }
 
-fn put(node: &Server, key: &str, value: &[u8]) {
+pub(crate) fn put(node: &Server, key: &str, value: &[u8]) {
     let answer = node.client().put(&format!("/kv/{key}?upsert=true"), value);
     assert!(answer.is_success(), "{answer:?}");
 }

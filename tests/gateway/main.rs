@@ -151,15 +151,49 @@ fn values_of_another_program_are_left_alone() {
     let errors = single.call(&["INFO", "errorstats"]);
     assert!(!errors.contains("errorstat_"), "{errors}");
     single.call(&["SET", "theirs", "text"]);
+    single.call(&["SET", "long", "a text that is longer than a header"]);
+    single.call(&["SET", "empty", ""]);
     single.call(&["LPUSH", "list", "text"]);
     let mut client = node.client();
-    for key in ["theirs", "list"] {
+    for key in ["theirs", "long", "empty", "list"] {
         client.get(&format!("/kv/{key}")).expect_problem(409);
         client
             .put(&format!("/kv/{key}?upsert=true"), b"ours")
             .expect_problem(409);
     }
     assert_eq!(single.call(&["GET", "theirs"]), "text");
+}
+
+#[test]
+fn a_set_without_conditions_is_above_every_version_and_ends_a_deadline() {
+    if is_skipped("a_set_without_conditions_is_above_every_version") {
+        return;
+    }
+    let single = engine::Redis::start();
+    let node = Server::start(&["--engine", &single.url()]);
+    let mut client = node.client();
+    // Versions are times in µs. Gateways with a clock that is ahead have given this one, and the last of all.
+    let keep =
+        r"return redis.call('SET', KEYS[1], '\255pk1' .. struct.pack('>I8I8', ARGV[1], 0) .. 'before')";
+    let ahead: u64 = 1 << 52;
+    single.call(&["EVAL", keep, "1", "ahead", &ahead.to_string()]);
+    single.call(&["EVAL", keep, "1", "last", &((1u64 << 53) - 1).to_string()]);
+    let written = client.put("/kv/ahead?upsert=true", b"after").expect(200);
+    assert_eq!(written.body_json()["version"], ahead + 1);
+    assert_eq!(client.get("/kv/ahead?raw").expect(200).body, b"after");
+    client.put("/kv/last?upsert=true", b"after").expect_problem(503);
+    assert_eq!(client.get("/kv/last?raw").expect(200).body, b"before");
+
+    client.put("/kv/k?upsert=true&ttl=1000", b"").expect(201);
+    assert_ne!(single.call(&["PTTL", "k"]), "-1");
+    client.put("/kv/k?upsert=true", b"").expect(200);
+    assert_eq!(single.call(&["PTTL", "k"]), "-1");
+    let kept = client.get("/kv/k").expect(200).body_json();
+    assert_eq!(
+        (&kept["value"], kept.get("expires_at_ms")),
+        (&json!(""), None),
+        "{kept}"
+    );
 }
 
 /// A counter that clients change by compare and set.
