@@ -9,10 +9,10 @@
 //! - One thread leads at a time, and it holds one connection of the pool as any request does. No lock is held while it
 //!   sends and reads.
 //! - A request is answered by its own answer: those of a connection come in the order of what was sent on it.
-//! - A request that a leader took is always answered, whatever becomes of the leader. One that waits for longer than the
-//!   time limit leaves, and was not sent.
+//! - A request that a leader took is always answered, whatever becomes of the leader.
+//! - Whoever waits for longer than the time limit leaves: it was not sent, or what came of it is not known.
 //! - Of a connection that broke, what was answered before is known. Of the rest nothing is: no leader sends it again.
-//! - A leader takes no longer than the time limit, and at most one read's time more.
+//! - A leader takes no longer than the time limit, and at most one read's time more. It may have waited before.
 //! - Who is slow goes past the lane: what is long, reads while answers are, what waits for replicas, and what is tried
 //!   again.
 
@@ -160,7 +160,6 @@ impl Lane {
 
     /// Waits until there is an answer; none where this thread leads from now on.
     fn wait(&self, seat: &Arc<Seat>, deadline: Instant) -> Option<Answer> {
-        let mut may_leave = true;
         let mut state = seat.lock();
         loop {
             match std::mem::take(&mut *state) {
@@ -169,35 +168,35 @@ impl Lane {
                 State::Waits => {}
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            state = match left.is_zero() && may_leave {
-                true => {
-                    // The queue is locked before a seat.
-                    drop(state);
-                    if self.leave(seat) {
-                        let why = "too much is sent to the server already";
-                        return Some(Err(Missed::NotSent(why.to_owned())));
-                    }
-                    // A leader has it, or it is made one.
-                    may_leave = false;
-                    seat.lock()
+            if left.is_zero() {
+                // The queue is locked before a seat.
+                drop(state);
+                if let Some(missed) = self.leave(seat) {
+                    return Some(Err(missed));
                 }
-                false if may_leave => {
-                    let waited = seat.changed.wait_timeout(state, left);
-                    waited.unwrap_or_else(PoisonError::into_inner).0
-                }
-                false => seat.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-            };
+                state = seat.lock();
+                continue;
+            }
+            let waited = seat.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
-    /// Takes a request out of the queue, unless it was taken already or leads.
-    fn leave(&self, seat: &Arc<Seat>) -> bool {
+    /// Takes a request out of the queue, or lets go of the answer; none where it has one by now, or leads.
+    fn leave(&self, seat: &Arc<Seat>) -> Option<Missed> {
         let mut inner = self.lock();
-        let place = inner.queue.iter().position(|one| Arc::ptr_eq(&one.seat, seat));
-        match place {
-            Some(place) if matches!(*seat.lock(), State::Waits) => inner.queue.remove(place).is_some(),
-            _ => false,
+        if !matches!(*seat.lock(), State::Waits) {
+            return None;
         }
+        let place = inner.queue.iter().position(|one| Arc::ptr_eq(&one.seat, seat));
+        Some(match place {
+            Some(place) => {
+                inner.queue.remove(place);
+                Missed::NotSent("too much is sent to the server already".to_owned())
+            }
+            // A leader has it.
+            None => Missed::Broken("it did not answer in time".to_owned()),
+        })
     }
 
     /// Sends what waits. The first of it is this thread's.
