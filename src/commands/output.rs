@@ -10,7 +10,8 @@
 //! - A run that fails, or is ended by SIGINT, SIGTERM or SIGHUP, leaves nothing behind. (SIGKILL leaves the unfinished
 //!   file, `.pykv-….part`, which no run ever takes for its own.)
 
-use super::{Error, signals};
+use super::Error;
+use super::signals::{self, EXIT_INTERRUPTED};
 use signal_hook::consts::{SIGHUP, SIGTERM};
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -20,9 +21,6 @@ use std::sync::{Mutex, MutexGuard, Once};
 
 /// Links that are followed before they are taken for a circle, as Linux does.
 const LINKS_MAX: usize = 40;
-
-/// The exit status of a run that a signal has ended.
-const EXIT_INTERRUPTED: i32 = 130;
 
 /// Unfinished files of this process, which a signal removes. The signal's thread waits for this lock, so nothing that
 /// is done under it is cut in two.

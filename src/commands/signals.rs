@@ -20,7 +20,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// What a shell reports of a process that SIGINT ended.
-const EXIT_INTERRUPTED: i32 = 130;
+pub(super) const EXIT_INTERRUPTED: i32 = 130;
 
 /// Signals closer to each other than this are one: `timeout` and the like signal a process and its group.
 const SAME_SIGNAL_MAX: Duration = Duration::from_secs(1);

@@ -1,14 +1,17 @@
 //! `pykv batch`, `export` and `import`: many keys at once, as a shell sees it.
 
+use crate::common::cli::Background;
 use crate::common::{Server, eventually, pykv};
+use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::process::Stdio;
 
 const USAGE: i32 = 2;
 const UNREACHABLE: i32 = 3;
 const CONFLICT: i32 = 4;
+const INTERRUPTED: i32 = 130;
 
 #[track_caller]
 fn value(node: &Server, key: &str) -> String {
@@ -90,7 +93,7 @@ fn what_is_exported_comes_back_as_it_was() {
 
     let other = Server::start(&[]);
     let import = pykv(&["import"]).arg(&file).at(&other).expect(0);
-    assert!(import.stderr.contains("imported 5"), "{import:?}");
+    assert!(import.stderr.contains("imported 5 keys"), "{import:?}");
     assert_eq!(import.stdout, b"");
     assert_eq!(exported(&other), text.lines().map(str::to_owned).collect());
     assert!(pykv(&["get", "binary"]).at(&other).succeed() == all);
@@ -164,7 +167,7 @@ fn lines_at_fault_are_named_and_the_others_go_in() {
             .unwrap_or_else(|| panic!("line {number} is not named: {import:?}"));
         assert!(line.contains(said), "{line}");
     }
-    assert!(import.stderr.contains("imported 2"), "{import:?}");
+    assert!(import.stderr.contains("imported 2 keys"), "{import:?}");
     assert!(import.stderr.contains("lines skipped: 7"), "{import:?}");
     assert_eq!((value(&node, "a"), value(&node, "e")), ("1".into(), "5".into()));
     assert_eq!(entries(&node), 2);
@@ -189,7 +192,7 @@ fn the_last_line_of_a_key_counts() {
     lines += &"{\"key\":\"k1\",\"value\":\"x\"}\n".repeat(3000);
     lines += "{\"key\":\"k1\",\"value\":\"last\"}\n";
     let import = pykv(&["import"]).at(&node).stdin(lines.as_bytes()).expect(0);
-    assert!(import.stderr.contains("imported 24,001"), "{import:?}");
+    assert!(import.stderr.contains("imported 24,001 keys"), "{import:?}");
     assert_eq!(value(&node, "k1"), "last");
     let page = node.get("/kv/?values=true&limit=1000").expect(200).body_json();
     let entries = page["entries"].as_array().unwrap();
@@ -213,7 +216,9 @@ fn if_absent_leaves_keys_alone() {
         .stdin(lines.as_bytes())
         .expect(0);
     assert!(
-        import.stderr.contains("imported 2,950, 51 left as they were"),
+        import
+            .stderr
+            .contains("imported 2,950 keys, 51 left as they were"),
         "{import:?}"
     );
     assert_eq!(
@@ -238,28 +243,38 @@ fn a_node_with_small_limits_takes_an_import_in_small_pieces() {
 }
 
 #[test]
-fn an_import_that_was_interrupted_can_be_run_again() {
-    let node = Server::start(&["--fsync", "no"]);
-    let line = |key: usize| format!("{{\"key\":\"k{key}\",\"value\":\"{key}\"}}\n");
-    let lines: String = (0..20_000).map(line).collect();
-    let mut child = crate::common::cli::command()
-        .args(["import", "--server", &node.url()])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    // Half of it, and a line that is cut short.
-    let half = lines.len() / 2 + 3;
-    let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(&lines.as_bytes()[..half]).unwrap();
-    eventually("some of it goes in", || entries(&node) > 0);
-    child.kill().unwrap();
-    child.wait().unwrap();
-    assert!(entries(&node) < 20_000);
-    pykv(&["import"]).at(&node).stdin(lines.as_bytes()).succeed();
-    assert_eq!(entries(&node), 20_000);
-    assert_eq!(value(&node, "k19999"), "19999");
+fn an_import_that_was_interrupted_says_how_far_it_is_and_can_be_run_again() {
+    for signal in [Signal::KILL, Signal::INT, Signal::TERM] {
+        let node = Server::start(&["--fsync", "no"]);
+        let line = |key: usize| format!("{{\"key\":\"k{key}\",\"value\":\"{key}\"}}\n");
+        let lines: String = (0..20_000).map(line).collect();
+        let mut child = Background(
+            crate::common::cli::command()
+                .args(["import", "--server", &node.url()])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap(),
+        );
+        // Half of it, and a line that is cut short.
+        let half = lines.len() / 2 + 3;
+        let mut stdin = child.0.stdin.take().unwrap();
+        stdin.write_all(&lines.as_bytes()[..half]).unwrap();
+        eventually("some of it goes in", || entries(&node) > 0);
+        kill_process(Pid::from_child(&child.0), signal).unwrap();
+        let status = child.0.wait().unwrap();
+        if signal != Signal::KILL {
+            assert_eq!(status.code(), Some(INTERRUPTED));
+            let mut said = String::new();
+            child.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+            assert!(said.contains(" keys imported so far; "), "{said}");
+        }
+        assert!(entries(&node) < 20_000);
+        pykv(&["import"]).at(&node).stdin(lines.as_bytes()).succeed();
+        assert_eq!(entries(&node), 20_000);
+        assert_eq!(value(&node, "k19999"), "19999");
+    }
 }
 
 /// The other lines go in; the exit status says that it was not allowed, and not that the lines are wrong.
@@ -277,7 +292,7 @@ fn keys_that_a_token_does_not_open_are_left_out_of_an_import() {
         .stdin(lines.as_bytes())
         .expect(5);
     assert!(
-        import.stderr.contains("line 2: ") && import.stderr.contains("imported 2"),
+        import.stderr.contains("line 2: ") && import.stderr.contains("imported 2 keys"),
         "{import:?}"
     );
     let list = pykv(&["list"]).at(&node).env("PYKV_TOKEN", "the-admin").succeed();

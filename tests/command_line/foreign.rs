@@ -214,7 +214,7 @@ fn an_import_counts_the_keys_that_it_has_added_itself() {
         .stdin(lines.as_bytes())
         .expect(0);
     assert!(
-        import.stderr.contains("imported 3, 2 left as they were"),
+        import.stderr.contains("imported 3 keys, 2 left as they were"),
         "{import:?}"
     );
     assert!(import.stderr.contains("retr"), "it says so: {import:?}");

@@ -287,7 +287,7 @@ fn lines_that_are_pasted_together_are_commands_each() {
     pykv(&["set", "b", "2"]).at(&node).succeed();
     pykv(&["set", "c", "3"]).at(&node).succeed();
     // As a terminal sends what is pasted.
-    let pasted = "\x1b[200~del c\nget b\nset d 4\x1b[201~\r";
+    let pasted = "\x1b[200~del c\nget b\nset d \"4\ndel b\"\x1b[201~\r";
     if !typed(&node, node.home(), pasted) {
         return skip(
             "lines_that_are_pasted_together_are_commands_each",
@@ -298,6 +298,7 @@ fn lines_that_are_pasted_together_are_commands_each() {
     let mut keys: Vec<_> = keys.lines().collect();
     keys.sort_unstable();
     assert_eq!(keys, ["b", "d", "get"]);
+    assert_eq!(pykv(&["get", "d"]).at(&node).succeed(), b"4\ndel b");
 }
 
 #[test]

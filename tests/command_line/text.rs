@@ -60,7 +60,7 @@ fn a_byte_order_mark_is_dropped() {
     let node = Server::start(&[]);
     let lines = format!("{MARK}{{\"key\":\"a\",\"value\":\"1\"}}\r\n{{\"key\":\"b\",\"value\":\"2\"}}\r\n");
     let import = pykv(&["import"]).at(&node).stdin(lines.as_bytes()).expect(0);
-    assert!(import.stderr.contains("imported 2"), "{import:?}");
+    assert!(import.stderr.contains("imported 2 keys"), "{import:?}");
     let batch = format!("{MARK}{{\"op\":\"get\",\"key\":\"a\"}}\n");
     pykv(&["batch"]).at(&node).stdin(batch.as_bytes()).succeed();
     let shell = pykv(&["shell"])
@@ -271,5 +271,21 @@ fn the_api_says_what_is_wrong_with_a_body_in_plain_words() {
         let detail = problem["detail"].as_str().unwrap();
         assert!(detail.contains(said), "{body}: {detail}");
         assert_plain(detail);
+    }
+}
+
+#[test]
+fn every_command_says_that_a_file_is_missing_in_the_same_words() {
+    let node = Server::start(&[]);
+    let absent = node.home().join("absent");
+    let dir = node.home().join("restored");
+    let expected = format!("cannot read {}: No such file or directory\n", absent.display());
+    for command in ["log", "check", "restore", "import", "batch", "reapply"] {
+        let mut run = pykv(&[command]).arg(&absent).at(&node);
+        if command == "restore" {
+            run = run.dir(&dir);
+        }
+        let run = run.expect(8);
+        assert_eq!(run.stderr, format!("pykv: {expected}"), "{command}");
     }
 }

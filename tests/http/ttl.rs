@@ -173,7 +173,7 @@ fn an_import_leaves_out_what_has_expired() {
     assert!(
         import
             .stderr
-            .contains("imported 167, 333 that had expired left out"),
+            .contains("imported 167 keys, 333 that had expired left out"),
         "{import:?}"
     );
     // A gateway looks at its engine every second.

@@ -14,6 +14,7 @@ mod tally;
 
 use super::lines::{self, Form, Line, Lines};
 use super::progress::{Progress, rate};
+use super::signals::{self, EXIT_INTERRUPTED};
 use super::{Error, connect, print_json};
 use crate::cli::Import;
 use indicatif::HumanCount;
@@ -21,7 +22,9 @@ use read::{Batch, Gatherer};
 use send::Sender;
 pub(super) use send::is_cross_slot;
 use serde_json::{Value, json};
+use signal_hook::consts::SIGTERM;
 use std::io::{self, BufRead, Write};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 use std::time::Duration;
@@ -44,7 +47,8 @@ pub(super) fn run(args: &Import) -> Result<(), Error> {
     let bytes = input.bytes;
     let mut lines = Lines::new(input.reader, read::line_bytes_max(&limits));
     let gatherer = Gatherer::new(CONNECTIONS, args.if_absent, &limits);
-    let tally = Tally::default();
+    let tally = Arc::new(Tally::default());
+    report_on_signals(&tally)?;
     let mut progress = Progress::new(bytes);
 
     let read = thread::scope(|scope| {
@@ -79,6 +83,24 @@ pub(super) fn run(args: &Import) -> Result<(), Error> {
         }),
         (_, None) => Err(Error::Usage(left_out)),
     }
+}
+
+/// From now on SIGINT and SIGTERM say how far the import is, and end the process.
+fn report_on_signals(tally: &Arc<Tally>) -> Result<(), Error> {
+    let tally = Arc::clone(tally);
+    let report = move || {
+        let keys = counted(tally.keys.load(Relaxed));
+        // The bar has the line still.
+        let _ = writeln!(
+            io::stderr().lock(),
+            "\npykv: interrupted: {keys} imported so far; an import can be run again from its beginning"
+        );
+        std::process::exit(EXIT_INTERRUPTED);
+    };
+    signals::on_end(&[SIGTERM], report).map_err(|source| Error::Io {
+        doing: "cannot handle signals".to_owned(),
+        source,
+    })
 }
 
 /// Reads all lines and hands them on as batches; ends early where the node takes no more.
@@ -171,8 +193,16 @@ fn summarize(tally: &Tally, time: Duration) {
     let _ = writeln!(
         io::stderr().lock(),
         "imported {}{left_alone}{expired}, in {seconds:.1} s{rate}{retries}",
-        HumanCount(keys)
+        counted(keys)
     );
+}
+
+/// So many keys, in words.
+fn counted(keys: u64) -> String {
+    match keys {
+        1 => "1 key".to_owned(),
+        keys => format!("{} keys", HumanCount(keys)),
+    }
 }
 
 /// A line, for fuzzing.

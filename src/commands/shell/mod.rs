@@ -115,8 +115,8 @@ impl Session {
             if let Some(history) = &history {
                 let _ = editor.append_history(history); // Worth no word at every line.
             }
-            // Lines that were pasted together come as one, and each is a command of its own.
-            for line in line.lines() {
+            // Lines that were pasted together come as one.
+            for line in parse::lines(&line) {
                 match self.run_line(line.as_bytes()) {
                     Ok(ControlFlow::Continue(())) => {}
                     Ok(ControlFlow::Break(())) => return Ok(()),
