@@ -59,7 +59,7 @@
 //! | a torn tail is cut | `wal::recovery` |
 //! | the answer to a write whose sync failed | `wal::commit` fails the log; `server::output` replaces the answer, `server::deferred` one that another thread sends; `handlers::failure` has the status |
 //! | an offset is checked against the branch | `node::poll` for a follower's next chunk, `wal::handle` its last record; `wal::branch` has the rule |
-//! | an answer that is sent by another thread | `server::deferred`, `wal::commit_queue`; `wal::rescue` where the disk hangs |
+//! | an answer that is sent by another thread | `server::deferred`, `wal::commit_queue`; `wal::rescue` where the disk hangs; `engine::relay`, `handlers::relay` and `server::connection::relay` of a gateway |
 //! | an increment is one step of the log | `node::edit`; `node::batch_edit` in a batch |
 //! | a version is held against If-Match | `handlers::conditions` reads the field, `node::write` (`Precondition::check`) compares under the store's lock |
 //! | a listing by prefix finds its keys | `node::walk`; `store::order` keeps the keys in order, `node::order` makes that |
@@ -109,7 +109,9 @@
 //! # The way of a request to another engine
 //! With `--engine` there is no node. The session calls the gateway, which sends one command or one script to the server that
 //! has the key's slot, on the connection's own thread, and waits for its answer. The answer goes out at once: nothing of
-//! what follows a write above applies.
+//! what follows a write above applies. A small request that finds others on their way to the server goes out behind
+//! them (`engine::lane`). If it is a plain read or write, the thread that reads the engine's answer sends its answer
+//! (`engine::relay`), and the connection's thread reads the next request meanwhile.
 //!
 //! # The way of a watch
 //! A watcher reads the log's files behind the writer, up to what is written, on its connection's own thread
@@ -157,6 +159,7 @@
 //! | `handshake` | 1 for each address of another node | `follow`, in a scope | the answer, or its time limit |
 //! | `access` | 1, with `--access-log` | `pykv serve` | the end of the server, once all lines are written |
 //! | `engine` | 1, with `--engine` | `pykv serve` | the end of the server, which joins it |
+//! | `lane` | 1 for each server of an engine, once requests to it meet | the connection that met another one | the end of the gateway, which joins it |
 //! | `service` | 1, under systemd | `pykv serve`, for the start and for the time after it | the end of either, which joins it |
 //! | `reload` | 1 | `pykv serve` | the end of the server, which joins it |
 //! | `ctrl-c`, `signals` | 1 each | `pykv serve` | the end of the process; they own nothing that must be cleaned up |

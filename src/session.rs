@@ -6,6 +6,7 @@
 //! - A session checks which keys a client may use; whether it may read or write is known before, from the method.
 
 mod listing;
+mod relay;
 
 pub(crate) use listing::{Cursor, Lister};
 

@@ -9,7 +9,6 @@ use super::upsert::{self, Upsert};
 use crate::key::Key;
 use crate::node::{AckRequirement, WriteError, Written};
 use redis::Value;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// A call of a script, as it is sent.
@@ -33,7 +32,7 @@ impl Gateway {
         sync: AckRequirement,
         is_change: bool,
     ) -> Result<Result<Changed<Vec<script::Answered>>, (usize, WriteError)>, EngineError> {
-        let floor = self.seen.load(Ordering::Relaxed);
+        let floor = self.seen.get();
         let script = Script {
             by_digest: call.by_digest(floor),
             with_script: &|| call.with_script(floor),
@@ -53,7 +52,7 @@ impl Gateway {
         answered
             .iter()
             .filter_map(script::Answered::version)
-            .for_each(|version| self.note(version));
+            .for_each(|version| self.seen.note(version));
         let replicas = enough(replicas, sync)?;
         Ok(Ok((answered, replicas)))
     }
@@ -68,7 +67,7 @@ impl Gateway {
         let upsert = Upsert {
             key: key.as_bytes(),
             value,
-            floor: self.seen.load(Ordering::Relaxed),
+            floor: self.seen.get(),
         };
         let script = Script {
             by_digest: upsert.by_digest(),
@@ -80,7 +79,7 @@ impl Gateway {
             Ok(written) => written,
             Err(error) => return Ok(Err(error)),
         };
-        self.note(written.version);
+        self.seen.note(written.version);
         let replicas = enough(replicas, sync)?;
         Ok(Ok((written, replicas)))
     }

@@ -28,8 +28,8 @@ use crate::node::{
 use crate::pair::Pair;
 use crate::wall;
 use redis::Value;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Values longer than this are sent to the client from where they are, rather than copied.
@@ -49,13 +49,16 @@ pub(crate) struct GatewayOptions {
     pub(crate) sync: AckRequirement,
 }
 
+/// The greatest version that was seen.
+#[derive(Default)]
+pub(super) struct Seen(AtomicU64);
+
 /// See the module.
 pub(crate) struct Gateway {
     pub(super) routing: Routing,
     pub(super) report: Mutex<Report>,
     pub(super) options: GatewayOptions,
-    /// The greatest version that was seen.
-    pub(super) seen: AtomicU64,
+    pub(super) seen: Arc<Seen>,
     opened: std::time::Instant,
 }
 
@@ -66,7 +69,7 @@ impl Gateway {
             routing: Routing::new(options.dial.clone(), options.url.seeds.clone()),
             report: Mutex::new(Report::default()),
             options,
-            seen: AtomicU64::new(0),
+            seen: Arc::default(),
             opened: std::time::Instant::now(),
         }
     }
@@ -98,7 +101,7 @@ impl Gateway {
             return Ok(None);
         };
         let (found, bytes) = layout::decode(&kept).ok_or(EngineError::Foreign)?;
-        self.note(found.version);
+        self.seen.note(found.version);
         if bytes.len() > COPIED_BYTES_MAX {
             let value_bytes = bytes.len();
             return Ok(Some(Got::Large(Meta { found, value_bytes })));
@@ -256,20 +259,26 @@ impl Gateway {
         })
     }
 
-    /// Notes a version that the engine has given.
-    pub(super) fn note(&self, version: u64) {
-        // Most are of the past, and nothing is written then that other threads read.
-        if version > self.seen.load(Ordering::Relaxed) {
-            let now_us = wall::now_ms().saturating_mul(1000);
-            if version <= now_us.saturating_add(AHEAD_US_MAX).min(VERSION_MAX) {
-                self.seen.fetch_max(version, Ordering::Relaxed);
-            }
-        }
-    }
-
     pub(super) fn too_large(&self) -> WriteError {
         WriteError::TooLarge {
             bytes_max: self.options.value_bytes_max as u64,
+        }
+    }
+}
+
+impl Seen {
+    pub(super) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Notes a version that the engine has given.
+    pub(super) fn note(&self, version: u64) {
+        // Most are of the past, and nothing is written then that other threads read.
+        if version > self.get() {
+            let now_us = wall::now_ms().saturating_mul(1000);
+            if version <= now_us.saturating_add(AHEAD_US_MAX).min(VERSION_MAX) {
+                self.0.fetch_max(version, Ordering::Relaxed);
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A request that is sent by itself costs this process two calls of the system and a switch of threads, and the server as
 //! much. So a thread whose request finds nobody at work *leads*: it sends what waits in one piece, reads the answers in
-//! their order and hands them out. What comes meanwhile waits for the next leader, which is the first that waits. The more
+//! their order and hands them out. What comes meanwhile is led by the lane's own thread, until nothing waits. The more
 //! there is to do, the more is sent at once; a request that is alone is sent as fast as without a lane.
 //!
 //! # What must hold
@@ -12,38 +12,43 @@
 //! - A request that a leader took is always answered, whatever becomes of the leader.
 //! - Whoever waits for longer than the time limit leaves: it was not sent, or what came of it is not known.
 //! - Of a connection that broke, what was answered before is known. Of the rest nothing is: no leader sends it again.
-//! - A leader takes no longer than the time limit, and at most one read's time more. It may have waited before.
+//! - A leader takes no longer than the time limit, and at most one read's time more.
 //! - Who is slow goes past the lane: what is long, reads while answers are, what waits for replicas, and what is tried
-//!   again.
+//!   again. Everything does where the lane's thread cannot be started.
+//! - The lane's thread runs from the first request that finds a leader until [`Lane::end`], which joins it.
 
-use super::error::words;
-use super::pool::{Dial, Link, Server};
-use super::upsert::{self, Upsert};
+mod exchange;
+
+use super::pool::{Dial, Server};
+use super::seat::{Answer, Missed, Outcome, Seat, SendOn};
+use super::upsert::Upsert;
 use crate::resolver::Resolver;
-use redis::{RedisResult, ServerErrorKind, Value};
+use redis::{RedisResult, Value};
 use std::collections::VecDeque;
-use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 /// What is longer than this goes past the lane, in bytes.
-pub(super) const BYTES_MAX: usize = 16 * 1024;
+pub(super) const BYTES_MAX: usize = 8 * 1024;
 
 /// How many reads go past the lane after a long answer: those behind it would wait, and long ones are seldom alone.
-const PAST_AFTER_LONG: usize = 64;
+const PAST_AFTER_LONG: usize = 1024;
 
 /// Most requests that are sent in one piece.
 const BATCH_MAX: usize = 256;
 
-/// Most values that one call of the script sets: it holds up all other requests of the server.
-const TOGETHER_MAX: usize = 64;
-
 /// A server, and those who wait to send something to it.
 pub(super) struct Lane {
     server: Server,
+    resolver: Resolver,
     inner: Mutex<Inner>,
+    /// The lane's thread has something to lead, or must end.
+    called: Condvar,
+    /// The lane's thread, once it was needed; none where it could not be started.
+    thread: OnceLock<Option<Mutex<Option<JoinHandle<()>>>>>,
     /// Whether it takes keys of several slots in one call, as far as is known.
     sets_together: AtomicBool,
     /// How many reads go past the lane still.
@@ -52,9 +57,12 @@ pub(super) struct Lane {
 
 #[derive(Default)]
 struct Inner {
-    /// Those that wait, in the order that they came. While one of them was made the leader, that is the first.
+    /// Those that wait, in the order that they came. They wait for the leader: without one the queue is empty.
     queue: VecDeque<Waiting>,
     is_led: bool,
+    /// Whether the leader is the lane's thread, and has not begun.
+    is_called: bool,
+    is_ending: bool,
 }
 
 /// What is sent.
@@ -65,56 +73,34 @@ pub(super) enum Item {
     Upsert(Upsert<Vec<u8>>),
 }
 
-/// Why there is no answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Missed {
-    /// Nothing was sent.
-    NotSent(String),
-    /// It was sent, in part or in whole, and not answered.
-    Broken(String),
-}
-
-type Answer = Result<Value, Missed>;
-
 struct Waiting {
     item: Item,
     seat: Arc<Seat>,
 }
 
-/// Where a thread waits for its answer.
-#[derive(Default)]
-struct Seat {
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-enum State {
-    #[default]
-    Waits,
-    Leads,
-    Has(Answer),
+/// A request that is under way, whose answer is sent on as soon as it comes.
+pub(super) struct Relayed {
+    lane: Arc<Lane>,
+    seat: Arc<Seat>,
+    deadline: Instant,
 }
 
 /// Those whose requests a leader has taken. The leader's end, however it comes, is the end of their waiting.
 struct Taken<'l> {
     lane: &'l Lane,
-    /// Those that have no answer yet. The first is the leader's own.
+    /// Those that have no answer yet.
     waiting: VecDeque<Waiting>,
     has_resigned: bool,
 }
 
-/// Whose answer comes next.
-enum Next {
-    Of(usize),
-    OfAll(Vec<usize>),
-}
-
 impl Lane {
-    pub(super) fn new(address: &str, dial: &Dial) -> RedisResult<Lane> {
+    pub(super) fn new(address: &str, dial: &Dial, resolver: Resolver) -> RedisResult<Lane> {
         Ok(Lane {
             server: Server::new(address, dial)?,
+            resolver,
             inner: Mutex::new(Inner::default()),
+            called: Condvar::new(),
+            thread: OnceLock::new(),
             sets_together: AtomicBool::new(true),
             reads_past: AtomicUsize::new(0),
         })
@@ -140,52 +126,78 @@ impl Lane {
         }
     }
 
+    /// Whether a read that may share a connection need not count as one that goes past.
+    pub(super) fn has_short_answers(&self) -> bool {
+        self.reads_past.load(Ordering::Relaxed) == 0
+    }
+
     /// Sends a request together with those of other threads, and gives its answer, which may be an error of the server.
-    pub(super) fn ask(&self, item: Item, resolver: &Resolver) -> Answer {
+    /// None where it must go past the lane.
+    pub(super) fn ask(self: &Arc<Lane>, item: Item) -> Option<Answer> {
         let deadline = Instant::now() + self.server.timeout();
-        let seat = Arc::new(Seat::default());
-        let leads = {
+        let seat = Arc::new(Seat::new(None));
+        {
             let mut inner = self.lock();
+            if inner.is_led && !self.has_thread() {
+                return None;
+            }
             inner.queue.push_back(Waiting {
                 item,
                 seat: Arc::clone(&seat),
             });
-            !std::mem::replace(&mut inner.is_led, true)
-        };
-        match leads {
-            true => self.lead(resolver),
-            false => self.wait(&seat, deadline).unwrap_or_else(|| self.lead(resolver)),
+            if !std::mem::replace(&mut inner.is_led, true) {
+                drop(inner);
+                return Some(self.lead());
+            }
+        }
+        match self.wait(&seat, deadline) {
+            Outcome::Answer(answer) => Some(answer),
+            Outcome::SentOn => unreachable!("the answer has nothing that sends it on"),
         }
     }
 
-    /// Waits until there is an answer; none where this thread leads from now on.
-    fn wait(&self, seat: &Arc<Seat>, deadline: Instant) -> Option<Answer> {
-        let mut state = seat.lock();
+    /// Whether requests are being sent now, so that one more may go out behind them.
+    pub(super) fn is_led(self: &Arc<Lane>) -> bool {
+        self.lock().is_led && self.has_thread()
+    }
+
+    /// As [`Lane::ask`], by the lane's thread: the answer is sent on as soon as it comes, if it is what was expected.
+    pub(super) fn relay(self: &Arc<Lane>, item: Item, send_on: SendOn) -> Option<Relayed> {
+        if !self.has_thread() {
+            return None;
+        }
+        let seat = Arc::new(Seat::new(Some(send_on)));
+        let mut inner = self.lock();
+        inner.queue.push_back(Waiting {
+            item,
+            seat: Arc::clone(&seat),
+        });
+        if !std::mem::replace(&mut inner.is_led, true) {
+            self.call(inner);
+        }
+        Some(Relayed {
+            lane: Arc::clone(self),
+            seat,
+            deadline: Instant::now() + self.server.timeout(),
+        })
+    }
+
+    /// Waits until it is known what has become of a request.
+    fn wait(&self, seat: &Arc<Seat>, deadline: Instant) -> Outcome {
         loop {
-            match std::mem::take(&mut *state) {
-                State::Leads => return None,
-                State::Has(answer) => return Some(answer),
-                State::Waits => {}
+            if let Some(outcome) = seat.wait(deadline) {
+                return outcome;
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                // The queue is locked before a seat.
-                drop(state);
-                if let Some(missed) = self.leave(seat) {
-                    return Some(Err(missed));
-                }
-                state = seat.lock();
-                continue;
+            if let Some(missed) = self.leave(seat) {
+                return Outcome::Answer(Err(missed));
             }
-            let waited = seat.changed.wait_timeout(state, left);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
-    /// Takes a request out of the queue, or lets go of the answer; none where it has one by now, or leads.
+    /// Takes a request out of the queue, or lets go of its answer; none where that has come by now.
     fn leave(&self, seat: &Arc<Seat>) -> Option<Missed> {
         let mut inner = self.lock();
-        if !matches!(*seat.lock(), State::Waits) {
+        if !seat.leave() {
             return None;
         }
         let place = inner.queue.iter().position(|one| Arc::ptr_eq(&one.seat, seat));
@@ -200,19 +212,11 @@ impl Lane {
     }
 
     /// Sends what waits. The first of it is this thread's.
-    fn lead(&self, resolver: &Resolver) -> Answer {
+    fn lead(self: &Arc<Lane>) -> Answer {
         // Threads that are ready to run may have something for this piece.
         thread::yield_now();
-        let mut taken = {
-            let mut inner = self.lock();
-            let end = inner.queue.len().min(BATCH_MAX);
-            Taken {
-                lane: self,
-                waiting: inner.queue.drain(..end).collect(),
-                has_resigned: false,
-            }
-        };
-        let answers = self.exchange(&taken.waiting, resolver);
+        let mut taken = self.take();
+        let answers = self.exchange(&taken.waiting);
         // The next leader sends while this one still hands out.
         taken.resign();
         let mut own = None;
@@ -228,108 +232,86 @@ impl Lane {
         own.unwrap_or_else(|| Err(Missed::NotSent("nothing waited".to_owned())))
     }
 
-    /// Sends requests, and gives as many answers.
-    fn exchange(&self, waiting: &VecDeque<Waiting>, resolver: &Resolver) -> Vec<Answer> {
-        let limit = self.server.timeout();
-        let mut link = match self.server.link(Instant::now() + limit, resolver) {
-            Ok(link) => link,
-            Err(why) => {
-                return waiting
-                    .iter()
-                    .map(|_| Err(Missed::NotSent(why.clone())))
-                    .collect();
-            }
-        };
-        let (packed, order) = self.pack(waiting);
-        let mut answers: Vec<Option<Answer>> = waiting.iter().map(|_| None).collect();
-        let why = match self.receive_all(&mut link, &packed, &order, &mut answers) {
-            Ok(()) => {
-                link.give_back();
-                String::new()
-            }
-            Err(error) => {
-                self.server.purge();
-                words(&error)
-            }
-        };
-        let unanswered = || Err(Missed::Broken(why.clone()));
-        answers
-            .into_iter()
-            .map(|answer| answer.unwrap_or_else(unanswered))
-            .collect()
+    /// What the lane's thread does: it leads whenever it is called.
+    fn run(self: &Arc<Lane>) {
+        while self.await_call() {
+            // A bug costs those who wait their answer, and no others.
+            let _ = catch_unwind(AssertUnwindSafe(|| self.lead_others()));
+        }
     }
 
-    /// Requests in one piece, and whose answers come in which order.
-    fn pack(&self, waiting: &VecDeque<Waiting>) -> (Vec<u8>, Vec<Next>) {
-        let mut packed = Vec::new();
-        let mut order = Vec::with_capacity(waiting.len());
-        let mut upserts = Vec::new();
-        for (place, one) in waiting.iter().enumerate() {
-            match &one.item {
-                Item::Command(command) => {
-                    packed.extend_from_slice(command);
-                    order.push(Next::Of(place));
-                }
-                Item::Upsert(upsert) => upserts.push((place, upsert)),
-            }
+    fn lead_others(self: &Arc<Lane>) {
+        let mut taken = self.take();
+        for answer in self.exchange(&taken.waiting) {
+            let Some(waiting) = taken.waiting.pop_front() else {
+                break;
+            };
+            waiting.seat.give(answer);
         }
-        let most = match self.sets_together.load(Ordering::Relaxed) {
-            true => TOGETHER_MAX,
-            false => 1,
-        };
-        for some in upserts.chunks(most) {
-            let (places, some): (Vec<usize>, Vec<&Upsert<Vec<u8>>>) = some.iter().copied().unzip();
-            packed.extend_from_slice(&upsert::together(&some));
-            order.push(match places[..] {
-                [place] => Next::Of(place),
-                _ => Next::OfAll(places),
-            });
-        }
-        (packed, order)
     }
 
-    fn receive_all(
-        &self,
-        link: &mut Link<'_>,
-        packed: &[u8],
-        order: &[Next],
-        answers: &mut [Option<Answer>],
-    ) -> RedisResult<()> {
-        let limit = self.server.timeout();
-        let begun = Instant::now();
-        let mut give = |place: usize, answer| {
-            if let Some(slot) = answers.get_mut(place) {
-                *slot = Some(answer);
+    /// Waits until this thread is called; `false` where it must end.
+    fn await_call(&self) -> bool {
+        let mut inner = self.lock();
+        loop {
+            if std::mem::take(&mut inner.is_called) {
+                return true;
+            }
+            if inner.is_ending {
+                return false;
+            }
+            inner = self.called.wait(inner).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Makes the lane's thread the leader.
+    fn call(&self, mut inner: MutexGuard<'_, Inner>) {
+        inner.is_called = true;
+        drop(inner);
+        self.called.notify_one();
+    }
+
+    /// Whether the lane has its thread, which is started where it has not.
+    fn has_thread(self: &Arc<Lane>) -> bool {
+        let start = || {
+            let lane = Arc::clone(self);
+            let thread = thread::Builder::new().name("lane".to_owned());
+            match thread.spawn(move || lane.run()) {
+                Ok(thread) => Some(Mutex::new(Some(thread))),
+                Err(error) => {
+                    log::warn!(
+                        "requests to {} go one by one: cannot start a thread: {error}",
+                        self.server.address()
+                    );
+                    None
+                }
             }
         };
-        link.send(packed, limit)?;
-        for next in order {
-            // Each read has its own limit, and there may be many.
-            if begun.elapsed() > limit {
-                return Err(io::Error::from(io::ErrorKind::TimedOut).into());
-            }
-            match (next, link.receive()?) {
-                (Next::Of(place), answer) => give(*place, Ok(answer)),
-                (Next::OfAll(places), Value::Array(each)) => {
-                    places
-                        .iter()
-                        .zip(each)
-                        .for_each(|(place, answer)| give(*place, Ok(answer)));
-                }
-                // It says of itself that it is no cluster, and takes keys of one slot alone.
-                (Next::OfAll(places), Value::ServerError(error))
-                    if error.kind() == Some(ServerErrorKind::CrossSlot) =>
-                {
-                    self.sets_together.store(false, Ordering::Relaxed);
-                    let refused = || Err(Missed::NotSent("its keys are in several slots".to_owned()));
-                    places.iter().for_each(|place| give(*place, refused()));
-                }
-                (Next::OfAll(places), of_all) => {
-                    places.iter().for_each(|place| give(*place, Ok(of_all.clone())));
-                }
+        self.thread.get_or_init(start).is_some()
+    }
+
+    /// Ends the lane's thread, once it has led whatever waits.
+    pub(super) fn end(&self) {
+        self.lock().is_ending = true;
+        self.called.notify_one();
+        if let Some(Some(thread)) = self.thread.get() {
+            let thread = thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(thread) = thread
+                && thread.join().is_err()
+            {
+                log::error!("the lane's thread of {} has panicked", self.server.address());
             }
         }
-        Ok(())
+    }
+
+    fn take(self: &Arc<Lane>) -> Taken<'_> {
+        let mut inner = self.lock();
+        let end = inner.queue.len().min(BATCH_MAX);
+        Taken {
+            lane: self,
+            waiting: inner.queue.drain(..end).collect(),
+            has_resigned: false,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -346,45 +328,39 @@ fn bytes_of(answer: &Value) -> usize {
     }
 }
 
+impl Relayed {
+    /// Waits until it is known what has become of the request.
+    pub(super) fn wait(&self) -> Outcome {
+        self.lane.wait(&self.seat, self.deadline)
+    }
+
+    /// Whether its time is over.
+    pub(super) fn is_overdue(&self) -> bool {
+        Instant::now() >= self.deadline
+    }
+}
+
 impl Taken<'_> {
-    /// Makes the first who waits the next leader.
+    /// Leaves what waits by now to the lane's thread.
     fn resign(&mut self) {
         self.has_resigned = true;
-        let next = {
-            let mut inner = self.lane.lock();
-            let next = inner.queue.front().map(|one| Arc::clone(&one.seat));
-            match &next {
-                Some(next) => *next.lock() = State::Leads,
-                None => inner.is_led = false,
-            }
-            next
-        };
-        if let Some(next) = next {
-            next.changed.notify_one();
+        let mut inner = self.lane.lock();
+        match inner.queue.is_empty() {
+            true => inner.is_led = false,
+            false => self.lane.call(inner),
         }
     }
 }
 
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
-        if !self.has_resigned {
-            self.resign();
-        }
         for one in self.waiting.drain(..) {
             let why = "the thread that sent it has ended".to_owned();
             one.seat.give(Err(Missed::Broken(why)));
         }
-    }
-}
-
-impl Seat {
-    fn give(&self, answer: Answer) {
-        *self.lock() = State::Has(answer);
-        self.changed.notify_one();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        if !self.has_resigned {
+            self.resign();
+        }
     }
 }
 

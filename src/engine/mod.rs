@@ -16,7 +16,8 @@
 //! | `routing` | from a slot to its server: redirections, what is tried again, the time limit |
 //! | `topology`, `slots` | what a cluster says of itself; slots and sets of them |
 //! | `request` | what is sent to the server of a slot |
-//! | `lane` | small requests of many threads, sent to a server together |
+//! | `lane`, `seat` | small requests of many threads, sent to a server together, and where their answers go |
+//! | `relay` | answers that go on to the client as soon as they come |
 //! | `pool` | connections to one server |
 //! | `report`, `looking` | how the engine is, looked at every second |
 //! | `error` | why the engine did not do it |
@@ -36,12 +37,14 @@ mod layout;
 mod looking;
 mod many;
 mod pool;
+mod relay;
 mod report;
 mod request;
 mod routing;
 mod scan;
 mod scanned;
 mod script;
+mod seat;
 mod slots;
 mod topology;
 mod upsert;
@@ -52,6 +55,7 @@ pub(crate) use error::EngineError;
 pub(crate) use gateway::{Gateway, GatewayOptions};
 pub(crate) use looking::Looking;
 pub(crate) use pool::{Dial, DialTls};
+pub(crate) use relay::{Relay, Relayed, Said};
 pub(crate) use report::{Report, ServerReport};
 pub(crate) use scan::Lister;
 

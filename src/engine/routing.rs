@@ -9,9 +9,10 @@
 //!   others pause and look again.
 
 use super::error::{EngineError, Verdict, in_time, judge, words};
-use super::lane::{Lane, Missed};
+use super::lane::Lane;
 use super::pool::Dial;
 use super::request::{Request, send};
+use super::seat::Missed;
 use super::slots::{SLOTS, Slot};
 use super::topology::{self, Described, Description};
 use crate::resolver::Resolver;
@@ -151,15 +152,18 @@ impl Routing {
 
     fn attempt(
         &self,
-        lane: &Lane,
+        lane: &Arc<Lane>,
         request: &Request<'_>,
         is_asking: bool,
         timeout: Duration,
     ) -> Result<Vec<Value>, Verdict> {
         let is_first = timeout == self.dial.timeout;
         let may_share = is_first && !is_asking && request.is_small();
-        if may_share && (request.is_change || lane.takes_reads()) {
-            let verdict = match lane.ask(request.item(self.is_cluster()), &self.resolver) {
+        if may_share
+            && (request.is_change || lane.takes_reads())
+            && let Some(answer) = lane.ask(request.item(self.is_cluster()))
+        {
+            let verdict = match answer {
                 Ok(Value::ServerError(error)) => judge(&RedisError::from(error)),
                 Ok(answer) => {
                     lane.note_read(&answer);
@@ -216,7 +220,7 @@ impl Routing {
     }
 
     /// The server that has a slot.
-    fn owner(&self, slot: Slot) -> Result<Arc<Lane>, String> {
+    pub(super) fn owner(&self, slot: Slot) -> Result<Arc<Lane>, String> {
         let known = self.known();
         match known.owners.get(usize::from(slot)) {
             Some(Some(server)) => Ok(Arc::clone(server)),
@@ -238,7 +242,7 @@ impl Routing {
         if let Some(server) = servers.get(address) {
             return Ok(Arc::clone(server));
         }
-        let server = Lane::new(address, &self.dial).map_err(|error| words(&error))?;
+        let server = Lane::new(address, &self.dial, self.resolver.clone()).map_err(|error| words(&error))?;
         let server = Arc::new(server);
         servers.insert(address.to_owned(), Arc::clone(&server));
         Ok(server)
@@ -346,6 +350,14 @@ impl Routing {
 
     fn known_mut(&self) -> std::sync::RwLockWriteGuard<'_, Known> {
         self.known.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Routing {
+    /// Ends the threads of all servers.
+    fn drop(&mut self) {
+        let servers = self.servers.get_mut().unwrap_or_else(PoisonError::into_inner);
+        servers.values().for_each(|lane| lane.end());
     }
 }
 

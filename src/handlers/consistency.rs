@@ -109,6 +109,13 @@ fn ask_engine(
     }
 }
 
+/// Whether a request may be refused before its body has come. With `--sync-reads` a refusal waits for replicas, as all
+/// that shows something does.
+pub(crate) fn may_refuse_early(context: &Context<'_>) -> bool {
+    let has_sync_reads = |node: &Node| node.cluster().options().sync_reads;
+    !context.node().is_some_and(has_sync_reads)
+}
+
 /// The answer to a read that was kept waiting for too long.
 pub(crate) fn behind(context: &Context<'_>, offset: u64) -> Problem {
     let visible = context.node().map_or(0, Node::visible);

@@ -6,6 +6,18 @@ use crate::http::response::{Reply, push_decimal};
 use crate::node::Deadline;
 use crate::session::Session;
 
+/// What knows how long there is until a deadline.
+pub(crate) trait Clock {
+    /// In ms; 0 where it has passed.
+    fn ttl_ms(&self, deadline_ms: u64) -> u64;
+}
+
+impl Clock for Session<'_> {
+    fn ttl_ms(&self, deadline_ms: u64) -> u64 {
+        Session::ttl_ms(self, deadline_ms)
+    }
+}
+
 const TTL_RANGE: &str = "a time to live must be a number of seconds, from 0.001 up to a hundred years";
 
 /// A time to live in seconds.
@@ -40,11 +52,11 @@ pub(crate) fn of_query(ttl: Option<&str>) -> Result<Deadline, Problem> {
 }
 
 /// As [`push_members`], and how long there is until then.
-pub(crate) fn push_members_and_ttl(body: &mut Vec<u8>, session: &Session<'_>, deadline_ms: Option<u64>) {
+pub(crate) fn push_members_and_ttl(body: &mut Vec<u8>, clock: &impl Clock, deadline_ms: Option<u64>) {
     push_members(body, deadline_ms);
     if let Some(deadline_ms) = deadline_ms {
         body.extend_from_slice(b",\"ttl\":");
-        body.extend_from_slice(api::ttl_seconds(session.ttl_ms(deadline_ms)).as_bytes());
+        body.extend_from_slice(api::ttl_seconds(clock.ttl_ms(deadline_ms)).as_bytes());
     }
 }
 
@@ -59,12 +71,12 @@ pub(crate) fn push_members(body: &mut Vec<u8>, deadline_ms: Option<u64>) {
 }
 
 impl Reply {
-    /// Says when the key expires, if it does, and how long there is until then by the node's clock.
-    pub(crate) fn expires_at(self, session: &Session<'_>, deadline_ms: Option<u64>) -> Reply {
+    /// Says when the key expires, if it does, and how long there is until then by that clock.
+    pub(crate) fn expires_at(self, clock: &impl Clock, deadline_ms: Option<u64>) -> Reply {
         match deadline_ms {
             Some(deadline_ms) => self
                 .header(api::HEADER_EXPIRES_AT, &api::expires_at(deadline_ms))
-                .header(api::HEADER_TTL, &api::ttl_seconds(session.ttl_ms(deadline_ms))),
+                .header(api::HEADER_TTL, &api::ttl_seconds(clock.ttl_ms(deadline_ms))),
             None => self,
         }
     }

@@ -64,7 +64,7 @@ pub(crate) fn handle<'a>(
 }
 
 /// Says of a write that an engine has it, and how many of its replicas do where that was asked for.
-fn of_engine(reply: Reply, replicas: Option<usize>) -> Reply {
+pub(super) fn of_engine(reply: Reply, replicas: Option<usize>) -> Reply {
     let reply = reply.header(api::HEADER_ENGINE, "redis");
     match replicas {
         Some(replicas) => reply.header(api::HEADER_REPLICAS, &replicas.to_string()),

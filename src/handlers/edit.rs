@@ -54,7 +54,7 @@ pub(crate) fn patch(
             ),
             error => Problem::of_write(error, precondition.wants_present()),
         })?;
-    kv::push_written_key(&mut scratch.body, key);
+    kv::push_written_key(&mut scratch.body, key.as_str());
     push_made(&mut scratch.body, &edited);
     Ok(kv::written_rest(session, edited.written, scratch))
 }

@@ -8,7 +8,7 @@ use super::body::{self, Payload};
 use super::conditions::{self, Conditions, Fetch};
 use super::connection_handle::{Aborted, overloaded};
 use super::context::Scratch;
-use super::deadline;
+use super::deadline::{self, Clock};
 use super::out::{Out, push_value};
 use super::sink::{SINK_BYTES, SharedValue, Sink};
 use super::stream::{Answer, DeferredHandler, LateResponse, Stream};
@@ -65,21 +65,23 @@ pub(crate) fn get<'a>(
     match media {
         // The bytes change places rather than being copied.
         Media::Octets => std::mem::swap(&mut scratch.value, &mut scratch.body),
-        _ => {
-            let Ok(()) = push_entry(
-                &mut scratch.body,
-                key.as_str(),
-                &scratch.value,
-                found,
-                |body, deadline_ms| deadline::push_members_and_ttl(body, session, deadline_ms),
-            );
-        }
+        _ => push_found(&mut scratch.body, session, key.as_str(), &scratch.value, found),
     }
-    Ok(Answer::Now(
-        Reply::new(OK, Body::Written(media))
-            .version(found.version)
-            .expires_at(session, found.deadline_ms),
-    ))
+    Ok(Answer::Now(found_reply(session, media, found)))
+}
+
+/// Appends the body of the answer to a read, as JSON.
+pub(super) fn push_found(body: &mut Vec<u8>, clock: &impl Clock, key: &str, value: &[u8], found: Found) {
+    let Ok(()) = push_entry(body, key, value, found, |body, deadline_ms| {
+        deadline::push_members_and_ttl(body, clock, deadline_ms)
+    });
+}
+
+/// The rest of it.
+pub(super) fn found_reply(clock: &impl Clock, media: Media, found: Found) -> Reply {
+    Reply::new(OK, Body::Written(media))
+        .version(found.version)
+        .expires_at(clock, found.deadline_ms)
 }
 
 /// A large value that was found, to be sent without a copy of it.
@@ -228,7 +230,7 @@ fn not_put(error: WriteError, precondition: Precondition<'_>) -> Problem {
 }
 
 /// What the query of a PUT says: how it is meant, and until when the value is kept.
-fn put_query<'a>(head: &Head<'a>) -> Result<(Mode, Option<Cow<'a, str>>), Problem> {
+pub(super) fn put_query<'a>(head: &Head<'a>) -> Result<(Mode, Option<Cow<'a, str>>), Problem> {
     let [upsert, ttl] = target::parameters(head.query, ["upsert", "ttl"])?;
     let mode = match target::flag("upsert", upsert.as_deref())? {
         true => Mode::Upsert,
@@ -281,28 +283,31 @@ pub(crate) fn written_reply(
     written: Written,
     scratch: &mut Scratch,
 ) -> Reply {
-    push_written_key(&mut scratch.body, key);
+    push_written_key(&mut scratch.body, key.as_str());
     written_rest(session, written, scratch)
 }
 
 /// Appends what the answer to a write begins with.
-pub(crate) fn push_written_key(body: &mut Vec<u8>, key: Key<'_>) {
+pub(crate) fn push_written_key(body: &mut Vec<u8>, key: &str) {
     body.extend_from_slice(b"{\"key\":");
-    push_json_string(body, key.as_str());
+    push_json_string(body, key);
 }
 
 /// The rest of such an answer.
 pub(crate) fn written_rest(session: &Session<'_>, written: Written, scratch: &mut Scratch) -> Reply {
-    let body = &mut scratch.body;
+    rest_of_written(&mut scratch.body, session, written).offset(session.offset(written.version))
+}
+
+/// As [`written_rest`], of an engine without offsets.
+pub(super) fn rest_of_written(body: &mut Vec<u8>, clock: &impl Clock, written: Written) -> Reply {
     body.extend_from_slice(b",\"version\":");
     push_decimal(body, written.version);
-    deadline::push_members_and_ttl(body, session, written.deadline_ms);
+    deadline::push_members_and_ttl(body, clock, written.deadline_ms);
     body.push(b'}');
     let status = if written.created { CREATED } else { OK };
     Reply::new(status, Body::Written(Media::Json))
         .version(written.version)
-        .expires_at(session, written.deadline_ms)
-        .offset(session.offset(written.version))
+        .expires_at(clock, written.deadline_ms)
 }
 
 pub(crate) fn delete(session: &Session<'_>, head: &Head<'_>, key: &str) -> Result<Reply, Problem> {
@@ -328,7 +333,7 @@ pub(crate) fn check_key(key: &str) -> Result<Key<'_>, Problem> {
 }
 
 /// The form of a value that a read asks for: `?raw` says so whatever the client accepts.
-fn wanted_media(head: &Head<'_>) -> Result<Media, Problem> {
+pub(super) fn wanted_media(head: &Head<'_>) -> Result<Media, Problem> {
     if head.query.is_some() {
         let [raw] = target::parameters(head.query, ["raw"])?;
         if target::flag("raw", raw.as_deref())? {

@@ -11,6 +11,7 @@
 //! | `families`, `engine_metrics` | metrics as Prometheus has them; those of another engine |
 //! | `engine_status` | what another engine is like, where one holds the entries |
 //! | `body`, `entry_fields`, `deadline`, `conditions` | JSON bodies, and the fields of an entry in them; times to live; entity tags |
+//! | `relay` | requests of one key that an engine answers to the client at once |
 //! | `glob` | patterns of keys |
 //! | `stream`, `sink`, `out`, `connection_handle` | answers that wait, answers that are sent while they are made, what they are written into, and the connection that they go to |
 //! | `failure` | refusals of the node as problems |
@@ -46,6 +47,7 @@ mod metrics;
 mod nodes;
 pub(crate) mod out;
 mod page;
+pub(crate) mod relay;
 mod replication;
 pub(crate) mod route;
 pub(crate) mod shared;

@@ -16,6 +16,7 @@
 mod answer;
 mod io;
 mod later;
+mod relay;
 mod state;
 
 use super::deferred::Slot;
@@ -33,6 +34,7 @@ use crate::net::tls_handshake::Handshake;
 use crate::node::Node;
 use crate::observe::Asked;
 use io::BUFFERS_KEPT;
+use relay::LOOK_AFTER;
 use state::{Awaited, Connection, Next, Wait};
 use std::sync::Arc;
 use std::time::Instant;
@@ -52,6 +54,8 @@ pub(crate) fn serve(context: Context<'_>, peer: &Arc<Peer>) {
         reads: 0,
         asked: Asked::new(),
         has_deferred: false,
+        relaying: None,
+        handles_itself: false,
         pending: None,
         wait: None,
         sync: None,
@@ -75,7 +79,11 @@ fn not_tls() -> Vec<u8> {
 impl<'a> Connection<'a> {
     fn run(&mut self) -> std::io::Result<()> {
         let limits = &self.context.shared.limits;
-        let read_timeout = BUFFERS_KEPT.min(limits.idle_timeout);
+        let read_timeout = match self.relays() {
+            true => LOOK_AFTER,
+            false => BUFFERS_KEPT,
+        };
+        let read_timeout = read_timeout.min(limits.idle_timeout);
         self.peer.transport.prepare(read_timeout, limits.write_timeout)?;
         if self.handshake()? == Handshake::NotTls {
             self.peer.count(problem::NOT_TLS.status);
@@ -89,7 +97,8 @@ impl<'a> Connection<'a> {
         }
         loop {
             let next = self.answer_all_in_hand()?;
-            if next != Next::Read || !self.defer_answer() {
+            let is_left = next == Next::Read && (self.relaying.is_some() || self.defer_answer());
+            if !is_left {
                 self.flush()?;
             }
             let next = match next {
@@ -134,8 +143,15 @@ impl<'a> Connection<'a> {
             return Ok(Next::Read);
         }
         self.reclaim_answer();
-        self.asked.came = Instant::now();
-        self.output.encoder.tick(self.asked.came);
+        let now = Instant::now();
+        self.output.encoder.tick(now);
+        self.end_relay();
+        if !self.handles_itself {
+            self.asked.came = now;
+        }
+        if self.input.is_empty() {
+            return Ok(Next::Read);
+        }
         loop {
             match self.answer_one() {
                 Next::Go if self.input.is_empty() => return Ok(Next::Read),

@@ -12,6 +12,9 @@
 //!   the log holds.
 //! - Sending never blocks: what the socket does not take stays for the connection's thread.
 //!
+//! Where a gateway relays a request, the thread that reads the engine's answer sends it on
+//! ([`crate::server::connection`], `relay`).
+//!
 //! # Where the disk does not answer
 //! A connection's thread that writes the log itself is in the kernel until the disk answers. Before it waits for the log
 //! it lends its answers to the slot. Once the time limit is over, the log's thread `watchdog` takes them, and tells the
@@ -19,10 +22,10 @@
 
 use super::in_hand::{DeferredResponse, InHand};
 use crate::http::problem::Problem;
-use crate::http::response::{Encoder, Envelope};
+use crate::http::response::{Encoder, Envelope, Reply};
 use crate::net::registry::Peer;
 use crate::node::Node;
-use crate::observe::{Observer, Spent};
+use crate::observe::{Marks, Observer, Spent};
 use crate::wal::{Refusal, Rescue};
 use std::io;
 use std::net::Shutdown;
@@ -36,6 +39,8 @@ pub(crate) struct Slot {
     left: Mutex<Option<DeferredResponse>>,
     /// The answers of a thread that waits for the log.
     lent: Mutex<Option<InHand>>,
+    /// Of answers that a gateway relays.
+    encoder: Mutex<Encoder>,
 }
 
 impl Slot {
@@ -45,6 +50,7 @@ impl Slot {
             observer,
             left: Mutex::new(None),
             lent: Mutex::new(None),
+            encoder: Mutex::new(Encoder::new("")),
         })
     }
 
@@ -94,6 +100,32 @@ impl Slot {
             ..Spent::default()
         };
         answer.marks.settle(&self.observer, &self.peer, spent);
+    }
+
+    /// Sends the answer to a request that is relayed. What the socket does not take stays for the connection's thread.
+    pub(super) fn send_relayed(&self, reply: &Reply, body: &[u8], envelope: Envelope, mut marks: Marks) {
+        let mut bytes = Vec::new();
+        {
+            let mut encoder = self.encoder.lock().expect("nothing under a slot's lock panics");
+            encoder.tick(Instant::now());
+            encoder.encode(&mut bytes, envelope, reply, body);
+        }
+        self.peer.count(reply.status.0);
+        marks.set_status(0, reply.status.0);
+        marks.set_bytes(0, bytes.len());
+        let sent = self.peer.transport.write_now(&bytes).unwrap_or(0);
+        if sent == bytes.len() {
+            marks.settle(&self.observer, &self.peer, Spent::default());
+            return;
+        }
+        bytes.drain(..sent);
+        *self.lock() = Some(DeferredResponse {
+            bytes,
+            offset: None,
+            envelope,
+            marks,
+            waits_since: Instant::now(),
+        });
     }
 
     /// Lends the answers of this thread to whoever gives them up, while it waits for the log.

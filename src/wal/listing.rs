@@ -59,10 +59,11 @@ impl LogFile {
             path: path.to_path_buf(),
             why,
         };
-        if path == Path::new("-") && !path.exists() {
-            return Err(no_store(
-                "a file is read by its name, and not from standard input",
-            ));
+        if !path.exists() {
+            return Err(no_store(match path == Path::new("-") {
+                true => "a file is read by its name, and not from standard input",
+                false => "No such file or directory",
+            }));
         }
         if path.is_dir() {
             return Err(no_store("it is a directory, and no backup, base or segment"));

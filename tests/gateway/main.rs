@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod relay;
 mod tls;
 
 use common::engine::{self, RedisCluster};

@@ -8,6 +8,7 @@ mod complete;
 mod help;
 mod history;
 mod parse;
+mod paste;
 
 use super::lines::{self, Form, Line, Lines};
 use super::{
@@ -116,7 +117,7 @@ impl Session {
                 let _ = editor.append_history(history); // Worth no word at every line.
             }
             // Lines that were pasted together come as one.
-            for line in parse::lines(&line) {
+            for line in paste::lines(&line) {
                 match self.run_line(line.as_bytes()) {
                     Ok(ControlFlow::Continue(())) => {}
                     Ok(ControlFlow::Break(())) => return Ok(()),

@@ -76,33 +76,6 @@ pub(super) fn command(line: &[u8]) -> Result<Option<Command>, Error> {
     Ok(Some(command))
 }
 
-/// The commands of a text: a line each, but for a word in quotes, which may go over several lines.
-pub(super) fn lines(text: &str) -> impl Iterator<Item = &str> {
-    let mut quote = None;
-    let mut begins_word = true;
-    let mut is_escaped = false;
-    text.split(move |c| match (quote, c) {
-        (Some(closes), c) => {
-            if c == closes && !is_escaped {
-                quote = None;
-            }
-            // In single quotes a backslash does nothing to another.
-            is_escaped = c == '\\' && (closes == '\'' || !is_escaped);
-            false
-        }
-        (None, '\n') => {
-            begins_word = true;
-            true
-        }
-        (None, c) => {
-            quote = (begins_word && matches!(c, '"' | '\'')).then_some(c);
-            begins_word = c.is_ascii_whitespace();
-            is_escaped = false;
-            false
-        }
-    })
-}
-
 /// The words behind a command's name.
 struct Words {
     rest: std::vec::IntoIter<Vec<u8>>,

@@ -15,6 +15,7 @@ use crate::http::request::{Framing, Head};
 use crate::http::response::{Envelope, Reply};
 use crate::net::budget::Use;
 use crate::node::AckRequirement;
+use crate::observe;
 use crate::server::connection::state::{Awaited, Connection, Next, Pending, Wait};
 use std::time::Instant;
 use tiny_http::Method;
@@ -52,10 +53,7 @@ impl<'a> Connection<'a> {
                 admitted
             }
             Err(problem) => {
-                self.asked.note(&head, Route::number_of(head.path), wants_line);
-                if wants_line && let Some(tokens) = &self.context.shared.tokens {
-                    self.asked.who = tokens.name(head.authorization);
-                }
+                note_refused(&mut self.asked, &self.context, &head, wants_line);
                 return match whole {
                     // A body that is here already can be read over; one that is to come is not waited for.
                     Some((_, end)) => self.answer_with(problem, envelope, end),
@@ -65,13 +63,10 @@ impl<'a> Connection<'a> {
         };
         let Some((body, end)) = whole else {
             let asks_first = head.expects_continue && unread.len() == head_bytes;
-            // With `--sync-reads` a refusal waits for replicas, as all that shows something does.
-            let is_foreseen = asks_first
-                && !self
-                    .context
-                    .node()
-                    .is_some_and(|node| node.cluster().options().sync_reads);
-            if is_foreseen && let Err(problem) = dispatch::foresee(self.context, &head, &admitted) {
+            if asks_first
+                && consistency::may_refuse_early(&self.context)
+                && let Err(problem) = dispatch::foresee(self.context, &head, &admitted)
+            {
                 return self.refuse(problem, envelope);
             }
             return self.await_body(head_bytes, end, admitted.body_bytes_max, asks_first);
@@ -80,6 +75,10 @@ impl<'a> Connection<'a> {
             Ok(asked) => asked,
             Err(not_yet) => return self.answer_not_yet(not_yet, envelope, end),
         };
+        if let Some(relay) = self.begin_relay(&head, &admitted, body, &asked, (envelope, end)) {
+            return self.set_relaying(relay, envelope, end);
+        }
+        self.handles_itself = false;
         let has_waited = self.wait.take();
         self.sync = asked.sync;
         self.scratch.body.clear();
@@ -338,6 +337,14 @@ impl<'a> Connection<'a> {
             self.started = Some(Instant::now());
         }
         self.awaited = awaited;
+    }
+}
+
+/// Notes a request that was not admitted.
+fn note_refused(asked: &mut observe::Asked, context: &Context<'_>, head: &Head<'_>, wants_line: bool) {
+    asked.note(head, Route::number_of(head.path), wants_line);
+    if wants_line && let Some(tokens) = &context.shared.tokens {
+        asked.who = tokens.name(head.authorization);
     }
 }
 

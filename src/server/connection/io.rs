@@ -169,9 +169,21 @@ impl Connection<'_> {
         } else {
             self.input.read(transport)?
         };
+        if got != Got::Bytes && self.relaying.is_some() {
+            self.peer.set_at_work(true);
+            return Ok(Next::Go);
+        }
         if got == Got::TimedOut && self.has_deferred {
             self.reclaim_answer();
             self.flush()?;
+        }
+        // A gateway's read times out early, for what it relays.
+        if got == Got::TimedOut
+            && !stopping
+            && self.relays()
+            && transport.wait_readable(Instant::now() + BUFFERS_KEPT)?
+        {
+            got = self.input.read(transport)?;
         }
         if got == Got::TimedOut && !stopping {
             self.give_buffers_back();

@@ -1,5 +1,6 @@
 //! What a connection holds, and where it stands between one request and the next.
 
+use crate::engine::Relay;
 use crate::handlers::context::{Context, Scratch};
 use crate::handlers::stream::DeferredHandler;
 use crate::http::chunked::Chunked;
@@ -88,6 +89,14 @@ pub(crate) struct Pending<'a> {
     pub(crate) shown: Option<AckRequirement>,
 }
 
+/// A request that is relayed. It is what the input begins with.
+pub(crate) struct Relaying {
+    pub(crate) relay: Relay,
+    /// Where it ends, in bytes.
+    pub(crate) end: usize,
+    pub(crate) envelope: Envelope,
+}
+
 /// A connection and all that it holds.
 pub(crate) struct Connection<'a> {
     pub(crate) context: Context<'a>,
@@ -102,6 +111,10 @@ pub(crate) struct Connection<'a> {
     /// Where an answer is left for another thread to send, and whether one was.
     pub(crate) slot: Arc<Slot>,
     pub(crate) has_deferred: bool,
+    /// The request that is relayed.
+    pub(crate) relaying: Option<Relaying>,
+    /// Whether the next request was relayed before, and is not to be again.
+    pub(crate) handles_itself: bool,
     /// Reads that a request was waited for with that had begun.
     pub(crate) reads: u64,
     /// The request at hand.

@@ -170,34 +170,3 @@ proptest! {
         prop_assert!(line.is_char_boundary(start));
     }
 }
-
-#[test]
-fn words_in_quotes_may_go_over_several_lines() {
-    let lines_of = |text: &'static str| lines(text).collect::<Vec<_>>();
-    assert_eq!(lines_of("get a\ndel b"), ["get a", "del b"]);
-    assert_eq!(
-        lines_of("set a \"one\ndel b\"\nget a"),
-        ["set a \"one\ndel b\"", "get a"]
-    );
-    // Escaped quotes close nothing, and a quote within a word is a character.
-    for whole in [
-        "set a \"1\\\"\n2\"",
-        "set a '1\\'\n2'",
-        "set a \"1\\\\\\\"\n2\"",
-        "set a '1\\\\'\n2'",
-        "set a \"never\nclosed",
-    ] {
-        assert_eq!(lines_of(whole), [whole]);
-    }
-    for (text, first) in [
-        ("set a it's\nget a", "set a it's"),
-        ("set a \"\\\\\"\nget a", "set a \"\\\\\""),
-        ("set a '\\x'\nget a", "set a '\\x'"),
-    ] {
-        assert_eq!(lines_of(text), [first, "get a"]);
-    }
-    let Some(Command::Set { value, .. }) = command(b"set a \"one\ntwo\"").unwrap() else {
-        panic!("it sets a value");
-    };
-    assert_eq!(value, b"one\ntwo");
-}

@@ -1,0 +1,162 @@
+//! Answers that go on to the client as soon as they come, from the thread that reads them.
+//!
+//! The thread of a client's connection would sleep until the answer of the engine comes, wake, send its own, and sleep
+//! again until the next request: two changes of threads a request, which cost more than the request does. So where
+//! requests are being sent to a server already, the connection's thread leaves it to the [`lane`] to send
+//! the answer on, and reads the next request.
+//!
+//! # What must hold
+//! - An answer is sent on only where it is the plain one: a short value, no such key, a value that was set. Whatever else
+//!   comes, the connection's thread sees to it.
+//! - What is asked again has been refused, was not sent, or changes nothing.
+
+use super::error::{EngineError, Verdict, in_time, judge};
+use super::gateway::{Gateway, Seen};
+use super::lane::{self, Item};
+use super::layout;
+use super::seat::{Missed, Outcome};
+use super::slots::slot_of;
+use super::upsert::{self, Upsert};
+use crate::key::Key;
+use crate::node::{Found, Written};
+use redis::{RedisError, Value};
+use std::sync::Arc;
+
+/// What an engine has said.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Said<'v> {
+    /// There is no such key.
+    Missing,
+    Found(Found, &'v [u8]),
+    Written(Written),
+}
+
+/// A request that is under way.
+pub(crate) struct Relay {
+    relayed: lane::Relayed,
+    is_change: bool,
+}
+
+/// What has become of one.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Relayed {
+    /// Its answer was sent on.
+    SentOn,
+    /// It is to be asked anew, by the thread that asks.
+    Again,
+    /// The engine has not done it, or it is not known whether it has.
+    Failed(EngineError),
+}
+
+impl Gateway {
+    /// Whether requests of a key's server are being sent, so that this thread need not wait for another one's answer.
+    pub(crate) fn may_relay(&self, key: Key<'_>) -> bool {
+        let lane = self.routing.owner(slot_of(key.as_bytes()));
+        lane.is_ok_and(|lane| lane.is_led())
+    }
+
+    /// Reads a key; `send_on` has what the engine says of it. None where this thread has to.
+    pub(crate) fn relay_read(
+        &self,
+        key: Key<'_>,
+        send_on: impl FnOnce(Said<'_>) + Send + 'static,
+    ) -> Option<Relay> {
+        let lane = self.routing.owner(slot_of(key.as_bytes())).ok()?;
+        if !lane.has_short_answers() {
+            return None;
+        }
+        let mut command = redis::cmd("GET");
+        command.arg(key.as_bytes());
+        let seen = Arc::clone(&self.seen);
+        let send_on = Box::new(move |answer: &Value| {
+            let Some(said) = found(answer, &seen) else {
+                return false;
+            };
+            send_on(said);
+            true
+        });
+        let relayed = lane.relay(Item::Command(command.get_packed_command()), send_on)?;
+        Some(Relay {
+            relayed,
+            is_change: false,
+        })
+    }
+
+    /// Sets a value whatever there was, for ever; `send_on` has what the engine says of it. None where this thread has to.
+    pub(crate) fn relay_upsert(
+        &self,
+        key: Key<'_>,
+        value: &[u8],
+        send_on: impl FnOnce(Said<'_>) + Send + 'static,
+    ) -> Option<Relay> {
+        if value.len() > self.options.value_bytes_max.min(lane::BYTES_MAX) {
+            return None;
+        }
+        let lane = self.routing.owner(slot_of(key.as_bytes())).ok()?;
+        let upsert = Upsert {
+            key: key.as_bytes(),
+            value,
+            floor: self.seen.get(),
+        };
+        let item = match self.routing.is_cluster() {
+            true => Item::Command(upsert.by_digest()),
+            false => Item::Upsert(upsert.to_owned()),
+        };
+        let seen = Arc::clone(&self.seen);
+        let send_on = Box::new(move |answer: &Value| {
+            let Ok(Ok(written)) = upsert::read(Some(answer)) else {
+                return false;
+            };
+            seen.note(written.version);
+            send_on(Said::Written(written));
+            true
+        });
+        let relayed = lane.relay(item, send_on)?;
+        Some(Relay {
+            relayed,
+            is_change: true,
+        })
+    }
+
+    /// Waits until it is known what has become of a request, for no longer than the time limit.
+    pub(crate) fn end_relay(&self, relay: &Relay) -> Relayed {
+        let answer = match relay.relayed.wait() {
+            Outcome::SentOn => return Relayed::SentOn,
+            Outcome::Answer(answer) => answer,
+        };
+        let verdict = match answer {
+            Err(Missed::Broken(why)) if relay.is_change => Verdict::Broken(why),
+            Err(Missed::NotSent(why) | Missed::Broken(why)) if relay.relayed.is_overdue() => {
+                Verdict::Final(in_time(self.routing.timeout(), &why))
+            }
+            _ if !relay.is_change => return Relayed::Again,
+            Err(_) => return Relayed::Again,
+            Ok(Value::ServerError(error)) => judge(&RedisError::from(error)),
+            // The script says in words why it has set nothing.
+            Ok(_) => return Relayed::Again,
+        };
+        match verdict {
+            Verdict::Moved { .. } | Verdict::Ask { .. } | Verdict::NoScript | Verdict::Later(_) => {
+                Relayed::Again
+            }
+            Verdict::Broken(why) => {
+                self.routing.refresh_now();
+                Relayed::Failed(EngineError::Unknown(why))
+            }
+            Verdict::Final(error) => Relayed::Failed(error),
+        }
+    }
+}
+
+/// What a read has found, where that is short and pykv's own.
+fn found<'v>(answer: &'v Value, seen: &Seen) -> Option<Said<'v>> {
+    match answer {
+        Value::Nil => Some(Said::Missing),
+        Value::BulkString(kept) if kept.len() <= lane::BYTES_MAX => {
+            let (found, value) = layout::decode(kept)?;
+            seen.note(found.version);
+            Some(Said::Found(found, value))
+        }
+        _ => None,
+    }
+}
