@@ -181,7 +181,8 @@ impl Connection<'_> {
         if got == Got::TimedOut
             && !stopping
             && self.relays()
-            && transport.wait_readable(Instant::now() + BUFFERS_KEPT)?
+            && transport
+                .wait_readable(Instant::now() + BUFFERS_KEPT.min(self.context.shared.limits.idle_timeout))?
         {
             got = self.input.read(transport)?;
         }
