@@ -17,15 +17,16 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Runs a gateway until a signal says to stop.
 pub(super) fn run(args: &Serve, url: &EngineUrl, passed: Vec<Passed>) -> Result<(), Error> {
     args.check().map_err(Error::Usage)?;
+    logging::start(args.log_level);
+    // A file of tokens may be a pipe that nobody writes to.
+    let signals = Signals::handle()?;
     let tokens = args
         .token_file
         .as_deref()
         .map(|path| reload::read_tokens(path, None));
     let (tokens, _) = tokens.transpose()?.unzip();
-    logging::start(args.log_level);
     let certificates = serve::certificates(args)?;
     let gateway = Gateway::new(options(args, url)?);
-    let signals = Signals::handle()?;
     if let Some(path) = &args.token_file {
         serve::warn_of_open_file("the tokens", path);
     }

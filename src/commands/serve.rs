@@ -35,6 +35,9 @@ const TOKEN_BYTES_MIN: usize = 16;
 /// Runs a node, at the sockets that were `passed` to the process where there are some.
 pub(super) fn run(args: &Serve, replica: Option<&Replica>, passed: Vec<Passed>) -> Result<(), Error> {
     args.check().map_err(Error::Usage)?;
+    logging::start(args.log_level);
+    // A file of tokens may be a pipe that nobody writes to.
+    let signals = Signals::handle()?;
     let of_cluster = args.cluster.cluster_token_file.as_deref();
     let tokens = args
         .token_file
@@ -42,7 +45,6 @@ pub(super) fn run(args: &Serve, replica: Option<&Replica>, passed: Vec<Passed>) 
         .map(|path| reload::read_tokens(path, of_cluster));
     let (tokens, token) = tokens.transpose()?.unzip();
     let token = token.flatten();
-    logging::start(args.log_level);
     let certificates = certificates(args)?;
     if let Some(url) = &args.engine.engine {
         let why =
@@ -51,7 +53,6 @@ pub(super) fn run(args: &Serve, replica: Option<&Replica>, passed: Vec<Passed>) 
     }
     let tls = tls_of_cluster(args, replica)?;
     let etcd = coordinator::connect(args, replica)?;
-    let signals = Signals::handle()?;
     let token_files = [&args.token_file, &args.cluster.cluster_token_file];
     token_files
         .into_iter()

@@ -108,6 +108,30 @@ fn a_signal_during_a_long_start_ends_it() {
     assert!(has_ended);
 }
 
+/// A file of tokens may be a pipe whose other end nobody has opened.
+#[test]
+fn a_signal_ends_a_start_that_waits_for_a_file() {
+    let home = tempfile::tempdir().unwrap();
+    let fifo = home.path().join("tokens");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    for engine in [&[][..], &["--engine", "redis://127.0.0.1:1"]] {
+        let mut run = pykv(&["serve", "--listen", "127.0.0.1:0", "--token-file"]).arg(&fifo);
+        for arg in engine {
+            run = run.arg(arg);
+        }
+        if engine.is_empty() {
+            run = run.dir(&home.path().join("data"));
+        }
+        let mut node = run.spawn();
+        let pid = Pid::from_child(&node.0);
+        eventually("it waits for a signal", || {
+            catches_term(pid.as_raw_nonzero().get())
+        });
+        kill_process(pid, Signal::TERM).unwrap();
+        assert_eq!(node.0.wait().unwrap().code(), Some(0), "{engine:?}");
+    }
+}
+
 fn ended(child: &mut std::process::Child) -> bool {
     child.try_wait().unwrap().is_some()
 }
