@@ -377,7 +377,7 @@ pub(crate) struct Log {
         pykv check --dir /var/lib/pykv --repair\n  pykv check monday.pykv")]
 pub(crate) struct Check {
     /// Check this backup in place of --dir; a directory is checked as a data directory
-    #[arg(value_name = "FILE", conflicts_with = "repair")]
+    #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
 
     /// The data directory
