@@ -221,6 +221,13 @@ mod tests {
         usage_message(&Cli::try_parse_from(&args).unwrap_err(), &args, &|_| None)
     }
 
+    /// One line says it.
+    fn assert_says(args: &[&str], said: &str) {
+        let message = message(args).unwrap();
+        assert!(message.contains(said), "{args:?}: {message}");
+        assert!(!message.contains('\n') && message.len() < 300, "{message}");
+    }
+
     #[test]
     fn one_line_says_what_is_wrong() {
         let long = "k".repeat(2000);
@@ -280,7 +287,24 @@ mod tests {
             (&["expire", "k", "999us"], "at least 1ms"),
             (&["del", "--all", "k"], "cannot be used with"),
             (&["set", "k", "hello", "world"], "with blanks in quotes"),
-            (&["ls", "a", "b"], "with blanks in quotes"),
+            (
+                &["serve", "--failover-after", "5s"],
+                "found; `pykv replica` has --failover-after; see",
+            ),
+            (
+                &["serve", "--slow-ms", "5s"],
+                "a number of milliseconds, without a unit",
+            ),
+            (&["get", "k", "-s", "run/pykv.sock"], "as in unix:/run/pykv.sock"),
+        ] {
+            assert_says(args, said);
+        }
+    }
+
+    #[test]
+    fn what_other_stores_take_leads_to_what_is_meant() {
+        for (args, said) in [
+            (&["ls", "a", "b"][..], "with blanks in quotes"),
             (
                 &["serve", "8000"],
                 "`--listen IP:PORT` says where to listen, and `--dir DIR` where the data is",
@@ -324,19 +348,8 @@ mod tests {
             (&["strlen", "k"], "`pykv get KEY | wc -c`"),
             (&[".dump"], "`pykv export` does that"),
             (&["\\q"], "there is nothing to leave"),
-            (
-                &["serve", "--failover-after", "5s"],
-                "found; `pykv replica` has --failover-after; see",
-            ),
-            (
-                &["serve", "--slow-ms", "5s"],
-                "a number of milliseconds, without a unit",
-            ),
-            (&["get", "k", "-s", "run/pykv.sock"], "as in unix:/run/pykv.sock"),
         ] {
-            let message = message(args).unwrap();
-            assert!(message.contains(said), "{args:?}: {message}");
-            assert!(!message.contains('\n') && message.len() < 300, "{message}");
+            assert_says(args, said);
         }
     }
 
