@@ -15,6 +15,7 @@ mod config;
 mod connection;
 mod data;
 mod election;
+mod elsewhere;
 mod engine;
 mod error;
 mod leading;
@@ -38,8 +39,9 @@ pub(crate) use config::{check_gateway, configured, printed};
 pub(crate) use connection::{Connection, DIR_DEFAULT, ENV_DIR, ENV_TOKEN, ENV_TOKEN_FILE};
 pub(crate) use data::{Del, Exists, Expire, Get, Incr, List, Persist, Set, Ttl};
 pub(crate) use election::{Failover, Pause, ShowCluster, Switchover};
+pub(crate) use elsewhere::{Elsewhere, elsewhere};
 pub(crate) use engine::{ENV_ENGINE_PASSWORD, ENV_ENGINE_USER, EngineFlags};
-pub(crate) use error::{Elsewhere, elsewhere, usage_message};
+pub(crate) use error::usage_message;
 pub(crate) use leading::behind_the_command;
 pub(crate) use mirror::Mirror;
 pub(crate) use reapply::Reapply;
@@ -375,7 +377,7 @@ pub(crate) struct Log {
         pykv check --dir /var/lib/pykv --repair\n  pykv check monday.pykv")]
 pub(crate) struct Check {
     /// Check this backup in place of --dir; a directory is checked as a data directory
-    #[arg(value_name = "FILE", conflicts_with = "repair")]
+    #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
 
     /// The data directory

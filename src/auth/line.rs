@@ -225,7 +225,11 @@ impl fmt::Display for TokensError {
                 "the token in line {line} is for admin, which is about the node itself: it can have no prefixes; \
                  make it one for `read` or `write`"
             ),
-            TokensError::Twice(line) => write!(f, "the token in line {line} stands in a line before it too"),
+            TokensError::Twice(line) => write!(
+                f,
+                "the token in line {line} stands in a line before it too; of the two lines of `pykv token`, only the \
+                 first is for this file"
+            ),
             TokensError::Byte(line) => {
                 write!(
                     f,

@@ -3,112 +3,9 @@
 //! clap says it over several, with the usage below; those who want that ask for the help. What was typed is
 //! repeated only as far as it fits, and an environment variable that is at fault is named.
 
+use super::elsewhere::{Elsewhere, elsewhere, other_argument, surplus_word};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::ffi::OsString;
-
-/// Words that other stores have for commands, and the command that is meant. clap looks at letters alone.
-const OTHER_NAMES: [(&str, &str); 32] = [
-    ("delete", "del"),
-    ("remove", "del"),
-    ("unset", "del"),
-    ("unlink", "del"),
-    ("flushall", "del --all"),
-    ("add", "set"),
-    ("write", "set"),
-    ("store", "set"),
-    ("setex", "set"),
-    ("setnx", "set"),
-    ("scan", "list"),
-    ("dbsize", "status"),
-    ("cat", "get"),
-    ("read", "get"),
-    ("mget", "get"),
-    ("gte", "get"),
-    ("incrby", "incr"),
-    ("increment", "incr"),
-    ("has", "exists"),
-    ("dump", "export"),
-    ("load", "import"),
-    ("info", "status"),
-    ("stat", "status"),
-    ("health", "ping"),
-    ("start", "serve"),
-    ("server", "serve"),
-    ("run", "serve"),
-    ("snapshot", "backup"),
-    ("txn", "batch"),
-    ("replicaof", "replica"),
-    ("slaveof", "replica"),
-    ("cli", "shell"),
-];
-
-/// What other stores have and pykv has not, and what serves in its place.
-const NOT_HERE: [(&str, &str); 30] = [
-    ("decr", "`pykv incr KEY -1` does that"),
-    ("decrby", "`pykv incr KEY -N` does that"),
-    ("append", "`pykv batch` appends to values"),
-    ("version", "`pykv --version` prints it"),
-    ("stop", STOPS),
-    ("shutdown", STOPS),
-    ("restart", STOPS),
-    ("auth", SHOWS_TOKEN),
-    ("login", SHOWS_TOKEN),
-    ("config", "`pykv serve --print-config` prints the flags of a node"),
-    (
-        "select",
-        "a node has one set of keys; give those of a program a prefix",
-    ),
-    ("monitor", "`pykv watch` prints changes"),
-    ("subscribe", "`pykv watch` prints changes"),
-    ("psubscribe", "`pykv watch` prints changes"),
-    ("rename", "`pykv batch` sets and deletes in one step"),
-    ("multi", "`pykv batch` makes several changes in one step"),
-    ("exec", "`pykv batch` makes several changes in one step"),
-    ("save", "`pykv backup` makes a copy"),
-    ("bgsave", "`pykv backup` makes a copy"),
-    ("bgrewriteaof", "`pykv compact` does that"),
-    ("lpush", KEYS_AND_VALUES),
-    ("rpush", KEYS_AND_VALUES),
-    ("lrange", KEYS_AND_VALUES),
-    ("sadd", KEYS_AND_VALUES),
-    ("smembers", KEYS_AND_VALUES),
-    ("hset", KEYS_AND_VALUES),
-    ("hget", KEYS_AND_VALUES),
-    ("hgetall", KEYS_AND_VALUES),
-    ("zadd", KEYS_AND_VALUES),
-    ("publish", KEYS_AND_VALUES),
-];
-
-const KEYS_AND_VALUES: &str = "pykv has keys and values only";
-const STOPS: &str = "Ctrl-C or SIGTERM stops a node";
-const SHOWS_TOKEN: &str = "PYKV_TOKEN holds a token, and --token-file names a file with one";
-const NAMES_NODE: &str = "`-s HOST:PORT` names the node";
-const LISTENS: &str = "`--listen IP:PORT` says where to listen";
-
-/// Arguments that other stores take, in lower case, and the flag that is meant.
-const OTHER_ARGUMENTS: [(&str, &str); 13] = [
-    ("ex", "`--ttl 90s` makes a key expire"),
-    ("px", "`--ttl 90s` makes a key expire"),
-    ("--ex", "`--ttl 90s` makes a key expire"),
-    ("--px", "`--ttl 90s` makes a key expire"),
-    ("nx", "`--if-absent` stores only what is new"),
-    ("--nx", "`--if-absent` stores only what is new"),
-    ("--by", "the number follows the key, as in `pykv incr KEY 5`"),
-    ("-p", NAMES_NODE),
-    ("--port", NAMES_NODE),
-    ("--host", NAMES_NODE),
-    ("-a", SHOWS_TOKEN),
-    ("--token", SHOWS_TOKEN),
-    ("--password", SHOWS_TOKEN),
-];
-
-/// The same of the commands that run a node.
-const OTHER_ARGUMENTS_OF_NODES: [(&str, &str); 4] = [
-    ("-p", LISTENS),
-    ("--port", LISTENS),
-    ("--host", LISTENS),
-    ("--bind", LISTENS),
-];
 
 /// Longest word that is repeated whole, in characters, and how much there is of a longer one.
 const WORD_CHARS_MAX: usize = 64;
@@ -126,15 +23,11 @@ pub(crate) fn usage_message(
     if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         return None;
     }
-    if error.kind() == ErrorKind::InvalidSubcommand
-        && let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand)
-        && let Some(message) = other_command(name)
-    {
+    if let Some(message) = unknown_command(error).and_then(other_command) {
         return Some(message);
     }
-    if error.kind() == ErrorKind::InvalidSubcommand
-        && args.get(1).is_some_and(|word| word == "help")
-        && let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand)
+    if args.get(1).is_some_and(|word| word == "help")
+        && let Some(name) = unknown_command(error)
     {
         // `pykv help NAME` says of a name what `pykv NAME` says, with names that are like it.
         let args = [args[0].clone(), name.into()];
@@ -147,15 +40,16 @@ pub(crate) fn usage_message(
     let text = text.strip_prefix("error: ").unwrap_or(&text);
     let mut blocks = text.split("\n\n");
     let mut message = one_line(blocks.next().unwrap_or_default());
+    if let Some(name) = unknown_command(error) {
+        message = format!("there is no command `{}`", one_line(name));
+    }
     if error.kind() == ErrorKind::InvalidUtf8 {
         message = "what is typed here must be UTF-8; `pykv set KEY -` and --file take a value of any bytes"
             .to_owned();
-    } else if let Some(meant) = other_argument(error, args) {
+    } else if let Some(meant) = unknown_argument(error, args) {
         message.extend(["; ", meant]);
     } else if let Some(meant) = elsewhere_a_flag(error, args) {
         message.extend(["; ", &meant]);
-    } else if is_second_word(error, args) {
-        message.push_str("; put a key or a value with blanks in quotes");
     } else if error.kind() != ErrorKind::InvalidSubcommand {
         for tip in blocks.flat_map(str::lines).map(str::trim) {
             match tip.strip_prefix("tip: ") {
@@ -202,36 +96,24 @@ pub(crate) fn usage_message(
     Some(message)
 }
 
-/// What serves in place of a command of another store.
-pub(crate) enum Elsewhere {
-    /// A command, perhaps with a flag.
-    Command(&'static str),
-    /// What says so.
-    Advice(&'static str),
+/// The command that pykv has not, if one was typed.
+fn unknown_command(error: &clap::Error) -> Option<&str> {
+    match error.get(ContextKind::InvalidSubcommand) {
+        Some(ContextValue::String(name)) if error.kind() == ErrorKind::InvalidSubcommand => Some(name),
+        _ => None,
+    }
 }
 
-/// What is meant by a command that other stores have.
-pub(crate) fn elsewhere(name: &str) -> Option<Elsewhere> {
-    let find = |table: &[(&str, &'static str)]| {
-        let found = table.iter().find(|(other, _)| name.eq_ignore_ascii_case(other));
-        found.map(|(_, meant)| *meant)
-    };
-    let command = find(&OTHER_NAMES).map(Elsewhere::Command);
-    command.or_else(|| find(&NOT_HERE).map(Elsewhere::Advice))
-}
-
-/// The flag that is meant by an argument of another store.
-fn other_argument(error: &clap::Error, args: &[OsString]) -> Option<&'static str> {
+/// What is meant by an argument that the command does not take.
+fn unknown_argument(error: &clap::Error, args: &[OsString]) -> Option<&'static str> {
     let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else {
         return None;
     };
-    let is_node = args
-        .get(1)
-        .is_some_and(|name| name == "serve" || name == "replica");
-    let of_nodes = OTHER_ARGUMENTS_OF_NODES.iter().filter(|_| is_node);
-    let mut all = of_nodes.chain(&OTHER_ARGUMENTS);
-    let found = all.find(|(other, _)| argument.eq_ignore_ascii_case(other));
-    found.map(|(_, meant)| *meant)
+    let name = args.get(1).and_then(|name| name.to_str()).unwrap_or_default();
+    let command = super::command();
+    let command = command.find_subcommand(name).map_or("", clap::Command::get_name);
+    let is_surplus = error.kind() == ErrorKind::UnknownArgument && !argument.starts_with('-');
+    other_argument(command, argument).or_else(|| surplus_word(command).filter(|_| is_surplus))
 }
 
 /// The flag is one of `pykv replica`, which `pykv serve` has not.
@@ -245,18 +127,6 @@ fn elsewhere_a_flag(error: &clap::Error, args: &[OsString]) -> Option<String> {
     let replica = command.find_subcommand("replica").filter(|_| is_serve)?;
     let has_flag = replica.get_arguments().any(|arg| arg.get_long() == Some(flag));
     has_flag.then(|| format!("`pykv replica` has {argument}"))
-}
-
-/// Whether a word is one too many for a command that takes a key: perhaps the shell has split a value.
-fn is_second_word(error: &clap::Error, args: &[OsString]) -> bool {
-    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else {
-        return false;
-    };
-    let takes_words = [
-        "set", "put", "incr", "ttl", "expire", "persist", "list", "ls", "keys", "watch",
-    ];
-    let name = args.get(1).and_then(|name| name.to_str()).unwrap_or_default();
-    error.kind() == ErrorKind::UnknownArgument && takes_words.contains(&name) && !argument.starts_with('-')
 }
 
 /// What is said of a command that pykv has under another name, or not at all; none of any other word.
@@ -288,8 +158,8 @@ fn likely(error: &clap::Error) -> Option<String> {
     };
     let first = |word: &str| word.chars().next();
     let guesses = guesses.iter().filter(|guess| first(guess) == first(typed));
-    let quoted: Vec<_> = guesses.map(|guess| format!("'{guess}'")).collect();
-    (!quoted.is_empty()).then(|| format!("is {} meant?", quoted.join(" or ")))
+    let quoted: Vec<_> = guesses.map(|guess| format!("`{guess}`")).collect();
+    (!quoted.is_empty()).then(|| format!("perhaps {} is meant", quoted.join(" or ")))
 }
 
 /// The lines of a text as one, with nothing that a terminal acts on.
@@ -351,6 +221,13 @@ mod tests {
         usage_message(&Cli::try_parse_from(&args).unwrap_err(), &args, &|_| None)
     }
 
+    /// One line says it.
+    fn assert_says(args: &[&str], said: &str) {
+        let message = message(args).unwrap();
+        assert!(message.contains(said), "{args:?}: {message}");
+        assert!(!message.contains('\n') && message.len() < 300, "{message}");
+    }
+
     #[test]
     fn one_line_says_what_is_wrong() {
         let long = "k".repeat(2000);
@@ -389,9 +266,9 @@ mod tests {
             (&["nonsense"], "see `pykv help`"),
             (
                 &["help", "nonsense"],
-                "unrecognized subcommand 'nonsense'; see `pykv help`",
+                "there is no command `nonsense`; see `pykv help`",
             ),
-            (&["help", "lst"], "'list'"),
+            (&["help", "lst"], "perhaps `ls` or `list` is meant"),
             (&["decr", "n"], "`pykv incr KEY -1` does that"),
             (&["lpush", "l", "a"], "pykv has keys and values only"),
             (&["GET", "k"], "commands are in lower case: `pykv get`"),
@@ -410,7 +287,6 @@ mod tests {
             (&["expire", "k", "999us"], "at least 1ms"),
             (&["del", "--all", "k"], "cannot be used with"),
             (&["set", "k", "hello", "world"], "with blanks in quotes"),
-            (&["serve", "world"], "unexpected argument 'world' found; see"),
             (
                 &["serve", "--failover-after", "5s"],
                 "found; `pykv replica` has --failover-after; see",
@@ -421,9 +297,59 @@ mod tests {
             ),
             (&["get", "k", "-s", "run/pykv.sock"], "as in unix:/run/pykv.sock"),
         ] {
-            let message = message(args).unwrap();
-            assert!(message.contains(said), "{args:?}: {message}");
-            assert!(!message.contains('\n') && message.len() < 300, "{message}");
+            assert_says(args, said);
+        }
+    }
+
+    #[test]
+    fn what_other_stores_take_leads_to_what_is_meant() {
+        for (args, said) in [
+            (&["ls", "a", "b"][..], "with blanks in quotes"),
+            (
+                &["serve", "8000"],
+                "`--listen IP:PORT` says where to listen, and `--dir DIR` where the data is",
+            ),
+            (
+                &["replica", "10.0.0.7:7958"],
+                "`--from HOST:PORT` names the node to follow",
+            ),
+            (
+                &["restore", "a.pykv", "dir"],
+                "`--dir DIR` names the data directory",
+            ),
+            (&["compact", "dir"], "`--dir DIR` names the data directory"),
+            (&["switchover", "10.0.0.7:7958"], "`--to NODE` names the node"),
+            (&["failover", "10.0.0.7:7958"], "`--to NODE` names the node"),
+            (&["mirror", "a:1", "b:1"], "`--from A --to B` names the two nodes"),
+            (&["mirror", "-s", "a:1"], "`--from A --to B` names the two nodes"),
+            (&["promote", "10.0.0.8:7958"], "`-s HOST:PORT` names the node"),
+            (&["ping", "10.0.0.8"], "`-s HOST:PORT` names the node"),
+            (
+                &["get", "k", "--endpoints", "a:1"],
+                "`-s HOST:PORT` names the node",
+            ),
+            (&["get", "k", "-w", "json"], "`--json` prints JSON"),
+            (&["get", "--prefix", "k"], "`pykv list --values PREFIX` prints"),
+            (&["watch", "--prefix", "k"], "the prefix stands alone"),
+            (&["export", "-o", "all.jsonl"], "the file stands alone"),
+            (&["put", "k", "v", "--lease=1"], "`--ttl 90s` makes a key expire"),
+            (
+                &["serve", "--data-dir", "d"],
+                "`--dir DIR` says where the data is",
+            ),
+            (&["serve", "--requirepass", "x"], "`--token-file FILE`"),
+            (&["-v"], "`pykv --version` prints the version"),
+            (&["flushdb"], "`pykv del --all` does that"),
+            (
+                &["mset", "a", "1"],
+                "`pykv batch` changes several keys in one step",
+            ),
+            (&["defrag"], "`pykv compact` does that"),
+            (&["strlen", "k"], "`pykv get KEY | wc -c`"),
+            (&[".dump"], "`pykv export` does that"),
+            (&["\\q"], "there is nothing to leave"),
+        ] {
+            assert_says(args, said);
         }
     }
 

@@ -12,6 +12,12 @@ pub(super) fn run(args: &Check) -> Result<(), Error> {
         file => (file.as_ref(), &args.dir),
     };
     if let Some(file) = file {
+        if args.repair && file.exists() {
+            return Err(Error::Usage(format!(
+                "{} is a file, and --repair is for a data directory; of a backup that is damaged, take another one",
+                file.display()
+            )));
+        }
         let whole = wal::verify(file).map_err(|error| of_file(error, file))?;
         let (entries, offset, digest) = (whole.entries, whole.offset, whole.digest);
         if args.json {

@@ -94,10 +94,18 @@ impl fmt::Display for Error {
                 f,
                 "the node knows of no node at {address}; `pykv status` names those that it knows"
             ),
-            Error::Missing(keys) => match keys.as_slice() {
-                [key] => write!(f, "key not found: {key:?}"),
-                keys => write!(f, "keys not found: {keys:?}"),
-            },
+            Error::Missing(keys) => {
+                match keys.as_slice() {
+                    [key] => write!(f, "key not found: {key:?}")?,
+                    keys => write!(f, "keys not found: {keys:?}")?,
+                }
+                match keys.iter().any(|key| key.contains('*')) {
+                    true => f.write_str(
+                        "; each character of a key stands for itself, and `pykv list --match PATTERN` finds keys",
+                    ),
+                    false => Ok(()),
+                }
+            }
             Error::Client { doing, source } => write!(f, "{doing}: {source}"),
             Error::Log(error) => error.fmt(f),
             Error::Damaged { dir } => write!(

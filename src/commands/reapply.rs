@@ -13,7 +13,7 @@
 //! Each is sent under the condition that it was judged by, so a write in between is never written over.
 
 use super::{Error, connect, is_missing, of_file, print, print_json};
-use crate::api::{Batch, Entry, Operation, decode_value, encode_value};
+use crate::api::{About, Batch, Entry, Operation, decode_value, encode_value};
 use crate::cli;
 use crate::client::{self, Client};
 use crate::record;
@@ -26,9 +26,14 @@ use std::path::PathBuf;
 
 pub(super) fn run(args: &cli::Reapply) -> Result<(), Error> {
     let client = connect(&args.connection)?;
-    let status = client
-        .status()
+    let about = client
+        .about()
         .map_err(Error::client("cannot ask whose log the node has"))?;
+    let About::Node(status) = about else {
+        return Err(Error::Usage(
+            "a gateway has no log, so nothing can be sent again there; name a node with --server".to_owned(),
+        ));
+    };
     let story = Story::read(&args.files, &status.log.id)?;
     let mut is_asking = !args.yes && !args.dry_run;
     if is_asking && !io::stdin().is_terminal() {

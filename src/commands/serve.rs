@@ -21,7 +21,8 @@ use crate::tls::{self, Trust};
 use crate::wal::{Role, is_open};
 use log::{info, warn};
 use std::io::{self, IsTerminal, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -298,8 +299,9 @@ pub(super) fn start_reloads<'scope>(
 /// all that it wanted: no reason to stop.
 pub(super) fn announce(server: &Server) {
     let mut stdout = io::stdout().lock();
-    // Somebody who sees both reads it once.
-    let are_both_seen = stdout.is_terminal() && io::stderr().is_terminal();
+    // Somebody who sees both reads it once: at a terminal, in a file that takes both, in the journal of a service.
+    let are_both_seen =
+        (stdout.is_terminal() && io::stderr().is_terminal()) || is_same_file(&stdout, &io::stderr());
     for endpoint in server.endpoints() {
         let place = match endpoint {
             Endpoint::Tcp(address) => format!("{}://{address}", server.scheme()),
@@ -312,17 +314,41 @@ pub(super) fn announce(server: &Server) {
     }
 }
 
-/// Says so where others than its owner can read a file of secrets.
+/// Whether what is written to both goes to one place.
+fn is_same_file(one: &impl AsFd, other: &impl AsFd) -> bool {
+    let stats = (rustix::fs::fstat(one), rustix::fs::fstat(other));
+    matches!(stats, (Ok(one), Ok(other)) if (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino))
+}
+
+/// Says so where others than those it is meant for can read or change a file of secrets.
 pub(super) fn warn_of_open_file(what: &str, path: &Path) {
-    let mode = std::fs::metadata(path).map_or(0, |metadata| metadata.permissions().mode());
-    if mode & 0o077 != 0 {
+    let Ok(metadata) = std::fs::metadata(path) else {
+        return;
+    };
+    let mode = metadata.mode() & 0o777;
+    let is_own = metadata.uid() == rustix::process::geteuid().as_raw();
+    if let Some((danger, better)) = open_to_others(mode, is_own) {
         warn!(
-            "{what} in {} can be read or changed by others on this machine (its mode is {:03o}); \
-             `chmod 600` keeps them to its owner",
-            path.display(),
-            mode & 0o777
+            "{what} in {} can be {danger} by others on this machine (its mode is {mode:03o}); `chmod {better}` \
+             prevents that",
+            path.display()
         );
     }
+}
+
+/// What others can do with a file of secrets, and the mode that keeps them from it.
+///
+/// The group may read a file that is not the node's own: it is how the node itself reads it. Secrets of Kubernetes
+/// and the credentials of a service have root as their owner.
+fn open_to_others(mode: u32, is_own: bool) -> Option<(&'static str, &'static str)> {
+    let readers = if is_own { 0o044 } else { 0o004 };
+    let danger = match (mode & readers != 0, mode & 0o022 != 0) {
+        (true, true) => "read and changed",
+        (true, false) => "read",
+        (false, true) => "changed",
+        (false, false) => return None,
+    };
+    Some((danger, if is_own { "600" } else { "640" }))
 }
 
 /// Says so where a token can be found by trying, or opens nothing any more.
@@ -334,5 +360,33 @@ pub(super) fn warn_of_tokens(tokens: &Tokens) {
     let expired = tokens.expired();
     if expired > 0 {
         warn!("{expired} of the tokens have expired");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn others_are_those_a_file_is_not_meant_for() {
+        for (mode, is_own, danger) in [
+            (0o600, true, None),
+            (0o640, true, Some(("read", "600"))),
+            (0o644, true, Some(("read", "600"))),
+            (0o666, true, Some(("read and changed", "600"))),
+            (0o620, true, Some(("changed", "600"))),
+            (0o440, false, None),
+            (0o644, false, Some(("read", "640"))),
+            (0o460, false, Some(("changed", "640"))),
+        ] {
+            assert_eq!(open_to_others(mode, is_own), danger, "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn two_handles_of_one_file_are_one_place() {
+        let file = tempfile::tempfile().unwrap();
+        assert!(is_same_file(&file, &file.try_clone().unwrap()));
+        assert!(!is_same_file(&file, &tempfile::tempfile().unwrap()));
     }
 }

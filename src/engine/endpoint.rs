@@ -1,6 +1,6 @@
 //! The engine as the command line names it: `redis://HOST:PORT,HOST:PORT`, or `rediss://` for TLS.
 
-use crate::address::Address;
+use crate::address::{Address, AddressError};
 use std::fmt;
 use std::str::FromStr;
 
@@ -32,14 +32,26 @@ impl FromStr for EngineUrl {
                     .to_owned(),
             );
         }
+        // Other clients take the number of a database there; a cluster has that of 0 alone.
+        let rest = rest.strip_suffix("/0").unwrap_or(rest);
         let rest = rest.strip_suffix('/').unwrap_or(rest);
+        if let Some((_, database)) = rest.split_once('/') {
+            return Err(format!(
+                "a gateway uses database 0 of an engine: leave out /{database}"
+            ));
+        }
         let seeds = rest.split(',').map(|one| {
             let has_port = one.rsplit_once(']').map_or(one, |(_, after)| after).contains(':');
             let named = match has_port {
                 true => one.to_owned(),
                 false => format!("{one}:{PORT_DEFAULT}"),
             };
-            let address: Address = named.parse().map_err(|error| format!("{one}: {error}"))?;
+            let address: Address = named.parse().map_err(|error| match error {
+                AddressError::More | AddressError::Host | AddressError::Scheme => {
+                    format!("{one}: a server is named by host and port alone, as in 10.0.0.1:6379")
+                }
+                AddressError::Brackets | AddressError::Port => format!("{one}: {error}"),
+            })?;
             Ok(address.host_and_port())
         });
         let seeds = seeds.collect::<Result<Vec<String>, String>>()?;
@@ -64,15 +76,27 @@ mod tests {
         assert_eq!(url.seeds, ["a:7000", "[::1]:7001", "c:6379"]);
         assert_eq!(url.to_string(), "redis://a:7000,[::1]:7001,c:6379");
         assert!("rediss://a".parse::<EngineUrl>().unwrap().is_tls);
+        let with_database: EngineUrl = "redis://a:7000,b/0".parse().unwrap();
+        assert_eq!(with_database.seeds, ["a:7000", "b:6379"]);
         for wrong in [
             "a:7000",
             "http://a",
             "redis://",
             "redis://a,,b",
-            "redis://a/0",
+            "redis://a/1",
             "redis://a:x",
         ] {
             assert!(wrong.parse::<EngineUrl>().is_err(), "{wrong}");
+        }
+        for (wrong, said) in [
+            ("redis://a:6379/1", "database 0"),
+            (
+                "redis://a:6379?db=0",
+                "a:6379?db=0: a server is named by host and port alone",
+            ),
+        ] {
+            let why = wrong.parse::<EngineUrl>().unwrap_err();
+            assert!(why.contains(said) && !why.contains("7958"), "{wrong}: {why}");
         }
         let with_password = "redis://me:secret@a".parse::<EngineUrl>().unwrap_err();
         assert!(with_password.contains("--engine-auth-file") && !with_password.contains("secret"));

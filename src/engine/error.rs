@@ -118,7 +118,18 @@ pub(super) fn words(error: &RedisError) -> String {
     if error.is_timeout() {
         return "it did not answer in time".to_owned();
     }
+    match error.kind() {
+        // What the parser stumbled over says nothing to whoever named an HTTP server.
+        ErrorKind::Parse | ErrorKind::UnexpectedReturnType => {
+            return "what answers there does not speak as Redis does".to_owned();
+        }
+        ErrorKind::AuthenticationFailed => {
+            return "it refuses this user and password: see --engine-auth-file".to_owned();
+        }
+        _ => {}
+    }
     match (error.code(), error.detail()) {
+        (Some("NOAUTH"), _) => "it wants a password: --engine-auth-file names a file with it".to_owned(),
         (Some(code), Some(detail)) => format!("{code} {detail}"),
         _ if error.is_connection_refusal() => "the connection was refused".to_owned(),
         _ if error.is_connection_dropped() => "the connection was cut".to_owned(),
@@ -138,5 +149,34 @@ pub(super) fn unexpected(answer: Option<&redis::Value>) -> EngineError {
             EngineError::Refused(words(&RedisError::from(error.clone())))
         }
         _ => EngineError::Refused("it answered something else than was asked for".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Errors as the engine and its client give them.
+    fn said(kind: ErrorKind) -> String {
+        words(&RedisError::from((kind, "of the client")))
+    }
+
+    #[test]
+    fn what_is_said_of_a_password_names_the_flag() {
+        let no_auth = redis::parse_redis_value(b"-NOAUTH Authentication required.\r\n").unwrap();
+        let redis::Value::ServerError(no_auth) = no_auth else {
+            panic!("{no_auth:?}");
+        };
+        let wanted = words(&RedisError::from(no_auth));
+        for words in [wanted, said(ErrorKind::AuthenticationFailed)] {
+            assert!(words.contains("--engine-auth-file"), "{words}");
+        }
+    }
+
+    #[test]
+    fn what_a_parser_stumbled_over_is_not_repeated() {
+        for kind in [ErrorKind::Parse, ErrorKind::UnexpectedReturnType] {
+            assert_eq!(said(kind), "what answers there does not speak as Redis does");
+        }
     }
 }

@@ -32,6 +32,18 @@ pub(crate) fn cluster<'a>(node: &'a Node, head: &Head<'_>) -> Result<Answer<'a>,
     })))
 }
 
+/// Whether another member says that it is primary, asked for this.
+pub(super) fn is_primary(node: &Node, shared: &SharedMachine, member: &str) -> bool {
+    let name = shared.look(|machine| machine.cluster().to_owned());
+    let ask = Ask {
+        addresses: vec![member.to_owned()],
+        confirm: None,
+        time_max: MEMBERS_TIME_MAX.as_nanos() as u64,
+    };
+    let answers = replication::ask_members(node, &name, &ask);
+    answers.iter().any(|answer| answer.is_primary)
+}
+
 /// What this node knows, and what the others say of themselves.
 fn view(node: &Node, shared: &SharedMachine) -> ClusterView {
     let facts = node.facts();

@@ -1,6 +1,6 @@
 //! The handlers of a cluster in which etcd decides who is primary: see [`crate::election`].
 
-use super::cluster_view::{report_of, shared, span};
+use super::cluster_view::{is_primary, report_of, shared, span};
 use super::consistency::lease_over;
 use super::context::{NodeContext, Scratch};
 use super::status::{json, passed};
@@ -14,6 +14,7 @@ use crate::http::response::Reply;
 use crate::http::target;
 use crate::node::{Node, election_now};
 use crate::wal::Role;
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long a change of the primary may take until it is said that it has not come.
@@ -21,6 +22,11 @@ const CHANGE_TIME_MAX: Duration = Duration::from_secs(15);
 
 /// How long a node that was ordered to take over keeps trying.
 const FORCE_TIME: Duration = Duration::from_secs(15);
+
+/// How long a node that etcd names as the primary may take to be it before the change counts as made all the same, and
+/// how often that is looked at.
+const SETTLE_TIME_MAX: Duration = Duration::from_secs(5);
+const SETTLE_EVERY: Duration = Duration::from_millis(5);
 
 /// `POST /replication/election`
 pub(crate) fn question(
@@ -102,7 +108,10 @@ pub(crate) fn switchover<'a>(context: NodeContext<'a>, head: &Head<'_>) -> Resul
             }
         });
         match changed {
-            Some(Ok(elected)) => Ok(LateResponse::Reply(json(workspace.scratch, &elected))),
+            Some(Ok(elected)) => {
+                settle(|| is_primary(node, shared, &elected.primary));
+                Ok(LateResponse::Reply(json(workspace.scratch, &elected)))
+            }
             Some(Err(Report { obstacle, .. })) => {
                 let why = obstacle.unwrap_or_else(|| "this node remains the primary".to_owned());
                 Err(Problem::new(problem::NOT_READY, why).retry_after(1))
@@ -159,7 +168,10 @@ pub(crate) fn failover<'a>(context: NodeContext<'a>, head: &Head<'_>) -> Result<
                 .flatten()
         });
         match changed {
-            Some(holder) => Ok(LateResponse::Reply(json(workspace.scratch, &elected(&holder)))),
+            Some(holder) => {
+                settle(|| node.role() == Role::Primary);
+                Ok(LateResponse::Reply(json(workspace.scratch, &elected(&holder))))
+            }
             None => {
                 let report = report_of(node, shared);
                 if shared.call(Machine::withdraw_force) {
@@ -230,6 +242,15 @@ pub(crate) fn liveness(node: &Node, head: &Head<'_>, scratch: &mut Scratch) -> R
         }
     }
     Ok(json(scratch, &passed()))
+}
+
+/// Waits for the node that etcd names to be primary, so that whoever reads the answer finds it so. Its log begins the
+/// term first, a moment after etcd has named it.
+fn settle(is_primary: impl Fn() -> bool) {
+    let deadline = Instant::now() + SETTLE_TIME_MAX;
+    while !is_primary() && Instant::now() < deadline {
+        thread::sleep(SETTLE_EVERY);
+    }
 }
 
 fn elected(holder: &election::Holder) -> Elected {

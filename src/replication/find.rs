@@ -149,6 +149,7 @@ impl Finder<'_> {
                     address,
                     id: peer.id,
                     own: node.log_id(),
+                    is_elected: node.is_elected(),
                 });
             } else {
                 search.refuse(format!("{address} is a replica of another store"));

@@ -20,7 +20,13 @@ pub(super) enum FollowError {
     /// What it sends does not fit.
     Invalid(String, String),
     /// It has another store.
-    OtherStore { address: String, id: LogId, own: LogId },
+    OtherStore {
+        address: String,
+        id: LogId,
+        own: LogId,
+        /// Whether etcd decides who is primary: then no flag and no command makes this node take that store.
+        is_elected: bool,
+    },
     /// A snapshot was not taken.
     Snapshot(String, ReceiveError),
     /// What diverged could not be set aside.
@@ -56,12 +62,25 @@ impl fmt::Display for FollowError {
             FollowError::Link(address, error) => write!(f, "{address}: {error}"),
             FollowError::Refused(address, status) => write!(f, "{address} refuses with status {status}"),
             FollowError::Invalid(address, why) => write!(f, "what came from {address} does not fit: {why}"),
-            FollowError::OtherStore { address, id, own } => write!(
-                f,
-                "{address} has the store {id}, and this node the store {own}. To set this node's store aside and \
-                 take that one, start it with --replace {id}; to keep this node's store, make it the primary with \
-                 `pykv promote --force`"
-            ),
+            FollowError::OtherStore {
+                address,
+                id,
+                own,
+                is_elected,
+            } => {
+                write!(f, "{address} has the store {id}, and this node the store {own}. ")?;
+                match is_elected {
+                    true => f.write_str(
+                        "A node takes the store of its cluster only into an empty directory: to join, stop this node, \
+                         move its directory away, and start it again",
+                    ),
+                    false => write!(
+                        f,
+                        "To set this node's store aside and take that one, start it with --replace {id}; to keep this \
+                         node's store, make it the primary with `pykv promote --force`"
+                    ),
+                }
+            }
             FollowError::Snapshot(address, error) => write!(f, "{address}: {error}"),
             FollowError::Aside(error) => write!(f, "what diverged could not be set aside: {error}"),
             FollowError::Log(why) => f.write_str(why),

@@ -198,6 +198,10 @@ pub(super) fn exchange(node: &Node, link: &mut Link, timeout: Duration) -> Resul
             let why = "it does not go by that name; start it with --advertise or --host-name";
             return Err(LinkError::Refused(why));
         }
+        501 => {
+            let why = "it is a gateway, which has no log to follow; `pykv mirror` copies its entries";
+            return Err(LinkError::Refused(why));
+        }
         400 if is_tls(&body) => {
             return Err(LinkError::Refused("it speaks TLS; name it with https://"));
         }

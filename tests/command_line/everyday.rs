@@ -419,7 +419,7 @@ fn what_is_not_there_is_named() {
         assert!(forget.stderr.contains(said), "{forget:?}");
     }
     let help = pykv(&["help", "lst"]).expect(2);
-    assert!(help.stderr.contains("'list'"), "{help:?}");
+    assert!(help.stderr.contains("`list`"), "{help:?}");
 }
 
 #[test]
@@ -488,6 +488,31 @@ fn a_pattern_in_the_place_of_a_prefix_is_named() {
         (output.stdout.as_slice(), output.stderr.as_str()),
         (b"green\n".as_slice(), "")
     );
+}
+
+#[test]
+fn a_pattern_in_the_place_of_a_key_is_named() {
+    let node = Server::start(&[]);
+    pykv(&["set", "green", "1"]).at(&node).succeed();
+    for command in ["get", "del", "exists"] {
+        let said = pykv(&[command, "gr*"]).at(&node).expect(1).stderr;
+        assert!(said.contains("`pykv list --match PATTERN`"), "{command}: {said}");
+        let said = pykv(&[command, "gr"]).at(&node).expect(1).stderr;
+        assert!(!said.contains("--match"), "{command}: {said}");
+    }
+}
+
+#[test]
+fn a_directory_is_repaired_by_its_name_alone_and_a_backup_is_not() {
+    let mut node = Server::start(&[]);
+    pykv(&["set", "a", "1"]).at(&node).succeed();
+    let backup = node.home().join("backup");
+    pykv(&["backup"]).at(&node).arg(&backup).succeed();
+    let said = pykv(&["check", "--repair"]).arg(&backup).expect(2).stderr;
+    assert!(said.contains("--repair is for a data directory"), "{said}");
+    node.sigterm();
+    let repaired = pykv(&["check", "--repair"]).arg(node.dir()).succeed();
+    assert!(String::from_utf8(repaired).unwrap().contains("intact"));
 }
 
 /// What is given in place of a backup is named as what it is.

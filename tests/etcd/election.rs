@@ -259,7 +259,7 @@ fn a_switchover_under_writers_loses_nothing() {
     };
     let first = cluster.has_standbys(1);
     let to_stop = AtomicBool::new(false);
-    let written = std::thread::scope(|scope| {
+    let (written, answers) = std::thread::scope(|scope| {
         let writers: Vec<_> = (0..4)
             .map(|writer| {
                 let (cluster, to_stop) = (&cluster, &to_stop);
@@ -274,20 +274,32 @@ fn a_switchover_under_writers_loses_nothing() {
             })
             .collect();
         let mut switched = 0;
+        let mut answers = Vec::new();
         eventually("it is handed over twice", || {
             // From any node: it is sent on to the primary.
             let output = pykv(&["switchover"])
                 .at(&cluster.nodes[(first + switched) % 3].server)
                 .run();
-            switched += usize::from(output.code == Some(0));
+            if output.code == Some(0) {
+                switched += 1;
+                // What it says is so: the node that it names is primary by now.
+                let said = String::from_utf8(output.stdout).unwrap();
+                let named = said.split(' ').next().unwrap_or_default();
+                let mut nodes = cluster.nodes.iter();
+                let named = nodes.find(|node| node.link.address() == named);
+                let answer = named.map(|node| node.server.get("/leader"));
+                answers.push((said, answer.map(|answer| answer.status)));
+            }
             switched == 2
         });
         to_stop.store(true, Ordering::Relaxed);
-        writers
-            .into_iter()
-            .map(|writer| writer.join().unwrap())
-            .collect::<Vec<usize>>()
+        let written = writers.into_iter().map(|writer| writer.join().unwrap());
+        (written.collect::<Vec<usize>>(), answers)
     });
+    assert!(
+        answers.iter().all(|(_, leader)| *leader == Some(200)),
+        "{answers:?}"
+    );
     cluster.primary();
     cluster.is_equal();
     for (writer, count) in written.into_iter().enumerate() {
@@ -595,6 +607,14 @@ fn another_store_and_another_process_are_not_followed_and_take_nothing_over() {
         cluster.nodes[2].value("other").as_deref(),
         Some("1"),
         "it keeps what it has"
+    );
+    // What it says to do is what can be done: with etcd, nobody is promoted, and no store is replaced.
+    let said = cluster.nodes[2].server.stderr();
+    assert!(
+        said.contains("move its directory away")
+            && !said.contains("pykv promote")
+            && !said.contains("--replace"),
+        "{said}"
     );
 
     // A copy of the primary's directory, at the primary's address: not the process that etcd names.

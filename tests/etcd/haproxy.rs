@@ -32,23 +32,19 @@ impl Haproxy {
         let home = TempDir::new().unwrap();
         let socket = |name: &str| home.path().join(name).display().to_string();
         let wait = ANSWER_TIME_MAX.as_secs();
-        let mut config = format!(
-            "defaults\n mode http\n timeout connect 5s\n timeout client {wait}s\n timeout server {wait}s\n"
-        );
-        for name in ["pykv-writes", "pykv-reads"] {
-            config += &format!(
-                "frontend of-{name}\n bind unix@{}\n default_backend {name}\n",
-                socket(name)
-            );
-        }
-        let block = DOCUMENT.find("backend pykv-writes").expect("the document has it");
-        let block = DOCUMENT[block..].split("```").next().unwrap();
-        let mut block = block.to_owned();
+        let file = DOCUMENT.find("defaults\n").expect("the document has it");
+        let mut config = DOCUMENT[file..].split("```").next().unwrap().to_owned();
+        let mut put = |named: &str, other: String| {
+            assert!(config.contains(named), "the document names {named}");
+            config = config.replace(named, &other);
+        };
+        put("timeout client 75s", format!("timeout client {wait}s"));
+        put("timeout server 75s", format!("timeout server {wait}s"));
+        put("127.0.0.1:7956", format!("unix@{}", socket("pykv-writes")));
+        put("127.0.0.1:7957", format!("unix@{}", socket("pykv-reads")));
         for (named, node) in NAMED.iter().zip(nodes) {
-            assert!(block.contains(named), "the document names {named}");
-            block = block.replace(named, &node.server.address().to_string());
+            put(named, node.server.address().to_string());
         }
-        config += &block;
         let path = home.path().join("config");
         fs::write(&path, config).unwrap();
         let child = Command::new("haproxy")

@@ -9,6 +9,7 @@ mod relay;
 mod tls;
 
 use common::engine::{self, RedisCluster};
+use common::node::Setup;
 use common::{Client, Server, eventually, poll, pykv, setting};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -163,6 +164,30 @@ fn values_of_another_program_are_left_alone() {
             .expect_problem(409);
     }
     assert_eq!(single.call(&["GET", "theirs"]), "text");
+}
+
+/// What a log is wanted of, and what an engine is not, are named as what they are.
+#[test]
+fn a_gateway_is_no_node_with_a_log_and_a_node_is_no_engine() {
+    if is_skipped("a_gateway_is_no_node_with_a_log_and_a_node_is_no_engine") {
+        return;
+    }
+    let single = engine::Redis::start();
+    let gateway = Server::start(&["--engine", &single.url()]);
+    let said = pykv(&["reapply", "file"]).at(&gateway).expect(2).stderr;
+    assert!(said.contains("a gateway has no log"), "{said}");
+    let from = gateway.address().to_string();
+    let replica = Setup::replica(&from, &[]).start();
+    eventually("the replica says whom it was to follow", || {
+        replica
+            .stderr()
+            .contains("it is a gateway, which has no log to follow")
+    });
+    let node = Server::start(&[]);
+    let other = Server::start(&["--engine", &format!("redis://{}", node.address())]);
+    eventually("the gateway says what answers there", || {
+        other.stderr().contains("does not speak as Redis does")
+    });
 }
 
 #[test]

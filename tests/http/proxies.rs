@@ -3,6 +3,7 @@
 //! Expectations come from RFC 9110 and from what the two document of themselves.
 
 use crate::common::{SOON, Server, eventually, skip};
+use serde_json::json;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -207,6 +208,31 @@ fn the_page_writes_behind_a_proxy_that_the_node_knows_of() {
     let node = Server::start(&["--host-name", "kv.example.org"]);
     let proxy = Proxy::nginx(&node, "").unwrap();
     assert_eq!(proxy.post("/kv/", fields, "k").0, 201);
+}
+
+/// nginx takes 1 MiB by itself, as its documentation of client_max_body_size says, and a node 8 MiB.
+#[test]
+fn a_large_batch_goes_through_nginx_with_the_bound_that_the_document_names() {
+    const DOCUMENT: &str = include_str!("../../docs/security.md");
+    const BOUND: &str = "client_max_body_size 8m;";
+    assert!(DOCUMENT.contains(BOUND));
+    let node = Server::start(&[]);
+    let value = "v".repeat(900_000);
+    let set = |key: &str| json!({"op": "set", "key": key, "value": value});
+    let body = json!({"operations": [set("a"), set("b")]}).to_string();
+    let fields = format!(
+        "Content-Type: application/json\r\nContent-Length: {}\r\n",
+        body.len()
+    );
+    let Some(proxy) = Proxy::nginx(&node, "") else {
+        return skip(
+            "a_large_batch_goes_through_nginx_with_the_bound_that_the_document_names",
+            "nginx is not installed",
+        );
+    };
+    assert_eq!(proxy.ask("POST /batch", &fields, &body).0, 413);
+    let proxy = Proxy::nginx(&node, BOUND).unwrap();
+    assert_eq!(proxy.ask("POST /batch", &fields, &body).0, 200);
 }
 
 #[test]

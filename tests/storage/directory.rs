@@ -396,6 +396,21 @@ fn an_open_file_of_tokens_and_a_short_token_are_told() {
     }
 }
 
+#[test]
+fn both_lines_of_a_drawn_token_in_one_file_are_told_apart() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("token.txt");
+    for args in [&["token", "admin", "--plain"][..], &["token", "read"]] {
+        fs::write(&path, pykv(args).succeed()).unwrap();
+        let node = pykv(&["serve", "--listen", "127.0.0.1:0", "--token-file"]).arg(&path);
+        let said = node.dir(&home.path().join("data")).expect(2).stderr;
+        assert!(
+            said.contains("only the first is for this file"),
+            "{args:?}: {said}"
+        );
+    }
+}
+
 /// A FIFO is not waited for, whatever it stands for, and a link that leads nowhere makes no file there.
 #[test]
 fn what_is_no_regular_file_is_refused_at_once() {

@@ -117,6 +117,8 @@ pub(super) static TOPICS: [Topic; 17] = [
 /// The command of this name, in any case.
 pub(super) fn find(name: &str) -> Option<&'static Topic> {
     let is_named = |topic: &&Topic, name: &str| topic.name.eq_ignore_ascii_case(name);
+    // sqlite3 has its own commands begin with a dot, and psql with a backslash.
+    let name = name.strip_prefix(['.', '\\']).unwrap_or(name);
     let meant = OTHER_NAMES
         .iter()
         .find(|(other, _)| other.eq_ignore_ascii_case(name))
@@ -124,8 +126,11 @@ pub(super) fn find(name: &str) -> Option<&'static Topic> {
     TOPICS.iter().find(|topic| is_named(topic, meant))
 }
 
+/// How much of a line of the list of commands says how one is typed.
+const USAGE_BYTES_MAX: usize = 26;
+
 /// Names that commands have elsewhere, and are taken for them.
-const OTHER_NAMES: [(&str, &str); 9] = [
+const OTHER_NAMES: [(&str, &str); 10] = [
     ("MGET", "GET"),
     ("PUT", "SET"),
     ("INCRBY", "INCR"),
@@ -135,12 +140,26 @@ const OTHER_NAMES: [(&str, &str); 9] = [
     ("KEYS", "LIST"),
     ("INFO", "STATUS"),
     ("?", "HELP"),
+    ("Q", "QUIT"),
 ];
 
 impl Topic {
     /// How it is typed.
     pub(super) fn usage(&self) -> String {
         format!("{} {}", self.name, self.arguments).trim_end().to_owned()
+    }
+
+    /// The same as far as it fits into the list of all commands.
+    fn brief_usage(&self) -> String {
+        let usage = self.usage();
+        if usage.len() <= USAGE_BYTES_MAX {
+            return usage;
+        }
+        let cuts = usage.rmatch_indices(" [").filter_map(|(at, _)| usage.get(..at));
+        let brief = cuts
+            .map(|start| format!("{start} [...]"))
+            .find(|brief| brief.len() <= USAGE_BYTES_MAX);
+        brief.unwrap_or(usage)
     }
 }
 
@@ -156,12 +175,8 @@ pub(super) fn text(topic: Option<&Topic>) -> String {
         }
         None => {
             for topic in &TOPICS {
-                let usage = match topic.name {
-                    "SET" => "SET KEY VALUE [...]".to_owned(),
-                    "DELPREFIX" => "DELPREFIX PREFIX [...]".to_owned(),
-                    _ => topic.usage(),
-                };
-                writeln!(text, "{usage:<26} {}", topic.about).expect("a string takes all");
+                let usage = topic.brief_usage();
+                writeln!(text, "{usage:<USAGE_BYTES_MAX$} {}", topic.about).expect("a string takes all");
             }
             text.push_str("HELP COMMAND says more.\n");
         }
@@ -180,7 +195,23 @@ mod tests {
                 assert!(line.len() <= 110, "{line}");
             }
         }
-        assert!(text(None).contains("EXPIRE KEY TIME"));
+        let list = text(None);
+        assert!(list.contains("EXPIRE KEY TIME"));
+        for line in list.lines().filter(|line| !line.starts_with("HELP COMMAND")) {
+            let (usage, about) = line.split_at(USAGE_BYTES_MAX + 1);
+            assert!(
+                usage.ends_with(' ') && about.starts_with(char::is_lowercase),
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn words_by_which_other_shells_are_left_leave_this_one() {
+        for word in ["quit", ".quit", ".exit", "\\q", "q", "EXIT"] {
+            let topic = find(word).unwrap_or_else(|| panic!("{word}"));
+            assert!(["QUIT", "EXIT"].contains(&topic.name), "{word}");
+        }
     }
 
     #[test]

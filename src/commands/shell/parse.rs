@@ -47,6 +47,8 @@ pub(super) enum Command {
 /// There is no such command here; perhaps one of another name does that.
 fn unknown(name: &str) -> Error {
     let instead = match cli::elsewhere(name) {
+        Some(Elsewhere::Command("del --all")) => ": DELPREFIX '' ALL does that".to_owned(),
+        Some(Elsewhere::Command("list --match")) => ": LIST MATCH PATTERN does that".to_owned(),
         Some(Elsewhere::Command(meant)) => match help::find(meant) {
             Some(topic) => format!(": {} does that", topic.name),
             None => format!(": `pykv {meant}` does that"),
