@@ -75,7 +75,7 @@ impl Gateway {
             send_on(said);
             true
         });
-        let relayed = lane.relay(Item::Command(command.get_packed_command()), send_on)?;
+        let relayed = lane.relay(Item::Read(command.get_packed_command()), send_on)?;
         Some(Relay {
             relayed,
             is_change: false,

@@ -164,16 +164,15 @@ impl Routing {
             && let Some(answer) = lane.ask(request.item(self.is_cluster()))
         {
             let verdict = match answer {
-                Ok(Value::ServerError(error)) => judge(&RedisError::from(error)),
-                Ok(answer) => {
-                    lane.note_read(&answer);
-                    return Ok(vec![answer]);
-                }
-                Err(Missed::NotSent(why)) => Verdict::Later(why),
-                Err(Missed::Broken(why)) => Verdict::Broken(why),
+                Ok(Value::ServerError(error)) => Some(judge(&RedisError::from(error))),
+                Ok(answer) => return Ok(vec![answer]),
+                Err(Missed::NotSent(why)) => Some(Verdict::Later(why)),
+                Err(Missed::Broken(why)) => Some(Verdict::Broken(why)),
+                Err(Missed::Long) => None,
             };
-            if !matches!(verdict, Verdict::NoScript) {
-                return Err(verdict);
+            match verdict {
+                Some(Verdict::NoScript) | None => {}
+                Some(verdict) => return Err(verdict),
             }
         }
         let server = lane.server();
