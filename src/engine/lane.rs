@@ -169,6 +169,7 @@ impl Lane {
         if !self.has_thread() {
             return None;
         }
+        let deadline = Instant::now() + self.server.timeout();
         let seat = Arc::new(Seat::new(Some(send_on)));
         let mut inner = self.lock();
         inner.queue.push_back(Waiting {
@@ -181,7 +182,7 @@ impl Lane {
         Some(Relayed {
             lane: Arc::clone(self),
             seat,
-            deadline: Instant::now() + self.server.timeout(),
+            deadline,
         })
     }
 
@@ -335,6 +336,11 @@ impl Relayed {
     /// Waits until it is known what has become of the request.
     pub(super) fn wait(&self) -> Outcome {
         self.lane.wait(&self.seat, self.deadline)
+    }
+
+    /// When its time is over.
+    pub(super) fn deadline(&self) -> Instant {
+        self.deadline
     }
 
     /// Whether its time is over.

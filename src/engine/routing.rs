@@ -284,8 +284,13 @@ impl Routing {
 
     /// Asks the engine anew.
     pub(super) fn refresh_now(&self) -> Option<String> {
+        self.refresh_until(self.deadline())
+    }
+
+    /// As [`Routing::refresh_now`], until a deadline.
+    pub(super) fn refresh_until(&self, deadline: Instant) -> Option<String> {
         let generation = self.known().generation;
-        self.refresh(generation, self.deadline())
+        self.refresh(generation, deadline)
     }
 
     /// What a server says of the engine.
