@@ -12,6 +12,7 @@
 //! - A request that a leader took is always answered, whatever becomes of the leader.
 //! - Whoever waits for longer than the time limit leaves: it was not sent, or what came of it is not known.
 //! - Of a connection that broke, what was answered before is known. Of the rest nothing is: no leader sends it again.
+//! - What a leader keeps of long answers is bounded: reads whose answers come behind that are made again, each alone.
 //! - A leader takes no longer than the time limit, and at most one read's time more.
 //! - Who is slow goes past the lane: what is long, reads while answers are, what waits for replicas, and what is tried
 //!   again. Everything does where the lane's thread cannot be started.
@@ -69,6 +70,8 @@ struct Inner {
 pub(super) enum Item {
     /// A command, packed, which has one answer.
     Command(Vec<u8>),
+    /// One that changes nothing, and may be sent once more.
+    Read(Vec<u8>),
     /// A value that may be set in one call with others, of whatever slots.
     Upsert(Upsert<Vec<u8>>),
 }
@@ -166,6 +169,7 @@ impl Lane {
         if !self.has_thread() {
             return None;
         }
+        let deadline = Instant::now() + self.server.timeout();
         let seat = Arc::new(Seat::new(Some(send_on)));
         let mut inner = self.lock();
         inner.queue.push_back(Waiting {
@@ -178,7 +182,7 @@ impl Lane {
         Some(Relayed {
             lane: Arc::clone(self),
             seat,
-            deadline: Instant::now() + self.server.timeout(),
+            deadline,
         })
     }
 
@@ -332,6 +336,11 @@ impl Relayed {
     /// Waits until it is known what has become of the request.
     pub(super) fn wait(&self) -> Outcome {
         self.lane.wait(&self.seat, self.deadline)
+    }
+
+    /// When its time is over.
+    pub(super) fn deadline(&self) -> Instant {
+        self.deadline
     }
 
     /// Whether its time is over.

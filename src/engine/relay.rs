@@ -75,7 +75,7 @@ impl Gateway {
             send_on(said);
             true
         });
-        let relayed = lane.relay(Item::Command(command.get_packed_command()), send_on)?;
+        let relayed = lane.relay(Item::Read(command.get_packed_command()), send_on)?;
         Some(Relay {
             relayed,
             is_change: false,
@@ -140,7 +140,7 @@ impl Gateway {
                 Relayed::Again
             }
             Verdict::Broken(why) => {
-                self.routing.refresh_now();
+                self.routing.refresh_until(relay.relayed.deadline());
                 Relayed::Failed(EngineError::Unknown(why))
             }
             Verdict::Final(error) => Relayed::Failed(error),
@@ -158,5 +158,72 @@ fn found<'v>(answer: &'v Value, seen: &Seen) -> Option<Said<'v>> {
             Some(Said::Found(found, value))
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::GatewayOptions;
+    use super::super::pool::Dial;
+    use super::*;
+    use crate::node::AckRequirement;
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::thread;
+    use std::time::Duration;
+
+    /// An engine that says what it is when it is asked for the first time, and nothing more. What it was asked so far.
+    fn silent_engine() -> (String, Arc<AtomicUsize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let asked = Arc::new(AtomicUsize::new(0));
+        let times = Arc::clone(&asked);
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (mut stream, asked) = (stream.unwrap(), Arc::clone(&times));
+                thread::spawn(move || {
+                    let mut some = [0; 1024];
+                    while let Ok(1..) = stream.read(&mut some) {
+                        let is_question = some.windows(4).any(|four| four == b"INFO");
+                        if is_question && asked.fetch_add(1, Ordering::SeqCst) == 0 {
+                            let info = "role:master\r\nrun_id:1\r\nredis_version:7.0.0\r\n";
+                            write!(stream, "${}\r\n{info}\r\n", info.len()).unwrap();
+                        }
+                    }
+                });
+            }
+        });
+        (address, asked)
+    }
+
+    /// Its client is told that the outcome is not known, and does not wait for more than that.
+    #[test]
+    fn a_change_that_is_overdue_asks_the_engine_nothing_more() {
+        let (address, asked) = silent_engine();
+        let gateway = Gateway::new(GatewayOptions {
+            url: format!("redis://{address}").parse().unwrap(),
+            dial: Dial {
+                user: None,
+                password: None,
+                tls: None,
+                connections_max: 4,
+                timeout: Duration::from_secs(1),
+            },
+            value_bytes_max: 1024,
+            sync: AckRequirement {
+                replicas: 0,
+                timeout: Duration::ZERO,
+                is_required: false,
+            },
+        });
+        assert_eq!(gateway.routing.refresh_now(), None);
+        let relay = gateway.relay_upsert(Key::new("key").unwrap(), b"value", |_| ());
+        let relayed = gateway.end_relay(&relay.unwrap());
+        assert!(
+            matches!(relayed, Relayed::Failed(EngineError::Unknown(_))),
+            "{relayed:?}"
+        );
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
     }
 }

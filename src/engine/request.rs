@@ -34,7 +34,8 @@ impl Request<'_> {
     pub(super) fn item(&self, is_cluster: bool) -> Item {
         match &self.upsert {
             Some(upsert) if !is_cluster => Item::Upsert(upsert.to_owned()),
-            _ => Item::Command(self.packed.to_vec()),
+            _ if self.is_change => Item::Command(self.packed.to_vec()),
+            _ => Item::Read(self.packed.to_vec()),
         }
     }
 }

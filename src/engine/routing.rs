@@ -164,16 +164,15 @@ impl Routing {
             && let Some(answer) = lane.ask(request.item(self.is_cluster()))
         {
             let verdict = match answer {
-                Ok(Value::ServerError(error)) => judge(&RedisError::from(error)),
-                Ok(answer) => {
-                    lane.note_read(&answer);
-                    return Ok(vec![answer]);
-                }
-                Err(Missed::NotSent(why)) => Verdict::Later(why),
-                Err(Missed::Broken(why)) => Verdict::Broken(why),
+                Ok(Value::ServerError(error)) => Some(judge(&RedisError::from(error))),
+                Ok(answer) => return Ok(vec![answer]),
+                Err(Missed::NotSent(why)) => Some(Verdict::Later(why)),
+                Err(Missed::Broken(why)) => Some(Verdict::Broken(why)),
+                Err(Missed::Long) => None,
             };
-            if !matches!(verdict, Verdict::NoScript) {
-                return Err(verdict);
+            match verdict {
+                Some(Verdict::NoScript) | None => {}
+                Some(verdict) => return Err(verdict),
             }
         }
         let server = lane.server();
@@ -285,8 +284,13 @@ impl Routing {
 
     /// Asks the engine anew.
     pub(super) fn refresh_now(&self) -> Option<String> {
+        self.refresh_until(self.deadline())
+    }
+
+    /// As [`Routing::refresh_now`], until a deadline.
+    pub(super) fn refresh_until(&self, deadline: Instant) -> Option<String> {
         let generation = self.known().generation;
-        self.refresh(generation, self.deadline())
+        self.refresh(generation, deadline)
     }
 
     /// What a server says of the engine.

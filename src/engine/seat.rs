@@ -18,6 +18,8 @@ pub(super) enum Missed {
     NotSent(String),
     /// It was sent, in part or in whole, and not answered.
     Broken(String),
+    /// A read was answered, and those before it were so long that its answer was not kept.
+    Long,
 }
 
 /// What a server has answered, which may be an error of its own.

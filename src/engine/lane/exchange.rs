@@ -1,6 +1,6 @@
 //! What a leader does: requests in one piece, and their answers.
 
-use super::{Item, Lane, Waiting};
+use super::{BATCH_MAX, BYTES_MAX, Item, Lane, Waiting, bytes_of};
 use crate::engine::error::words;
 use crate::engine::pool::Link;
 use crate::engine::seat::{Answer, Missed};
@@ -14,9 +14,13 @@ use std::time::Instant;
 /// Most values that one call of the script sets: it holds up all other requests of the server.
 const TOGETHER_MAX: usize = 64;
 
+/// Once it has kept so much of answers to reads, in bytes, a leader keeps no more of them: short ones all have room.
+const KEPT_BYTES_MAX: usize = BATCH_MAX * BYTES_MAX;
+
 /// Whose answer comes next.
 enum Next {
     Of(usize),
+    OfRead(usize),
     OfAll(Vec<usize>),
 }
 
@@ -63,6 +67,10 @@ impl Lane {
                     packed.extend_from_slice(command);
                     order.push(Next::Of(place));
                 }
+                Item::Read(command) => {
+                    packed.extend_from_slice(command);
+                    order.push(Next::OfRead(place));
+                }
                 Item::Upsert(upsert) => upserts.push((place, upsert)),
             }
         }
@@ -90,6 +98,7 @@ impl Lane {
     ) -> RedisResult<()> {
         let limit = self.server.timeout();
         let begun = Instant::now();
+        let mut kept_bytes = 0;
         let mut give = |place: usize, answer| {
             if let Some(slot) = answers.get_mut(place) {
                 *slot = Some(answer);
@@ -103,6 +112,12 @@ impl Lane {
             }
             match (next, link.receive()?) {
                 (Next::Of(place), answer) => give(*place, Ok(answer)),
+                (Next::OfRead(place), answer) => {
+                    self.note_read(&answer);
+                    let has_room = kept_bytes < KEPT_BYTES_MAX;
+                    kept_bytes += bytes_of(&answer);
+                    give(*place, if has_room { Ok(answer) } else { Err(Missed::Long) });
+                }
                 (Next::OfAll(places), Value::Array(each)) => {
                     places
                         .iter()

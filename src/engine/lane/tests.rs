@@ -92,7 +92,7 @@ fn lane(address: &str, timeout: Duration) -> Ended {
 fn get(key: &str) -> Item {
     let mut command = redis::cmd("GET");
     command.arg(key);
-    Item::Command(command.get_packed_command())
+    Item::Read(command.get_packed_command())
 }
 
 fn upsert(key: &str) -> Item {
@@ -339,6 +339,32 @@ fn reads_go_past_the_lane_for_a_while_after_a_long_answer() {
     lane.note_read(&Value::Array(vec![Value::BulkString(vec![0; BYTES_MAX + 1])]));
     assert!((0..PAST_AFTER_LONG).all(|_| !lane.takes_reads()));
     assert!(lane.takes_reads());
+}
+
+/// Many long values that are read at once do not fill the memory; what a change has answered is kept, however long.
+#[test]
+fn a_leader_keeps_few_long_answers() {
+    const LONG: usize = 1 << 20;
+    let (address, has_come, go) = held_engine(|command| {
+        Reply::Send(match &*command[0] {
+            "GET" if command[1] == "hold" => bulk("hold"),
+            _ => bulk(&"l".repeat(LONG)),
+        })
+    });
+    let lane = lane(&address, PATIENCE);
+    let mut change = redis::cmd("APPEND");
+    change.arg("a").arg("more");
+    let mut items: Vec<Item> = (0..8).map(|_| get("long")).collect();
+    items.push(Item::Command(change.get_packed_command()));
+    let (first, answers) = behind(&lane, (&has_come, &go), items);
+    assert_eq!(first, value("hold"));
+    let (change, reads) = answers.split_last().unwrap();
+    let is_long = |answer: &Answer| matches!(answer, Ok(Value::BulkString(bytes)) if bytes.len() == LONG);
+    assert!(is_long(change));
+    let (kept, left) = reads.split_at(2);
+    assert!(kept.iter().all(is_long), "2 MiB is what 256 short answers take");
+    assert!(left.iter().all(|answer| *answer == Err(Missed::Long)));
+    assert!(!lane.takes_reads());
 }
 
 /// What an answer is sent on to, and what was.
