@@ -69,7 +69,7 @@ fn an_engine_with_tls_a_user_and_a_password() {
         .filter(|arg| *arg != "--tls-ca" && *arg != ca.file())
         .collect();
     for (args, said) in [
-        (all(&bad), "authentication failed"),
+        (all(&bad), "it refuses this user and password"),
         (without_client, ""),
         (without_ca, "certificate"),
     ] {
