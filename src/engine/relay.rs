@@ -129,11 +129,9 @@ impl Gateway {
             Err(Missed::NotSent(why) | Missed::Broken(why)) if relay.relayed.is_overdue() => {
                 Verdict::Final(in_time(self.routing.timeout(), &why))
             }
-            _ if !relay.is_change => return Relayed::Again,
-            Err(_) => return Relayed::Again,
-            Ok(Value::ServerError(error)) => judge(&RedisError::from(error)),
-            // The script says in words why it has set nothing.
-            Ok(_) => return Relayed::Again,
+            Ok(Value::ServerError(error)) if relay.is_change => judge(&RedisError::from(error)),
+            // A read changes nothing, and the script says in words why it has set nothing.
+            Ok(_) | Err(_) => return Relayed::Again,
         };
         match verdict {
             Verdict::Moved { .. } | Verdict::Ask { .. } | Verdict::NoScript | Verdict::Later(_) => {
@@ -197,7 +195,7 @@ mod tests {
         (address, asked)
     }
 
-    /// Its client is told that the outcome is not known, and does not wait for more than that.
+    /// The client learns at its deadline that the outcome is unknown.
     #[test]
     fn a_change_that_is_overdue_asks_the_engine_nothing_more() {
         let (address, asked) = silent_engine();

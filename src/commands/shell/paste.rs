@@ -1,6 +1,6 @@
 //! A paste: lines that the terminal gives as one.
 
-/// The commands of a text: a line each, but for a word in quotes, which may go over several lines.
+/// Splits a text into commands. Each line is a command; a word in quotes may have several lines.
 pub(super) fn lines(text: &str) -> impl Iterator<Item = &str> {
     let mut quote = None;
     let mut begins_word = true;
