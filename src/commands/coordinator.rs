@@ -46,8 +46,7 @@ pub(super) fn connect(args: &Serve, replica: Option<&Replica>) -> Result<Option<
     });
     let client = client.map_err(|error| Error::Usage(error.to_string()))?;
     let etcd = Etcd::new(client, cluster, flags.ttl());
-    etcd.check()
-        .map_err(|error| Error::Usage(format!("etcd: {error}")))?;
+    etcd.check().map_err(|error| Error::Usage(error.to_string()))?;
     Ok(Some(etcd))
 }
 

@@ -10,7 +10,7 @@ use crate::resolver::Resolver;
 use crate::system;
 use redis::{
     Client, ClientTlsConfig, Connection, ConnectionAddr, ConnectionLike, IntoConnectionInfo,
-    RedisConnectionInfo, RedisResult, TlsCertificates, Value,
+    RedisConnectionInfo, RedisError, RedisResult, TlsCertificates, Value,
 };
 use std::fmt;
 use std::io;
@@ -50,6 +50,7 @@ impl fmt::Debug for Dial {
 pub(super) struct Server {
     address: String,
     client: Client,
+    speaks_tls: bool,
     connections_max: usize,
     timeout: Duration,
     inner: Mutex<Inner>,
@@ -123,6 +124,7 @@ impl Server {
         Ok(Server {
             address: address.to_owned(),
             client,
+            speaks_tls: dial.tls.is_some(),
             connections_max: dial.connections_max,
             timeout: dial.timeout,
             inner: Mutex::new(Inner::default()),
@@ -137,6 +139,16 @@ impl Server {
 
     pub(super) fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Why a question to the server has failed, in one line.
+    pub(super) fn words(&self, error: &RedisError) -> String {
+        // Redis without TLS takes the handshake for a line that has not ended, and says nothing.
+        let hint = match self.speaks_tls && error.is_timeout() {
+            true => "; perhaps it speaks no TLS, which rediss:// asks for",
+            false => "",
+        };
+        format!("{}: {}{hint}", self.address, words(error))
     }
 
     /// Takes a connection, or waits for one until `deadline`. An error says that nothing was sent.

@@ -22,13 +22,12 @@ use crate::node::{Found, Written};
 use redis::{RedisError, Value};
 use std::sync::Arc;
 
-/// What an engine has said.
+/// What an engine says of a key that is read.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Said<'v> {
     /// There is no such key.
     Missing,
     Found(Found, &'v [u8]),
-    Written(Written),
 }
 
 /// A request that is under way.
@@ -82,12 +81,12 @@ impl Gateway {
         })
     }
 
-    /// Sets a value whatever there was, for ever; `send_on` has what the engine says of it. None where this thread has to.
+    /// Sets a value whatever there was, for ever; `send_on` has the new version. None where this thread has to.
     pub(crate) fn relay_upsert(
         &self,
         key: Key<'_>,
         value: &[u8],
-        send_on: impl FnOnce(Said<'_>) + Send + 'static,
+        send_on: impl FnOnce(Written) + Send + 'static,
     ) -> Option<Relay> {
         if value.len() > self.options.value_bytes_max.min(lane::BYTES_MAX) {
             return None;
@@ -108,7 +107,7 @@ impl Gateway {
                 return false;
             };
             seen.note(written.version);
-            send_on(Said::Written(written));
+            send_on(written);
             true
         });
         let relayed = lane.relay(item, send_on)?;

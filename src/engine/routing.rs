@@ -213,7 +213,7 @@ impl Routing {
             }
             Err(error) => {
                 server.purge();
-                Err(format!("{address}: {}", words(&error)))
+                Err(server.words(&error))
             }
         }
     }

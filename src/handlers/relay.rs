@@ -17,7 +17,7 @@ use crate::http::problem::{self, Problem};
 use crate::http::request::Head;
 use crate::http::response::{Media, Reply};
 use crate::key::Key;
-use crate::node::{Deadline, Mode};
+use crate::node::{Deadline, Mode, Written};
 use crate::session::{Refused, Session};
 use crate::wall;
 use std::borrow::Cow;
@@ -76,7 +76,7 @@ where
                 }
             };
             let (send, name) = (sender(), Box::<str>::from(key.as_str()));
-            session.relay_upsert(key, &value, move |said| answer_write(said, &name, send))
+            session.relay_upsert(key, &value, move |written| answer_write(written, &name, send))
         }
         _ => None,
     }
@@ -97,17 +97,14 @@ fn answer_read(said: Said<'_>, key: &str, media: Media, send: impl FnOnce(&Reply
             kv::push_found(&mut body, &Wall, key, value, found);
             send(&kv::found_reply(&Wall, media, found), &body);
         }
-        Said::Missing | Said::Written(_) => {
+        Said::Missing => {
             let reply = problem::no_key().into_reply(&mut body);
             send(&reply, &body);
         }
     }
 }
 
-fn answer_write(said: Said<'_>, key: &str, send: impl FnOnce(&Reply, &[u8])) {
-    let Said::Written(written) = said else {
-        unreachable!("a value that is set is written");
-    };
+fn answer_write(written: Written, key: &str, send: impl FnOnce(&Reply, &[u8])) {
     let mut body = Vec::new();
     kv::push_written_key(&mut body, key);
     let reply = kv::rest_of_written(&mut body, &Wall, written);

@@ -3,6 +3,7 @@
 use super::Session;
 use crate::engine::{Engine, Relay, Said};
 use crate::key::Key;
+use crate::node::Written;
 
 impl Session<'_> {
     /// As [`Gateway::may_relay`](crate::engine::Gateway::may_relay), where the client may use the key.
@@ -30,7 +31,7 @@ impl Session<'_> {
         &self,
         key: Key<'_>,
         value: &[u8],
-        send_on: impl FnOnce(Said<'_>) + Send + 'static,
+        send_on: impl FnOnce(Written) + Send + 'static,
     ) -> Option<Relay> {
         match self.engine {
             Engine::Redis(gateway) if self.may_use(key).is_ok() && self.sync().replicas == 0 => {

@@ -102,3 +102,17 @@ fn an_engine_with_tls_a_user_and_a_password() {
     .expect(2);
     assert!(!refused.stderr.contains("sesame"));
 }
+
+/// Redis without TLS takes the handshake for a command whose line does not end, and says nothing.
+#[test]
+fn an_engine_that_speaks_no_tls_is_named() {
+    if is_skipped("an_engine_that_speaks_no_tls_is_named") {
+        return;
+    }
+    let redis = Redis::start();
+    let url = redis.url().replace("redis://", "rediss://");
+    let node = Server::start(&["--engine", &url, "--engine-timeout", "300ms"]);
+    let problem = node.get("/readyz").expect(503);
+    let told = String::from_utf8_lossy(&problem.body).into_owned();
+    assert!(told.contains("perhaps it speaks no TLS"), "{told}");
+}

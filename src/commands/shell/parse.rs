@@ -9,6 +9,7 @@ use crate::cli::{self, Elsewhere};
 use crate::client::Condition;
 use crate::commands::quotes::in_quotes;
 use crate::escape;
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// What a line asks for.
@@ -53,10 +54,25 @@ fn unknown(name: &str) -> Error {
             Some(topic) => format!(": {} does that", topic.name),
             None => format!(": `pykv {meant}` does that"),
         },
-        Some(Elsewhere::Advice(advice)) => format!(": {advice}"),
+        Some(Elsewhere::Advice(advice)) => format!(": {}", typed_here(advice)),
         None => "; HELP alone lists them".to_owned(),
     };
     Error::Usage(format!("there is no command {name:?}{instead}"))
+}
+
+/// Advice that begins with a command of the program, with the shell's own where it has that.
+fn typed_here(advice: &str) -> Cow<'_, str> {
+    let typed = advice
+        .strip_prefix("`pykv ")
+        .and_then(|rest| rest.split_once('`'));
+    let Some((command, rest)) = typed.filter(|(command, _)| !command.contains('|')) else {
+        return Cow::Borrowed(advice);
+    };
+    let (name, arguments) = command.split_once(' ').unwrap_or((command, ""));
+    match help::find(name) {
+        Some(topic) => Cow::Owned(format!("{} {arguments}", topic.name).trim_end().to_owned() + rest),
+        None => Cow::Borrowed(advice),
+    }
 }
 
 /// The command of a line; none where there is nothing on it.
@@ -147,6 +163,17 @@ impl Words {
                 "IFVERSION" if condition == Condition::None => {
                     let version = cli::version(&self.text()?).map_err(|why| Error::Usage(why.to_owned()))?;
                     condition = Condition::Version(version);
+                }
+                // As redis-cli has them.
+                "EX" | "PX" | "EXAT" | "PXAT" => {
+                    return Err(Error::Usage(format!(
+                        "there is no {option}: TTL 10s makes a key expire"
+                    )));
+                }
+                "NX" => {
+                    return Err(Error::Usage(
+                        "there is no NX: IFABSENT stores only what is new".to_owned(),
+                    ));
                 }
                 _ => return Err(self.wrong()),
             }

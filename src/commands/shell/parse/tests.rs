@@ -170,3 +170,20 @@ proptest! {
         prop_assert!(line.is_char_boundary(start));
     }
 }
+
+#[test]
+fn what_other_shells_have_is_answered_with_what_is_typed_here() {
+    let wrong = |line: &str| command(line.as_bytes()).unwrap_err().to_string();
+    for (line, said) in [
+        ("decr n", "INCR KEY -1 does that"),
+        ("count", "STATUS shows how many"),
+        ("dump", "`pykv export` does that"),
+        ("strlen k", "`pykv get KEY | wc -c` counts"),
+        ("nonsense", "HELP alone lists them"),
+        ("set k v ex 10", "TTL 10s makes a key expire"),
+        ("set k v NX", "IFABSENT stores only what is new"),
+        ("set k v XX", "it is SET KEY VALUE"),
+    ] {
+        assert!(wrong(line).contains(said), "{line}: {}", wrong(line));
+    }
+}
