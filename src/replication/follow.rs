@@ -145,12 +145,19 @@ impl Following<'_> {
             return Err(FollowError::RoleChanged);
         }
         cluster.set_source(&found.address, found.peer.is_primary, found.peer.term);
-        let address = found.address.clone();
+        let (address, peer) = (found.address.clone(), found.peer.clone());
         let link = match found.peer.id != node.log_id() || !node.is_synced() {
             true => found.link,
             false => self.poll_on(found)?,
         };
-        self.take_snapshot(link, &address)
+        let asked = BootInstant::now();
+        self.take_snapshot(link, &address)?;
+        // From here on the log is that of the primary which has sent it: this node can be promoted before it has asked
+        // for more.
+        if peer.is_primary && peer.id == node.log_id() {
+            self.failover.heard(node, Some(&peer.address), asked.elapsed());
+        }
+        Ok(())
     }
 
     /// Asks for more of the log, again and again; returns the connection where a snapshot must be taken.

@@ -18,6 +18,8 @@ pub enum Mode {
     Cut,
     /// Connections are taken, and nothing passes: a host that hangs.
     Hang,
+    /// What is open passes, and new connections are closed at once.
+    Closed,
 }
 
 struct State {
@@ -160,7 +162,10 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         if state.to_stop {
             break;
         }
-        let Some(target) = state.target.filter(|_| state.mode != Mode::Cut) else {
+        let Some(target) = state
+            .target
+            .filter(|_| !matches!(state.mode, Mode::Cut | Mode::Closed))
+        else {
             continue;
         };
         let Ok(server) = TcpStream::connect_timeout(&target, Duration::from_secs(5)) else {

@@ -531,3 +531,25 @@ fn a_role_is_handed_over_with_the_successors_that_are_known() {
     let long = [brief[0], brief[1], ("Pykv-Sync-Timeout", "20")];
     client.request("PUT", "/kv/k", &long, b"3").expect(200);
 }
+
+/// A replica that has just taken the state knows whose it is, before it has asked for more of the log.
+#[test]
+fn a_replica_that_has_just_taken_the_state_asks_its_primary_to_hand_over() {
+    let a = Member::primary(&[]);
+    a.fill("key:", 500, &"v".repeat(4096));
+    a.link.slow(32 * 1024, Duration::from_millis(5));
+    let b = Member::replica(&[&a], &[]);
+    eventually("it takes the state", || a.link.bytes() > 256 * 1024);
+    a.link.set(Mode::Closed);
+    a.link.slow(64 * 1024, Duration::ZERO);
+    eventually("it has the state", || {
+        b.server.get("/stats").body_json()["entries"] == 500
+    });
+    let refused = pykv(&["promote"]).at(&b.server).expect(6);
+    assert!(refused.stderr.contains(&a.link.address()), "{refused:?}");
+    assert!(a.is_primary());
+    a.link.set(Mode::Pass);
+    b.promote();
+    a.streams();
+    become_equal(&[&a, &b]);
+}
