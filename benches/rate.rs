@@ -4,8 +4,8 @@
 //! connection that waits for no answer; if there is none, it waits for one. Its latency counts from when it was due. So a
 //! server that stops for a while is charged with all requests that fell into that while, as its users would be.
 //!
-//! Arguments: PORT CONNECTIONS RATE SECONDS SEED READ_PERCENT READS WRITES. The last two are files of requests, each ended by
-//! a NUL. The figures go to standard output, as JSON.
+//! Arguments: PORT CONNECTIONS RATE SECONDS SEED READ_PERCENT READS WRITES. The last two are files of requests, each
+//! ended by a NUL. The figures go to standard output, as JSON.
 
 use rustix::event::epoll;
 use rustix::time::{

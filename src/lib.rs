@@ -2,14 +2,14 @@
 //!
 //! A node keeps a bounded map in memory, and drops the least recently used entries first. It writes every change to an
 //! append-only log. It answers HTTP. Only this program uses the library, which shows what `main` needs ([`run`]) and
-//! what makes the manual pages ([`command`]). This page is the map of the source. Each room opens with what it is for,
-//! what it owns and what must hold in it.
+//! what makes the manual pages ([`command`]). This page is the map of the source. Each module opens with what it is
+//! for, what it owns and what must hold in it.
 //!
-//! # The rooms
-//! A room uses what this table allows, and no files use each other in a circle: `tests/architecture` holds the source
+//! # The modules
+//! A module uses what this table allows, and no files use each other in a circle: `tests/architecture` holds the source
 //! to both.
 //!
-//! | room | what it is | uses |
+//! | module | what it is | uses |
 //! | --- | --- | --- |
 //! | `main.rs` | the program: the allocator, and a call of [`run`] | |
 //! | [`cli`] | every subcommand, flag, default, environment variable and help text | `address`, `api`, `auth`, `engine`, `http`, `key`, `wal`, `net`, `node`, `record`, `store`, `wall`, `system`, `election`, `etcd` |
@@ -46,7 +46,7 @@
 //! | `lock_order` | the order of the locks that a thread may hold together; debug builds check it | |
 //! | `histogram`, `waits` | how long things took; what a thread has waited for | |
 //! | `internals` | what benches and the tests of `tests/` use of the rest; nobody else may count on it | |
-//! | `fuzzing` | the doors through which fuzzers and property tests come in | `handlers`, `wal`, `record` |
+//! | `fuzzing` | what fuzzers and property tests call | `handlers`, `wal`, `record` |
 //!
 //! The store owns the log's [`Appender`](wal): one lock covers a change and its offset. The log knows the store only as a
 //! source of entries.
@@ -107,11 +107,11 @@
 //! not been answered yet.
 //!
 //! # The way of a request to another engine
-//! With `--engine` there is no node. The session calls the gateway, which sends one command or one script to the server that
-//! has the key's slot, on the connection's own thread, and waits for its answer. The answer goes out at once: nothing of
-//! what follows a write above applies. A small request that finds others on their way to the server goes out behind
-//! them (`engine::lane`). If it is a plain read or write, the thread that reads the engine's answer sends its answer
-//! (`engine::relay`), and the connection's thread reads the next request meanwhile.
+//! With `--engine` there is no node. The session calls the gateway, which sends one command or one script to the server
+//! that has the key's slot, on the connection's own thread, and waits for its answer. The answer goes out at once:
+//! nothing of what follows a write above applies. A small request that finds others on their way to the server goes out
+//! behind them (`engine::pipeline`). If it is a plain read or write, the thread that reads the engine's answer sends
+//! its answer (`engine::relay`), and the connection's thread reads the next request meanwhile.
 //!
 //! # The way of a watch
 //! A watcher reads the log's files behind the writer, up to what is written, on its connection's own thread
@@ -127,16 +127,16 @@
 //! for replicas. What else may happen (histories that part, snapshots, terms) stands in [`replication`].
 //!
 //! # The way of a compaction
-//! The log continues in a new segment, at offset N. The thread `compact` copies the store into a temporary
-//! file, least recently used first, and takes the store's lock for a few entries at a time. The file becomes the base at N once the
+//! The log continues in a new segment, at offset N. The thread `compact` copies the store into a temporary file, least
+//! recently used first, and takes the store's lock for a few entries at a time. The file becomes the base at N once the
 //! log is synced up to the end of the walk. Then all that is older than N is removed, except for a backlog.
 //!
 //! # The way of a restart
-//! [`Node::open`](node::Node::open) locks the directory; reads the newest base, if there is one, and the
-//! segments from its offset on; hands each record to the thread `replay`, which applies it to the map, evictions too, so
-//! a start repeats old decisions and makes none; cuts off a torn tail; if part of a batch is missing, drops the whole batch. Any other damage stops the
-//! start. A primary continues at an offset far past the end of its log, so it gives no version twice.
-//! Only then does the node answer requests.
+//! [`Node::open`](node::Node::open) locks the directory; reads the newest base, if there is one, and the segments from
+//! its offset on; hands each record to the thread `replay`, which applies it to the map, evictions too, so a start
+//! repeats old decisions and makes none; cuts off a torn tail; if part of a batch is missing, drops the whole batch.
+//! Any other damage stops the start. A primary continues at an offset far past the end of its log, so it gives no
+//! version twice. Only then does the node answer requests.
 //!
 //! # Threads
 //! | name | how many | started by | ended by |
@@ -159,20 +159,22 @@
 //! | `handshake` | 1 for each address of another node | `follow`, in a scope | the answer, or its time limit |
 //! | `access` | 1, with `--access-log` | `pykv serve` | the end of the server, once all lines are written |
 //! | `engine` | 1, with `--engine` | `pykv serve` | the end of the server, which joins it |
-//! | `lane` | 1 for each server of an engine, once requests to it meet | the connection that met another one | the end of the gateway, which joins it |
+//! | `pipeline` | 1 for each server of an engine, once requests to it meet | the connection that met another one | the end of the gateway, which joins it |
 //! | `service` | 1, under systemd | `pykv serve`, for the start and for the time after it | the end of either, which joins it |
 //! | `reload` | 1 | `pykv serve` | the end of the server, which joins it |
 //! | `ctrl-c`, `signals` | 1 each | `pykv serve` | the end of the process; they own nothing that must be cleaned up |
 //!
-//! To stop: the signal's thread tells the server, once the node has handed over where etcd decides; connections finish what they have begun; the server's
-//! scope joins them; `follow` and `prober` are stopped; the node is closed, which ends `sweep`, `order`, `compact` and `log`, writes and syncs the rest,
-//! says so in a last record, and lets go of the directory.
+//! To stop: the signal's thread tells the server, once the node has handed over where etcd decides; connections finish
+//! what they have begun; the server's scope joins them; `follow` and `prober` are stopped; the node is closed, which
+//! ends `sweep`, `order`, `compact` and `log`, writes and syncs the rest, says so in a last record, and lets go of the
+//! directory.
 //!
 //! # What holds everywhere
 //! - What was acknowledged is durable, as `--fsync` means it.
 //! - With `--etcd`, nothing is appended and nothing is acknowledged after the deadline of the node's lease.
 //! - The order of records is the order of the changes in memory, because one lock covers both.
-//! - Lock order: edit < turn < promotion < base < role < apply < writer < store. `lock_order` names them; debug builds check it.
+//! - Lock order: edit < turn < promotion < base < role < apply < writer < store. `lock_order` names them; debug builds
+//!   check it.
 //! - A thread that holds the store's lock does not wait, write, encode or free memory.
 //! - A refusal before the store's lock has changed nothing and is not in the log.
 //! - Bytes from outside (network, disk, command line) come to errors, never to a panic.
@@ -180,7 +182,7 @@
 
 #![warn(clippy::unwrap_used)]
 #![cfg_attr(not(test), warn(unreachable_pub))]
-// This is the map of the house, and not of a library that others use.
+// This documents the program for its developers, and not a library that others use.
 #![allow(rustdoc::private_intra_doc_links)]
 
 mod address;

@@ -1,7 +1,7 @@
 //! The order of the locks that a thread may hold together, checked in debug builds.
 //!
-//! - Order: [`Edit`](Rank::Edit) < [`Turn`](Rank::Turn) < [`Promotion`](Rank::Promotion) < [`Base`](Rank::Base) < [`Role`](Rank::Role) <
-//!   [`Apply`](Rank::Apply) < [`Writer`](Rank::Writer) < [`Store`](Rank::Store).
+//! - Order: [`Edit`](Rank::Edit) < [`Turn`](Rank::Turn) < [`Promotion`](Rank::Promotion) < [`Base`](Rank::Base) <
+//!   [`Role`](Rank::Role) < [`Apply`](Rank::Apply) < [`Writer`](Rank::Writer) < [`Store`](Rank::Store).
 //! - A thread that holds one may take a later one, and never an earlier one, nor the same again.
 //! - A debug build panics at the first lock that is taken out of order, whether or not it would have blocked. So
 //!   any test that comes by a wrong order shows it.

@@ -21,12 +21,13 @@
 //! stands inside a value that somebody stored, or that the medium put in a wrong place, is not taken for
 //! one of ours. The checksum is CRC-32 (IEEE 802.3), as zlib's.
 //!
-//! The value of a TERM record is the term (8 bytes: its number in the upper half, its mark in the lower) and the
-//! nonce of the branch that begins with it (8 bytes; none in a log of format 1). It has no key. A GAP stands where `pykv check
-//! --repair` found bytes that are no record: its body is whatever was there, so its checksum covers the
-//! first 20 bytes alone. An END closes a base; its value is the number of records before it and their
-//! digest ([`crate::digest`], 8 bytes each), in a backup also the offset that it is the state at. A SKIP is the last record of its segment: its value is the offset at which
-//! the log continues (8 bytes). A CLOSE says that the node was stopped in order; its value is the digest of the store.
+//! The value of a TERM record is the term (8 bytes: its number in the upper half, its mark in the lower) and the nonce
+//! of the branch that begins with it (8 bytes; none in a log of format 1). It has no key. A GAP stands where `pykv
+//! check --repair` found bytes that are no record: its body is whatever was there, so its checksum covers the first 20
+//! bytes alone. An END closes a base; its value is the number of records before it and their digest ([`crate::digest`],
+//! 8 bytes each), in a backup also the offset that it is the state at. A SKIP is the last record of its segment: its
+//! value is the offset at which the log continues (8 bytes). A CLOSE says that the node was stopped in order; its value
+//! is the digest of the store.
 //!
 //! The records of a batch follow one another, and all but the last say so. They count together or not at
 //! all: a batch that is not complete is no batch.

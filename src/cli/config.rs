@@ -2,7 +2,8 @@
 //!
 //! # What must hold
 //! - A flag wins over its variable, that over the file, and the file over the default.
-//! - What a file says is read as if it stood on the command line: with the same names, bounds and words for what is wrong.
+//! - What a file says is read as if it stood on the command line: with the same names, bounds and words for what is
+//!   wrong.
 //! - A name that is no flag is refused: a slip of the pen must not leave a node without its tokens.
 
 use crate::system;

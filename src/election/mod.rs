@@ -29,10 +29,10 @@
 //! goes back to a lower one: an etcd whose number is lower than the node's own has lost something.
 //!
 //! # The runs of a directory
-//! Each process has a random name. A process writes its name into its directory before etcd learns of it, and `sync` names
-//! the processes that have every answered write. So a directory may stand for one that `sync` names if that process has
-//! written its name there: it is that directory or a later state of it. A copy that was made before that process started
-//! lacks the name. A write never waits for a later process alone while `sync` names an earlier one.
+//! Each process has a random name. A process writes its name into its directory before etcd learns of it, and `sync`
+//! names the processes that have every answered write. So a directory may stand for one that `sync` names if that
+//! process has written its name there: it is that directory or a later state of it. A copy that was made before that
+//! process started lacks the name. A write never waits for a later process alone while `sync` names an earlier one.
 //!
 //! # Words
 //! - A **promise** is what a node gives that confirms a primary: it does not take over for a time.

@@ -1,7 +1,7 @@
 //! What holds the entries: a node of this process, or a Redis or Valkey that this process is a gateway to.
 //!
-//! Handlers know neither: they use a [`Session`](crate::session::Session), which calls one or the other. What a node alone
-//! has (its log, its replicas, its compactions) is asked of [`Engine::node`], and is refused where there is none.
+//! Handlers know neither: they use a [`Session`](crate::session::Session), which calls one or the other. What a node
+//! alone has (its log, its replicas, its compactions) is asked of [`Engine::node`], and is refused where there is none.
 //!
 //! A gateway keeps nothing: any number of them serve one engine.
 //!
@@ -16,7 +16,7 @@
 //! | `routing` | from a slot to its server: redirections, what is tried again, the time limit |
 //! | `topology`, `slots` | what a cluster says of itself; slots and sets of them |
 //! | `request` | what is sent to the server of a slot |
-//! | `lane`, `seat` | small requests of many threads, sent to a server together, and where their answers go |
+//! | `pipeline`, `pending` | implicit pipelining: small requests of many threads go to a server together; where their answers go |
 //! | `relay` | answers that go on to the client as soon as they come |
 //! | `pool` | connections to one server |
 //! | `report`, `looking` | how the engine is, looked at every second |
@@ -32,10 +32,11 @@ mod cursor;
 mod endpoint;
 mod error;
 mod gateway;
-mod lane;
 mod layout;
 mod looking;
 mod many;
+mod pending;
+mod pipeline;
 mod pool;
 mod relay;
 mod report;
@@ -44,7 +45,6 @@ mod routing;
 mod scan;
 mod scanned;
 mod script;
-mod seat;
 mod slots;
 mod topology;
 mod upsert;

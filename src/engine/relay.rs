@@ -2,7 +2,7 @@
 //!
 //! The thread of a client's connection would sleep until the answer of the engine comes, wake, send its own, and sleep
 //! again until the next request: two changes of threads a request, which cost more than the request does. So where
-//! requests are being sent to a server already, the connection's thread leaves it to the [`lane`] to send
+//! requests are being sent to a server already, the connection's thread leaves it to the [`pipeline`] to send
 //! the answer on, and reads the next request.
 //!
 //! # What must hold
@@ -12,9 +12,9 @@
 
 use super::error::{EngineError, Verdict, in_time, judge};
 use super::gateway::{Gateway, Seen};
-use super::lane::{self, Item};
 use super::layout;
-use super::seat::{Missed, Outcome};
+use super::pending::{Missed, Outcome};
+use super::pipeline::{self, Item};
 use super::slots::slot_of;
 use super::upsert::{self, Upsert};
 use crate::key::Key;
@@ -32,7 +32,7 @@ pub(crate) enum Said<'v> {
 
 /// A request that is under way.
 pub(crate) struct Relay {
-    relayed: lane::Relayed,
+    relayed: pipeline::Relayed,
     is_change: bool,
 }
 
@@ -50,8 +50,8 @@ pub(crate) enum Relayed {
 impl Gateway {
     /// Whether requests of a key's server are being sent, so that this thread need not wait for another one's answer.
     pub(crate) fn may_relay(&self, key: Key<'_>) -> bool {
-        let lane = self.routing.owner(slot_of(key.as_bytes()));
-        lane.is_ok_and(|lane| lane.is_led())
+        let pipeline = self.routing.owner(slot_of(key.as_bytes()));
+        pipeline.is_ok_and(|pipeline| pipeline.is_led())
     }
 
     /// Reads a key; `send_on` has what the engine says of it. None where this thread has to.
@@ -60,8 +60,8 @@ impl Gateway {
         key: Key<'_>,
         send_on: impl FnOnce(Said<'_>) + Send + 'static,
     ) -> Option<Relay> {
-        let lane = self.routing.owner(slot_of(key.as_bytes())).ok()?;
-        if !lane.has_short_answers() {
+        let pipeline = self.routing.owner(slot_of(key.as_bytes())).ok()?;
+        if !pipeline.has_short_answers() {
             return None;
         }
         let mut command = redis::cmd("GET");
@@ -74,7 +74,7 @@ impl Gateway {
             send_on(said);
             true
         });
-        let relayed = lane.relay(Item::Read(command.get_packed_command()), send_on)?;
+        let relayed = pipeline.relay(Item::Read(command.get_packed_command()), send_on)?;
         Some(Relay {
             relayed,
             is_change: false,
@@ -88,10 +88,10 @@ impl Gateway {
         value: &[u8],
         send_on: impl FnOnce(Written) + Send + 'static,
     ) -> Option<Relay> {
-        if value.len() > self.options.value_bytes_max.min(lane::BYTES_MAX) {
+        if value.len() > self.options.value_bytes_max.min(pipeline::BYTES_MAX) {
             return None;
         }
-        let lane = self.routing.owner(slot_of(key.as_bytes())).ok()?;
+        let pipeline = self.routing.owner(slot_of(key.as_bytes())).ok()?;
         let upsert = Upsert {
             key: key.as_bytes(),
             value,
@@ -110,7 +110,7 @@ impl Gateway {
             send_on(written);
             true
         });
-        let relayed = lane.relay(item, send_on)?;
+        let relayed = pipeline.relay(item, send_on)?;
         Some(Relay {
             relayed,
             is_change: true,
@@ -149,7 +149,7 @@ impl Gateway {
 fn found<'v>(answer: &'v Value, seen: &Seen) -> Option<Said<'v>> {
     match answer {
         Value::Nil => Some(Said::Missing),
-        Value::BulkString(kept) if kept.len() <= lane::BYTES_MAX => {
+        Value::BulkString(kept) if kept.len() <= pipeline::BYTES_MAX => {
             let (found, value) = layout::decode(kept)?;
             seen.note(found.version);
             Some(Said::Found(found, value))

@@ -1,7 +1,7 @@
 //! What is sent to the server of a slot, and how it is sent on a connection of its own.
 
 use super::error::{Verdict, judge};
-use super::lane::{self, Item};
+use super::pipeline::{self, Item};
 use super::pool::Link;
 use super::slots::Slot;
 use super::upsert::Upsert;
@@ -28,7 +28,7 @@ pub(super) struct Request<'r> {
 impl Request<'_> {
     /// Whether it may share a connection with others.
     pub(super) fn is_small(&self) -> bool {
-        self.answers == 1 && self.patience.is_zero() && self.packed.len() <= lane::BYTES_MAX
+        self.answers == 1 && self.patience.is_zero() && self.packed.len() <= pipeline::BYTES_MAX
     }
 
     pub(super) fn item(&self, is_cluster: bool) -> Item {

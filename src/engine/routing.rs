@@ -9,10 +9,10 @@
 //!   others pause and look again.
 
 use super::error::{EngineError, Verdict, in_time, judge, words};
-use super::lane::Lane;
+use super::pending::Missed;
+use super::pipeline::Pipeline;
 use super::pool::Dial;
 use super::request::{Request, send};
-use super::seat::Missed;
 use super::slots::{SLOTS, Slot};
 use super::topology::{self, Described, Description};
 use crate::resolver::Resolver;
@@ -32,7 +32,7 @@ const ASK_TIMEOUT: Duration = Duration::from_millis(1000);
 /// What is known of the engine.
 pub(super) struct Known {
     /// By slot: the server that has it. Of an engine without slots all are the same.
-    owners: Vec<Option<Arc<Lane>>>,
+    owners: Vec<Option<Arc<Pipeline>>>,
     pub(super) servers: Vec<Described>,
     /// Whether the engine has slots.
     pub(super) is_cluster: bool,
@@ -46,7 +46,7 @@ pub(super) struct Routing {
     seeds: Vec<String>,
     resolver: Resolver,
     /// Every server that there ever was, by address.
-    servers: Mutex<HashMap<String, Arc<Lane>>>,
+    servers: Mutex<HashMap<String, Arc<Pipeline>>>,
     known: RwLock<Known>,
     /// Held by the thread that asks.
     asking: Mutex<()>,
@@ -98,15 +98,15 @@ impl Routing {
         let mut timeout = self.dial.timeout;
         loop {
             let generation = self.known().generation;
-            let lane = match asked.as_ref().or(moved.as_ref()) {
+            let pipeline = match asked.as_ref().or(moved.as_ref()) {
                 Some(address) => self.server(address),
                 None => self.owner(request.slot),
             };
             let is_asking = asked.take().is_some();
             moved = None;
-            let verdict = match lane {
+            let verdict = match pipeline {
                 Err(why) => Verdict::Later(why),
-                Ok(lane) => match self.attempt(&lane, request, is_asking, timeout) {
+                Ok(pipeline) => match self.attempt(&pipeline, request, is_asking, timeout) {
                     Ok(answers) => return Ok(answers),
                     Err(verdict) => verdict,
                 },
@@ -152,7 +152,7 @@ impl Routing {
 
     fn attempt(
         &self,
-        lane: &Arc<Lane>,
+        pipeline: &Arc<Pipeline>,
         request: &Request<'_>,
         is_asking: bool,
         timeout: Duration,
@@ -160,8 +160,8 @@ impl Routing {
         let is_first = timeout == self.dial.timeout;
         let may_share = is_first && !is_asking && request.is_small();
         if may_share
-            && (request.is_change || lane.takes_reads())
-            && let Some(answer) = lane.ask(request.item(self.is_cluster()))
+            && (request.is_change || pipeline.takes_reads())
+            && let Some(answer) = pipeline.ask(request.item(self.is_cluster()))
         {
             let verdict = match answer {
                 Ok(Value::ServerError(error)) => Some(judge(&RedisError::from(error))),
@@ -175,7 +175,7 @@ impl Routing {
                 Some(verdict) => return Err(verdict),
             }
         }
-        let server = lane.server();
+        let server = pipeline.server();
         let link = server.link(Instant::now() + timeout, &self.resolver);
         let mut link = link.map_err(Verdict::Later)?;
         let timeout = timeout + request.patience;
@@ -190,7 +190,7 @@ impl Routing {
             _ => link.give_back(),
         }
         if let Ok([answer, ..]) = sent.as_deref() {
-            lane.note_read(answer);
+            pipeline.note_read(answer);
         }
         sent
     }
@@ -219,7 +219,7 @@ impl Routing {
     }
 
     /// The server that has a slot.
-    pub(super) fn owner(&self, slot: Slot) -> Result<Arc<Lane>, String> {
+    pub(super) fn owner(&self, slot: Slot) -> Result<Arc<Pipeline>, String> {
         let known = self.known();
         match known.owners.get(usize::from(slot)) {
             Some(Some(server)) => Ok(Arc::clone(server)),
@@ -236,12 +236,13 @@ impl Routing {
         }
     }
 
-    fn server(&self, address: &str) -> Result<Arc<Lane>, String> {
+    fn server(&self, address: &str) -> Result<Arc<Pipeline>, String> {
         let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(server) = servers.get(address) {
             return Ok(Arc::clone(server));
         }
-        let server = Lane::new(address, &self.dial, self.resolver.clone()).map_err(|error| words(&error))?;
+        let server =
+            Pipeline::new(address, &self.dial, self.resolver.clone()).map_err(|error| words(&error))?;
         let server = Arc::new(server);
         servers.insert(address.to_owned(), Arc::clone(&server));
         Ok(server)
@@ -361,7 +362,7 @@ impl Drop for Routing {
     /// Ends the threads of all servers.
     fn drop(&mut self) {
         let servers = self.servers.get_mut().unwrap_or_else(PoisonError::into_inner);
-        servers.values().for_each(|lane| lane.end());
+        servers.values().for_each(|pipeline| pipeline.end());
     }
 }
 

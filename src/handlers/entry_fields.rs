@@ -4,8 +4,8 @@
 //! - What is not JSON is a 400. What is JSON and not what is asked for is a 422 that names the field.
 //! - Keys and values are borrowed from the body where they have no escapes.
 //! - No field may be there twice.
-//! - A value that is JSON (`"encoding":"json"`) is kept as it is written. Its encoding may stand behind it, so a body with
-//!   such a value is read twice: see [`read_twice`].
+//! - A value that is JSON (`"encoding":"json"`) is kept as it is written. Its encoding may stand behind it, so a body
+//!   with such a value is read twice: see [`read_twice`].
 
 use super::deadline;
 use crate::api;

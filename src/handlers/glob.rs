@@ -1,5 +1,6 @@
-//! Patterns of keys: `*` is any text, `?` any character, `[a-z]` one of a set, `[^a-z]` one that is not, and `\` takes the
-//! character after it as it is. Shells and Redis read patterns in the same way; here `/` is a character like others.
+//! Patterns of keys: `*` is any text, `?` any character, `[a-z]` one of a set, `[^a-z]` one that is not, and `\` takes
+//! the character after it as it is. Shells and Redis read patterns in the same way; here `/` is a character like
+//! others.
 //!
 //! A match takes at most as many steps as pattern and key have characters, multiplied. So patterns are short, no lock is
 //! held meanwhile, and a page counts its steps.

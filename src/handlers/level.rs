@@ -1,10 +1,11 @@
 //! Listings in the order of names, `GET /kv/?order=name`, and with `delimiter=` one level of a tree: the keys that have
 //! none of it behind the prefix, and of the others what they share up to it, with their number.
 //!
-//! A page has folders first, then keys. Where the store has its keys in order ([`Ordered`]), a page passes over each folder,
-//! which it counts without a look at its entries, and over all that the pages before have shown. A store that is small, or has
-//! its order still to make, is walked in no order: then each page looks at all entries with the prefix, a few hundred in one
-//! hold of the lock as every listing does, keeps the first `limit` names after `after`, and counts all keys meanwhile.
+//! A page has folders first, then keys. Where the store has its keys in order ([`Ordered`]), a page passes over each
+//! folder, which it counts without a look at its entries, and over all that the pages before have shown. A store that
+//! is small, or has its order still to make, is walked in no order: then each page looks at all entries with the
+//! prefix, a few hundred in one hold of the lock as every listing does, keeps the first `limit` names after `after`,
+//! and counts all keys meanwhile.
 //!
 //! # What must hold
 //! - Both ways come to the same page.

@@ -4,8 +4,9 @@
 //! refuses the request at once ([`Charge::raise_to`]) or stands in a queue ([`Charge::wait_for`]); one body at a time
 //! may wait ([`Charge::wait_alone`]).
 //!
-//! The budget is parted among requests and answers, and of each small and large ones ([`super::parts`]). So clients that are slow to take their answers do not keep out bodies, slow uploads do not keep out answers,
-//! and neither keeps out what is small, such as the metrics or a page of keys.
+//! The budget is divided among requests and answers, and of each among small and large ones ([`super::parts`]). So
+//! clients that are slow to take their answers do not keep out bodies, slow uploads do not keep out answers, and
+//! neither keeps out what is small, such as the metrics or a page of keys.
 //!
 //! # What must hold
 //! - All charges together never exceed the budget, and all of them come back.

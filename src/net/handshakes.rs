@@ -1,8 +1,8 @@
 //! The TLS handshakes that have not ended.
 //!
 //! A handshake costs a client nothing to begin. So those that do not move must not keep out others: their number is
-//! bounded, and where one more would pass the bound, the oldest is cut. One that is young is left alone, as many clients may come
-//! at once.
+//! bounded, and where one more would pass the bound, the oldest is cut. One that is young is left alone, as many
+//! clients may come at once.
 
 use super::registry::Peer;
 use std::collections::BTreeMap;

@@ -23,7 +23,7 @@ pub(crate) struct Peer {
     /// Where the client is.
     pub(crate) client: Client,
     /// Where it counts how long requests took; see [`crate::observe`].
-    pub(crate) lane: usize,
+    pub(crate) shard: usize,
     /// The names that the client has proved by a certificate.
     names: OnceLock<Box<[String]>>,
     /// A request is in hand, whole or in part.
@@ -34,11 +34,11 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    pub(crate) fn new(transport: Transport, client: Client, lane: usize) -> Peer {
+    pub(crate) fn new(transport: Transport, client: Client, shard: usize) -> Peer {
         Peer {
             transport,
             client,
-            lane,
+            shard,
             names: OnceLock::new(),
             at_work: AtomicBool::new(false),
             reads: AtomicU64::new(0),
@@ -107,9 +107,9 @@ pub(crate) struct Counts {
     pub(crate) answers: [u64; 4],
 }
 
-/// A place in the registry; left when dropped.
+/// An open connection; the registry forgets it on drop.
 #[derive(Debug)]
-pub(crate) struct Seat<'a> {
+pub(crate) struct Registration<'a> {
     registry: &'a Registry,
     id: u64,
     pub(crate) peer: Arc<Peer>,
@@ -130,8 +130,12 @@ impl Registry {
             .expect("nothing under the registry's lock panics")
     }
 
-    /// Takes a place for a connection; gives it back where all are taken.
-    pub(crate) fn seat(&self, transport: Transport, client: Client) -> Result<Seat<'_>, Transport> {
+    /// Registers a connection; gives it back where there are as many as may be.
+    pub(crate) fn register(
+        &self,
+        transport: Transport,
+        client: Client,
+    ) -> Result<Registration<'_>, Transport> {
         let mut inner = self.lock();
         if inner.open.len() >= self.connections_max {
             inner.refused += 1;
@@ -142,14 +146,14 @@ impl Registry {
         inner.next_id += 1;
         inner.accepted += 1;
         inner.open.insert(id, Arc::clone(&peer));
-        Ok(Seat {
+        Ok(Registration {
             registry: self,
             id,
             peer,
         })
     }
 
-    /// Counts a connection that was seated and then had to be refused.
+    /// Counts a connection that was registered and then had to be refused.
     pub(crate) fn count_unserved(&self) {
         let mut inner = self.lock();
         inner.accepted -= 1;
@@ -218,7 +222,7 @@ fn add(sums: &mut [u64; 4], peer: &Peer) {
     }
 }
 
-impl Drop for Seat<'_> {
+impl Drop for Registration<'_> {
     fn drop(&mut self) {
         let mut inner = self.registry.lock();
         inner.open.remove(&self.id);

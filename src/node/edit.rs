@@ -3,10 +3,10 @@
 //! # What must hold
 //! - An edit is one step: no write comes between the value that it was made from and the value that it leaves.
 //! - The log holds the value that was made. A replay and a replica compute nothing.
-//! - An edit takes the store's lock twice: to read the old value, and to put the new one. The put requires the version that
-//!   was read. Versions are never reused, so the put fails where the key has changed meanwhile, and the edit is made
-//!   anew. Edits that were overtaken take turns ([`Turns`]), so that they do not overtake one another
-//!   again and again, and each of them holds one value at most.
+//! - An edit takes the store's lock twice: to read the old value, and to put the new one. The put requires the version
+//!   that was read. Versions are never reused, so the put fails where the key has changed meanwhile, and the edit is
+//!   made anew. Edits that were overtaken take turns ([`Turns`]), so that they do not overtake one another again and
+//!   again, and each of them holds one value at most.
 
 use super::Node;
 use super::gate::{Gate, Pass};

@@ -1,7 +1,8 @@
 //! A gate that one thread passes at a time, to do what may wait for the log.
 //!
-//! The log makes nobody wait longer than its time limit. Those who wait at a gate would wait so long one after the other, on a
-//! disk that does not answer. So what the log refuses to the one inside, it refuses to all who wait at the gate meanwhile.
+//! The log makes nobody wait longer than its time limit. Those who wait at a gate would wait so long one after the
+//! other, on a disk that does not answer. So what the log refuses to the one inside, it refuses to all who wait at the
+//! gate meanwhile.
 
 use crate::lock_order::{Rank, Ranked};
 use crate::wal::Refusal;

@@ -1,7 +1,8 @@
 //! Brings the keys of the store into order, a few of them in each hold of the store's lock.
 //!
 //! The thread `order` sleeps until the first listing by prefix ([`super::walk`]). The order is kept from then on, until
-//! the node is closed or its store is replaced. Listings do not wait for it: until it is complete, they look at all slots.
+//! the node is closed or its store is replaced. Listings do not wait for it: until it is complete, they look at all
+//! slots.
 
 use super::pace::Pace;
 use crate::store::Store;

@@ -6,8 +6,8 @@
 //!
 //! # What must hold
 //! - What was evicted for a write is not taken by others meanwhile: it is kept for the write, and counts as used.
-//! - One write at a time has room kept for it, or two could wait for each other. The others wait for their turn, except for
-//!   those that a few evictions are enough for.
+//! - One write at a time has room kept for it, or two could wait for each other. The others wait for their turn, except
+//!   for those that a few evictions are enough for.
 //! - Each eviction is a record of its own, before that of the write. Where the write is refused in the end, because its
 //!   key has changed meanwhile, they stay.
 //! - The records that wait to be written stay bounded: the log is waited for now and then.

@@ -1,8 +1,8 @@
 //! How the node did over the last hour and the last day, so that a page opened now shows what was.
 //!
-//! Whatever is counted anyway is looked at every [`INTERVAL`], by the thread `history`, which asks the disk how large the
-//! log is: a disk that hangs holds up nobody else. Nothing is added to the way of a request. Every [`DAY_EVERY`]th look is
-//! a sample of the day too. A sample is some 200 bytes, and there are [`SAMPLES_MAX`] of either kind at most.
+//! Whatever is counted anyway is looked at every [`INTERVAL`], by the thread `history`, which asks the disk how large
+//! the log is: a disk that hangs holds up nobody else. Nothing is added to the way of a request. Every [`DAY_EVERY`]th
+//! look is a sample of the day too. A sample is some 200 bytes, and there are [`SAMPLES_MAX`] of either kind at most.
 
 use super::Observer;
 use crate::api;

@@ -1,6 +1,6 @@
 //! How long requests took, by route, method and status.
 //!
-//! Connections count into one of [`LANES`] histograms each, so that threads on different processors seldom write to
+//! Connections count into one of [`SHARDS`] histograms each, so that threads on different processors seldom write to
 //! the same memory. A histogram is made when the first request of its kind is answered.
 
 use crate::histogram::{Counts, Histogram};
@@ -9,7 +9,7 @@ use std::time::Duration;
 use tiny_http::Method;
 
 /// Histograms that connections share out among them.
-const LANES: usize = 8;
+const SHARDS: usize = 8;
 
 /// Methods, by their place here.
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "other"];
@@ -71,12 +71,12 @@ impl Kind {
     }
 }
 
-type Lanes = OnceLock<Box<[Histogram; LANES]>>;
+type Shards = OnceLock<Box<[Histogram; SHARDS]>>;
 
 /// The counts of one route, by method and status.
 struct Row {
     label: Label,
-    cells: [[Lanes; COLUMNS]; METHODS.len()],
+    cells: [[Shards; COLUMNS]; METHODS.len()],
 }
 
 /// The table.
@@ -112,12 +112,12 @@ impl Latencies {
     }
 
     /// Counts a request.
-    pub(crate) fn count(&self, kind: Kind, status: u16, lane: usize, took: Duration) {
+    pub(crate) fn count(&self, kind: Kind, status: u16, shard: usize, took: Duration) {
         // Nearly all are the first.
         let column = STATUSES.iter().position(|&other| other == status);
         let row = &self.0[usize::from(kind.row)].cells[usize::from(kind.method)];
-        let lanes = row[column.unwrap_or(STATUSES.len())].get_or_init(Box::default);
-        lanes[lane % LANES].count(took);
+        let shards = row[column.unwrap_or(STATUSES.len())].get_or_init(Box::default);
+        shards[shard % SHARDS].count(took);
     }
 
     /// All there are.
@@ -126,9 +126,9 @@ impl Latencies {
         self.0.iter().flat_map(move |Row { label, cells }| {
             let statuses = statuses.clone();
             METHODS.iter().zip(cells).flat_map(move |(&method, row)| {
-                statuses.clone().zip(row).filter_map(move |(status, lanes)| {
+                statuses.clone().zip(row).filter_map(move |(status, shards)| {
                     let mut counts = Counts::default();
-                    lanes.get()?.iter().for_each(|lane| lane.add_to(&mut counts));
+                    shards.get()?.iter().for_each(|shard| shard.add_to(&mut counts));
                     Some(Series {
                         path: label.path,
                         method,
@@ -144,11 +144,11 @@ impl Latencies {
     pub(crate) fn of_data(&self) -> Counts {
         let mut sum = Counts::default();
         let rows = self.0.iter().filter(|row| row.label.is_data && !row.label.waits);
-        for lanes in rows
+        for shards in rows
             .flat_map(|row| row.cells.iter().flatten())
             .filter_map(OnceLock::get)
         {
-            lanes.iter().for_each(|lane| lane.add_to(&mut sum));
+            shards.iter().for_each(|shard| shard.add_to(&mut sum));
         }
         sum
     }
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_are_told_apart_and_lanes_are_added_up() {
+    fn requests_are_told_apart_and_shards_are_added_up() {
         let key = Label {
             path: "/kv/{key}",
             is_data: true,
@@ -176,8 +176,8 @@ mod tests {
         };
         let latencies = Latencies::new([key].into_iter());
         let get = Kind::new(Some(0), &Method::Get);
-        for lane in 0..20 {
-            latencies.count(get, 200, lane, Duration::from_millis(1));
+        for shard in 0..20 {
+            latencies.count(get, 200, shard, Duration::from_millis(1));
         }
         latencies.count(get, 404, 0, Duration::from_millis(2));
         latencies.count(Kind::UNREAD, 299, 3, Duration::from_millis(3));

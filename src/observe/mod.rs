@@ -71,7 +71,8 @@ impl Observer {
     }
 
     fn see(&self, peer: &Peer, seen: &Seen<'_>) {
-        self.latencies.count(seen.kind, seen.status, peer.lane, seen.took);
+        self.latencies
+            .count(seen.kind, seen.status, peer.shard, seen.took);
         if let Some(slow) = &self.slow
             && !self.latencies.waits(seen.kind)
         {

@@ -76,10 +76,10 @@
 //! second.
 //!
 //! # What a replica does
-//! It checks every record, writes the chunk to its log, waits for it as any writer does, and only then applies
-//! it. It asks for the next chunk meanwhile. A SKIP is followed, so the logs have the same holes. It adds nothing of its own to the log: no branch, no
-//! CLOSE when it is stopped. It drops nothing by itself: evictions and expiries come as records, and a key whose
-//! deadline has come is hidden until its record does.
+//! It checks every record, writes the chunk to its log, waits for it as any writer does, and only then applies it. It
+//! asks for the next chunk meanwhile. A SKIP is followed, so the logs have the same holes. It adds nothing of its own
+//! to the log: no branch, no CLOSE when it is stopped. It drops nothing by itself: evictions and expiries come as
+//! records, and a key whose deadline has come is hidden until its record does.
 //!
 //! After a 409 it copies what it has behind the fork to `diverged-<term>-<offset>.pykv`, synced, and takes a
 //! snapshot. Where no record of a key is behind the fork (a node that was stopped in order, or started again and
@@ -96,10 +96,10 @@
 //! behind anything that the former primary can have given, so that no version is ever given twice. Once that is
 //! synced it writes down that it is primary, and takes writes.
 //!
-//! `pykv promote` has the primary hold its writers first, and waits until this node has all of its log, so
-//! nothing is lost; with `--force` it does not. Where a replica takes over by itself at the same time, cut off from
-//! both, its term wins: no write of the other one was acknowledged without it. By itself a replica takes over with `--failover-after`: see
-//! `silence`.
+//! `pykv promote` has the primary hold its writers first, and waits until this node has all of its log, so nothing is
+//! lost; with `--force` it does not. Where a replica takes over by itself at the same time, cut off from both, its term
+//! wins: no write of the other one was acknowledged without it. By itself a replica takes over with `--failover-after`:
+//! see `silence`.
 //!
 //! A primary that was away (a start, a pause of its own) and knows of other nodes holds its writers and asks
 //! those nodes for a higher term first: see `prober`.

@@ -12,7 +12,7 @@ use crate::net::budget::Budget;
 use crate::net::certificates::Certificates;
 use crate::net::handshakes::Handshakes;
 use crate::net::listener::{Listener, Service, Untaken};
-use crate::net::registry::{Registry, Seat};
+use crate::net::registry::{Registration, Registry};
 use crate::net::transport::{Client, Transport};
 use crate::net::{Endpoint, Stopper};
 use crate::observe::history::History;
@@ -166,11 +166,12 @@ struct Connections<'scope, 'env> {
 impl Service for Connections<'_, '_> {
     fn take(&mut self, transport: Transport, client: Client) -> Result<(), Untaken> {
         let registry = &self.context.shared.registry;
-        let seat = registry.seat(transport, client).map_err(|transport| {
+        let registration = registry.register(transport, client).map_err(|transport| {
             self.context.shared.handshakes.shed();
             Untaken::Full(transport)
         })?;
-        self.spawn(seat).inspect_err(|_| registry.count_unserved())
+        self.spawn(registration)
+            .inspect_err(|_| registry.count_unserved())
     }
 
     fn refusal(&self) -> Vec<u8> {
@@ -182,11 +183,13 @@ impl Service for Connections<'_, '_> {
 }
 
 impl<'env> Connections<'_, 'env> {
-    fn spawn(&self, seat: Seat<'env>) -> Result<(), Untaken> {
-        let (context, peer) = (self.context, Arc::clone(&seat.peer));
+    fn spawn(&self, registration: Registration<'env>) -> Result<(), Untaken> {
+        let (context, peer) = (self.context, Arc::clone(&registration.peer));
         let work = move || {
             // A bug in a handler costs one connection. Whoever panicked has said so.
-            let _ = catch_unwind(AssertUnwindSafe(|| connection::serve(context, &seat.peer)));
+            let _ = catch_unwind(AssertUnwindSafe(|| {
+                connection::serve(context, &registration.peer)
+            }));
         };
         let thread = thread::Builder::new()
             .name("connection".to_owned())

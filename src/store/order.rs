@@ -1,8 +1,8 @@
 //! The keys in order: a B-tree of slots, by which a listing finds the keys that begin alike.
 //!
-//! A leaf is a sorted array of slots, 6 bytes an entry, and holds no keys: a search fetches those that it compares with from
-//! the slab ([`leaf`]). The leaves stand in a [`BTreeMap`], each under the shortest text that separates it from the leaf
-//! before.
+//! A leaf is a sorted array of slots, 6 bytes an entry, and holds no keys: a search fetches those that it compares with
+//! from the slab ([`leaf`]). The leaves stand in a [`BTreeMap`], each under the shortest text that separates it from
+//! the leaf before.
 //!
 //! A store has no order until the first listing by prefix asks for one, so a node that never lists pays nothing. The
 //! order then takes in the entries of a few slots at a time ([`Order::build`]). Later ones wait in a short list, and take
@@ -10,8 +10,8 @@
 //! little longer each.
 //!
 //! # Invariants
-//! - The live entries of all slots below `built` are in a leaf or wait, once each, and no others. So whoever inserts or removes an
-//!   entry says so here, and an entry of a higher slot is left to the build.
+//! - The live entries of all slots below `built` are in a leaf or wait, once each, and no others. So whoever inserts or
+//!   removes an entry says so here, and an entry of a higher slot is left to the build.
 //! - Each key of a leaf is at or above the leaf's separator, and below the next one. The first separator is empty.
 //! - A leaf has at most [`LEAF_SLOTS_MAX`] slots. None but the first is empty.
 

@@ -16,6 +16,7 @@
 
 use super::base::{self, Source};
 use super::compaction_state::{Cause, Compacted};
+use super::disk_space;
 use super::error::{Error, Health};
 use super::flush::Failure;
 use super::header::{Header, Kind};
@@ -23,7 +24,6 @@ use super::listing::{Backlog, Listing, LogFile};
 use super::locks::BaseGuard;
 use super::log_thread;
 use super::options::{BACKLOG_BYTES_DEFAULT, COMPACT_BYTES_MIN_DEFAULT};
-use super::room;
 use super::shared::Shared;
 use crate::worker::Worker;
 use rustix::time::{ClockId, clock_gettime};
@@ -88,7 +88,7 @@ fn is_due(shared: &Shared, source: &dyn Source) -> bool {
     };
     let log_bytes = shared.dir.files_bytes(listing.current());
     has_outgrown(log_bytes, source.size().1, bytes_min(shared), compact_ratio)
-        || room::is_scarce(&shared.dir, source, log_bytes)
+        || disk_space::is_scarce(&shared.dir, source, log_bytes)
 }
 
 fn has_outgrown(log_bytes: u64, live_bytes: u64, bytes_min: u64, ratio: f64) -> bool {
@@ -98,7 +98,7 @@ fn has_outgrown(log_bytes: u64, live_bytes: u64, bytes_min: u64, ratio: f64) -> 
 /// Bytes that the log must have before it is compacted by itself.
 fn bytes_min(shared: &Shared) -> u64 {
     shared.options.compact_bytes_min.unwrap_or_else(|| {
-        let total = shared.dir.room().map_or(u64::MAX, |room| room.total_bytes);
+        let total = shared.dir.space().map_or(u64::MAX, |space| space.total_bytes);
         COMPACT_BYTES_MIN_DEFAULT.min(total / 8)
     })
 }

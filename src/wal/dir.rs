@@ -8,7 +8,7 @@
 //! diverged-<term>-<offset>.pykv  a stretch of the log that is no part of its history: see `replication`
 //! replaced-<id>/            a store that this one has taken the place of: see `replication`
 //! ROLE                      what the node is in its cluster, where that is not plain
-//! RESERVE                   room on a disk that is nearly full: see `room`
+//! RESERVE                   room on a disk that is nearly full: see `disk_space`
 //! *.tmp                     a file that was being made when the process ended; removed at the next start
 //! ```
 //!

@@ -2,7 +2,7 @@
 //!
 //! # When the log has failed
 //! - After a failed write it makes the same write again, every [`RETRY_EVERY`], until the disk takes it. On a full
-//!   disk it makes room as well, as far as it can: see [`super::room`].
+//!   disk it makes room as well, as far as it can: see [`super::disk_space`].
 //! - After a failed sync it does not: the kernel may have dropped the pages and forgotten the error, so a
 //!   second sync that succeeds would prove nothing. Memory is the truth then. While no write is taken the
 //!   store stands still, so a new base is made of it, and the log continues after that.
@@ -11,11 +11,11 @@
 
 use super::base::{self, Source};
 use super::dir_watch::DirWatch;
+use super::disk_space::DiskSpace;
 use super::error::{Error, Health};
 use super::flush::Failure;
 use super::header::{Header, Kind};
 use super::listing::LogFile;
-use super::room::Rooms;
 use super::shared::Shared;
 use super::writer::Writer;
 use crate::worker::Worker;
@@ -41,11 +41,11 @@ pub(super) fn start(shared: &Arc<Shared>, source: Arc<dyn Source>) -> std::io::R
 
 fn run(shared: &Shared, source: &dyn Source) {
     let mut last_sync = Instant::now();
-    let mut rooms = Rooms::new();
+    let mut space = DiskSpace::new();
     let mut dir_watch = DirWatch::default();
     if shared.commit.health() == Health::Ok {
         // Before the first write may use it up.
-        rooms.keep_reserve(shared, source);
+        space.keep_reserve(shared, source);
     }
     loop {
         shared.turns.fetch_add(1, Relaxed);
@@ -69,11 +69,11 @@ fn run(shared: &Shared, source: &dyn Source) {
             }
         }
         match health {
-            Health::Ok => rooms.keep_reserve(shared, source),
-            Health::Short { .. } => stretch(shared, source, &mut rooms),
-            Health::DiskFull { .. } => make_room(shared, source, &mut rooms),
+            Health::Ok => space.keep_reserve(shared, source),
+            Health::Short { .. } => stretch(shared, source, &mut space),
+            Health::DiskFull { .. } => make_room(shared, source, &mut space),
             Health::WriteFailed { .. } => retry(shared, None),
-            Health::SyncFailed { .. } | Health::Displaced { .. } => heal(shared, source, &mut rooms),
+            Health::SyncFailed { .. } | Health::Displaced { .. } => heal(shared, source, &mut space),
         }
     }
 }
@@ -95,12 +95,12 @@ fn look_after(shared: &Shared, dir_watch: &mut DirWatch) {
 }
 
 /// Makes the write again that found the disk full, and gives up one thing after the other for it: see
-/// [`super::room`].
-fn make_room(shared: &Shared, source: &dyn Source, rooms: &mut Rooms) {
-    if !rooms.may_try() {
+/// [`super::disk_space`].
+fn make_room(shared: &Shared, source: &dyn Source, space: &mut DiskSpace) {
+    if !space.may_try() {
         return retry(shared, None);
     }
-    match rooms.drop_backlog(shared) {
+    match space.drop_backlog(shared) {
         Ok(0) => {}
         Ok(_) => {
             retry(shared, None);
@@ -111,24 +111,24 @@ fn make_room(shared: &Shared, source: &dyn Source, rooms: &mut Rooms) {
         Err(error) if error.is_displaced() => return shared.commit.fail(&Failure::Sync(error)),
         Err(error) => log::debug!("cannot make room: {error}"),
     }
-    match rooms.spend_reserve(shared, source) {
-        true => heal(shared, source, rooms),
-        false => retry(shared, Some((source, rooms))),
+    match space.spend_reserve(shared, source) {
+        true => heal(shared, source, space),
+        false => retry(shared, Some((source, space))),
     }
 }
 
 /// While deletions alone are taken: looks whether they, or somebody else, have made room.
-fn stretch(shared: &Shared, source: &dyn Source, rooms: &mut Rooms) {
-    if rooms.short(shared, source).is_none() {
+fn stretch(shared: &Shared, source: &dyn Source, space: &mut DiskSpace) {
+    if space.short(shared, source).is_none() {
         shared.commit.recover(Health::Ok);
-    } else if rooms.may_try() && rooms.spend_reserve(shared, source) {
+    } else if space.may_try() && space.spend_reserve(shared, source) {
         // Nothing is written meanwhile but by this thread.
         shared
             .commit
             .fail(&Failure::Write(Error::io("making room in", shared.dir.path())(
                 std::io::ErrorKind::StorageFull.into(),
             )));
-        heal(shared, source, rooms);
+        heal(shared, source, space);
     }
 }
 
@@ -171,7 +171,7 @@ pub(super) fn sync(shared: &Shared) {
 
 /// Makes the failed write again. Where that succeeds on a disk that has no more room than for it, deletions
 /// alone are taken from then on.
-fn retry(shared: &Shared, full: Option<(&dyn Source, &mut Rooms)>) {
+fn retry(shared: &Shared, full: Option<(&dyn Source, &mut DiskSpace)>) {
     match shared.write() {
         Ok(flushed) => {
             shared
@@ -180,7 +180,7 @@ fn retry(shared: &Shared, full: Option<(&dyn Source, &mut Rooms)>) {
             if let Some(digest) = flushed.digest {
                 shared.commit.set_state(flushed.written, digest);
             }
-            let short = full.and_then(|(source, rooms)| rooms.short(shared, source));
+            let short = full.and_then(|(source, space)| space.short(shared, source));
             shared.commit.recover(short.unwrap_or(Health::Ok));
         }
         Err(Failure::Write(error)) if !error.is_displaced() => log::debug!("still failing: {error}"),
@@ -189,7 +189,7 @@ fn retry(shared: &Shared, full: Option<(&dyn Source, &mut Rooms)>) {
 }
 
 /// Makes the log anew of what memory holds, where the files cannot be relied on or are too large for the disk.
-fn heal(shared: &Shared, source: &dyn Source, rooms: &mut Rooms) {
+fn heal(shared: &Shared, source: &dyn Source, space: &mut DiskSpace) {
     // A compaction that is going on gives up, as the log has failed.
     let base = shared.locks.base();
     if shared.is_awaiting_snapshot() {
@@ -205,7 +205,7 @@ fn heal(shared: &Shared, source: &dyn Source, rooms: &mut Rooms) {
             shared.commit.set_state(writer.position(), writer.digest());
             drop(writer);
             // Before the next write may use it up.
-            rooms.renew_reserve(shared, source);
+            space.renew_reserve(shared, source);
             shared.commit.recover(Health::Ok);
         }
         Err(error) if error.is_displaced() => {

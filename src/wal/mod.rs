@@ -16,7 +16,7 @@
 //! | `writer`, `write_buffer`, `flush` | the end of the log: from the channel to the file; what a write came to |
 //! | `segment` | a file that is written |
 //! | `dir_watch` | notices what others do to the files of a log that is open |
-//! | `log_thread`, `room`, `stall` | the log's thread: syncs, and brings a failed log back; room on a full disk; a disk that hangs |
+//! | `log_thread`, `disk_space`, `stall` | the log's thread: syncs, and brings a failed log back; space on a full disk; a disk that hangs |
 //! | `budget` | the bound on what is not written yet |
 //! | `recovery`, `recovered`, `inspect` | opens a directory and finds the end; how a log or a branch begins there; what can be said of its files |
 //! | `compaction`, `compaction_state` | makes a base while the node serves, and drops what it makes superfluous |
@@ -56,6 +56,7 @@ mod dir;
 mod dir_handle;
 mod dir_watch;
 mod disk;
+mod disk_space;
 mod diverged;
 mod entry;
 mod error;
@@ -86,7 +87,6 @@ mod repair;
 mod report;
 mod rescue;
 mod retention;
-mod room;
 mod segment;
 mod segments;
 mod shared;

@@ -1,13 +1,13 @@
 //! What becomes of a client whose thread leads, where the disk does not answer.
 //!
-//! Whoever waits for the log gives up at its time limit. The thread that leads cannot: it is in a write or a sync, which the
-//! kernel may not end for as long as the disk hangs. So it leaves a [`Rescue`] before it leads. At its time limit the thread
-//! `watchdog` calls that.
+//! Whoever waits for the log gives up at its time limit. The thread that leads cannot: it is in a write or a sync,
+//! which the kernel may not end for as long as the disk hangs. So it leaves a [`Rescue`] before it leads. At its time
+//! limit the thread `watchdog` calls that.
 //!
 //! # What must hold
 //! - There is at most one, as at most one thread leads.
-//! - A rescue may be called just when its thread has come back: whoever makes one decides under a lock of its own which of
-//!   both answers the client.
+//! - A rescue may be called just when its thread has come back: whoever makes one decides under a lock of its own which
+//!   of both answers the client.
 
 use super::error::Refusal;
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -31,12 +31,12 @@ pub struct Tree {
 
 impl File {
     /// The module at the top of the crate that it is in.
-    pub fn room(&self) -> &str {
-        File::room_of(&self.name)
+    pub fn top_module(&self) -> &str {
+        File::top_module_of(&self.name)
     }
 
     /// That of a file by its name.
-    pub fn room_of(name: &str) -> &str {
+    pub fn top_module_of(name: &str) -> &str {
         name.split('/').next().unwrap().trim_end_matches(".rs")
     }
 }

@@ -1,8 +1,8 @@
 //! The architecture is held to what `src/lib.rs` says of it, by the imports of every file.
 //!
-//! - A room (a module at the top of the crate) uses what the table of rooms allows it, and nothing else.
+//! - A module at the top of the crate uses what the table allows it, and nothing else.
 //! - No files use each other in a circle.
-//! - The table names every room, and no room that is not there.
+//! - The table names every such module, and none that is not there.
 //! - What has a home (the clock, files that are made, sockets) is done there alone.
 //! - A file has at most 400 lines before its tests.
 //!
@@ -21,11 +21,11 @@ fn tree() -> Tree {
     Tree::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("src").as_path())
 }
 
-/// The rooms and what each may use, as the table of `lib.rs` says.
+/// The modules and what each may use, as the table of `lib.rs` says.
 fn table(lib: &str) -> BTreeMap<String, BTreeSet<String>> {
     let rows = lib
         .lines()
-        .skip_while(|line| !line.starts_with("//! | room |"))
+        .skip_while(|line| !line.starts_with("//! | module |"))
         .skip(2)
         .take_while(|line| line.starts_with("//! |"));
     let names = |cell: &str| -> Vec<String> {
@@ -37,9 +37,9 @@ fn table(lib: &str) -> BTreeMap<String, BTreeSet<String>> {
     let mut table = BTreeMap::new();
     for row in rows {
         let cells: Vec<&str> = row.split('|').collect();
-        let (rooms, uses) = (names(cells[1]), names(cells[3]));
-        for room in rooms {
-            table.insert(room, uses.iter().cloned().collect());
+        let (modules, uses) = (names(cells[1]), names(cells[3]));
+        for module in modules {
+            table.insert(module, uses.iter().cloned().collect());
         }
     }
     table
@@ -50,7 +50,7 @@ fn breaches(tree: &Tree, table: &BTreeMap<String, BTreeSet<String>>) -> Vec<Stri
     let mut found = Vec::new();
     for file in tree.files() {
         for (used, names) in &file.uses {
-            let (from, to) = (file.room(), File::room_of(used));
+            let (from, to) = (file.top_module(), File::top_module_of(used));
             if from == to || from == "lib" || to == "lib" {
                 continue;
             }
@@ -81,7 +81,7 @@ fn circles(tree: &Tree) -> Vec<String> {
 }
 
 #[test]
-fn every_room_uses_what_the_table_allows() {
+fn every_module_uses_what_the_table_allows() {
     let lib = include_str!("../../src/lib.rs");
     let found = breaches(&tree(), &table(lib));
     assert!(
@@ -92,21 +92,21 @@ fn every_room_uses_what_the_table_allows() {
 }
 
 #[test]
-fn the_table_names_the_rooms_that_are_there() {
+fn the_table_names_the_modules_that_are_there() {
     let table = table(include_str!("../../src/lib.rs"));
     let tree = tree();
     let there: BTreeSet<&str> = tree
         .files()
-        .map(File::room)
-        .filter(|room| *room != "lib")
+        .map(File::top_module)
+        .filter(|module| *module != "lib")
         .collect();
     let named: BTreeSet<&str> = table.keys().map(String::as_str).collect();
     assert_eq!(there, named);
-    for (room, uses) in &table {
+    for (module, uses) in &table {
         for used in uses {
             assert!(
                 table.contains_key(used),
-                "{room} may use {used}, which is no room"
+                "{module} may use {used}, which is no module"
             );
         }
     }
@@ -116,13 +116,13 @@ fn the_table_names_the_rooms_that_are_there() {
 fn the_table_allows_nothing_that_nobody_uses() {
     let table = table(include_str!("../../src/lib.rs"));
     let tree = tree();
-    for (room, uses) in &table {
+    for (module, uses) in &table {
         for allowed in uses {
             let is_used = tree
                 .files()
-                .filter(|file| file.room() == room)
-                .any(|file| file.uses.keys().any(|used| File::room_of(used) == allowed));
-            assert!(is_used, "{room} may use {allowed}, and does not");
+                .filter(|file| file.top_module() == module)
+                .any(|file| file.uses.keys().any(|used| File::top_module_of(used) == allowed));
+            assert!(is_used, "{module} may use {allowed}, and does not");
         }
     }
 }
@@ -214,7 +214,8 @@ fn a_planted_circle_and_a_planted_use_are_found() {
             "  upper/two.rs -> upper/one.rs: One",
         ]
     );
-    let table =
-        table("//! | room | what | uses |\n//! | --- |\n//! | `upper` | | `lower` |\n//! | `lower` | | |\n");
+    let table = table(
+        "//! | module | what | uses |\n//! | --- |\n//! | `upper` | | `lower` |\n//! | `lower` | | |\n",
+    );
     assert_eq!(breaches(&tree, &table), ["lower.rs uses upper/one.rs (One)"]);
 }

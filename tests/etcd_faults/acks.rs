@@ -1,9 +1,9 @@
 //! Who acknowledged writes, and when: whether at any moment two nodes did.
 //!
-//! All nodes that rightly acknowledge write one log, and the answer to a write has the offset of its record. So the order
-//! of offsets is the order in which the writes took place: of two writes, the one with the lower offset was not sent after
-//! the answer to the other had come. A node that acknowledges while another is primary writes another log: its offsets
-//! do not fit between those of the other, or are equal to some of them.
+//! All nodes that rightly acknowledge write one log, and the answer to a write has the offset of its record. So the
+//! order of offsets is the order in which the writes took place: of two writes, the one with the lower offset was not
+//! sent after the answer to the other had come. A node that acknowledges while another is primary writes another log:
+//! its offsets do not fit between those of the other, or are equal to some of them.
 
 use std::fmt;
 use std::time::Duration;

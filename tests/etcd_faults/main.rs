@@ -1,8 +1,8 @@
 //! etcd decides who is primary, and everything that can happen to nodes, to etcd and to what is between them happens,
 //! at random and from a seed, while clients work.
 //!
-//! Three nodes, started in the same way (`pykv serve --etcd … --sync-replicas 1`), and an etcd of one member or three. Each
-//! is a host of its own where there can be network namespaces (`common::namespaces`), else behind proxies.
+//! Three nodes, started in the same way (`pykv serve --etcd … --sync-replicas 1`), and an etcd of one member or three.
+//! Each is a host of its own where there can be network namespaces (`common::namespaces`), else behind proxies.
 //!
 //! | file | what it is |
 //! | --- | --- |

@@ -22,8 +22,8 @@
 //! | `convergence` | waits for a cluster to be one again |
 //!
 //! A round does its schedule, heals everything, and holds against the cluster:
-//! 1. Within [`convergence::CONVERGES_MAX`] there is one primary, all others stream from it, and, once the writers have stopped,
-//!    all digests are equal. No hand helps, but for the one case that [`ledger::Promise`] names.
+//! 1. Within [`convergence::CONVERGES_MAX`] there is one primary, all others stream from it, and, once the writers have
+//!    stopped, all digests are equal. No hand helps, but for the one case that [`ledger::Promise`] names.
 //! 2. Nothing is missing that was acknowledged as had by replicas, in this round or any before it, unless an
 //!    operation has voided that: [`ledger::Promise`] says which does.
 //! 3. No replica has said for longer than [`timeline::DECEIVED_MAX`] that it is even with a primary, when it had none.

@@ -4,8 +4,8 @@
 //! promotions and crashes, processes that are suspended while time passes, directories that are copied and put back,
 //! links that pass or lose what is said, questions and answers that are on their way for as long as anything else
 //! takes. It is our own, and not stateright, since what it searches fits some pages, and the rules that matter most are
-//! the program's: [`pykv::internals::node::acknowledged`], and the comparison of histories ([`pykv::internals::wal::branch_before`],
-//! [`pykv::internals::wal::fork`]).
+//! the program's: [`pykv::internals::node::acknowledged`], and the comparison of histories
+//! ([`pykv::internals::wal::branch_before`], [`pykv::internals::wal::fork`]).
 //!
 //! | file | what it is |
 //! | --- | --- |

@@ -6,7 +6,8 @@
 //! # What must hold
 //! - No request to etcd outlasts a sixth of the lease, and no other member is waited for longer than the machine says.
 //! - The time of a question is taken before it is sent.
-//! - The fence is the machine's deadline at every moment: [`SharedMachine`] moves it. This thread may be as late as it likes.
+//! - The fence is the machine's deadline at every moment: [`SharedMachine`] moves it. This thread may be as late as it
+//!   likes.
 
 mod members;
 mod register;

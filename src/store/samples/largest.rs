@@ -1,8 +1,8 @@
 //! The entries with the most bytes.
 //!
-//! A few more are kept than are reported, so that the reported ones stay the largest while some of them go. Entries that were
-//! pushed out are not remembered; when too many of those kept have gone, the map has to be walked to know anew
-//! ([`Largest::is_worn`]).
+//! A few more are kept than are reported, so that the reported ones stay the largest while some of them go. Entries
+//! that were pushed out are not remembered; when too many of those kept have gone, the map has to be walked to know
+//! anew ([`Largest::is_worn`]).
 
 use super::slots::Slots;
 use crate::store::slab::Slot;

@@ -1,4 +1,4 @@
-//! The lane against engines that tests speak for.
+//! The pipeline against engines that tests speak for.
 
 use super::*;
 use std::io::{BufRead, BufReader, Write};
@@ -19,7 +19,7 @@ enum Reply {
     Cut,
 }
 
-/// An engine that a test speaks for. It ends with the lane, whose connections it reads.
+/// An engine that a test speaks for. It ends with the pipeline, whose connections it reads.
 fn engine(answer: impl Fn(&[String]) -> Reply + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -61,13 +61,13 @@ fn read_command(from: &mut impl BufRead) -> Option<Vec<String>> {
         .collect()
 }
 
-/// A lane whose thread ends with the test.
-struct Ended(Arc<Lane>);
+/// A pipeline whose thread ends with the test.
+struct Ended(Arc<Pipeline>);
 
 impl Deref for Ended {
-    type Target = Arc<Lane>;
+    type Target = Arc<Pipeline>;
 
-    fn deref(&self) -> &Arc<Lane> {
+    fn deref(&self) -> &Arc<Pipeline> {
         &self.0
     }
 }
@@ -78,7 +78,7 @@ impl Drop for Ended {
     }
 }
 
-fn lane(address: &str, timeout: Duration) -> Ended {
+fn pipeline(address: &str, timeout: Duration) -> Ended {
     let dial = Dial {
         user: None,
         password: None,
@@ -86,7 +86,9 @@ fn lane(address: &str, timeout: Duration) -> Ended {
         connections_max: 4,
         timeout,
     };
-    Ended(Arc::new(Lane::new(address, &dial, Resolver::default()).unwrap()))
+    Ended(Arc::new(
+        Pipeline::new(address, &dial, Resolver::default()).unwrap(),
+    ))
 }
 
 fn get(key: &str) -> Item {
@@ -111,9 +113,9 @@ fn value(text: &str) -> Answer {
     Ok(Value::BulkString(text.into()))
 }
 
-/// The answer to a request that does not go past the lane.
-fn asked(lane: &Arc<Lane>, item: Item) -> Answer {
-    lane.ask(item).unwrap()
+/// The answer to a request that does not go past the pipeline.
+fn asked(pipeline: &Arc<Pipeline>, item: Item) -> Answer {
+    pipeline.ask(item).unwrap()
 }
 
 /// An engine that answers a key with itself, once the test lets it go on from the key `hold`.
@@ -134,16 +136,20 @@ fn held_engine(
 }
 
 /// Sends `hold`, and then the others in one piece: all wait while it is answered. Gives their answers in their order.
-fn behind(lane: &Arc<Lane>, held: (&Receiver<()>, &Sender<()>), items: Vec<Item>) -> (Answer, Vec<Answer>) {
+fn behind(
+    pipeline: &Arc<Pipeline>,
+    held: (&Receiver<()>, &Sender<()>),
+    items: Vec<Item>,
+) -> (Answer, Vec<Answer>) {
     let (has_come, go) = held;
     thread::scope(|scope| {
-        let first = scope.spawn(|| asked(lane, get("hold")));
+        let first = scope.spawn(|| asked(pipeline, get("hold")));
         has_come.recv_timeout(PATIENCE).unwrap();
         let mut others = Vec::new();
         for (place, item) in items.into_iter().enumerate() {
-            others.push(scope.spawn(|| asked(lane, item)));
+            others.push(scope.spawn(|| asked(pipeline, item)));
             // One after the other, so that their order is known.
-            while lane.lock().queue.len() <= place {
+            while pipeline.lock().queue.len() <= place {
                 thread::yield_now();
             }
         }
@@ -156,19 +162,19 @@ fn behind(lane: &Arc<Lane>, held: (&Receiver<()>, &Sender<()>), items: Vec<Item>
 #[test]
 fn many_threads_get_each_its_own_answer() {
     let address = engine(|command| Reply::Send(bulk(&command[1])));
-    let lane = lane(&address, PATIENCE);
+    let pipeline = pipeline(&address, PATIENCE);
     thread::scope(|scope| {
         for number in 0..16 {
-            let lane = &lane;
+            let pipeline = &pipeline;
             scope.spawn(move || {
                 for round in 0..200 {
                     let key = format!("{number}-{round}");
-                    assert_eq!(asked(lane, get(&key)), value(&key));
+                    assert_eq!(asked(pipeline, get(&key)), value(&key));
                 }
             });
         }
     });
-    let inner = lane.lock();
+    let inner = pipeline.lock();
     assert!(inner.queue.is_empty() && !inner.is_led);
 }
 
@@ -178,9 +184,9 @@ fn an_error_of_the_engine_is_the_answer_of_one() {
         "bad" => Reply::Send("-WRONGTYPE it is a list\r\n".to_owned()),
         key => Reply::Send(bulk(key)),
     });
-    let lane = lane(&address, PATIENCE);
+    let pipeline = pipeline(&address, PATIENCE);
     let items = ["a", "bad", "b"].map(get).into();
-    let (first, others) = behind(&lane, (&has_come, &go), items);
+    let (first, others) = behind(&pipeline, (&has_come, &go), items);
     assert_eq!(
         (first, &others[0], &others[2]),
         (value("hold"), &value("a"), &value("b"))
@@ -200,9 +206,9 @@ fn a_cut_in_the_middle_leaves_the_rest_unknown() {
             key => Reply::Send(bulk(key)),
         }
     });
-    let lane = lane(&address, PATIENCE);
+    let pipeline = pipeline(&address, PATIENCE);
     let items = ["a", "b", "c", "d"].map(get).into();
-    let (_, others) = behind(&lane, (&has_come, &go), items);
+    let (_, others) = behind(&pipeline, (&has_come, &go), items);
     assert_eq!(others[..2], [value("a"), value("b")]);
     assert!(
         others[2..]
@@ -212,7 +218,7 @@ fn a_cut_in_the_middle_leaves_the_rest_unknown() {
     );
     assert_eq!(*seen.lock().unwrap(), ["hold", "a", "b", "c"]);
     // The next one has another connection.
-    assert_eq!(asked(&lane, get("e")), value("e"));
+    assert_eq!(asked(&pipeline, get("e")), value("e"));
 }
 
 /// A leader whose answer does not come ends in time, and so does everybody behind it.
@@ -224,48 +230,48 @@ fn an_engine_that_is_silent_holds_nobody_for_longer_than_the_limit() {
         Reply::Keep
     });
     let limit = Duration::from_millis(200);
-    let lane = lane(&address, limit);
+    let pipeline = pipeline(&address, limit);
     let begun = Instant::now();
     let (first, others) = thread::scope(|scope| {
-        let first = scope.spawn(|| asked(&lane, get("first")));
+        let first = scope.spawn(|| asked(&pipeline, get("first")));
         has_come.recv_timeout(PATIENCE).unwrap();
-        let others = ["a", "b", "c"].map(|key| scope.spawn(|| asked(&lane, get(key))));
+        let others = ["a", "b", "c"].map(|key| scope.spawn(|| asked(&pipeline, get(key))));
         (first.join().unwrap(), others.map(|one| one.join().unwrap()))
     });
     let is_unknown = |one: &Answer| matches!(one, Err(Missed::Broken(_)));
     assert!(is_unknown(&first), "{first:?}");
     // Each was sent, was to be sent, or was not: which of them, the clock decides.
     let sent = others.iter().filter(|one| is_unknown(one)).count();
-    lane.end();
+    pipeline.end();
     assert!(has_come.try_iter().count() <= sent, "{others:?}");
     assert!(others.iter().all(Result::is_err), "{others:?}");
     assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
-    let inner = lane.lock();
+    let inner = pipeline.lock();
     assert!(inner.queue.is_empty() && !inner.is_led);
 }
 
 #[test]
 fn who_has_waited_for_too_long_leaves_the_queue_or_the_leader() {
     let (address, has_come, go) = held_engine(|command| Reply::Send(bulk(&command[1])));
-    let slow = lane(&address, PATIENCE);
+    let slow = pipeline(&address, PATIENCE);
     thread::scope(|scope| {
         let first = scope.spawn(|| asked(&slow, get("hold")));
         has_come.recv_timeout(PATIENCE).unwrap();
         // Their time is over already.
-        let seat = Arc::new(Seat::new(None));
+        let pending = Arc::new(Pending::new(None));
         slow.lock().queue.push_back(Waiting {
             item: get("late"),
-            seat: Arc::clone(&seat),
+            pending: Arc::clone(&pending),
         });
-        let left = slow.wait(&seat, Instant::now());
+        let left = slow.wait(&pending, Instant::now());
         let not_sent = |left: &Outcome| matches!(left, Outcome::Answer(Err(Missed::NotSent(_))));
         assert!(not_sent(&left), "{left:?}");
         assert!(slow.lock().queue.is_empty());
-        let left = slow.wait(&Arc::new(Seat::new(None)), Instant::now());
+        let left = slow.wait(&Arc::new(Pending::new(None)), Instant::now());
         let is_unknown = |left: &Outcome| matches!(left, Outcome::Answer(Err(Missed::Broken(_))));
         assert!(is_unknown(&left), "{left:?}");
         // It has come in the last moment.
-        let answered = Arc::new(Seat::new(None));
+        let answered = Arc::new(Pending::new(None));
         answered.give(value("late"));
         assert_eq!(
             slow.wait(&answered, Instant::now()),
@@ -283,8 +289,8 @@ fn nobody_listens() {
         .local_addr()
         .unwrap()
         .to_string();
-    let lane = lane(&address, PATIENCE);
-    let answer = asked(&lane, get("a"));
+    let pipeline = pipeline(&address, PATIENCE);
+    let answer = asked(&pipeline, get("a"));
     assert!(matches!(answer, Err(Missed::NotSent(_))), "{answer:?}");
 }
 
@@ -307,21 +313,21 @@ fn values_are_set_together() {
             _ => format!("*{}\r\n{}", keys.len(), answers.collect::<String>()),
         })
     });
-    let lane = lane(&address, PATIENCE);
+    let pipeline = pipeline(&address, PATIENCE);
     let held = (&has_come, &go);
     let (_, answers) = behind(
-        &lane,
+        &pipeline,
         held,
         vec![upsert("1"), get("between"), upsert("2"), upsert("3")],
     );
     let int = |number| Ok(Value::Int(number));
     assert_eq!(answers, [int(1), value("between"), int(2), int(3)]);
-    let (_, answers) = behind(&lane, held, ["7", "8"].map(upsert).into());
+    let (_, answers) = behind(&pipeline, held, ["7", "8"].map(upsert).into());
     assert!(
         answers.iter().all(|one| matches!(one, Err(Missed::NotSent(_)))),
         "{answers:?}"
     );
-    let (_, answers) = behind(&lane, held, ["7", "8"].map(upsert).into());
+    let (_, answers) = behind(&pipeline, held, ["7", "8"].map(upsert).into());
     assert_eq!(answers, [int(7), int(8)]);
     let calls = calls.lock().unwrap();
     let calls: Vec<Vec<&str>> = calls
@@ -333,12 +339,12 @@ fn values_are_set_together() {
 
 #[test]
 fn reads_go_past_the_lane_for_a_while_after_a_long_answer() {
-    let lane = lane("127.0.0.1:1", PATIENCE);
-    lane.note_read(&Value::BulkString(vec![0; BYTES_MAX]));
-    assert!(lane.takes_reads());
-    lane.note_read(&Value::Array(vec![Value::BulkString(vec![0; BYTES_MAX + 1])]));
-    assert!((0..PAST_AFTER_LONG).all(|_| !lane.takes_reads()));
-    assert!(lane.takes_reads());
+    let pipeline = pipeline("127.0.0.1:1", PATIENCE);
+    pipeline.note_read(&Value::BulkString(vec![0; BYTES_MAX]));
+    assert!(pipeline.takes_reads());
+    pipeline.note_read(&Value::Array(vec![Value::BulkString(vec![0; BYTES_MAX + 1])]));
+    assert!((0..PAST_AFTER_LONG).all(|_| !pipeline.takes_reads()));
+    assert!(pipeline.takes_reads());
 }
 
 /// Many long values that are read at once do not fill the memory; what a change has answered is kept, however long.
@@ -351,12 +357,12 @@ fn a_leader_keeps_few_long_answers() {
             _ => bulk(&"l".repeat(LONG)),
         })
     });
-    let lane = lane(&address, PATIENCE);
+    let pipeline = pipeline(&address, PATIENCE);
     let mut change = redis::cmd("APPEND");
     change.arg("a").arg("more");
     let mut items: Vec<Item> = (0..8).map(|_| get("long")).collect();
     items.push(Item::Command(change.get_packed_command()));
-    let (first, answers) = behind(&lane, (&has_come, &go), items);
+    let (first, answers) = behind(&pipeline, (&has_come, &go), items);
     assert_eq!(first, value("hold"));
     let (change, reads) = answers.split_last().unwrap();
     let is_long = |answer: &Answer| matches!(answer, Ok(Value::BulkString(bytes)) if bytes.len() == LONG);
@@ -364,7 +370,7 @@ fn a_leader_keeps_few_long_answers() {
     let (kept, left) = reads.split_at(2);
     assert!(kept.iter().all(is_long), "2 MiB is what 256 short answers take");
     assert!(left.iter().all(|answer| *answer == Err(Missed::Long)));
-    assert!(!lane.takes_reads());
+    assert!(!pipeline.takes_reads());
 }
 
 /// What an answer is sent on to, and what was.
@@ -384,16 +390,16 @@ fn sender(expected: &'static str) -> (SendOn, Receiver<Value>) {
 #[test]
 fn an_answer_is_sent_on_as_soon_as_it_comes() {
     let (address, has_come, go) = held_engine(|command| Reply::Send(bulk(&command[1])));
-    let lane = lane(&address, PATIENCE);
-    assert!(!lane.is_led());
+    let pipeline = pipeline(&address, PATIENCE);
+    assert!(!pipeline.is_led());
     let (send_on, was_sent) = sender("a");
     let (other, was_sent_other) = sender("nothing");
     thread::scope(|scope| {
-        let first = scope.spawn(|| asked(&lane, get("hold")));
+        let first = scope.spawn(|| asked(&pipeline, get("hold")));
         has_come.recv_timeout(PATIENCE).unwrap();
-        assert!(lane.is_led());
-        let relayed = lane.relay(get("a"), send_on).unwrap();
-        let kept = lane.relay(get("b"), other).unwrap();
+        assert!(pipeline.is_led());
+        let relayed = pipeline.relay(get("a"), send_on).unwrap();
+        let kept = pipeline.relay(get("b"), other).unwrap();
         go.send(()).unwrap();
         assert_eq!(was_sent.recv_timeout(PATIENCE), Ok(Value::BulkString("a".into())));
         assert_eq!(relayed.wait(), Outcome::SentOn);
@@ -403,7 +409,7 @@ fn an_answer_is_sent_on_as_soon_as_it_comes() {
     assert!(was_sent_other.try_recv().is_err());
     // Nobody need be at work.
     let (send_on, was_sent) = sender("alone");
-    let relayed = lane.relay(get("alone"), send_on).unwrap();
+    let relayed = pipeline.relay(get("alone"), send_on).unwrap();
     assert_eq!(relayed.wait(), Outcome::SentOn);
     assert_eq!(was_sent.try_iter().count(), 1);
 }
@@ -412,9 +418,9 @@ fn an_answer_is_sent_on_as_soon_as_it_comes() {
 #[test]
 fn an_answer_that_comes_too_late_is_sent_to_nobody() {
     let (address, has_come, go) = held_engine(|command| Reply::Send(bulk(&command[1])));
-    let lane = lane(&address, PATIENCE);
+    let pipeline = pipeline(&address, PATIENCE);
     let (send_on, was_sent) = sender("hold");
-    let mut relayed = lane.relay(get("hold"), send_on).unwrap();
+    let mut relayed = pipeline.relay(get("hold"), send_on).unwrap();
     has_come.recv_timeout(PATIENCE).unwrap();
     relayed.deadline = Instant::now();
     let left = relayed.wait();
@@ -423,18 +429,20 @@ fn an_answer_that_comes_too_late_is_sent_to_nobody() {
         "{left:?}"
     );
     go.send(()).unwrap();
-    assert_eq!(asked(&lane, get("next")), value("next"));
+    assert_eq!(asked(&pipeline, get("next")), value("next"));
     assert!(was_sent.try_recv().is_err());
 }
 
 #[test]
 fn a_bug_in_what_sends_on_costs_nobody_else_an_answer() {
     let (address, has_come, go) = held_engine(|command| Reply::Send(bulk(&command[1])));
-    let lane = lane(&address, PATIENCE);
+    let pipeline = pipeline(&address, PATIENCE);
     let (send_on, was_sent) = sender("b");
-    let hold = lane.relay(get("hold"), Box::new(|_| panic!("a bug"))).unwrap();
+    let hold = pipeline
+        .relay(get("hold"), Box::new(|_| panic!("a bug")))
+        .unwrap();
     has_come.recv_timeout(PATIENCE).unwrap();
-    let relayed = lane.relay(get("b"), send_on).unwrap();
+    let relayed = pipeline.relay(get("b"), send_on).unwrap();
     go.send(()).unwrap();
     assert_eq!(relayed.wait(), Outcome::SentOn);
     assert_eq!(was_sent.try_iter().count(), 1);
@@ -444,26 +452,26 @@ fn a_bug_in_what_sends_on_costs_nobody_else_an_answer() {
 /// A leader that ends without answers, as after a panic, leaves nobody behind.
 #[test]
 fn the_end_of_a_leader_is_the_end_of_the_waiting() {
-    let lane = lane("127.0.0.1:1", PATIENCE);
-    let seats: [Arc<Seat>; 2] = std::array::from_fn(|_| Arc::new(Seat::new(None)));
-    let waiting = |seat: &Arc<Seat>| Waiting {
+    let pipeline = pipeline("127.0.0.1:1", PATIENCE);
+    let two: [Arc<Pending>; 2] = std::array::from_fn(|_| Arc::new(Pending::new(None)));
+    let waiting = |pending: &Arc<Pending>| Waiting {
         item: get("a"),
-        seat: Arc::clone(seat),
+        pending: Arc::clone(pending),
     };
-    assert!(lane.has_thread());
+    assert!(pipeline.has_thread());
     {
-        let mut inner = lane.lock();
+        let mut inner = pipeline.lock();
         inner.is_led = true;
-        inner.queue.push_back(waiting(&seats[1]));
+        inner.queue.push_back(waiting(&two[1]));
     }
     drop(Taken {
-        lane: &lane,
-        waiting: VecDeque::from([waiting(&seats[0])]),
+        pipeline: &pipeline,
+        waiting: VecDeque::from([waiting(&two[0])]),
         has_resigned: false,
     });
     let soon = || Instant::now() + PATIENCE;
-    let is_missed = |seat: &Arc<Seat>| matches!(seat.wait(soon()), Some(Outcome::Answer(Err(_))));
-    assert!(is_missed(&seats[0]));
-    // The lane's thread has led it, and found no server.
-    assert!(is_missed(&seats[1]));
+    let is_missed = |pending: &Arc<Pending>| matches!(pending.wait(soon()), Some(Outcome::Answer(Err(_))));
+    assert!(is_missed(&two[0]));
+    // The pipeline's thread has led it, and found no server.
+    assert!(is_missed(&two[1]));
 }

@@ -1,4 +1,4 @@
-//! Room on the disk: how much there is, what is kept of it in reserve, and what gives way when it is used up.
+//! Disk space: how much is free, what of it is kept in reserve, and what gives way when it is used up.
 //!
 //! A log that cannot grow cannot be compacted either, if the base has nowhere to go. So on a disk that is nearly
 //! full the file RESERVE holds as much as a base of the store would take. When a write finds the disk full, in
@@ -27,29 +27,29 @@ const SLACK_BYTES: u64 = 256 << 10;
 /// The least that a reserve has, in bytes, on a disk with a few times as much.
 const FLOOR_BYTES_MAX: u64 = 64 << 20;
 
-/// A disk with so many times as much room as the reserve would have needs none.
+/// A disk with so many times as much space as the reserve would have needs none.
 const AMPLE: u64 = 16;
 
-/// How often it is looked how much room there is.
+/// How often the free space is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// How often the log of a full disk is made smaller, in vain.
 const TRY_EVERY: Duration = Duration::from_secs(1);
 
-/// Room on the disk of a directory, in bytes.
+/// The space of the disk that a directory is on, in bytes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Room {
+pub(super) struct Space {
     pub(super) free_bytes: u64,
     pub(super) total_bytes: u64,
 }
 
 impl Dir {
-    /// Room for this process on the disk that the directory is on; none where the system does not say.
-    pub(super) fn room(&self) -> Option<Room> {
+    /// The space of the disk that the directory is on, as far as this process may use it; none where the system does not say.
+    pub(super) fn space(&self) -> Option<Space> {
         let stat = rustix::fs::fstatvfs(self.file()).ok()?;
         let of = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
         // A file system without a size, as some are that lie elsewhere, has no bound to name.
-        (stat.f_blocks > 0).then(|| Room {
+        (stat.f_blocks > 0).then(|| Space {
             free_bytes: of(stat.f_bavail),
             total_bytes: of(stat.f_blocks),
         })
@@ -86,17 +86,17 @@ pub(super) fn is_worth_it(log_bytes: u64, base_bytes: u64) -> bool {
     log_bytes > base_bytes + base_bytes / 4 + SLACK_BYTES / 4
 }
 
-/// Whether the disk has so little room left that the log is to be compacted while that is possible still.
+/// Whether the disk has so little space left that the log is to be compacted while that is possible still.
 pub(super) fn is_scarce(dir: &Dir, source: &dyn Source, log_bytes: u64) -> bool {
     let needed = base_bytes(source);
     is_worth_it(log_bytes, needed)
         && dir
-            .room()
-            .is_some_and(|room| room.free_bytes < 2 * needed + SLACK_BYTES)
+            .space()
+            .is_some_and(|space| space.free_bytes < 2 * needed + SLACK_BYTES)
 }
 
-/// What the log's thread remembers of the room.
-pub(super) struct Rooms {
+/// What the log's thread remembers of the disk.
+pub(super) struct DiskSpace {
     looked: Option<Instant>,
     /// When it was last tried to make the log smaller.
     tried: Option<Instant>,
@@ -104,9 +104,9 @@ pub(super) struct Rooms {
     spent_bytes: u64,
 }
 
-impl Rooms {
-    pub(super) fn new() -> Rooms {
-        Rooms {
+impl DiskSpace {
+    pub(super) fn new() -> DiskSpace {
+        DiskSpace {
             looked: None,
             tried: None,
             spent_bytes: 0,
@@ -122,17 +122,17 @@ impl Rooms {
         self.looked = Some(Instant::now());
         self.tried = None;
         let dir = &shared.dir;
-        let Some(room) = dir.room() else { return };
+        let Some(space) = dir.space() else { return };
         let (has, needed) = (dir.reserve_bytes(), base_bytes(source) + SLACK_BYTES);
         // The store may grow by much from one look to the next.
-        let needed = needed.max((room.total_bytes / 5 * 2).min(FLOOR_BYTES_MAX));
-        let wanted = match room.free_bytes.saturating_add(has) {
+        let needed = needed.max((space.total_bytes / 5 * 2).min(FLOOR_BYTES_MAX));
+        let wanted = match space.free_bytes.saturating_add(has) {
             ample if ample >= AMPLE * needed => 0,
             // Not all that is left: that is for writes. But so much that a base fits once half of the keys are deleted that
             // have filled up the rest.
             scarce => needed.min((scarce / 5 * 3).max(has)),
         };
-        // Not for every entry that comes; and room that is held is not given up for a while.
+        // Not for every entry that comes; and space that is held is not given up for a while.
         if wanted > has + has / 8 || (wanted == 0 && has > 0) {
             match dir.set_reserve(&shared.disk, wanted) {
                 Ok(()) => log::debug!("{wanted} bytes of the disk are kept in reserve"),
@@ -184,20 +184,20 @@ impl Rooms {
         if reserve_bytes > 0 && dir.set_reserve(&shared.disk, 0).is_ok() {
             self.spent_bytes += reserve_bytes;
         }
-        let (Some(room), Ok(listing)) = (dir.room(), dir.list()) else {
+        let (Some(space), Ok(listing)) = (dir.space(), dir.list()) else {
             return false;
         };
         let needed = base_bytes(source);
-        room.free_bytes > needed + SLACK_BYTES / 4 && is_worth_it(dir.files_bytes(listing.all()), needed)
+        space.free_bytes > needed + SLACK_BYTES / 4 && is_worth_it(dir.files_bytes(listing.all()), needed)
     }
 
     /// What is said while deletions alone are taken; none where there is room for more: for a base of the store, or
     /// because somebody has made some since the disk was full.
     pub(super) fn short(&mut self, shared: &Shared, source: &dyn Source) -> Option<Health> {
-        let Room {
+        let Space {
             free_bytes,
             total_bytes,
-        } = shared.dir.room()?;
+        } = shared.dir.space()?;
         let needed = base_bytes(source) + SLACK_BYTES;
         let made_by_others = free_bytes.saturating_sub(self.spent_bytes);
         if free_bytes > needed + SLACK_BYTES

@@ -1,12 +1,12 @@
-//! A server with a lane: small requests of many threads are sent to it together, over one connection.
+//! Implicit pipelining: small requests of many threads go to a server together, over one connection.
 //!
 //! A request that is sent by itself costs this process two calls of the system and a switch of threads, and the server as
 //! much. So a thread whose request finds nobody at work *leads*: it sends what waits in one piece, reads the answers in
-//! their order and hands them out. What comes meanwhile is led by the lane's own thread, until nothing waits. The more
-//! there is to do, the more is sent at once; a request that is alone is sent as fast as without a lane.
+//! their order and hands them out. The pipeline's own thread leads what comes meanwhile, until nothing waits. The more
+//! there is to do, the more is sent at once; a request that is alone is sent as fast as without a pipeline.
 //!
 //! # What must hold
-//! - One thread leads at a time, and it holds one connection of the pool as any request does. No lock is held while it
+//! - One thread leads at a time, and it holds one connection of the pool as any request does. It holds no lock while it
 //!   sends and reads.
 //! - A request is answered by its own answer: those of a connection come in the order of what was sent on it.
 //! - A request that a leader took is always answered, whatever becomes of the leader.
@@ -14,14 +14,14 @@
 //! - Of a connection that broke, what was answered before is known. Of the rest nothing is: no leader sends it again.
 //! - What a leader keeps of long answers is bounded: reads whose answers come behind that are made again, each alone.
 //! - A leader takes no longer than the time limit, and at most one read's time more.
-//! - Who is slow goes past the lane: what is long, reads while answers are, what waits for replicas, and what is tried
-//!   again. Everything does where the lane's thread cannot be started.
-//! - The lane's thread runs from the first request that finds a leader until [`Lane::end`], which joins it.
+//! - Some requests go past the pipeline, each on a connection of its own: long ones, reads while answers are long,
+//!   those that wait for replicas, and those that are tried again. All do if the pipeline's thread cannot be started.
+//! - The pipeline's thread runs from the first request that finds a leader until [`Pipeline::end`], which joins it.
 
 mod exchange;
 
+use super::pending::{Answer, Missed, Outcome, Pending, SendOn};
 use super::pool::{Dial, Server};
-use super::seat::{Answer, Missed, Outcome, Seat, SendOn};
 use super::upsert::Upsert;
 use crate::resolver::Resolver;
 use redis::{RedisResult, Value};
@@ -32,27 +32,27 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-/// What is longer than this goes past the lane, in bytes.
+/// Longest request or answer that shares the connection, in bytes.
 pub(super) const BYTES_MAX: usize = 8 * 1024;
 
-/// How many reads go past the lane after a long answer: those behind it would wait, and long ones are seldom alone.
+/// How many reads go past the pipeline after a long answer: those behind it would wait, and long ones are seldom alone.
 const PAST_AFTER_LONG: usize = 1024;
 
 /// Most requests that are sent in one piece.
 const BATCH_MAX: usize = 256;
 
-/// A server, and those who wait to send something to it.
-pub(super) struct Lane {
+/// A server, and the requests that wait to be sent to it.
+pub(super) struct Pipeline {
     server: Server,
     resolver: Resolver,
     inner: Mutex<Inner>,
-    /// The lane's thread has something to lead, or must end.
+    /// The pipeline's thread has something to lead, or must end.
     called: Condvar,
-    /// The lane's thread, once it was needed; none where it could not be started.
+    /// The pipeline's thread, once it was needed; none where it could not be started.
     thread: OnceLock<Option<Mutex<Option<JoinHandle<()>>>>>,
     /// Whether it takes keys of several slots in one call, as far as is known.
     sets_together: AtomicBool,
-    /// How many reads go past the lane still.
+    /// How many reads go past the pipeline still.
     reads_past: AtomicUsize,
 }
 
@@ -61,7 +61,7 @@ struct Inner {
     /// Those that wait, in the order that they came. They wait for the leader: without one the queue is empty.
     queue: VecDeque<Waiting>,
     is_led: bool,
-    /// Whether the leader is the lane's thread, and has not begun.
+    /// Whether the leader is the pipeline's thread, and has not begun.
     is_called: bool,
     is_ending: bool,
 }
@@ -78,27 +78,27 @@ pub(super) enum Item {
 
 struct Waiting {
     item: Item,
-    seat: Arc<Seat>,
+    pending: Arc<Pending>,
 }
 
 /// A request that is under way, whose answer is sent on as soon as it comes.
 pub(super) struct Relayed {
-    lane: Arc<Lane>,
-    seat: Arc<Seat>,
+    pipeline: Arc<Pipeline>,
+    pending: Arc<Pending>,
     deadline: Instant,
 }
 
 /// Those whose requests a leader has taken. The leader's end, however it comes, is the end of their waiting.
 struct Taken<'l> {
-    lane: &'l Lane,
+    pipeline: &'l Pipeline,
     /// Those that have no answer yet.
     waiting: VecDeque<Waiting>,
     has_resigned: bool,
 }
 
-impl Lane {
-    pub(super) fn new(address: &str, dial: &Dial, resolver: Resolver) -> RedisResult<Lane> {
-        Ok(Lane {
+impl Pipeline {
+    pub(super) fn new(address: &str, dial: &Dial, resolver: Resolver) -> RedisResult<Pipeline> {
+        Ok(Pipeline {
             server: Server::new(address, dial)?,
             resolver,
             inner: Mutex::new(Inner::default()),
@@ -109,7 +109,7 @@ impl Lane {
         })
     }
 
-    /// The server, for what goes past the lane.
+    /// The server, for what goes past the pipeline.
     pub(super) fn server(&self) -> &Server {
         &self.server
     }
@@ -135,10 +135,10 @@ impl Lane {
     }
 
     /// Sends a request together with those of other threads, and gives its answer, which may be an error of the server.
-    /// None where it must go past the lane.
-    pub(super) fn ask(self: &Arc<Lane>, item: Item) -> Option<Answer> {
+    /// None where it must go past the pipeline.
+    pub(super) fn ask(self: &Arc<Pipeline>, item: Item) -> Option<Answer> {
         let deadline = Instant::now() + self.server.timeout();
-        let seat = Arc::new(Seat::new(None));
+        let pending = Arc::new(Pending::new(None));
         {
             let mut inner = self.lock();
             if inner.is_led && !self.has_thread() {
@@ -146,65 +146,68 @@ impl Lane {
             }
             inner.queue.push_back(Waiting {
                 item,
-                seat: Arc::clone(&seat),
+                pending: Arc::clone(&pending),
             });
             if !std::mem::replace(&mut inner.is_led, true) {
                 drop(inner);
                 return Some(self.lead());
             }
         }
-        match self.wait(&seat, deadline) {
+        match self.wait(&pending, deadline) {
             Outcome::Answer(answer) => Some(answer),
             Outcome::SentOn => unreachable!("the answer has nothing that sends it on"),
         }
     }
 
     /// Whether requests are being sent now, so that one more may go out behind them.
-    pub(super) fn is_led(self: &Arc<Lane>) -> bool {
+    pub(super) fn is_led(self: &Arc<Pipeline>) -> bool {
         self.lock().is_led && self.has_thread()
     }
 
-    /// As [`Lane::ask`], by the lane's thread: the answer is sent on as soon as it comes, if it is what was expected.
-    pub(super) fn relay(self: &Arc<Lane>, item: Item, send_on: SendOn) -> Option<Relayed> {
+    /// As [`Pipeline::ask`], by the pipeline's thread: the answer is sent on as soon as it comes, if it is what was expected.
+    pub(super) fn relay(self: &Arc<Pipeline>, item: Item, send_on: SendOn) -> Option<Relayed> {
         if !self.has_thread() {
             return None;
         }
         let deadline = Instant::now() + self.server.timeout();
-        let seat = Arc::new(Seat::new(Some(send_on)));
+        let pending = Arc::new(Pending::new(Some(send_on)));
         let mut inner = self.lock();
         inner.queue.push_back(Waiting {
             item,
-            seat: Arc::clone(&seat),
+            pending: Arc::clone(&pending),
         });
         if !std::mem::replace(&mut inner.is_led, true) {
             self.call(inner);
         }
         Some(Relayed {
-            lane: Arc::clone(self),
-            seat,
+            pipeline: Arc::clone(self),
+            pending,
             deadline,
         })
     }
 
     /// Waits until it is known what has become of a request.
-    fn wait(&self, seat: &Arc<Seat>, deadline: Instant) -> Outcome {
+    fn wait(&self, pending: &Arc<Pending>, deadline: Instant) -> Outcome {
         loop {
-            if let Some(outcome) = seat.wait(deadline) {
+            if let Some(outcome) = pending.wait(deadline) {
                 return outcome;
             }
-            if let Some(missed) = self.leave(seat) {
+            if let Some(missed) = self.leave(pending) {
                 return Outcome::Answer(Err(missed));
             }
         }
     }
 
     /// Takes a request out of the queue, or lets go of its answer; none where that has come by now.
-    fn leave(&self, seat: &Arc<Seat>) -> Option<Missed> {
+    fn leave(&self, pending: &Arc<Pending>) -> Option<Missed> {
         let mut inner = self.lock();
-        if !seat.leave() {
+        if !pending.leave() {
             return None;
         }
-        let place = inner.queue.iter().position(|one| Arc::ptr_eq(&one.seat, seat));
+        let place = inner
+            .queue
+            .iter()
+            .position(|one| Arc::ptr_eq(&one.pending, pending));
         Some(match place {
             Some(place) => {
                 inner.queue.remove(place);
@@ -216,7 +219,7 @@ impl Lane {
     }
 
     /// Sends what waits. The first of it is this thread's.
-    fn lead(self: &Arc<Lane>) -> Answer {
+    fn lead(self: &Arc<Pipeline>) -> Answer {
         // Threads that are ready to run may have something for this piece.
         thread::yield_now();
         let mut taken = self.take();
@@ -230,27 +233,27 @@ impl Lane {
             };
             match own {
                 None => own = Some(answer),
-                Some(_) => waiting.seat.give(answer),
+                Some(_) => waiting.pending.give(answer),
             }
         }
         own.unwrap_or_else(|| Err(Missed::NotSent("nothing waited".to_owned())))
     }
 
-    /// What the lane's thread does: it leads whenever it is called.
-    fn run(self: &Arc<Lane>) {
+    /// What the pipeline's thread does: it leads whenever it is called.
+    fn run(self: &Arc<Pipeline>) {
         while self.await_call() {
             // A bug costs those who wait their answer, and no others.
             let _ = catch_unwind(AssertUnwindSafe(|| self.lead_others()));
         }
     }
 
-    fn lead_others(self: &Arc<Lane>) {
+    fn lead_others(self: &Arc<Pipeline>) {
         let mut taken = self.take();
         for answer in self.exchange(&taken.waiting) {
             let Some(waiting) = taken.waiting.pop_front() else {
                 break;
             };
-            waiting.seat.give(answer);
+            waiting.pending.give(answer);
         }
     }
 
@@ -268,19 +271,19 @@ impl Lane {
         }
     }
 
-    /// Makes the lane's thread the leader.
+    /// Makes the pipeline's thread the leader.
     fn call(&self, mut inner: MutexGuard<'_, Inner>) {
         inner.is_called = true;
         drop(inner);
         self.called.notify_one();
     }
 
-    /// Whether the lane has its thread, which is started where it has not.
-    fn has_thread(self: &Arc<Lane>) -> bool {
+    /// Whether the pipeline has its thread, which is started where it has not.
+    fn has_thread(self: &Arc<Pipeline>) -> bool {
         let start = || {
-            let lane = Arc::clone(self);
-            let thread = thread::Builder::new().name("lane".to_owned());
-            match thread.spawn(move || lane.run()) {
+            let pipeline = Arc::clone(self);
+            let thread = thread::Builder::new().name("pipeline".to_owned());
+            match thread.spawn(move || pipeline.run()) {
                 Ok(thread) => Some(Mutex::new(Some(thread))),
                 Err(error) => {
                     log::warn!(
@@ -294,7 +297,7 @@ impl Lane {
         self.thread.get_or_init(start).is_some()
     }
 
-    /// Ends the lane's thread, once it has led whatever waits.
+    /// Ends the pipeline's thread, once it has led whatever waits.
     pub(super) fn end(&self) {
         self.lock().is_ending = true;
         self.called.notify_one();
@@ -303,16 +306,16 @@ impl Lane {
             if let Some(thread) = thread
                 && thread.join().is_err()
             {
-                log::error!("the lane's thread of {} has panicked", self.server.address());
+                log::error!("the pipeline's thread of {} has panicked", self.server.address());
             }
         }
     }
 
-    fn take(self: &Arc<Lane>) -> Taken<'_> {
+    fn take(self: &Arc<Pipeline>) -> Taken<'_> {
         let mut inner = self.lock();
         let end = inner.queue.len().min(BATCH_MAX);
         Taken {
-            lane: self,
+            pipeline: self,
             waiting: inner.queue.drain(..end).collect(),
             has_resigned: false,
         }
@@ -335,7 +338,7 @@ fn bytes_of(answer: &Value) -> usize {
 impl Relayed {
     /// Waits until it is known what has become of the request.
     pub(super) fn wait(&self) -> Outcome {
-        self.lane.wait(&self.seat, self.deadline)
+        self.pipeline.wait(&self.pending, self.deadline)
     }
 
     /// When its time is over.
@@ -350,13 +353,13 @@ impl Relayed {
 }
 
 impl Taken<'_> {
-    /// Leaves what waits by now to the lane's thread.
+    /// Leaves what waits by now to the pipeline's thread.
     fn resign(&mut self) {
         self.has_resigned = true;
-        let mut inner = self.lane.lock();
+        let mut inner = self.pipeline.lock();
         match inner.queue.is_empty() {
             true => inner.is_led = false,
-            false => self.lane.call(inner),
+            false => self.pipeline.call(inner),
         }
     }
 }
@@ -365,7 +368,7 @@ impl Drop for Taken<'_> {
     fn drop(&mut self) {
         for one in self.waiting.drain(..) {
             let why = "the thread that sent it has ended".to_owned();
-            one.seat.give(Err(Missed::Broken(why)));
+            one.pending.give(Err(Missed::Broken(why)));
         }
         if !self.has_resigned {
             self.resign();

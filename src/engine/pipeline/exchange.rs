@@ -1,9 +1,9 @@
 //! What a leader does: requests in one piece, and their answers.
 
-use super::{BATCH_MAX, BYTES_MAX, Item, Lane, Waiting, bytes_of};
+use super::{BATCH_MAX, BYTES_MAX, Item, Pipeline, Waiting, bytes_of};
 use crate::engine::error::words;
+use crate::engine::pending::{Answer, Missed};
 use crate::engine::pool::Link;
-use crate::engine::seat::{Answer, Missed};
 use crate::engine::upsert::{self, Upsert};
 use redis::{RedisResult, ServerErrorKind, Value};
 use std::collections::VecDeque;
@@ -24,7 +24,7 @@ enum Next {
     OfAll(Vec<usize>),
 }
 
-impl Lane {
+impl Pipeline {
     /// Sends requests, and gives as many answers.
     pub(super) fn exchange(&self, waiting: &VecDeque<Waiting>) -> Vec<Answer> {
         let limit = self.server.timeout();

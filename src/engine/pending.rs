@@ -1,4 +1,5 @@
-//! Where the answer to a request of a [`lane`](super::lane) goes: to a thread that waits, or on to the client at once.
+//! A pending request of a [`pipeline`](super::pipeline): its answer goes to the thread that waits for it, or on to the
+//! client at once.
 //!
 //! # What must hold
 //! - An answer is used once: it is sent on, or the thread that asked has it.
@@ -29,7 +30,7 @@ pub(super) type Answer = Result<Value, Missed>;
 pub(super) type SendOn = Box<dyn FnOnce(&Value) -> bool + Send>;
 
 /// See the module.
-pub(super) struct Seat {
+pub(super) struct Pending {
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -56,9 +57,9 @@ pub(super) enum Outcome {
     SentOn,
 }
 
-impl Seat {
-    pub(super) fn new(send_on: Option<SendOn>) -> Seat {
-        Seat {
+impl Pending {
+    pub(super) fn new(send_on: Option<SendOn>) -> Pending {
+        Pending {
             state: Mutex::new(State::Waits(send_on)),
             changed: Condvar::new(),
         }
@@ -143,12 +144,12 @@ mod tests {
 
     #[test]
     fn an_answer_is_used_once() {
-        let seat = Seat::new(None);
-        seat.give(value(1));
-        seat.give(value(2));
+        let pending = Pending::new(None);
+        pending.give(value(1));
+        pending.give(value(2));
         let now = Instant::now();
-        assert_eq!(seat.wait(now), Some(Outcome::Answer(value(1))));
-        assert_eq!(seat.wait(now), None);
+        assert_eq!(pending.wait(now), Some(Outcome::Answer(value(1))));
+        assert_eq!(pending.wait(now), None);
     }
 
     #[test]
@@ -157,19 +158,19 @@ mod tests {
         let now = Instant::now();
         for (answer, is_expected) in [(value(1), true), (value(0), false), (broken(), false)] {
             let sent = sent.clone();
-            let seat = Seat::new(Some(Box::new(move |value| {
+            let pending = Pending::new(Some(Box::new(move |value| {
                 let is_expected = *value == Value::Int(1);
                 if is_expected {
                     sent.send(value.clone()).unwrap();
                 }
                 is_expected
             })));
-            seat.give(answer.clone());
+            pending.give(answer.clone());
             let expected = match is_expected {
                 true => Outcome::SentOn,
                 false => Outcome::Answer(answer),
             };
-            assert_eq!(seat.wait(now), Some(expected));
+            assert_eq!(pending.wait(now), Some(expected));
         }
         assert_eq!(was_sent.try_iter().collect::<Vec<_>>(), [Value::Int(1)]);
     }
@@ -177,37 +178,37 @@ mod tests {
     #[test]
     fn nothing_is_sent_on_for_who_has_left() {
         let (sent, was_sent) = channel::<()>();
-        let seat = Seat::new(Some(Box::new(move |_| sent.send(()).is_ok())));
-        assert_eq!(seat.wait(Instant::now()), None);
-        assert!(seat.leave());
-        seat.give(value(1));
+        let pending = Pending::new(Some(Box::new(move |_| sent.send(()).is_ok())));
+        assert_eq!(pending.wait(Instant::now()), None);
+        assert!(pending.leave());
+        pending.give(value(1));
         assert!(was_sent.try_recv().is_err());
-        assert!(!seat.leave());
+        assert!(!pending.leave());
     }
 
     #[test]
     #[should_panic = "what sends an answer on has panicked"]
     fn a_panic_is_that_of_the_thread_that_asked() {
-        let seat = Seat::new(Some(Box::new(|_| panic!("a bug"))));
-        seat.give(value(1));
-        seat.wait(Instant::now());
+        let pending = Pending::new(Some(Box::new(|_| panic!("a bug"))));
+        pending.give(value(1));
+        pending.wait(Instant::now());
     }
 
     #[test]
     fn who_comes_while_an_answer_is_sent_on_waits_for_that() {
         let (began, has_begun) = channel();
         let (go, may_go) = channel::<()>();
-        let seat = Arc::new(Seat::new(Some(Box::new(move |_| {
+        let pending = Arc::new(Pending::new(Some(Box::new(move |_| {
             began.send(()).unwrap();
             may_go.recv().unwrap();
             true
         }))));
-        let giver = Arc::clone(&seat);
+        let giver = Arc::clone(&pending);
         let giver = std::thread::spawn(move || giver.give(value(1)));
         has_begun.recv().unwrap();
-        assert!(!seat.leave());
+        assert!(!pending.leave());
         go.send(()).unwrap();
-        assert_eq!(seat.wait(Instant::now()), Some(Outcome::SentOn));
+        assert_eq!(pending.wait(Instant::now()), Some(Outcome::SentOn));
         giver.join().unwrap();
     }
 }
