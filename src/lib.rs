@@ -23,7 +23,7 @@
 //! | [`auth`] | tokens and what they allow | `wall` |
 //! | [`observe`] | how long requests took, and who hears of it: the slow log, the access log, `/metrics`, `/history` | `api`, `engine`, `escape`, `histogram`, `http`, `net`, `store`, `waits`, `wall`, `system`, `episode`, `worker` |
 //! | [`page`] | the web page: files in the binary | `http` |
-//! | [`replication`] | the threads that follow another node, call the others and take over; the whole protocol | `address`, `api`, `boot_clock`, `wal`, `node`, `tls`, `system`, `election`, `etcd` |
+//! | [`replication`] | the threads that follow another node, call the others and take over; the whole protocol | `address`, `api`, `boot_clock`, `wal`, `wall`, `node`, `tls`, `system`, `election`, `etcd` |
 //! | [`engine`] | what holds the entries: a node, or a Redis or Valkey that this process is a gateway to | `address`, `key`, `node`, `pair`, `resolver`, `store`, `system`, `wall` |
 //! | [`etcd`] | a client of etcd: leases, transactions, watches; no node | `address`, `system`, `tls` |
 //! | [`api`] | what both sides of the HTTP API speak: paths, headers, JSON | |

@@ -303,6 +303,13 @@ fn replication(families: &mut Families, node: &Node) {
             lag.as_secs_f64(),
         );
     }
+    if cluster.lag_bytes.is_some() {
+        families.gauge(
+            "replica_clock_skew_seconds",
+            "How far the node's clock is ahead of its primary's, where they differ by more than 5 s.",
+            cluster.clock_skew_seconds.unwrap_or_default() as f64,
+        );
+    }
     let mut followers = node.followers();
     // Two series of one name would have Prometheus refuse all: of followers that give one address, one is reported.
     followers.sort_by(|one, other| one.address.cmp(&other.address));

@@ -79,6 +79,15 @@ impl Clock {
         }
     }
 
+    /// As [`Clock::step_back`], where that is due, for a replica: its primary says which keys are gone, so those that are
+    /// hidden by the time before may be seen again.
+    pub(super) fn follow_system(&self) {
+        self.now_ms();
+        if self.is_ahead() {
+            self.step_back();
+        }
+    }
+
     fn step_back_to(&self, wall_us: u64, since_us: u64) -> Option<Duration> {
         self.is_ahead.store(false, Ordering::Relaxed);
         let ahead_us = wall_us.saturating_sub(since_us);

@@ -54,6 +54,8 @@ struct State {
     /// Whether it is a primary.
     is_source_primary: bool,
     upstream: Upstream,
+    /// How far the clock here is ahead of the primary's, where they differ by too much.
+    clock_skew_seconds: Option<i64>,
     peers: Vec<String>,
     error: Option<String>,
     /// How many bytes of the snapshot have come that is being taken.
@@ -135,6 +137,7 @@ impl Cluster {
                 source: None,
                 is_source_primary: false,
                 upstream: Upstream::default(),
+                clock_skew_seconds: None,
                 peers,
                 error: None,
                 snapshot_bytes: 0,

@@ -133,6 +133,9 @@ pub struct ClusterStatus {
     pub lag_bytes: Option<u64>,
     /// For how long it has not had all that the primary has, as far as it knows.
     pub lag: Option<Duration>,
+    /// How far its clock is ahead of the primary's, in seconds, where they differ by more than some; negative where it is
+    /// behind.
+    pub clock_skew_seconds: Option<i64>,
     /// After how long without a word of the primary it takes over by itself.
     pub failover_after: Option<Duration>,
 }

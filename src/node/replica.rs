@@ -229,6 +229,7 @@ impl Node {
             self.store.lock().log.set_next(end);
         }
         step.applied(end, digest);
+        self.clock.follow_system();
         self.cluster.applied.set(end);
         if let Some(on_logged) = on_logged {
             on_logged(self.end_of(step));

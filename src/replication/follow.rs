@@ -17,11 +17,12 @@ use super::handshake::{PeerInfo, exchange};
 use super::link::{Answer, Link, Request, TEXT_BYTES_MAX};
 use super::link_error::LinkError;
 use super::pipeline::Pipeline;
-use super::{Times, backoff::Backoff};
+use super::{Times, backoff::Backoff, skew};
 use crate::api::{self, ChunkHeader, Divergence, LogQuery, REPLICATION_PROTOCOL};
 use crate::boot_clock::BootInstant;
-use crate::node::{Change, End, HEARTBEAT_EVERY, Node, Phase, ReceiveError};
+use crate::node::{Change, End, Node, Phase, ReceiveError};
 use crate::wal::{Branch, OFFSET_TAKEN_MAX, Role, Term};
+use crate::wall;
 use std::time::{Duration, Instant};
 
 /// How long a snapshot may pause.
@@ -58,7 +59,7 @@ pub(super) fn run(node: &Node) {
         let mut following = Following {
             node,
             change: &change,
-            times: Times::of(&failover),
+            times: Times::of(failover.silence_max()),
             failover: &mut failover,
             has_progressed: false,
         };
@@ -186,7 +187,7 @@ impl Following<'_> {
                 false => Duration::ZERO,
             };
             let target = self.target(&end, wait);
-            let asked = BootInstant::now();
+            let (asked, asked_at) = (BootInstant::now(), wall::now());
             let polled = self.poll(&mut link, &target, peer.is_primary);
             let (answer, body) = polled.map_err(|error| FollowError::Link(address.clone(), error))?;
             match answer.status {
@@ -222,6 +223,9 @@ impl Following<'_> {
                 false => Duration::from_millis(chunk.primary_heard_ms),
             };
             let age = || passed_on + asked.elapsed().saturating_sub(wait);
+            if let Some(date) = answer.date.filter(|_| peer.is_primary) {
+                cluster.set_clock_skew(skew::seconds(date, asked_at, wall::now()));
+            }
             self.failover.heard(node, peer.primary(), age());
             let is_empty = body.is_empty();
             if !is_empty {
@@ -385,16 +389,4 @@ fn check_chunk(node: &Node, chunk: Option<ChunkHeader>, offset: u64) -> Result<C
     is_possible
         .then_some(chunk)
         .ok_or("it says that its log is longer than any")
-}
-
-impl Times {
-    /// Short where a failover is to be noticed soon.
-    fn of(failover: &Failover) -> Times {
-        let third = failover.silence_max().map_or(Duration::MAX, |after| after / 3);
-        Times {
-            poll_wait: HEARTBEAT_EVERY.min(third),
-            answer: super::ANSWER_TIME_MAX.min(third),
-            handshake: super::HANDSHAKE_TIME_MAX.min(third),
-        }
-    }
 }

@@ -15,7 +15,7 @@ use rustls::ClientConfig;
 use std::io::{self, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Longest head of an answer, in bytes.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -48,6 +48,8 @@ pub(super) struct Answer {
     pub(super) status: u16,
     /// What goes with a chunk of the log.
     pub(super) chunk: Option<api::ChunkHeader>,
+    /// When it was made, by the clock of whoever made it.
+    pub(super) date: Option<SystemTime>,
     framing: Framing,
 }
 
@@ -350,6 +352,7 @@ fn parse(bytes: &[u8]) -> Result<Option<(Answer, usize)>, LinkError> {
     let mut answer = Answer {
         status: response.code.unwrap_or_default(),
         chunk: None,
+        date: None,
         framing: Framing::Close,
     };
     for field in response.headers.iter() {
@@ -363,6 +366,8 @@ fn parse(bytes: &[u8]) -> Result<Option<(Answer, usize)>, LinkError> {
             answer.framing = Framing::Chunked;
         } else if field.name.eq_ignore_ascii_case(api::HEADER_LOG) {
             answer.chunk = api::ChunkHeader::from_value(value);
+        } else if field.name.eq_ignore_ascii_case("date") {
+            answer.date = httpdate::parse_http_date(value).ok();
         }
     }
     if answer.status == 204 {

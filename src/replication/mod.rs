@@ -13,6 +13,7 @@
 //! | `handover` | a promotion for which the primary holds its writers |
 //! | `link`, `wire`, `link_error` | one connection to another node; its bytes, plain or under TLS; what goes wrong there |
 //! | `pulse`, `backoff` | this node's own pauses; pauses between attempts |
+//! | `skew` | whether the clock here differs from the primary's |
 //! | `follow_error` | what keeps a replica from following |
 //!
 //! `node/replica.rs`, `node/role.rs` and `node/handover.rs` say what these do to a node, `wal/copy.rs` and
@@ -143,6 +144,7 @@ mod pipeline;
 mod prober;
 mod pulse;
 mod silence;
+mod skew;
 mod survey;
 mod wire;
 
@@ -151,7 +153,7 @@ pub(crate) use handover::promote;
 pub(crate) use handshake::{OTHER_VERSION, handshake, receive};
 pub(crate) use survey::ask_nodes;
 
-use crate::node::Node;
+use crate::node::{HEARTBEAT_EVERY, Node};
 use link::Link;
 use link_error::LinkError;
 use std::io;
@@ -172,6 +174,18 @@ struct Times {
     answer: Duration,
     /// Connecting, and a handshake.
     handshake: Duration,
+}
+
+impl Times {
+    /// Short where a failover is to be noticed soon: after a silence of this length.
+    fn of(silence_max: Option<Duration>) -> Times {
+        let third = silence_max.map_or(Duration::MAX, |after| after / 3);
+        Times {
+            poll_wait: HEARTBEAT_EVERY.min(third),
+            answer: ANSWER_TIME_MAX.min(third),
+            handshake: HANDSHAKE_TIME_MAX.min(third),
+        }
+    }
 }
 
 /// Connects to another node. A name is looked up elsewhere; this waits no longer than `timeout` for that, nor

@@ -1,11 +1,13 @@
 //! `pykv shell` fed by a pipe, and the commands of deadlines and prefixes.
 
-use crate::common::{Server, cli, eventually, pykv, skip};
+use crate::common::{SOON, Server, cli, eventually, poll, pykv, skip};
 use std::fs::{self, Permissions};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
 
 const ABSENT: i32 = 1;
 const USAGE: i32 = 2;
@@ -257,7 +259,7 @@ fn a_list_with_values_is_json_lines() {
     assert_eq!(one.lines().count(), 1);
 }
 
-/// Types lines into a shell on a terminal; false where none can be had.
+/// Types lines, the last of which leaves the shell, into one on a terminal; false where none can be had.
 fn typed(node: &Server, home: &Path, lines: &str) -> bool {
     let shell = format!("umask 000; exec {} shell", env!("CARGO_BIN_EXE_pykv"));
     let child = Command::new("script")
@@ -267,16 +269,31 @@ fn typed(node: &Server, home: &Path, lines: &str) -> bool {
         .env("HOME", home)
         .env_remove("XDG_STATE_HOME")
         .stdin(Stdio::piped())
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn();
     let Ok(mut child) = child else {
         return false;
     };
-    // It ends with the shell, or with its standard input.
-    child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
     let mut child = cli::Background(child);
-    eventually("the shell ends", || child.0.try_wait().unwrap().is_some());
+    let shown = Arc::new(Mutex::new(Vec::new()));
+    let reader = thread::spawn({
+        let shown = Arc::clone(&shown);
+        move || {
+            let mut some = [0; 1024];
+            while let Ok(bytes @ 1..) = stdout.read(&mut some) {
+                shown.lock().unwrap().extend_from_slice(&some[..bytes]);
+            }
+        }
+    });
+    let text = || String::from_utf8_lossy(&shown.lock().unwrap()).into_owned();
+    eventually("the shell shows its prompt", || text().contains("> "));
+    // All at once: what is typed ahead is the next line.
+    stdin.write_all(lines.as_bytes()).unwrap();
+    let has_ended = poll(SOON, || child.0.try_wait().unwrap().is_some());
+    assert!(has_ended, "the shell does not end: {:?}", text());
+    reader.join().unwrap();
     true
 }
 
@@ -287,7 +304,7 @@ fn lines_that_are_pasted_together_are_commands_each() {
     pykv(&["set", "b", "2"]).at(&node).succeed();
     pykv(&["set", "c", "3"]).at(&node).succeed();
     // As a terminal sends what is pasted.
-    let pasted = "\x1b[200~del c\nget b\nset d \"4\ndel b\"\x1b[201~\r";
+    let pasted = "\x1b[200~del c\nget b\nset d \"4\ndel b\"\x1b[201~\rexit\r";
     if !typed(&node, node.home(), pasted) {
         return skip(
             "lines_that_are_pasted_together_are_commands_each",

@@ -156,12 +156,26 @@ fn a_replica_counts_deadlines_as_its_primary_does() {
         [&primary, &replica].map(|node| left_at(node, "before")) == [None, None]
     });
     put("ahead");
-    clock.set(0, "both say that their clocks were set back", || {
-        [&primary, &replica].map(|node| node.get("/status").body_json()["clock_ahead_seconds"].is_number())
-            == [true, true]
+    let day = |node: &Server| {
+        node.get("/healthz")
+            .expect(200)
+            .header("Date")
+            .unwrap()
+            .to_owned()
+    };
+    let date = day(&replica);
+    clock.set(0, "the replica's clock is set back", || day(&replica) < date);
+    eventually("the primary's is too", || {
+        primary.get("/status").body_json()["clock_ahead_seconds"].is_number()
     });
-    put("after");
-    eventually("the replica has it", || left_at(&replica, "after").is_some());
+    // Seen as soon as it is there: it has a minute left, whatever the replica's clock has shown before.
+    let target = "/kv/after?upsert=true&ttl=60";
+    let written = primary.client().put(target, b"v").expect(201);
+    let offset = written.header("Pykv-Offset").unwrap().to_owned();
+    let read = replica
+        .client()
+        .request("GET", "/kv/after", &[("Pykv-Min-Offset", &offset)], b"");
+    read.expect(200);
     for node in [&primary, &replica] {
         let left = left_at(node, "after").unwrap();
         assert!(left <= 60.0, "{left} s left of 60");
@@ -170,6 +184,42 @@ fn a_replica_counts_deadlines_as_its_primary_does() {
         let said = crate::common::pykv(&["ttl", "after"]).at(node).succeed();
         let said: f64 = String::from_utf8(said).unwrap().trim().parse().unwrap();
         assert!(said <= 60.0, "{said} s left of 60");
+    }
+}
+
+/// A node cannot tell whose clock is wrong, and says that they differ.
+#[test]
+fn a_replica_says_that_its_clock_is_not_that_of_its_primary() {
+    let clock = faketime::Clock::new();
+    let primary = Server::start(&[]);
+    let setup = Setup::replica(&primary.address().to_string(), &[]);
+    let Some(replica) = with_clock(&clock.variable(), setup) else {
+        return skip(
+            "a_replica_says_that_its_clock_is_not_that_of_its_primary",
+            "faketime is not installed",
+        );
+    };
+    let trouble = || {
+        let status = replica.get("/status").expect(200).body_json();
+        status["replication"]["error"].as_str().map(str::to_owned)
+    };
+    let skew_seconds = || {
+        let metrics = String::from_utf8(replica.get("/metrics").expect(200).body).unwrap();
+        let mut lines = metrics.lines();
+        let line = lines.find_map(|line| line.strip_prefix("pykv_replica_clock_skew_seconds "));
+        line.map(|number| number.parse::<i64>().unwrap())
+    };
+    eventually("it follows", || skew_seconds() == Some(0));
+    for (hours, says) in [(2, "ahead of the primary's"), (-2, "behind the primary's")] {
+        let seconds = hours * HOUR_SECONDS;
+        clock.set(seconds, "it says so", || {
+            trouble().is_some_and(|why| why.contains(says))
+        });
+        eventually("the log says it", || replica.stderr().contains(says));
+        eventually("the metrics have it", || {
+            skew_seconds().is_some_and(|skew| (skew - seconds).abs() < 5)
+        });
+        clock.set(0, "they agree", || trouble().is_none());
     }
 }
 

@@ -95,6 +95,19 @@ impl Cluster {
         self.state().upstream.heard(primary, age);
     }
 
+    /// How far the clock here is ahead of the primary's, in seconds, where they differ by too much; negative where it is
+    /// behind.
+    pub(crate) fn set_clock_skew(&self, skew: Option<i64>) {
+        let mut state = self.state();
+        let before = std::mem::replace(&mut state.clock_skew_seconds, skew);
+        drop(state);
+        match (before, skew) {
+            (None, Some(seconds)) => log::warn!("{}", clock_skew(seconds)),
+            (Some(_), None) => log::info!("the clock of this node agrees with the primary's again"),
+            _ => {}
+        }
+    }
+
     /// `age` ago the primary's log was written up to `written`, and this node has it up to `taken`.
     pub(crate) fn took(&self, written: u64, taken: u64, age: Duration) {
         self.state().upstream.took(written, taken, age);
@@ -114,4 +127,16 @@ impl Cluster {
         let heard = state.upstream.heard_for().filter(|_| is_fed)?;
         Some((heard, state.upstream.written()))
     }
+}
+
+/// What it means that the clock here is so many seconds ahead of the primary's.
+pub(super) fn clock_skew(seconds: i64) -> String {
+    let (direction, keys) = match seconds >= 0 {
+        true => ("ahead of", "expire here too soon"),
+        false => ("behind", "are seen here for too long"),
+    };
+    format!(
+        "the clock of this node is {} s {direction} the primary's: keys with a deadline {keys}; set the clocks",
+        seconds.unsigned_abs()
+    )
 }

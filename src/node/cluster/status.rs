@@ -1,6 +1,6 @@
 //! How it is with a node's place in its cluster.
 
-use super::Cluster;
+use super::{Cluster, following};
 use crate::node::cluster_status::{ClusterStatus, Phase};
 use crate::wal::{HandedTo, Role, Term};
 use std::time::Duration;
@@ -27,6 +27,8 @@ impl Cluster {
         let handed_to = state.handed_to.as_ref();
         let handed_to =
             handed_to.filter(|to| is_replica && !state.upstream.is_heard() && to.term == term.bits());
+        // It is news while the primary is heard.
+        let skew = state.clock_skew_seconds.filter(|_| phase == Phase::Streaming);
         ClusterStatus {
             role: state.role,
             phase,
@@ -39,10 +41,12 @@ impl Cluster {
             error: conflict
                 .map(|(what, _)| what.clone())
                 .or_else(|| handed_to.map(waits_for))
-                .or_else(|| state.error.clone()),
+                .or_else(|| state.error.clone())
+                .or_else(|| skew.map(following::clock_skew)),
             snapshot_bytes: Some(state.snapshot_bytes).filter(|_| phase == Phase::Snapshot),
             lag_bytes,
             lag,
+            clock_skew_seconds: skew,
             failover_after: self.options.failover_after,
         }
     }
