@@ -222,6 +222,21 @@ fn head_says_whether_and_how_large() {
     client.get("/kv/k").expect(200); // The connection is in step.
 }
 
+/// RFC 9110, 14.2: a server may ignore Range. It then says nowhere that it takes ranges, so no client puts two parts
+/// together.
+#[test]
+fn a_part_of_a_value_is_not_given() {
+    let node = Server::start(&[]);
+    let mut client = node.client();
+    client.add("k", "12345").expect(201);
+    let whole = client.request("GET", "/kv/k?raw", &[("Range", "bytes=2-")], b"");
+    assert_eq!(whole.status, 200);
+    assert_eq!(whole.body, b"12345");
+    for name in ["Accept-Ranges", "Content-Range"] {
+        assert_eq!(whole.header(name), None, "{name}");
+    }
+}
+
 #[test]
 fn delete_deletes() {
     let node = Server::start(&[]);

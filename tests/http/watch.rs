@@ -301,6 +301,29 @@ fn watchers_of_other_keys_look_now_and_then() {
     }
 }
 
+/// A poll that waits for a quiet key is not lost where the log before it goes.
+#[test]
+fn a_watcher_of_a_quiet_key_waits_over_compactions() {
+    let node = Server::start(&["--log-backlog", "0"]);
+    let mut writer = node.client();
+    let offset = put(&mut writer, "busy", b"0");
+    let mut watcher = node.client();
+    let target = format!("/watch?wait=300&prefix=quiet&after={offset}");
+    watcher
+        .send(&crate::common::client::encode("GET", &target, &[], b""))
+        .unwrap();
+    for _ in 0..3 {
+        for _ in 0..50 {
+            put(&mut writer, "busy", &[b'v'; 4096]);
+        }
+        pykv(&["compact"]).at(&node).succeed();
+    }
+    put(&mut writer, "quiet", b"1");
+    let answer = watcher.response(false).unwrap().expect(200).body_json();
+    assert_eq!(answer["changes"][0]["key"], "quiet");
+    assert_eq!(answer["changes"].as_array().unwrap().len(), 1);
+}
+
 #[test]
 fn tokens_open_what_they_may_read() {
     let (dir, path) = token_file("read reader\nadmin root\n");

@@ -187,6 +187,22 @@ fn a_replica_counts_deadlines_as_its_primary_does() {
     }
 }
 
+/// What is left of a deadline is what the node says, whatever the clock of whoever asks.
+#[test]
+fn the_time_that_is_left_is_counted_by_the_node() {
+    let Some(node) = node_with("FAKETIME=-1h", &[]) else {
+        return skip(
+            "the_time_that_is_left_is_counted_by_the_node",
+            "faketime is not installed",
+        );
+    };
+    let pykv = crate::common::pykv;
+    pykv(&["set", "--ttl", "60s", "k", "v"]).at(&node).succeed();
+    let said = String::from_utf8(pykv(&["ttl", "k"]).at(&node).succeed()).unwrap();
+    let left: f64 = said.trim().parse().unwrap();
+    assert!((20.0..=60.0).contains(&left), "{left} s left of 60");
+}
+
 /// A node cannot tell whose clock is wrong, and says that they differ.
 #[test]
 fn a_replica_says_that_its_clock_is_not_that_of_its_primary() {

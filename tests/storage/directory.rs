@@ -498,7 +498,7 @@ fn made_directories_are_durable() {
     let home = node.home().canonicalize().unwrap();
     let (trace, dir) = (home.join("trace"), home.join("new/deep/a"));
     let restore = Command::new("strace")
-        .args(["-f", "-y", "-e", "trace=mkdir,mkdirat,fsync,fdatasync", "-o"])
+        .args(TRACED)
         .arg(&trace)
         .arg(env!("CARGO_BIN_EXE_pykv"))
         .args(["restore", "--dir"])
@@ -509,9 +509,35 @@ fn made_directories_are_durable() {
         Ok(output) => return skip(test, &String::from_utf8_lossy(&output.stderr)),
         Err(error) => return skip(test, &error.to_string()),
     }
-    let trace = fs::read_to_string(trace).unwrap();
+    assert_parents_are_synced(&fs::read_to_string(trace).unwrap(), &home);
+
+    // The same of nodes that make their directory.
+    for is_replica in [false, true] {
+        let place = tempfile::tempdir().unwrap();
+        let home = place.path().canonicalize().unwrap();
+        let (trace, dir) = (home.join("trace"), home.join("new/deep/a"));
+        let mut wrapper = vec!["strace", "-D"];
+        wrapper.extend(TRACED);
+        wrapper.push(trace.to_str().unwrap());
+        let setup = match is_replica {
+            false => Setup::new(&[]),
+            true => Setup::replica("127.0.0.1:1", &[]),
+        };
+        let mut node = setup.data(&dir).wrapper(&wrapper).start();
+        node.sigterm();
+        assert_parents_are_synced(&fs::read_to_string(trace).unwrap(), &home);
+    }
+}
+
+/// What `strace` is told, before the file for what it sees.
+const TRACED: [&str; 5] = ["-f", "-y", "-e", "trace=mkdir,mkdirat,fsync,fdatasync", "-o"];
+
+/// Of the directories `new/deep/a` that a command has made below `home`, each was synced in its parent.
+#[track_caller]
+fn assert_parents_are_synced(trace: &str, home: &Path) {
     for made in ["new", "new/deep", "new/deep/a"].map(|made| home.join(made)) {
-        let made_at = trace.find(&format!("\"{}\", 0700", made.display())).unwrap();
+        let made_at = trace.find(&format!("\"{}\", 0700", made.display()));
+        let made_at = made_at.unwrap_or_else(|| panic!("{} is not made: {trace}", made.display()));
         let parent = format!("<{}>)", made.parent().unwrap().display());
         let is_synced = |line: &str| line.contains("fsync(") && line.contains(&parent);
         assert!(
@@ -520,11 +546,8 @@ fn made_directories_are_durable() {
             made.display()
         );
     }
-    let base_dir = format!("<{}>)", dir.display());
-    assert!(
-        trace.lines().last().unwrap().contains(&base_dir) || trace.contains(&base_dir),
-        "{trace}"
-    );
+    let dir = format!("<{}>)", home.join("new/deep/a").display());
+    assert!(trace.contains(&dir), "{trace}");
 }
 
 /// On a file system that cannot be written, and without LOCK, a store is checked; what must write says why it cannot.
