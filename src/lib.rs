@@ -160,7 +160,7 @@
 //! | `access` | 1, with `--access-log` | `pykv serve` | the end of the server, once all lines are written |
 //! | `engine` | 1, with `--engine` | `pykv serve` | the end of the server, which joins it |
 //! | `pipeline` | 1 for each server of an engine, once requests to it meet | the connection that met another one | the end of the gateway, which joins it |
-//! | `service` | 1, under systemd | `pykv serve`, for the start and for the time after it | the end of either, which joins it |
+//! | `service` | 1 | `pykv serve`, for the start, and under systemd for the time after it | the end of either, which joins it |
 //! | `reload` | 1 | `pykv serve` | the end of the server, which joins it |
 //! | `ctrl-c`, `signals` | 1 each | `pykv serve` | the end of the process; they own nothing that must be cleaned up |
 //!

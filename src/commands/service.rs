@@ -1,6 +1,7 @@
 //! What the service manager hears of a node, where one started it: systemd, which names its socket in `NOTIFY_SOCKET`.
 //!
-//! Without that variable nothing is sent. What cannot be sent is logged, and is no reason not to serve.
+//! Without that variable nothing is sent. What cannot be sent is logged, and is no reason not to serve. A start that takes
+//! long is logged too, for those who have no manager.
 
 use super::Error;
 use crate::engine::Gateway;
@@ -9,16 +10,18 @@ use crate::node::Node;
 use crate::system;
 use crate::wal::Progress;
 use listenfd::ListenFd;
-use log::warn;
+use log::{info, warn};
 use sd_notify::NotifyState;
 use std::env;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How much longer than this moment a start may take, and how often that is said.
+/// How much longer than this moment a start may take.
 const START_MAX_US: u32 = 60_000_000;
-const EXTEND_EVERY: Duration = Duration::from_secs(15);
+
+/// How often it is said how far a start is.
+const START_SAID_EVERY: Duration = Duration::from_secs(5);
 
 /// How often it is said what the node is, where the watchdog does not ask for more.
 const STATUS_EVERY: Duration = Duration::from_secs(10);
@@ -122,26 +125,30 @@ pub(super) fn reload(reload: impl FnOnce()) {
     send(NotifyState::Ready);
 }
 
-/// Does what a start does before the node takes requests. As long as that takes, the manager waits.
+/// Does what a start does before the node takes requests, and says how far it is. As long as that takes, the manager
+/// waits.
 pub(super) fn start<T>(progress: &Progress, start: impl FnOnce() -> T) -> Result<T, Error> {
-    if env::var_os("NOTIFY_SOCKET").is_none() {
-        return Ok(start());
-    }
     let begun = Instant::now();
-    let extend = move || {
+    let has_manager = env::var_os("NOTIFY_SOCKET").is_some();
+    let status = move || {
         let (read, all) = progress.bytes();
         let seconds = begun.elapsed().as_secs();
-        let status = format!(
-            "reading the log: {} of {} MiB, for {seconds} s",
-            read >> 20,
-            all >> 20
-        );
-        let extend = NotifyState::ExtendTimeoutUsec(START_MAX_US);
-        send_all(&[extend, NotifyState::Status(&status)]);
+        let (read, all) = (read >> 20, all >> 20);
+        format!("starting for {seconds} s: {read} of {all} MiB of the log are read")
+    };
+    let extend = move || {
+        if has_manager {
+            let extend = NotifyState::ExtendTimeoutUsec(START_MAX_US);
+            send_all(&[extend, NotifyState::Status(&status())]);
+        }
     };
     // Before the thread, so that it is said of every start.
     extend();
-    meanwhile(EXTEND_EVERY, extend, start)
+    let say = move || {
+        info!("{}", status());
+        extend();
+    };
+    meanwhile(START_SAID_EVERY, say, start)
 }
 
 /// Calls `say` on a thread of its own, again and again, until `work` is done.

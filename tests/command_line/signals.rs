@@ -94,6 +94,9 @@ fn a_signal_during_a_long_start_ends_it() {
         return skip(test, "strace or unshare is not allowed");
     };
     let node = Pid::from_raw(node).unwrap();
+    // Nobody who waits for it is left in the dark.
+    let says_how_far = || lines.try_iter().any(|line| line.contains("of the log are read"));
+    let is_said = poll(crate::common::SOON, says_how_far);
     // What it says is what counts: strace may hold up the end of a process that it holds up.
     let has_ended = poll(crate::common::SOON, || {
         // More than once: one that came just before the thread was held up is not seen before that is over.
@@ -105,6 +108,7 @@ fn a_signal_during_a_long_start_ends_it() {
     let _ = child.kill();
     let _ = child.wait();
     let _ = kill_process(node, Signal::KILL);
+    assert!(is_said, "the node does not say how far its start is");
     assert!(has_ended);
 }
 
