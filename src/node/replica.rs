@@ -12,7 +12,7 @@ use super::cluster_status::{ClusterStatus, Phase};
 use super::take_error::{ReceiveError, TakeError};
 use super::{Cluster, Node};
 use crate::record::Record;
-use crate::store::{self, LruMap};
+use crate::store::{self, Counters, Limits, LruMap};
 use crate::wal::{
     Branch, LastRecord, LogId, Refusal, ReplicaAppend, Role, Snapshot, SnapshotError, Term, branch_before,
     fork,
@@ -70,7 +70,36 @@ impl Node {
 
     /// How it is with the node's place in its cluster.
     pub fn cluster_status(&self) -> ClusterStatus {
-        self.cluster.status(self.visible(), self.term())
+        let mut status = self.cluster.status(self.visible(), self.term());
+        if status.role == Role::Replica && status.error.is_none() {
+            status.error = self.over_bounds();
+        }
+        status
+    }
+
+    /// That the store has more than this node's own bounds allow, which no replica drops.
+    fn over_bounds(&self) -> Option<String> {
+        let Counters { entries, bytes, .. } = self.counters();
+        let Limits {
+            entries_max,
+            bytes_max,
+        } = self.limits;
+        let (over, flag, bound) = match () {
+            () if bytes > bytes_max => (
+                format!("the entries take {bytes} bytes"),
+                "--max-memory",
+                bytes_max,
+            ),
+            () if entries > entries_max => (
+                format!("there are {entries} entries"),
+                "--max-capacity",
+                entries_max,
+            ),
+            () => return None,
+        };
+        Some(format!(
+            "{over}, and {flag} of this replica is {bound}: a promotion evicts what is over"
+        ))
     }
 
     /// The id of the log.

@@ -4,6 +4,7 @@ use crate::common::cluster::{Member, become_equal};
 use crate::common::proxy::Mode;
 use crate::common::{eventually, poll, pykv};
 use rustix::process::Signal;
+use serde_json::Value;
 use std::time::Duration;
 
 /// The node before comes back, and is a replica of the other one.
@@ -255,6 +256,12 @@ fn a_promotion_says_what_its_own_bound_evicts() {
     become_equal(&[&first, &second, &third]);
     // As long as it is a replica it holds what the primary holds.
     assert_eq!(second.value("k0").as_deref(), Some("value"));
+    // And says so before anybody promotes it.
+    let trouble = second.status()["replication"]["error"].clone();
+    let expected =
+        "there are 100 entries, and --max-capacity of this replica is 10: a promotion evicts what is over";
+    assert_eq!(trouble, expected);
+    assert_eq!(third.status()["replication"]["error"], Value::Null);
     let said = String::from_utf8(pykv(&["promote"]).at(&second.server).succeed()).unwrap();
     assert!(said.contains("it evicted 90 keys"), "{said}");
     assert!(said.contains("bounds are smaller"), "{said}");
