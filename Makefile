@@ -26,8 +26,13 @@ run: build ## Start a node on 127.0.0.1:7958, its data in ./pykv-data
 # are processors.
 TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
 
+# Nodes sync small files all the time, and would wait for the disk that the compiler has just written to. So their
+# directories are in memory, where there is enough of it.
+TEST_TMPDIR ?= $(shell free=$$(df --output=avail -k /dev/shm 2>/dev/null | tail -n 1); \
+	[ -w /dev/shm ] && [ "$${free:-0}" -gt 4000000 ] && echo /dev/shm || echo "$${TMPDIR:-/tmp}")
+
 test: test-tools python-tools page-tools ## Run all tests
-	RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --locked --no-fail-fast
+	TMPDIR=$(TEST_TMPDIR) RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --locked --no-fail-fast
 
 # Beside cargo: strace makes system calls fail, promtool reads what Prometheus gets, the page is used in a browser,
 # nginx and HAProxy stand before a node, faketime gives it another clock, script a terminal; openssl, sslscan and Python
