@@ -21,6 +21,7 @@ const READS: &[(&[&str], &[u8])] = &[
     (&["get", "k"], b""),
     (&["get", "k", "--json"], b""),
     (&["ttl", "k"], b""),
+    (&["exists", "k"], b""),
     (&["list"], b""),
     (&["list", "--values"], b""),
     (&["export"], b""),
@@ -36,6 +37,7 @@ const WRITES: &[(&[&str], &[u8])] = &[
     (&["del", "--prefix", "k"], b""),
     (&["expire", "k", "1h"], b""),
     (&["persist", "k"], b""),
+    (&["incr", "k"], b""),
     (&["shell"], b"set k v\n"),
     (&["shell"], b"del k\n"),
     (&["batch"], OPERATION),
@@ -48,7 +50,12 @@ fn an_answer_of_another_server_is_no_answer() {
     // A page, and JSON: what a proxy that merges slashes makes of the key `..` is the listing or the page.
     let page = answer("200 OK", "Content-Type: text/html\r\n", "<html>it works</html>");
     let other = json("{\"keys\":5}");
-    for bytes in [page, other] {
+    // The entity tags of other servers may be numbers too.
+    let tagged = ["text/html", "application/json"].map(|media| {
+        let headers = format!("Content-Type: {media}\r\nETag: \"7\"\r\n");
+        answer("200 OK", &headers, "{\"keys\":5}")
+    });
+    for bytes in [page, other].into_iter().chain(tagged) {
         let fake = Fake::always(&bytes);
         for (args, stdin) in READS.iter().chain(WRITES) {
             let output = pykv(args)
@@ -65,6 +72,37 @@ fn an_answer_of_another_server_is_no_answer() {
     }
 }
 
+/// A proxy may make of the key `..` the path of something else on the same node.
+#[test]
+fn what_a_proxy_makes_of_a_key_is_no_answer_about_it() {
+    let node = Server::start(&[]);
+    let address = node.address();
+    let fake = Fake::start(move |asked, stream| {
+        let target = match asked.target.contains("openapi") {
+            true => "/openapi.json",
+            false => "/",
+        };
+        let mut client = crate::common::Client::connect(address);
+        let answered = client.request(&asked.method, target, &[], b"");
+        let mut head = format!("HTTP/1.1 {} Status\r\nConnection: close\r\n", answered.status);
+        for (name, value) in &answered.headers {
+            head += &format!("{name}: {value}\r\n");
+        }
+        stream.write_all(format!("{head}\r\n").as_bytes())?;
+        stream.write_all(&answered.body)
+    });
+    for args in [
+        &["exists", ".."][..],
+        &["ttl", ".."],
+        &["get", ".."],
+        &["get", "--json", ".."],
+        &["get", "--json", "../openapi.json"],
+    ] {
+        let output = pykv(args).env("PYKV_SERVER", &fake.url()).expect(NONSENSE);
+        assert_eq!(output.stdout, b"", "{args:?}");
+    }
+}
+
 #[test]
 fn that_a_proxy_finds_nothing_says_nothing_of_a_key() {
     let fake = Fake::always(&answer(
@@ -74,11 +112,14 @@ fn that_a_proxy_finds_nothing_says_nothing_of_a_key() {
     ));
     for args in [
         &["get", "k"][..],
+        &["get", "k", "--json"],
         &["ttl", "k"],
+        &["exists", "k"],
         &["del", "k"],
         &["expire", "k", "1s"],
     ] {
         let output = pykv(args).env("PYKV_SERVER", &fake.url()).expect(NONSENSE);
+        assert_eq!(output.stdout, b"", "{output:?}");
         assert!(!output.stderr.contains("not found:"), "{output:?}");
         assert!(output.stderr.contains("HTTP 404"), "{output:?}");
     }
@@ -98,8 +139,18 @@ fn what_a_proxy_says_is_an_exit_status_of_its_own() {
         ("301 Moved Permanently", NONSENSE),
     ] {
         let fake = Fake::always(&answer(status, "Content-Type: text/html\r\n", "<html>"));
-        for args in [&["get", "k"][..], &["set", "k", "v"], &["status"], &["watch"]] {
-            let output = pykv(args).env("PYKV_SERVER", &fake.url()).expect(code);
+        for args in [
+            &["get", "k"][..],
+            &["get", "k", "--json"],
+            &["ttl", "k"],
+            &["exists", "k"],
+            &["set", "k", "v"],
+            &["batch"],
+            &["status"],
+            &["watch"],
+        ] {
+            let run = pykv(args).env("PYKV_SERVER", &fake.url());
+            let output = run.stdin(OPERATION).expect(code);
             assert!(output.stderr.contains(&status[..3]), "{output:?}");
         }
     }
