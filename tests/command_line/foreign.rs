@@ -72,6 +72,28 @@ fn an_answer_of_another_server_is_no_answer() {
     }
 }
 
+#[test]
+fn what_another_server_sends_for_a_backup_is_said_to_be_none() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("b");
+    let fake = Fake::always(&answer(
+        "200 OK",
+        "Content-Type: application/octet-stream\r\n",
+        "something else than a backup",
+    ));
+    let output = pykv(&["backup"])
+        .arg(&file)
+        .env("PYKV_SERVER", &fake.url())
+        .expect(NONSENSE);
+    for said in ["no pykv node", &fake.url(), file.to_str().unwrap()] {
+        assert!(output.stderr.contains(said), "{output:?}");
+    }
+    for of_something_else in ["import", "--dir", ".part"] {
+        assert!(!output.stderr.contains(of_something_else), "{output:?}");
+    }
+    assert!(std::fs::read_dir(home.path()).unwrap().next().is_none());
+}
+
 /// A proxy may make of the key `..` the path of something else on the same node.
 #[test]
 fn what_a_proxy_makes_of_a_key_is_no_answer_about_it() {

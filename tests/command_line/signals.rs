@@ -529,7 +529,9 @@ fn what_a_closed_standard_output_does_not_take_is_said() {
         "get k",
         "list",
         "export -",
+        "export /dev/stdout",
         "backup -",
+        "backup /dev/stdout",
         "status",
         "log",
         "help",
@@ -538,10 +540,12 @@ fn what_a_closed_standard_output_does_not_take_is_said() {
     for args in commands {
         let (code, stderr) = run(args, ">&-");
         assert_eq!(code, Some(8), "{args}: {stderr}");
-        assert!(
-            stderr.contains("cannot write to standard output: it is closed"),
-            "{args}: {stderr}"
-        );
+        let name = match args.ends_with("/dev/stdout") {
+            true => "/dev/stdout",
+            false => "to standard output",
+        };
+        let said = format!("cannot write {name}: it is closed");
+        assert!(stderr.contains(&said), "{args}: {stderr}");
         assert_eq!(run(args, ">/dev/null").0, Some(0), "{args}");
     }
     // It has nothing to print.
@@ -553,15 +557,32 @@ fn what_a_closed_standard_output_does_not_take_is_said() {
 fn a_closed_standard_input_is_no_empty_value() {
     let node = Server::start(&[]);
     node.client().put("/kv/k?upsert=true", b"before").expect(201);
-    let inner = format!("exec {} set k - <&-", env!("CARGO_BIN_EXE_pykv"));
-    let refused = Command::new("sh")
-        .args(["-c", &inner])
-        .env("PYKV_SERVER", node.url())
-        .output()
-        .unwrap();
-    assert_eq!(refused.status.code(), Some(8), "{refused:?}");
+    for args in [
+        "set k -",
+        "set k --file /dev/stdin",
+        "set k --file /dev/fd/0",
+        "import",
+        "import /dev/stdin",
+        "batch /proc/self/fd/0",
+    ] {
+        let inner = format!("exec {} {args} <&-", env!("CARGO_BIN_EXE_pykv"));
+        let refused = Command::new("sh")
+            .args(["-c", &inner])
+            .env("PYKV_SERVER", node.url())
+            .output()
+            .unwrap();
+        assert_eq!(refused.status.code(), Some(8), "{args}: {refused:?}");
+        let stderr = String::from_utf8_lossy(&refused.stderr);
+        assert!(stderr.contains("it is closed"), "{args}: {stderr}");
+    }
     assert_eq!(node.get("/kv/k?raw").expect(200).body, b"before");
     // Nothing in it is a value, though.
     pykv(&["set", "k", "-"]).at(&node).stdin(b"").succeed();
     assert_eq!(node.get("/kv/k?raw").expect(200).body, b"");
+    for file in ["/dev/stdin", "/dev/null"] {
+        pykv(&["set", file, "--file", file])
+            .at(&node)
+            .stdin(b"")
+            .succeed();
+    }
 }
