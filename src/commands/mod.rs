@@ -11,7 +11,7 @@
 //! | `get`, `set`, `del`, `exists`, `incr`, `deadline`, `list`, `batch`, `watch`, `shell` | keys and values |
 //! | `status`, `ping`, `compact`, `promote`, `forget`, `cluster`, `switchover`, `pause` | a node that runs, and its cluster |
 //! | `check`, `log`, `reapply`, `backup` | a data directory, and copies of it |
-//! | `export`, `import`, `lines`, `progress` | many entries as lines, and how far they are |
+//! | `export`, `import`, `lines`, `progress`, `retry` | many entries as lines, and how far they are |
 //! | `mirror` | one node copied to another, and followed |
 //! | `output`, `streams`, `text`, `terminal`, `quotes` | files that are written and read; what a terminal is shown |
 //! | `token`, `completions` | what needs no node |
@@ -51,6 +51,7 @@ mod promote;
 mod quotes;
 mod reapply;
 mod reload;
+mod retry;
 mod serve;
 mod service;
 mod set;

@@ -149,17 +149,7 @@ fn that_a_proxy_finds_nothing_says_nothing_of_a_key() {
 
 #[test]
 fn what_a_proxy_says_is_an_exit_status_of_its_own() {
-    for (status, code) in [
-        ("502 Bad Gateway", NOT_NOW),
-        ("503 Service Unavailable", NOT_NOW),
-        ("504 Gateway Timeout", NOT_NOW),
-        ("429 Too Many Requests", NOT_NOW),
-        ("401 Unauthorized", NOT_ALLOWED),
-        ("403 Forbidden", NOT_ALLOWED),
-        ("413 Payload Too Large", USAGE),
-        ("500 Internal Server Error", NONSENSE),
-        ("301 Moved Permanently", NONSENSE),
-    ] {
+    let check = |status: &str, code| {
         let fake = Fake::always(&answer(status, "Content-Type: text/html\r\n", "<html>"));
         for args in [
             &["get", "k"][..],
@@ -168,6 +158,7 @@ fn what_a_proxy_says_is_an_exit_status_of_its_own() {
             &["exists", "k"],
             &["set", "k", "v"],
             &["batch"],
+            &["import"],
             &["status"],
             &["watch"],
         ] {
@@ -175,7 +166,23 @@ fn what_a_proxy_says_is_an_exit_status_of_its_own() {
             let output = run.stdin(OPERATION).expect(code);
             assert!(output.stderr.contains(&status[..3]), "{output:?}");
         }
-    }
+    };
+    // At once: some are asked again for some seconds.
+    std::thread::scope(|scope| {
+        for (status, code) in [
+            ("502 Bad Gateway", NOT_NOW),
+            ("503 Service Unavailable", NOT_NOW),
+            ("504 Gateway Timeout", NOT_NOW),
+            ("429 Too Many Requests", NOT_NOW),
+            ("401 Unauthorized", NOT_ALLOWED),
+            ("403 Forbidden", NOT_ALLOWED),
+            ("413 Payload Too Large", USAGE),
+            ("500 Internal Server Error", NONSENSE),
+            ("301 Moved Permanently", NONSENSE),
+        ] {
+            scope.spawn(move || check(status, code));
+        }
+    });
 }
 
 #[test]
@@ -315,17 +322,21 @@ fn an_import_rides_out_what_a_proxy_says_meanwhile() {
         ("200 OK", NONSENSE),
     ] {
         let status = status.clone();
-        let batches = AtomicU64::new(0);
+        let (questions, batches) = (AtomicU64::new(0), AtomicU64::new(0));
         let is_for_good = code == NONSENSE;
-        let fake = Fake::start(move |asked, stream| match &*asked.target {
-            "/status" => stream.write_all(&status),
-            _ if is_for_good || batches.fetch_add(1, Relaxed) == 0 => {
-                stream.write_all(&answer(refusal, "Content-Type: application/json\r\n", "{}"))
-            }
-            _ => {
-                let headers = "Content-Type: application/json\r\nPykv-Offset: 9\r\n";
-                stream.write_all(&answer("200 OK", headers, "{\"results\":[],\"offset\":9}"))
-            }
+        let fake = Fake::start(move |asked, stream| {
+            // The first question and the first batch are refused, or all batches.
+            let is_question = asked.target == "/status";
+            let times = if is_question { &questions } else { &batches };
+            let is_first = times.fetch_add(1, Relaxed) == 0;
+            let written = "Content-Type: application/json\r\nPykv-Offset: 9\r\n";
+            stream.write_all(&match is_question {
+                true if is_for_good || !is_first => status.clone(),
+                false if !is_for_good && !is_first => {
+                    answer("200 OK", written, "{\"results\":[],\"offset\":9}")
+                }
+                _ => answer(refusal, "Content-Type: application/json\r\n", "{}"),
+            })
         });
         let import = pykv(&["import"])
             .env("PYKV_SERVER", &fake.url())
@@ -333,6 +344,34 @@ fn an_import_rides_out_what_a_proxy_says_meanwhile() {
             .run();
         let expected = if is_for_good { NONSENSE } else { 0 };
         assert_eq!(import.code, Some(expected), "{refusal}: {import:?}");
+        let retries = import.stderr.contains("after 2 retries");
+        assert_eq!(retries, !is_for_good, "{refusal}: {import:?}");
+    }
+}
+
+#[test]
+fn a_watch_that_begins_where_a_proxy_does_not_reach_the_node_asks_again() {
+    for refusal in ["502 Bad Gateway", "504 Gateway Timeout", "429 Too Many Requests"] {
+        for after in [&[][..], &["--after", "0"]] {
+            let asked_before = AtomicU64::new(0);
+            let fake = Fake::start(move |asked, stream| {
+                let change = r#"{"operation":"SET","key":"k","value":"v","version":9,"timestamp":1}"#;
+                stream.write_all(&match asked_before.fetch_add(1, Relaxed) {
+                    0 => answer(refusal, "Content-Type: text/html\r\n", "<html>"),
+                    _ if asked.target.contains("after=") => {
+                        json(&format!("{{\"changes\":[{change}],\"next\":9}}"))
+                    }
+                    _ => json("{\"changes\":[],\"next\":8}"),
+                })
+            });
+            let watch = pykv(&["watch", "--limit", "1"]);
+            let watch = after.iter().fold(watch, |watch, arg| watch.arg(arg));
+            let watched = watch.env("PYKV_SERVER", &fake.url()).expect(0);
+            let line: serde_json::Value = serde_json::from_slice(&watched.stdout).unwrap();
+            assert_eq!(line["version"], 9);
+            assert!(watched.stderr.contains(&refusal[..3]), "{watched:?}");
+            assert!(watched.stderr.contains("answers again"), "{watched:?}");
+        }
     }
 }
 
