@@ -201,9 +201,9 @@ pub(crate) enum Command {
     /// Print changes as they are made, as JSON, one a line
     ///
     /// A change has its operation (SET, UPDATE, DELETE, EVICT or EXPIRE), key, value, version and timestamp (in ms since the
-    /// Unix epoch). Pass the last version to --after to continue after it. The command runs until you interrupt it, which ends
-    /// it with 130. If the node goes away, it says so on standard error, waits until the node is back, and misses nothing. It
-    /// exits with 6 if the node no longer has the changes after --after.
+    /// Unix epoch). Pass its `next`, LOG-OFFSET, to --after to continue after it. The command runs until you interrupt it, which
+    /// ends it with 130. If the node goes away, it says so on standard error, waits until the node is back, and misses nothing.
+    /// It exits with 6 if the node no longer has the changes after --after, or has another log by then.
     Watch(Watch),
     /// Check whether a node answers
     ///

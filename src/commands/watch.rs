@@ -6,10 +6,11 @@
 //! ends it.
 
 use super::{Error, beginning_with, connect, print_lines_of_json};
-use crate::api::WATCH_LIMIT_MAX;
+use crate::api::{Change, WATCH_LIMIT_MAX};
 use crate::cli;
 use crate::client::{self, Watched};
 use crate::episode::Episode;
+use serde::Serialize;
 use std::io::{self, Write};
 use std::thread;
 use std::time::Duration;
@@ -25,8 +26,8 @@ pub(super) fn run(args: &cli::Watch) -> Result<(), Error> {
     let doing = beginning_with("cannot watch the keys", &args.prefix);
     let client = connect(&args.connection)?;
     let mut reconnect = Reconnect::default();
-    let mut after = match args.after {
-        Some(after) => after.to_string(),
+    let mut after = match &args.after {
+        Some(after) => after.clone(),
         None => loop {
             match client.watch_from_now() {
                 Ok(after) => break after,
@@ -51,7 +52,11 @@ pub(super) fn run(args: &cli::Watch) -> Result<(), Error> {
                 reconnect.is_over();
                 out.clear();
                 for change in answer.changes.iter().take(watched.limit) {
-                    serde_json::to_writer(&mut out, change).expect("plain data has a form in JSON");
+                    let line = Line {
+                        change,
+                        next: answer.place_at(change.version),
+                    };
+                    serde_json::to_writer(&mut out, &line).expect("plain data has a form in JSON");
                     out.push(b'\n');
                     left -= 1;
                 }
@@ -65,6 +70,14 @@ pub(super) fn run(args: &cli::Watch) -> Result<(), Error> {
 }
 
 /// A node that does not answer: reported once an episode, and not asked again at once.
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(flatten)]
+    change: &'a Change<'static>,
+    /// What `--after` takes to go on behind it.
+    next: String,
+}
+
 /// What is done where an answer is none.
 struct Reconnect {
     /// How often it still tries before the first answer; none once there was one. A node that was never reached is more
