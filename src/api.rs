@@ -322,9 +322,14 @@ pub(crate) struct Changes {
 impl Changes {
     /// What to ask with as `after` next, so that another log says that it is another one.
     pub(crate) fn place(&self) -> String {
+        self.place_at(self.next)
+    }
+
+    /// As [`Changes::place`], of another offset of the same log.
+    pub(crate) fn place_at(&self, offset: u64) -> String {
         match self.log.is_empty() {
-            true => self.next.to_string(),
-            false => format!("{}-{}", self.log, self.next),
+            true => offset.to_string(),
+            false => format!("{}-{offset}", self.log),
         }
     }
 }

@@ -194,16 +194,16 @@ pub(crate) enum Command {
     /// Give commands to a node, one after the other
     ///
     /// HELP lists the commands. Blanks separate words; "..." (with \n, \t, \", \\ and \xHH in it) and '...' hold words with
-    /// blanks; any other escape is an error. On a terminal you can edit the line, Tab completes commands and keys, and the shell
+    /// blanks; any other escape is an error. A line that begins with # is a comment. On a terminal you can edit the line, Tab completes commands and keys, and the shell
     /// remembers lines, except those that begin with a blank; an error leaves the shell running. Fed by a pipe, it prints results
     /// only, runs all lines, and exits with the status of the first that failed.
     Shell(Shell),
     /// Print changes as they are made, as JSON, one a line
     ///
     /// A change has its operation (SET, UPDATE, DELETE, EVICT or EXPIRE), key, value, version and timestamp (in ms since the
-    /// Unix epoch). Pass the last version to --after to continue after it. The command runs until you interrupt it, which ends
-    /// it with 130. If the node goes away, it says so on standard error, waits until the node is back, and misses nothing. It
-    /// exits with 6 if the node no longer has the changes after --after.
+    /// Unix epoch). Pass its `next`, LOG-OFFSET, to --after to continue after it. The command runs until you interrupt it, which
+    /// ends it with 130. If the node goes away, it says so on standard error, waits until the node is back, and misses nothing.
+    /// It exits with 6 if the node no longer has the changes after --after, or has another log by then.
     Watch(Watch),
     /// Check whether a node answers
     ///

@@ -18,7 +18,6 @@ mod watch;
 pub(crate) use crate::address::{Address, Server};
 pub(crate) use backup::BackupError;
 pub(crate) use error::Error;
-#[cfg(test)]
 pub(crate) use error::Place;
 pub(crate) use token::{Flags, Token};
 pub(crate) use watch::Watched;
@@ -47,13 +46,14 @@ impl Client {
     /// The answer to a read, an [`api::Entry`], as the node wrote it.
     pub(crate) fn get_json(&self, key: &str) -> Result<Vec<u8>, Error> {
         let request = Request::new(Method::GET, api::key_path(key), Sign::JsonOfKey, Bound::Values);
-        self.send(&request)
+        self.send_of_key(&request, key)
     }
 
     /// As [`Client::get_json`], taken apart.
     pub(crate) fn entry(&self, key: &str) -> Result<Entry, Error> {
         let request = Request::new(Method::GET, api::key_path(key), Sign::JsonOfKey, Bound::Values);
-        self.ask(&request)
+        let (at, body) = self.answer_of_key(&request, key)?;
+        serde_json::from_slice(&body).map_err(|_| nonsense(&at, &request, NO_JSON_OF_NODE))
     }
 
     /// Stores a value, for a time or for good; the answer, JSON, as the node wrote it.
@@ -71,7 +71,7 @@ impl Client {
         let mut request = Request::new(Method::PUT, target, Sign::JsonOfKey, Bound::Small);
         request.condition = condition;
         request.body = Some((value, api::MEDIA_OCTETS));
-        self.send(&request)
+        self.send_of_key(&request, key)
     }
 
     /// Gives a key a deadline, or takes it; the answer, JSON, as the node wrote it.
@@ -83,7 +83,7 @@ impl Client {
         let body = serde_json::to_vec(&patch).expect("its numbers are finite");
         let mut request = Request::new(Method::PATCH, api::key_path(key), Sign::JsonOfKey, Bound::Small);
         request.body = Some((&body, api::MEDIA_JSON));
-        self.send(&request)
+        self.send_of_key(&request, key)
     }
 
     /// Adds to a number, or makes it `initial` where the key is not there; the answer, JSON, as the node wrote it.
@@ -91,7 +91,7 @@ impl Client {
         let body = format!(r#"{{"increment":{by},"initial":{initial}}}"#);
         let mut request = Request::new(Method::PATCH, api::key_path(key), Sign::JsonOfKey, Bound::Small);
         request.body = Some((body.as_bytes(), api::MEDIA_JSON));
-        self.send(&request)
+        self.send_of_key(&request, key)
     }
 
     /// Whether the node answers; with `is_ready`, whether it takes reads and writes. Needs no token.
@@ -270,6 +270,20 @@ impl Client {
         let (at, mut response) = self.exchange(request)?;
         let body = self.body(&at, request, &mut response)?;
         serde_json::from_slice(&body).map_err(|_| nonsense(&at, request, NO_JSON_OF_NODE))
+    }
+
+    /// An answer in JSON that is about a key: a proxy that takes the key for a part of a path answers with something else.
+    fn send_of_key(&self, request: &Request<'_>, key: &str) -> Result<Vec<u8>, Error> {
+        self.answer_of_key(request, key).map(|(_, body)| body)
+    }
+
+    fn answer_of_key(&self, request: &Request<'_>, key: &str) -> Result<(Place, Vec<u8>), Error> {
+        let (at, mut response) = self.exchange(request)?;
+        let body = self.body(&at, request, &mut response)?;
+        match answer::is_of_key(&body, key) {
+            true => Ok((at, body)),
+            false => Err(nonsense(&at, request, "its answer is not about the key")),
+        }
     }
 
     fn send(&self, request: &Request<'_>) -> Result<Vec<u8>, Error> {

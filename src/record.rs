@@ -16,10 +16,9 @@
 //!     value
 //! ```
 //!
-//! The position is the offset of the record's first byte in the log, or its place after the header in a
-//! base. Taking it into the checksum means that a record is valid only where it was written: one that
-//! stands inside a value that somebody stored, or that the medium put in a wrong place, is not taken for
-//! one of ours. The checksum is CRC-32 (IEEE 802.3), as zlib's.
+//! The position is the offset of the record's first byte in the log, or its place after the header in a base. Taking it
+//! into the checksum means that a record is valid only where it was written: one inside a value that somebody stored,
+//! or that the medium put in a wrong place, is none of ours. The checksum is CRC-32 (IEEE 802.3), as zlib's.
 //!
 //! The value of a TERM record is the term (8 bytes: its number in the upper half, its mark in the lower) and the nonce
 //! of the branch that begins with it (8 bytes; none in a log of format 1). It has no key. A GAP stands where `pykv

@@ -30,4 +30,5 @@ Exit status:
   7    the data is damaged
   8    anything else: a file, a port or standard output failed, or what answers is no pykv node
   130  Ctrl-C ended the command, as it ends `pykv watch`; or a second one ended a node at once,
-       as a crash would";
+       as a crash would
+  143  SIGTERM ended the command";

@@ -8,7 +8,7 @@ use crate::auth;
 use crate::key::{Key, KeyError};
 use crate::record::VALUE_BYTES_MAX;
 use crate::store;
-use crate::wal::{SEGMENT_BYTES_CEILING, UNWRITTEN_BYTES_CEILING};
+use crate::wal::{LogId, SEGMENT_BYTES_CEILING, UNWRITTEN_BYTES_CEILING};
 use crate::wall;
 use std::fmt::Display;
 use std::num::NonZeroU64;
@@ -28,9 +28,18 @@ pub(crate) fn version(text: &str) -> Result<u64, &'static str> {
         .map_err(|_| "a version is a number, as `pykv get --json` shows it")
 }
 
-pub(super) fn offset(text: &str) -> Result<u64, &'static str> {
-    text.parse()
-        .map_err(|_| "an offset is a number, as the version of a change is")
+/// A place in a log, `OFFSET` or `LOG-OFFSET`.
+pub(super) fn place(text: &str) -> Result<String, &'static str> {
+    let (log, offset) = match text.split_once('-') {
+        Some((log, offset)) => (Some(log), offset),
+        None => (None, text),
+    };
+    let is_log = log.is_none_or(|log| LogId::from_hex(log).is_some());
+    let is_offset = offset.parse::<u64>().is_ok();
+    match is_log && is_offset {
+        true => Ok(text.to_owned()),
+        false => Err("a place is the `next` of a change that was printed, or an offset, as its version is"),
+    }
 }
 
 /// Shortest time that a key lives: nodes count in milliseconds.

@@ -2,7 +2,7 @@
 
 use super::bulk::also_json;
 use super::connection::Connection;
-use super::values::{limit, offset};
+use super::values::{limit, place};
 use clap::Args;
 use std::num::NonZeroU64;
 
@@ -18,9 +18,9 @@ pub(crate) struct Watch {
     #[arg(default_value = "", hide_default_value = true)]
     pub prefix: String,
 
-    /// Begin after this offset, the version of the last change that you saw, and not with the next change
-    #[arg(long, value_name = "OFFSET", allow_hyphen_values = true, value_parser = offset)]
-    pub after: Option<u64>,
+    /// Begin after this place, the `next` of the last change that you saw, and not with the next change; an offset will do
+    #[arg(long, value_name = "PLACE", allow_hyphen_values = true, value_parser = place)]
+    pub after: Option<String>,
 
     /// Leave the values out
     #[arg(long)]

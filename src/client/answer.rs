@@ -2,11 +2,14 @@
 //!
 //! Whatever listens at an address may send anything, without end. So every answer has a bound in bytes, which depends on
 //! the request ([`Bound`]). And an answer that no node sends is an error ([`Sign`]): a wrong media type, or no version
-//! where every node sends one.
+//! where every node sends one. An entity tag alone is no sign: other servers have numbers in theirs too. So JSON must name
+//! the key as well ([`is_of_key`]), and what has no body must have a field of Pykv.
 
 use crate::api::{self, LIST_LIMIT_MAX};
 use crate::pair::KEY_BYTES_MAX;
 use crate::record::VALUE_BYTES_MAX;
+use serde::Deserialize;
+use std::borrow::Cow;
 use std::io::{self, Read};
 use ureq::http::{HeaderMap, header};
 
@@ -18,6 +21,9 @@ const UNASKED_BYTES_MAX: u64 = 32 << 20;
 
 /// Read at a time, in bytes.
 const PIECE_BYTES: usize = 64 * 1024;
+
+/// How proxies name in an entity tag how they have compressed.
+const CODINGS: [&str; 7] = ["gzip", "gz", "br", "zstd", "deflate", "df", "zlib"];
 
 /// How long an answer may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +95,7 @@ pub(super) enum Sign {
     JsonOfKey,
     /// The bytes of a value, and the version of its key.
     Value,
-    /// The version of a key; there is no body.
+    /// The version of a key and the size of its value; there is no body.
     Version,
     /// The offset of a write.
     Offset,
@@ -119,7 +125,10 @@ impl Sign {
             Sign::Json => no_json(),
             Sign::JsonOfKey => no_json().or_else(no_version),
             Sign::Value => no_bytes().or_else(no_version),
-            Sign::Version => no_version(),
+            Sign::Version => {
+                let has_size = headers.contains_key(api::HEADER_VALUE_BYTES);
+                no_version().or_else(|| (!has_size).then_some("its answer is not about a key"))
+            }
             Sign::Offset => {
                 let is_written =
                     [api::HEADER_OFFSET, api::HEADER_ENGINE].map(|name| headers.contains_key(name));
@@ -136,8 +145,23 @@ fn version(headers: &HeaderMap) -> Option<u64> {
     let tag = tag.strip_prefix("W/").unwrap_or(tag);
     let version = tag.strip_prefix('"')?.strip_suffix('"')?;
     // Behind the version a proxy may have put how it compressed.
-    let version = version.split_once('-').map_or(version, |(version, _)| version);
+    let version = match version.split_once('-') {
+        Some((version, coding)) if CODINGS.contains(&coding) => version,
+        _ => version,
+    };
     version.parse().ok()
+}
+
+/// Whether JSON is about this key.
+pub(super) fn is_of_key(body: &[u8], key: &str) -> bool {
+    serde_json::from_slice::<OfKey<'_>>(body).is_ok_and(|of| of.key == key)
+}
+
+/// What all JSON about a key has.
+#[derive(Deserialize)]
+struct OfKey<'a> {
+    #[serde(borrow)]
+    key: Cow<'a, str>,
 }
 
 #[cfg(test)]
@@ -170,20 +194,31 @@ mod tests {
             let json = headers(&[("content-type", "application/json; charset=utf-8"), ("etag", tag)]);
             assert_eq!(Sign::JsonOfKey.missing(&json), None, "{tag}");
         }
+        // A number as another server has it, or a file's time and size.
+        for tag in ["\"5f3c-19a\"", "\"5131-264\"", "\"page-7\"", "7", ""] {
+            let other = headers(&[("content-type", "application/octet-stream"), ("etag", tag)]);
+            assert!(Sign::Value.missing(&other).is_some(), "{tag}");
+            assert!(Sign::Offset.missing(&other).is_some(), "{tag}");
+        }
         for other in [
-            &[("content-type", "text/html")][..],
-            &[
-                ("content-type", "application/octet-stream"),
-                ("etag", "\"5f3c-19a\""),
-            ],
+            &[("content-type", "text/html"), ("etag", "\"7\"")][..],
             &[("content-type", "application/octet-stream")],
             &[],
         ] {
-            if other.len() == 2 {
-                continue; // An entity tag of another server that happens to begin with digits is not told apart.
-            }
             assert!(Sign::Value.missing(&headers(other)).is_some(), "{other:?}");
             assert!(Sign::Offset.missing(&headers(other)).is_some(), "{other:?}");
+            assert!(Sign::Version.missing(&headers(other)).is_some(), "{other:?}");
+        }
+        assert!(Sign::Version.missing(&value).is_some());
+        let of_key = headers(&[("etag", "\"7\""), ("pykv-value-bytes", "1")]);
+        assert_eq!(Sign::Version.missing(&of_key), None);
+    }
+
+    #[test]
+    fn json_names_the_key_that_was_asked_for() {
+        assert!(is_of_key(br#"{"version":7,"key":"\u0061"}"#, "a"));
+        for other in [&b"{}"[..], b"{\"key\":\"b\"}", b"{\"key\":1}", b"[]", b""] {
+            assert!(!is_of_key(other, "a"), "{}", String::from_utf8_lossy(other));
         }
     }
 }

@@ -161,6 +161,16 @@ impl Error {
         }
     }
 
+    /// Whether something is there, and may do the same request a moment later: whoever asks for the first time has more
+    /// likely misspelt what cannot be reached.
+    pub(crate) fn says_not_now(&self) -> bool {
+        let is_there = matches!(
+            self,
+            Error::Broken { .. } | Error::Refused(_) | Error::Foreign { .. }
+        );
+        is_there && self.may_pass()
+    }
+
     /// Whether a write was sent, and it is not known whether the node did it.
     pub(crate) fn may_be_done(&self) -> bool {
         match self {
@@ -262,10 +272,17 @@ mod tests {
     fn what_is_tried_again() {
         for status in [408, 429, 502, 503, 504] {
             assert!(refused(status).may_pass(), "{status}");
+            assert!(refused(status).says_not_now(), "{status}");
         }
         for status in [400, 401, 403, 404, 410, 500, 507] {
             assert!(!refused(status).may_pass(), "{status}");
+            assert!(!refused(status).says_not_now(), "{status}");
         }
+        let away = Error::Unreachable {
+            at: Place::named(&"a:1".parse().unwrap(), "--server"),
+            why: String::new(),
+        };
+        assert!(away.may_pass() && !away.says_not_now());
     }
 
     #[test]

@@ -7,7 +7,6 @@ use crate::client::BackupError;
 use crate::wal::{self, Whole};
 use serde_json::json;
 use std::io::{self, Write};
-use std::path::Path;
 
 pub(super) fn backup(args: &Backup) -> Result<(), Error> {
     if args.file.as_os_str() == "-" {
@@ -22,20 +21,24 @@ pub(super) fn backup(args: &Backup) -> Result<(), Error> {
     let out = OutputFile::create(&args.file, existing)?;
     take(args, &mut &out, out.cannot_write())?;
     let whole = out.written().map(wal::verify).transpose();
-    let whole = whole.map_err(|error| not_whole(error, &args.file))?;
+    let whole = whole.map_err(|error| not_whole(error, args))?;
     out.finish()?;
     // What went down a pipe is for whoever reads it to check.
     whole.map_or(Ok(()), |whole| tell(&whole, args.json))
 }
 
 /// That what the node sent is no complete backup.
-fn not_whole(error: wal::Error, file: &Path) -> Error {
+fn not_whole(error: wal::Error, args: &Backup) -> Error {
+    let file = args.file.display();
     match error {
         wal::Error::IncompleteBackup {
             file_position, why, ..
         } => Error::Broken(format!(
-            "what the node sent is no complete backup, from byte {file_position} on: {why}; {} was not written: try again",
-            file.display()
+            "what the node sent is no complete backup, from byte {file_position} on: {why}; {file} was not written: try again"
+        )),
+        wal::Error::NoStore { .. } => Error::WrongFile(format!(
+            "what answers at {} is no pykv node, or a broken one: its answer is no backup; {file} was not written",
+            args.connection.server
         )),
         error => Error::Log(error),
     }

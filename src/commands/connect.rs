@@ -53,7 +53,11 @@ pub(super) fn token_of_file_or_environment(path: Option<&Path>) -> Result<Option
         let token = text.to_str().and_then(|text| Token::new(text, cli::ENV_TOKEN));
         return token.map(Some).ok_or_else(|| no_token(cli::ENV_TOKEN));
     }
-    match std::env::var_os(cli::ENV_TOKEN_FILE).filter(|path| !path.is_empty()) {
+    match std::env::var_os(cli::ENV_TOKEN_FILE) {
+        Some(path) if path.is_empty() => Err(Error::Usage(format!(
+            "{} is empty: it names a file, or is not set",
+            cli::ENV_TOKEN_FILE
+        ))),
         Some(path) => {
             let path = Path::new(&path);
             let source = format!("{}, which {} names", path.display(), cli::ENV_TOKEN_FILE);

@@ -3,12 +3,16 @@
 use super::{
     Error, backup, batch, check, cluster, compact, completions, deadline, del, exists, export, forget,
     gateway, get, import, incr, list, log, mirror, pause, ping, promote, reapply, serve, service, set, shell,
-    status, switchover, token, watch,
+    signals, status, switchover, token, watch,
 };
 use crate::cli::{Cli, Command};
 
 /// Does what was typed.
 pub(super) fn dispatch(cli: Cli) -> Result<(), Error> {
+    // A node has handlers of its own, which end it in order.
+    if !matches!(cli.command, Command::Serve(_) | Command::Replica(_)) {
+        signals::end_as_elsewhere()?;
+    }
     match cli.command {
         Command::Serve(mut args) => {
             let passed = service::take_sockets(&mut args.listen)?;

@@ -91,6 +91,7 @@ pub(super) fn open(path: &Path, form: Form) -> Result<Input, Error> {
         });
     }
     let cannot_read = |source| Error::io("cannot read", path)(source);
+    super::check_named(path).map_err(cannot_read)?;
     let file = File::open(path).map_err(cannot_read)?;
     let metadata = file.metadata().map_err(cannot_read)?;
     let bytes = metadata.is_file().then_some(metadata.len());

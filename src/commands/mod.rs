@@ -11,9 +11,9 @@
 //! | `get`, `set`, `del`, `exists`, `incr`, `deadline`, `list`, `batch`, `watch`, `shell` | keys and values |
 //! | `status`, `ping`, `compact`, `promote`, `forget`, `cluster`, `switchover`, `pause` | a node that runs, and its cluster |
 //! | `check`, `log`, `reapply`, `backup` | a data directory, and copies of it |
-//! | `export`, `import`, `lines`, `progress` | many entries as lines, and how far they are |
+//! | `export`, `import`, `lines`, `progress`, `retry` | many entries as lines, and how far they are |
 //! | `mirror` | one node copied to another, and followed |
-//! | `output`, `text`, `terminal`, `quotes` | files that are written and read; what a terminal is shown |
+//! | `output`, `streams`, `text`, `terminal`, `quotes` | files that are written and read; what a terminal is shown |
 //! | `token`, `completions` | what needs no node |
 
 mod backup;
@@ -51,12 +51,14 @@ mod promote;
 mod quotes;
 mod reapply;
 mod reload;
+mod retry;
 mod serve;
 mod service;
 mod set;
 mod shell;
 mod signals;
 mod status;
+mod streams;
 mod switchover;
 mod terminal;
 mod text;
@@ -69,44 +71,10 @@ pub use import::fuzz_line as fuzz_import_line;
 use crate::{client, escape};
 use connect::{connect, token_file, token_of_file_or_environment, token_text_of_file, trust};
 use error::{Error, is_missing, missing_or, of_file};
-use rustix::fs::OFlags;
-use std::io::{self, StdoutLock, Write};
-use std::os::fd::AsFd;
-use std::sync::LazyLock;
+use std::io::{self, Write};
+use streams::{check_named, check_stdin, stdout};
 
 pub use exit::run;
-
-/// An error where standard input was closed when the program started: an empty input is then nothing that anybody
-/// meant.
-fn check_stdin() -> Result<(), Error> {
-    match was_closed(io::stdin()) {
-        true => Err(Error::Io {
-            doing: "cannot read standard input".to_owned(),
-            source: io::Error::other("it is closed"),
-        }),
-        false => Ok(()),
-    }
-}
-
-/// Whether a stream was closed when the program started. Rust opens /dev/null in its place, for reading and writing,
-/// which no shell does.
-fn was_closed(stream: impl AsFd) -> bool {
-    let is_replaced = || -> rustix::io::Result<bool> {
-        let is_null = rustix::fs::fstat(&stream)?.st_rdev == rustix::fs::stat("/dev/null")?.st_rdev;
-        let mode = rustix::fs::fcntl_getfl(&stream)?.intersection(OFlags::RWMODE);
-        Ok(is_null && mode == OFlags::RDWR)
-    };
-    is_replaced().unwrap_or(false)
-}
-
-/// Standard output, for what somebody is to read: an error where it was closed when the program started.
-fn stdout() -> Result<StdoutLock<'static>, Error> {
-    static WAS_CLOSED: LazyLock<bool> = LazyLock::new(|| was_closed(io::stdout()));
-    match *WAS_CLOSED {
-        true => Err(Error::Output(io::Error::other("it is closed"))),
-        false => Ok(io::stdout().lock()),
-    }
-}
 
 /// Writes to standard output and sees that it arrives.
 fn print(bytes: &[u8]) -> Result<(), Error> {

@@ -10,8 +10,8 @@
 //! - A run that fails, or is ended by SIGINT, SIGTERM or SIGHUP, leaves nothing behind. (SIGKILL leaves the unfinished
 //!   file, `.pykv-….part`, which no run ever takes for its own.)
 
-use super::Error;
 use super::signals::{self, EXIT_INTERRUPTED};
+use super::{Error, check_named};
 use signal_hook::consts::{SIGHUP, SIGTERM};
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -73,6 +73,7 @@ impl OutputFile {
             (Some(target), None) => begin(name, target, None)?,
             // Appended, as `>>` does: behind /dev/stdout may be a file that has something in it.
             _ => {
+                check_named(name).map_err(cannot_write)?;
                 let file = OpenOptions::new().append(true).open(name);
                 (file.map_err(cannot_write)?, None)
             }

@@ -1,6 +1,6 @@
 //! `pykv set`
 
-use super::{Error, check_stdin, condition, connect, print_json};
+use super::{Error, check_named, check_stdin, condition, connect, print_json};
 use crate::cli::Set;
 use crate::client::{self, Condition};
 use crate::record::VALUE_BYTES_MAX;
@@ -45,7 +45,8 @@ fn value(args: &Set) -> Result<Cow<'_, [u8]>, Error> {
     match (&args.value, &args.file) {
         (Some(value), _) if value != "-" => Ok(Cow::Borrowed(value.as_bytes())),
         (None, Some(path)) => {
-            let file = File::open(path).map_err(Error::io("cannot read", path))?;
+            let file = check_named(path).and_then(|()| File::open(path));
+            let file = file.map_err(Error::io("cannot read", path))?;
             read(file, &path.display().to_string())
         }
         _ => {

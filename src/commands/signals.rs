@@ -1,26 +1,33 @@
 //! Signals: what ends a command, what has a node read files anew, and what must not end anything.
 //!
 //! The handlers stand before anything that takes long. A process that is the first of its container has no
-//! default actions: a signal that comes before its handler is lost.
+//! default actions: a signal that comes before its handler is lost. There, every command that has no handler of its own
+//! has one that does what the default action does elsewhere.
 //!
 //! SIGQUIT keeps its default action, which is a core dump: it is what an operator sends to a process that hangs.
 
 use super::{Error, service};
 use crate::net::Stopper;
 use log::{info, warn};
-use signal_hook::consts::{SIGALRM, SIGHUP, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
+use signal_hook::consts::{SIGALRM, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
 use std::ffi::c_int;
 use std::io::{self, Read};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// What a shell reports of a process that SIGINT ended.
 pub(super) const EXIT_INTERRUPTED: i32 = 130;
+
+/// What a shell adds to the number of the signal that ended a process.
+const EXIT_BY_SIGNAL: i32 = 128;
+
+/// Whether a signal ends the first process of a container at once: until a command has a handler of its own.
+static ENDS_AT_ONCE: LazyLock<Arc<AtomicBool>> = LazyLock::new(|| Arc::new(AtomicBool::new(true)));
 
 /// Signals closer to each other than this are one: `timeout` and the like signal a process and its group.
 const SAME_SIGNAL_MAX: Duration = Duration::from_secs(1);
@@ -49,6 +56,22 @@ pub(super) struct Signals {
     pub(super) hangups: UnixStream,
 }
 
+/// Gives a process that is the first of its container what ends any other: without default actions, Ctrl-C and a stop
+/// would do nothing. Elsewhere the default actions stay, so that a shell sees that a signal ended its command.
+pub(super) fn end_as_elsewhere() -> Result<(), Error> {
+    if std::process::id() != 1 {
+        return Ok(());
+    }
+    [SIGINT, SIGTERM, SIGHUP]
+        .into_iter()
+        .try_for_each(|signal| {
+            let condition = Arc::clone(&ENDS_AT_ONCE);
+            signal_hook::flag::register_conditional_shutdown(signal, EXIT_BY_SIGNAL + signal, condition)
+                .map(drop)
+        })
+        .map_err(cannot_handle)
+}
+
 /// Has `end` run on SIGINT and on each of `others`, out of the signal handler, on a thread of its own.
 ///
 /// The crate `ctrlc` can take SIGTERM as well, and takes SIGHUP with it.
@@ -57,6 +80,7 @@ pub(super) fn on_end(others: &[c_int], end: impl Fn() + Send + Sync + 'static) -
     let of_interrupt = Arc::clone(&end);
     ctrlc::set_handler(move || of_interrupt()).map_err(io::Error::other)?;
     let mut came = bytes_of(others)?;
+    ENDS_AT_ONCE.store(false, Relaxed);
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
         while came.read(&mut [0]).is_ok_and(|bytes| bytes > 0) {
             end();

@@ -1,7 +1,8 @@
 //! `If-Match` and `If-None-Match`: versions as entity tags, in the grammar of RFC 9110, section 13.1.
 //!
-//! The tag of a version is its number in quotes. Both fields are `*` or a list of tags, weak ones too, on any
-//! number of lines, and mean the same whatever the method. `If-Match` compares strongly, so a weak tag matches
+//! The tag of a version is its number in quotes. (That of a file of the page is a word, so that no client takes it for a
+//! version.) Both fields are `*` or a list of tags, weak ones too, on any number of lines, and mean the same whatever the
+//! method. `If-Match` compares strongly, so a weak tag matches
 //! nothing there; `If-None-Match` compares weakly. A tag that is well formed but not one of ours is the tag of a
 //! version that no key has.
 
@@ -36,8 +37,8 @@ impl Conditions {
             return Ok(Conditions::default());
         }
         let mut conditions = Conditions {
-            if_match: Asked::read(IF_MATCH, &head.if_match, Tag::strong)?,
-            if_none_match: Asked::read(IF_NONE_MATCH, &head.if_none_match, Tag::weak)?,
+            if_match: Asked::read(IF_MATCH, &head.if_match, strong)?,
+            if_none_match: Asked::read(IF_NONE_MATCH, &head.if_none_match, weak)?,
         };
         if let (Asked::Versions(wanted), Asked::Versions(unwanted)) =
             (&mut conditions.if_match, &mut conditions.if_none_match)
@@ -71,10 +72,11 @@ impl Asked {
     fn read(
         name: &'static str,
         lines: &Lines<'_>,
-        version: fn(Tag) -> Option<u64>,
+        text_of: fn(Tag<'_>) -> Option<&[u8]>,
     ) -> Result<Asked, Problem> {
         let mut versions = Vec::new();
-        Ok(match read(name, lines, |tag| versions.extend(version(tag)))? {
+        let read = read(name, lines, |tag| versions.extend(text_of(tag).and_then(version)))?;
+        Ok(match read {
             Read::Nothing => Asked::Nothing,
             Read::Any => Asked::Any,
             Read::Tags => Asked::Versions(versions),
@@ -93,26 +95,37 @@ pub(crate) enum Fetch {
     Failed,
 }
 
-/// Whether a read of a key in `version` is answered with its value.
-pub(crate) fn of_read(head: &Head<'_>, version: u64) -> Result<Fetch, Problem> {
-    if !head.if_match.is_empty() && !matches(IF_MATCH, &head.if_match, Tag::strong, version)? {
+/// Whether a read of a key in version `of_key` is answered with its value.
+pub(crate) fn of_read(head: &Head<'_>, of_key: u64) -> Result<Fetch, Problem> {
+    of_tags(head, |text| version(text) == Some(of_key))
+}
+
+/// Whether a read of a file with this tag is answered with the file.
+pub(crate) fn of_file(head: &Head<'_>, tag: &str) -> Result<Fetch, Problem> {
+    of_tags(head, |text| text == tag.as_bytes())
+}
+
+/// As [`of_read`], of that whose tag `is_own` knows.
+fn of_tags(head: &Head<'_>, is_own: impl Fn(&[u8]) -> bool) -> Result<Fetch, Problem> {
+    if !head.if_match.is_empty()
+        && !matches(IF_MATCH, &head.if_match, |tag| strong(tag).is_some_and(&is_own))?
+    {
         return Ok(Fetch::Failed);
     }
-    if !head.if_none_match.is_empty() && matches(IF_NONE_MATCH, &head.if_none_match, Tag::weak, version)? {
+    if !head.if_none_match.is_empty()
+        && matches(IF_NONE_MATCH, &head.if_none_match, |tag| {
+            weak(tag).is_some_and(&is_own)
+        })?
+    {
         return Ok(Fetch::NotModified);
     }
     Ok(Fetch::Go)
 }
 
-/// Whether a field is `*` or has the tag of `version`.
-fn matches(
-    name: &'static str,
-    lines: &Lines<'_>,
-    version_of: fn(Tag) -> Option<u64>,
-    version: u64,
-) -> Result<bool, Problem> {
+/// Whether a field is `*` or has a tag that `is_own` knows.
+fn matches(name: &'static str, lines: &Lines<'_>, is_own: impl Fn(Tag<'_>) -> bool) -> Result<bool, Problem> {
     let mut found = false;
-    let read = read(name, lines, |tag| found |= version_of(tag) == Some(version))?;
+    let read = read(name, lines, |tag| found |= is_own(tag))?;
     Ok(found || matches!(read, Read::Any))
 }
 
@@ -121,22 +134,29 @@ const IF_NONE_MATCH: &str = "If-None-Match";
 
 /// An entity tag.
 #[derive(Clone, Copy)]
-struct Tag {
-    /// The version that it is of; none where it is no tag of ours.
-    version: Option<u64>,
+struct Tag<'t> {
+    /// What is between the quotes.
+    text: &'t [u8],
     is_weak: bool,
 }
 
-impl Tag {
-    /// The version that it stands for where tags are compared strongly.
-    fn strong(self) -> Option<u64> {
-        self.version.filter(|_| !self.is_weak)
-    }
+/// What a tag stands for where tags are compared strongly.
+fn strong(tag: Tag<'_>) -> Option<&[u8]> {
+    (!tag.is_weak).then_some(tag.text)
+}
 
-    /// The version that it stands for where tags are compared weakly.
-    fn weak(self) -> Option<u64> {
-        self.version
-    }
+/// What a tag stands for where tags are compared weakly.
+fn weak(tag: Tag<'_>) -> Option<&[u8]> {
+    Some(tag.text)
+}
+
+/// The version whose tag this is; none where it is no tag of ours.
+fn version(text: &[u8]) -> Option<u64> {
+    std::str::from_utf8(text)
+        .ok()
+        // As the server writes it: `07` and `+7` are other tags than `7`.
+        .filter(|text| !text.starts_with(['0', '+']) || *text == "0")
+        .and_then(|text| text.parse().ok())
 }
 
 /// What a field turned out to be.
@@ -147,7 +167,7 @@ enum Read {
 }
 
 /// Reads one of the two fields; `take` gets its tags.
-fn read(name: &'static str, lines: &Lines<'_>, mut take: impl FnMut(Tag)) -> Result<Read, Problem> {
+fn read(name: &'static str, lines: &Lines<'_>, mut take: impl FnMut(Tag<'_>)) -> Result<Read, Problem> {
     match lines.single().map(<[u8]>::trim_ascii) {
         Some(b"*") => return Ok(Read::Any),
         None if lines.is_empty() => return Ok(Read::Nothing),
@@ -177,19 +197,18 @@ fn read(name: &'static str, lines: &Lines<'_>, mut take: impl FnMut(Tag)) -> Res
 }
 
 /// The tag that `text` begins with, and what follows it.
-fn split_tag(text: &[u8]) -> Option<(Tag, &[u8])> {
+fn split_tag(text: &[u8]) -> Option<(Tag<'_>, &[u8])> {
     let (is_weak, text) = match text.strip_prefix(b"W/") {
         Some(text) => (true, text),
         None => (false, text),
     };
     let text = text.strip_prefix(b"\"")?;
     let end = text.iter().position(|&byte| byte == b'"')?;
-    let version = std::str::from_utf8(&text[..end])
-        .ok()
-        // As the server writes it: `07` and `+7` are other tags than `7`.
-        .filter(|text| !text.starts_with(['0', '+']) || *text == "0")
-        .and_then(|text| text.parse().ok());
-    Some((Tag { version, is_weak }, &text[end + 1..]))
+    let tag = Tag {
+        text: &text[..end],
+        is_weak,
+    };
+    Some((tag, &text[end + 1..]))
 }
 
 fn not_understood(name: &'static str, detail: &'static str) -> Problem {

@@ -199,22 +199,23 @@ pub(crate) fn put(
     write(session, key, &payload, mode, conditions.precondition(), scratch)
 }
 
-/// Refuses a PUT or PATCH that fails whatever its body is, as things stand.
+/// Refuses a write that fails whatever its body is, as things stand.
 pub(crate) fn foresee(session: &Session<'_>, head: &Head<'_>, key: &str) -> Result<(), Problem> {
-    let is_upsert = match head.method {
-        Method::Put => put_query(head)?.0 == Mode::Upsert,
+    let mode = match head.method {
+        Method::Put => put_query(head)?.0,
+        Method::Post => post_mode(head)?,
         // An increment may have an initial value.
-        Method::Patch => true,
-        _ => false,
+        _ => Mode::Upsert,
     };
     let key = check_key(key)?;
     let conditions = Conditions::of_write(head)?;
     let precondition = conditions.precondition();
     let meta = session.peek(key).map_err(Problem::of_refused)?;
     let version = meta.map(|meta| meta.found.version);
-    let foreseen = match version {
-        None if !is_upsert => Err(WriteError::Missing),
-        version => precondition.check(version),
+    let foreseen = match (mode, version) {
+        (Mode::Update, None) => Err(WriteError::Missing),
+        (Mode::Add, Some(version)) => Err(WriteError::Exists { version }),
+        (_, version) => precondition.check(version),
     };
     foreseen.map_err(|error| not_put(error, precondition))
 }
@@ -239,6 +240,12 @@ pub(super) fn put_query<'a>(head: &Head<'a>) -> Result<(Mode, Option<Cow<'a, str
     Ok((mode, ttl))
 }
 
+/// What the query of a POST says: nothing, as it only adds.
+fn post_mode(head: &Head<'_>) -> Result<Mode, Problem> {
+    let [] = target::parameters(head.query, [])?;
+    Ok(Mode::Add)
+}
+
 /// Adds a key, as a POST of all keys does.
 pub(crate) fn post(
     session: &Session<'_>,
@@ -247,18 +254,11 @@ pub(crate) fn post(
     body: &[u8],
     scratch: &mut Scratch,
 ) -> Result<Reply, Problem> {
-    let [] = target::parameters(head.query, [])?;
+    let mode = post_mode(head)?;
     let key = check_key(key)?;
     let conditions = Conditions::of_write(head)?;
     let payload = body::value(body)?;
-    write(
-        session,
-        key,
-        &payload,
-        Mode::Add,
-        conditions.precondition(),
-        scratch,
-    )
+    write(session, key, &payload, mode, conditions.precondition(), scratch)
 }
 
 /// Puts a value, for `PUT` and `POST`.

@@ -13,7 +13,6 @@ use crate::http::request::Head;
 use crate::http::response::{Body, Caching, Reply};
 use crate::http::target;
 use crate::page::POLICY;
-use crate::store::VERSION_MAX;
 use tiny_http::StatusCode;
 use twox_hash::XxHash3_64;
 
@@ -30,12 +29,12 @@ pub(crate) fn get<'a>(
     };
     let [] = target::parameters(head.query, [])?;
     // Browsers ask each time, and hear that nothing changed: so a new pykv is never seen by half.
-    // As long as a version is, which numbers in JSON hold exactly.
     let is_gzip = media::takes_gzip(&head.accept_encoding);
     let bytes: &'static [u8] = if is_gzip { file.gzip() } else { file.bytes() };
     let is_copied = bytes.len() <= COPIED_BYTES_MAX;
-    let version = XxHash3_64::oneshot(bytes) & VERSION_MAX;
-    let mut reply = match conditions::of_read(head, version)? {
+    // A word, so that no client takes it for the version of a key.
+    let tag = format!("page-{:016x}", XxHash3_64::oneshot(bytes));
+    let mut reply = match conditions::of_file(head, &tag)? {
         Fetch::Go if !is_copied => {
             Reply::new(StatusCode(200), Body::Measured(file.media(), bytes.len() as u64))
         }
@@ -44,14 +43,14 @@ pub(crate) fn get<'a>(
             Reply::new(StatusCode(200), Body::Written(file.media()))
         }
         Fetch::NotModified => Reply::new(StatusCode(304), Body::None),
-        Fetch::Failed => return Err(Problem::precondition_failed(version)),
+        Fetch::Failed => return Err(Problem::new(problem::PRECONDITION, "the file is another one")),
     };
     reply.caching = Caching::Revalidated;
     if is_gzip {
         reply = reply.header("Content-Encoding", "gzip");
     }
     let reply = reply
-        .version(version)
+        .header("ETag", &format!("\"{tag}\""))
         .header("Vary", "Accept-Encoding")
         .header("Content-Security-Policy", POLICY)
         .header("Referrer-Policy", "no-referrer");

@@ -64,17 +64,25 @@ impl Hosts {
 
     /// Refuses what a page of another site asks for.
     pub(crate) fn check_site(&self, head: &Head<'_>) -> Result<(), Problem> {
+        // Where that is allowed already, it does not open what is asked for.
+        let advice = match self.origins.allows(head) {
+            true => "",
+            false => "; `pykv serve --allow-origin` lets pages of another origin read and write keys",
+        };
         if let Some(site) = head.sec_fetch_site {
             if matches!(site, b"same-origin" | b"none") {
                 return Ok(());
             }
-            let detail = "the browser says that the request comes from a page of another site";
+            let detail =
+                format!("the browser says that the request comes from a page of another site{advice}");
             return Err(Problem::new(problem::CROSS_SITE, detail).field("Sec-Fetch-Site"));
         }
         match head.origin {
             Some(origin) if !self.is_own_origin(origin, head.host) => {
-                let detail = "the page that asks for this is not of the host that the request names; behind a proxy, \
-                              `pykv serve --host-name` says under which name browsers see the node";
+                let detail = format!(
+                    "the page that asks for this is not of the host that the request names; behind a proxy, \
+                     `pykv serve --host-name` says under which name browsers see the node{advice}"
+                );
                 Err(Problem::new(problem::CROSS_SITE, detail).field("Origin"))
             }
             _ => Ok(()),

@@ -173,7 +173,11 @@ impl Registry {
     /// which nothing came for `still_max` no more is waited for.
     pub(crate) fn wait_until_empty(&self, grace: Duration, still_max: Duration) -> usize {
         let end = Instant::now() + grace;
-        let mut before = HashMap::new();
+        let reads = |peer: &Arc<Peer>| peer.reads.load(SeqCst);
+        let seen = |inner: &Inner| -> HashMap<u64, u64> {
+            inner.open.iter().map(|(id, peer)| (*id, reads(peer))).collect()
+        };
+        let mut before = seen(&self.lock());
         loop {
             let left = end.saturating_duration_since(Instant::now());
             let (inner, _) = self
@@ -183,13 +187,12 @@ impl Registry {
             if inner.open.is_empty() || Instant::now() >= end {
                 return inner.open.len();
             }
-            let reads = |peer: &Arc<Peer>| peer.reads.load(SeqCst);
             for (id, peer) in &inner.open {
                 if reads(peer) > 0 && before.get(id) == Some(&reads(peer)) {
                     let _ = peer.transport.shutdown(Shutdown::Read); // Fails where the client has gone: as well.
                 }
             }
-            before = inner.open.iter().map(|(id, peer)| (*id, reads(peer))).collect();
+            before = seen(&inner);
         }
     }
 
@@ -229,5 +232,31 @@ impl Drop for Registration<'_> {
         add(&mut inner.answers, &self.peer);
         drop(inner);
         self.registry.closed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::got::Got;
+    use super::*;
+    use std::os::unix::net::UnixStream;
+
+    /// What has not moved since the stop began is cut once its time is over, and not a round later.
+    #[test]
+    fn a_request_of_which_nothing_comes_is_cut_after_its_time() {
+        let registry = Registry::new(2);
+        let open = || {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            let open = registry.register(Transport::Unix(ours), Client::Local);
+            (open.unwrap(), theirs)
+        };
+        let ((still, _still), (idle, _idle)) = (open(), open());
+        still.peer.set_reads(1);
+        let still_max = Duration::from_millis(500);
+        // There is no time for a second round.
+        assert_eq!(registry.wait_until_empty(still_max * 19 / 10, still_max), 2);
+        let got = |open: &Registration<'_>| open.peer.transport.read_now(&mut Vec::with_capacity(1)).unwrap();
+        assert_eq!(got(&still), Got::End);
+        assert_eq!(got(&idle), Got::TimedOut);
     }
 }

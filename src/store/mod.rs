@@ -48,7 +48,8 @@ pub(crate) use order::Counted;
 pub(crate) use replay::replay;
 pub(crate) use replicated::ReplicatedChange;
 pub(crate) use samples::Curve;
-pub(crate) use slab::VERSION_MAX;
+#[cfg(test)]
+use slab::VERSION_MAX;
 pub(crate) use slab::{Entry, NIL, Slot};
 
 use crate::lock_order::{Rank, Ranked};

@@ -230,6 +230,8 @@ fn odd_environments() {
     ];
     let node = Setup::new(&[]).wrapper(&wrapper).start();
     node.client().add("k", "v").expect(201);
+    let unnamed = pykv(&["get", "k"]).at(&node).env("PYKV_TOKEN_FILE", "").expect(2);
+    assert!(unnamed.stderr.contains("PYKV_TOKEN_FILE"), "{unnamed:?}");
     // An empty token is none.
     pykv(&["get", "k"]).at(&node).env("PYKV_TOKEN", "").succeed();
 }

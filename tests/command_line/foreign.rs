@@ -21,6 +21,7 @@ const READS: &[(&[&str], &[u8])] = &[
     (&["get", "k"], b""),
     (&["get", "k", "--json"], b""),
     (&["ttl", "k"], b""),
+    (&["exists", "k"], b""),
     (&["list"], b""),
     (&["list", "--values"], b""),
     (&["export"], b""),
@@ -36,6 +37,7 @@ const WRITES: &[(&[&str], &[u8])] = &[
     (&["del", "--prefix", "k"], b""),
     (&["expire", "k", "1h"], b""),
     (&["persist", "k"], b""),
+    (&["incr", "k"], b""),
     (&["shell"], b"set k v\n"),
     (&["shell"], b"del k\n"),
     (&["batch"], OPERATION),
@@ -48,7 +50,12 @@ fn an_answer_of_another_server_is_no_answer() {
     // A page, and JSON: what a proxy that merges slashes makes of the key `..` is the listing or the page.
     let page = answer("200 OK", "Content-Type: text/html\r\n", "<html>it works</html>");
     let other = json("{\"keys\":5}");
-    for bytes in [page, other] {
+    // The entity tags of other servers may be numbers too.
+    let tagged = ["text/html", "application/json"].map(|media| {
+        let headers = format!("Content-Type: {media}\r\nETag: \"7\"\r\n");
+        answer("200 OK", &headers, "{\"keys\":5}")
+    });
+    for bytes in [page, other].into_iter().chain(tagged) {
         let fake = Fake::always(&bytes);
         for (args, stdin) in READS.iter().chain(WRITES) {
             let output = pykv(args)
@@ -66,6 +73,59 @@ fn an_answer_of_another_server_is_no_answer() {
 }
 
 #[test]
+fn what_another_server_sends_for_a_backup_is_said_to_be_none() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("b");
+    let fake = Fake::always(&answer(
+        "200 OK",
+        "Content-Type: application/octet-stream\r\n",
+        "something else than a backup",
+    ));
+    let output = pykv(&["backup"])
+        .arg(&file)
+        .env("PYKV_SERVER", &fake.url())
+        .expect(NONSENSE);
+    for said in ["no pykv node", &fake.url(), file.to_str().unwrap()] {
+        assert!(output.stderr.contains(said), "{output:?}");
+    }
+    for of_something_else in ["import", "--dir", ".part"] {
+        assert!(!output.stderr.contains(of_something_else), "{output:?}");
+    }
+    assert!(std::fs::read_dir(home.path()).unwrap().next().is_none());
+}
+
+/// A proxy may make of the key `..` the path of something else on the same node.
+#[test]
+fn what_a_proxy_makes_of_a_key_is_no_answer_about_it() {
+    let node = Server::start(&[]);
+    let address = node.address();
+    let fake = Fake::start(move |asked, stream| {
+        let target = match asked.target.contains("openapi") {
+            true => "/openapi.json",
+            false => "/",
+        };
+        let mut client = crate::common::Client::connect(address);
+        let answered = client.request(&asked.method, target, &[], b"");
+        let mut head = format!("HTTP/1.1 {} Status\r\nConnection: close\r\n", answered.status);
+        for (name, value) in &answered.headers {
+            head += &format!("{name}: {value}\r\n");
+        }
+        stream.write_all(format!("{head}\r\n").as_bytes())?;
+        stream.write_all(&answered.body)
+    });
+    for args in [
+        &["exists", ".."][..],
+        &["ttl", ".."],
+        &["get", ".."],
+        &["get", "--json", ".."],
+        &["get", "--json", "../openapi.json"],
+    ] {
+        let output = pykv(args).env("PYKV_SERVER", &fake.url()).expect(NONSENSE);
+        assert_eq!(output.stdout, b"", "{args:?}");
+    }
+}
+
+#[test]
 fn that_a_proxy_finds_nothing_says_nothing_of_a_key() {
     let fake = Fake::always(&answer(
         "404 Not Found",
@@ -74,11 +134,14 @@ fn that_a_proxy_finds_nothing_says_nothing_of_a_key() {
     ));
     for args in [
         &["get", "k"][..],
+        &["get", "k", "--json"],
         &["ttl", "k"],
+        &["exists", "k"],
         &["del", "k"],
         &["expire", "k", "1s"],
     ] {
         let output = pykv(args).env("PYKV_SERVER", &fake.url()).expect(NONSENSE);
+        assert_eq!(output.stdout, b"", "{output:?}");
         assert!(!output.stderr.contains("not found:"), "{output:?}");
         assert!(output.stderr.contains("HTTP 404"), "{output:?}");
     }
@@ -86,23 +149,40 @@ fn that_a_proxy_finds_nothing_says_nothing_of_a_key() {
 
 #[test]
 fn what_a_proxy_says_is_an_exit_status_of_its_own() {
-    for (status, code) in [
-        ("502 Bad Gateway", NOT_NOW),
-        ("503 Service Unavailable", NOT_NOW),
-        ("504 Gateway Timeout", NOT_NOW),
-        ("429 Too Many Requests", NOT_NOW),
-        ("401 Unauthorized", NOT_ALLOWED),
-        ("403 Forbidden", NOT_ALLOWED),
-        ("413 Payload Too Large", USAGE),
-        ("500 Internal Server Error", NONSENSE),
-        ("301 Moved Permanently", NONSENSE),
-    ] {
+    let check = |status: &str, code| {
         let fake = Fake::always(&answer(status, "Content-Type: text/html\r\n", "<html>"));
-        for args in [&["get", "k"][..], &["set", "k", "v"], &["status"], &["watch"]] {
-            let output = pykv(args).env("PYKV_SERVER", &fake.url()).expect(code);
+        for args in [
+            &["get", "k"][..],
+            &["get", "k", "--json"],
+            &["ttl", "k"],
+            &["exists", "k"],
+            &["set", "k", "v"],
+            &["batch"],
+            &["import"],
+            &["status"],
+            &["watch"],
+        ] {
+            let run = pykv(args).env("PYKV_SERVER", &fake.url());
+            let output = run.stdin(OPERATION).expect(code);
             assert!(output.stderr.contains(&status[..3]), "{output:?}");
         }
-    }
+    };
+    // At once: some are asked again for some seconds.
+    std::thread::scope(|scope| {
+        for (status, code) in [
+            ("502 Bad Gateway", NOT_NOW),
+            ("503 Service Unavailable", NOT_NOW),
+            ("504 Gateway Timeout", NOT_NOW),
+            ("429 Too Many Requests", NOT_NOW),
+            ("401 Unauthorized", NOT_ALLOWED),
+            ("403 Forbidden", NOT_ALLOWED),
+            ("413 Payload Too Large", USAGE),
+            ("500 Internal Server Error", NONSENSE),
+            ("301 Moved Permanently", NONSENSE),
+        ] {
+            scope.spawn(move || check(status, code));
+        }
+    });
 }
 
 #[test]
@@ -242,17 +322,21 @@ fn an_import_rides_out_what_a_proxy_says_meanwhile() {
         ("200 OK", NONSENSE),
     ] {
         let status = status.clone();
-        let batches = AtomicU64::new(0);
+        let (questions, batches) = (AtomicU64::new(0), AtomicU64::new(0));
         let is_for_good = code == NONSENSE;
-        let fake = Fake::start(move |asked, stream| match &*asked.target {
-            "/status" => stream.write_all(&status),
-            _ if is_for_good || batches.fetch_add(1, Relaxed) == 0 => {
-                stream.write_all(&answer(refusal, "Content-Type: application/json\r\n", "{}"))
-            }
-            _ => {
-                let headers = "Content-Type: application/json\r\nPykv-Offset: 9\r\n";
-                stream.write_all(&answer("200 OK", headers, "{\"results\":[],\"offset\":9}"))
-            }
+        let fake = Fake::start(move |asked, stream| {
+            // The first question and the first batch are refused, or all batches.
+            let is_question = asked.target == "/status";
+            let times = if is_question { &questions } else { &batches };
+            let is_first = times.fetch_add(1, Relaxed) == 0;
+            let written = "Content-Type: application/json\r\nPykv-Offset: 9\r\n";
+            stream.write_all(&match is_question {
+                true if is_for_good || !is_first => status.clone(),
+                false if !is_for_good && !is_first => {
+                    answer("200 OK", written, "{\"results\":[],\"offset\":9}")
+                }
+                _ => answer(refusal, "Content-Type: application/json\r\n", "{}"),
+            })
         });
         let import = pykv(&["import"])
             .env("PYKV_SERVER", &fake.url())
@@ -260,6 +344,34 @@ fn an_import_rides_out_what_a_proxy_says_meanwhile() {
             .run();
         let expected = if is_for_good { NONSENSE } else { 0 };
         assert_eq!(import.code, Some(expected), "{refusal}: {import:?}");
+        let retries = import.stderr.contains("after 2 retries");
+        assert_eq!(retries, !is_for_good, "{refusal}: {import:?}");
+    }
+}
+
+#[test]
+fn a_watch_that_begins_where_a_proxy_does_not_reach_the_node_asks_again() {
+    for refusal in ["502 Bad Gateway", "504 Gateway Timeout", "429 Too Many Requests"] {
+        for after in [&[][..], &["--after", "0"]] {
+            let asked_before = AtomicU64::new(0);
+            let fake = Fake::start(move |asked, stream| {
+                let change = r#"{"operation":"SET","key":"k","value":"v","version":9,"timestamp":1}"#;
+                stream.write_all(&match asked_before.fetch_add(1, Relaxed) {
+                    0 => answer(refusal, "Content-Type: text/html\r\n", "<html>"),
+                    _ if asked.target.contains("after=") => {
+                        json(&format!("{{\"changes\":[{change}],\"next\":9}}"))
+                    }
+                    _ => json("{\"changes\":[],\"next\":8}"),
+                })
+            });
+            let watch = pykv(&["watch", "--limit", "1"]);
+            let watch = after.iter().fold(watch, |watch, arg| watch.arg(arg));
+            let watched = watch.env("PYKV_SERVER", &fake.url()).expect(0);
+            let line: serde_json::Value = serde_json::from_slice(&watched.stdout).unwrap();
+            assert_eq!(line["version"], 9);
+            assert!(watched.stderr.contains(&refusal[..3]), "{watched:?}");
+            assert!(watched.stderr.contains("answers again"), "{watched:?}");
+        }
     }
 }
 

@@ -22,7 +22,7 @@ fn text(bytes: Vec<u8>) -> String {
 fn a_pipe_gets_plain_results() {
     let node = Server::start(&[]);
     let lines =
-        b"set greeting \"hello\\nworld\"\r\n\n  GET greeting\nSet b '\xc3\xa9' ttl 1h\nTTL greeting\n\
+        b"# The first one.\nset greeting \"hello\\nworld\"\r\n\n  GET greeting\nSet b '\xc3\xa9' ttl 1h\nTTL greeting\n\
                   list\nlist g\nDEL greeting b\nSET raw \"\\xff\\x00\"\nget raw";
     let shell = pykv(&["shell"]).at(&node).stdin(lines).expect(0);
     assert_eq!(shell.stderr, "");

@@ -1,11 +1,13 @@
 //! Signals: which end a node, and how; which do not; and what a limit of the system does.
 
-use crate::common::{Server, eventually, node::Setup, poll, pykv, skip};
+use crate::common::{Server, cli::Background, eventually, node::Setup, poll, pykv, skip};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc;
@@ -110,6 +112,71 @@ fn a_signal_during_a_long_start_ends_it() {
     let _ = kill_process(node, Signal::KILL);
     assert!(is_said, "the node does not say how far its start is");
     assert!(has_ended);
+}
+
+/// The first process of a container has no default actions: a signal does there what it does elsewhere.
+#[test]
+fn a_signal_ends_every_command_of_a_container() {
+    let test = "a_signal_ends_every_command_of_a_container";
+    let unshare = |args: &[&str]| {
+        let mut run = Command::new("unshare");
+        run.args(["--pid", "--fork", "--kill-child"])
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        run
+    };
+    if !unshare(&["true"]).status().is_ok_and(|status| status.success()) {
+        return skip(test, "unshare is not allowed");
+    }
+    let home = tempfile::tempdir().unwrap();
+    let (node, other) = (Server::start(&[]), Server::start(&[]));
+    node.client().put("/kv/k?upsert=true", b"v").expect(201);
+    let path = |name: &str| home.path().join(name).into_os_string().into_string().unwrap();
+    let (export, dir) = (path("export"), node.dir().to_str().unwrap());
+    // It takes connections, and answers nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = format!("http://{}", silent.local_addr().unwrap());
+    let (from, to) = (node.url(), other.url());
+    let commands: &[(&[&str], &str, i32)] = &[
+        (&["watch"], &from, 143),
+        (&["status", "--watch"], &from, 143),
+        (&["log", "--follow", "--dir", dir], &from, 143),
+        (&["mirror", "--from", &from, "--to", &to], &from, 143),
+        (&["compact"], &silent, 143),
+        (&["get", "k"], &silent, 143),
+        // It removes what it has begun.
+        (&["export", &export], &silent, 130),
+    ];
+    for (args, server, of_term) in commands {
+        for (signal, code) in [(Signal::INT, 130), (Signal::TERM, *of_term)] {
+            let mut run = unshare(&[env!("CARGO_BIN_EXE_pykv")]);
+            let mut run = Background(run.args(*args).env("PYKV_SERVER", server).spawn().unwrap());
+            let first = run.0.id().to_string();
+            let is_begun = || {
+                let catches = node_of(&first).is_some_and(catches_term);
+                catches && (args[0] != "export" || names(home.path()).len() == 1)
+            };
+            eventually("it handles SIGTERM", is_begun);
+            let command = node_of(&first).unwrap();
+            kill_process(Pid::from_raw(command).unwrap(), signal).unwrap();
+            let mut status = None;
+            eventually("it ends", || {
+                status = run.0.try_wait().unwrap();
+                status.is_some()
+            });
+            assert_eq!(status.unwrap().code(), Some(code), "{args:?} {signal:?}");
+            assert!(names(home.path()).is_empty(), "{args:?} {signal:?}");
+        }
+    }
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).unwrap();
+    entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect()
 }
 
 /// A file of tokens may be a pipe whose other end nobody has opened.
@@ -466,7 +533,9 @@ fn what_a_closed_standard_output_does_not_take_is_said() {
         "get k",
         "list",
         "export -",
+        "export /dev/stdout",
         "backup -",
+        "backup /dev/stdout",
         "status",
         "log",
         "help",
@@ -475,10 +544,12 @@ fn what_a_closed_standard_output_does_not_take_is_said() {
     for args in commands {
         let (code, stderr) = run(args, ">&-");
         assert_eq!(code, Some(8), "{args}: {stderr}");
-        assert!(
-            stderr.contains("cannot write to standard output: it is closed"),
-            "{args}: {stderr}"
-        );
+        let name = match args.ends_with("/dev/stdout") {
+            true => "/dev/stdout",
+            false => "to standard output",
+        };
+        let said = format!("cannot write {name}: it is closed");
+        assert!(stderr.contains(&said), "{args}: {stderr}");
         assert_eq!(run(args, ">/dev/null").0, Some(0), "{args}");
     }
     // It has nothing to print.
@@ -490,15 +561,32 @@ fn what_a_closed_standard_output_does_not_take_is_said() {
 fn a_closed_standard_input_is_no_empty_value() {
     let node = Server::start(&[]);
     node.client().put("/kv/k?upsert=true", b"before").expect(201);
-    let inner = format!("exec {} set k - <&-", env!("CARGO_BIN_EXE_pykv"));
-    let refused = Command::new("sh")
-        .args(["-c", &inner])
-        .env("PYKV_SERVER", node.url())
-        .output()
-        .unwrap();
-    assert_eq!(refused.status.code(), Some(8), "{refused:?}");
+    for args in [
+        "set k -",
+        "set k --file /dev/stdin",
+        "set k --file /dev/fd/0",
+        "import",
+        "import /dev/stdin",
+        "batch /proc/self/fd/0",
+    ] {
+        let inner = format!("exec {} {args} <&-", env!("CARGO_BIN_EXE_pykv"));
+        let refused = Command::new("sh")
+            .args(["-c", &inner])
+            .env("PYKV_SERVER", node.url())
+            .output()
+            .unwrap();
+        assert_eq!(refused.status.code(), Some(8), "{args}: {refused:?}");
+        let stderr = String::from_utf8_lossy(&refused.stderr);
+        assert!(stderr.contains("it is closed"), "{args}: {stderr}");
+    }
     assert_eq!(node.get("/kv/k?raw").expect(200).body, b"before");
     // Nothing in it is a value, though.
     pykv(&["set", "k", "-"]).at(&node).stdin(b"").succeed();
     assert_eq!(node.get("/kv/k?raw").expect(200).body, b"");
+    for file in ["/dev/stdin", "/dev/null"] {
+        pykv(&["set", file, "--file", file])
+            .at(&node)
+            .stdin(b"")
+            .succeed();
+    }
 }

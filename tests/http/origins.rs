@@ -104,6 +104,12 @@ fn a_page_of_an_allowed_origin_reads_and_writes_with_its_token() {
     assert_eq!(ask(&node, "OPTIONS", "/nope", APP, &asks, b"").status, 404);
 }
 
+/// Whether a refusal names the flag that whoever writes the page needs.
+fn says_how(refused: &Response) -> bool {
+    let detail = refused.body_json()["detail"].as_str().unwrap().to_owned();
+    detail.contains("--allow-origin")
+}
+
 #[test]
 fn administration_and_other_origins_stay_refused() {
     let node = Setup::new(&["--allow-origin", APP]).start();
@@ -126,6 +132,7 @@ fn administration_and_other_origins_stay_refused() {
     ] {
         let answer = ask(&node, method, target, APP, &[], b"");
         assert_eq!(answer.status, 403, "{method} {target}: {answer:?}");
+        assert!(!says_how(&answer), "{method} {target}: {answer:?}");
     }
     for origin in [
         "https://evil.example",
@@ -145,6 +152,7 @@ fn administration_and_other_origins_stay_refused() {
                 b"",
             );
             assert_eq!(answer.status, 403, "{method} {origin}: {answer:?}");
+            assert!(says_how(&answer), "{method} {origin}: {answer:?}");
             assert_eq!(answer.header("Access-Control-Allow-Origin"), None, "{origin}");
         }
         let got = ask(&node, "GET", "/kv/a", origin, &[], b"");
@@ -157,9 +165,14 @@ fn administration_and_other_origins_stay_refused() {
 #[test]
 fn without_the_flag_all_stays_as_it_was() {
     let node = Setup::new(&[]).start();
+    // As a browser of before Sec-Fetch-Site asks.
+    let preflight = [("Origin", APP), ("Access-Control-Request-Method", "PUT")];
+    let refused = node.client().request("OPTIONS", "/kv/a", &preflight, b"");
+    assert!(refused.status == 403 && says_how(&refused), "{refused:?}");
     for (method, status) in [("PUT", 403), ("OPTIONS", 403), ("GET", 404)] {
         let answer = ask(&node, method, "/kv/a", APP, &[], b"");
         assert_eq!(answer.status, status, "{answer:?}");
+        assert_eq!(says_how(&answer), status == 403, "{answer:?}");
         for field in [
             "Access-Control-Allow-Origin",
             "Access-Control-Expose-Headers",

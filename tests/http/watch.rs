@@ -1,7 +1,7 @@
 //! Watching: `GET /watch` and `pykv watch` against the real binary.
 
 use crate::common::cli::Background;
-use crate::common::{Client, SOON, Server, eventually, pykv};
+use crate::common::{Client, SOON, Server, eventually, node::Setup, pykv};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -462,6 +462,13 @@ fn the_command_ends_where_it_is_told_to() {
         .collect();
     assert_eq!(printed, versions[1..4]);
     assert!(changes.iter().all(|change| change.get("value").is_none()));
+    // Each line says where to go on behind it.
+    let next = changes[1]["next"].as_str().unwrap();
+    let printed = pykv(&["watch", "--after", next, "--limit", "1"])
+        .at(&node)
+        .succeed();
+    let change: Value = serde_json::from_slice(&printed).unwrap();
+    assert_eq!(change["version"].as_u64(), Some(versions[3]));
     // Nobody reads on: no failure of the command.
     let mut command = pykv(&["watch", "--after", "0"]).at(&node).spawn();
     let stdout = command.0.stdout.take().unwrap();
@@ -479,7 +486,61 @@ fn the_command_ends_where_it_is_told_to() {
         .to_string();
     pykv(&["watch", "--server", &nowhere]).expect(3);
     pykv(&["watch", "--after", "1"]).at(&node).expect(6);
-    pykv(&["watch", "--after", "x"]).at(&node).expect(2);
+    for wrong in ["x", "", "-1", "7-1", "0123-1"] {
+        pykv(&["watch", "--after", wrong]).at(&node).expect(2);
+    }
+}
+
+/// Its offsets are of another history, whatever it holds.
+#[test]
+fn the_command_does_not_go_on_in_another_store() {
+    let mut node = Server::start(&[]);
+    let front = Front::of(&node);
+    put(&mut node.client(), "k", b"v");
+    let server = front.address.to_string();
+    let mut command = pykv(&["watch", "--after", "0", "--server", &server]).spawn();
+    let printed = lines(command.0.stdout.take().unwrap());
+    let said = lines(command.0.stderr.take().unwrap());
+    printed.recv_timeout(SOON).unwrap();
+    node.sigterm();
+    std::fs::remove_dir_all(node.dir()).unwrap();
+    node.start_again();
+    put(&mut node.client(), "k", b"v");
+    front.is_now_of(&node);
+    assert_eq!(command.0.wait().unwrap().code(), Some(6));
+    let said: Vec<String> = said.iter().collect();
+    assert!(said.last().unwrap().contains("this node's log is"), "{said:?}");
+    assert!(printed.iter().next().is_none());
+}
+
+#[test]
+fn a_place_of_one_store_is_none_of_another_from_the_same_backup() {
+    let home = tempfile::tempdir().unwrap();
+    let backup = home.path().join("backup");
+    let node = Server::start(&[]);
+    put(&mut node.client(), "k", b"v");
+    pykv(&["backup"]).arg(&backup).at(&node).succeed();
+    let restored = ["a", "b"].map(|name| {
+        let dir = home.path().join(name);
+        let restored = pykv(&["restore", "--json"]).arg(&backup).dir(&dir).succeed();
+        let restored: Value = serde_json::from_slice(&restored).unwrap();
+        let node = Setup::new(&[]).data(&dir).start();
+        (node, restored["offset"].as_u64().unwrap())
+    });
+    let [(one, offset), (other, _)] = &restored;
+    let watched = |after: &str, node: &Server| pykv(&["watch", "--limit", "1", "--after", after]).at(node);
+    let start = one.get("/watch?wait=0").body_json();
+    let place = format!("{}-{offset}", start["log"].as_str().unwrap());
+    put(&mut one.client(), "k", b"v");
+    put(&mut other.client(), "k", b"v");
+    // The bare offset is one of both.
+    watched(&offset.to_string(), other).succeed();
+    let line: Value = serde_json::from_slice(&watched(&place, one).succeed()).unwrap();
+    let next = line["next"].as_str().unwrap();
+    for place in [&place, next] {
+        let refused = watched(place, other).expect(6);
+        assert!(refused.stderr.contains("HTTP 410"), "{refused:?}");
+    }
 }
 
 #[test]

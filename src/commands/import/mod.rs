@@ -15,7 +15,7 @@ mod tally;
 use super::lines::{self, Form, Line, Lines};
 use super::progress::{Progress, rate};
 use super::signals::{self, EXIT_INTERRUPTED};
-use super::{Error, connect, print_json};
+use super::{Error, connect, print_json, retry};
 use crate::cli::Import;
 use indicatif::HumanCount;
 use read::{Batch, Gatherer};
@@ -38,8 +38,11 @@ pub(super) fn run(args: &Import) -> Result<(), Error> {
     let clients = (0..CONNECTIONS)
         .map(|_| connect(&args.connection))
         .collect::<Result<Vec<_>, _>>()?;
-    let about = clients[0]
-        .about()
+    let tally = Arc::new(Tally::default());
+    let count_retry = |_: &_| {
+        tally.retries.fetch_add(1, Relaxed);
+    };
+    let about = retry::first(|| clients[0].about(), count_retry)
         .map_err(Error::client("cannot ask for the limits"))?;
     // Where there is no offset, no key counts as added by an attempt before.
     let since = about.node().map_or(u64::MAX, |status| status.log.offset);
@@ -47,7 +50,6 @@ pub(super) fn run(args: &Import) -> Result<(), Error> {
     let bytes = input.bytes;
     let mut lines = Lines::new(input.reader, read::line_bytes_max(&limits));
     let gatherer = Gatherer::new(CONNECTIONS, args.if_absent, &limits);
-    let tally = Arc::new(Tally::default());
     report_on_signals(&tally)?;
     let mut progress = Progress::new(bytes);
 

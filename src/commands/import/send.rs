@@ -9,6 +9,7 @@
 //!   whose value is that of the line, count as added by this import.
 
 use super::super::batch::operation_at_fault;
+use super::super::retry::{RETRIES_MAX, pause};
 use super::read::Batch;
 use super::tally::Tally;
 use crate::api::Batched;
@@ -16,14 +17,6 @@ use crate::api::Problem;
 use crate::client::{self, Client};
 use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
-use std::thread;
-use std::time::Duration;
-
-/// How often what may go better is tried again before the import breaks off.
-const RETRIES_MAX: u32 = 5;
-
-/// How long is waited before the first retry; twice as long before each further one. Some 6 s in all.
-const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 /// Sends the batches of one way.
 pub(super) struct Sender<'a> {
@@ -174,11 +167,6 @@ impl<'a> Sender<'a> {
     fn is_there(&self, error: &client::Error) -> bool {
         self.if_absent && matches!(error, client::Error::Refused(problem) if problem.status == 412)
     }
-}
-
-/// Waits before a retry, of which there were so many before.
-fn pause(retries: u32) {
-    thread::sleep(RETRY_PAUSE * (1 << retries));
 }
 
 fn next(error: &client::Error, operations: usize) -> Next {

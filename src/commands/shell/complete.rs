@@ -1,7 +1,7 @@
 //! What Tab completes: commands, and the keys that the node has.
 
 use super::help::{self, TOPICS};
-use super::parse::{is_plain, last_word};
+use super::words::{is_plain, last_word};
 use crate::client::Client;
 use crate::commands::quotes::in_quotes;
 use rustyline::completion::{Completer, Pair};

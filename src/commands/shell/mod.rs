@@ -9,6 +9,7 @@ mod help;
 mod history;
 mod parse;
 mod paste;
+mod words;
 
 use super::lines::{self, Form, Line, Lines};
 use super::{
@@ -19,7 +20,7 @@ use crate::cli::{Shell, Span};
 use crate::client::{Client, Condition};
 use crate::escape;
 use complete::NodeCompleter;
-use parse::{Command, quoted};
+use parse::Command;
 
 use rustyline::error::ReadlineError;
 use rustyline::history::DefaultHistory;
@@ -28,6 +29,7 @@ use std::io::{self, IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
+use words::quoted;
 
 /// Longest line, in bytes; `pykv set` takes larger values from files.
 const LINE_BYTES_MAX: usize = 8 << 20;

@@ -282,6 +282,9 @@ fn a_body_is_not_asked_for_where_the_write_fails_whatever_it_is() {
         ("PUT", "/kv/k?upsert", "If-None-Match: *\r\n", 412),
         ("PUT", "/kv/k", "If-Match: 1\r\n", 400),
         ("PUT", "/kv/k?upsrt", "", 400),
+        ("POST", "/kv/k", "", 409),
+        ("POST", "/kv/none", "If-Match: *\r\n", 412),
+        ("POST", "/kv/none?upsert", "", 400),
     ] {
         let bytes = ahead(method, target, fields);
         assert_eq!(refused(&server, bytes.as_bytes()), status, "{bytes}");
@@ -291,6 +294,8 @@ fn a_body_is_not_asked_for_where_the_write_fails_whatever_it_is() {
         ("PUT", "/kv/new?upsert", "If-None-Match: *\r\n"),
         // An increment may have an initial value.
         ("PATCH", "/kv/none", ""),
+        ("POST", "/kv/none", ""),
+        ("POST", "/kv/none", "If-None-Match: *\r\n"),
     ] {
         let answer = server.connect().ask(ahead(method, target, fields));
         assert_eq!(answer.status, 100, "{target}");

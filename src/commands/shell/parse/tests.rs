@@ -1,3 +1,4 @@
+use super::super::words::{last_word, quoted};
 use super::*;
 use proptest::prelude::*;
 
@@ -22,7 +23,9 @@ fn words_are_those_of_redis_cli() {
 #[test]
 fn commands_in_any_case() {
     let parse = |line: &str| command(line.as_bytes()).unwrap();
-    assert_eq!(parse(""), None);
+    for nothing in ["", "# get a", "  #", "# it's \"open"] {
+        assert_eq!(parse(nothing), None, "{nothing}");
+    }
     assert_eq!(parse("gEt 'a b'"), Some(Command::Get(vec!["a b".to_owned()])));
     assert_eq!(
         parse("set k \"\\xff\" ttl 90s ifabsent"),
