@@ -1,5 +1,6 @@
 //! What can go wrong with the log, by whose fault it is.
 
+use super::term::LogId;
 use crate::system;
 use std::fmt;
 use std::io;
@@ -33,6 +34,15 @@ pub enum Error {
         why: String,
         /// What to do about it.
         remedy: String,
+    },
+    /// A file of another log stands beside those of the directory's own: nothing is touched.
+    Stranger {
+        /// The directory.
+        dir: PathBuf,
+        /// The file.
+        path: PathBuf,
+        /// The log that the directory is of.
+        id: LogId,
     },
     /// The directory is not, or no longer, this node's alone: nothing in it is touched.
     Displaced {
@@ -134,6 +144,7 @@ impl Error {
                 | Error::NotMended { .. }
                 | Error::IncompleteBackup { .. }
                 | Error::Lost { .. }
+                | Error::Stranger { .. }
         )
     }
 
@@ -180,6 +191,13 @@ impl fmt::Display for Error {
                     dir.display()
                 )
             }
+            Error::Stranger { dir, path, id } => write!(
+                f,
+                "{} is of another log than the store in {}, which is of the log {id}, as LOCK says: it was put there from \
+                 elsewhere; move it to another directory. Nothing was changed",
+                path.display(),
+                dir.display()
+            ),
             Error::Displaced { dir, why } => {
                 write!(f, "{} is no longer this node's: {why}", dir.display())
             }

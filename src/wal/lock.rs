@@ -15,6 +15,8 @@
 //!   offset is there. So it is named after it was made, and named no longer before it is removed.
 //! - The log was durable up to where it was closed. That stays true while it grows, so a start need not take it back;
 //!   whoever makes the log shorter does, before.
+//! - The log that LOCK names is the one that the directory is of, as soon as a file of it is there: so it is named
+//!   before another log is put in this one's place, and what else is there is a stranger.
 //! - A line that is cut short or whose checksum is wrong says nothing, and nothing follows from it: a process
 //!   that is stopped in the middle of a first start leaves an empty LOCK.
 

@@ -59,6 +59,7 @@ pub(super) fn recover(
     mut replay: impl FnMut(&Record<'_>, u64),
 ) -> Result<Recovered, Error> {
     let listing = dir.list()?;
+    dir.check_no_stranger(&listing)?;
     for path in &listing.temporary {
         log::warn!(
             "removing {}, which was being made when the process ended",

@@ -127,6 +127,65 @@ fn a_file_of_another_store_beside_its_own_is_noticed() {
     expect_written(&node, 0, 20);
 }
 
+/// A base as it would be at another offset.
+fn base_at(base: &Path, offset: u64) -> (String, Vec<u8>) {
+    let mut bytes = fs::read(base).unwrap();
+    bytes[32..40].copy_from_slice(&offset.to_le_bytes());
+    let crc = crc32fast::hash(&bytes[12..4096]);
+    bytes[8..12].copy_from_slice(&crc.to_le_bytes());
+    (format!("base-{offset:020}.pykv"), bytes)
+}
+
+/// A start takes the newest base. One of another store would cost the node its own log at the next compaction.
+#[test]
+fn a_file_of_another_store_is_not_taken_by_a_start() {
+    let mut other = Server::start(&["--log-backlog", "0"]);
+    write(&other, 0, 50);
+    pykv(&["compact"]).at(&other).succeed();
+    other.sigterm();
+    let [base, segment] = &files_of_the_log(other.dir())[..] else {
+        panic!("a base and a segment");
+    };
+    let mut node = Server::start(&[]);
+    for is_compacted in [false, true] {
+        write(
+            &node,
+            10 * usize::from(is_compacted),
+            10 + 10 * usize::from(is_compacted),
+        );
+        if is_compacted {
+            pykv(&["compact"]).at(&node).succeed();
+        }
+        node.sigterm();
+        let own = contents(node.dir());
+        let name = segment.file_name().unwrap().to_str().unwrap();
+        let strangers = [
+            base_at(base, 1 << 40),
+            base_at(base, 1),
+            (name.to_owned(), fs::read(segment).unwrap()),
+        ];
+        for (name, bytes) in strangers.iter().take(if is_compacted { 2 } else { 3 }) {
+            let stranger = node.dir().join(name);
+            fs::write(&stranger, bytes).unwrap();
+            for command in [
+                &["check"][..],
+                &["check", "--repair"],
+                &["compact"],
+                &["serve", "--listen", "127.0.0.1:0"],
+            ] {
+                let refused = pykv(command).dir(node.dir()).expect(7);
+                let is_named = refused.stderr.contains(&format!("{name} is of another log"));
+                assert!(is_named && refused.stderr.contains("move it"), "{refused:?}");
+            }
+            fs::remove_file(&stranger).unwrap();
+            assert_eq!(contents(node.dir()), own, "{name}");
+        }
+        pykv(&["check"]).dir(node.dir()).succeed();
+        node.start_again();
+        expect_written(&node, 0, 10);
+    }
+}
+
 /// Memory has all that a segment held which somebody took away, whichever it was.
 #[test]
 fn a_segment_that_is_deleted_under_a_node_is_made_up_for() {
