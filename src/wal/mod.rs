@@ -16,7 +16,7 @@
 //! | `writer`, `write_buffer`, `flush` | the end of the log: from the channel to the file; what a write came to |
 //! | `segment` | a file that is written |
 //! | `dir_watch` | notices what others do to the files of a log that is open |
-//! | `log_thread`, `disk_space`, `stall` | the log's thread: syncs, and brings a failed log back; space on a full disk; a disk that hangs |
+//! | `log_thread`, `disk_space`, `reserve`, `stall` | the log's thread: syncs, and brings a failed log back; space on a full disk, and the file that keeps some; a disk that hangs |
 //! | `budget` | the bound on what is not written yet |
 //! | `recovery`, `recovered`, `inspect` | opens a directory and finds the end; how a log or a branch begins there; what can be said of its files |
 //! | `compaction`, `compaction_state` | makes a base while the node serves, and drops what it makes superfluous |
@@ -86,6 +86,7 @@ mod regular;
 mod repair;
 mod report;
 mod rescue;
+mod reserve;
 mod retention;
 mod segment;
 mod segments;

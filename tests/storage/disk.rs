@@ -527,6 +527,69 @@ fn a_node_starts_for_reads_on_a_full_disk() {
     crate::common::pykv(&["check"]).dir(node.dir()).succeed();
 }
 
+/// Appends to the end of the last segment, and uses up the disk.
+fn damage_and_fill(disk: &SmallDisk, bytes: &[u8]) {
+    let filler = disk.path("filler");
+    let _ = fs::remove_file(&filler);
+    let log = crate::common::files::log_file(&disk.path("data"));
+    let mut log = fs::OpenOptions::new().append(true).open(log).unwrap();
+    std::io::Write::write_all(&mut log, bytes).unwrap();
+    let _ = fs::write(&filler, vec![0; 2 << 20]); // As much of it as fits.
+}
+
+#[test]
+fn a_torn_tail_is_cut_off_on_a_full_disk() {
+    let disk = match SmallDisk::mount() {
+        Ok(disk) => disk,
+        Err(why) => return skip("a_torn_tail_is_cut_off_on_a_full_disk", &why),
+    };
+    let mut node = Setup::new(&["--fsync", "always"])
+        .data(&disk.path("data"))
+        .start();
+    let mut ledger = Ledger::default();
+    ledger.acknowledged(&mut node.client(), 50);
+    let reserve = disk.path("data/RESERVE");
+    eventually("there is a reserve", || reserve.exists());
+    node.kill_9();
+    let copies = || {
+        let names = fs::read_dir(disk.path("data"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name());
+        names
+            .filter(|name| name.to_str().unwrap().starts_with("damaged-"))
+            .count()
+    };
+    // Zeros need no copy.
+    damage_and_fill(&disk, &[0; 4096]);
+    assert!(reserve.exists());
+    node.start_again();
+    ledger.assert_kept(&node);
+    node.kill_9();
+    let zeros = copies();
+    // Others have one, in the place of the reserve.
+    let _ = fs::remove_file(disk.path("filler"));
+    if !reserve.exists() {
+        fs::write(&reserve, vec![0; 64 << 10]).unwrap();
+    }
+    damage_and_fill(&disk, &[b'x'; 4096]);
+    node.start_again();
+    ledger.assert_kept(&node);
+    node.kill_9();
+    assert_eq!((zeros, copies()), (0, 1));
+    // Without a reserve it is said how much room is to be made.
+    let _ = fs::remove_file(&reserve);
+    damage_and_fill(&disk, &[b'y'; 4096]);
+    for command in [&["check", "--repair"][..], &["serve", "--listen", "127.0.0.1:0"]] {
+        let refused = crate::common::pykv(command).dir(node.dir()).expect(8);
+        let says = refused.stderr.contains("4096 bytes") && refused.stderr.contains("make room");
+        assert!(says, "{refused:?}");
+    }
+    fs::remove_file(disk.path("filler")).unwrap();
+    node.start_again();
+    ledger.until_written_again(&mut node.client());
+    ledger.assert_kept(&node);
+}
+
 /// Overwrites a few values until many times the disk's size was written.
 fn overwrite(node: &Server, rounds: usize) {
     let mut client = node.client();
