@@ -326,6 +326,14 @@ impl Commit {
         released.serve(&Err(refusal));
     }
 
+    /// Says anew what is short, while deletions alone are taken.
+    pub(super) fn renew_short(&self, short: Health) {
+        let mut inner = self.lock();
+        if matches!(inner.health, Health::Short { .. }) {
+            inner.health = short;
+        }
+    }
+
     /// The log takes writes again; only deletions where that is what the health says.
     pub(super) fn recover(&self, health: Health) {
         match &health {

@@ -126,6 +126,10 @@ impl Writer {
         self.follows = follows;
     }
 
+    pub(super) fn follows(&self) -> bool {
+        self.follows
+    }
+
     pub(super) fn segment(&self) -> &Segment {
         &self.segment
     }

@@ -671,6 +671,53 @@ fn a_disk_full_of_live_data_is_left_by_deleting_half() {
     }
 }
 
+/// The reserve was given up to deletions, and what is left of it is not for writes after a restart either.
+#[test]
+fn a_restart_on_a_full_disk_takes_deletions_and_no_more() {
+    let disk = match SmallDisk::mount_of("16m") {
+        Ok(disk) => disk,
+        Err(why) => return skip("a_restart_on_a_full_disk_takes_deletions_and_no_more", &why),
+    };
+    let mut node = Setup::new(&["--fsync", "always"])
+        .data(&disk.path("data"))
+        .start();
+    let keys = fill(&node, 10_000);
+    let is_short = |node: &Server| {
+        let said = node.get("/readyz").expect_problem(503);
+        said.contains("delete keys").then_some(said)
+    };
+    eventually("deletions are taken", || is_short(&node).is_some());
+    for first in [0, 4] {
+        node.restart();
+        let mut client = node.client();
+        let said = is_short(&node).unwrap();
+        client
+            .put("/kv/new?upsert=true", &[b'x'; 10_000])
+            .expect_problem(507);
+        let refused = client.request("POST", "/compact?wait=true", &[], b"");
+        let refused = String::from_utf8_lossy(&refused.body).into_owned();
+        assert!(refused.contains("a new base of the store takes"), "{refused}");
+        for n in [first, first + 2] {
+            client.delete(&format!("/kv/{n}")).expect(204);
+        }
+        eventually("the numbers are renewed", || {
+            is_short(&node).is_some_and(|now| now != said)
+        });
+        client.put("/kv/0?upsert=true", b"").expect_problem(507);
+    }
+    let mut client = node.client();
+    for n in (0..keys).step_by(2) {
+        eventually("the deletion is taken", || {
+            matches!(client.delete(&format!("/kv/{n}")).status, 204 | 404)
+        });
+    }
+    eventually("the node takes writes", || {
+        client.put("/kv/new?upsert=true", b"").is_success()
+    });
+    node.restart();
+    node.get("/readyz").expect(200);
+}
+
 /// Where what is live fills the disk, deletions are taken, and are the way out.
 #[test]
 fn a_disk_full_of_live_data_takes_deletions() {
