@@ -17,8 +17,8 @@
 //!   whoever makes the log shorter does, before.
 //! - The log that LOCK names is the one that the directory is of, as soon as a file of it is there: so it is named
 //!   before another log is put in this one's place, and what else is there is a stranger.
-//! - A line that is cut short or whose checksum is wrong says nothing, and nothing follows from it: a process
-//!   that is stopped in the middle of a first start leaves an empty LOCK.
+//! - A line that is cut short or whose checksum is wrong says that there was a store, and no more: a process that is
+//!   stopped in the middle of a first start leaves an empty LOCK.
 
 use super::dir_handle::identity_of_stat;
 use super::disk::Disk;
@@ -158,6 +158,14 @@ impl Lock {
     /// Which log the directory has, as far as LOCK says.
     pub(super) fn mark(&self) -> Option<Mark> {
         self.file().as_ref().and_then(read)
+    }
+
+    /// Whether it says something that cannot be read: there was a store then.
+    pub(super) fn is_unreadable(&self) -> bool {
+        let file = self.file();
+        let has_bytes = |file: &File| file.metadata().is_ok_and(|metadata| metadata.len() > 0);
+        file.as_ref()
+            .is_some_and(|file| has_bytes(file) && read(file).is_none())
     }
 
     /// Writes which log it has.

@@ -63,6 +63,12 @@ impl Dir {
     /// is kept in `replaced-<id>` too, or has no key.
     pub(super) fn check_no_stranger(&self, listing: &Listing) -> Result<(), Error> {
         let Some(mark) = self.lock_file().mark() else {
+            if self.lock_file().is_unreadable() && listing.all().next().is_some() {
+                log::warn!(
+                    "{} cannot be read: it is not noticed if the end of the log is missing, or a file is of another log",
+                    self.path().join(lock::NAME).display()
+                );
+            }
             return Ok(());
         };
         let mut own = Vec::new();
@@ -108,6 +114,10 @@ impl Dir {
                 "LOCK names the log {}, and no file of it is there",
                 mark.id
             )));
+        }
+        if self.lock_file().is_unreadable() {
+            let why = "LOCK was written once and cannot be read, and no file of a log is there";
+            return Err(lost(why.to_owned()));
         }
         if self.exists(&self.path().join("ROLE")) {
             let why = "ROLE says what the node was in its cluster, and no file of its log is there";

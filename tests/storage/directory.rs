@@ -254,6 +254,31 @@ fn a_store_that_was_lost_is_not_taken_for_a_new_one() {
     write(&node, 0, 10);
 }
 
+/// A LOCK that was written is the mark of a store, whatever has become of it.
+#[test]
+fn a_lock_that_cannot_be_read_is_a_mark_of_a_store() {
+    let mut node = Server::start(&[]);
+    write(&node, 0, 10);
+    node.sigterm();
+    let line = fs::read(node.dir().join("LOCK")).unwrap();
+    for bytes in [&[0; 84][..], &[0x5a; 84], &line[..20]] {
+        let empty = tempfile::tempdir().unwrap();
+        fs::write(empty.path().join("LOCK"), bytes).unwrap();
+        for command in [&["serve", "--listen", "127.0.0.1:0"][..], &["check"]] {
+            let refused = pykv(command).dir(empty.path()).expect(7);
+            assert!(refused.stderr.contains("--new-store"), "{refused:?}");
+        }
+        drop(Setup::new(&["--new-store"]).data(empty.path()).start());
+        // With its log beside it, it is a warning.
+        fs::write(node.dir().join("LOCK"), bytes).unwrap();
+        node.start_again();
+        expect_written(&node, 0, 10);
+        assert!(node.stderr().contains("LOCK cannot be read"), "{}", node.stderr());
+        node.sigterm();
+        assert_eq!(fs::read(node.dir().join("LOCK")).unwrap().len(), line.len());
+    }
+}
+
 #[test]
 fn what_a_first_start_leaves_that_was_cut_short_is_a_new_store() {
     let node = Server::start(&[]);
