@@ -20,6 +20,7 @@ use super::header::{HEADER_BYTES, Header, Kind};
 use super::listing::LogFile;
 use super::report::Damage;
 use crate::record::{HEAD_BYTES, Operation, RECORD_BYTES_MAX, Record};
+use crate::system;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -182,15 +183,18 @@ pub(super) fn save(
     };
     // Where the sync of the directory has failed, it has its name already.
     let _ = disk.remove(dir, &copy_path);
-    if !error.is_disk_full() {
-        return Err(error);
+    match error {
+        Error::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+            let free_bytes = dir.space().map_or(0, |space| space.free_bytes);
+            let why = format!(
+                "{}: they are {bytes} bytes, and {free_bytes} bytes of the disk are free; make room there",
+                system::words(&source)
+            );
+            let source = io::Error::new(source.kind(), why);
+            Err(Error::io("cannot save the damaged bytes of", path)(source))
+        }
+        error => Err(error),
     }
-    let free_bytes = dir.space().map_or(0, |space| space.free_bytes);
-    let why = format!(
-        "no space is left: they are {bytes} bytes, and {free_bytes} bytes of the disk are free; make room there"
-    );
-    let source = io::Error::new(io::ErrorKind::StorageFull, why);
-    Err(Error::io("cannot save the damaged bytes of", path)(source))
 }
 
 /// Whether a range of a file is nothing but zeros, which need no copy.
