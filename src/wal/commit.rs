@@ -23,8 +23,8 @@
 //!   [`super::rescue`].
 
 use super::commit_queue::{CommitQueue, NextLeader, OnDurable, Verdict, Waiter};
-use super::error::{Health, Refusal};
 use super::flush::{Failure, Flushed};
+use super::health::{Health, Refusal};
 use super::options::Policy;
 use super::rescue::{Leader, Rescue};
 use super::watchers::Watchers;

@@ -17,9 +17,10 @@
 use super::base::{self, Source};
 use super::compaction_state::{Cause, Compacted};
 use super::disk_space;
-use super::error::{Error, Health, Refusal};
+use super::error::Error;
 use super::flush::Failure;
 use super::header::{Header, Kind};
+use super::health::{Health, Refusal};
 use super::listing::{Backlog, Listing, LogFile};
 use super::locks::BaseGuard;
 use super::log_thread;

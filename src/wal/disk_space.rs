@@ -11,7 +11,8 @@
 
 use super::base::Source;
 use super::dir::Dir;
-use super::error::{Error, Health};
+use super::error::Error;
+use super::health::Health;
 use super::listing::Backlog;
 use super::reserve::Space;
 use super::shared::Shared;

@@ -128,7 +128,12 @@ impl Lock {
         };
         let replaced = || Error::Displaced {
             dir: path.to_path_buf(),
-            why: "its file LOCK is another one: another process may have the store open".to_owned(),
+            why: format!(
+                "its file LOCK is not the one that this node has locked, as if a copy had taken its place; no file is \
+                 touched until {} is removed, which the node makes again. Do not remove it if another process has the \
+                 store open",
+                path.join(NAME).display()
+            ),
         };
         match statat(dir, NAME, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(found) if identity_of_stat(&found) == (locked.dev(), locked.ino()) => Ok(()),

@@ -12,9 +12,10 @@
 use super::base::{self, Source};
 use super::dir_watch::DirWatch;
 use super::disk_space::DiskSpace;
-use super::error::{Error, Health};
+use super::error::Error;
 use super::flush::Failure;
 use super::header::{Header, Kind};
+use super::health::Health;
 use super::listing::LogFile;
 use super::shared::Shared;
 use super::writer::Writer;

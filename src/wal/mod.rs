@@ -29,7 +29,7 @@
 //! | `segments`, `watchers` | the files that feeds read; who waits for more |
 //! | `check`, `report`, `digest_verifier`, `repair` | what is damaged, whether it adds up, and how it is mended |
 //! | `dir`, `dir_handle`, `lock`, `mark`, `listing`, `diverged` | the directory, its descriptor, who has it open, which log is in it, which files count, which were set aside |
-//! | `error` | what goes wrong, in words; the health of the log; why a write is refused |
+//! | `error`, `health` | what goes wrong, in words; the health of the log; why a write is refused |
 //! | `header`, `disk`, `regular` | the head of a file, the calls, what is no plain file |
 //!
 //! # What holds
@@ -70,6 +70,7 @@ mod flush;
 pub(crate) mod fuzzing;
 mod handle;
 mod header;
+mod health;
 mod inspect;
 mod last_record;
 mod listing;
@@ -122,11 +123,11 @@ pub(crate) use disk::Disk;
 pub(crate) use diverged::diverged;
 pub(crate) use entry::{Change, put_bytes, removal_bytes};
 pub use error::Error;
-pub(crate) use error::{Health, Refusal};
 pub(crate) use feed::Feed;
 pub(crate) use feed::{BUFFER_BYTES, FeedPosition};
 pub(crate) use feed_error::FeedError;
 pub(crate) use handle::Log;
+pub(crate) use health::{Health, Refusal};
 pub(crate) use last_record::LastRecord;
 pub(crate) use marker::{EtcdMark, HandedTo, LeaderMark, Marker, Role};
 pub(crate) use options::Progress;

@@ -254,6 +254,58 @@ fn a_store_that_was_lost_is_not_taken_for_a_new_one() {
     write(&node, 0, 10);
 }
 
+#[test]
+fn a_copy_of_lock_is_said_to_be_removed() {
+    let node = Server::start(&[]);
+    write(&node, 0, 10);
+    let lock = node.dir().join("LOCK");
+    let line = fs::read(&lock).unwrap();
+    fs::remove_file(&lock).unwrap();
+    fs::write(node.home().join("copy"), line).unwrap();
+    fs::rename(node.home().join("copy"), &lock).unwrap();
+    let detail = displaced(&node);
+    let says = detail.contains(&format!("until {} is removed", lock.display()));
+    assert!(says && !detail.contains("back in its place"), "{detail}");
+    fs::remove_file(&lock).unwrap();
+    eventually("it takes writes again", || node.get("/readyz").status == 200);
+}
+
+/// What was acknowledged is in a directory that no start finds, or in none.
+#[test]
+fn a_stop_without_its_directory_is_no_success() {
+    for how in ["replaced", "removed", "emptied"] {
+        let mut node = Server::start(&[]);
+        write(&node, 0, 10);
+        let aside = node.home().join("aside");
+        match how {
+            "replaced" => {
+                fs::rename(node.dir(), &aside).unwrap();
+                fs::create_dir(node.dir()).unwrap();
+            }
+            "removed" => fs::remove_dir_all(node.dir()).unwrap(),
+            _ => files_of_the_log(node.dir())
+                .iter()
+                .for_each(|file| fs::remove_file(file).unwrap()),
+        }
+        if how == "removed" {
+            displaced(&node);
+        }
+        let status = node.sigterm();
+        let said = node.stderr();
+        // Where the log's thread has been quicker, it has made the log anew.
+        if how == "emptied" && status.success() {
+            node.start_again();
+            expect_written(&node, 0, 10);
+            continue;
+        }
+        assert_eq!(status.code(), Some(8), "{how}: {said}");
+        assert!(
+            said.contains("may be on no disk") && !said.contains("stopped\n"),
+            "{how}: {said}"
+        );
+    }
+}
+
 /// A LOCK that was written is the mark of a store, whatever has become of it.
 #[test]
 fn a_lock_that_cannot_be_read_is_a_mark_of_a_store() {

@@ -314,7 +314,22 @@ fn a_disk_that_hangs() {
     assert!(detail.contains("not finished"), "{detail}");
     assert_eq!(client.get("/status").expect(200).body_json()["ready"], false);
     client.get("/kv/key-0?raw").expect(200);
+    eventually("it is logged", || {
+        node.stderr()
+            .contains("[WARN ] the disk has not finished a write or a sync")
+    });
+    let mut is_healthy = |value: &str| {
+        let metrics = client.get("/metrics").expect(200).body;
+        let line = format!("\npykv_log_healthy {value}\n");
+        String::from_utf8(metrics).unwrap().contains(&line)
+    };
+    assert!(is_healthy("0"));
     drop(fault);
+    eventually("the log is healthy again", || is_healthy("1"));
+    eventually("that is logged", || {
+        node.stderr()
+            .contains("[INFO ] the disk has finished what it was at")
+    });
     eventually("the node is ready again", || client.get("/readyz").status == 200);
     assert_eq!(writer.join().unwrap(), 201);
     ledger.assert_kept(&node);
