@@ -230,16 +230,17 @@ fn log(families: &mut Families, node: &Node) {
         "Bytes of the log's files.",
         node.log_bytes() as f64,
     );
-    let is_healthy = status.health == Health::Ok;
+    let stalled_for = node.stalled_for();
+    let is_healthy = status.health == Health::Ok && stalled_for.is_none();
     families.gauge(
         "log_healthy",
-        "1 while the log takes writes.",
+        "1 while the log takes writes; 0 also while the disk hangs.",
         f64::from(u8::from(is_healthy)),
     );
     families.gauge(
         "log_stalled_seconds",
         "How long the disk has been at a write or a sync of the log, where that is too long.",
-        node.stalled_for().unwrap_or_default().as_secs_f64(),
+        stalled_for.unwrap_or_default().as_secs_f64(),
     );
     families.gauge(
         "clock_ahead_seconds",

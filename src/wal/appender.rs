@@ -2,7 +2,7 @@
 
 use super::budget::Budget;
 use super::entry::{Change, Entry, WriteRequest, put_bytes};
-use super::error::{Health, Refusal};
+use super::health::{Health, Refusal};
 use super::shared::Shared;
 use crate::boot_clock::Fence;
 use crate::pair::Pair;

@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 /// That a file cannot be written is no obstacle: a directory on a read-only file system is checked as any other.
 pub fn check(dir: &Path) -> Result<Report, Error> {
     let dir = open_store(dir, Dir::open_to_read)?;
+    dir.check_no_stranger(&dir.list()?)?;
     // What is beyond repair is said before anything that a repair would accept.
     let report = examine(&dir, &mut |_, _| Ok(None)).map_err(|error| error.not_mended(dir.path()))?;
     match dir.check_last_segment(&dir.list()?) {
@@ -50,6 +51,7 @@ pub(crate) fn repair(dir: &Path) -> Result<Report, Error> {
 
 pub(super) fn repair_on(disk: &Disk, dir: &Path) -> Result<Report, Error> {
     let dir = open_store(dir, Dir::open)?;
+    dir.check_no_stranger(&dir.list()?)?;
     examine(&dir, &mut |_, _| Ok(None)).map_err(|error| error.not_mended(dir.path()))?;
     let missing = missing(dir.check_last_segment(&dir.list()?))?;
     let mut report = examine(&dir, &mut |damage, fix| mend(&dir, disk, damage, fix))?;

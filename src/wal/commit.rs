@@ -23,8 +23,8 @@
 //!   [`super::rescue`].
 
 use super::commit_queue::{CommitQueue, NextLeader, OnDurable, Verdict, Waiter};
-use super::error::{Health, Refusal};
 use super::flush::{Failure, Flushed};
+use super::health::{Health, Refusal};
 use super::options::Policy;
 use super::rescue::{Leader, Rescue};
 use super::watchers::Watchers;
@@ -324,6 +324,14 @@ impl Commit {
         let released = inner.queue.release_failed();
         drop(inner);
         released.serve(&Err(refusal));
+    }
+
+    /// Says anew what is short, while deletions alone are taken.
+    pub(super) fn renew_short(&self, short: Health) {
+        let mut inner = self.lock();
+        if matches!(inner.health, Health::Short { .. }) {
+            inner.health = short;
+        }
     }
 
     /// The log takes writes again; only deletions where that is what the health says.

@@ -3,7 +3,7 @@
 //! The queue knows no offset that the log has reached: its owner ([`super::commit`]) says what is covered, and
 //! holds its lock around every call.
 
-use super::error::Refusal;
+use super::health::Refusal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread::{self, Thread};

@@ -17,9 +17,10 @@
 use super::base::{self, Source};
 use super::compaction_state::{Cause, Compacted};
 use super::disk_space;
-use super::error::{Error, Health};
+use super::error::Error;
 use super::flush::Failure;
 use super::header::{Header, Kind};
+use super::health::{Health, Refusal};
 use super::listing::{Backlog, Listing, LogFile};
 use super::locks::BaseGuard;
 use super::log_thread;
@@ -116,9 +117,7 @@ fn compact(shared: &Shared, source: &dyn Source) -> Result<Compacted, Error> {
     // Heals and compactions walk with one marker; a heal waits until this one has given up.
     let base_lock = shared.locks.base();
     let before = shared.dir.list()?;
-    if shared.commit.health() != Health::Ok {
-        return Err(given_up("the log cannot be written"));
-    }
+    check_health(shared)?;
     check_dir(shared, &before)?;
     if shared.is_awaiting_snapshot() {
         return Err(given_up("the node is taking over the state of another"));
@@ -154,6 +153,15 @@ fn compact(shared: &Shared, source: &dyn Source) -> Result<Compacted, Error> {
 
 fn given_up(why: &str) -> Error {
     Error::GivenUp { why: why.to_string() }
+}
+
+/// That the log takes writes: where it does not, what has to be done first is its thread's.
+fn check_health(shared: &Shared) -> Result<(), Error> {
+    match shared.commit.check() {
+        Err(Refusal::Unhealthy(health)) => Err(given_up(&health.to_string())),
+        Err(refusal) => Err(given_up(&refusal.to_string())),
+        Ok(()) => Ok(()),
+    }
 }
 
 /// That the directory is this node's still, and no file in it another's.
@@ -200,9 +208,7 @@ fn make_base(shared: &Shared, source: &dyn Source, header: &Header) -> Result<u6
         if shared.compaction.advance(entries, bytes) {
             return Err(given_up("the node stops"));
         }
-        if shared.commit.check().is_err() {
-            return Err(given_up("the log cannot be written"));
-        }
+        check_health(shared)?;
         pace.rest();
         Ok(())
     };

@@ -13,11 +13,12 @@
 
 use super::branch::{self, Beginning, Branch};
 use super::entry::WriteRequest;
-use super::error::{Error, Health, Refusal};
+use super::error::Error;
 use super::file_reader::{FileReader, Next};
 use super::flush::Failure;
 use super::handle::Log;
 use super::header::{HEADER_BYTES, Header, Kind};
+use super::health::{Health, Refusal};
 use super::last_record::LastRecord;
 use super::locks::{ApplyGuard, BaseGuard};
 use super::recovered::SKIPPED_BYTES;

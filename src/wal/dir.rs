@@ -155,9 +155,9 @@ impl Dir {
             .map_err(Error::io("cannot look at", self.path()))?;
         match std::fs::metadata(self.path()) {
             Ok(there) if (there.dev(), there.ino()) == (here.dev(), here.ino()) => {}
-            Ok(_) => return Err(self.displaced("another directory is in its place".to_owned())),
+            Ok(_) => return Err(self.moved("another directory is in its place")),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(self.displaced("it is no longer there".to_owned()));
+                return Err(self.moved("it is no longer there"));
             }
             // The error says nothing about the directory, which is open.
             Err(error) => log::debug!("cannot look at {}: {error}", self.path().display()),
@@ -188,7 +188,10 @@ impl Dir {
                 } else {
                     "log"
                 };
-                return Err(self.displaced(format!("{} is of another {what}", named.path.display())));
+                return Err(self.displaced(format!(
+                    "{} is of another {what}; no file is touched until that one is moved away",
+                    named.path.display()
+                )));
             }
         }
         Ok(())
@@ -199,10 +202,16 @@ impl Dir {
         match listing.all().find(|named| named.first_offset > end) {
             None => Ok(()),
             Some(named) => Err(self.displaced(format!(
-                "{} is of a later offset than this node has written",
+                "{} is of a later offset than this node has written; no file is touched until that one is moved away",
                 named.path.display()
             ))),
         }
+    }
+
+    fn moved(&self, why: &str) -> Error {
+        self.displaced(format!(
+            "{why}; no file is touched until the directory that was opened is back in its place"
+        ))
     }
 
     fn displaced(&self, why: String) -> Error {

@@ -7,18 +7,15 @@
 //! 2. The reserve goes. Where a base of the store fits now, and is much smaller than the log, the node heals as
 //!    it does after a failed sync: a new base, and everything before it goes.
 //! 3. Where it does not, the reserve is what deletions are written to, and nothing else is taken
-//!    ([`Health::Short`]), until a base fits, or somebody has made room.
+//!    ([`Health::Short`]), until a base fits, or somebody has made room. A restart begins there again.
 
 use super::base::Source;
 use super::dir::Dir;
-use super::disk::Disk;
-use super::error::{Error, Health};
+use super::error::Error;
+use super::health::Health;
 use super::listing::Backlog;
-use super::regular;
+use super::reserve::Space;
 use super::shared::Shared;
-use rustix::fs::{FallocateFlags, OFlags};
-use std::io;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// What is kept free beside a base, in bytes: for the header of a segment, and for some thousand deletions.
@@ -36,49 +33,29 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How often the log of a full disk is made smaller, in vain.
 const TRY_EVERY: Duration = Duration::from_secs(1);
 
-/// The space of the disk that a directory is on, in bytes.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Space {
-    pub(super) free_bytes: u64,
-    pub(super) total_bytes: u64,
-}
-
-impl Dir {
-    /// The space of the disk that the directory is on, as far as this process may use it; none where the system does not say.
-    pub(super) fn space(&self) -> Option<Space> {
-        let stat = rustix::fs::fstatvfs(self.file()).ok()?;
-        let of = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
-        // A file system without a size, as some are that lie elsewhere, has no bound to name.
-        (stat.f_blocks > 0).then(|| Space {
-            free_bytes: of(stat.f_bavail),
-            total_bytes: of(stat.f_blocks),
-        })
-    }
-
-    fn reserve_path(&self) -> PathBuf {
-        self.path().join("RESERVE")
-    }
-
-    fn reserve_bytes(&self) -> u64 {
-        self.file_bytes(&self.reserve_path()).unwrap_or(0)
-    }
-
-    /// Brings the reserve to a size. It is worth no sync: after a crash it is made again.
-    fn set_reserve(&self, disk: &Disk, bytes: u64) -> io::Result<()> {
-        let path = self.reserve_path();
-        if bytes == 0 {
-            return disk.remove(self, &path);
-        }
-        let file = regular::checked(self.open_at(&path, OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW)?)?;
-        rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes)?;
-        Ok(())
-    }
-}
-
 /// About what a base of the store takes, in bytes.
 fn base_bytes(source: &dyn Source) -> u64 {
     let bytes = source.size().1;
     bytes + bytes / 8
+}
+
+/// How much the reserve should have, where it has `has` bytes, whether or not there is room for it.
+fn wanted_bytes(shared: &Shared, source: &dyn Source, space: Space, has: u64) -> u64 {
+    // The store may grow by much from one look to the next.
+    let floor = (space.total_bytes / 5 * 2).min(FLOOR_BYTES_MAX);
+    let needed = (base_bytes(source) + SLACK_BYTES).max(floor);
+    let left = space.free_bytes.saturating_add(has);
+    if left >= AMPLE * needed {
+        return 0;
+    }
+    // Not all that is left: that is for writes. But so much of what the log and the reserve share that a base fits once half
+    // of the keys are deleted that have filled up the rest. That is so after a restart, too.
+    let log_bytes = shared
+        .dir
+        .list()
+        .map_or(0, |listing| shared.dir.files_bytes(listing.all()));
+    let of_all = left.saturating_add(log_bytes) / 5 * 2;
+    needed.min((left / 5 * 3).max(of_all).max(has))
 }
 
 /// Whether a base would leave so much less than the log has that it is worth the trouble.
@@ -113,6 +90,25 @@ impl DiskSpace {
         }
     }
 
+    /// Makes the reserve before the first write is taken. Where it was given up before the last stop, and neither it nor a
+    /// base has room any more, what is left is for deletions: gives what is said then.
+    pub(super) fn begin(&mut self, shared: &Shared, source: &dyn Source) -> Option<Health> {
+        let dir = &shared.dir;
+        let (space, has) = (dir.space()?, dir.reserve_bytes());
+        let left = space.free_bytes.saturating_add(has);
+        let wanted = wanted_bytes(shared, source, space, has);
+        let enough = wanted.min(base_bytes(source) + SLACK_BYTES) + SLACK_BYTES;
+        if wanted <= has + has / 8 || left >= enough {
+            self.keep_reserve(shared, source);
+            return None;
+        }
+        if has > 0 && dir.set_reserve(&shared.disk, 0).is_err() {
+            return None; // It is there still.
+        }
+        self.spent_bytes = left;
+        self.short(shared, source)
+    }
+
     /// Keeps the reserve as large as it should be, now and then.
     pub(super) fn keep_reserve(&mut self, shared: &Shared, source: &dyn Source) {
         self.spent_bytes = 0;
@@ -123,15 +119,9 @@ impl DiskSpace {
         self.tried = None;
         let dir = &shared.dir;
         let Some(space) = dir.space() else { return };
-        let (has, needed) = (dir.reserve_bytes(), base_bytes(source) + SLACK_BYTES);
-        // The store may grow by much from one look to the next.
-        let needed = needed.max((space.total_bytes / 5 * 2).min(FLOOR_BYTES_MAX));
-        let wanted = match space.free_bytes.saturating_add(has) {
-            ample if ample >= AMPLE * needed => 0,
-            // Not all that is left: that is for writes. But so much that a base fits once half of the keys are deleted that
-            // have filled up the rest.
-            scarce => needed.min((scarce / 5 * 3).max(has)),
-        };
+        let has = dir.reserve_bytes();
+        let most = space.free_bytes.saturating_add(has).saturating_sub(SLACK_BYTES);
+        let wanted = wanted_bytes(shared, source, space, has).min(most.max(has));
         // Not for every entry that comes; and space that is held is not given up for a while.
         if wanted > has + has / 8 || (wanted == 0 && has > 0) {
             match dir.set_reserve(&shared.disk, wanted) {

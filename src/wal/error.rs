@@ -1,10 +1,10 @@
-//! What can go wrong with the log, by whose fault it is.
+//! What can go wrong with the log, by whose fault it is. What it means for writes stands in [`super::health`].
 
+use super::term::LogId;
 use crate::system;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// Why a data directory could not be opened, checked, repaired or closed.
 #[derive(Debug)]
@@ -34,11 +34,25 @@ pub enum Error {
         /// What to do about it.
         remedy: String,
     },
+    /// A file of another log stands beside those of the directory's own: nothing is touched.
+    Stranger {
+        /// The directory.
+        dir: PathBuf,
+        /// The file.
+        path: PathBuf,
+        /// The log that the directory is of.
+        id: LogId,
+    },
     /// The directory is not, or no longer, this node's alone: nothing in it is touched.
     Displaced {
         /// Where the directory was opened.
         dir: PathBuf,
         /// How that is known.
+        why: String,
+    },
+    /// The node ends, and what it has acknowledged may be on no disk.
+    Unsaved {
+        /// Why.
         why: String,
     },
     /// Another process has the directory open.
@@ -134,6 +148,7 @@ impl Error {
                 | Error::NotMended { .. }
                 | Error::IncompleteBackup { .. }
                 | Error::Lost { .. }
+                | Error::Stranger { .. }
         )
     }
 
@@ -174,15 +189,23 @@ impl fmt::Display for Error {
                 write!(f, "{doing} {}: {}", path.display(), system::words(source))
             }
             Error::Lost { dir, why, remedy } => {
-                write!(
-                    f,
-                    "the store in {} is not complete: {why}; {remedy}",
-                    dir.display()
-                )
+                let dir = dir.display();
+                write!(f, "the store in {dir} is not complete: {why}; {remedy}")
             }
+            Error::Stranger { dir, path, id } => write!(
+                f,
+                "{} is of another log than the store in {}, which is of the log {id}, as LOCK says: it was put there from \
+                 elsewhere; move it to another directory. Nothing was changed",
+                path.display(),
+                dir.display()
+            ),
             Error::Displaced { dir, why } => {
                 write!(f, "{} is no longer this node's: {why}", dir.display())
             }
+            Error::Unsaved { why } => write!(
+                f,
+                "what was acknowledged may be on no disk where a start finds it: {why}"
+            ),
             Error::Locked { dir } => write!(
                 f,
                 "{} is open in another process; stop that one first, or choose another directory with --dir",
@@ -197,20 +220,13 @@ impl fmt::Display for Error {
                 offset,
                 why,
             } => {
-                let dir = path.parent().unwrap_or(path).display();
-                write!(
-                    f,
-                    "{} is damaged at byte {file_position} (offset {offset}): {why}; `pykv check --dir {dir}` says what \
-                     is lost, and whether a repair can save the rest",
-                    path.display()
-                )
+                let at = format_args!("byte {file_position} (offset {offset})");
+                fmt_damaged(f, path, at, why)
             }
             Error::Inconsistent { dir, why } => {
-                write!(
-                    f,
-                    "the files in {0} do not fit together: {why}; `pykv check --dir {0}` says whether a repair can help",
-                    dir.display()
-                )
+                let dir = dir.display();
+                write!(f, "the files in {dir} do not fit together: {why}; ")?;
+                write!(f, "`pykv check --dir {dir}` says whether a repair can help")
             }
             Error::NotMended { dir, why } => write!(
                 f,
@@ -248,6 +264,15 @@ impl fmt::Display for Error {
     }
 }
 
+fn fmt_damaged(f: &mut fmt::Formatter<'_>, path: &Path, at: fmt::Arguments<'_>, why: &str) -> fmt::Result {
+    let dir = path.parent().unwrap_or(path).display();
+    write!(
+        f,
+        "{} is damaged at {at}: {why}; `pykv check --dir {dir}` says what is lost, and whether a repair can save the rest",
+        path.display()
+    )
+}
+
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
@@ -256,125 +281,3 @@ impl std::error::Error for Error {
         }
     }
 }
-
-/// Whether the log takes writes, and if not, why.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Health {
-    /// It does.
-    Ok,
-    /// The disk is full: nothing more can be written until there is room.
-    DiskFull {
-        /// What the system said.
-        why: String,
-    },
-    /// A write failed. It is tried again.
-    WriteFailed {
-        /// What the system said.
-        why: String,
-    },
-    /// A sync failed, so what the disk holds is not known; the store is being written anew.
-    SyncFailed {
-        /// What the system said.
-        why: String,
-    },
-    /// The disk is full except for a reserve: deletions are taken, and nothing that needs more room than it gives.
-    Short {
-        /// What is short, and what would help.
-        why: String,
-    },
-    /// The data directory is no longer this node's: somebody has moved it, or put another store in its place.
-    Displaced {
-        /// How that is known.
-        why: String,
-    },
-}
-
-impl Health {
-    /// Whether the log can be written, and takes deletions at least.
-    pub fn takes_removals(&self) -> bool {
-        matches!(self, Health::Ok | Health::Short { .. })
-    }
-}
-
-impl fmt::Display for Health {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Health::Ok => f.write_str("ok"),
-            Health::DiskFull { why } => write!(f, "the disk is full: {why}"),
-            Health::WriteFailed { why } => write!(f, "the log cannot be written: {why}"),
-            Health::SyncFailed { why } => write!(f, "the log cannot be synced: {why}"),
-            Health::Short { why } => write!(f, "the disk is full: {why}"),
-            Health::Displaced { why } => write!(
-                f,
-                "{why}; no file is touched until the directory that was opened is back in its place"
-            ),
-        }
-    }
-}
-
-/// Why a write was refused, or what kept it from being acknowledged.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// The log takes no writes: refused at the door, nothing changed.
-    Unhealthy(Health),
-    /// The bytes not yet written are as many as may be; refused at the door, nothing changed.
-    Busy {
-        /// How long room was waited for.
-        waited: Duration,
-    },
-    /// The write was applied, and then the log failed before it was written or synced: it may or may not
-    /// be there after a restart.
-    Unknown(Health),
-    /// The write was applied, and the log did not get to it in time.
-    TimedOut {
-        /// How long it was waited for.
-        waited: Duration,
-    },
-    /// The log has used up all offsets.
-    Full,
-    /// No term is above the ones that were met.
-    TermsUsedUp,
-    /// The node is a replica: writes are the primary's. Refused at the door, nothing changed.
-    Replica,
-    /// The lease by which the node is primary is over. Refused at the door, nothing changed.
-    LeaseOver,
-    /// The write was applied, and then the lease was over: another node may be primary, and not have it.
-    LeaseOverSince,
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Refusal::Unhealthy(health) => write!(f, "{health}; nothing was changed"),
-            Refusal::Busy { waited } => {
-                write!(
-                    f,
-                    "the log is behind by as much as it may be, for {} s; nothing was changed",
-                    waited.as_secs()
-                )
-            }
-            Refusal::Unknown(health) => {
-                write!(f, "{health}; whether the change survives a restart is not known")
-            }
-            Refusal::TimedOut { waited } => write!(
-                f,
-                "the log did not get to the change within {} s; whether it survives a restart is not known",
-                waited.as_secs()
-            ),
-            Refusal::LeaseOver => {
-                f.write_str("the node's lease as primary is over, or has not begun; nothing was changed")
-            }
-            Refusal::LeaseOverSince => f.write_str(
-                "the node's lease as primary ran out before the change was answered; whether the next primary has it is \
-                 not known",
-            ),
-            Refusal::Replica => f.write_str("the node is a replica; nothing was changed"),
-            Refusal::TermsUsedUp => f.write_str(
-                "the store has used up its terms; a backup of it restores to a store that begins anew",
-            ),
-            Refusal::Full => f.write_str("the log has used up its offsets; nothing was changed"),
-        }
-    }
-}
-
-impl std::error::Error for Refusal {}

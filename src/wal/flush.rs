@@ -1,6 +1,7 @@
 //! What one write of the log came to.
 
-use super::error::{Error, Health};
+use super::error::Error;
+use super::health::Health;
 use crate::digest::Digest;
 
 /// What became of a batch.

@@ -9,11 +9,12 @@ use super::commit_queue::OnDurable;
 use super::compaction_state::{CompactionState, CompactionStatus, Finished};
 use super::dir::Dir;
 use super::disk::Disk;
-use super::error::{Error, Health, Refusal};
+use super::error::Error;
 use super::feed::{Feed, FeedPosition};
 use super::feed_error::FeedError;
 use super::feed_raw::check_last;
 use super::flush::{Failure, Flushed};
+use super::health::{Health, Refusal};
 use super::last_record::LastRecord;
 use super::locks::Locks;
 use super::marker::{Marker, Role};
@@ -32,6 +33,7 @@ use crate::histogram::Counts;
 use crate::record::Record;
 use crate::waits;
 use crate::worker::Worker;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -167,7 +169,26 @@ impl Log {
                 Err(failure) => break Err(failure),
             }
         };
-        written.map_err(Failure::into_error)
+        written.map_err(Failure::into_error)?;
+        self.check_saved()
+    }
+
+    /// That a start finds what was written: that the directory is this node's, and the log in it.
+    fn check_saved(&self) -> Result<(), Error> {
+        let unsaved = |why: String| Error::Unsaved { why };
+        match self.health() {
+            Health::Displaced { why } | Health::SyncFailed { why } => return Err(unsaved(why)),
+            _ => {}
+        }
+        let linked = self.shared.dir.check_place().and_then(|()| {
+            let writer = self.shared.locks.writer();
+            writer.check_linked().map_err(Failure::into_error)
+        });
+        match linked {
+            // That the directory cannot be looked at says nothing about the file, which was synced.
+            Err(Error::Io { source, .. }) if source.kind() != ErrorKind::NotFound => Ok(()),
+            linked => linked.map_err(|error| unsaved(error.to_string())),
+        }
     }
 
     /// Takes room for records of so many bytes, and waits for it where there is none.
@@ -315,8 +336,7 @@ impl Log {
 
     /// How long the disk has been at a write or a sync, where that is too long.
     pub(crate) fn stalled_for(&self) -> Option<Duration> {
-        let shared = &self.shared;
-        shared.writing.stalled_for().max(shared.syncing.stalled_for())
+        self.shared.stalled_for()
     }
 
     /// Whether it takes writes.

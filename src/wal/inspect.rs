@@ -59,7 +59,7 @@ pub(super) fn is_bare_tail(dir: &Dir, listing: &Listing, named: &LogFile) -> Res
 }
 
 /// Whether there is a complete record in a file, whatever its header is.
-fn has_record(dir: &Dir, named: &LogFile) -> Result<bool, Error> {
+pub(super) fn has_record(dir: &Dir, named: &LogFile) -> Result<bool, Error> {
     let file = dir
         .open_to_read_at(&named.path)
         .map_err(Error::io("cannot open", &named.path))?;
@@ -68,6 +68,24 @@ fn has_record(dir: &Dir, named: &LogFile) -> Result<bool, Error> {
         Next::Record(_) => Ok(true),
         Next::End => Ok(false),
         Next::Invalid(_) => reader.seek_valid(),
+    }
+}
+
+/// Whether a file has a record of a key, as far as it can be read. One that cannot be read to its end may have one.
+pub(super) fn has_key(dir: &Dir, named: &LogFile) -> bool {
+    let Ok(mut reader) = FileReader::open_in(dir, named) else {
+        return true;
+    };
+    loop {
+        match reader.peek() {
+            Ok(Next::Record(bytes)) => {
+                if reader.record(bytes).operation.has_key() {
+                    return true;
+                }
+            }
+            Ok(Next::End) => return false,
+            Ok(Next::Invalid(_)) | Err(_) => return true,
+        }
     }
 }
 

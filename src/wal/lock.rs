@@ -15,8 +15,10 @@
 //!   offset is there. So it is named after it was made, and named no longer before it is removed.
 //! - The log was durable up to where it was closed. That stays true while it grows, so a start need not take it back;
 //!   whoever makes the log shorter does, before.
-//! - A line that is cut short or whose checksum is wrong says nothing, and nothing follows from it: a process
-//!   that is stopped in the middle of a first start leaves an empty LOCK.
+//! - The log that LOCK names is the one that the directory is of, as soon as a file of it is there: so it is named
+//!   before another log is put in this one's place, and what else is there is a stranger.
+//! - A line that is cut short or whose checksum is wrong says that there was a store, and no more: a process that is
+//!   stopped in the middle of a first start leaves an empty LOCK.
 
 use super::dir_handle::identity_of_stat;
 use super::disk::Disk;
@@ -126,7 +128,12 @@ impl Lock {
         };
         let replaced = || Error::Displaced {
             dir: path.to_path_buf(),
-            why: "its file LOCK is another one: another process may have the store open".to_owned(),
+            why: format!(
+                "its file LOCK is not the one that this node has locked, as if a copy had taken its place; no file is \
+                 touched until {} is removed, which the node makes again. Do not remove it if another process has the \
+                 store open",
+                path.join(NAME).display()
+            ),
         };
         match statat(dir, NAME, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(found) if identity_of_stat(&found) == (locked.dev(), locked.ino()) => Ok(()),
@@ -156,6 +163,14 @@ impl Lock {
     /// Which log the directory has, as far as LOCK says.
     pub(super) fn mark(&self) -> Option<Mark> {
         self.file().as_ref().and_then(read)
+    }
+
+    /// Whether it says something that cannot be read: there was a store then.
+    pub(super) fn is_unreadable(&self) -> bool {
+        let file = self.file();
+        let has_bytes = |file: &File| file.metadata().is_ok_and(|metadata| metadata.len() > 0);
+        file.as_ref()
+            .is_some_and(|file| has_bytes(file) && read(file).is_none())
     }
 
     /// Writes which log it has.

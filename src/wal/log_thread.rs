@@ -12,9 +12,10 @@
 use super::base::{self, Source};
 use super::dir_watch::DirWatch;
 use super::disk_space::DiskSpace;
-use super::error::{Error, Health};
+use super::error::Error;
 use super::flush::Failure;
 use super::header::{Header, Kind};
+use super::health::Health;
 use super::listing::LogFile;
 use super::shared::Shared;
 use super::writer::Writer;
@@ -36,17 +37,23 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 pub(super) fn start(shared: &Arc<Shared>, source: Arc<dyn Source>) -> std::io::Result<Worker> {
     let (to_end, of_thread) = (Arc::clone(shared), Arc::clone(shared));
     let end = move || to_end.commit.log_thread.stop();
-    Worker::start("log", end, move || run(&of_thread, &*source))
+    let mut space = DiskSpace::new();
+    if shared.commit.health() == Health::Ok {
+        // Before the first write may use it up. What another node writes is not refused before there is no room for it.
+        match shared.locks.writer().follows() {
+            true => space.keep_reserve(shared, &*source),
+            false => {
+                let short = space.begin(shared, &*source);
+                short.into_iter().for_each(|short| shared.commit.recover(short));
+            }
+        }
+    }
+    Worker::start("log", end, move || run(&of_thread, &*source, space))
 }
 
-fn run(shared: &Shared, source: &dyn Source) {
+fn run(shared: &Shared, source: &dyn Source, mut space: DiskSpace) {
     let mut last_sync = Instant::now();
-    let mut space = DiskSpace::new();
     let mut dir_watch = DirWatch::default();
-    if shared.commit.health() == Health::Ok {
-        // Before the first write may use it up.
-        space.keep_reserve(shared, source);
-    }
     loop {
         shared.turns.fetch_add(1, Relaxed);
         let is_well = shared.commit.health().takes_removals();
@@ -119,9 +126,11 @@ fn make_room(shared: &Shared, source: &dyn Source, space: &mut DiskSpace) {
 
 /// While deletions alone are taken: looks whether they, or somebody else, have made room.
 fn stretch(shared: &Shared, source: &dyn Source, space: &mut DiskSpace) {
-    if space.short(shared, source).is_none() {
-        shared.commit.recover(Health::Ok);
-    } else if space.may_try() && space.spend_reserve(shared, source) {
+    let Some(short) = space.short(shared, source) else {
+        return shared.commit.recover(Health::Ok);
+    };
+    shared.commit.renew_short(short);
+    if space.may_try() && space.spend_reserve(shared, source) {
         // Nothing is written meanwhile but by this thread.
         shared
             .commit

@@ -1,13 +1,16 @@
 //! What LOCK says of the log, held against the files that are there: so that a log that is lost, or has lost its
-//! end, is not taken for a new one.
+//! end, is not taken for a new one, and no file of another log for a part of it.
 
 use super::dir::Dir;
 use super::disk::Disk;
 use super::error::Error;
 use super::file_reader::FileReader;
 use super::header::Kind;
+use super::inspect::{has_key, has_record};
 use super::listing::{Listing, LogFile};
 use super::lock::{self, Mark};
+use super::term::LogId;
+use std::path::PathBuf;
 
 impl Dir {
     /// Names the log and its last segment, which is durable. Where that fails, less is noticed at a start.
@@ -30,21 +33,73 @@ impl Dir {
 
     /// Names the end of the log no longer: it may be removed once this has returned. Returns what LOCK named.
     pub(super) fn forget_end(&self, disk: &Disk) -> Result<Option<Mark>, Error> {
-        let Some(before) = self.lock_file().mark() else {
-            return Ok(None);
-        };
+        let before = self.lock_file().mark();
+        if let Some(before) = before {
+            self.announce(disk, before.id)?;
+        }
+        Ok(before)
+    }
+
+    /// Names a log, and no end of it: a file of it may come to be here once this has returned, and none need.
+    pub(super) fn announce(&self, disk: &Disk, id: LogId) -> Result<(), Error> {
         let mark = Mark {
+            id,
             last_segment: None,
             closed_at: None,
-            ..before
         };
-        if mark != before {
+        if self.lock_file().mark() != Some(mark) {
             let path = self.path().join(lock::NAME);
             let lock = self.lock_file();
             lock.write(disk, mark).map_err(Error::io("cannot write", &path))?;
             lock.sync(disk).map_err(Error::io("cannot sync", &path))?;
         }
-        Ok(Some(before))
+        Ok(())
+    }
+
+    /// An error where a file of another log stands beside those of the log that LOCK names: whichever of them a start
+    /// would begin with, it would take the others for superfluous, or for damage.
+    ///
+    /// What a replica has left of the log that it had before is no such file, once the base of the new one is there: it
+    /// is kept in `replaced-<id>` too, or has no key.
+    pub(super) fn check_no_stranger(&self, listing: &Listing) -> Result<(), Error> {
+        let Some(mark) = self.lock_file().mark() else {
+            if self.lock_file().is_unreadable() && listing.all().next().is_some() {
+                log::warn!(
+                    "{} cannot be read: it is not noticed if the end of the log is missing, or a file is of another log",
+                    self.path().join(lock::NAME).display()
+                );
+            }
+            return Ok(());
+        };
+        let mut own = Vec::new();
+        let mut others = Vec::new();
+        for named in listing.all() {
+            match FileReader::header_in(self, named) {
+                Ok(header) if header.id == mark.id => own.push(named),
+                Ok(header) => others.push((named, header.id)),
+                // It may be its own, and what is in it is not to be lost to another log.
+                Err(_) if has_record(self, named)? => own.push(named),
+                Err(_) => {}
+            }
+        }
+        let base = own.iter().rev().find(|named| named.kind == Kind::Base);
+        let base = base.map_or(0, |base| base.first_offset);
+        let is_left = |named: &LogFile, id: LogId| {
+            named.first_offset < base && (self.exists(&self.replaced_path(id)) || !has_key(self, named))
+        };
+        match others.iter().find(|(named, id)| !is_left(named, *id)) {
+            Some((stranger, _)) if !own.is_empty() => Err(Error::Stranger {
+                dir: self.path().to_path_buf(),
+                path: stranger.path.clone(),
+                id: mark.id,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Where the store goes that another one takes the place of.
+    pub(super) fn replaced_path(&self, id: LogId) -> PathBuf {
+        self.path().join(format!("replaced-{id}"))
     }
 
     /// An error where the directory bears marks of a store, and is asked because it has no file of a log.
@@ -59,6 +114,10 @@ impl Dir {
                 "LOCK names the log {}, and no file of it is there",
                 mark.id
             )));
+        }
+        if self.lock_file().is_unreadable() {
+            let why = "LOCK was written once and cannot be read, and no file of a log is there";
+            return Err(lost(why.to_owned()));
         }
         if self.exists(&self.path().join("ROLE")) {
             let why = "ROLE says what the node was in its cluster, and no file of its log is there";
@@ -110,7 +169,8 @@ impl Dir {
         }
     }
 
-    /// Whether LOCK names the log that is there. Files of another log were put here by hand; LOCK says nothing of them.
+    /// Whether LOCK names the log that is there. Where no file of that is, files of another log were put here by hand, and
+    /// LOCK says nothing of them.
     fn is_marked(&self, listing: &Listing, mark: Mark) -> bool {
         let first = listing.current().next();
         let first = first.and_then(|first| FileReader::open_in(self, first).ok());

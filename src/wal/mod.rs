@@ -16,7 +16,7 @@
 //! | `writer`, `write_buffer`, `flush` | the end of the log: from the channel to the file; what a write came to |
 //! | `segment` | a file that is written |
 //! | `dir_watch` | notices what others do to the files of a log that is open |
-//! | `log_thread`, `disk_space`, `stall` | the log's thread: syncs, and brings a failed log back; space on a full disk; a disk that hangs |
+//! | `log_thread`, `disk_space`, `reserve`, `stall` | the log's thread: syncs, and brings a failed log back; space on a full disk, and the file that keeps some; a disk that hangs |
 //! | `budget` | the bound on what is not written yet |
 //! | `recovery`, `recovered`, `inspect` | opens a directory and finds the end; how a log or a branch begins there; what can be said of its files |
 //! | `compaction`, `compaction_state` | makes a base while the node serves, and drops what it makes superfluous |
@@ -29,7 +29,7 @@
 //! | `segments`, `watchers` | the files that feeds read; who waits for more |
 //! | `check`, `report`, `digest_verifier`, `repair` | what is damaged, whether it adds up, and how it is mended |
 //! | `dir`, `dir_handle`, `lock`, `mark`, `listing`, `diverged` | the directory, its descriptor, who has it open, which log is in it, which files count, which were set aside |
-//! | `error` | what goes wrong, in words; the health of the log; why a write is refused |
+//! | `error`, `health` | what goes wrong, in words; the health of the log; why a write is refused |
 //! | `header`, `disk`, `regular` | the head of a file, the calls, what is no plain file |
 //!
 //! # What holds
@@ -70,6 +70,7 @@ mod flush;
 pub(crate) mod fuzzing;
 mod handle;
 mod header;
+mod health;
 mod inspect;
 mod last_record;
 mod listing;
@@ -86,6 +87,7 @@ mod regular;
 mod repair;
 mod report;
 mod rescue;
+mod reserve;
 mod retention;
 mod segment;
 mod segments;
@@ -121,11 +123,11 @@ pub(crate) use disk::Disk;
 pub(crate) use diverged::diverged;
 pub(crate) use entry::{Change, put_bytes, removal_bytes};
 pub use error::Error;
-pub(crate) use error::{Health, Refusal};
 pub(crate) use feed::Feed;
 pub(crate) use feed::{BUFFER_BYTES, FeedPosition};
 pub(crate) use feed_error::FeedError;
 pub(crate) use handle::Log;
+pub(crate) use health::{Health, Refusal};
 pub(crate) use last_record::LastRecord;
 pub(crate) use marker::{EtcdMark, HandedTo, LeaderMark, Marker, Role};
 pub(crate) use options::Progress;

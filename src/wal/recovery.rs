@@ -59,6 +59,7 @@ pub(super) fn recover(
     mut replay: impl FnMut(&Record<'_>, u64),
 ) -> Result<Recovered, Error> {
     let listing = dir.list()?;
+    dir.check_no_stranger(&listing)?;
     for path in &listing.temporary {
         log::warn!(
             "removing {}, which was being made when the process ended",
@@ -294,6 +295,10 @@ fn cut_tail(dir: &Dir, disk: &Disk, reader: &FileReader, at: u64, why: &str) -> 
     let (name, cut) = (path.display(), end - at);
     if why == CUT_SHORT {
         log::warn!("{name} ends in a record that was cut short; cutting off {cut} bytes at offset {offset}");
+    } else if repair::is_zero(path, &file, at..end)? {
+        log::warn!(
+            "{name} ends in {cut} bytes that are zero, as a power cut may leave them; cutting them off at offset {offset}"
+        );
     } else {
         // A power cut leaves this too; but it may also be the medium, so the bytes are kept.
         let (saved, _) = repair::save(dir, disk, (path, &file), offset, at..end)?;

@@ -1,7 +1,8 @@
 //! Mends a directory.
 //!
 //! A repair never guesses, and throws nothing away. It saves bytes that are no record to `damaged-<offset>.pykv` in the
-//! same directory; the copy gets that name once it is complete. Where the disk fails, the repair restores the file that
+//! same directory; the copy gets that name once it is complete. Bytes at the end of a file that are all zero are no loss:
+//! they are cut off without a copy. Where the disk fails, the repair restores the file that
 //! it was mending and removes its copy. Files that it had mended before stay mended.
 //! - At the end of the last segment they are cut off, as a start would do with a torn tail;
 //! - where the end of a segment is missing, and more with it than a record can have, a GAP and a SKIP take its place:
@@ -19,6 +20,7 @@ use super::header::{HEADER_BYTES, Header, Kind};
 use super::listing::LogFile;
 use super::report::Damage;
 use crate::record::{HEAD_BYTES, Operation, RECORD_BYTES_MAX, Record};
+use crate::system;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -45,7 +47,7 @@ pub(super) enum Fix<'a> {
     SetAside,
 }
 
-/// Saves the damaged bytes, if there are any, mends what they were in, and returns where they were saved to.
+/// Saves the damaged bytes, if there are any that are not zero at a file's end, mends what they were in, and returns where they were saved to.
 pub(super) fn mend(dir: &Dir, disk: &Disk, damage: &Damage, fix: Fix<'_>) -> Result<Option<PathBuf>, Error> {
     let path = &damage.path;
     if let Fix::SetAside = fix {
@@ -56,6 +58,13 @@ pub(super) fn mend(dir: &Dir, disk: &Disk, damage: &Damage, fix: Fix<'_>) -> Res
     let file_bytes = file.metadata().map_err(Error::io("cannot read", path))?.len();
     let saved = match damage.bytes {
         0 => None,
+        bytes
+            if matches!(fix, Fix::Cut)
+                && at + bytes == file_bytes
+                && is_zero(path, &file, at..file_bytes)? =>
+        {
+            None
+        }
         bytes => Some(save(dir, disk, (path, &file), damage.offset, at..at + bytes)?),
     };
     if let Err(error) = overwrite(disk, &file, damage, fix) {
@@ -153,17 +162,55 @@ pub(super) fn save(
     range: Range<u64>,
 ) -> Result<(PathBuf, File), Error> {
     let copy_path = free_name(dir, offset);
-    let saved = dir.make(disk, &copy_path, |copy| {
-        copy_range(disk, file, range, copy, 0).map_err(Error::io("cannot save the damaged bytes of", path))
-    });
-    match saved {
-        Ok(copy) => Ok((copy_path, copy)),
-        Err(error) => {
-            // Where the sync of the directory has failed, it has its name already.
-            let _ = disk.remove(dir, &copy_path);
-            Err(error)
-        }
+    let bytes = range.end - range.start;
+    let make = || {
+        dir.make(disk, &copy_path, |copy| {
+            copy_range(disk, file, range.clone(), copy, 0)
+                .map_err(Error::io("cannot save the damaged bytes of", path))
+        })
+    };
+    let mut saved = make();
+    if saved.as_ref().is_err_and(Error::is_disk_full)
+        && dir.reserve_bytes() > 0
+        && dir.set_reserve(disk, 0).is_ok()
+    {
+        log::warn!("the disk is full: RESERVE gives way to a copy of {bytes} damaged bytes");
+        saved = make();
     }
+    let error = match saved {
+        Ok(copy) => return Ok((copy_path, copy)),
+        Err(error) => error,
+    };
+    // Where the sync of the directory has failed, it has its name already.
+    let _ = disk.remove(dir, &copy_path);
+    match error {
+        Error::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+            let free_bytes = dir.space().map_or(0, |space| space.free_bytes);
+            let why = format!(
+                "{}: they are {bytes} bytes, and {free_bytes} bytes of the disk are free; make room there",
+                system::words(&source)
+            );
+            let source = io::Error::new(source.kind(), why);
+            Err(Error::io("cannot save the damaged bytes of", path)(source))
+        }
+        error => Err(error),
+    }
+}
+
+/// Whether a range of a file is nothing but zeros, which need no copy.
+pub(super) fn is_zero(path: &Path, file: &File, range: Range<u64>) -> Result<bool, Error> {
+    let mut buffer = vec![0; COPY_BYTES];
+    let mut at = range.start;
+    while at < range.end {
+        let part = &mut buffer[..(range.end - at).min(COPY_BYTES as u64) as usize];
+        file.read_exact_at(part, at)
+            .map_err(Error::io("cannot read", path))?;
+        if part.iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+        at += part.len() as u64;
+    }
+    Ok(true)
 }
 
 /// Copies a range of a file to a place in another one.

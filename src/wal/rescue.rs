@@ -9,7 +9,7 @@
 //! - A rescue may be called just when its thread has come back: whoever makes one decides under a lock of its own which
 //!   of both answers the client.
 
-use super::error::Refusal;
+use super::health::Refusal;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 

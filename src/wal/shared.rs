@@ -7,8 +7,8 @@ use super::compaction_state::CompactionState;
 use super::dir::Dir;
 use super::disk::Disk;
 use super::entry::WriteRequest;
-use super::error::Refusal;
 use super::flush::{Failure, Flushed};
+use super::health::Refusal;
 use super::locks::Locks;
 use super::options::Options;
 use super::rescue::Rescue;
@@ -18,7 +18,7 @@ use super::stall::Stall;
 use crossbeam_channel::Sender;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What the log's end, its thread and its users share.
 pub(super) struct Shared {
@@ -65,6 +65,11 @@ impl Shared {
     /// The farthest that the log goes: no file of it begins past it.
     pub(super) fn end_max(&self) -> u64 {
         self.appended().max(self.commit.position().written)
+    }
+
+    /// How long the disk has been at a write or a sync, where that is too long.
+    pub(super) fn stalled_for(&self) -> Option<Duration> {
+        self.writing.stalled_for().max(self.syncing.stalled_for())
     }
 
     /// Writes what waits in the channel, and syncs it if the policy asks for that.

@@ -277,7 +277,7 @@ impl Snapshot<'_> {
     /// They are durable there before any of them goes from here.
     fn keep_replaced(&self) -> Result<(), Error> {
         let (disk, dir) = (&self.shared.disk, &*self.shared.dir);
-        let kept = dir.path().join(format!("replaced-{}", self.shared.history.id()));
+        let kept = dir.replaced_path(self.shared.history.id());
         let into = disk
             .make_dir_in(dir, &kept)
             .map_err(Error::io("cannot make", &kept))?;
@@ -306,7 +306,19 @@ impl Snapshot<'_> {
         disk.write_at(&self.file, &header.encode(), 0)
             .map_err(cannot("cannot write"))?;
         disk.sync_all(&self.file).map_err(cannot("cannot sync"))?;
-        dir.forget_end(disk)?;
+        // A base of another log is a stranger to a start, unless LOCK names that log before.
+        dir.announce(disk, header.id)?;
+        let named = self.put_in_place(named);
+        if !self.is_installed {
+            // Its own log goes on. Without it less is noticed at a start.
+            let _ = dir.announce(disk, self.shared.history.id());
+        }
+        named
+    }
+
+    /// Gives the file the name of a base.
+    fn put_in_place(&mut self, named: LogFile) -> Result<(), Error> {
+        let (disk, dir, offset) = (&self.shared.disk, &self.shared.dir, named.first_offset);
         let listing = dir.list()?;
         // What a start would take for newer than this; there is some only where another store is replaced.
         let ahead = listing.all().filter(|named| named.first_offset >= offset);
@@ -317,7 +329,7 @@ impl Snapshot<'_> {
                 .map_err(Error::io("cannot remove", &named.path))?;
         }
         disk.rename(dir, &self.temporary, &named.path)
-            .map_err(cannot("cannot rename"))?;
+            .map_err(Error::io("cannot rename", &self.temporary))?;
         self.is_installed = true;
         disk.sync_dir(dir).map_err(Error::io("cannot sync", dir.path()))
     }
@@ -339,7 +351,8 @@ fn invalid(why: &str) -> SnapshotError {
 #[cfg(test)]
 mod tests {
     use super::super::alone::{Alone, MapStore, files, options};
-    use super::super::disk::Disk;
+    use super::super::dir::Dir;
+    use super::super::disk::{Disk, faults::Plan};
     use super::super::{Policy, Role};
     use super::*;
     use std::convert::Infallible;
@@ -419,6 +432,46 @@ mod tests {
         assert!(is_refused(&[&bytes[..], b"more"].concat()));
         assert!(!is_refused(&bytes));
         assert_eq!(files(ours.path(), ""), before, "no temporary file is left");
+    }
+
+    /// Until the base has its name LOCK is not to call it a stranger, and afterwards not the files that are left.
+    #[test]
+    fn a_crash_while_another_log_is_put_in_place_leaves_one_that_opens() {
+        let theirs = tempfile::tempdir().unwrap();
+        let (bytes, new, _) = sent(theirs.path());
+        for old_keys in [0, 1, 20] {
+            let mut seen = [false; 2];
+            for at in 0.. {
+                let ours = tempfile::tempdir().unwrap();
+                let mut before = Alone::primary(ours.path());
+                for n in 0..old_keys {
+                    before.set(&format!("old{n}"), "value");
+                }
+                let old = before.store.contents();
+                drop(before);
+                let disk = Disk::default();
+                let alone = Alone::open(&disk, ours.path(), options(Policy::No), Role::Replica);
+                disk.faults.plan(Plan::Crash { at });
+                let installed = alone.log.begin_snapshot().is_ok_and(|mut snapshot| {
+                    push(&mut snapshot, &[&bytes], &MapStore::default()).is_ok() && snapshot.install().is_ok()
+                });
+                let made = disk.faults.made();
+                drop(alone);
+                let found = replica(ours.path()).store.contents();
+                assert!(
+                    found == new || found == old,
+                    "{old_keys} keys, operation {at}: {found:?}"
+                );
+                assert!(found == new || !installed, "{old_keys} keys, operation {at}");
+                seen[usize::from(found == new)] = true;
+                let marked = Dir::open(ours.path()).unwrap();
+                marked.check_no_stranger(&marked.list().unwrap()).unwrap();
+                if made <= at {
+                    break;
+                }
+            }
+            assert_eq!(seen, [true, true]);
+        }
     }
 
     #[test]

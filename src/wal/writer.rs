@@ -126,6 +126,10 @@ impl Writer {
         self.follows = follows;
     }
 
+    pub(super) fn follows(&self) -> bool {
+        self.follows
+    }
+
     pub(super) fn segment(&self) -> &Segment {
         &self.segment
     }
@@ -227,7 +231,13 @@ impl Writer {
                 true => Ok(()),
                 false => Err(std::io::ErrorKind::NotFound.into()),
             });
-        same.map_err(|error| Failure::Sync(Error::io("the log was removed:", path)(error)))
+        same.map_err(|error| {
+            let doing = match error.kind() {
+                std::io::ErrorKind::NotFound => "the log was removed:",
+                _ => "cannot look at",
+            };
+            Failure::Sync(Error::io(doing, path)(error))
+        })
     }
 
     /// Cuts off what a failed write has left, as a start after a crash would; also, that gives a full disk its

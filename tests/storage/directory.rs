@@ -127,6 +127,65 @@ fn a_file_of_another_store_beside_its_own_is_noticed() {
     expect_written(&node, 0, 20);
 }
 
+/// A base as it would be at another offset.
+fn base_at(base: &Path, offset: u64) -> (String, Vec<u8>) {
+    let mut bytes = fs::read(base).unwrap();
+    bytes[32..40].copy_from_slice(&offset.to_le_bytes());
+    let crc = crc32fast::hash(&bytes[12..4096]);
+    bytes[8..12].copy_from_slice(&crc.to_le_bytes());
+    (format!("base-{offset:020}.pykv"), bytes)
+}
+
+/// A start takes the newest base. One of another store would cost the node its own log at the next compaction.
+#[test]
+fn a_file_of_another_store_is_not_taken_by_a_start() {
+    let mut other = Server::start(&["--log-backlog", "0"]);
+    write(&other, 0, 50);
+    pykv(&["compact"]).at(&other).succeed();
+    other.sigterm();
+    let [base, segment] = &files_of_the_log(other.dir())[..] else {
+        panic!("a base and a segment");
+    };
+    let mut node = Server::start(&[]);
+    for is_compacted in [false, true] {
+        write(
+            &node,
+            10 * usize::from(is_compacted),
+            10 + 10 * usize::from(is_compacted),
+        );
+        if is_compacted {
+            pykv(&["compact"]).at(&node).succeed();
+        }
+        node.sigterm();
+        let own = contents(node.dir());
+        let name = segment.file_name().unwrap().to_str().unwrap();
+        let strangers = [
+            base_at(base, 1 << 40),
+            base_at(base, 1),
+            (name.to_owned(), fs::read(segment).unwrap()),
+        ];
+        for (name, bytes) in strangers.iter().take(if is_compacted { 2 } else { 3 }) {
+            let stranger = node.dir().join(name);
+            fs::write(&stranger, bytes).unwrap();
+            for command in [
+                &["check"][..],
+                &["check", "--repair"],
+                &["compact"],
+                &["serve", "--listen", "127.0.0.1:0"],
+            ] {
+                let refused = pykv(command).dir(node.dir()).expect(7);
+                let is_named = refused.stderr.contains(&format!("{name} is of another log"));
+                assert!(is_named && refused.stderr.contains("move it"), "{refused:?}");
+            }
+            fs::remove_file(&stranger).unwrap();
+            assert_eq!(contents(node.dir()), own, "{name}");
+        }
+        pykv(&["check"]).dir(node.dir()).succeed();
+        node.start_again();
+        expect_written(&node, 0, 10);
+    }
+}
+
 /// Memory has all that a segment held which somebody took away, whichever it was.
 #[test]
 fn a_segment_that_is_deleted_under_a_node_is_made_up_for() {
@@ -193,6 +252,83 @@ fn a_store_that_was_lost_is_not_taken_for_a_new_one() {
     let node = Setup::new(&["--new-store"]).data(&dir).start();
     node.get("/kv/key-1").expect(404);
     write(&node, 0, 10);
+}
+
+#[test]
+fn a_copy_of_lock_is_said_to_be_removed() {
+    let node = Server::start(&[]);
+    write(&node, 0, 10);
+    let lock = node.dir().join("LOCK");
+    let line = fs::read(&lock).unwrap();
+    fs::remove_file(&lock).unwrap();
+    fs::write(node.home().join("copy"), line).unwrap();
+    fs::rename(node.home().join("copy"), &lock).unwrap();
+    let detail = displaced(&node);
+    let says = detail.contains(&format!("until {} is removed", lock.display()));
+    assert!(says && !detail.contains("back in its place"), "{detail}");
+    fs::remove_file(&lock).unwrap();
+    eventually("it takes writes again", || node.get("/readyz").status == 200);
+}
+
+/// What was acknowledged is in a directory that no start finds, or in none.
+#[test]
+fn a_stop_without_its_directory_is_no_success() {
+    for how in ["replaced", "removed", "emptied"] {
+        let mut node = Server::start(&[]);
+        write(&node, 0, 10);
+        let aside = node.home().join("aside");
+        match how {
+            "replaced" => {
+                fs::rename(node.dir(), &aside).unwrap();
+                fs::create_dir(node.dir()).unwrap();
+            }
+            "removed" => fs::remove_dir_all(node.dir()).unwrap(),
+            _ => files_of_the_log(node.dir())
+                .iter()
+                .for_each(|file| fs::remove_file(file).unwrap()),
+        }
+        if how == "removed" {
+            displaced(&node);
+        }
+        let status = node.sigterm();
+        let said = node.stderr();
+        // Where the log's thread has been quicker, it has made the log anew.
+        if how == "emptied" && status.success() {
+            node.start_again();
+            expect_written(&node, 0, 10);
+            continue;
+        }
+        assert_eq!(status.code(), Some(8), "{how}: {said}");
+        assert!(
+            said.contains("may be on no disk") && !said.contains("stopped\n"),
+            "{how}: {said}"
+        );
+    }
+}
+
+/// A LOCK that was written is the mark of a store, whatever has become of it.
+#[test]
+fn a_lock_that_cannot_be_read_is_a_mark_of_a_store() {
+    let mut node = Server::start(&[]);
+    write(&node, 0, 10);
+    node.sigterm();
+    let line = fs::read(node.dir().join("LOCK")).unwrap();
+    for bytes in [&[0; 84][..], &[0x5a; 84], &line[..20]] {
+        let empty = tempfile::tempdir().unwrap();
+        fs::write(empty.path().join("LOCK"), bytes).unwrap();
+        for command in [&["serve", "--listen", "127.0.0.1:0"][..], &["check"]] {
+            let refused = pykv(command).dir(empty.path()).expect(7);
+            assert!(refused.stderr.contains("--new-store"), "{refused:?}");
+        }
+        drop(Setup::new(&["--new-store"]).data(empty.path()).start());
+        // With its log beside it, it is a warning.
+        fs::write(node.dir().join("LOCK"), bytes).unwrap();
+        node.start_again();
+        expect_written(&node, 0, 10);
+        assert!(node.stderr().contains("LOCK cannot be read"), "{}", node.stderr());
+        node.sigterm();
+        assert_eq!(fs::read(node.dir().join("LOCK")).unwrap().len(), line.len());
+    }
 }
 
 #[test]

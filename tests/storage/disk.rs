@@ -314,7 +314,22 @@ fn a_disk_that_hangs() {
     assert!(detail.contains("not finished"), "{detail}");
     assert_eq!(client.get("/status").expect(200).body_json()["ready"], false);
     client.get("/kv/key-0?raw").expect(200);
+    eventually("it is logged", || {
+        node.stderr()
+            .contains("[WARN ] the disk has not finished a write or a sync")
+    });
+    let mut is_healthy = |value: &str| {
+        let metrics = client.get("/metrics").expect(200).body;
+        let line = format!("\npykv_log_healthy {value}\n");
+        String::from_utf8(metrics).unwrap().contains(&line)
+    };
+    assert!(is_healthy("0"));
     drop(fault);
+    eventually("the log is healthy again", || is_healthy("1"));
+    eventually("that is logged", || {
+        node.stderr()
+            .contains("[INFO ] the disk has finished what it was at")
+    });
     eventually("the node is ready again", || client.get("/readyz").status == 200);
     assert_eq!(writer.join().unwrap(), 201);
     ledger.assert_kept(&node);
@@ -527,6 +542,69 @@ fn a_node_starts_for_reads_on_a_full_disk() {
     crate::common::pykv(&["check"]).dir(node.dir()).succeed();
 }
 
+/// Appends to the end of the last segment, and uses up the disk.
+fn damage_and_fill(disk: &SmallDisk, bytes: &[u8]) {
+    let filler = disk.path("filler");
+    let _ = fs::remove_file(&filler);
+    let log = crate::common::files::log_file(&disk.path("data"));
+    let mut log = fs::OpenOptions::new().append(true).open(log).unwrap();
+    std::io::Write::write_all(&mut log, bytes).unwrap();
+    let _ = fs::write(&filler, vec![0; 2 << 20]); // As much of it as fits.
+}
+
+#[test]
+fn a_torn_tail_is_cut_off_on_a_full_disk() {
+    let disk = match SmallDisk::mount() {
+        Ok(disk) => disk,
+        Err(why) => return skip("a_torn_tail_is_cut_off_on_a_full_disk", &why),
+    };
+    let mut node = Setup::new(&["--fsync", "always"])
+        .data(&disk.path("data"))
+        .start();
+    let mut ledger = Ledger::default();
+    ledger.acknowledged(&mut node.client(), 50);
+    let reserve = disk.path("data/RESERVE");
+    eventually("there is a reserve", || reserve.exists());
+    node.kill_9();
+    let copies = || {
+        let names = fs::read_dir(disk.path("data"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name());
+        names
+            .filter(|name| name.to_str().unwrap().starts_with("damaged-"))
+            .count()
+    };
+    // Zeros need no copy.
+    damage_and_fill(&disk, &[0; 4096]);
+    assert!(reserve.exists());
+    node.start_again();
+    ledger.assert_kept(&node);
+    node.kill_9();
+    let zeros = copies();
+    // Others have one, in the place of the reserve.
+    let _ = fs::remove_file(disk.path("filler"));
+    if !reserve.exists() {
+        fs::write(&reserve, vec![0; 64 << 10]).unwrap();
+    }
+    damage_and_fill(&disk, &[b'x'; 4096]);
+    node.start_again();
+    ledger.assert_kept(&node);
+    node.kill_9();
+    assert_eq!((zeros, copies()), (0, 1));
+    // Without a reserve it is said how much room is to be made.
+    let _ = fs::remove_file(&reserve);
+    damage_and_fill(&disk, &[b'y'; 4096]);
+    for command in [&["check", "--repair"][..], &["serve", "--listen", "127.0.0.1:0"]] {
+        let refused = crate::common::pykv(command).dir(node.dir()).expect(8);
+        let says = refused.stderr.contains("4096 bytes") && refused.stderr.contains("make room");
+        assert!(says, "{refused:?}");
+    }
+    fs::remove_file(disk.path("filler")).unwrap();
+    node.start_again();
+    ledger.until_written_again(&mut node.client());
+    ledger.assert_kept(&node);
+}
+
 /// Overwrites a few values until many times the disk's size was written.
 fn overwrite(node: &Server, rounds: usize) {
     let mut client = node.client();
@@ -606,6 +684,53 @@ fn a_disk_full_of_live_data_is_left_by_deleting_half() {
             "{size}"
         );
     }
+}
+
+/// The reserve was given up to deletions, and what is left of it is not for writes after a restart either.
+#[test]
+fn a_restart_on_a_full_disk_takes_deletions_and_no_more() {
+    let disk = match SmallDisk::mount_of("16m") {
+        Ok(disk) => disk,
+        Err(why) => return skip("a_restart_on_a_full_disk_takes_deletions_and_no_more", &why),
+    };
+    let mut node = Setup::new(&["--fsync", "always"])
+        .data(&disk.path("data"))
+        .start();
+    let keys = fill(&node, 10_000);
+    let is_short = |node: &Server| {
+        let said = node.get("/readyz").expect_problem(503);
+        said.contains("delete keys").then_some(said)
+    };
+    eventually("deletions are taken", || is_short(&node).is_some());
+    for first in [0, 4] {
+        node.restart();
+        let mut client = node.client();
+        let said = is_short(&node).unwrap();
+        client
+            .put("/kv/new?upsert=true", &[b'x'; 10_000])
+            .expect_problem(507);
+        let refused = client.request("POST", "/compact?wait=true", &[], b"");
+        let refused = String::from_utf8_lossy(&refused.body).into_owned();
+        assert!(refused.contains("a new base of the store takes"), "{refused}");
+        for n in [first, first + 2] {
+            client.delete(&format!("/kv/{n}")).expect(204);
+        }
+        eventually("the numbers are renewed", || {
+            is_short(&node).is_some_and(|now| now != said)
+        });
+        client.put("/kv/0?upsert=true", b"").expect_problem(507);
+    }
+    let mut client = node.client();
+    for n in (0..keys).step_by(2) {
+        eventually("the deletion is taken", || {
+            matches!(client.delete(&format!("/kv/{n}")).status, 204 | 404)
+        });
+    }
+    eventually("the node takes writes", || {
+        client.put("/kv/new?upsert=true", b"").is_success()
+    });
+    node.restart();
+    node.get("/readyz").expect(200);
 }
 
 /// Where what is live fills the disk, deletions are taken, and are the way out.
