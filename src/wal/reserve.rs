@@ -1,7 +1,7 @@
 //! The disk that a directory is on, and RESERVE: the file that keeps room on it.
 //!
 //! What it is for, and when it gives way to what a running node writes, stands in [`super::disk_space`]. Before the node
-//! runs it gives way to the copy of damaged bytes ([`super::repair`]).
+//! runs it gives way to the copy of damaged bytes ([`mod@super::repair`]).
 
 use super::dir::Dir;
 use super::disk::Disk;

@@ -158,7 +158,9 @@ fn fail(round: u64, failure: Failure, moment: u64) -> bool {
             }
         }
         let stood_still = || successor.server.stderr().contains("this node stood still");
-        eventually("the successor takes over", || successor.is_primary() || stood_still());
+        eventually("the successor takes over", || {
+            successor.is_primary() || stood_still()
+        });
         if !successor.is_primary() {
             return None;
         }
@@ -182,8 +184,13 @@ fn fail(round: u64, failure: Failure, moment: u64) -> bool {
 
     become_equal(&[&first, &successor, &third]);
     assert!(successor.is_primary() && !first.is_primary() && !third.is_primary());
-    let there = keys(&successor, &format!("r{round}-"));
-    let aside: HashSet<String> = first
+    account_for(&acknowledged, &first, &keys(&successor, &format!("r{round}-")));
+    true
+}
+
+/// Every write that was acknowledged is there, or was set aside by the former primary where no replica had it.
+fn account_for(acknowledged: &[Acknowledged], former: &Member, there: &HashSet<String>) {
+    let aside: HashSet<String> = former
         .set_aside()
         .lines()
         .filter_map(|line| {
@@ -192,7 +199,7 @@ fn fail(round: u64, failure: Failure, moment: u64) -> bool {
         })
         .collect();
     let (mut kept, mut hoped, mut found) = (0, 0, 0);
-    for one in &acknowledged {
+    for one in acknowledged {
         for key in &one.kept {
             assert!(
                 there.contains(key),
@@ -212,7 +219,6 @@ fn fail(round: u64, failure: Failure, moment: u64) -> bool {
     }
     assert!(kept > 0 && hoped > 0);
     eprintln!("  {kept} writes with a replica, {hoped} without, {found} of them set aside");
-    true
 }
 
 /// Ends the writers when it goes.
