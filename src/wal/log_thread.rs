@@ -107,7 +107,7 @@ fn make_room(shared: &Shared, source: &dyn Source, space: &mut DiskSpace) {
     if !space.may_try() {
         return retry(shared, None);
     }
-    match space.drop_backlog(shared) {
+    match shared.drop_backlog() {
         Ok(0) => {}
         Ok(_) => {
             retry(shared, None);
