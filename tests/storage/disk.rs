@@ -757,6 +757,10 @@ fn a_restart_on_a_full_disk_takes_deletions_and_no_more() {
     eventually("the node takes writes", || {
         client.put("/kv/new?upsert=true", b"").is_success()
     });
+    assert!(
+        node.stderr().contains("wrote a new base"),
+        "the room was for that"
+    );
     node.restart();
     node.get("/readyz").expect(200);
 }
