@@ -3,7 +3,8 @@
 //! A log that cannot grow cannot be compacted either, if the base has nowhere to go. So on a disk that is nearly
 //! full the file RESERVE holds as much as a base of the store would take. When a write finds the disk full, in
 //! this order:
-//! 1. Segments older than the newest base go: they are kept for watchers and replicas that were away, at most.
+//! 1. Segments older than the newest base go: they are kept for watchers and replicas that were away, at most. The write is
+//!    made again at once, so no client notices ([`Shared::write`]). They go before, where the reserve lacks room.
 //! 2. The reserve goes. Where a base of the store fits now, and is much smaller than the log, the node heals as
 //!    it does after a failed sync: a new base, and everything before it goes.
 //! 3. Where it does not, the reserve is what deletions are written to, and nothing else is taken
@@ -11,9 +12,7 @@
 
 use super::base::Source;
 use super::dir::Dir;
-use super::error::Error;
 use super::health::Health;
-use super::listing::Backlog;
 use super::reserve::Space;
 use super::shared::Shared;
 use std::time::{Duration, Instant};
@@ -121,7 +120,14 @@ impl DiskSpace {
         let Some(space) = dir.space() else { return };
         let has = dir.reserve_bytes();
         let most = space.free_bytes.saturating_add(has).saturating_sub(SLACK_BYTES);
-        let wanted = wanted_bytes(shared, source, space, has).min(most.max(has));
+        let wanted = wanted_bytes(shared, source, space, has);
+        if wanted > most.max(has) || space.free_bytes < base_bytes(source) + SLACK_BYTES {
+            // Neither the reserve nor the next base is to lack room for it. The next look sees what that gave.
+            if let Err(error) = shared.drop_backlog() {
+                log::debug!("cannot make room: {error}");
+            }
+        }
+        let wanted = wanted.min(most.max(has));
         // Not for every entry that comes; and space that is held is not given up for a while.
         if wanted > has + has / 8 || (wanted == 0 && has > 0) {
             match dir.set_reserve(&shared.disk, wanted) {
@@ -144,26 +150,6 @@ impl DiskSpace {
             self.tried = Some(Instant::now());
         }
         may
-    }
-
-    /// Gives up what nothing but absent readers need. Returns the bytes that it had.
-    pub(super) fn drop_backlog(&self, shared: &Shared) -> Result<u64, Error> {
-        let dir = &shared.dir;
-        dir.check_place()?;
-        let listing = dir.list()?;
-        dir.check_own(&listing, shared.history.id(), shared.end_max())?;
-        let dispensable = listing.dispensable(dir, Backlog::AtLeast(0), shared.retention.lowest());
-        let bytes = dispensable
-            .iter()
-            .filter_map(|path| dir.file_bytes(path).ok())
-            .sum();
-        if bytes > 0 {
-            dir.remove(&shared.disk, dispensable);
-            log::warn!(
-                "the disk is full: {bytes} bytes of the log that were kept for watchers and replicas are gone"
-            );
-        }
-        Ok(bytes)
     }
 
     /// Gives up the reserve. Returns whether a base fits then that is worth it.

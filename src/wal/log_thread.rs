@@ -107,7 +107,7 @@ fn make_room(shared: &Shared, source: &dyn Source, space: &mut DiskSpace) {
     if !space.may_try() {
         return retry(shared, None);
     }
-    match space.drop_backlog(shared) {
+    match shared.drop_backlog() {
         Ok(0) => {}
         Ok(_) => {
             retry(shared, None);
@@ -124,20 +124,22 @@ fn make_room(shared: &Shared, source: &dyn Source, space: &mut DiskSpace) {
     }
 }
 
-/// While deletions alone are taken: looks whether they, or somebody else, have made room.
+/// While deletions alone are taken: looks whether they, or somebody else, have made room. Where they have made enough for a
+/// base, that comes first: the reserve would take the room again.
 fn stretch(shared: &Shared, source: &dyn Source, space: &mut DiskSpace) {
-    let Some(short) = space.short(shared, source) else {
-        return shared.commit.recover(Health::Ok);
-    };
-    shared.commit.renew_short(short);
-    if space.may_try() && space.spend_reserve(shared, source) {
+    let short = space.short(shared, source);
+    if (short.is_none() || space.may_try()) && space.spend_reserve(shared, source) {
         // Nothing is written meanwhile but by this thread.
         shared
             .commit
             .fail(&Failure::Write(Error::io("making room in", shared.dir.path())(
                 std::io::ErrorKind::StorageFull.into(),
             )));
-        heal(shared, source, space);
+        return heal(shared, source, space);
+    }
+    match short {
+        None => shared.commit.recover(Health::Ok),
+        Some(short) => shared.commit.renew_short(short),
     }
 }
 

@@ -7,8 +7,10 @@ use super::compaction_state::CompactionState;
 use super::dir::Dir;
 use super::disk::Disk;
 use super::entry::WriteRequest;
+use super::error::Error;
 use super::flush::{Failure, Flushed};
 use super::health::Refusal;
+use super::listing::Backlog;
 use super::locks::Locks;
 use super::options::Options;
 use super::rescue::Rescue;
@@ -72,8 +74,40 @@ impl Shared {
         self.writing.stalled_for().max(self.syncing.stalled_for())
     }
 
-    /// Writes what waits in the channel, and syncs it if the policy asks for that.
+    /// Writes what waits in the channel, and syncs it if the policy asks for that. On a full disk the backlog gives way
+    /// before a client learns of it.
     pub(super) fn write(&self) -> Result<Flushed, Failure> {
+        match self.write_once() {
+            Err(Failure::Write(error)) if error.is_disk_full() => match self.drop_backlog() {
+                Ok(bytes) if bytes > 0 => self.write_once(),
+                Err(displaced) if displaced.is_displaced() => Err(Failure::Sync(displaced)),
+                _ => Err(Failure::Write(error)),
+            },
+            written => written,
+        }
+    }
+
+    /// Gives up what nothing but absent readers need. Returns the bytes that it had.
+    pub(super) fn drop_backlog(&self) -> Result<u64, Error> {
+        let dir = &self.dir;
+        dir.check_place()?;
+        let listing = dir.list()?;
+        dir.check_own(&listing, self.history.id(), self.end_max())?;
+        let dispensable = listing.dispensable(dir, Backlog::AtLeast(0), self.retention.lowest());
+        let bytes = dispensable
+            .iter()
+            .filter_map(|path| dir.file_bytes(path).ok())
+            .sum();
+        if bytes > 0 {
+            dir.remove(&self.disk, dispensable);
+            log::warn!(
+                "the disk is full: {bytes} bytes of the log that were kept for watchers and replicas are gone"
+            );
+        }
+        Ok(bytes)
+    }
+
+    fn write_once(&self) -> Result<Flushed, Failure> {
         let mut writer = self.locks.writer();
         let _at_work = self.writing.begin();
         let flushed = writer.write()?;

@@ -748,13 +748,16 @@ fn a_directory_that_may_not_be_looked_into_is_the_nodes_own() {
         refused.contains("Permission denied") && !refused.contains("another"),
         "{refused}"
     );
+    eventually("it is noticed that the log cannot be looked at", || {
+        node.stderr().contains("cannot look at")
+    });
     set_mode(0o700);
     eventually("it takes writes again", || {
         client.put("/kv/large?upsert=true", b"").is_success()
     });
     write(&node, 10, 20);
     assert!(
-        !node.stderr().contains("no longer this node's"),
+        !node.stderr().contains("no longer this node's") && !node.stderr().contains("was removed"),
         "{}",
         node.stderr()
     );

@@ -643,6 +643,34 @@ fn a_disk_smaller_than_any_threshold_is_compacted_on_in_time() {
     }
 }
 
+/// What is kept for those who were away gives way before a client is refused.
+#[test]
+fn a_backlog_larger_than_the_disk_costs_no_write() {
+    let disk = match SmallDisk::mount_of("16m") {
+        Ok(disk) => disk,
+        Err(why) => return skip("a_backlog_larger_than_the_disk_costs_no_write", &why),
+    };
+    let args = [
+        "--log-backlog",
+        "64MiB",
+        "--segment-size",
+        "1MiB",
+        "--fsync",
+        "always",
+    ];
+    let node = Setup::new(&args).data(&disk.path("data")).start();
+    let mut client = node.client();
+    for round in 0..40 {
+        for n in 0..100 {
+            let answer = client.put(&format!("/kv/{n}?upsert=true"), &vec![b'x'; 10_000]);
+            assert!(answer.is_success(), "round {round}: {answer:?}");
+        }
+        // One that finds no room is tried again.
+        client.request("POST", "/compact?wait=true", &[], b"");
+    }
+    assert!(node.stderr().contains("kept for watchers and replicas are gone"));
+}
+
 /// Fills a disk with values until it takes no more. The number of them.
 fn fill(node: &Server, value_bytes: usize) -> usize {
     let mut client = node.client();
@@ -729,6 +757,10 @@ fn a_restart_on_a_full_disk_takes_deletions_and_no_more() {
     eventually("the node takes writes", || {
         client.put("/kv/new?upsert=true", b"").is_success()
     });
+    assert!(
+        node.stderr().contains("wrote a new base"),
+        "the room was for that"
+    );
     node.restart();
     node.get("/readyz").expect(200);
 }
