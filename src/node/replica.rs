@@ -224,7 +224,7 @@ impl Node {
         loop {
             let change = self.cluster.wait_change(&since, RETRY_EVERY);
             let step = self.log.step();
-            if self.log.health() == crate::wal::Health::Ok {
+            if self.log.health().takes_removals() {
                 if step.position() != chunk.end {
                     return Err(TakeError::Refused(refusal));
                 }

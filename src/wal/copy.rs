@@ -201,7 +201,9 @@ impl ReplicaAppend<'_> {
         last: Option<LastRecord>,
         end: u64,
     ) -> Result<(), Refusal> {
-        self.shared.commit.check()?;
+        // Of what the primary has written nothing can be left out. So the room that is left is used up, whatever for:
+        // deletions may come behind it.
+        self.shared.commit.check_removal()?;
         self.shared.budget.take(bytes.len() as u64);
         // The receiver is in `shared`: sending cannot fail.
         let _ = self.shared.requests.send(WriteRequest::Raw {

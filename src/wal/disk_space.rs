@@ -181,10 +181,13 @@ impl DiskSpace {
         {
             return None;
         }
-        let why = format!(
-            "{free_bytes} bytes are free, and a new base of the store takes {needed}; delete keys, which is possible, \
-             or make room on the disk"
-        );
+        let follows = shared.locks.writer().follows();
+        let remedy = match follows {
+            true => "make room on the disk, or delete keys of the primary",
+            false => "delete keys, which is possible, or make room on the disk",
+        };
+        let why =
+            format!("{free_bytes} bytes are free, and a new base of the store takes {needed}; {remedy}");
         Some(Health::Short { why })
     }
 }

@@ -40,7 +40,8 @@ pub(super) fn start(shared: &Arc<Shared>, source: Arc<dyn Source>) -> std::io::R
     let mut space = DiskSpace::new();
     if shared.commit.health() == Health::Ok {
         // Before the first write may use it up. What another node writes is not refused before there is no room for it.
-        match shared.locks.writer().follows() {
+        let follows = shared.locks.writer().follows();
+        match follows {
             true => space.keep_reserve(shared, &*source),
             false => {
                 let short = space.begin(shared, &*source);

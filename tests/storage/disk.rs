@@ -765,6 +765,48 @@ fn a_restart_on_a_full_disk_takes_deletions_and_no_more() {
     node.get("/readyz").expect(200);
 }
 
+/// A replica cannot choose what it takes. It uses up the room that is left, since deletions may come behind.
+#[test]
+fn a_replica_on_a_full_disk_takes_the_deletions_of_its_primary() {
+    let disk = match SmallDisk::mount_of("16m") {
+        Ok(disk) => disk,
+        Err(why) => {
+            return skip(
+                "a_replica_on_a_full_disk_takes_the_deletions_of_its_primary",
+                &why,
+            );
+        }
+    };
+    let primary = Server::start(&[]);
+    let replica = Setup::replica(&primary.address().to_string(), &[])
+        .data(&disk.path("data"))
+        .start();
+    let health = || {
+        let health = &replica.get("/status").expect(200).body_json()["health"];
+        health.as_str().unwrap().to_owned()
+    };
+    let mut client = primary.client();
+    let mut keys = 0;
+    eventually("the disk of the replica is full", || {
+        client
+            .put(&format!("/kv/{keys}?upsert=true"), &[b'v'; 10_000])
+            .expect(201);
+        keys += 1;
+        health() != "ok"
+    });
+    eventually("it says what helps", || {
+        health().contains("make room on the disk, or delete keys of the primary")
+    });
+    client.delete("/kv/?prefix=").expect(200);
+    eventually("the replica is well", || health() == "ok");
+    let written = client.put("/kv/new?upsert=true", b"").expect(201);
+    let offset = written.header("Pykv-Offset").unwrap().to_owned();
+    let read = replica
+        .client()
+        .request("GET", "/kv/new", &[("Pykv-Min-Offset", &offset)], b"");
+    read.expect(200);
+}
+
 /// Where what is live fills the disk, deletions are taken, and are the way out.
 #[test]
 fn a_disk_full_of_live_data_takes_deletions() {
