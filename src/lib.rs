@@ -162,7 +162,7 @@
 //! | `pipeline` | 1 for each server of an engine, once requests to it meet | the connection that met another one | the end of the gateway, which joins it |
 //! | `service` | 1 | `pykv serve`, for the start, and under systemd for the time after it | the end of either, which joins it |
 //! | `reload` | 1 | `pykv serve` | the end of the server, which joins it |
-//! | `ctrl-c`, `signals` | 1 each | `pykv serve` | the end of the process; they own nothing that must be cleaned up |
+//! | `ctrl-c`, `signals` | 1 for each signal that ends the process | `pykv serve` | the end of the process; they own nothing that must be cleaned up |
 //!
 //! To stop: the signal's thread tells the server, once the node has handed over where etcd decides; connections finish
 //! what they have begun; the server's scope joins them; `follow` and `prober` are stopped; the node is closed, which

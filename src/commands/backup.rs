@@ -1,7 +1,7 @@
 //! `pykv backup` and `pykv restore`
 
 use super::output::{Existing, OutputFile};
-use super::{Error, connect, of_file, print_json, print_text, stdout};
+use super::{Error, connect, of_file, print_json, print_text, stdout_for_copy};
 use crate::cli::{Backup, Restore};
 use crate::client::BackupError;
 use crate::wal::{self, Whole};
@@ -10,7 +10,7 @@ use std::io::{self, Write};
 
 pub(super) fn backup(args: &Backup) -> Result<(), Error> {
     if args.file.as_os_str() == "-" {
-        let mut stdout = stdout()?;
+        let mut stdout = stdout_for_copy()?;
         take(args, &mut stdout, Error::Output)?;
         return stdout.flush().map_err(Error::Output);
     }

@@ -2,7 +2,7 @@
 
 use super::dispatch::dispatch;
 use super::signals::ignore_file_size_limit;
-use super::{Error, say, stdout};
+use super::{Error, say};
 use crate::cli::{self, Cli};
 use crate::client;
 use clap::FromArgMatches;
@@ -66,8 +66,10 @@ fn finish(done: Result<(), Error>) -> ExitCode {
 
 /// Prints the help or the version that was asked for, and sees that it arrives.
 fn show_help(help: &clap::Error) -> ExitCode {
-    let print =
-        || stdout().and_then(|mut stdout| help.print().and_then(|()| stdout.flush()).map_err(Error::Output));
+    let print = || {
+        let printed = help.print().and_then(|()| io::stdout().flush());
+        printed.map_err(Error::Output)
+    };
     match print() {
         Err(error) if !is_broken_pipe(&error) => {
             say(&format!("pykv: {error}"));

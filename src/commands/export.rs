@@ -2,7 +2,7 @@
 
 use super::output::{Existing, OutputFile};
 use super::progress::Progress;
-use super::{Error, beginning_with, connect, stdout, terminal};
+use super::{Error, beginning_with, connect, stdout_for_copy, terminal};
 use crate::api::{Encoding, Entry, LIST_LIMIT_MAX};
 use crate::cli::Export;
 use crate::client::Client;
@@ -24,7 +24,7 @@ struct Line<'a> {
 pub(super) fn run(args: &Export) -> Result<(), Error> {
     let client = connect(&args.connection)?;
     if args.file == Path::new("-") {
-        let stdout = stdout()?;
+        let stdout = stdout_for_copy()?;
         let is_seen = stdout.is_terminal();
         return export(&client, &args.prefix, stdout, is_seen, Error::Output);
     }

@@ -1,6 +1,6 @@
 //! `pykv log`
 
-use super::{Error, of_file, stdout, terminal};
+use super::{Error, of_file, terminal};
 use crate::api::{Encoding, encode_value, expires_at};
 use crate::cli;
 use crate::digest::Digest;
@@ -62,7 +62,7 @@ pub(super) fn run(args: &cli::Log) -> Result<(), Error> {
         None => Error::Log(error),
     };
     let is_seen = terminal::is_seen();
-    let mut out = BufWriter::new(stdout()?);
+    let mut out = BufWriter::new(io::stdout().lock());
     loop {
         while let Some(read) = reader.next().map_err(of_log)? {
             if args

@@ -63,6 +63,7 @@ mod switchover;
 mod terminal;
 mod text;
 mod token;
+mod trouble;
 mod watch;
 
 #[cfg(any(test, fuzzing))]
@@ -72,13 +73,13 @@ use crate::{client, escape};
 use connect::{connect, token_file, token_of_file_or_environment, token_text_of_file, trust};
 use error::{Error, is_missing, missing_or, of_file};
 use std::io::{self, Write};
-use streams::{check_named, check_stdin, stdout};
+use streams::{check_named, check_stdin, stdout_for_copy};
 
 pub use exit::run;
 
 /// Writes to standard output and sees that it arrives.
 fn print(bytes: &[u8]) -> Result<(), Error> {
-    let mut stdout = stdout()?;
+    let mut stdout = io::stdout().lock();
     stdout
         .write_all(bytes)
         .and_then(|()| stdout.flush())

@@ -10,7 +10,7 @@
 //! - A run that fails, or is ended by SIGINT, SIGTERM or SIGHUP, leaves nothing behind. (SIGKILL leaves the unfinished
 //!   file, `.pykv-….part`, which no run ever takes for its own.)
 
-use super::signals::{self, EXIT_INTERRUPTED};
+use super::signals;
 use super::{Error, check_named};
 use signal_hook::consts::{SIGHUP, SIGTERM};
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
@@ -274,13 +274,13 @@ fn remove_on_signals() -> Result<(), Error> {
     static SET: Once = Once::new();
     let mut result = Ok(());
     SET.call_once(|| {
-        result = signals::on_end(&[SIGTERM, SIGHUP], || {
+        result = signals::on_end(&[SIGTERM, SIGHUP], |status| {
             // Held to the end: no file gets its name after this has decided that the run was interrupted.
             let unfinished = unfinished();
             for path in unfinished.iter() {
                 let _ = fs::remove_file(path);
             }
-            std::process::exit(EXIT_INTERRUPTED);
+            std::process::exit(status);
         });
     });
     result.map_err(|error| Error::Io {

@@ -21,7 +21,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// What a shell reports of a process that SIGINT ended.
-pub(super) const EXIT_INTERRUPTED: i32 = 130;
+const EXIT_INTERRUPTED: i32 = 130;
 
 /// What a shell adds to the number of the signal that ended a process.
 const EXIT_BY_SIGNAL: i32 = 128;
@@ -72,29 +72,30 @@ pub(super) fn end_as_elsewhere() -> Result<(), Error> {
         .map_err(cannot_handle)
 }
 
-/// Has `end` run on SIGINT and on each of `others`, out of the signal handler, on a thread of its own.
+/// Has `end` run on SIGINT and on each of `others`, out of the signal handler, on a thread for each. It gets what a shell
+/// reports of a process that the signal ended.
 ///
 /// The crate `ctrlc` can take SIGTERM as well, and takes SIGHUP with it.
-pub(super) fn on_end(others: &[c_int], end: impl Fn() + Send + Sync + 'static) -> io::Result<()> {
+pub(super) fn on_end(others: &[c_int], end: impl Fn(i32) + Send + Sync + 'static) -> io::Result<()> {
     let end = Arc::new(end);
     let of_interrupt = Arc::clone(&end);
-    ctrlc::set_handler(move || of_interrupt()).map_err(io::Error::other)?;
-    let mut came = bytes_of(others)?;
+    ctrlc::set_handler(move || of_interrupt(EXIT_INTERRUPTED)).map_err(io::Error::other)?;
+    for signal in others {
+        let (mut came, status, end) = (bytes_of(*signal)?, EXIT_BY_SIGNAL + signal, Arc::clone(&end));
+        thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            while came.read(&mut [0]).is_ok_and(|bytes| bytes > 0) {
+                end(status);
+            }
+        })?;
+    }
     ENDS_AT_ONCE.store(false, Relaxed);
-    thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        while came.read(&mut [0]).is_ok_and(|bytes| bytes > 0) {
-            end();
-        }
-    })?;
     Ok(())
 }
 
 /// A stream with a byte for each of these signals that comes from now on.
-fn bytes_of(signals: &[c_int]) -> io::Result<UnixStream> {
+fn bytes_of(signal: c_int) -> io::Result<UnixStream> {
     let (came, comes) = UnixStream::pair()?;
-    for signal in signals {
-        signal_hook::low_level::pipe::register(*signal, comes.try_clone()?)?;
-    }
+    signal_hook::low_level::pipe::register(signal, comes)?;
     Ok(came)
 }
 
@@ -110,8 +111,8 @@ impl Signals {
     pub(super) fn handle() -> Result<Signals, Error> {
         let stage = Arc::new(Mutex::new(Stage::Starting));
         let of_handler = Arc::clone(&stage);
-        on_end(&[SIGTERM], move || on_signal(&mut lock(&of_handler))).map_err(cannot_handle)?;
-        let hangups = bytes_of(&[SIGHUP]).map_err(cannot_handle)?;
+        on_end(&[SIGTERM], move |_| on_signal(&mut lock(&of_handler))).map_err(cannot_handle)?;
+        let hangups = bytes_of(SIGHUP).map_err(cannot_handle)?;
         let to_reopen = Arc::default();
         signal_hook::flag::register(SIGUSR1, Arc::clone(&to_reopen)).map_err(cannot_handle)?;
         for ignored in [SIGUSR2, SIGALRM] {

@@ -1,6 +1,6 @@
 //! `pykv status`
 
-use super::{Error, connect, print, print_json, terminal};
+use super::{Error, connect, print, print_json, terminal, trouble};
 use crate::api::{About, GatewayStatus, ReplicationStatus, Stats, Status};
 use crate::cli;
 use crate::client::Client;
@@ -204,7 +204,7 @@ fn lines(status: &Status, stats: &Stats) -> Vec<(&'static str, String)> {
         .into_iter()
         .chain(more_memory(stats))
         .chain(most_read(stats))
-        .chain(clock(status));
+        .chain(trouble::of(status));
     let mut lines: Vec<_> = lines
         .chain(replication(&status.role, &status.replication))
         .collect();
@@ -245,17 +245,6 @@ const RED: &str = "\x1b[31m";
 const GREEN: &str = "\x1b[32m";
 const YELLOW: &str = "\x1b[33m";
 const PLAIN: &str = "\x1b[0m";
-
-/// How far the system's clock was set back, where it was.
-fn clock(status: &Status) -> Option<(&'static str, String)> {
-    let seconds = status.clock_ahead_seconds?;
-    Some((
-        "trouble",
-        format!(
-            "the system's clock was set back by {seconds:.0} s: deadlines given before may be as much too late"
-        ),
-    ))
-}
 
 /// What twice the entries would buy; `None` until enough keys were read to say so.
 fn more_memory(stats: &Stats) -> Option<(&'static str, String)> {

@@ -1,5 +1,9 @@
 //! The standard streams, and those among them that were closed when the program started: Rust opens /dev/null in their
 //! place, where what is written is gone and what is read is empty, which nobody meant.
+//!
+//! Rust opens it for reading and writing. So do daemon(3), Python and Node.js for a program whose output they discard, and
+//! the two cannot be told apart. So it is an error where a copy of the store would be lost, or a value be read, and
+//! nowhere else.
 
 use super::error::Error;
 use rustix::fs::OFlags;
@@ -7,7 +11,6 @@ use std::fs;
 use std::io::{self, StdoutLock};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
 
 /// Links that are followed from the name of a stream: /dev/stdin, /dev/fd, /proc/self, and one of the user's own.
 const LINKS_MAX: usize = 8;
@@ -30,16 +33,13 @@ pub(super) fn check_named(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Standard output, for what somebody is to read: an error where it was closed when the program started.
-pub(super) fn stdout() -> Result<StdoutLock<'static>, Error> {
-    static WAS_CLOSED: LazyLock<bool> = LazyLock::new(|| check(io::stdout()).is_err());
-    match *WAS_CLOSED {
-        true => Err(Error::Output(closed())),
-        false => Ok(io::stdout().lock()),
-    }
+/// Standard output, for a copy of the store: an error where it was closed when the program started.
+pub(super) fn stdout_for_copy() -> Result<StdoutLock<'static>, Error> {
+    check(io::stdout()).map_err(Error::Output)?;
+    Ok(io::stdout().lock())
 }
 
-/// Rust opens /dev/null for reading and writing, which no shell does.
+/// No shell opens /dev/null for reading and writing.
 fn check(stream: impl AsFd) -> io::Result<()> {
     let is_replaced = || -> rustix::io::Result<bool> {
         let is_null = rustix::fs::fstat(&stream)?.st_rdev == rustix::fs::stat("/dev/null")?.st_rdev;

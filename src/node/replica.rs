@@ -8,11 +8,11 @@
 //! - A replica gives no offset and drops nothing by itself.
 
 use super::chunk::ReplicatedChunk;
-use super::cluster_status::{ClusterStatus, Phase};
+use super::cluster_status::Phase;
 use super::take_error::{ReceiveError, TakeError};
 use super::{Cluster, Node};
 use crate::record::Record;
-use crate::store::{self, Counters, Limits, LruMap};
+use crate::store::{self, LruMap};
 use crate::wal::{
     Branch, LastRecord, LogId, Refusal, ReplicaAppend, Role, Snapshot, SnapshotError, Term, branch_before,
     fork,
@@ -66,40 +66,6 @@ impl Node {
 
     pub(crate) fn cluster(&self) -> &Cluster {
         &self.cluster
-    }
-
-    /// How it is with the node's place in its cluster.
-    pub fn cluster_status(&self) -> ClusterStatus {
-        let mut status = self.cluster.status(self.visible(), self.term());
-        if status.role == Role::Replica && status.error.is_none() {
-            status.error = self.over_bounds();
-        }
-        status
-    }
-
-    /// That the store has more than this node's own bounds allow, which no replica drops.
-    fn over_bounds(&self) -> Option<String> {
-        let Counters { entries, bytes, .. } = self.counters();
-        let Limits {
-            entries_max,
-            bytes_max,
-        } = self.limits;
-        let (over, flag, bound) = match () {
-            () if bytes > bytes_max => (
-                format!("the entries take {bytes} bytes"),
-                "--max-memory",
-                bytes_max,
-            ),
-            () if entries > entries_max => (
-                format!("there are {entries} entries"),
-                "--max-capacity",
-                entries_max,
-            ),
-            () => return None,
-        };
-        Some(format!(
-            "{over}, and {flag} of this replica is {bound}: a promotion evicts what is over"
-        ))
     }
 
     /// The id of the log.

@@ -1,9 +1,10 @@
 //! What a node says of itself.
 
-use super::{Node, Status};
+use super::cluster_status::ClusterStatus;
+use super::{AckRequirement, Node, Status};
 use crate::histogram::Counts;
-use crate::store::Counters;
-use crate::wal::{Health, Policy};
+use crate::store::{Counters, Limits};
+use crate::wal::{Health, Policy, Role};
 
 impl Node {
     /// How long syncs of the log took.
@@ -39,6 +40,56 @@ impl Node {
             value_bytes_max: self.value_bytes_max,
             uptime: self.opened.elapsed(),
         }
+    }
+
+    /// How it is with the node's place in its cluster.
+    pub fn cluster_status(&self) -> ClusterStatus {
+        let mut status = self.cluster.status(self.visible(), self.term());
+        status.error = status.error.or_else(|| match status.role {
+            Role::Replica => self.over_bounds(),
+            Role::Primary => self.lacks_replicas(),
+        });
+        status
+    }
+
+    /// That every write needs more replicas than are heard.
+    fn lacks_replicas(&self) -> Option<String> {
+        let AckRequirement {
+            replicas,
+            is_required,
+            ..
+        } = self.sync_default();
+        let connected = self.followers_connected();
+        (is_required && connected < replicas).then(|| {
+            format!(
+                "a write needs {replicas} replicas (--sync-required), and {connected} are heard: none is acknowledged"
+            )
+        })
+    }
+
+    /// That the store has more than this node's own bounds allow, which no replica drops.
+    fn over_bounds(&self) -> Option<String> {
+        let Counters { entries, bytes, .. } = self.counters();
+        let Limits {
+            entries_max,
+            bytes_max,
+        } = self.limits;
+        let (over, flag, bound) = match () {
+            () if bytes > bytes_max => (
+                format!("the entries take {bytes} bytes"),
+                "--max-memory",
+                bytes_max,
+            ),
+            () if entries > entries_max => (
+                format!("there are {entries} entries"),
+                "--max-capacity",
+                entries_max,
+            ),
+            () => return None,
+        };
+        Some(format!(
+            "{over}, and {flag} of this replica is {bound}: a promotion evicts what is over"
+        ))
     }
 
     /// Bytes of the log's files.

@@ -224,7 +224,8 @@ impl Following<'_> {
             };
             let age = || passed_on + asked.elapsed().saturating_sub(wait);
             if let Some(date) = answer.date.filter(|_| peer.is_primary) {
-                cluster.set_clock_skew(skew::seconds(date, asked_at, wall::now()));
+                let differed = cluster.clock_skew().is_some();
+                cluster.set_clock_skew(skew::seconds(date, (asked_at, wall::now()), differed));
             }
             self.failover.heard(node, peer.primary(), age());
             let is_empty = body.is_empty();

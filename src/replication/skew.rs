@@ -13,12 +13,26 @@ use std::time::SystemTime;
 /// Clocks that differ by no more than this count as equal, in seconds.
 const SKEW_SECONDS_MAX: f64 = 5.0;
 
+/// Clocks that were not equal are so again once they differ by no more than this: what is measured varies by more than a
+/// second.
+const AGREE_SECONDS_MAX: f64 = 2.5;
+
 /// How far the clock here is ahead of the one that has dated an answer, in whole seconds and at least; negative where it
-/// is behind. None where the clocks agree, as far as can be told. `asked` and `answered` are times of the clock here.
-pub(super) fn seconds(date: SystemTime, asked: SystemTime, answered: SystemTime) -> Option<i64> {
+/// is behind. None where the clocks agree, as far as can be told. `asked` and `answered` are times of the clock here;
+/// `differed` says whether the clocks did before.
+pub(super) fn seconds(
+    date: SystemTime,
+    (asked, answered): (SystemTime, SystemTime),
+    differed: bool,
+) -> Option<i64> {
     let ahead = since(date, asked) - 1.0;
     let behind = since(answered, date);
-    match (ahead > SKEW_SECONDS_MAX, behind > SKEW_SECONDS_MAX) {
+    let most = if differed {
+        AGREE_SECONDS_MAX
+    } else {
+        SKEW_SECONDS_MAX
+    };
+    match (ahead > most, behind > most) {
         (true, _) => Some(ahead as i64),
         (_, true) => Some(-behind as i64),
         _ => None,
@@ -42,6 +56,16 @@ mod tests {
         SystemTime::UNIX_EPOCH + Duration::from_millis(ms)
     }
 
+    /// A difference of six seconds is measured as one of 4.5 to 6.
+    #[test]
+    fn what_varies_is_said_once() {
+        let measured = |asked, differed| seconds(at(100_000), (at(asked), at(asked)), differed).is_some();
+        assert!(!measured(105_500, false));
+        assert!(measured(107_000, false));
+        assert!(measured(105_500, true));
+        assert!(!measured(103_000, true));
+    }
+
     #[test]
     fn clocks_that_differ_by_some_seconds_do_and_others_may_not() {
         for (date, asked, answered, expected) in [
@@ -57,7 +81,7 @@ mod tests {
             (100_000, 50_000, 200_000, None),
         ] {
             assert_eq!(
-                seconds(at(date), at(asked), at(answered)),
+                seconds(at(date), (at(asked), at(answered)), false),
                 expected,
                 "{date} {asked} {answered}"
             );

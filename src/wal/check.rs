@@ -85,7 +85,8 @@ fn open_store(path: &Path, open: impl FnOnce(&Path) -> Result<Dir, Error>) -> Re
     }
     // One that had a store is to be opened, or it is not known what it lacks. A lock file is not to come to be.
     if ["LOCK", "ROLE"].iter().any(|name| path.join(name).exists()) {
-        open(path)?.check_is_new()?;
+        let dir = open(path)?;
+        dir.check_is_new(&dir.list()?)?;
     }
     Err(no_store(path))
 }

@@ -235,7 +235,8 @@ fn drop_superfluous(shared: &Shared, source: &dyn Source) -> Result<(), Error> {
     let backlog = backlog(shared, source);
     let lowest_retained = shared.retention.lowest();
     let dispensable = listing.dispensable(&shared.dir, backlog, lowest_retained);
-    shared.dir.remove(&shared.disk, dispensable);
+    let id = shared.history.id();
+    shared.dir.remove_own(&shared.disk, id, dispensable);
     Ok(())
 }
 

@@ -264,9 +264,9 @@ fn rebase(shared: &Shared, writer: &mut Writer, source: &dyn Source) -> Result<(
     shared.budget.give_back(writer.drop_waiting());
     writer.skip_forward(offset)?;
     let listing = writer.dir.list()?;
-    writer
-        .dir
-        .remove(&writer.disk, listing.superseded().map(|named| named.path.clone()));
+    let superseded = listing.superseded().map(|named| named.path.clone());
+    let id = shared.history.id();
+    writer.dir.remove_own(&writer.disk, id, superseded);
     log::info!("wrote a new base of {entries} entries at offset {offset}");
     Ok(())
 }

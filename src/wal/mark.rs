@@ -103,7 +103,7 @@ impl Dir {
     }
 
     /// An error where the directory bears marks of a store, and is asked because it has no file of a log.
-    pub(super) fn check_is_new(&self) -> Result<(), Error> {
+    pub(super) fn check_is_new(&self, listing: &Listing) -> Result<(), Error> {
         let lost = |why: String| Error::Lost {
             dir: self.path().to_path_buf(),
             why,
@@ -123,7 +123,34 @@ impl Dir {
             let why = "ROLE says what the node was in its cluster, and no file of its log is there";
             return Err(lost(why.to_owned()));
         }
-        Ok(())
+        // A base without a log is made by a restore alone, and a replica has a log before it takes another's state.
+        let is_base = |path: &PathBuf| {
+            path.file_name()
+                .is_some_and(|name| name.as_encoded_bytes().starts_with(b"base-"))
+        };
+        match listing.temporary.iter().find(|path| is_base(path)) {
+            Some(base) => Err(lost(format!(
+                "{} is part of a restore that did not end",
+                base.display()
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// Removes files of the node's own log. One of another log that somebody has put there is left where it is.
+    pub(super) fn remove_own(&self, disk: &Disk, id: LogId, paths: impl IntoIterator<Item = PathBuf>) {
+        let is_own = |path: &PathBuf| {
+            let header = LogFile::from_path(path).and_then(|named| FileReader::header_in(self, &named).ok());
+            let is_own = header.is_none_or(|header| header.id == id);
+            if !is_own {
+                log::warn!(
+                    "{} is of another log, and stays where it is: move it to another directory, or the next start refuses",
+                    path.display()
+                );
+            }
+            is_own
+        };
+        self.remove(disk, paths.into_iter().filter(is_own));
     }
 
     /// An error where the segment that LOCK names as the last one is missing.

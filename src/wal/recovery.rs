@@ -60,6 +60,9 @@ pub(super) fn recover(
 ) -> Result<Recovered, Error> {
     let listing = dir.list()?;
     dir.check_no_stranger(&listing)?;
+    if listing.all().next().is_none() && !options.new_store {
+        dir.check_is_new(&listing)?;
+    }
     for path in &listing.temporary {
         log::warn!(
             "removing {}, which was being made when the process ended",
@@ -73,7 +76,7 @@ pub(super) fn recover(
     if files.is_empty() {
         return if listing.superseded().next().is_none() {
             if !options.new_store {
-                dir.check_is_new()?;
+                dir.check_is_new(&listing)?;
             }
             start_log(dir, disk, options.branch_spread_bytes)
         } else {

@@ -99,7 +99,7 @@ impl Shared {
             .filter_map(|path| dir.file_bytes(path).ok())
             .sum();
         if bytes > 0 {
-            dir.remove(&self.disk, dispensable);
+            dir.remove_own(&self.disk, self.history.id(), dispensable);
             log::warn!(
                 "the disk is full: {bytes} bytes of the log that were kept for watchers and replicas are gone"
             );

@@ -670,6 +670,16 @@ fn tokens_are_read_anew_and_a_file_that_cannot_be_used_changes_nothing() {
         (&1.into(), &1.into())
     );
     let error = told["error"].as_str().unwrap();
+    let shown = crate::common::pykv(&["status"])
+        .at(&node)
+        .env("PYKV_TOKEN", "the-admins-token")
+        .succeed();
+    let shown = String::from_utf8(shown).unwrap();
+    assert!(shown.contains("ok, with trouble"), "{shown}");
+    assert!(
+        shown.contains(&format!("the tokens of before are in use: {error}")),
+        "{shown}"
+    );
     assert!(
         error.contains("line 2") && error.contains(path.to_str().unwrap()),
         "{error}"

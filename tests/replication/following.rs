@@ -430,8 +430,15 @@ fn with_sync_reads_a_refusal_shows_no_more_than_a_read() {
     });
     let before = primary.server.client().get("/kv/a").expect(200);
     let before = format!("\"{}\"", before.version());
+    assert_eq!(primary.status()["replication"]["error"], serde_json::Value::Null);
     primary.link.set(Mode::Cut);
     primary.server.client().put("/kv/a", b"2").expect_problem(503);
+    eventually("it says why no write is acknowledged", || {
+        let error = primary.status()["replication"]["error"].clone();
+        error
+            .as_str()
+            .is_some_and(|error| error.contains("needs 1 replicas (--sync-required), and 0 are heard"))
+    });
     let json = [("Content-Type", "application/json")];
     let octets = [
         ("Content-Type", "application/octet-stream"),

@@ -186,6 +186,54 @@ fn a_file_of_another_store_is_not_taken_by_a_start() {
     }
 }
 
+/// Somebody may want it still.
+#[test]
+fn a_compaction_leaves_a_segment_of_another_store_where_it_is() {
+    let mut other = Server::start(&[]);
+    write(&other, 0, 10);
+    other.sigterm();
+    let segment = files::log_files(other.dir()).remove(0);
+    let mut node = Server::start(&["--log-backlog", "0"]);
+    write(&node, 0, 10);
+    node.restart();
+    pykv(&["compact"]).at(&node).succeed();
+    let stranger = node.dir().join(segment.file_name().unwrap());
+    assert!(!stranger.exists(), "its own is gone");
+    fs::copy(&segment, &stranger).unwrap();
+    write(&node, 10, 20);
+    pykv(&["compact"]).at(&node).succeed();
+    assert_eq!(fs::read(&stranger).unwrap(), fs::read(&segment).unwrap());
+    let named = format!("{} is of another log", stranger.display());
+    assert!(node.stderr().contains(&named), "{}", node.stderr());
+}
+
+/// Its directory is no store, and no new one.
+#[test]
+fn a_restore_that_was_interrupted_is_not_taken_for_a_new_store() {
+    let node = Server::start(&[]);
+    write(&node, 0, 10);
+    let backup = node.home().join("backup");
+    pykv(&["backup"]).at(&node).arg(&backup).succeed();
+    let dir = node.home().join("restored");
+    fs::create_dir(&dir).unwrap();
+    fs::write(dir.join("LOCK"), b"").unwrap();
+    let half = fs::read(&backup).unwrap()[..4200].to_vec();
+    let unfinished = dir.join("base-00000000004294967296.tmp");
+    fs::write(&unfinished, half).unwrap();
+    for command in [&["serve", "--listen", "127.0.0.1:0"][..], &["check"]] {
+        let refused = pykv(command).dir(&dir).expect(7);
+        assert!(
+            refused.stderr.contains("a restore that did not end"),
+            "{refused:?}"
+        );
+        assert!(unfinished.exists());
+    }
+    pykv(&["restore"]).dir(&dir).arg(&backup).succeed();
+    let restored = Setup::new(&[]).data(&dir).start();
+    expect_written(&restored, 0, 10);
+    assert!(!unfinished.exists());
+}
+
 /// Memory has all that a segment held which somebody took away, whichever it was.
 #[test]
 fn a_segment_that_is_deleted_under_a_node_is_made_up_for() {

@@ -14,7 +14,7 @@ mod tally;
 
 use super::lines::{self, Form, Line, Lines};
 use super::progress::{Progress, rate};
-use super::signals::{self, EXIT_INTERRUPTED};
+use super::signals;
 use super::{Error, connect, print_json, retry};
 use crate::cli::Import;
 use indicatif::HumanCount;
@@ -90,14 +90,14 @@ pub(super) fn run(args: &Import) -> Result<(), Error> {
 /// From now on SIGINT and SIGTERM say how far the import is, and end the process.
 fn report_on_signals(tally: &Arc<Tally>) -> Result<(), Error> {
     let tally = Arc::clone(tally);
-    let report = move || {
+    let report = move |status| {
         let keys = counted(tally.keys.load(Relaxed));
         // The bar has the line still.
         let _ = writeln!(
             io::stderr().lock(),
             "\npykv: interrupted: {keys} imported so far; an import can be run again from its beginning"
         );
-        std::process::exit(EXIT_INTERRUPTED);
+        std::process::exit(status);
     };
     signals::on_end(&[SIGTERM], report).map_err(|source| Error::Io {
         doing: "cannot handle signals".to_owned(),

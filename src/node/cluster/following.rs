@@ -97,6 +97,11 @@ impl Cluster {
 
     /// How far the clock here is ahead of the primary's, in seconds, where they differ by too much; negative where it is
     /// behind.
+    pub(crate) fn clock_skew(&self) -> Option<i64> {
+        self.state().clock_skew_seconds
+    }
+
+    /// Notes it, and says in the log where that begins and ends.
     pub(crate) fn set_clock_skew(&self, skew: Option<i64>) {
         let mut state = self.state();
         let before = std::mem::replace(&mut state.clock_skew_seconds, skew);
