@@ -26,6 +26,9 @@ const FLOOR_BYTES_MAX: u64 = 64 << 20;
 /// A disk with so many times as much space as the reserve would have needs none.
 const AMPLE: u64 = 16;
 
+/// The part of the reserve that may wait to be written: it is written to that room once the disk is full.
+const UNWRITTEN_SHARE: u64 = 4;
+
 /// How often the free space is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
@@ -135,6 +138,10 @@ impl DiskSpace {
                 Err(error) => log::debug!("cannot keep {wanted} bytes of the disk in reserve: {error}"),
             }
         }
+        shared.budget.lower(match dir.reserve_bytes() {
+            0 => u64::MAX,
+            bytes => bytes / UNWRITTEN_SHARE,
+        });
     }
 
     /// Makes the reserve at once.

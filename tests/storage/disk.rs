@@ -765,6 +765,48 @@ fn a_restart_on_a_full_disk_takes_deletions_and_no_more() {
     node.get("/readyz").expect(200);
 }
 
+/// What waits to be written when the disk is full leaves room for deletions.
+#[test]
+fn batches_leave_room_for_deletions() {
+    let disk = match SmallDisk::mount_of("32m") {
+        Ok(disk) => disk,
+        Err(why) => return skip("batches_leave_room_for_deletions", &why),
+    };
+    let node = Setup::new(&[]).data(&disk.path("data")).start();
+    let is_full = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for writer in 0..8 {
+            let (node, is_full) = (&node, &is_full);
+            scope.spawn(move || {
+                let mut client = node.client();
+                let value = "x".repeat(7_500);
+                for round in 0.. {
+                    let operations: Vec<_> = (0..200)
+                        .map(|n| serde_json::json!({"op": "set", "key": format!("{n}/{writer}/{round}"), "value": value}))
+                        .collect();
+                    let body = serde_json::json!({ "operations": operations }).to_string();
+                    let json = [("Content-Type", "application/json")];
+                    let answer = client.request("POST", "/batch", &json, body.as_bytes());
+                    if !answer.is_success() || is_full.load(Relaxed) {
+                        is_full.store(true, Relaxed);
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    let mut client = node.client();
+    // Three quarters of them: what has waited is part of the store, too.
+    for first_digit in 1..=5 {
+        eventually("deletions are taken", || {
+            client.delete(&format!("/kv/?prefix={first_digit}")).is_success()
+        });
+    }
+    eventually("the node takes writes", || {
+        client.put("/kv/new?upsert=true", b"").is_success()
+    });
+}
+
 /// A replica cannot choose what it takes. It uses up the room that is left, since deletions may come behind.
 #[test]
 fn a_replica_on_a_full_disk_takes_the_deletions_of_its_primary() {
