@@ -194,9 +194,10 @@ pub(crate) enum Command {
     /// Give commands to a node, one after the other
     ///
     /// HELP lists the commands. Blanks separate words; "..." (with \n, \t, \", \\ and \xHH in it) and '...' hold words with
-    /// blanks; any other escape is an error. A line that begins with # is a comment. On a terminal you can edit the line, Tab completes commands and keys, and the shell
-    /// remembers lines, except those that begin with a blank; an error leaves the shell running. Fed by a pipe, it prints results
-    /// only, runs all lines, and exits with the status of the first that failed.
+    /// blanks; any other escape is an error. A line that begins with # is a comment. On a terminal you can edit the line, Tab
+    /// completes commands and keys, and the shell remembers lines, except those that begin with a blank; an error leaves the
+    /// shell running. Fed by a pipe, it prints results only, runs all lines, and exits with the status of the first that
+    /// failed.
     Shell(Shell),
     /// Print changes as they are made, as JSON, one a line
     ///

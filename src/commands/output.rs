@@ -10,8 +10,7 @@
 //! - A run that fails, or is ended by SIGINT, SIGTERM or SIGHUP, leaves nothing behind. (SIGKILL leaves the unfinished
 //!   file, `.pykv-….part`, which no run ever takes for its own.)
 
-use super::signals;
-use super::{Error, check_named};
+use super::{Error, check_named, signals};
 use signal_hook::consts::{SIGHUP, SIGTERM};
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Write};

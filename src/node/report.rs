@@ -74,18 +74,20 @@ impl Node {
             entries_max,
             bytes_max,
         } = self.limits;
-        let (over, flag, bound) = match () {
-            () if bytes > bytes_max => (
+        let (over, flag, bound) = if bytes > bytes_max {
+            (
                 format!("the entries take {bytes} bytes"),
                 "--max-memory",
                 bytes_max,
-            ),
-            () if entries > entries_max => (
+            )
+        } else if entries > entries_max {
+            (
                 format!("there are {entries} entries"),
                 "--max-capacity",
                 entries_max,
-            ),
-            () => return None,
+            )
+        } else {
+            return None;
         };
         Some(format!(
             "{over}, and {flag} of this replica is {bound}: a promotion evicts what is over"

@@ -224,8 +224,8 @@ impl Following<'_> {
             };
             let age = || passed_on + asked.elapsed().saturating_sub(wait);
             if let Some(date) = answer.date.filter(|_| peer.is_primary) {
-                let differed = cluster.clock_skew().is_some();
-                cluster.set_clock_skew(skew::seconds(date, (asked_at, wall::now()), differed));
+                let times = (asked_at, wall::now());
+                cluster.note_clock_skew(|differed| skew::seconds(date, times, differed));
             }
             self.failover.heard(node, peer.primary(), age());
             let is_empty = body.is_empty();

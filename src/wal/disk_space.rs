@@ -138,6 +138,7 @@ impl DiskSpace {
                 Err(error) => log::debug!("cannot keep {wanted} bytes of the disk in reserve: {error}"),
             }
         }
+        // What is there, whatever was wanted.
         shared.budget.lower(match dir.reserve_bytes() {
             0 => u64::MAX,
             bytes => bytes / UNWRITTEN_SHARE,

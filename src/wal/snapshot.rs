@@ -310,7 +310,7 @@ impl Snapshot<'_> {
         dir.announce(disk, header.id)?;
         let named = self.put_in_place(named);
         if !self.is_installed {
-            // Its own log goes on. Without it less is noticed at a start.
+            // The node keeps its own log, so LOCK names that again. If this fails, a start notices less.
             let _ = dir.announce(disk, self.shared.history.id());
         }
         named

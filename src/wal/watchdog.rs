@@ -22,7 +22,7 @@ pub(super) fn start(shared: &Arc<Shared>) -> std::io::Result<Worker> {
     Worker::start("watchdog", move || to_end.stop(), work)
 }
 
-/// Says once that the disk hangs, and once that it goes on. Returns how long it has been hanging.
+/// Logs when the disk begins to hang, and when it works again. Returns `now`, for the next call.
 fn tell(before: Option<Duration>, now: Option<Duration>) -> Option<Duration> {
     match (before, now) {
         (None, Some(since)) => log::warn!(

@@ -8,6 +8,13 @@ use tempfile::TempDir;
 pub struct SmallDisk(TempDir);
 
 impl SmallDisk {
+    /// As [`SmallDisk::mount_of`]; where that is not allowed, says that a test is left out.
+    pub fn mount_or_skip(test: &str, size: &str) -> Option<SmallDisk> {
+        SmallDisk::mount_of(size)
+            .map_err(|why| super::skip(test, &why))
+            .ok()
+    }
+
     pub fn mount() -> Result<SmallDisk, String> {
         SmallDisk::mount_of("1m")
     }

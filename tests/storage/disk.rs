@@ -441,9 +441,8 @@ fn a_disk_that_hangs_keeps_no_pipeline() {
 
 #[test]
 fn a_small_disk_fills_up_and_is_made_room_on() {
-    let disk = match SmallDisk::mount() {
-        Ok(disk) => disk,
-        Err(why) => return skip("a_small_disk_fills_up_and_is_made_room_on", &why),
+    let Some(disk) = SmallDisk::mount_or_skip("a_small_disk_fills_up_and_is_made_room_on", "1m") else {
+        return;
     };
     fs::write(disk.path("filler"), vec![0; 400 << 10]).unwrap();
     let mut node = Setup::new(&["--fsync", "always"])
@@ -490,9 +489,8 @@ fn a_small_disk_fills_up_and_is_made_room_on() {
 /// On a disk that is full from the start there is an error, not a node that cannot keep its word.
 #[test]
 fn a_node_does_not_start_on_a_full_disk() {
-    let disk = match SmallDisk::mount() {
-        Ok(disk) => disk,
-        Err(why) => return skip("a_node_does_not_start_on_a_full_disk", &why),
+    let Some(disk) = SmallDisk::mount_or_skip("a_node_does_not_start_on_a_full_disk", "1m") else {
+        return;
     };
     let _ = fs::write(disk.path("filler"), vec![0; 2 << 20]); // As much of it as fits.
     let serve = crate::common::pykv(&["serve", "--listen", "127.0.0.1:0"])
@@ -509,9 +507,8 @@ fn a_node_does_not_start_on_a_full_disk() {
 /// Nothing can be written, and all that was is read.
 #[test]
 fn a_node_starts_for_reads_on_a_full_disk() {
-    let disk = match SmallDisk::mount() {
-        Ok(disk) => disk,
-        Err(why) => return skip("a_node_starts_for_reads_on_a_full_disk", &why),
+    let Some(disk) = SmallDisk::mount_or_skip("a_node_starts_for_reads_on_a_full_disk", "1m") else {
+        return;
     };
     let mut node = Setup::new(&["--fsync", "always"])
         .data(&disk.path("data"))
@@ -554,9 +551,8 @@ fn damage_and_fill(disk: &SmallDisk, bytes: &[u8]) {
 
 #[test]
 fn a_torn_tail_is_cut_off_on_a_full_disk() {
-    let disk = match SmallDisk::mount() {
-        Ok(disk) => disk,
-        Err(why) => return skip("a_torn_tail_is_cut_off_on_a_full_disk", &why),
+    let Some(disk) = SmallDisk::mount_or_skip("a_torn_tail_is_cut_off_on_a_full_disk", "1m") else {
+        return;
     };
     let mut node = Setup::new(&["--fsync", "always"])
         .data(&disk.path("data"))
@@ -624,9 +620,10 @@ fn overwrite(node: &Server, rounds: usize) {
 
 #[test]
 fn a_disk_smaller_than_any_threshold_is_compacted_on_in_time() {
-    let disk = match SmallDisk::mount_of("8m") {
-        Ok(disk) => disk,
-        Err(why) => return skip("a_disk_smaller_than_any_threshold", &why),
+    let Some(disk) =
+        SmallDisk::mount_or_skip("a_disk_smaller_than_any_threshold_is_compacted_on_in_time", "8m")
+    else {
+        return;
     };
     for args in [
         &[][..],
@@ -646,9 +643,8 @@ fn a_disk_smaller_than_any_threshold_is_compacted_on_in_time() {
 /// What is kept for those who were away gives way before a client is refused.
 #[test]
 fn a_backlog_larger_than_the_disk_costs_no_write() {
-    let disk = match SmallDisk::mount_of("16m") {
-        Ok(disk) => disk,
-        Err(why) => return skip("a_backlog_larger_than_the_disk_costs_no_write", &why),
+    let Some(disk) = SmallDisk::mount_or_skip("a_backlog_larger_than_the_disk_costs_no_write", "16m") else {
+        return;
     };
     let args = [
         "--log-backlog",
@@ -687,9 +683,9 @@ fn fill(node: &Server, value_bytes: usize) -> usize {
 #[test]
 fn a_disk_full_of_live_data_is_left_by_deleting_half() {
     for (size, value_bytes) in [("2m", 10_000), ("16m", 50_000), ("48m", 10_000)] {
-        let disk = match SmallDisk::mount_of(size) {
-            Ok(disk) => disk,
-            Err(why) => return skip("a_disk_full_of_live_data_is_left_by_deleting_half", &why),
+        let Some(disk) = SmallDisk::mount_or_skip("a_disk_full_of_live_data_is_left_by_deleting_half", size)
+        else {
+            return;
         };
         let mut node = Setup::new(&[]).data(&disk.path("data")).start();
         let keys = fill(&node, value_bytes);
@@ -717,9 +713,9 @@ fn a_disk_full_of_live_data_is_left_by_deleting_half() {
 /// The reserve was given up to deletions, and what is left of it is not for writes after a restart either.
 #[test]
 fn a_restart_on_a_full_disk_takes_deletions_and_no_more() {
-    let disk = match SmallDisk::mount_of("16m") {
-        Ok(disk) => disk,
-        Err(why) => return skip("a_restart_on_a_full_disk_takes_deletions_and_no_more", &why),
+    let Some(disk) = SmallDisk::mount_or_skip("a_restart_on_a_full_disk_takes_deletions_and_no_more", "16m")
+    else {
+        return;
     };
     let mut node = Setup::new(&["--fsync", "always"])
         .data(&disk.path("data"))
@@ -768,9 +764,8 @@ fn a_restart_on_a_full_disk_takes_deletions_and_no_more() {
 /// What waits to be written when the disk is full leaves room for deletions.
 #[test]
 fn batches_leave_room_for_deletions() {
-    let disk = match SmallDisk::mount_of("32m") {
-        Ok(disk) => disk,
-        Err(why) => return skip("batches_leave_room_for_deletions", &why),
+    let Some(disk) = SmallDisk::mount_or_skip("batches_leave_room_for_deletions", "32m") else {
+        return;
     };
     let node = Setup::new(&[]).data(&disk.path("data")).start();
     let is_full = AtomicBool::new(false);
@@ -810,14 +805,11 @@ fn batches_leave_room_for_deletions() {
 /// A replica cannot choose what it takes. It uses up the room that is left, since deletions may come behind.
 #[test]
 fn a_replica_on_a_full_disk_takes_the_deletions_of_its_primary() {
-    let disk = match SmallDisk::mount_of("16m") {
-        Ok(disk) => disk,
-        Err(why) => {
-            return skip(
-                "a_replica_on_a_full_disk_takes_the_deletions_of_its_primary",
-                &why,
-            );
-        }
+    let Some(disk) = SmallDisk::mount_or_skip(
+        "a_replica_on_a_full_disk_takes_the_deletions_of_its_primary",
+        "16m",
+    ) else {
+        return;
     };
     let primary = Server::start(&[]);
     let replica = Setup::replica(&primary.address().to_string(), &[])
@@ -852,9 +844,8 @@ fn a_replica_on_a_full_disk_takes_the_deletions_of_its_primary() {
 /// Where what is live fills the disk, deletions are taken, and are the way out.
 #[test]
 fn a_disk_full_of_live_data_takes_deletions() {
-    let disk = match SmallDisk::mount_of("2m") {
-        Ok(disk) => disk,
-        Err(why) => return skip("a_disk_full_of_live_data_takes_deletions", &why),
+    let Some(disk) = SmallDisk::mount_or_skip("a_disk_full_of_live_data_takes_deletions", "2m") else {
+        return;
     };
     let mut node = Setup::new(&[]).data(&disk.path("data")).start();
     let keys = fill(&node, 10_000);

@@ -14,8 +14,7 @@ mod tally;
 
 use super::lines::{self, Form, Line, Lines};
 use super::progress::{Progress, rate};
-use super::signals;
-use super::{Error, connect, print_json, retry};
+use super::{Error, connect, print_json, retry, signals};
 use crate::cli::Import;
 use indicatif::HumanCount;
 use read::{Batch, Gatherer};

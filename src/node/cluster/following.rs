@@ -95,15 +95,11 @@ impl Cluster {
         self.state().upstream.heard(primary, age);
     }
 
-    /// How far the clock here is ahead of the primary's, in seconds, where they differ by too much; negative where it is
-    /// behind.
-    pub(crate) fn clock_skew(&self) -> Option<i64> {
-        self.state().clock_skew_seconds
-    }
-
-    /// Notes it, and says in the log where that begins and ends.
-    pub(crate) fn set_clock_skew(&self, skew: Option<i64>) {
+    /// Notes how far the clock here is ahead of the primary's, in seconds, where they differ by too much; negative where it
+    /// is behind. The log says where that begins and ends. `measure` hears whether they differed before.
+    pub(crate) fn note_clock_skew(&self, measure: impl FnOnce(bool) -> Option<i64>) {
         let mut state = self.state();
+        let skew = measure(state.clock_skew_seconds.is_some());
         let before = std::mem::replace(&mut state.clock_skew_seconds, skew);
         drop(state);
         match (before, skew) {
